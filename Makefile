@@ -1,0 +1,52 @@
+# `make demo` and `make test` need nothing but Python 3.11 or newer; the rest is for developers.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+CNNTK := $(BIN)/cnntk
+
+.PHONY: demo test lint types bench clean
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[cpu,export,train]' --group dev
+	@touch $@
+
+demo: $(READY)
+	@mkdir -p demo
+	$(CNNTK) train lenet --data digits -o demo/lenet-digits --force
+	$(CNNTK) export demo/lenet-digits -o demo/lenet-digits.onnx --force
+	$(CNNTK) inspect demo/lenet-digits.onnx
+	$(BIN)/python examples/digit_image.py demo/seven.png
+	$(CNNTK) infer -m demo/lenet-digits.onnx demo/seven.png
+	$(CNNTK) infer -m toolkit/shipped/lenet.onnx demo/seven.png
+	$(CNNTK) bench demo/lenet-digits.onnx
+	@echo; echo "Left in demo/: the checkpoint lenet-digits/, the artifact lenet-digits.onnx, the image seven.png"
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# mypy follows the packages only where they are installed with static links.
+types: $(VENV)-types/.ready
+	$(VENV)-types/bin/mypy -p cnntk
+
+$(VENV)-types/.ready: pyproject.toml constraints.txt $(shell find toolkit exporters models runtime -name '*.py')
+	$(PYTHON) -m venv $(VENV)-types
+	$(VENV)-types/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(VENV)-types/bin/python -m pip install --quiet -c constraints.txt --config-settings editable_mode=strict \
+		-e '.[cpu,export,train]' --group dev
+	@touch $@
+
+bench: $(READY)
+	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/start_up.py
+	$(BIN)/python benchmarks/export_cost.py
+
+clean:
+	rm -rf $(VENV) $(VENV)-types build demo runs *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,108 @@
+"""A checkpoint: a folder with the weights, ``model.safetensors``, and beside them the ``spec.json``."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+from torch import nn
+
+from cnntk.models.weights import load_weights, write_weights
+from cnntk.models.zoo import build
+from cnntk.runtime.errors import ArtifactCorrupt, CheckpointError, UsageError
+from cnntk.runtime.files import check_writable, readable, staged
+from cnntk.runtime.spec import ModelSpec
+
+__all__ = [
+    "SPEC_FILE",
+    "WEIGHTS_FILE",
+    "Checkpoint",
+    "load_checkpoint",
+    "load_weights",
+    "save_checkpoint",
+]
+
+WEIGHTS_FILE = "model.safetensors"
+SPEC_FILE = "spec.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained network, in evaluation mode, and what is known of it."""
+
+    module: nn.Module
+    spec: ModelSpec
+
+
+def save_checkpoint(folder: str | PathLike[str], module: nn.Module, spec: ModelSpec) -> None:
+    """Writes ``module`` and ``spec`` to ``folder``, whole or not at all.
+
+    A new folder appears with both files in it. In one that exists each file is replaced as a whole, the
+    weights first; other files stay.
+
+    Raises:
+        UsageError: the folder can't be written to, or its parent does not exist.
+        CheckpointError: the module's state is not made of tensors alone.
+    """
+    target = Path(folder)
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"{target}: is a file; name a folder for the checkpoint")
+    if target.is_dir():
+        _write(target, module, spec)
+    else:
+        _create(target, module, spec)
+
+
+def load_checkpoint(path: str | PathLike[str]) -> Checkpoint:
+    """Builds the network that a checkpoint's spec names, and loads its weights.
+
+    The spec may name a factory outside the zoo, whose code then runs: load other people's checkpoints as
+    you would run their programs, or look into ``spec.json`` first.
+
+    Args:
+        path: the folder, or the ``.safetensors`` file in it.
+
+    Raises:
+        UsageError: a file is missing, or the network that the spec names can't be built here.
+        CheckpointError: the spec is damaged or names no network, or the weights are damaged or don't fit.
+        UnsupportedArtifact: the spec is of a later version of cnntk.
+    """
+    given = Path(path)
+    weights = readable(given / WEIGHTS_FILE if given.is_dir() else given, "a checkpoint's weights")
+    spec_file = readable(weights.with_name(SPEC_FILE), "the checkpoint's spec beside its weights")
+    spec = _read_spec(spec_file)
+    if spec.network is None:
+        raise CheckpointError(f"{spec_file}: names no network; build it yourself and use load_weights")
+    module = build(spec.network)
+    load_weights(module, weights)
+    return Checkpoint(module.eval(), spec)
+
+
+def _read_spec(file: Path) -> ModelSpec:
+    try:
+        return ModelSpec.from_json(file.read_bytes(), str(file))
+    except ArtifactCorrupt as error:
+        raise CheckpointError(str(error)) from error
+
+
+def _create(target: Path, module: nn.Module, spec: ModelSpec) -> None:
+    check_writable(target)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary.mkdir()
+    try:
+        _write(temporary, module, spec)
+        os.rename(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write(folder: Path, module: nn.Module, spec: ModelSpec) -> None:
+    text = spec.to_json(indent=2)  # before the first file changes: a spec that is no JSON fails here
+    with staged(folder / WEIGHTS_FILE) as file:
+        write_weights(module, file)
+    with staged(folder / SPEC_FILE) as file:
+        file.write_text(text + "\n", encoding="utf-8")

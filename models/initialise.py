@@ -1,0 +1,60 @@
+"""How weights start.
+
+Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010,
+keep the variance of activations and of gradients the same through the layers: without that the sigmoid
+LeNet does not learn at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from torch import nn
+
+from cnntk.runtime.errors import UsageError
+
+__all__ = ["init_cnn", "init_normal", "initialise"]
+
+_Module = TypeVar("_Module", bound=nn.Module)
+
+
+def init_cnn(module: nn.Module) -> None:
+    """Xavier-uniform weights and zero biases for Linear and Conv2d; for ``network.apply``.
+
+    Weights are drawn from U(-a, a) with a = sqrt(6 / (fan_in + fan_out)).
+    """
+    if isinstance(module, nn.Linear | nn.Conv2d):
+        nn.init.xavier_uniform_(module.weight)
+        _clear_bias(module)
+
+
+def init_normal(module: nn.Module, std: float = 0.01) -> None:
+    """Weights from N(0, std²) and zero biases for Linear alone; for ``network.apply``."""
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=std)
+        _clear_bias(module)
+
+
+_METHODS: dict[str, Callable[[nn.Module], None]] = {"xavier": init_cnn, "normal": init_normal}
+
+
+def initialise(network: _Module, method: str) -> _Module:
+    """Draws the weights of ``network`` anew, in place, and returns it.
+
+    Args:
+        network: any module; layers that the method does not know stay as they are.
+        method: ``xavier`` (`init_cnn`) or ``normal`` (`init_normal`).
+
+    Raises:
+        UsageError: there is no such method.
+    """
+    if method not in _METHODS:
+        raise UsageError(f"unknown initialisation {method!r}; choose one of {', '.join(_METHODS)}")
+    network.apply(_METHODS[method])
+    return network
+
+
+def _clear_bias(module: nn.Linear | nn.Conv2d) -> None:
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)

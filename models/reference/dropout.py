@@ -1,0 +1,32 @@
+"""Dropout as it is in training; at inference it is the identity.
+
+Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", JMLR 15 (2014).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["dropout"]
+
+
+def dropout(x: NDArray[Any], p: float, rng: np.random.Generator) -> NDArray[Any]:
+    """Each value is 0 with probability p, else x / (1 - p), so that its expectation stays x.
+
+    Args:
+        x: any shape, floating.
+        p: probability of dropping, in [0, 1], both included.
+        rng: where chance comes from.
+
+    Raises:
+        ValueError: p is outside [0, 1], or NaN.
+    """
+    if not 0 <= p <= 1:
+        raise ValueError(f"p={p} has to be in [0, 1]")
+    if p == 1:  # the formula would divide by 0
+        return np.zeros_like(x)
+    kept = rng.random(x.shape) >= p  # random() is in [0, 1): at p = 0 all are kept
+    return np.where(kept, x / (1 - p), 0)

@@ -1,0 +1,49 @@
+"""Pooling: a window slides as in a convolution, and its maximum or mean is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnntk.models.reference.shapes import Pair, pair
+from cnntk.models.reference.windows import padded, windows
+
+__all__ = ["pool2d"]
+
+# What padding counts as: it never wins a maximum, and it lowers a mean (torch's count_include_pad=True).
+_MODES: dict[str, tuple[Callable[..., Any], float]] = {"max": (np.max, -np.inf), "mean": (np.mean, 0.0)}
+
+
+def pool2d(
+    x: NDArray[Any],
+    size: Pair,
+    mode: Literal["max", "mean"] = "max",
+    stride: Pair | None = None,
+    padding: Pair = 0,
+) -> NDArray[Any]:
+    """The maximum or mean of each window.
+
+    Args:
+        x: (..., H, W).
+        size: of the window, one number or (height, width); so are the two below.
+        mode: what is kept of a window.
+        stride: ``size`` where it is None: windows that touch and do not overlap.
+        padding: at most half of ``size``, so that no window sees padding alone.
+
+    Returns:
+        (..., H', W'), each by `output_size`; floating, integers become float64.
+
+    Raises:
+        ValueError: the mode is unknown, the padding too large, or no window fits.
+    """
+    if mode not in _MODES:
+        raise ValueError(f"mode={mode!r} has to be one of {', '.join(map(repr, _MODES))}")
+    if any(2 * p > k for p, k in zip(pair(padding), pair(size), strict=True)):
+        raise ValueError(f"padding={padding} is more than half of size={size}")
+    reduce, filler = _MODES[mode]
+    real = np.asarray(x, dtype=np.result_type(x, np.float32))  # integers have no -inf to pad with
+    seen = windows(padded(real, padding, filler), size, size if stride is None else stride)
+    return np.asarray(reduce(seen, axis=(-2, -1)))

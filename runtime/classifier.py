@@ -1,0 +1,111 @@
+"""`Classifier`: images in, predictions out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnntk.runtime.engine import Engine
+from cnntk.runtime.errors import UnsupportedArtifact
+from cnntk.runtime.images import ImageSource, Pixels, read_image
+from cnntk.runtime.preprocess import preprocess
+from cnntk.runtime.spec import Preprocessing
+
+__all__ = ["Classifier", "Prediction", "Predictions"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A class and its probability, 0 to 1."""
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The probabilities of all classes for one image.
+
+    Attributes:
+        labels: of the classes, in the model's order.
+        probabilities: float32 (K,).
+    """
+
+    labels: tuple[str, ...]
+    probabilities: NDArray[np.float32]
+
+    def top(self, k: int = 1) -> list[Prediction]:
+        """The ``k`` most probable classes, best first; ties in class order."""
+        order = np.argsort(-self.probabilities, kind="stable")[:k]
+        return [Prediction(self.labels[i], float(self.probabilities[i])) for i in order]
+
+    @property
+    def best(self) -> Prediction:
+        """The most probable class."""
+        return self.top(1)[0]
+
+    def __iter__(self) -> Iterator[Prediction]:
+        return iter(self.top(len(self.labels)))
+
+
+class Classifier:
+    """Classifies images with an artifact, by the preprocessing that the artifact itself describes.
+
+    Args:
+        model: path or bytes of an artifact, or an `Engine`.
+        device: as `Engine` takes it.
+        threads: as `Engine` takes it.
+
+    Raises:
+        UnsupportedArtifact: the file does not say how images become its input, or is no classifier.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | bytes | Engine,
+        device: str = "cpu",
+        *,
+        threads: int | None = None,
+    ) -> None:
+        self.engine = model if isinstance(model, Engine) else Engine(model, device, threads=threads)
+        self._preprocessing, self.labels = _contract(self.engine)
+        self._input = self.engine.inputs[0].name
+
+    def __call__(self, image: ImageSource) -> Predictions:
+        """Classifies one image, anything that `read_image` takes.
+
+        Raises:
+            ImageError: it can't be read.
+        """
+        return self.classify_pixels([self.read(image)])[0]
+
+    def many(self, images: Sequence[ImageSource]) -> list[Predictions]:
+        """Classifies images as one batch, in order; sizes may differ."""
+        return self.classify_pixels([self.read(image) for image in images])
+
+    def read(self, image: ImageSource) -> Pixels:
+        """The pixels of an image, transparency composed on the background that the artifact names."""
+        return read_image(image, background=self._preprocessing.background)
+
+    def classify_pixels(self, images: Sequence[Pixels]) -> list[Predictions]:
+        """Classifies decoded images, each uint8 (H, W, 1) or (H, W, 3), as one batch."""
+        if not images:
+            return []
+        batch = preprocess(list(images), self._preprocessing)
+        probabilities = self.engine.run({self._input: batch})["probabilities"]
+        return [Predictions(self.labels, row) for row in probabilities]
+
+
+def _contract(engine: Engine) -> tuple[Preprocessing, tuple[str, ...]]:
+    spec = engine.spec
+    if spec is None or spec.preprocessing is None:
+        raise UnsupportedArtifact(
+            f"{engine.name}: does not say how an image becomes its input, so it takes arrays only; use Engine"
+        )
+    if spec.head != "classifier":
+        raise UnsupportedArtifact(f"{engine.name}: is no classifier; use Engine")
+    return spec.preprocessing, spec.labels

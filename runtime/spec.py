@@ -1,0 +1,233 @@
+"""`ModelSpec`: what a model file says of itself.
+
+It is JSON under the key ``cnntk``, in the ONNX metadata of an artifact and in the ``spec.json`` of a
+checkpoint. Reading is strict: a field that is missing, unknown or of the wrong type is an error that
+names it, because a spec that is half understood preprocesses half right.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from typing import Any, Literal
+
+from cnntk.runtime.errors import ArtifactCorrupt, UnsupportedArtifact
+
+__all__ = [
+    "METADATA_KEY",
+    "SPEC_VERSION",
+    "Layer",
+    "ModelSpec",
+    "Network",
+    "Preprocessing",
+    "TensorSpec",
+]
+
+METADATA_KEY = "cnntk"
+SPEC_VERSION = 1
+
+Color = Literal["rgb", "bgr", "grey"]
+Resize = Literal["stretch", "shortest", "longest"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+Invert = Literal["never", "always", "light-background"]
+Head = Literal["classifier", "none"]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From a decoded image, uint8 (H, W, C) RGB or grey, to the network's float32 (C, height, width).
+
+    In this order: colour, inversion, resize, centre crop, ``value * scale``, ``(value - mean) / std``.
+
+    Attributes:
+        color: channel order of the network; ``grey`` weighs RGB by ITU-R BT.601, as Pillow's ``L``.
+        height: of the network's input, in pixels.
+        width: of the network's input, in pixels.
+        resize: ``stretch`` to height x width; ``shortest`` side to the size, then a centre crop;
+            ``longest`` side to the size, then padding with black on both sides (after inversion).
+        interpolation: Pillow's filter of that name, with its antialiasing.
+        crop_ratio: with ``shortest``: the crop's share of the resized side, in (0, 1]; 0.875 is the
+            usual 224 of 256.
+        invert: ``light-background`` turns ``v`` into ``255 - v`` where the mean over the image's
+            outermost pixels is above 127.5, so that dark on light and light on dark read the same.
+        scale: factor that takes 0..255 to the range of mean and std.
+        mean: one value a channel.
+        std: one value a channel, none of them 0.
+        background: RGB, 0 to 255; what shows through where an image is transparent.
+    """
+
+    color: Color
+    height: int
+    width: int
+    resize: Resize = "stretch"
+    interpolation: Interpolation = "bilinear"
+    crop_ratio: float = 1.0
+    invert: Invert = "never"
+    scale: float = 1 / 255
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    background: tuple[int, ...] = (255, 255, 255)
+
+    def __post_init__(self) -> None:
+        channels = self.channels
+        checks = {
+            "height": self.height >= 1,
+            "width": self.width >= 1,
+            "crop_ratio": 0 < self.crop_ratio <= 1,
+            "mean": len(self.mean) == channels,
+            "std": len(self.std) == channels and all(self.std),
+            "background": len(self.background) == 3 and all(0 <= v <= 255 for v in self.background),
+        }
+        for name, holds in checks.items():
+            if not holds:
+                raise ValueError(
+                    f"Preprocessing.{name} = {getattr(self, name)!r} does not fit {self.color!r}"
+                )
+
+    @property
+    def channels(self) -> int:
+        """How many channels the network sees."""
+        return 1 if self.color == "grey" else 3
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A tensor at the edge of the graph: its name, numpy dtype, and shape with ``"N"`` for the batch."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class Network:
+    """How to build the torch network again: a zoo name or ``module:factory``, and its arguments."""
+
+    factory: str
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of the graph.
+
+    Attributes:
+        name: of the torch module or, for what has none, of the graph's node.
+        op: ONNX operator.
+        shape: of its output, with ``"N"`` for the batch.
+        parameters: how many weights it holds.
+        multiply_adds: of one image; 0 where the layer is no linear map.
+    """
+
+    name: str
+    op: str
+    shape: tuple[int | str, ...]
+    parameters: int
+    multiply_adds: int
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a model file says of itself.
+
+    Attributes:
+        name: of the model, for people.
+        labels: of the classes, in the order of the logits; empty for models that are no classifiers.
+        input: of the graph.
+        preprocessing: from image to input; None where the app prepares its own arrays.
+        head: ``classifier`` models answer ``logits`` and ``probabilities``.
+        network: how to build the torch network; None where that is not known.
+        layers: of the graph, in the order of the data; empty in a checkpoint.
+        provenance: where it comes from: data, accuracy, versions.
+        proof: what was checked at export, with figures; empty in a checkpoint.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    input: TensorSpec
+    preprocessing: Preprocessing | None = None
+    head: Head = "classifier"
+    network: Network | None = None
+    layers: tuple[Layer, ...] = ()
+    provenance: dict[str, Any] = field(default_factory=dict)
+    proof: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self, indent: int | None = None) -> str:
+        """This spec as a JSON document."""
+        return json.dumps({"spec": SPEC_VERSION, **asdict(self)}, ensure_ascii=False, indent=indent)
+
+    @classmethod
+    def from_json(cls, text: str | bytes, where: str) -> ModelSpec:
+        """Reads what `to_json` wrote.
+
+        Args:
+            text: the JSON document.
+            where: the file it comes from, for messages.
+
+        Raises:
+            ArtifactCorrupt: it is no JSON, or a field is missing, unknown or of the wrong type.
+            UnsupportedArtifact: it is of a later version of the spec.
+        """
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise ArtifactCorrupt(f"{where}: its cnntk spec is no JSON ({error})") from error
+        if not isinstance(data, dict) or "spec" not in data:
+            raise ArtifactCorrupt(f"{where}: its cnntk spec has no field 'spec'")
+        version = data.pop("spec")
+        if version != SPEC_VERSION:
+            raise UnsupportedArtifact(
+                f"{where}: spec version {version!r}; this cnntk reads version {SPEC_VERSION}. Update cnntk"
+            )
+        try:
+            spec = _decode(cls, data, "spec")
+        except ValueError as error:
+            raise ArtifactCorrupt(f"{where}: {error}") from error
+        return typing.cast("ModelSpec", spec)
+
+
+def _decode(kind: Any, value: Any, path: str) -> Any:
+    """``value``, as JSON gave it, as the annotated type ``kind``; ValueError names the field."""
+    if kind is Any:
+        return value
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if is_dataclass(kind) and isinstance(value, dict):
+        return _decode_dataclass(kind, value, path)
+    if origin is Literal and value in args:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return _decode_union(args, value, path)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_decode(args[0], item, f"{path}[{i}]") for i, item in enumerate(value))
+    if origin is dict and isinstance(value, dict):
+        return value
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(kind, type) and not is_dataclass(kind) and type(value) is kind:
+        return value
+    raise ValueError(f"{path} is {value!r}, not {getattr(kind, '__name__', kind)}")
+
+
+def _decode_union(kinds: tuple[Any, ...], value: Any, path: str) -> Any:
+    if value is None and type(None) in kinds:
+        return None
+    complaints = []
+    for kind in (k for k in kinds if k is not type(None)):
+        try:
+            return _decode(kind, value, path)
+        except ValueError as error:
+            complaints.append(str(error))
+    raise ValueError(complaints[0])
+
+
+def _decode_dataclass(kind: Any, value: dict[str, Any], path: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    known = {f.name: f for f in fields(kind)}
+    if unknown := sorted(value.keys() - known.keys()):
+        raise ValueError(f"{path}.{unknown[0]} is not a field that this version knows")
+    required = {n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING}
+    if missing := sorted(required - value.keys()):
+        raise ValueError(f"{path}.{missing[0]} is missing")
+    return kind(**{name: _decode(hints[name], item, f"{path}.{name}") for name, item in value.items()})

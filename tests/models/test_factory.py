@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from cnntk.models.factory import construct, locate
+from cnntk.runtime.errors import UsageError
+
+SOURCE = """
+from dataclasses import dataclass
+from torch import nn
+
+@dataclass
+class Width:
+    value: int
+
+def small(width=3):
+    return nn.Linear(Width(width).value, 2)
+
+def nothing():
+    return None
+
+size = 3
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "nets.py"
+    path.write_text(SOURCE)
+    return path
+
+
+def test_a_function_of_a_module() -> None:
+    assert locate("cnntk.models.lenet:lenet").__name__ == "lenet"
+    assert isinstance(construct("torch.nn:Linear", {"in_features": 2, "out_features": 1}), nn.Linear)
+
+
+def test_a_function_of_a_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert construct(f"{file}:small", {"width": 5}).weight.shape == (2, 5)
+    monkeypatch.chdir(file.parent)
+    assert construct("nets.py:small", {}).weight.shape == (2, 3)
+
+
+def test_an_edited_file_is_read_again(file: Path) -> None:
+    assert construct(f"{file}:small", {}).weight.shape == (2, 3)
+    file.write_text(SOURCE.replace("width=3", "width=11"))
+    assert construct(f"{file}:small", {}).weight.shape == (2, 11)
+
+
+def test_a_file_hides_no_module_of_its_name(tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text(SOURCE)
+    construct(f"{tmp_path / 'json.py'}:small", {})
+    import json
+
+    assert json.loads("1") == 1
+
+
+@pytest.mark.parametrize(
+    ("reference", "kwargs", "message"),
+    [
+        ("lenet", {}, "'lenet' is neither package.module:function nor path/to/file.py:function"),
+        ("cnntk.models.lenet:", {}, "is neither"),
+        (":lenet", {}, "is neither"),
+        ("my-nets.lenet:small", {}, "'my-nets.lenet' is no module's name"),
+        ("no_such_package.nets:small", {}, "No module named 'no_such_package'; install it, or name a file"),
+        ("cnntk.models.lenet:lenett", {}, "cnntk.models.lenet has no 'lenett'"),
+        ("cnntk.models.lenet:__all__", {}, "is list, not a function"),
+        ("no/such/file.py:small", {}, "no/such/file.py: no such file"),
+        (
+            "cnntk.models.lenet:lenet",
+            {"classes": 3},
+            r"unexpected .* 'classes'; its arguments are \(num_classes: ",
+        ),
+        ("cnntk.models.lenet:lenet", {"num_classes": "ten"}, "cnntk.models.lenet:lenet: .*'str' and 'int'"),
+        ("cnntk.models.alexnet:alexnet", {"dropout": 2, "image_size": 65}, "dropout probability"),
+        ("builtins:dict", {}, "gave dict, not a torch.nn.Module"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(reference: str, kwargs: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message) as raised:
+        construct(reference, kwargs)
+    assert "\n" not in str(raised.value)
+
+
+def test_what_is_wrong_with_a_file(file: Path) -> None:
+    with pytest.raises(UsageError, match=r"nets.py has no 'tiny'"):
+        construct(f"{file}:tiny", {})
+    with pytest.raises(UsageError, match=r"gave NoneType, not a torch.nn.Module"):
+        construct(f"{file}:nothing", {})
+    with pytest.raises(UsageError, match="is int, not a function"):
+        construct(f"{file}:size", {})
+    file.write_text("def broken(:\n")
+    with pytest.raises(UsageError, match=r"can't be imported: invalid syntax .*line 1"):
+        construct(f"{file}:broken", {})
+    file.write_text("import no_such_thing")
+    with pytest.raises(UsageError, match="No module named 'no_such_thing'"):
+        construct(f"{file}:broken", {})
+    left = [module for name, module in sys.modules.items() if name.startswith("_cnntk_nets")]
+    assert not [module for module in left if module.__file__ == str(file)]
+
+
+def test_an_error_of_the_factorys_own_is_not_hidden(file: Path) -> None:
+    file.write_text("def small():\n    return {}['weights']\n")
+    with pytest.raises(KeyError, match="weights"):
+        construct(f"{file}:small", {})
+
+
+def test_without_torch_the_extra_is_named() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\n"  # what Python itself does for a module that may not load
+        "from cnntk.models import build\n"
+        "from cnntk.runtime.errors import MissingDependency\n"
+        "from cnntk.runtime.spec import Network\n"
+        "try: build(Network('lenet'))\n"
+        "except MissingDependency as error: print(error)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "needs torch, which is not installed; pip install 'cnntk[export]'" in run.stdout
