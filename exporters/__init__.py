@@ -1,0 +1,26 @@
+"""torch module in, proven ``.onnx`` out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cnntk.runtime.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from cnntk.exporters.parity import Parity
+    from cnntk.exporters.pipeline import export
+    from cnntk.exporters.report import ExportReport
+    from cnntk.exporters.sources import Source
+
+__all__ = ["ExportReport", "Parity", "Source", "export"]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    __all__,
+    {
+        "ExportReport": "cnntk.exporters.report",
+        "Parity": "cnntk.exporters.parity",
+        "Source": "cnntk.exporters.sources",
+        "export": "cnntk.exporters.pipeline",
+    },
+)

@@ -1,0 +1,48 @@
+"""What an import loads: an app pays for what it uses, and for nothing else."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "numpy", "PIL", "rich")
+
+
+def loaded_by(code: str) -> set[str]:
+    report = f"import sys; print('loaded:', *[m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{report}"], check=True, capture_output=True, text=True
+    )
+    return set(done.stdout.rpartition("loaded:")[2].split())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import cnntk",
+        "import cnntk.runtime",
+        "import cnntk.exporters",
+        "import cnntk.models",
+        "import cnntk.models.zoo",
+        "from cnntk.cli import main; main(['--help'])",
+        "from cnntk.cli import main; main(['infer', '--help'])",
+    ],
+)
+def test_loads_nothing_heavy(code: str) -> None:
+    assert loaded_by(code) == set()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from cnntk.runtime import Classifier; Classifier",
+        "from cnntk.cli import main; main(['inspect'])",
+        "from cnntk.cli import main; main(['bench', '--seconds', '0.01'])",
+    ],
+)
+def test_inference_needs_neither_torch_nor_onnx(code: str) -> None:
+    assert loaded_by(code) <= {"numpy", "PIL", "onnxruntime"}
+
+
+def test_the_check_can_fail() -> None:
+    assert "onnx" in loaded_by("import onnx")

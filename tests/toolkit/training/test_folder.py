@@ -1,0 +1,72 @@
+"""What may be done with a folder that is there."""
+
+from pathlib import Path
+
+import pytest
+
+from cnntk.runtime.errors import UsageError
+from cnntk.training.folder import RunFolder
+from cnntk.training.state import TrainingState
+
+
+def open_(path: Path, *, resume: bool = False, force: bool = False) -> RunFolder:
+    return RunFolder.open(path, resume=resume, force=force)
+
+
+def test_new_and_empty_folders_are_taken(tmp_path: Path) -> None:
+    open_(tmp_path / "a" / "b").start()
+    open_(tmp_path / "a" / "b")
+
+
+def test_another_is_refused_before_anything_changes(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(UsageError, match="exists; --resume goes on, --force starts again"):
+        open_(tmp_path)
+    assert [f.name for f in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_force_removes_what_is_ours_only(tmp_path: Path) -> None:
+    for name in ("mine.txt", "spec.json", "model.safetensors", ".model.safetensors.1-ab.tmp", ".mine.tmp"):
+        (tmp_path / name).write_text("x")
+    open_(tmp_path, force=True).start()
+    assert sorted(f.name for f in tmp_path.iterdir()) == [".mine.tmp", "mine.txt"]
+
+
+def test_nothing_to_resume(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such folder, nothing to resume"):
+        open_(tmp_path / "new", resume=True)
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(UsageError, match="no training was begun in it, nothing to resume"):
+        open_(tmp_path, resume=True)
+
+
+def test_a_run_that_was_killed_at_once_can_be_resumed(tmp_path: Path) -> None:
+    (tmp_path / ".training.safetensors.1-ab.tmp").write_text("")
+    assert open_(tmp_path, resume=True).state() is None
+    assert open_(tmp_path, resume=True).finished() is None
+
+
+def test_a_state_can_be_resumed(tmp_path: Path) -> None:
+    TrainingState({"seed": 1}).save(tmp_path / "training.safetensors")
+    state = open_(tmp_path, resume=True).state()
+    assert state is not None
+    assert state.settings == {"seed": 1}
+
+
+def test_either_or(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="choose one"):
+        open_(tmp_path, resume=True, force=True)
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="file: is a file; name a folder"):
+        open_(tmp_path / "file")
+    with pytest.raises(UsageError, match=r"below: .*file is no writable folder"):
+        open_(tmp_path / "file" / "below")
+
+
+def test_a_report_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text("[]")
+    with pytest.raises(UsageError, match=r"report\.json: is no report of a training"):
+        open_(tmp_path, resume=True).finished()

@@ -1,0 +1,107 @@
+"""From what the user names to what is trained."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cnntk.data import Dataset, FileImages, Split
+from cnntk.runtime.errors import UsageError
+from cnntk.runtime.spec import Network
+from cnntk.training.network import Plan, plan_for
+from cnntk.training.options import TrainOptions
+
+
+def plan(network: str | Network | nn.Module | None, split: Split, **options: object) -> Plan:
+    return plan_for(network, split, TrainOptions(**options))  # type: ignore[arg-type]
+
+
+def test_lenet_is_the_default_and_grey_stays_grey(split: Split) -> None:
+    made = plan(None, split)
+    assert made.network == Network("lenet", {"num_classes": 3, "in_channels": 1, "image_size": 28})
+    assert (made.preprocessing.color, made.preprocessing.height) == ("grey", 28)
+
+
+def test_colour_comes_from_the_data(make_split: Callable[..., Split]) -> None:
+    made = plan("lenet", make_split(channels=3), image_size=32)
+    assert made.network == Network("lenet", {"num_classes": 3, "in_channels": 3, "image_size": 32})
+    assert made.preprocessing.color == "rgb"
+
+
+def test_networks_for_photos_see_grey_data_in_three_channels(split: Split) -> None:
+    made = plan("nin", split)
+    assert made.network is not None
+    assert (made.preprocessing.color, made.preprocessing.height) == ("rgb", 224)
+    assert made.network.kwargs["in_channels"] == 3
+
+
+def test_dropout_is_an_argument(split: Split) -> None:
+    module = plan("alexnet", split, dropout=0.25, image_size=80).build("xavier", 3)
+    assert {m.p for m in module.modules() if isinstance(m, nn.Dropout)} == {0.25}
+    with pytest.raises(UsageError, match="dropout"):
+        plan("lenet", split, dropout=0.25).build("xavier", 3)
+
+
+def test_init(split: Split) -> None:
+    torch.manual_seed(0)
+    weight = plan("lenet", split).build("normal", 3).get_parameter("7.weight")
+    assert float(weight.detach().std()) == pytest.approx(0.01, rel=0.05)
+
+
+def test_unknown_names(split: Split) -> None:
+    with pytest.raises(UsageError, match="unknown network 'lenett'"):
+        plan("lenett", split)
+
+
+@pytest.mark.parametrize("arguments", ["num_classes", "num_classes, in_channels, image_size", "**all"])
+def test_a_factory_gets_what_it_takes(split: Split, tmp_path: Path, arguments: str) -> None:
+    file = tmp_path / "nets.py"
+    file.write_text(
+        "from torch import nn\n"
+        f"def small({arguments}): return nn.Sequential(nn.Flatten(), nn.Linear(144, 3))\n"
+    )
+    made = plan(f"{file}:small", split)
+    assert (made.name, made.preprocessing.height, made.preprocessing.color) == ("small", 12, "grey")
+    assert made.build("xavier", 3)(torch.zeros(1, 1, 12, 12)).shape == (1, 3)
+
+
+def test_a_network_with_arguments(split: Split) -> None:
+    made = plan(Network("lenet", {"num_classes": 3, "in_channels": 3, "image_size": 20}), split)
+    assert (made.preprocessing.color, made.preprocessing.width) == ("rgb", 20)
+
+
+def test_a_module_is_trained_as_it_is(split: Split) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(200, 3))
+    made = plan(module, split)
+    assert made.build("xavier", 3) is module
+    assert (made.network, made.name, made.preprocessing.color) == (None, "Sequential", "rgb")
+    with pytest.raises(UsageError, match="a module is trained as it is; leave init out"):
+        plan(module, split, init="normal")
+
+
+def test_classes_have_to_fit(split: Split) -> None:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(144, 10))
+    with pytest.raises(UsageError, match=r"Sequential: answers \[2, 10\] for 2 images; expected \[2, 3\]"):
+        plan(module, split).build("xavier", 3)
+
+
+def test_sizes_have_to_fit(split: Split) -> None:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(100, 3))
+    with pytest.raises(UsageError, match="Sequential: does not take images of 1x12x12"):
+        plan(module, split).build("xavier", 3)
+
+
+def test_sizes_that_differ_need_a_word(tmp_path: Path) -> None:
+    from PIL import Image
+
+    paths = tuple(tmp_path / f"{i}.png" for i in range(2))
+    for path in paths:
+        Image.new("L", (8, 9)).save(path)
+    dataset = Dataset(FileImages(paths), np.arange(2, dtype=np.int64), ("a", "b"))
+    photos = Split("folder:made", dataset, dataset, resize="shortest")
+    with pytest.raises(UsageError, match="the images of folder:made differ in size; say --image-size"):
+        plan(nn.Flatten(), photos)
+    assert plan(nn.Flatten(), photos, image_size=7).preprocessing.height == 7

@@ -1,0 +1,49 @@
+"""Preprocessing follows the data; training's arithmetic is the runtime's."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from cnntk.data import ArrayImages, Split, open_data, prepare
+from cnntk.runtime.preprocess import fit, normalise
+from cnntk.runtime.spec import Preprocessing
+from cnntk.training.loop import Normalise
+from cnntk.training.preprocessing import measured, preprocessing_for
+
+
+def test_handwriting_reads_on_any_background() -> None:
+    split = open_data("digits")
+    p = preprocessing_for(split, 1, 28)
+    assert (p.color, p.height, p.width, p.resize, p.invert) == ("grey", 28, 28, "longest", "light-background")
+    white_on_black = split.train.images.take(range(50), Preprocessing("grey", 8, 8))
+    for image in white_on_black:
+        np.testing.assert_array_equal(fit(image, p), fit(255 - image, p))
+
+
+def test_photos_are_as_they_are(make_split: Callable[..., Split]) -> None:
+    p = preprocessing_for(make_split(channels=3, resize="shortest"), 3, 32)
+    assert (p.color, p.resize, p.invert, p.crop_ratio) == ("rgb", "shortest", "never", 1.0)
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 2**30], ids=["on demand", "in memory"])
+def test_mean_and_deviation(memory_bytes: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (1500, 3, 5, 3), dtype=np.uint8)
+    p = Preprocessing("rgb", 3, 5, mean=(0.0,) * 3, std=(1.0,) * 3)
+    m = measured(prepare(ArrayImages(pixels), p, memory_bytes))
+    np.testing.assert_allclose(m.mean, (pixels / 255).mean(axis=(0, 1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(m.std, (pixels / 255).std(axis=(0, 1, 2)), rtol=1e-12)
+
+
+def test_constant_images_divide_by_one() -> None:
+    images = ArrayImages(np.full((4, 3, 3, 1), 255, np.uint8))
+    m = measured(prepare(images, Preprocessing("grey", 3, 3)))
+    assert (m.mean, m.std) == (pytest.approx((1.0,)), (1.0,))
+
+
+def test_training_normalises_like_the_runtime() -> None:
+    pixels = np.arange(256, dtype=np.uint8).repeat(3).reshape(4, 8, 8, 3)
+    p = Preprocessing("rgb", 8, 8, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    ours = Normalise(p, torch.device("cpu"))(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+    np.testing.assert_array_max_ulp(ours.numpy(), normalise(pixels, p), maxulp=2)

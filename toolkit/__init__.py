@@ -1,0 +1,65 @@
+"""cnntk: brings a PyTorch image model to the device it will run on, and proves that it is still the same.
+
+Nothing heavy is loaded until it is used: neither numpy nor torch, onnx or onnxruntime.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cnntk.runtime.errors import CnntkError
+from cnntk.runtime.lazy import lazy_names
+from cnntk.version import __version__
+
+if TYPE_CHECKING:
+    from cnntk.diagnosis import Diagnosis, diagnose
+    from cnntk.exporters import ExportReport, export
+    from cnntk.inference import ImageResult, infer
+    from cnntk.inspection import Inspection, inspect
+    from cnntk.latency import BenchResult, bench
+    from cnntk.runtime import Classifier, Engine, ModelSpec, Prediction
+    from cnntk.training import TrainReport, train
+
+__all__ = [
+    "BenchResult",
+    "Classifier",
+    "CnntkError",
+    "Diagnosis",
+    "Engine",
+    "ExportReport",
+    "ImageResult",
+    "Inspection",
+    "ModelSpec",
+    "Prediction",
+    "TrainReport",
+    "__version__",
+    "bench",
+    "diagnose",
+    "export",
+    "infer",
+    "inspect",
+    "train",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    __all__,
+    {
+        "bench": "cnntk.latency",
+        "BenchResult": "cnntk.latency",
+        "Classifier": "cnntk.runtime",
+        "diagnose": "cnntk.diagnosis",
+        "Diagnosis": "cnntk.diagnosis",
+        "Engine": "cnntk.runtime",
+        "export": "cnntk.exporters",
+        "ExportReport": "cnntk.exporters",
+        "ImageResult": "cnntk.inference",
+        "infer": "cnntk.inference",
+        "inspect": "cnntk.inspection",
+        "Inspection": "cnntk.inspection",
+        "ModelSpec": "cnntk.runtime",
+        "Prediction": "cnntk.runtime",
+        "train": "cnntk.training",
+        "TrainReport": "cnntk.training",
+    },
+)

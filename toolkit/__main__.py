@@ -1,0 +1,5 @@
+"""``python -m cnntk``."""
+
+from cnntk.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,93 @@
+"""The command line: each command parses, calls one library function and prints.
+
+A command's module is loaded when it is named, and loads its libraries when it runs.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from cnntk.runtime.errors import CnntkError
+from cnntk.version import __version__
+
+__all__ = ["main"]
+
+COMMANDS = ("train", "export", "inspect", "infer", "bench", "doctor")
+
+INTERRUPTED = 130
+INTERNAL_ERROR = 70
+
+
+class _Commands(click.Group):
+    """The commands, each ``cnntk.cli.NAME:NAME``, in the order in which a model passes through them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"cnntk.cli.{cmd_name}"), cmd_name)
+        if not any(p.name == "debug" for p in command.params):
+            command.params.append(_debug_option())
+        return command
+
+
+def _debug_option() -> click.Option:
+    def remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        ctx.find_root().ensure_object(dict)["debug"] = value
+
+    return click.Option(
+        ["--debug"], is_flag=True, expose_value=False, callback=remember, help="Show a traceback on errors."
+    )
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="cnntk")
+def cli() -> None:
+    """Bring a PyTorch image model to the device it will run on."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Returns:
+        The exit status: 0 success, 1 the answer is no, 2 wrong use, 130 interrupted, 70 a bug in cnntk.
+    """
+    state: dict[str, bool] = {}
+    try:
+        return _status(cli.main(argv, prog_name="cnntk", standalone_mode=False, obj=state))
+    except click.ClickException as error:
+        return _fail(_usage_message(error), error.exit_code, state)
+    except CnntkError as error:
+        return _fail(str(error), error.exit_status, state)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("interrupted", INTERRUPTED, state)
+    except BrokenPipeError:  # the reader of a pipe has enough, as with `| head`
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        text = f"internal error, {type(error).__name__}: {error}. Please report it with the output of --debug"
+        return _fail(text, INTERNAL_ERROR, state)
+
+
+def _status(result: object) -> int:
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: str, status: int, state: dict[str, bool]) -> int:
+    if state.get("debug"):
+        traceback.print_exc()
+    print(f"cnntk: {message}", file=sys.stderr)
+    return status
+
+
+def _usage_message(error: click.ClickException) -> str:
+    message = error.format_message().replace("\n", " ")
+    ctx = getattr(error, "ctx", None)
+    return f"{message} (see {ctx.command_path} --help)" if ctx is not None else message

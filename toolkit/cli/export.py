@@ -1,0 +1,128 @@
+"""``cnntk export``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cnntk.cli.output import json_option, note, print_json, print_table, size_text
+
+if TYPE_CHECKING:
+    from cnntk.exporters.parity import Parity
+    from cnntk.exporters.report import ExportReport
+
+
+@click.command()
+@click.argument("source", required=False)
+@click.option("-o", "--output", metavar="FILE", help="By default the source's name, here.")
+@click.option("--input", "size", metavar="CxHxW", help="What the network takes; by default the source's own.")
+@click.option("--weights", metavar="FILE", help=".safetensors or .pt, for sources without their own.")
+@click.option("--kwargs", metavar="K=V", multiple=True, help="An argument of the factory; may be repeated.")
+@click.option("--labels", metavar="FILE", help="Names of the classes, one a line.")
+@click.option("--random", is_flag=True, help="Seeded random weights, for trials.")
+@click.option("--seed", default=0, show_default=True, help="Of the random weights.")
+@click.option("--preprocess", type=click.Choice(["host", "none"]), default="host", show_default=True,
+              help="Whether the file says how images become its input.")  # fmt: skip
+@click.option("--head", type=click.Choice(["auto", "classifier", "none"]), default="auto", show_default=True,
+              help="Whether it is a classifier.")  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+@json_option
+def export(source: str | None, output: str | None, as_json: bool, force: bool, **options: Any) -> None:
+    """Export SOURCE as one .onnx file that was compared with torch.
+
+    SOURCE: a checkpoint's folder, a network of the zoo, package.module:factory, path/file.py:factory.
+    Left out, the LeNet that ships with cnntk is written to the current folder.
+    """
+    if source is None:
+        _copy(output, force, as_json, options)
+        return
+    if ":" in source:
+        sys.path.append(os.getcwd())  # behind the installed packages, so that none of them is shadowed
+    from cnntk.exporters import export as export_source
+    from cnntk.exporters.sources import parse_input
+
+    report = export_source(
+        source,
+        output,
+        input_shape=parse_input(options["size"]) if options["size"] else None,
+        weights=options["weights"],
+        kwargs=_parse_kwargs(options["kwargs"]),
+        labels=_read_labels(options["labels"]) if options["labels"] else None,
+        random=options["random"],
+        seed=options["seed"],
+        preprocess=options["preprocess"],
+        head=options["head"],
+        force=force,
+    )
+    if as_json:
+        print_json(report.to_json())
+    else:
+        _print(report)
+    for text in report.notes:
+        note(f"note: {text}")
+
+
+def _copy(output: str | None, force: bool, as_json: bool, options: dict[str, Any]) -> None:
+    from cnntk.shipped import copy_shipped_model
+
+    if any(options[name] for name in ("size", "weights", "kwargs", "labels", "random")):
+        raise click.UsageError("name a SOURCE: these options do not go with the shipped LeNet")
+    path = copy_shipped_model(output, force=force)
+    if as_json:
+        print_json({"path": str(path), "name": "lenet", "size_bytes": path.stat().st_size})
+    else:
+        print(f"{path} ({size_text(path.stat().st_size)}): the LeNet that ships with cnntk")
+
+
+def _print(r: ExportReport) -> None:
+    print_table(
+        [
+            ("wrote", f"{r.path} ({size_text(r.size_bytes)}, opset {r.opset}, IR {r.ir_version})"),
+            ("network", f"{r.name}: {r.parameters:,} parameters, {r.multiply_adds:,} multiply-adds"),
+            ("head", f"{r.head} ({r.head_reason})"),
+            *((f"parity of {p.output}", _parity(p)) for p in r.parity),
+            ("took", f"{r.seconds:.1f} s"),
+        ]
+    )  # fmt: skip
+
+
+def _parity(p: Parity) -> str:
+    batches = ", ".join(map(str, p.batches))
+    return (
+        f"{p.onnx_error:.2g} from float64, torch {p.torch_error:.2g}, allowed {p.bound:.2g} "
+        f"(batch {batches}; answers up to {p.scale:.3g})"
+    )
+
+
+def _parse_kwargs(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """``k=v`` with v as JSON where it is JSON (numbers, true, lists), else as text."""
+    return dict(_parse_kwarg(pair) for pair in pairs)
+
+
+def _parse_kwarg(pair: str) -> tuple[str, Any]:
+    import json
+
+    key, equals, value = pair.partition("=")
+    if not equals or not key.isidentifier():
+        raise click.BadParameter(f"{pair!r} is not of the form name=value", param_hint="--kwargs")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def _read_labels(file: str) -> tuple[str, ...]:
+    from cnntk.runtime.errors import UsageError
+    from cnntk.runtime.files import readable
+
+    try:
+        text = readable(file, "a text file of labels").read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UsageError(f"{file}: is no UTF-8 text; expected a label a line") from None
+    labels = tuple(line.strip() for line in text.splitlines() if line.strip())
+    if not labels:
+        raise UsageError(f"{file}: holds no label; expected one a line")
+    return labels

@@ -1,0 +1,20 @@
+"""Labelled images to train on and to calibrate with: one format a file, numpy only."""
+
+from __future__ import annotations
+
+from cnntk.data.dataset import Dataset, Split
+from cnntk.data.images import ArrayImages, FileImages, Images
+from cnntk.data.prepared import Prepared, prepare
+from cnntk.data.source import FORMS, open_data
+
+__all__ = [
+    "FORMS",
+    "ArrayImages",
+    "Dataset",
+    "FileImages",
+    "Images",
+    "Prepared",
+    "Split",
+    "open_data",
+    "prepare",
+]

@@ -1,0 +1,146 @@
+"""Where the pixels of a data set are: in memory, or in files that are decoded on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnntk.runtime.devices import usable_cores
+from cnntk.runtime.errors import DataError, ImageError
+from cnntk.runtime.images import Pixels, read_image
+from cnntk.runtime.preprocess import fit
+from cnntk.runtime.spec import Preprocessing
+
+__all__ = ["ArrayImages", "FileImages", "Images", "Indices"]
+
+Indices = Sequence[int] | NDArray[np.int64]
+
+_PEEKED = 32  # how many files tell whether a set is grey
+
+
+class Images(Protocol):
+    """The images of a data set.
+
+    Both kinds prepare their pixels with the runtime's own `fit`, so a network is trained on the very
+    pixels that it will see at inference.
+    """
+
+    def __len__(self) -> int:
+        """How many images there are."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """1 where the images are grey, else 3."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width that all images share; None where they may differ."""
+        ...
+
+    def take(self, indices: Indices, preprocessing: Preprocessing) -> Pixels:
+        """The images at ``indices``, colour, inversion, resize and crop done: uint8 (n, height, width, C)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayImages:
+    """Images of one size in memory.
+
+    Attributes:
+        pixels: uint8 (N, H, W, C), RGB or grey.
+    """
+
+    pixels: Pixels
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for RGB."""
+        return int(self.pixels.shape[3])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.pixels.shape[1], self.pixels.shape[2]
+
+    def take(self, indices: Indices, preprocessing: Preprocessing) -> Pixels:
+        """The images at ``indices``, prepared: uint8 (n, height, width, C)."""
+        chosen = self.pixels[np.asarray(indices, dtype=np.int64)]
+        if self._needs_nothing(preprocessing):
+            return chosen
+        return _stack((fit(image, preprocessing) for image in chosen), len(chosen), preprocessing)
+
+    def _needs_nothing(self, p: Preprocessing) -> bool:
+        same_color = p.color == ("grey" if self.channels == 1 else "rgb")
+        return same_color and self.size == (p.height, p.width) and p.invert == "never" and p.crop_ratio == 1
+
+
+@dataclass(frozen=True, eq=False)
+class FileImages:
+    """Images in files of any format and size, decoded when they are taken, on all cores.
+
+    Attributes:
+        paths: of the files.
+        size: height and width where all images are known to share them.
+    """
+
+    paths: tuple[Path, ...]
+    size: tuple[int, int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def channels(self) -> int:
+        """1 where all of a sample of the files are grey, else 3.
+
+        Raises:
+            DataError: one of them can't be read.
+        """
+        step = max(1, len(self.paths) // _PEEKED)
+        return max(int(_read(path, (255, 255, 255)).shape[2]) for path in self.paths[::step])
+
+    def take(self, indices: Indices, preprocessing: Preprocessing) -> Pixels:
+        """The images at ``indices``, decoded and prepared: uint8 (n, height, width, C).
+
+        Raises:
+            DataError: a file can't be read; the message names it.
+        """
+        paths = [self.paths[i] for i in indices]
+
+        def prepared(path: Path) -> Pixels:
+            return fit(_read(path, preprocessing.background), preprocessing)
+
+        return _stack(_in_threads(prepared, paths), len(paths), preprocessing)
+
+
+def _read(path: Path, background: tuple[int, ...]) -> Pixels:
+    try:
+        return read_image(path, background=background)
+    except ImageError as error:
+        raise DataError(f"{error}; or remove it from the data") from error
+
+
+def _in_threads(prepared: Callable[[Path], Pixels], paths: list[Path]) -> Iterable[Pixels]:
+    pool = ThreadPoolExecutor(max_workers=usable_cores())
+    try:
+        yield from pool.map(prepared, paths)
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an unreadable file the rest need not be decoded
+
+
+def _stack(images: Iterable[Pixels], count: int, p: Preprocessing) -> Pixels:
+    batch = np.empty((count, p.height, p.width, p.channels), dtype=np.uint8)
+    for i, image in enumerate(images):
+        batch[i] = image
+    return batch

@@ -1,0 +1,154 @@
+"""The machine, the providers, and what is wrong with the installation."""
+
+from __future__ import annotations
+
+import importlib.metadata as metadata
+import os
+import platform
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cnntk.runtime.devices import onnxruntime_module, usable_cores
+from cnntk.runtime.errors import MissingDependency
+from cnntk.version import __version__
+
+__all__ = ["CPU_FEATURES", "Diagnosis", "cpu_features", "diagnose", "problems_of"]
+
+CPU_FEATURES = (
+    *(
+        "sse4_1",
+        "avx",
+        "avx2",
+        "fma",
+        "f16c",
+        "avx512f",
+        "avx512_vnni",
+        "avx_vnni",
+        "avx512_bf16",
+        "amx_int8",
+    ),
+    *("asimd", "asimddp", "i8mm", "sve", "bf16"),
+)
+"""Instruction sets that decide how fast onnxruntime is here, as Linux names them (x86 first, then ARM)."""
+
+_PACKAGES = ("numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "torch", "onnx", "onnxscript", "onnx-ir")
+_EXTRAS = {"export": ("torch", "onnx", "onnxscript", "safetensors"), "train": ("torch", "scikit-learn")}
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What the doctor found.
+
+    Attributes:
+        cnntk: its version.
+        python: its version.
+        system: operating system and architecture.
+        cpu: model name.
+        cpu_features: those of `CPU_FEATURES` that the CPU has; empty where the system does not tell.
+        cores: that this process may use.
+        memory_bytes: of the machine; None where the system does not tell.
+        packages: version of each; None where it is not installed.
+        providers: what onnxruntime offers.
+        missing_extras: an extra, and the packages that it lacks here.
+        problems: what is wrong, and what mends it; empty on a sound installation.
+    """
+
+    cnntk: str
+    python: str
+    system: str
+    cpu: str
+    cpu_features: tuple[str, ...]
+    cores: int
+    memory_bytes: int | None
+    packages: dict[str, str | None]
+    providers: tuple[str, ...]
+    missing_extras: dict[str, tuple[str, ...]]
+    problems: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON data."""
+        return asdict(self)
+
+
+def diagnose() -> Diagnosis:
+    """Looks at the machine and the installation."""
+    packages = {name: _version(name) for name in _PACKAGES}
+    providers, broken = _providers()
+    cpu_info = _read("/proc/cpuinfo")
+    lacking = {extra: tuple(n for n in needs if _version(n) is None) for extra, needs in _EXTRAS.items()}
+    return Diagnosis(
+        cnntk=__version__,
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        cpu=_cpu_name(cpu_info),
+        cpu_features=cpu_features(cpu_info),
+        cores=usable_cores(),
+        memory_bytes=_memory_bytes(),
+        packages=packages,
+        providers=providers,
+        missing_extras={extra: names for extra, names in lacking.items() if names},
+        problems=(*broken, *problems_of(packages, providers)),
+    )
+
+
+def problems_of(packages: dict[str, str | None], providers: tuple[str, ...]) -> tuple[str, ...]:
+    """What is wrong with these packages and providers, and what mends it."""
+    problems = []
+    if packages["onnxruntime"] and packages["onnxruntime-gpu"]:
+        problems.append(
+            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other: uninstall both, "
+            "then install the one that you want (cnntk[cpu] or cnntk[gpu])"
+        )
+    elif packages["onnxruntime-gpu"] and "CUDAExecutionProvider" not in providers:
+        problems.append("onnxruntime-gpu is installed, but offers no CUDA: reinstall it")
+    return tuple(problems)
+
+
+def cpu_features(cpu_info: str) -> tuple[str, ...]:
+    """Those of `CPU_FEATURES` that the text of ``/proc/cpuinfo`` lists."""
+    lines = (line.partition(":") for line in cpu_info.splitlines())
+    flags = {
+        flag for key, _, value in lines if key.strip() in ("flags", "Features") for flag in value.split()
+    }
+    return tuple(name for name in CPU_FEATURES if name in flags)
+
+
+def _cpu_name(cpu_info: str) -> str:
+    names = (
+        line.partition(":")[2].strip() for line in cpu_info.splitlines() if line.startswith("model name")
+    )
+    return next(names, "") or platform.processor() or "unknown"
+
+
+def _providers() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    try:
+        return tuple(onnxruntime_module().get_available_providers()), ()
+    except MissingDependency as error:
+        return (), (str(error),)
+    except AttributeError:
+        return (), ("onnxruntime's folder is there but empty: uninstall and install it again",)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _memory_bytes() -> int | None:
+    if sys.platform == "win32":
+        return None
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (OSError, ValueError):
+        return None
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,37 @@
+"""The LeNet that ships with cnntk: trained on MNIST, ready to run without torch. `make.py` makes it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from cnntk.runtime.errors import UsageError
+from cnntk.runtime.files import check_writable, write_bytes
+
+__all__ = ["copy_shipped_model", "shipped_checkpoint", "shipped_model"]
+
+_HERE = Path(__file__).parent
+
+
+def shipped_model() -> Path:
+    """The artifact."""
+    return _HERE / "lenet.onnx"
+
+
+def shipped_checkpoint() -> Path:
+    """The checkpoint folder that the artifact was exported from."""
+    return _HERE / "lenet"
+
+
+def copy_shipped_model(output: str | os.PathLike[str] | None = None, *, force: bool = False) -> Path:
+    """Writes the artifact to ``output``, by default ``lenet.onnx`` in the current folder.
+
+    Raises:
+        UsageError: the file exists, and ``force`` is not given; or it can't be written.
+    """
+    target = Path(output) if output is not None else Path("lenet.onnx")
+    if target.exists() and not force:
+        raise UsageError(f"{target}: exists already; --force replaces it, -o names another file")
+    check_writable(target)
+    write_bytes(target, shipped_model().read_bytes())
+    return target

@@ -1,0 +1,41 @@
+"""The device to train on, which is the one that was asked for or an error."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from cnntk.runtime.errors import DeviceUnavailable, UsageError
+
+__all__ = ["torch_device"]
+
+_NAME = re.compile(r"cpu|auto|cuda(?::(\d+))?")
+
+
+def torch_device(name: str) -> torch.device:
+    """The device called ``name``: ``cpu``, ``cuda``, ``cuda:1``, or ``auto`` (CUDA if there is any).
+
+    Raises:
+        UsageError: there is no device of that name.
+        DeviceUnavailable: torch can't use it.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise UsageError(f"device {name!r} is unknown; use cpu, cuda, cuda:1 (a number from 0), or auto")
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    index = int(match.group(1) or 0)
+    if not torch.cuda.is_available():
+        raise DeviceUnavailable(f"device {name!r}: {_why_no_cuda()}; or train with --device cpu")
+    if index >= torch.cuda.device_count():
+        raise DeviceUnavailable(
+            f"device {name!r}: this machine has {torch.cuda.device_count()} CUDA device(s), numbered from 0"
+        )
+    return torch.device("cuda", index)
+
+
+def _why_no_cuda() -> str:
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is built without CUDA; install a build that has it"
+    return f"torch {torch.__version__} finds no CUDA device; check nvidia-smi"

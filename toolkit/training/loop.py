@@ -1,0 +1,161 @@
+"""The loop: epochs of steps, and the accuracy after each epoch."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import SGD, AdamW, Optimizer
+
+from cnntk.runtime.errors import UsageError
+from cnntk.runtime.spec import Preprocessing
+from cnntk.training.augment import augmented
+from cnntk.training.batches import Batches
+from cnntk.training.errors import TrainingDiverged
+from cnntk.training.options import Settings
+from cnntk.training.progress import TrainProgress
+from cnntk.training.report import EpochResult
+from cnntk.training.schedule import learning_rate_at
+from cnntk.training.seeding import Purpose, generator, seeded
+
+__all__ = ["Loop", "Normalise", "make_optimizer"]
+
+_LOOK = 16  # steps between two looks at the loss: looking makes a GPU wait
+_TEST_BATCH = 512
+
+
+class Loop:
+    """Trains a network, epoch by epoch.
+
+    All randomness of an epoch comes from the seed and its number, so an epoch gives the same weights
+    whether the ones before it ran in this process or in one that was killed.
+
+    Attributes:
+        module: the network, on the device.
+        optimizer: of its trainable parameters.
+        steps: of an epoch.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        train: Batches,
+        test: Batches,
+        preprocessing: Preprocessing,
+        settings: Settings,
+    ) -> None:
+        self.module = module
+        self.optimizer = make_optimizer(module, settings)
+        self._train, self._test, self._settings = train, test, settings
+        self._device = train.labels.device
+        self._normalise = Normalise(preprocessing, self._device)
+        self.steps = len(self._order(epoch=1))
+
+    def run_epoch(self, epoch: int, progress: TrainProgress) -> EpochResult:
+        """Trains for the epoch of that number, from 1, and looks at the test images once.
+
+        Raises:
+            TrainingDiverged: the loss or an answer is not finite.
+            DataError: an image can't be read.
+        """
+        start = time.perf_counter()
+        with seeded(Purpose.DROPOUT, self._settings.seed, epoch, self._device):
+            loss, train_accuracy = self._learn(epoch, progress)
+        accuracy = self.accuracy(epoch)
+        return EpochResult(epoch, loss, train_accuracy, accuracy, round(time.perf_counter() - start, 3))
+
+    @torch.no_grad()
+    def accuracy(self, epoch: int) -> float:
+        """Share of the test images that are answered right."""
+        self.module.eval()
+        right = torch.zeros((), dtype=torch.int64, device=self._device)
+        for pixels, labels in self._test.take(torch.split(torch.arange(len(self._test)), _TEST_BATCH)):
+            logits = self._logits(pixels)
+            if not torch.isfinite(logits).all():
+                raise self._diverged("the answers to test images are not finite", epoch)
+            right += (logits.argmax(1) == labels).sum()
+        return int(right) / len(self._test)
+
+    def _learn(self, epoch: int, progress: TrainProgress) -> tuple[float, float]:
+        """One pass over the training images: their mean loss and accuracy, as they were seen."""
+        self.module.train()
+        random = generator(Purpose.AUGMENT, self._settings.seed, epoch)
+        loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
+        right = torch.zeros((), dtype=torch.int64, device=self._device)
+        seen = 0
+        for step, (pixels, labels) in enumerate(self._train.take(self._order(epoch)), start=1):
+            self._set_learning_rate((epoch - 1) * self.steps + step - 1)
+            logits = self._logits(augmented(pixels, self._settings.augment, random))
+            loss = F.cross_entropy(logits, labels)
+            self.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+            loss_sum += loss.detach() * len(labels)
+            right += (logits.detach().argmax(1) == labels).sum()
+            seen += len(labels)
+            if step % _LOOK == 0 or step == self.steps:
+                self._look(epoch, step, float(loss_sum) / seen, int(right) / seen, progress)
+        return float(loss_sum) / seen, int(right) / seen
+
+    def _look(self, epoch: int, step: int, loss: float, accuracy: float, progress: TrainProgress) -> None:
+        if not math.isfinite(loss):
+            raise self._diverged(f"the loss is {loss}", epoch)
+        progress.step(step, loss, accuracy)
+
+    def _diverged(self, what: str, epoch: int) -> TrainingDiverged:
+        rate = self._settings.learning_rate
+        return TrainingDiverged(
+            f"epoch {epoch}: {what}; start again with a lower --learning-rate than {rate:g}"
+        )
+
+    def _order(self, epoch: int) -> tuple[Tensor, ...]:
+        """The indices of each batch; a last one of a single image is left out: batch norm can't take it."""
+        random = generator(Purpose.SHUFFLE, self._settings.seed, epoch)
+        order = torch.split(torch.randperm(len(self._train), generator=random), self._settings.batch_size)
+        return order[:-1] if len(order) > 1 and len(order[-1]) == 1 < len(order[0]) else order
+
+    def _set_learning_rate(self, step: int) -> None:
+        s = self._settings
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate_at(s.schedule, s.learning_rate, step, s.epochs * self.steps)
+
+    def _logits(self, pixels: Tensor) -> Tensor:
+        with _mixed_precision(self._device):
+            logits: Tensor = self.module(self._normalise(pixels))
+        return logits.float()
+
+
+def make_optimizer(module: nn.Module, settings: Settings) -> Optimizer:
+    """The optimizer of the trainable parameters.
+
+    Raises:
+        UsageError: there are none.
+    """
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    if not parameters:
+        raise UsageError(f"{type(module).__name__}: has no parameter to train")
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.optimizer == "sgd":
+        return SGD(parameters, lr=rate, weight_decay=decay, momentum=settings.momentum)
+    return AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
+
+
+class Normalise:
+    """`cnntk.runtime.preprocess.normalise` on the device, in the same float32 arithmetic."""
+
+    def __init__(self, p: Preprocessing, device: torch.device) -> None:
+        factor = torch.tensor([p.scale / s for s in p.std], device=device)
+        offset = torch.tensor([-m / s for m, s in zip(p.mean, p.std, strict=True)], device=device)
+        self._factor, self._offset = factor.view(-1, 1, 1), offset.view(-1, 1, 1)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        return pixels.float() * self._factor + self._offset
+
+
+def _mixed_precision(device: torch.device) -> AbstractContextManager[None]:
+    enabled = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)

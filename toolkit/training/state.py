@@ -1,0 +1,112 @@
+"""What a training needs to go on after it was killed: ``training.safetensors`` in its folder.
+
+The learning rate and all randomness follow from the settings and the epoch, so weights, the optimizer's
+moments and the number of the epoch are all there is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from cnntk.runtime.errors import CheckpointError, UsageError
+from cnntk.runtime.files import staged
+from cnntk.training.report import EpochResult
+
+__all__ = ["TrainingState"]
+
+_KEY = "cnntk"
+_WEIGHTS, _OPTIMIZER = "weights.", "optimizer."
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingState:
+    """A training between two epochs.
+
+    Attributes:
+        settings: all that was chosen; JSON.
+        history: of the epochs that are done.
+        tensors: weights and moments; empty before the first epoch, whose weights come from the seed.
+    """
+
+    settings: Mapping[str, Any]
+    history: tuple[EpochResult, ...] = ()
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        module: nn.Module,
+        optimizer: Optimizer,
+        settings: Mapping[str, Any],
+        history: tuple[EpochResult, ...],
+    ) -> TrainingState:
+        """The state of a network and its optimizer."""
+        tensors = {_WEIGHTS + name: tensor for name, tensor in module.state_dict().items()}
+        for number, moments in optimizer.state_dict()["state"].items():
+            tensors |= {f"{_OPTIMIZER}{number}.{k}": v for k, v in moments.items() if isinstance(v, Tensor)}
+        return cls(settings, history, tensors)
+
+    def restore(self, module: nn.Module, optimizer: Optimizer) -> None:
+        """Gives weights and moments back.
+
+        Raises:
+            CheckpointError: they belong to another network.
+        """
+        if not self.history:
+            return
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in self._under(_OPTIMIZER).items():
+            number, _, key = name.partition(".")
+            moments.setdefault(int(number), {})[key] = tensor
+        try:
+            module.load_state_dict(self._under(_WEIGHTS))
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            raise CheckpointError(
+                f"the state of the training belongs to another network: {reason}"
+            ) from error
+
+    def save(self, file: Path) -> None:
+        """Replaces ``file``, whole or not at all.
+
+        Raises:
+            UsageError: it can't be written.
+        """
+        history = [asdict(epoch) for epoch in self.history]
+        header = json.dumps({"settings": self.settings, "history": history})
+        # A copy each: safetensors refuses tensors that share memory, as tied weights do.
+        tensors = {name: t.detach().cpu().contiguous().clone() for name, t in self.tensors.items()}
+        with staged(file) as temporary:
+            try:
+                save_file(tensors, temporary, metadata={_KEY: header})
+            except SafetensorError as error:
+                raise UsageError(f"{file}: can't be written: {error}") from error
+
+    @classmethod
+    def load(cls, file: Path) -> TrainingState:
+        """Reads what `save` wrote.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
+        try:
+            with safe_open(file, framework="pt") as content:
+                header = json.loads(content.metadata()[_KEY])
+                tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+            history = tuple(EpochResult(**epoch) for epoch in header["history"])
+            return cls(header["settings"], history, tensors)
+        except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+            raise CheckpointError(f"{file}: is damaged ({error}); start again with --force") from error
+
+    def _under(self, prefix: str) -> dict[str, Tensor]:
+        return {n.removeprefix(prefix): t for n, t in self.tensors.items() if n.startswith(prefix)}
