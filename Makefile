@@ -21,7 +21,6 @@ demo: $(READY)
 	$(CNNTK) inspect demo/lenet-digits.onnx
 	$(BIN)/python examples/digit_image.py demo/seven.png
 	$(CNNTK) infer -m demo/lenet-digits.onnx demo/seven.png
-	$(CNNTK) infer -m toolkit/shipped/lenet.onnx demo/seven.png
 	$(CNNTK) bench demo/lenet-digits.onnx
 	@echo; echo "Left in demo/: the checkpoint lenet-digits/, the artifact lenet-digits.onnx, the image seven.png"
 
