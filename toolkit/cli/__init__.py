@@ -5,6 +5,7 @@ A command's module is loaded when it is named, and loads its libraries when it r
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -61,23 +62,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     state: dict[str, bool] = {}
     try:
-        return _status(cli.main(argv, prog_name="cnntk", standalone_mode=False, obj=state))
+        result = cli.main(argv, prog_name="cnntk", standalone_mode=False, obj=state)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
     except click.ClickException as error:
         return _fail(_usage_message(error), error.exit_code, state)
     except CnntkError as error:
         return _fail(str(error), error.exit_status, state)
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted", INTERRUPTED, state)
-    except BrokenPipeError:  # the reader of a pipe has enough, as with `| head`
-        sys.stderr.close()
+    except (BrokenPipeError, SystemExit) as error:
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        # The reader has enough, as with `| head` (click makes an exit of it): the rest goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         text = f"internal error, {type(error).__name__}: {error}. Please report it with the output of --debug"
         return _fail(text, INTERNAL_ERROR, state)
-
-
-def _status(result: object) -> int:
-    return result if isinstance(result, int) else 0
 
 
 def _fail(message: str, status: int, state: dict[str, bool]) -> int:

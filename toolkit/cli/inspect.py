@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -59,9 +60,8 @@ def _spec_rows(spec: ModelSpec) -> list[tuple[str, str]]:
     if (p := spec.preprocessing) is not None:
         rows.append(("preprocessing", f"{p.color}, {p.resize} to {p.height}x{p.width} {p.interpolation}"))
         rows.append(("", f"invert {p.invert}, mean {_numbers(p.mean)}, std {_numbers(p.std)}"))
-    rows += [
-        ("provenance" if i == 0 else "", f"{k}: {v}") for i, (k, v) in enumerate(spec.provenance.items())
-    ]
+    provenance = ", ".join(f"{k} {v}" for k, v in spec.provenance.items())
+    rows += [("provenance" if i == 0 else "", line) for i, line in enumerate(textwrap.wrap(provenance, 80))]
     return rows + [_parity_row(p) for p in spec.proof.get("parity", ())]
 
 

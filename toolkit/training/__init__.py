@@ -15,6 +15,6 @@ except ImportError as error:
 from cnntk.training.errors import TrainingDiverged
 from cnntk.training.progress import TrainProgress
 from cnntk.training.report import EpochResult, TrainReport
-from cnntk.training.train import train
+from cnntk.training.run import train
 
 __all__ = ["EpochResult", "TrainProgress", "TrainReport", "TrainingDiverged", "train"]
