@@ -71,10 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), error.exit_status, state)
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted", INTERRUPTED, state)
-    except (BrokenPipeError, SystemExit) as error:
-        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
-            raise
-        # The reader has enough, as with `| head` (click makes an exit of it): the rest goes nowhere.
+    except (BrokenPipeError, SystemExit):
+        # A pipe's reader has enough, as with `| head`, for which alone click exits in this mode: the rest
+        # goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
