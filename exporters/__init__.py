@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from cnntk.exporters.parity import Parity
     from cnntk.exporters.pipeline import export
     from cnntk.exporters.report import ExportReport
-    from cnntk.exporters.sources import Source
+    from cnntk.exporters.source import Source
 
 __all__ = ["ExportReport", "Parity", "Source", "export"]
 
@@ -20,7 +20,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "ExportReport": "cnntk.exporters.report",
         "Parity": "cnntk.exporters.parity",
-        "Source": "cnntk.exporters.sources",
+        "Source": "cnntk.exporters.source",
         "export": "cnntk.exporters.pipeline",
     },
 )

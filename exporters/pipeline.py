@@ -19,7 +19,8 @@ from cnntk.exporters.head import HeadOption, add_head
 from cnntk.exporters.ledger import ledger
 from cnntk.exporters.parity import Parity, check_parity, reference_answers, trial_inputs
 from cnntk.exporters.report import ExportReport
-from cnntk.exporters.sources import Source, SourceOptions, open_source
+from cnntk.exporters.source import Source, SourceOptions
+from cnntk.exporters.sources import open_source
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import check_writable, staged
@@ -28,8 +29,6 @@ from cnntk.runtime.spec import Head, ModelSpec, TensorSpec
 __all__ = ["PreprocessOption", "export"]
 
 PreprocessOption = Literal["host", "none"]
-
-_INPUT = "input"
 
 _LARGE = 2_000_000_000
 """Multiply-adds of an image from which a network is compared on 5 images rather than 8: float64 is slow."""
@@ -116,7 +115,7 @@ def _graph(source: Source, option: HeadOption) -> _Graph:
     spec = ModelSpec(
         name=source.name,
         labels=_labels(source, model) if head == "classifier" else (),
-        input=TensorSpec(_INPUT, "float32", ("N", *source.input_shape)),
+        inputs=source.inputs,
         head=head,
         network=source.network,
         layers=ledger(model),

@@ -135,7 +135,7 @@ class ModelSpec:
     Attributes:
         name: of the model, for people.
         labels: of the classes, in the order of the logits; empty for models that are no classifiers.
-        input: of the graph.
+        inputs: of the graph; images become the first.
         preprocessing: from image to input; None where the app prepares its own arrays.
         head: ``classifier`` models answer ``logits`` and ``probabilities``.
         network: how to build the torch network; None where that is not known.
@@ -146,7 +146,7 @@ class ModelSpec:
 
     name: str
     labels: tuple[str, ...]
-    input: TensorSpec
+    inputs: tuple[TensorSpec, ...]
     preprocessing: Preprocessing | None = None
     head: Head = "classifier"
     network: Network | None = None

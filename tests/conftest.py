@@ -37,7 +37,7 @@ def tiny_spec() -> ModelSpec:
     return ModelSpec(
         name="tiny",
         labels=LABELS,
-        input=TensorSpec("input", "float32", ("N", 1, SIZE, SIZE)),
+        inputs=(TensorSpec("input", "float32", ("N", 1, SIZE, SIZE)),),
         preprocessing=Preprocessing(color="grey", height=SIZE, width=SIZE, interpolation="nearest"),
     )
 

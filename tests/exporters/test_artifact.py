@@ -11,7 +11,7 @@ from cnntk.exporters.capture import capture
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.spec import ModelSpec, TensorSpec
 
-SPEC = ModelSpec("small", ("a",) * 5, TensorSpec("input", "float32", ("N", 3, 8, 8)))
+SPEC = ModelSpec("small", ("a",) * 5, (TensorSpec("input", "float32", ("N", 3, 8, 8)),))
 
 
 def test_the_file_is_what_protobuf_would_have_written(small_cnn: nn.Module, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from cnntk.runtime.spec import ModelSpec, Network, TensorSpec
 SPEC = ModelSpec(
     name="lenet",
     labels=tuple("0123456789"),
-    input=TensorSpec("input", "float32", ("N", 1, 28, 28)),
+    inputs=(TensorSpec("input", "float32", ("N", 1, 28, 28)),),
     network=Network("lenet", {"num_classes": 10}),
 )
 

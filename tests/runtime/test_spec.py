@@ -9,7 +9,7 @@ from cnntk.runtime.spec import Layer, ModelSpec, Network, Preprocessing, TensorS
 SPEC = ModelSpec(
     name="läufer 跑",
     labels=("a", "b"),
-    input=TensorSpec("input", "float32", ("N", 3, 8, 8)),
+    inputs=(TensorSpec("input", "float32", ("N", 3, 8, 8)),),
     preprocessing=Preprocessing(
         color="bgr", height=8, width=8, resize="shortest", mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0)
     ),
@@ -36,7 +36,7 @@ def test_survives_json(spec: ModelSpec) -> None:
         ("[]", "no field 'spec'"),
         (edited(colour="red"), "spec.colour is not a field"),
         (edited(labels=[1]), r"spec.labels\[0\] is 1, not str"),
-        (edited(input=None), "spec.input is None"),
+        (edited(inputs=None), "spec.inputs is None"),
         (edited(head="regressor"), "spec.head is 'regressor'"),
         (edited(preprocessing={"color": "grey"}), "spec.preprocessing.height is missing"),
         (edited(preprocessing={"color": "grey", "height": 0, "width": 1}), "Preprocessing.height = 0"),

@@ -196,7 +196,7 @@ class _Job:
         spec = ModelSpec(
             name=self.plan.name,
             labels=self.split.classes,
-            input=TensorSpec("input", "float32", ("N", p.channels, p.height, p.width)),
+            inputs=(TensorSpec("input", "float32", ("N", p.channels, p.height, p.width)),),
             preprocessing=p,
             network=self.plan.network,
             provenance=self._provenance(history),

@@ -221,7 +221,7 @@ def test_a_checkpoint_of_another_kind_is_no_body(split: Split, tmp_path: Path) -
 
     network = Network("lenet", {"num_classes": 3})
     spec = ModelSpec(
-        "bare", ("a", "b", "c"), TensorSpec("input", "float32", ("N", 1, 28, 28)), network=network
+        "bare", ("a", "b", "c"), (TensorSpec("input", "float32", ("N", 1, 28, 28)),), network=network
     )
     save_checkpoint(tmp_path / "bare", build(network), spec)
     with pytest.raises(CheckpointError, match="its spec has no preprocessing"):

@@ -4,54 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from cnntk.exporters.source import Source, SourceOptions
 from cnntk.models import zoo
 from cnntk.models.checkpoint import load_checkpoint, load_weights
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.spec import Network, Preprocessing
+from cnntk.runtime.spec import Network, TensorSpec
 
-__all__ = ["Source", "SourceOptions", "open_source", "parse_input"]
-
-
-@dataclass(frozen=True)
-class Source:
-    """A torch network and what is known about it.
-
-    Attributes:
-        name: for people and for the file.
-        module: in evaluation mode, on the CPU.
-        input_shape: (C, H, W).
-        labels: of the classes; empty where they are not known.
-        preprocessing: None where the source does not say.
-        network: how to build the module again; None where that is not known.
-        provenance: where it comes from.
-    """
-
-    name: str
-    module: nn.Module
-    input_shape: tuple[int, int, int]
-    labels: tuple[str, ...] = ()
-    preprocessing: Preprocessing | None = None
-    network: Network | None = None
-    provenance: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class SourceOptions:
-    """What the user says about a source; None where the source is to say it itself."""
-
-    input_shape: tuple[int, int, int] | None = None
-    weights: str | None = None
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-    labels: tuple[str, ...] | None = None
-    random: bool = False
-    seed: int = 0
+__all__ = ["open_source", "parse_input"]
 
 
 def open_source(source: str | os.PathLike[str] | nn.Module, options: SourceOptions) -> Source:
@@ -76,7 +42,8 @@ def open_source(source: str | os.PathLike[str] | nn.Module, options: SourceOptio
         found = _from_zoo(text, options)
     if options.labels is not None:
         found = replace(found, labels=options.labels)
-    found.module.eval()
+    if found.module is not None:
+        found.module.eval()
     return found
 
 
@@ -91,6 +58,10 @@ def parse_input(text: str) -> tuple[int, int, int]:
         raise UsageError(f"--input {text!r}: expected channels x height x width, like 3x224x224")
     channels, height, width = map(int, parts)
     return channels, height, width
+
+
+def _image(shape: tuple[int, int, int]) -> tuple[TensorSpec, ...]:
+    return (TensorSpec("input", "float32", ("N", *shape)),)
 
 
 def _form(shape: Sequence[int] | None) -> str:
@@ -110,13 +81,13 @@ def _from_checkpoint(text: str, options: SourceOptions) -> Source:
         )
     checkpoint = load_checkpoint(text)
     spec = checkpoint.spec
-    shape = tuple(int(d) for d in spec.input.shape[1:])
+    shape = tuple(int(d) for d in spec.inputs[0].shape[1:])
     if options.input_shape not in (None, shape):
         raise UsageError(f"--input {_form(options.input_shape)}: {text} was trained at {_form(shape)}")
     return Source(
         name=spec.name,
         module=checkpoint.module,
-        input_shape=(shape[0], shape[1], shape[2]),
+        inputs=checkpoint.spec.inputs,
         labels=spec.labels,
         preprocessing=spec.preprocessing,
         network=spec.network,
@@ -130,7 +101,7 @@ def _from_zoo(name: str, options: SourceOptions) -> Source:
     size = shape[1] if shape[1] == shape[2] else list(shape[1:])
     network = Network(name, {"in_channels": shape[0], "image_size": size, **options.kwargs})
     module, provenance = _built(network, name, options)
-    return Source(name, module, shape, network=network, provenance=provenance)
+    return Source(name, _image(shape), module, network=network, provenance=provenance)
 
 
 def _from_factory(text: str, options: SourceOptions) -> Source:
@@ -139,13 +110,13 @@ def _from_factory(text: str, options: SourceOptions) -> Source:
     network = Network(text, dict(options.kwargs))
     module, provenance = _built(network, text, options)
     name = text.rpartition(":")[2]
-    return Source(name, module, options.input_shape, network=network, provenance=provenance)
+    return Source(name, _image(options.input_shape), module, network=network, provenance=provenance)
 
 
 def _from_module(module: nn.Module, options: SourceOptions) -> Source:
     if options.input_shape is None:
         raise UsageError("a torch module does not say what it takes; give input_shape=(C, H, W)")
-    return Source(type(module).__name__.lower(), module, options.input_shape)
+    return Source(type(module).__name__.lower(), _image(options.input_shape), module)
 
 
 def _built(network: Network, name: str, options: SourceOptions) -> tuple[nn.Module, dict[str, Any]]:

@@ -1,0 +1,67 @@
+"""What a pass is: one graph rewrite with one reason, and the record of what it did.
+
+The idea of a pass that returns a record, with its contract checked from outside, is onnx_ir's
+(``onnx_ir/passes/_pass_infra.py``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import onnx_ir as ir
+
+__all__ = ["GraphPass", "PassRecord", "Rewrites"]
+
+Status = Literal["applied", "nothing to do", "rolled back"]
+
+
+@dataclass(frozen=True)
+class Rewrites:
+    """What a pass did to a graph.
+
+    Attributes:
+        done: a line for each rewrite: which node, and what became of it.
+        declined: a line for each place that looked right and was left, with the reason.
+        replaced: output of what was removed to the value that stands for it, where the two differ on purpose
+            (a random mask and its input); empty for passes that keep the function.
+    """
+
+    done: tuple[str, ...] = ()
+    declined: tuple[str, ...] = ()
+    replaced: dict[str, str] = field(default_factory=dict)
+
+
+class GraphPass(Protocol):
+    """One rewrite."""
+
+    name: str
+    """What it is called in reports, like ``batch-norm into conv``."""
+
+    reason: str
+    """Why it is done, in one line."""
+
+    def __call__(self, model: ir.Model) -> Rewrites:
+        """Rewrites ``model`` in place."""
+        ...
+
+
+@dataclass(frozen=True)
+class PassRecord:
+    """What became of one pass.
+
+    Attributes:
+        name: of the pass.
+        reason: why it is done.
+        status: ``rolled back`` where the outputs moved.
+        rewrites: what it did; what it had done, where it was rolled back.
+        drift: largest difference of the outputs before and after; None where nothing was run.
+        why: of a roll-back.
+    """
+
+    name: str
+    reason: str
+    status: Status
+    rewrites: Rewrites
+    drift: float | None = None
+    why: str | None = None

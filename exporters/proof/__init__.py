@@ -1,0 +1,1 @@
+"""The proof: what is checked before a model may leave, one check a file."""

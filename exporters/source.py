@@ -1,0 +1,59 @@
+"""`Source`: what an export starts from, and what is known about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from torch import nn
+
+from cnntk.runtime.spec import Network, Preprocessing, TensorSpec
+
+__all__ = ["Source", "SourceOptions"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model and what is known about it. Exactly one of ``module``, ``program`` and ``graph`` is there.
+
+    Attributes:
+        name: for people and for the file.
+        inputs: in the order of ``forward``'s arguments, the batch as ``"N"`` in front; names are those that the
+            artifact's graph will bear.
+        module: a torch network in evaluation mode, on the CPU.
+        program: captured before, as a ``.pt2`` file holds it.
+        graph: somebody's ONNX model.
+        classifier: whether it is one, where the source says so itself; None: the graph has to tell.
+        labels: of the classes; empty where they are not known.
+        preprocessing: None where the source does not say.
+        network: how to build the module again; None where that is not known.
+        provenance: where it comes from.
+        notes: what the user should know about the source.
+    """
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    module: nn.Module | None = None
+    program: torch.export.ExportedProgram | None = None
+    graph: ir.Model | None = None
+    classifier: bool | None = None
+    labels: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
+    network: Network | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """What the user says about a source; None or empty where the source is to say it itself."""
+
+    input_shape: tuple[int, int, int] | None = None
+    weights: str | None = None
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    labels: tuple[str, ...] | None = None
+    random: bool = False
+    seed: int = 0
