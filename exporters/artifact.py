@@ -1,60 +1,123 @@
 """The artifact's bytes: the graph with its weights, and behind it the spec.
 
 The graph is written and tested first; the spec, which tells of the test, is appended as one more protobuf
-field without writing the weights again. Weights go from the tensors' memory straight to the file: serialising
-them through protobuf takes two copies of the model, and most of an export's time for a large one.
+field without reading or writing the weights again. Weights go from the tensors' memory straight to the file:
+serialising them through protobuf takes two copies of the model, and most of an export's time for a large one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 
+from cnntk.runtime.digest import seal
+from cnntk.runtime.fingerprint import STRUCTURE, bounded, fingerprint
 from cnntk.runtime.spec import METADATA_KEY, ModelSpec
 
-__all__ = ["append_spec", "write_graph"]
+__all__ = ["Written", "append_spec", "write_graph", "write_hashed"]
 
 _TORCH_NOTES = ("pkg.torch.onnx.", "namespace")
 
 # Field numbers of onnx.proto.
 _MODEL_GRAPH, _GRAPH_INITIALIZER, _TENSOR_RAW_DATA = 7, 5, 9
 
+_NO_DIGEST = "0" * 64
+
+
+@dataclass(frozen=True)
+class Written:
+    """A graph in a file, with what its spec will say of the bytes.
+
+    Attributes:
+        sha256: of the file so far.
+        fingerprints: of the weights and of the rest of the graph.
+    """
+
+    sha256: hashlib._Hash
+    fingerprints: dict[str, str]
+
 
 def write_graph(model: ir.Model, file: Path) -> None:
-    """Writes the graph with its weights, in one file."""
-    _strip_notes(model)
+    """Writes the graph with its weights, in one file; torch's notes stay in ``model`` alone."""
+    with file.open("wb") as stream:
+        for _, data in _parts(model):
+            stream.write(data)
+
+
+def write_hashed(model: ir.Model, file: Path) -> Written:
+    """`write_graph`, for a file that `append_spec` is going to seal."""
+    sha256, fingerprints = hashlib.sha256(), {}
+    with file.open("wb") as stream:
+        for name, data in _parts(model):
+            stream.write(data)
+            sha256.update(data)
+            if name is not None:
+                fingerprints[name] = fingerprint([data])
+    return Written(sha256, bounded(fingerprints))
+
+
+def append_spec(file: Path, spec: ModelSpec, written: Written | None = None) -> ModelSpec:
+    """Adds the spec, with fingerprints and digest, to a graph that `write_graph` wrote.
+
+    Args:
+        file: the graph.
+        spec: what the file is to say of itself.
+        written: what `write_hashed` returned; without it the file is read again, and there are no
+            fingerprints.
+
+    Returns:
+        The spec as it stands in the file.
+    """
+    sha256 = hashlib.sha256(file.read_bytes()) if written is None else written.sha256.copy()
+    prints = {} if written is None else written.fingerprints
+    spec = replace(spec, fingerprints=prints, digest=_NO_DIGEST)
+    unsealed = _metadata(spec.to_json())
+    sha256.update(unsealed)
+    digest = sha256.hexdigest()
+    with file.open("ab") as stream:
+        stream.write(seal(unsealed, digest))
+    return replace(spec, digest=digest)
+
+
+def _metadata(text: str) -> bytes:
+    tail = onnx.ModelProto()
+    tail.metadata_props.add(key=METADATA_KEY, value=text)
+    data: bytes = tail.SerializeToString()
+    return data
+
+
+def _parts(model: ir.Model) -> Iterator[tuple[str | None, bytes | memoryview]]:
+    """The file's bytes in order, with the name of what is to have a fingerprint."""
     weights = {v.name: v.const_value for v in model.graph.initializers.values() if v.const_value is not None}
     frame = _without_weights(model)
     graph = frame.graph.SerializeToString()
     frame.ClearField("graph")
     heads = [_tensor_head(name, weight) for name, weight in weights.items()]
     size = len(graph) + sum(map(len, heads)) + sum(w.nbytes for w in weights.values())
-    with file.open("wb") as stream:
-        stream.write(frame.SerializeToString() + _prefix(_MODEL_GRAPH, size) + graph)
-        for head, weight in zip(heads, weights.values(), strict=True):
-            stream.write(head)
-            stream.write(_raw(weight))
-
-
-def append_spec(file: Path, spec: ModelSpec) -> None:
-    """Adds the spec to a graph that `write_graph` wrote."""
-    tail = onnx.ModelProto()
-    tail.metadata_props.add(key=METADATA_KEY, value=spec.to_json())
-    with file.open("ab") as stream:
-        stream.write(tail.SerializeToString())
+    yield None, frame.SerializeToString() + _prefix(_MODEL_GRAPH, size)
+    yield STRUCTURE, graph
+    for head, (name, weight) in zip(heads, weights.items(), strict=True):
+        yield None, head
+        yield name, _raw(weight)
 
 
 def _without_weights(model: ir.Model) -> onnx.ModelProto:
     kept = dict(model.graph.initializers)
     model.graph.initializers.clear()
     try:
-        return ir.to_proto(model)
+        frame = ir.to_proto(model)
     finally:
         model.graph.initializers.update(kept)
+    for message in (frame, frame.graph, *frame.functions):
+        _strip_notes(message)
+    return frame
 
 
 def _tensor_head(name: str | None, weight: ir.TensorProtocol) -> bytes:
@@ -85,14 +148,21 @@ def _varint(value: int) -> Iterator[int]:
     yield value
 
 
-def _strip_notes(model: ir.Model) -> None:
+def _strip_notes(message: Any) -> None:
     """torch notes the stack trace of each node, with paths of the user's machine: they stay there."""
-    nodes = list(model.graph)
-    notes = [n.metadata_props for n in nodes] + [v.metadata_props for n in nodes for v in n.outputs]
-    for props in (*notes, model.graph.metadata_props, model.metadata_props):
-        _drop(props, (key for key in tuple(props) if key.startswith(_TORCH_NOTES)))
+    kept = [p for p in message.metadata_props if not p.key.startswith(_TORCH_NOTES)]
+    if len(kept) < len(message.metadata_props):
+        del message.metadata_props[:]
+        message.metadata_props.extend(kept)
+    for inner in _inside(message):
+        _strip_notes(inner)
 
 
-def _drop(props: dict[str, str], keys: Iterable[str]) -> None:
-    for key in keys:
-        del props[key]
+def _inside(message: Any) -> Iterator[Any]:
+    """What bears notes of its own in a graph, function or node."""
+    if isinstance(message, onnx.GraphProto):
+        yield from (*message.node, *message.value_info, *message.input, *message.output)
+    elif isinstance(message, onnx.FunctionProto):
+        yield from (*message.node, *message.value_info)
+    elif isinstance(message, onnx.NodeProto):
+        yield from (a.g for a in message.attribute if a.HasField("g"))

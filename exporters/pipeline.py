@@ -5,40 +5,47 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-import onnx_ir as ir
-import torch
-from torch import nn
+from cnntk.runtime.errors import MissingDependency, UsageError
 
-from cnntk.exporters.artifact import append_spec, write_graph
-from cnntk.exporters.capture import IR_VERSION, OPSET, capture
-from cnntk.exporters.head import HeadOption, add_head
-from cnntk.exporters.ledger import ledger
-from cnntk.exporters.parity import Parity, check_parity, reference_answers, trial_inputs
+try:
+    import onnx_ir  # noqa: F401
+    import onnxscript  # noqa: F401
+    import safetensors  # noqa: F401
+    import torch
+    from torch import nn
+except ImportError as error:
+    raise MissingDependency(
+        f"exporting needs {error.name}, which is not installed; run: pip install 'cnntk[export]'"
+    ) from error
+
+from cnntk.exporters.anatomy import anatomy
+from cnntk.exporters.artifact import append_spec, write_hashed
+from cnntk.exporters.head import HeadOption
+from cnntk.exporters.prepare import Prepared, prepare
+from cnntk.exporters.proof.divergence import LayerError, layer_errors
+from cnntk.exporters.proof.prove import Proof, prove
 from cnntk.exporters.report import ExportReport
-from cnntk.exporters.source import Source, SourceOptions
+from cnntk.exporters.source import InputShape, Source, SourceOptions
 from cnntk.exporters.sources import open_source
+from cnntk.exporters.vectors import CASES, FEW_CASES, self_test_of
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import check_writable, staged
-from cnntk.runtime.spec import Head, ModelSpec, TensorSpec
+from cnntk.runtime.spec import ModelSpec, SelfTest
 
 __all__ = ["PreprocessOption", "export"]
 
 PreprocessOption = Literal["host", "none"]
 
-_LARGE = 2_000_000_000
-"""Multiply-adds of an image from which a network is compared on 5 images rather than 8: float64 is slow."""
-
 
 def export(
-    source: str | os.PathLike[str] | nn.Module,
+    source: str | os.PathLike[str] | nn.Module | torch.export.ExportedProgram,
     output: str | os.PathLike[str] | None = None,
     *,
-    input_shape: tuple[int, int, int] | None = None,
+    input_shape: InputShape | None = None,
     weights: str | None = None,
     kwargs: Mapping[str, Any] | None = None,
     labels: Sequence[str] | None = None,
@@ -46,13 +53,15 @@ def export(
     seed: int = 0,
     preprocess: PreprocessOption = "host",
     head: HeadOption = "auto",
+    allow_double_softmax: bool = False,
+    layer_parity: bool = False,
     force: bool = False,
 ) -> ExportReport:
-    """Exports a torch network as one ``.onnx`` file that was compared with it; or writes nothing.
+    """Exports a model as one ``.onnx`` file that was shown to be the same model; or writes nothing.
 
     Args:
-        source: a checkpoint's folder, a zoo name, ``package.module:factory``, ``path/file.py:factory``, or a
-            torch module.
+        source: a checkpoint's folder, a zoo name, ``package.module:factory``, ``path/file.py:factory``, a
+            ``.pt2`` or ``.onnx`` file, ``transformers:NAME``, a torch module or exported program.
         output: the file; by default the source's name with ``.onnx``, in the current folder.
         input_shape: (C, H, W); by default the source's own.
         weights: ``.safetensors`` or ``.pt`` file, for sources that have none of their own.
@@ -62,13 +71,15 @@ def export(
         seed: of the random weights.
         preprocess: ``host``: the spec says how images become the input; ``none``: arrays only.
         head: whether it is a classifier.
+        allow_double_softmax: take a softmax upon a softmax for what was meant.
+        layer_parity: measure each layer's error, too.
         force: replace an existing file.
 
     Raises:
         UsageError: an argument does not fit; the file exists already.
         CheckpointError: the weights are damaged or belong to another network.
         CaptureError: torch can't export the network.
-        ParityError: the exported model answers something else.
+        ProofError: something is random, not finite, or depends on the batch; a shape or an answer differs.
     """
     started = time.monotonic()
     options = SourceOptions(
@@ -79,54 +90,57 @@ def export(
     if target.exists() and not force:
         raise UsageError(f"{target}: exists already; --force replaces it, -o names another file")
     check_writable(target)
-    graph = _graph(found, head)
+    prepared = prepare(found, head, allow_double_softmax=allow_double_softmax, folder=target.parent)
     with staged(target) as temporary:
-        write_graph(graph.model, temporary)
-        parity = _prove(found, sum(layer.multiply_adds for layer in graph.spec.layers), temporary)
-        spec = _spec(found, graph, parity, preprocess)
-        append_spec(temporary, spec)
+        written = write_hashed(prepared.case.model, temporary)
+        proof = prove(prepared.case, Engine(temporary).run)
+        spec = append_spec(temporary, _spec(found, prepared, proof, preprocess), written)
     return ExportReport(
         path=str(target),
         name=spec.name,
         size_bytes=target.stat().st_size,
-        parameters=sum(layer.parameters for layer in spec.layers),
-        multiply_adds=sum(layer.multiply_adds for layer in spec.layers),
-        opset=OPSET,
-        ir_version=IR_VERSION,
-        head=graph.head,
-        head_reason=graph.head_reason,
-        parity=parity,
-        notes=_notes(spec, preprocess),
+        opset=prepared.case.model.opset_imports[""],
+        ir_version=prepared.case.model.ir_version,
+        head=prepared.head.kind,
+        head_reason=prepared.head.reason,
+        passes=prepared.passes,
+        checks=(*prepared.checks, *proof.checks),
+        parity=proof.parity,
+        layers=prepared.layers,
+        ledger=proof.ledger,
+        layer_errors=_layer_errors(prepared) if layer_parity else (),
+        self_test=spec.self_test,
+        digest=spec.digest,
+        notes=(*found.notes, *_notes(spec, preprocess)),
         seconds=round(time.monotonic() - started, 2),
     )
 
 
-@dataclass(frozen=True)
-class _Graph:
-    model: ir.Model
-    head: Head
-    head_reason: str
-    spec: ModelSpec
-
-
-def _graph(source: Source, option: HeadOption) -> _Graph:
-    model = capture(source.module, source.input_shape, _INPUT)
-    head, reason = add_head(model, option)
-    spec = ModelSpec(
+def _spec(source: Source, prepared: Prepared, proof: Proof, preprocess: PreprocessOption) -> ModelSpec:
+    return ModelSpec(
         name=source.name,
-        labels=_labels(source, model) if head == "classifier" else (),
+        labels=_labels(source, prepared),
         inputs=source.inputs,
-        head=head,
+        preprocessing=source.preprocessing if preprocess == "host" else None,
+        head=prepared.head.kind,
         network=source.network,
-        layers=ledger(model),
+        layers=prepared.layers,
         provenance={**source.provenance, "torch": torch.__version__},
+        proof={
+            "checks": [asdict(check) for check in (*prepared.checks, *proof.checks)],
+            "parity": [p.to_json() for p in proof.parity],
+            "anatomy": anatomy(prepared.case.model).to_json(),
+            "repaired": [line for p in prepared.passes if p.status == "applied" for line in p.rewrites.done],
+        },
+        self_test=_self_test(source, prepared),
     )
-    return _Graph(model, head, reason, spec)
 
 
-def _labels(source: Source, model: ir.Model) -> tuple[str, ...]:
+def _labels(source: Source, prepared: Prepared) -> tuple[str, ...]:
     """The source's labels, which must be as many as the logits; their numbers where it has none."""
-    shape = model.graph.outputs[0].shape
+    if prepared.head.kind != "classifier":
+        return ()
+    shape = prepared.case.model.graph.outputs[0].shape
     classes = int(shape[1]) if shape is not None and isinstance(shape[1], int) else 0
     if source.labels and len(source.labels) != classes:
         raise UsageError(
@@ -135,17 +149,21 @@ def _labels(source: Source, model: ir.Model) -> tuple[str, ...]:
     return source.labels or tuple(map(str, range(classes)))
 
 
-def _prove(source: Source, multiply_adds: int, file: Path) -> tuple[Parity, ...]:
-    count = 8 if multiply_adds < _LARGE else 5
-    answers = reference_answers(source.module, trial_inputs(source.input_shape, source.preprocessing, count))
-    return check_parity(Engine(file), answers)
+def _self_test(source: Source, prepared: Prepared) -> SelfTest:
+    case = prepared.case
+    return self_test_of(
+        case.reference.exact,
+        case.reference.single,
+        source.inputs,
+        cases=FEW_CASES if case.large else CASES,
+        probabilities="logits" in case.reference.outputs and "probabilities" not in case.reference.outputs,
+        eps=case.eps,
+    )
 
 
-def _spec(
-    source: Source, graph: _Graph, parity: tuple[Parity, ...], preprocess: PreprocessOption
-) -> ModelSpec:
-    preprocessing = source.preprocessing if preprocess == "host" else None
-    return replace(graph.spec, preprocessing=preprocessing, proof={"parity": [p.to_json() for p in parity]})
+def _layer_errors(prepared: Prepared) -> tuple[LayerError, ...]:
+    case = prepared.case
+    return layer_errors(case.model, case.reference, case.trials.batch(1))
 
 
 def _notes(spec: ModelSpec, preprocess: PreprocessOption) -> tuple[str, ...]:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cnntk.exporters.parity import Parity
+from cnntk.exporters.ledger import LedgerRow
+from cnntk.exporters.passes.infra import PassRecord
+from cnntk.exporters.proof.divergence import LayerError
+from cnntk.exporters.proof.parity import Parity
+from cnntk.exporters.proof.record import Check
+from cnntk.runtime.spec import Layer, SelfTest
 
 __all__ = ["ExportReport"]
 
@@ -18,13 +23,18 @@ class ExportReport:
         path: of the artifact.
         name: of the model.
         size_bytes: of the artifact.
-        parameters: how many weights the graph holds.
-        multiply_adds: of one image.
         opset: ONNX operator set.
         ir_version: ONNX file format.
         head: ``classifier`` or ``none``.
         head_reason: why.
-        parity: of each output against torch.
+        passes: what each did.
+        checks: what was proven, each with its figures.
+        parity: of each output on each kind of input.
+        layers: of the graph.
+        ledger: the layers' shapes, by formula, torch, ONNX and onnxruntime.
+        layer_errors: of each layer against float64; empty where no report was asked for.
+        self_test: with which any device checks itself.
+        digest: SHA-256 of the file.
         notes: what the user should know.
         seconds: how long it took.
     """
@@ -32,16 +42,37 @@ class ExportReport:
     path: str
     name: str
     size_bytes: int
-    parameters: int
-    multiply_adds: int
     opset: int
     ir_version: int
     head: str
     head_reason: str
+    passes: tuple[PassRecord, ...]
+    checks: tuple[Check, ...]
     parity: tuple[Parity, ...]
+    layers: tuple[Layer, ...]
+    ledger: tuple[LedgerRow, ...]
+    layer_errors: tuple[LayerError, ...]
+    self_test: SelfTest | None
+    digest: str
     notes: tuple[str, ...]
     seconds: float
 
+    @property
+    def parameters(self) -> int:
+        """How many weights the graph holds."""
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of one image."""
+        return sum(layer.multiply_adds for layer in self.layers)
+
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""
-        return {**asdict(self), "parity": [p.to_json() for p in self.parity]}
+        return {
+            **asdict(self),
+            "parameters": self.parameters,
+            "multiply_adds": self.multiply_adds,
+            "parity": [p.to_json() for p in self.parity],
+            "ledger": [row.to_json() for row in self.ledger],
+        }

@@ -12,7 +12,10 @@ from torch import nn
 
 from cnntk.runtime.spec import Network, Preprocessing, TensorSpec
 
-__all__ = ["Source", "SourceOptions"]
+__all__ = ["InputShape", "Source", "SourceOptions"]
+
+InputShape = tuple[int, ...] | Mapping[str, tuple[int, ...] | TensorSpec]
+"""(C, H, W) of the only input, or each input's shape by name; without the batch, but in a `TensorSpec`."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +24,10 @@ class Source:
 
     Attributes:
         name: for people and for the file.
-        inputs: in the order of ``forward``'s arguments, the batch as ``"N"`` in front; names are those that the
-            artifact's graph will bear.
-        module: a torch network in evaluation mode, on the CPU.
+        inputs: in the order of ``forward``'s arguments, the batch as ``"N"`` in front; names are those that
+            the artifact's graph will bear.
+        module: a torch network in evaluation mode, on the CPU, that answers a dict of tensors by output name.
+            It shares its weights with the user's own: copy it before changing any in place.
         program: captured before, as a ``.pt2`` file holds it.
         graph: somebody's ONNX model.
         classifier: whether it is one, where the source says so itself; None: the graph has to tell.
@@ -46,14 +50,31 @@ class Source:
     provenance: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if sum(part is not None for part in (self.module, self.program, self.graph)) != 1:
+            raise ValueError(
+                f"Source {self.name!r}: give one of module, program and graph, and no second one"
+            )
+
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """What the user says about a source; None or empty where the source is to say it itself."""
+    """What the user says about a source; None or empty where the source is to say it itself.
 
-    input_shape: tuple[int, int, int] | None = None
+    Attributes:
+        input_shape: of what the network takes.
+        weights: ``.safetensors`` or ``.pt`` file.
+        kwargs: arguments of the factory, or fields of the configuration.
+        labels: of the classes, in the order of the logits.
+        random: take seeded random weights.
+        seed: of the random weights.
+        as_graph: take an ``.onnx`` that cnntk wrote as somebody's, without what it says of itself.
+    """
+
+    input_shape: InputShape | None = None
     weights: str | None = None
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     labels: tuple[str, ...] | None = None
     random: bool = False
     seed: int = 0
+    as_graph: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from cnntk.models.blocks import dense_head
 from cnntk.models.geometry import feature_map, require_positive
 from cnntk.models.initialise import initialise
 from cnntk.models.reference.shapes import Pair
@@ -45,15 +46,5 @@ def alexnet(
         nn.MaxPool2d(kernel_size=3, stride=2),
     )
     height, width = feature_map("alexnet", features, image_size)
-    network = nn.Sequential(
-        *features,
-        nn.Flatten(),
-        nn.Linear(256 * height * width, 4096),
-        nn.ReLU(),
-        nn.Dropout(dropout),
-        nn.Linear(4096, 4096),
-        nn.ReLU(),
-        nn.Dropout(dropout),
-        nn.Linear(4096, num_classes),
-    )
-    return initialise(network, "xavier")
+    head = dense_head(256 * height * width, num_classes, dropout)
+    return initialise(nn.Sequential(*features, *head), "xavier")

@@ -1,4 +1,4 @@
-"""The blocks that VGG and NiN repeat, for networks of your own."""
+"""The blocks that AlexNet, VGG and NiN are made of, for networks of your own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import nn
 
 from cnntk.models.reference.shapes import Pair, pair
 
-__all__ = ["nin_block", "vgg_block"]
+__all__ = ["dense_head", "nin_block", "vgg_block"]
 
 
 def vgg_block(in_channels: int, out_channels: int, num_convs: int) -> nn.Sequential:
@@ -38,4 +38,24 @@ def nin_block(
         nn.ReLU(),
         nn.Conv2d(out_channels, out_channels, kernel_size=1),
         nn.ReLU(),
+    )
+
+
+def dense_head(in_features: int, num_classes: int, dropout: float, width: int = 4096) -> nn.Sequential:
+    """What AlexNet and VGG end in: three linear layers, the two hidden ones with ReLU and dropout.
+
+    (N, ...) with ``in_features`` numbers each, to logits (N, num_classes).
+
+    Raises:
+        ValueError: dropout is outside [0, 1].
+    """
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(in_features, width),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(width, width),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(width, num_classes),
     )

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
 from torch import nn
 
+from cnntk.models.factory import file_of
+from cnntk.models.transfer import WITH_NEW_HEAD
 from cnntk.models.weights import load_weights, write_weights
 from cnntk.models.zoo import build
 from cnntk.runtime.errors import ArtifactCorrupt, CheckpointError, UsageError
 from cnntk.runtime.files import check_writable, readable, staged
-from cnntk.runtime.spec import ModelSpec
+from cnntk.runtime.spec import ModelSpec, Network
 
 __all__ = [
     "SPEC_FILE",
@@ -63,6 +65,9 @@ def load_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     The spec may name a factory outside the zoo, whose code then runs: load other people's checkpoints as
     you would run their programs, or look into ``spec.json`` first.
 
+    A factory's file that is not where the spec says is looked for beside the checkpoint's folder; the spec
+    that is returned names the one that was found.
+
     Args:
         path: the folder, or the ``.safetensors`` file in it.
 
@@ -77,9 +82,31 @@ def load_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     spec = _read_spec(spec_file)
     if spec.network is None:
         raise CheckpointError(f"{spec_file}: names no network; build it yourself and use load_weights")
-    module = build(spec.network)
+    network = _found(spec.network, spec_file)
+    module = build(network)
     load_weights(module, weights)
-    return Checkpoint(module.eval(), spec)
+    return Checkpoint(module.eval(), replace(spec, network=network))
+
+
+def _found(network: Network, spec_file: Path) -> Network:
+    """``network`` with its factory's file, and its body's, where they are now."""
+    if network.factory != WITH_NEW_HEAD or not isinstance(network.kwargs.get("body"), str):
+        return replace(network, factory=_found_factory(network.factory, spec_file))
+    body = _found(Network(network.kwargs["body"], network.kwargs.get("body_kwargs") or {}), spec_file)
+    return replace(network, kwargs={**network.kwargs, "body": body.factory, "body_kwargs": body.kwargs})
+
+
+def _found_factory(reference: str, spec_file: Path) -> str:
+    file = file_of(reference)
+    if file is None or Path(file).exists():
+        return reference
+    beside = spec_file.resolve().parent.with_name(Path(file).name)
+    if not beside.exists():
+        raise UsageError(
+            f"{spec_file}: its network is in {file}, which is not there, and neither is {beside}; "
+            "put the file in one of these places"
+        )
+    return str(beside) + reference.removeprefix(file)
 
 
 def _read_spec(file: Path) -> ModelSpec:

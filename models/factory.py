@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import operator
+import os
 import sys
 from collections.abc import Callable
 from hashlib import sha256
@@ -13,20 +14,21 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from cnntk.runtime.errors import MissingDependency, UsageError
+from cnntk.models.foreign import blame
+from cnntk.runtime.errors import CnntkError, MissingDependency, UsageError
 from cnntk.runtime.files import readable
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["construct", "locate"]
+__all__ = ["absolute", "construct", "file_of", "locate"]
 
 
 def construct(reference: str, kwargs: dict[str, Any]) -> nn.Module:
     """Calls the factory that ``reference`` names; it runs that factory's code, whatever it is.
 
     Raises:
-        UsageError: there is no such factory, it does not take ``kwargs``, or it gives no nn.Module.
+        UsageError: there is no such factory, it raises whatever it may, or it gives no nn.Module.
         MissingDependency: torch is not installed.
     """
     factory = locate(reference)
@@ -34,8 +36,12 @@ def construct(reference: str, kwargs: dict[str, Any]) -> nn.Module:
 
     try:
         network = factory(**kwargs)
+    except CnntkError:
+        raise  # one of ours is a sentence already
     except (TypeError, ValueError) as error:
-        raise UsageError(f"{reference}: {error}; its arguments are {_arguments(factory)}") from error
+        raise UsageError(f"{reference}: {blame(error)}; its arguments are {_arguments(factory)}") from error
+    except (Exception, SystemExit) as error:  # code that is not ours may raise anything
+        raise UsageError(f"{reference}: {blame(error)}") from error
     if not isinstance(network, nn.Module):
         raise UsageError(f"{reference}: gave {type(network).__name__}, not a torch.nn.Module")
     return network
@@ -56,24 +62,45 @@ def locate(reference: str) -> Callable[..., Any]:
         found = operator.attrgetter(attribute)(module)
     except AttributeError as error:
         raise UsageError(f"{reference}: {place} has no {attribute!r}") from error
+    except (Exception, SystemExit) as error:  # a module's own __getattr__ is not our code either
+        raise UsageError(f"{reference}: {blame(error)}") from error
     if not callable(found):
         raise UsageError(f"{reference}: is {type(found).__name__}, not a function or class")
     return found  # type: ignore[no-any-return]
 
 
+def file_of(reference: str) -> str | None:
+    """The file of ``path/to/file.py:function``; None of any other reference."""
+    place = reference.rpartition(":")[0]
+    return place if place.endswith(".py") else None
+
+
+def absolute(reference: str) -> str:
+    """``reference`` with its file, if it has one, as an absolute path: good in every folder."""
+    file = file_of(reference)
+    return reference if file is None else os.path.abspath(file) + reference.removeprefix(file)
+
+
 def _load(place: str) -> ModuleType:
     try:
         return _load_file(readable(place, "a Python file")) if place.endswith(".py") else _load_module(place)
+    except CnntkError:
+        raise
     except ModuleNotFoundError as error:
         if error.name == "torch":
             raise MissingDependency(
                 f"{place} needs torch, which is not installed; pip install 'cnntk[export]' brings it"
             ) from error
         raise UsageError(
-            f"{place}: {error}; install it, or name a file as path/to/file.py:function"
+            f"{place}: {blame(error)}; install it, or name a file as path/to/file.py:function"
         ) from error
-    except (ImportError, SyntaxError) as error:
-        raise UsageError(f"{place}: can't be imported: {error}") from error
+    except SystemExit as error:
+        raise UsageError(
+            f"{place}: can't be imported: {blame(error)}; put what it does as a script "
+            "under if __name__ == '__main__'"
+        ) from error
+    except Exception as error:  # code that is not ours may raise anything
+        raise UsageError(f"{place}: can't be imported: {blame(error)}") from error
 
 
 def _load_module(name: str) -> ModuleType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,12 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from cnntk.models.foreign import blame
 from cnntk.models.initialise import initialise
 from cnntk.models.zoo import build
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.spec import Network
 
-__all__ = ["NewHead", "with_new_head", "without_head", "zoo_with_new_head"]
+__all__ = ["WITH_NEW_HEAD", "NewHead", "with_new_head", "without_head", "zoo_with_new_head"]
+
+WITH_NEW_HEAD = "cnntk.models.transfer:zoo_with_new_head"
+"""How a checkpoint names `zoo_with_new_head`."""
 
 # Sizes that networks for images are commonly made for.
 _SIZES = (28, 32, 48, 64, 96, 128, 160, 192, 224, 256, 299, 320, 384, 448, 512)
@@ -85,25 +90,47 @@ def with_new_head(
     return NewHead(body, initialise(head, "xavier"), frozen=frozen)
 
 
-def without_head(network: nn.Module) -> nn.Sequential:
-    """``network`` less its last child that holds parameters: the last Linear of LeNet, the last block of NiN.
+def without_head(network: nn.Module) -> nn.Module:
+    """``network`` as a body, without its head; what was passed is not changed.
 
-    What holds none stays, and every child keeps its name and its weights.
+    Of a `NewHead` it is the body; where that was frozen, a copy of it that learns again. An nn.Sequential
+    loses its last child that holds parameters: the last Linear of LeNet, the last block of NiN. What holds
+    none stays, and every child keeps its name and its weights. Of any other module it is a copy with
+    nn.Identity in the place of the last Linear, in the order of `named_modules`.
 
     Raises:
-        UsageError: ``network`` is no nn.Sequential, or has no parameters.
+        UsageError: an nn.Sequential without parameters, or another module without a Linear.
     """
-    if not isinstance(network, nn.Sequential):
-        raise UsageError(
-            f"without_head: expected an nn.Sequential, got {type(network).__name__}; "
-            "put nn.Identity() in the place of its last layer yourself"
-        )
+    if isinstance(network, NewHead):
+        return copy.deepcopy(network.body).requires_grad_(True) if network.frozen else network.body
+    # A Sequential with a forward of its own does more than its children one after the other.
+    if isinstance(network, nn.Sequential) and type(network).forward is nn.Sequential.forward:
+        return _without_last_child(network)
+    return _without_last_linear(network)
+
+
+def _without_last_child(network: nn.Sequential) -> nn.Sequential:
     children = OrderedDict(network.named_children())
     heads = [name for name, child in children.items() if any(True for _ in child.parameters())]
     if not heads:
         raise UsageError("without_head: the network has no layer with parameters")
     del children[heads[-1]]
     return nn.Sequential(children)
+
+
+def _without_last_linear(network: nn.Module) -> nn.Module:
+    body = copy.deepcopy(network)
+    parts = [(name, part) for name, part in body.named_modules(remove_duplicate=False) if name]
+    linear = [part for part in dict.fromkeys(part for _, part in parts) if isinstance(part, nn.Linear)]
+    if not linear:
+        raise UsageError(
+            f"without_head: {type(network).__name__} has no nn.Linear to take off; "
+            "put nn.Identity() in the place of its last layer yourself"
+        )
+    for name, part in parts:
+        if part is linear[-1]:  # under every name that it goes by
+            body.set_submodule(name, nn.Identity())
+    return body
 
 
 def zoo_with_new_head(
@@ -118,7 +145,7 @@ def zoo_with_new_head(
     A checkpoint names it as ``Network("cnntk.models.transfer:zoo_with_new_head", {"body": "lenet", ...})``.
 
     Args:
-        body: what `cnntk.models.zoo.build` takes; it has to give an nn.Sequential.
+        body: what `cnntk.models.zoo.build` takes; it gives what `without_head` takes.
         num_classes: of the new head.
         body_kwargs: the body's arguments.
         frozen: as in `NewHead`.
@@ -156,10 +183,11 @@ def _features(body: nn.Module, input_shape: Sequence[int], device: torch.device)
         weights = {name: t.to(device) for name, t in chain(body.named_parameters(), body.named_buffers())}
         with _evaluating(body), torch.no_grad():
             answer = functional_call(body, weights, image)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except Exception as error:  # the body may be a user's own code, which may raise anything
         shape = "×".join(map(str, input_shape))
-        reason = str(error).partition("\n")[0]
-        raise UsageError(f"with_new_head: the body does not take an image of {shape}: {reason}") from error
+        raise UsageError(
+            f"with_new_head: the body does not take an image of {shape}: {blame(error)}"
+        ) from error
     if not isinstance(answer, Tensor) or answer.dim() < 2:
         got = f"shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else type(answer).__name__
         raise UsageError(f"with_new_head: expected the body to answer a tensor (N, ...), got {got}")

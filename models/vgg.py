@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from cnntk.models.blocks import vgg_block
+from cnntk.models.blocks import dense_head, vgg_block
 from cnntk.models.geometry import feature_map, require_positive
 from cnntk.models.initialise import initialise
 from cnntk.models.reference.shapes import Pair
@@ -46,18 +46,8 @@ def vgg(
     require_positive("vgg", num_classes=num_classes, in_channels=in_channels)
     blocks = _blocks(arch, in_channels)
     height, width = feature_map("vgg", blocks, image_size)
-    network = nn.Sequential(
-        *blocks,
-        nn.Flatten(),
-        nn.Linear(arch[-1][1] * height * width, 4096),
-        nn.ReLU(),
-        nn.Dropout(dropout),
-        nn.Linear(4096, 4096),
-        nn.ReLU(),
-        nn.Dropout(dropout),
-        nn.Linear(4096, num_classes),
-    )
-    return initialise(network, "xavier")
+    head = dense_head(arch[-1][1] * height * width, num_classes, dropout)
+    return initialise(nn.Sequential(*blocks, *head), "xavier")
 
 
 def vgg11(

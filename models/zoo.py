@@ -14,7 +14,8 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from cnntk.models.factory import construct
-from cnntk.runtime.errors import UsageError
+from cnntk.models.foreign import blame
+from cnntk.runtime.errors import CnntkError, UsageError
 from cnntk.runtime.spec import Network
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ ENTRY_POINT_GROUP = "cnntk.models"
 
 Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["one-cycle", "cosine", "constant"]
-Augmentation = Literal["shift", "flip"]
+Augmentation = Literal["shift", "zoom", "flip"]
 Init = Literal["xavier", "normal"]
 
 
@@ -42,7 +43,8 @@ class Recipe:
         epochs: passes over the data.
         batch_size: images a step.
         schedule: of the learning rate, over the whole training.
-        augment: what is done to training images: ``shift`` by some pixels, ``flip`` left and right.
+        augment: what is done to training images: ``shift`` by some pixels, ``zoom`` in or out around the
+            centre, ``flip`` left and right.
         init: how the weights start, as in `cnntk.models.initialise`.
     """
 
@@ -118,8 +120,8 @@ def build(network: Network) -> nn.Module:
             ``path/to/file.py:function``. The latter two run the code that they name.
 
     Raises:
-        UsageError: there is no such network or factory, it does not take the arguments, or it gives
-            something else than an nn.Module.
+        UsageError: there is no such network or factory, it raises whatever it may, or it gives something
+            else than an nn.Module.
         MissingDependency: torch is not installed.
     """
     reference = network.factory
@@ -143,8 +145,12 @@ def _added() -> dict[str, EntryPoint]:
 def _load(point: EntryPoint) -> ZooEntry:
     try:
         entry = point.load()
-    except (ImportError, AttributeError, SyntaxError) as error:
-        raise UsageError(f"the network {point.name!r} of {_giver(point)} can't be loaded: {error}") from error
+    except CnntkError:
+        raise
+    except (Exception, SystemExit) as error:  # code that is not ours may raise anything
+        raise UsageError(
+            f"the network {point.name!r} of {_giver(point)} can't be loaded: {blame(error)}"
+        ) from error
     if not isinstance(entry, ZooEntry) or entry.name != point.name:
         raise UsageError(
             f"the network {point.name!r} of {_giver(point)} is {entry!r}, not a ZooEntry of that name"

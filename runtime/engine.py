@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnntk.runtime.devices import resolve, usable_cores
-from cnntk.runtime.errors import InferenceError, InputError
-from cnntk.runtime.session import failures, open_session, read_spec, tensor_specs
+from cnntk.runtime.errors import InferenceError, InputError, UnsupportedArtifact
+from cnntk.runtime.self_test import SelfTestResult, run_self_test
+from cnntk.runtime.session import failures, open_session, tensor_specs
 from cnntk.runtime.spec import ModelSpec, TensorSpec
 
 __all__ = ["Engine"]
@@ -36,7 +37,8 @@ class Engine:
 
     Raises:
         UsageError: no such file or device.
-        ArtifactError: the file is damaged or unsupported.
+        ArtifactCorrupt: the file is damaged; any changed byte of an artifact is noticed.
+        UnsupportedArtifact: the file is sound, but not for this onnxruntime or cnntk.
         DeviceUnavailable: the device can't be had.
 
     An engine may be called from many threads at once. Pickled, it loads its file again.
@@ -51,12 +53,13 @@ class Engine:
         found = resolve(device)
         self.device = found.name
         self.threads = threads or usable_cores()
-        self._session = open_session(model, found, self.threads)
-        self.name = "<bytes>" if isinstance(model, bytes) else os.fspath(model)
-        self.spec: ModelSpec | None = read_spec(self._session, self.name)
+        opened = open_session(model, found, self.threads)
+        self._session = opened.session
+        self.name = opened.name
+        self.spec: ModelSpec | None = opened.spec
         self.inputs: tuple[TensorSpec, ...] = tensor_specs(self._session.get_inputs())
         self.outputs: tuple[TensorSpec, ...] = tensor_specs(self._session.get_outputs())
-        self._dtypes = {spec.name: np.dtype(spec.dtype) for spec in self.inputs}
+        self._dtypes = {spec.name: _numpy_dtype(spec, self.name) for spec in self.inputs}
         self._names = [spec.name for spec in self.outputs]
         # Not session.run: when a provider fails, that rebuilds the session on the CPU without being asked.
         self._run = self._session._sess.run
@@ -83,6 +86,15 @@ class Engine:
         except self._failures as error:
             raise self._failed(inputs, error) from error
         return dict(zip(self._names, values, strict=True))
+
+    def self_test(self) -> SelfTestResult:
+        """Runs the inputs that the file prescribes and compares with the answers that it holds.
+
+        Raises:
+            UnsupportedArtifact: the file holds none.
+            InferenceError: onnxruntime failed.
+        """
+        return run_self_test(self.run, self.spec, self.name)
 
     def __repr__(self) -> str:
         return f"Engine({self.name!r}, device={self.device!r}, threads={self.threads})"
@@ -111,6 +123,13 @@ def fits(shape: tuple[int, ...], pattern: tuple[int | str, ...]) -> bool:
 
 def _reload(model: str | bytes, device: str, threads: int) -> Engine:
     return Engine(model, device, threads=threads)
+
+
+def _numpy_dtype(spec: TensorSpec, where: str) -> np.dtype[Any]:
+    try:
+        return np.dtype(spec.dtype)
+    except TypeError as error:
+        raise UnsupportedArtifact(f"{where}: input {spec.name} is {spec.dtype}, which numpy lacks") from error
 
 
 def _shape(shape: tuple[int | str, ...]) -> str:

@@ -95,6 +95,8 @@ def describe(source: ImageSource) -> str:
 
 def _open(source: str | os.PathLike[str] | bytes | IO[bytes], name: str) -> PillowImage:
     stream = io.BytesIO(source) if isinstance(source, bytes) else source
+    if not isinstance(stream, str | os.PathLike) and not hasattr(stream, "read"):
+        raise TypeError(f"expected a path, bytes, a file, a Pillow image or an array, got {name}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the limit on size is checked below, as an error
@@ -114,9 +116,15 @@ def _open(source: str | os.PathLike[str] | bytes | IO[bytes], name: str) -> Pill
 
 
 def _not_an_image(source: object) -> str:
-    if source == b"" or (isinstance(source, str | os.PathLike) and os.path.getsize(source) == 0):
+    if _is_empty(source):
         return "is empty (0 bytes)"
     return f"is no image that can be read, whatever its name says; use one of {', '.join(_FORMATS)}"
+
+
+def _is_empty(source: object) -> bool:
+    if isinstance(source, str | os.PathLike):
+        return os.path.getsize(source) == 0
+    return source == b"" or (isinstance(source, io.BytesIO) and not source.getbuffer().nbytes)
 
 
 def _to_pixels(image: PillowImage, name: str, background: Sequence[int]) -> Pixels:

@@ -7,6 +7,7 @@ names it, because a spec that is half understood preprocesses half right.
 
 from __future__ import annotations
 
+import functools
 import json
 import types
 import typing
@@ -22,6 +23,8 @@ __all__ = [
     "ModelSpec",
     "Network",
     "Preprocessing",
+    "SelfTest",
+    "SelfTestCase",
     "TensorSpec",
 ]
 
@@ -33,6 +36,7 @@ Resize = Literal["stretch", "shortest", "longest"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Invert = Literal["never", "always", "light-background"]
 Head = Literal["classifier", "none"]
+Pattern = Literal["noise", "ramp", "constant"]
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,13 @@ class Layer:
         shape: of its output, with ``"N"`` for the batch.
         parameters: how many weights it holds.
         multiply_adds: of one image; 0 where the layer is no linear map.
+        weights: names of the graph's initializers that it reads, shared ones too.
+        output: name of its first output in the graph.
+        inputs: names of the values that it reads: the graph's inputs and other layers' outputs.
+        activation_bytes: what its outputs take in memory for one image.
+        receptive_field: how many input pixels one of its outputs sees along the wider side; None where
+            there is no image before it.
+        jump: input pixels from one of its outputs to the next.
     """
 
     name: str
@@ -126,6 +137,45 @@ class Layer:
     shape: tuple[int | str, ...]
     parameters: int
     multiply_adds: int
+    weights: tuple[str, ...] = ()
+    output: str = ""
+    inputs: tuple[str, ...] = ()
+    activation_bytes: int = 0
+    receptive_field: int | None = None
+    jump: int | None = None
+
+
+@dataclass(frozen=True)
+class SelfTestCase:
+    """One run of the self-test.
+
+    Attributes:
+        pattern: of the inputs; `canonical` has the formulas.
+        seed: of the pattern.
+        sizes: of the inputs' free dimensions, like ``{"N": 2}``.
+        answers: for each output decimal numbers, separated by spaces: every stride-th value, from the first
+            on, rows first.
+        bounds: for each output, how far an answer may be from the one here.
+    """
+
+    pattern: Pattern
+    seed: int
+    sizes: dict[str, int]
+    answers: dict[str, str]
+    bounds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """Inputs that any device can make, and what a sound copy of the model answers to them.
+
+    Attributes:
+        cases: one run each.
+        strides: for each output, how many values are passed over from one to the next.
+    """
+
+    cases: tuple[SelfTestCase, ...]
+    strides: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -142,6 +192,9 @@ class ModelSpec:
         layers: of the graph, in the order of the data; empty in a checkpoint.
         provenance: where it comes from: data, accuracy, versions.
         proof: what was checked at export, with figures; empty in a checkpoint.
+        fingerprints: of the graph's weights, by name; empty in a checkpoint.
+        self_test: None in a checkpoint.
+        digest: SHA-256 of the file with these 64 characters zeroed; empty in a checkpoint. Stands last.
     """
 
     name: str
@@ -153,9 +206,12 @@ class ModelSpec:
     layers: tuple[Layer, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
     proof: dict[str, Any] = field(default_factory=dict)
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    self_test: SelfTest | None = None
+    digest: str = ""
 
     def to_json(self, indent: int | None = None) -> str:
-        """This spec as a JSON document."""
+        """This spec as a JSON document, which ends with the digest."""
         return json.dumps({"spec": SPEC_VERSION, **asdict(self)}, ensure_ascii=False, indent=indent)
 
     @classmethod
@@ -202,7 +258,7 @@ def _decode(kind: Any, value: Any, path: str) -> Any:
     if origin is tuple and isinstance(value, list):
         return tuple(_decode(args[0], item, f"{path}[{i}]") for i, item in enumerate(value))
     if origin is dict and isinstance(value, dict):
-        return value
+        return {key: _decode(args[1], item, f"{path}.{key}") for key, item in value.items()}
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if isinstance(kind, type) and not is_dataclass(kind) and type(value) is kind:
@@ -223,7 +279,7 @@ def _decode_union(kinds: tuple[Any, ...], value: Any, path: str) -> Any:
 
 
 def _decode_dataclass(kind: Any, value: dict[str, Any], path: str) -> Any:
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     known = {f.name: f for f in fields(kind)}
     if unknown := sorted(value.keys() - known.keys()):
         raise ValueError(f"{path}.{unknown[0]} is not a field that this version knows")
@@ -231,3 +287,8 @@ def _decode_dataclass(kind: Any, value: dict[str, Any], path: str) -> Any:
     if missing := sorted(required - value.keys()):
         raise ValueError(f"{path}.{missing[0]} is missing")
     return kind(**{name: _decode(hints[name], item, f"{path}.{name}") for name, item in value.items()})
+
+
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return typing.get_type_hints(kind)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.metadata as metadata
 import os
 import platform
+import re
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from cnntk.runtime.devices import onnxruntime_module, usable_cores
 from cnntk.runtime.errors import MissingDependency
 from cnntk.version import __version__
 
-__all__ = ["CPU_FEATURES", "Diagnosis", "cpu_features", "diagnose", "problems_of"]
+__all__ = ["CPU_FEATURES", "Diagnosis", "cpu_features", "diagnose", "missing_of", "problems_of"]
 
 CPU_FEATURES = (
     *(
@@ -34,7 +36,8 @@ CPU_FEATURES = (
 """Instruction sets that decide how fast onnxruntime is here, as Linux names them (x86 first, then ARM)."""
 
 _PACKAGES = ("numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "torch", "onnx", "onnxscript", "onnx-ir")
-_EXTRAS = {"export": ("torch", "onnx", "onnxscript", "safetensors"), "train": ("torch", "scikit-learn")}
+_RUNTIMES = ("cpu", "gpu")  # extras of which one is enough
+_OF_EXTRA = re.compile(r"""([\w.-]+).*;.*\bextra\s*==\s*["']([^"']+)["']""")
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,6 @@ def diagnose() -> Diagnosis:
     packages = {name: _version(name) for name in _PACKAGES}
     providers, broken = _providers()
     cpu_info = _read("/proc/cpuinfo")
-    lacking = {extra: tuple(n for n in needs if _version(n) is None) for extra, needs in _EXTRAS.items()}
     return Diagnosis(
         cnntk=__version__,
         python=platform.python_version(),
@@ -88,7 +90,7 @@ def diagnose() -> Diagnosis:
         memory_bytes=_memory_bytes(),
         packages=packages,
         providers=providers,
-        missing_extras={extra: names for extra, names in lacking.items() if names},
+        missing_extras=missing_of(_requirements()),
         problems=(*broken, *problems_of(packages, providers)),
     )
 
@@ -104,6 +106,19 @@ def problems_of(packages: dict[str, str | None], providers: tuple[str, ...]) -> 
     elif packages["onnxruntime-gpu"] and "CUDAExecutionProvider" not in providers:
         problems.append("onnxruntime-gpu is installed, but offers no CUDA: reinstall it")
     return tuple(problems)
+
+
+def missing_of(requirements: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Each extra that lacks packages here, and which; the extras cpu and gpu, of which one is enough, aside.
+
+    Args:
+        requirements: as a distribution's metadata has them: ``onnx>=1.22; extra == "export"``.
+    """
+    missing: dict[str, tuple[str, ...]] = {}
+    for name, extra in (m.groups() for line in requirements if (m := _OF_EXTRA.match(line))):
+        if extra not in _RUNTIMES and _version(name) is None:
+            missing[extra] = (*missing.get(extra, ()), name)
+    return missing
 
 
 def cpu_features(cpu_info: str) -> tuple[str, ...]:
@@ -136,6 +151,14 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def _requirements() -> list[str]:
+    """cnntk's own, so that the extras can't differ from those that pip installs."""
+    try:
+        return metadata.requires("cnntk") or []
+    except metadata.PackageNotFoundError:  # run from its files, without an installation
+        return []
 
 
 def _memory_bytes() -> int | None:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -35,40 +36,61 @@ class ImageResult:
         return {"file": self.file, "predictions": best}
 
 
-def expand(names: Iterable[str]) -> list[str]:
+def expand(names: Iterable[str]) -> list[str | ImageResult]:
     """The images behind files, folders (read through, in order of name) and patterns; ``-`` stays.
 
+    A folder or pattern that holds no image becomes a result that says so, in its place.
+
     Raises:
-        UsageError: a folder or pattern holds no image.
+        UsageError: none of the names holds an image, or ``-`` is named twice.
     """
-    return [file for name in names for file in _expand_one(name)]
+    names = list(names)
+    if names.count(STANDARD_INPUT) > 1:
+        raise UsageError("- is named twice: standard input can be read once")
+    found = [entry for name in names for entry in _expand_one(name)]
+    errors = [entry.error for entry in found if isinstance(entry, ImageResult)]
+    if errors and len(errors) == len(found):
+        raise UsageError(str(errors[0]))
+    return found
 
 
-def infer(classifier: Classifier, files: Iterable[str]) -> Iterator[ImageResult]:
+def infer(classifier: Classifier, files: Iterable[str | ImageResult]) -> Iterator[ImageResult]:
     """Classifies each file, in order; one that can't be read does not stop the rest."""
     for file in files:
+        if isinstance(file, ImageResult):
+            yield file
+            continue
         try:
-            source = sys.stdin.buffer.read() if file == STANDARD_INPUT else file
-            yield ImageResult(file, classifier(source))
+            yield ImageResult(file, classifier(_standard_input() if file == STANDARD_INPUT else file))
         except ImageError as error:
             yield ImageResult(file, None, str(error))
 
 
-def _expand_one(name: str) -> list[str]:
+def _standard_input() -> BytesIO:
+    """Its bytes, under the name that messages use."""
+    if sys.stdin is None:
+        raise ImageError("standard input: is closed; name a file")
+    stream = BytesIO(sys.stdin.buffer.read())
+    stream.name = "standard input"
+    return stream
+
+
+def _expand_one(name: str) -> list[str | ImageResult]:
     if name == STANDARD_INPUT:
         return [name]
     if os.path.isdir(name):
-        return _images_in(name)
+        images = _images_in(name)
+        return [*images] or [_nothing(name, f"holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")]
     if os.path.exists(name) or not glob.has_magic(name):
         return [name]  # a missing file is told where it is read, with the others' answers
-    if found := sorted(glob.glob(name, recursive=True)):
-        return [f for f in found if not os.path.isdir(f)]
-    raise UsageError(f"{name}: no file fits this pattern")
+    found = [f for f in sorted(glob.glob(name, recursive=True)) if not os.path.isdir(f)]
+    return [*found] or [_nothing(name, "no file fits this pattern")]
+
+
+def _nothing(name: str, why: str) -> ImageResult:
+    return ImageResult(name, None, f"{name}: {why}")
 
 
 def _images_in(folder: str) -> list[str]:
     files = (p for p in sorted(Path(folder).rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-    visible = [str(p) for p in files if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
-    if not visible:
-        raise UsageError(f"{folder}: holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return visible
+    return [str(p) for p in files if not any(part.startswith(".") for part in p.relative_to(folder).parts)]

@@ -79,8 +79,8 @@ def bench(
     Raises:
         UsageError: batch or seconds are not positive, or the model's input has no size to try.
     """
-    if batch < 1 or seconds <= 0:
-        raise UsageError(f"batch {batch} and seconds {seconds} must be positive")
+    if batch < 1 or not 0 < seconds < float("inf"):
+        raise UsageError(f"batch {batch} and seconds {seconds} must be positive numbers")
     engine = Engine(model, device, threads=threads)
     inputs = example_inputs(engine.inputs, batch)
     warm_up = _time_runs(engine, inputs, seconds / 5, at_least=3)

@@ -1,1 +1,9 @@
-"""Graph rewrites, one a file, each checked before and after."""
+"""Graph rewrites, one a file, each checked before and after. `order.py` has the order in which they run."""
+
+from __future__ import annotations
+
+from cnntk.exporters.passes.infra import GraphPass, PassRecord, Rewrites
+from cnntk.exporters.passes.order import PASSES
+from cnntk.exporters.passes.run import run_passes
+
+__all__ = ["PASSES", "GraphPass", "PassRecord", "Rewrites", "run_passes"]

@@ -25,11 +25,14 @@ class Rewrites:
         declined: a line for each place that looked right and was left, with the reason.
         replaced: output of what was removed to the value that stands for it, where the two differ on purpose
             (a random mask and its input); empty for passes that keep the function.
+        lowest: outputs below it are not compared with what they were, because the old form lost them to
+            underflow (log(softmax)); None: all are.
     """
 
     done: tuple[str, ...] = ()
     declined: tuple[str, ...] = ()
     replaced: dict[str, str] = field(default_factory=dict)
+    lowest: float | None = None
 
 
 class GraphPass(Protocol):
@@ -55,7 +58,8 @@ class PassRecord:
         reason: why it is done.
         status: ``rolled back`` where the outputs moved.
         rewrites: what it did; what it had done, where it was rolled back.
-        drift: largest difference of the outputs before and after; None where nothing was run.
+        drift: largest difference of the outputs before and after, relative to the largest output; where a
+            random value was replaced, how far its mean is from 1 times what stands for it. None: nothing ran.
         why: of a roll-back.
     """
 

@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -6,19 +7,39 @@ import onnx_ir as ir
 import pytest
 from torch import nn
 
-from cnntk.exporters.artifact import append_spec, write_graph
+from cnntk.exporters.artifact import append_spec, write_graph, write_hashed
 from cnntk.exporters.capture import capture
+from cnntk.exporters.source import Source
 from cnntk.runtime.engine import Engine
+from cnntk.runtime.errors import ArtifactCorrupt
 from cnntk.runtime.spec import ModelSpec, TensorSpec
 
-SPEC = ModelSpec("small", ("a",) * 5, (TensorSpec("input", "float32", ("N", 3, 8, 8)),))
+INPUTS = (TensorSpec("input", "float32", ("N", 3, 8, 8)),)
+SPEC = ModelSpec("small", ("a",) * 5, INPUTS)
+NOTES = ("pkg.torch", "namespace")
 
 
-def test_the_file_is_what_protobuf_would_have_written(small_cnn: nn.Module, tmp_path: Path) -> None:
-    model = capture(small_cnn, (3, 8, 8), "input")
+@pytest.fixture(scope="module")
+def small_graph() -> ir.Model:
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 6 * 6, 5)
+    )
+    return capture(Source("small", INPUTS, network.eval())).model
+
+
+def without_notes(model: ir.Model) -> onnx.ModelProto:
+    proto = ir.to_proto(model)
+    for message in (proto, proto.graph, *proto.graph.node, *proto.graph.value_info):
+        kept = [p for p in message.metadata_props if not p.key.startswith(NOTES)]
+        del message.metadata_props[:]
+        message.metadata_props.extend(kept)
+    return proto
+
+
+def test_the_file_is_what_protobuf_would_have_written(small_graph: ir.Model, tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
-    write_graph(model, path)
-    found, expected = onnx.load(path), ir.to_proto(model)
+    write_graph(small_graph, path)
+    found, expected = onnx.load(path), without_notes(small_graph)
     for part in ("input", "output", "node", "initializer", "name"):
         assert getattr(found.graph, part) == getattr(expected.graph, part)
     for part in ("ir_version", "opset_import", "producer_name"):
@@ -44,18 +65,65 @@ def test_weights_of_every_type(dtype: str, tmp_path: Path) -> None:
     assert np.array_equal(found.numpy().astype(np.int64), values)
 
 
-def test_no_path_of_the_users_machine_stays_in_the_file(small_cnn: nn.Module, tmp_path: Path) -> None:
-    model = capture(small_cnn, (3, 8, 8), "input")
-    assert any("stack_trace" in key for node in model.graph for key in node.metadata_props)
-    write_graph(model, tmp_path / "m.onnx")
+def test_no_path_of_the_users_machine_stays_in_the_file(small_graph: ir.Model, tmp_path: Path) -> None:
+    assert any("stack_trace" in key for node in small_graph.graph for key in node.metadata_props)
+    before = [dict(node.metadata_props) for node in small_graph.graph]
+    write_graph(small_graph, tmp_path / "m.onnx")
     assert b".py" not in (tmp_path / "m.onnx").read_bytes()
+    assert [dict(node.metadata_props) for node in small_graph.graph] == before
 
 
-def test_the_spec_is_appended(small_cnn: nn.Module, tmp_path: Path) -> None:
+def test_notes_inside_branches_go_too(tmp_path: Path) -> None:
+    text = """<ir_version: 10, opset_import: ["": 18]>
+    g (bool c, float[N] x) => (float[N] y) {
+      y = If (c) <then_branch = t () => (float[N] a) { a = Neg (x) },
+                  else_branch = e () => (float[N] b) { b = Identity (x) }>
+    }"""
+    model = ir.from_onnx_text(text)
+    for branch in ("then_branch", "else_branch"):
+        for node in model.graph[0].attributes[branch].as_graph():
+            node.metadata_props["pkg.torch.onnx.stack_trace"] = "secret.py"
+    write_graph(model, tmp_path / "m.onnx")
+    assert b"secret" not in (tmp_path / "m.onnx").read_bytes()
+
+
+def test_the_spec_is_appended(small_graph: ir.Model, tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
-    write_graph(capture(small_cnn, (3, 8, 8), "input"), path)
+    written = write_hashed(small_graph, path)
     before = path.read_bytes()
     assert Engine(path).spec is None
-    append_spec(path, SPEC)
-    assert Engine(path).spec == SPEC
+    assert written.sha256.digest() == hashlib.sha256(before).digest()
+    spec = append_spec(path, SPEC, written)
+    assert Engine(path).spec == spec
+    assert set(spec.fingerprints) == {"", *small_graph.graph.initializers}
     assert path.read_bytes().startswith(before)
+
+
+def test_hashing_changes_nothing(small_graph: ir.Model, tmp_path: Path) -> None:
+    write_graph(small_graph, tmp_path / "a.onnx")
+    write_hashed(small_graph, tmp_path / "b.onnx")
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+def test_without_hashes_the_file_is_read_again(small_graph: ir.Model, tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    write_graph(small_graph, path)
+    spec = append_spec(path, SPEC)
+    assert spec.fingerprints == {}
+    assert Engine(path).spec == spec
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    with pytest.raises(ArtifactCorrupt, match="SHA-256"):
+        Engine(bytes(data))
+
+
+def test_a_file_that_changed_meanwhile_is_not_sealed_as_sound(small_graph: ir.Model, tmp_path: Path) -> None:
+    """The digest is of what was meant to be written, so a disk that lies is found when the file is opened."""
+    path = tmp_path / "m.onnx"
+    written = write_hashed(small_graph, path)
+    data = bytearray(path.read_bytes())
+    data[-100] ^= 1
+    path.write_bytes(data)
+    append_spec(path, SPEC, written)
+    with pytest.raises(ArtifactCorrupt):
+        Engine(path)

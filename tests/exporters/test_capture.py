@@ -1,48 +1,295 @@
+import io
+import logging
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
 import onnx_ir as ir
+import onnxruntime as ort
 import pytest
 import torch
 from torch import nn
 
-from cnntk.exporters.capture import IR_VERSION, OPSET, capture
+from cnntk.exporters.capture import IR_VERSION, OPSET, Captured, capture, example_inputs
+from cnntk.exporters.source import InputShape, SourceOptions
+from cnntk.exporters.sources import open_source
 from cnntk.runtime.errors import CaptureError
+from cnntk.runtime.spec import TensorSpec
+
+SHAPE = (3, 8, 8)
+
+
+def captured(module: nn.Module, shape: InputShape = SHAPE, folder: Path | None = None) -> Captured:
+    return capture(open_source(module, SourceOptions(input_shape=shape)), folder)
+
+
+def outputs(found: Captured) -> dict[str, str]:
+    return {str(v.name): str(v.shape) for v in found.model.graph.outputs}
+
+
+def run(found: Captured, *arrays: np.ndarray) -> list[np.ndarray]:
+    session = ort.InferenceSession(
+        ir.to_proto(found.model).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    return session.run(None, dict(zip([i.name for i in session.get_inputs()], arrays, strict=True)))
 
 
 def test_the_graph_has_a_free_batch_and_no_dropout(small_cnn: nn.Module) -> None:
-    model = capture(small_cnn, (3, 8, 8), "input")
+    model = captured(small_cnn).model
     assert (model.ir_version, model.opset_imports[""]) == (IR_VERSION, OPSET) == (10, 18)
     (taken,) = model.graph.inputs
     assert taken.name == "input"
-    assert [str(taken.shape[0]), *taken.shape[1:]] == ["N", 3, 8, 8]
+    assert str(taken.shape) == "[N,3,8,8]"
+    assert str(model.graph.outputs[0].shape) == "[N,5]"
     kinds = {node.op_type for node in model.graph}
     assert {"Conv", "Relu", "MaxPool", "Gemm"} <= kinds
     assert "Dropout" not in kinds
 
 
-def test_what_torch_cannot_capture_is_one_line(branching: nn.Module) -> None:
-    with pytest.raises(CaptureError, match="Branching: torch can't export it") as caught:
-        capture(branching, (3, 8, 8), "input")
-    assert "\n" not in str(caught.value)
+def test_any_batch_runs(small_cnn: nn.Module) -> None:
+    found = captured(small_cnn)
+    x = np.random.default_rng(0).random((5, *SHAPE), dtype=np.float32)
+    expected = small_cnn(torch.from_numpy(x)).detach().numpy()
+    for batch in (1, 2, 3, 5):
+        np.testing.assert_allclose(run(found, x[:batch])[0], expected[:batch], atol=1e-5)
 
 
-def test_the_users_warning_filters_and_log_levels_stay(small_cnn: nn.Module) -> None:
-    import logging
-    import warnings
-
-    before = (list(warnings.filters), logging.getLogger("torch.onnx").level)
-    capture(small_cnn, (3, 8, 8), "input")
-    assert (list(warnings.filters), logging.getLogger("torch.onnx").level) == before
-
-
-def test_a_batch_that_is_baked_in_shows(small_cnn: nn.Module) -> None:
-    """The control: a module that fixes its batch does not come out with a free one."""
-
-    class Fixed(nn.Module):
+def test_free_sizes_derived_from_the_batch_say_so() -> None:
+    class Rows(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x.reshape(2, -1)
+            return x.reshape(-1, 3, 8).sum(1).reshape(-1, 8, 8)
 
-    try:
-        model = capture(Fixed().eval(), (3, 8, 8), "input")
-    except CaptureError:
-        return
-    assert isinstance(model.graph.inputs[0].shape[0], int | ir.SymbolicDim)
-    assert model.graph.outputs[0].shape[0] == 2
+    found = captured(Rows())
+    inner = [str(v.shape) for node in found.model.graph for v in node.outputs]
+    assert "[8*N,3,8]" in inner
+    assert outputs(found) == {"output": "[N,8,8]"}
+
+
+class Everything(nn.Module):
+    """Outputs that are inputs, each other, nested, nothing, and named like an input or an inner value."""
+
+    def forward(self, image: torch.Tensor, mask: torch.Tensor) -> dict[str, object]:
+        total = image + mask
+        return {
+            "image": image,
+            "add": total * 2,
+            "twice": (total, total),
+            "nothing": None,
+            "flag": True,
+            "output": image * mask,
+            "best-of": total.amax(dim=(2, 3)).max(dim=1),
+        }
+
+
+def test_names_are_the_same_in_the_graph_and_in_the_program() -> None:
+    found = captured(Everything(), {"mask": (1, 8, 8), "image": SHAPE})
+    assert list(outputs(found)) == ["image_1", "add", "twice", "twice_1", "output", "best_of", "best_of_1"]
+    assert [v.name for v in found.model.graph.inputs] == ["image", "mask"]
+    nodes = [node.name for node in found.program.graph_module.graph.nodes]
+    assert len(set(nodes)) == len(nodes)
+    values = {v.name for node in found.model.graph for v in node.outputs}
+    assert set(outputs(found)) <= set(nodes) & values
+    signature = found.program.graph_signature
+    assert list(signature.user_inputs) == ["image", "mask"]
+    assert list(signature.user_outputs) == list(outputs(found))
+    image, mask = (np.random.default_rng(0).random((3, c, 8, 8), dtype=np.float32) for c in (3, 1))
+    got = run(found, image, mask)
+    by_name = dict(zip(outputs(found), got, strict=True))
+    np.testing.assert_array_equal(by_name["image_1"], image)
+    np.testing.assert_array_equal(by_name["twice"], by_name["twice_1"])
+    np.testing.assert_allclose(by_name["add"], (image + mask) * 2)
+
+
+def test_the_program_interprets_to_the_values_of_its_names(small_cnn: nn.Module) -> None:
+    """What the proof rests on: each node of the program is the graph's value of that name."""
+    found = captured(small_cnn)
+    visible = found.model.clone()
+    visible.graph.outputs.extend(
+        v for n in visible.graph for v in n.outputs if v.type is not None and not v.is_graph_output()
+    )
+    x = np.random.default_rng(0).random((2, *SHAPE), dtype=np.float32)
+    session = ort.InferenceSession(
+        ir.to_proto(visible).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    names = [o.name for o in session.get_outputs()]
+    theirs = dict(zip(names, session.run(None, {"input": x}), strict=True))
+    seen = []
+
+    class Compare(torch.fx.Interpreter):
+        def run_node(self, n: torch.fx.Node) -> object:
+            value = super().run_node(n)
+            if n.name in theirs and isinstance(value, torch.Tensor):
+                np.testing.assert_allclose(theirs[n.name], value.numpy(), atol=1e-5)
+                seen.append(n.name)
+            return value
+
+    program = found.program
+    state = {**program.state_dict, **program.constants}
+    arguments = [
+        state[s.target] if s.target else torch.from_numpy(x) for s in program.graph_signature.input_specs
+    ]
+    with torch.inference_mode():
+        Compare(program.graph_module).run(*arguments)
+    assert len(seen) >= 6
+    assert "output" in seen
+
+
+def test_a_program_that_was_given_stays_as_it_is(small_cnn: nn.Module) -> None:
+    batch = {0: torch.export.Dim("N")}
+    program = torch.export.export(small_cnn, (torch.zeros(2, *SHAPE),), dynamic_shapes=(batch,))
+    before = str(program.graph), str(program.graph_signature)
+    assert outputs(capture(open_source(program, SourceOptions()))) == {"output": "[N,5]"}
+    assert (str(program.graph), str(program.graph_signature)) == before
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_the_graph_has_the_precision_of_the_module(small_cnn: nn.Module, dtype: str) -> None:
+    kind = getattr(torch, dtype)
+    model = captured(small_cnn.to(kind)).model
+    expected = ir.DataType.from_numpy(np.dtype(dtype)) if dtype != "bfloat16" else ir.DataType.BFLOAT16
+    assert {v.dtype for v in (*model.graph.inputs, *model.graph.outputs)} == {expected}
+
+
+def test_example_inputs_are_two_of_a_kind() -> None:
+    (image, ids) = example_inputs((TensorSpec("a", "float16", ("N", 3)), TensorSpec("b", "int64", ("N",))))
+    assert (image.shape, image.dtype, ids.shape, ids.dtype) == ((2, 3), torch.float16, (2,), torch.int64)
+
+
+class Cut(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[x > 0]
+
+
+class Reshaped(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(2, -1)
+
+
+class Looped(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.stack([row.sum() for row in x])
+
+
+class FirstTwo(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.stack([x[0], x[1]])
+
+
+class Bessel(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.special.bessel_j0(x)
+
+
+class Mismatched(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ torch.ones(7, 3)
+
+
+class Counted(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.repeat(1, 1, int(x.max()), 1)
+
+
+class Raising(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise KeyError("no such thing")
+
+
+class Chosen(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean(dim=(2, 3)) if x.sum() > 0 else x.amax(dim=(2, 3))
+
+
+class Even(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * (2 if x.shape[0] % 2 == 0 else 3)
+
+
+REFUSED = [
+    (Chosen, "x.sum() > 0", "which way the network takes depends on the values in the image; .*torch.where"),
+    (Cut, "x[x > 0]", "the size of an output depends on the values in the image; .*torch.where"),
+    (Counted, "int(x.max())", "depends on the values in the image"),
+    (Reshaped, "x.reshape(2, -1)", "the batch is baked in: torch finds that it must be 2; write x.shape"),
+    (Looped, "for row in x", "the batch is baked in"),
+    (FirstTwo, "torch.stack([x[0], x[1]])", "the batch is baked in: the answer is 2x3x8x8"),
+    (Bessel, "torch.special.bessel_j0(x)", "ONNX has no operator for prims.bessel_j0"),
+    (
+        Mismatched,
+        "x @ torch.ones(7, 3)",
+        "fails on an example input: a and b must have same .*does --input say",
+    ),
+    (Raising, "raise KeyError", "fails on an example input: 'no such thing'"),
+]
+
+
+@pytest.mark.parametrize(("kind", "code", "message"), REFUSED, ids=[case[0].__name__ for case in REFUSED])
+def test_what_can_not_be_captured_names_the_users_line(
+    kind: type[nn.Module], code: str, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(CaptureError, match=message) as caught:
+        captured(kind(), folder=tmp_path)
+    text = str(caught.value)
+    assert text.startswith(f"{kind.__name__.lower()}: {__file__}:")
+    assert code in text.split("`")[1]
+    assert "\n" not in text
+    assert capfd.readouterr() == ("", "")
+    for report in tmp_path.iterdir():
+        assert f"torch's own report: {report}" in text
+        assert "Traceback" in report.read_text()
+
+
+def test_a_batch_that_must_be_even_is_refused() -> None:
+    """torch does not say which line wants it."""
+    with pytest.raises(CaptureError, match=r"^even: the batch is not free: it must satisfy .* % 2\) == 0"):
+        captured(Even())
+
+
+def test_the_report_lies_in_a_temporary_folder_where_none_is_named(branching: nn.Module) -> None:
+    with pytest.raises(CaptureError, match="torch's own report: ") as caught:
+        captured(branching)
+    report = Path(str(caught.value).rpartition(": ")[2])
+    assert report.name == "branching.capture.txt"
+    assert "data-dependent" in report.read_text()
+    report.unlink()
+    report.parent.rmdir()
+
+
+def test_code_that_only_the_second_way_takes_is_captured() -> None:
+    class Numpy(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.from_numpy(x.numpy() * 2)
+
+    found = captured(Numpy())
+    np.testing.assert_array_equal(run(found, np.ones((3, *SHAPE), np.float32))[0], 2)
+
+
+def test_the_users_settings_stay(small_cnn: nn.Module, branching: nn.Module) -> None:
+    def state() -> tuple[object, ...]:
+        return (
+            list(warnings.filters),
+            logging.getLogger("torch").level,
+            sys.stderr,
+            torch.get_rng_state().tolist(),
+        )
+
+    before = state()
+    captured(small_cnn)
+    with pytest.raises(CaptureError):
+        captured(branching)
+    assert state() == before
+
+
+def test_other_threads_still_write_to_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    import threading
+
+    from cnntk.exporters.sources.quiet import quiet
+
+    terminal = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with quiet() as kept:
+        print("torch", file=sys.stderr)
+        thread = threading.Thread(target=lambda: print("progress", file=sys.stderr))
+        thread.start()
+        thread.join()
+    assert (kept.getvalue(), terminal.getvalue()) == ("torch\n", "progress\n")

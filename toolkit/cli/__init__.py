@@ -18,7 +18,7 @@ from cnntk.version import __version__
 
 __all__ = ["main"]
 
-COMMANDS = ("train", "export", "inspect", "infer", "bench", "doctor")
+COMMANDS = ("train", "export", "verify", "inspect", "infer", "bench", "doctor")
 
 INTERRUPTED = 130
 INTERNAL_ERROR = 70
@@ -48,10 +48,15 @@ def _debug_option() -> click.Option:
     )
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, prog_name="cnntk")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Bring a PyTorch image model to the device it will run on."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,6 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0 success, 1 the answer is no, 2 wrong use, 130 interrupted, 70 a bug in cnntk.
     """
     state: dict[str, bool] = {}
+    stdout = sys.stdout
+    # Behind the installed packages, so that a user's own module is found and none of them is shadowed.
+    sys.path.append(os.getcwd())
     try:
         result = cli.main(argv, prog_name="cnntk", standalone_mode=False, obj=state)
         sys.stdout.flush()
@@ -71,14 +79,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), error.exit_status, state)
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted", INTERRUPTED, state)
-    except (BrokenPipeError, SystemExit):
-        # A pipe's reader has enough, as with `| head`, for which alone click exits in this mode: the rest
-        # goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except SystemExit as error:
+        # click wraps standard output and exits where a pipe's reader has enough, as with `| head`.
+        if sys.stdout is not stdout:
+            return _pipe_closed()
+        return _fail(f"the source's own code called sys.exit({error.code})", CnntkError.exit_status, state)
+    except BrokenPipeError:
+        return _pipe_closed()
+    except MemoryError:
+        return _fail("out of memory; make the batch or the image smaller", CnntkError.exit_status, state)
+    except OSError as error:
+        return _fail(
+            f"{error.filename or 'standard output'}: {error.strerror}", CnntkError.exit_status, state
+        )
     except Exception as error:
         text = f"internal error, {type(error).__name__}: {error}. Please report it with the output of --debug"
         return _fail(text, INTERNAL_ERROR, state)
+
+
+def _pipe_closed() -> int:
+    """What is still buffered goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _fail(message: str, status: int, state: dict[str, bool]) -> int:

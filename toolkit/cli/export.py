@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +9,6 @@ import click
 from cnntk.cli.output import json_option, note, print_json, print_table, size_text
 
 if TYPE_CHECKING:
-    from cnntk.exporters.parity import Parity
     from cnntk.exporters.report import ExportReport
 
 
@@ -23,14 +20,22 @@ if TYPE_CHECKING:
 @click.option("--kwargs", metavar="K=V", multiple=True, help="An argument of the factory; may be repeated.")
 @click.option("--labels", metavar="FILE", help="Names of the classes, one a line.")
 @click.option("--random", is_flag=True, help="Seeded random weights, for trials.")
-@click.option("--seed", default=0, show_default=True, help="Of the random weights.")
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Of the random weights."
+)
 @click.option("--preprocess", type=click.Choice(["host", "none"]), default="host", show_default=True,
               help="Whether the file says how images become its input.")  # fmt: skip
 @click.option("--head", type=click.Choice(["auto", "classifier", "none"]), default="auto", show_default=True,
               help="Whether it is a classifier.")  # fmt: skip
+@click.option(
+    "--allow-double-softmax", is_flag=True, help="Take a softmax upon a softmax for what was meant."
+)
+@click.option("--report", metavar="FILE", help="Write what was shown as a page, to open in a browser.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @json_option
-def export(source: str | None, output: str | None, as_json: bool, force: bool, **options: Any) -> None:
+def export(
+    source: str | None, output: str | None, report: str | None, as_json: bool, force: bool, **options: Any
+) -> None:
     """Export SOURCE as one .onnx file that was compared with torch.
 
     SOURCE: a checkpoint's folder, a network of the zoo, package.module:factory, path/file.py:factory.
@@ -39,12 +44,10 @@ def export(source: str | None, output: str | None, as_json: bool, force: bool, *
     if source is None:
         _copy(output, force, as_json, options)
         return
-    if ":" in source:
-        sys.path.append(os.getcwd())  # behind the installed packages, so that none of them is shadowed
     from cnntk.exporters import export as export_source
     from cnntk.exporters.sources import parse_input
 
-    report = export_source(
+    done = export_source(
         source,
         output,
         input_shape=parse_input(options["size"]) if options["size"] else None,
@@ -55,21 +58,29 @@ def export(source: str | None, output: str | None, as_json: bool, force: bool, *
         seed=options["seed"],
         preprocess=options["preprocess"],
         head=options["head"],
+        allow_double_softmax=options["allow_double_softmax"],
+        layer_parity=report is not None,
         force=force,
     )
+    if report:
+        from cnntk.reports import write_export_report
+
+        write_export_report(done.to_json(), report)
+        note(f"report: {report}")
     if as_json:
-        print_json(report.to_json())
+        print_json(done.to_json())
     else:
-        _print(report)
-    for text in report.notes:
+        _print(done)
+    for text in done.notes:
         note(f"note: {text}")
 
 
 def _copy(output: str | None, force: bool, as_json: bool, options: dict[str, Any]) -> None:
     from cnntk.shipped import copy_shipped_model
 
-    if any(options[name] for name in ("size", "weights", "kwargs", "labels", "random")):
-        raise click.UsageError("name a SOURCE: these options do not go with the shipped LeNet")
+    said = click.get_current_context().get_parameter_source
+    if extra := [name for name in options if said(name) is click.core.ParameterSource.COMMANDLINE]:
+        raise click.UsageError(f"name a SOURCE: --{extra[0]} does not go with the shipped LeNet")
     path = copy_shipped_model(output, force=force)
     if as_json:
         print_json({"path": str(path), "name": "lenet", "size_bytes": path.stat().st_size})
@@ -83,18 +94,25 @@ def _print(r: ExportReport) -> None:
             ("wrote", f"{r.path} ({size_text(r.size_bytes)}, opset {r.opset}, IR {r.ir_version})"),
             ("network", f"{r.name}: {r.parameters:,} parameters, {r.multiply_adds:,} multiply-adds"),
             ("head", f"{r.head} ({r.head_reason})"),
-            *((f"parity of {p.output}", _parity(p)) for p in r.parity),
+            *_under("repaired", _rewrites(r)),
+            *_under("not repaired", [f"{p.name}: {p.why}" for p in r.passes if p.status == "rolled back"]),
+            *_under("proven", [f"{check.name}: {check.detail}" for check in r.checks]),
             ("took", f"{r.seconds:.1f} s"),
         ]
-    )  # fmt: skip
-
-
-def _parity(p: Parity) -> str:
-    batches = ", ".join(map(str, p.batches))
-    return (
-        f"{p.onnx_error:.2g} from float64, torch {p.torch_error:.2g}, allowed {p.bound:.2g} "
-        f"(batch {batches}; answers up to {p.scale:.3g})"
     )
+
+
+def _rewrites(r: ExportReport) -> list[str]:
+    """What each pass did: the rewrites one by one where they are few, else how many."""
+    return [f"{p.name}: {_few(p.rewrites.done)}" for p in r.passes if p.status == "applied"]
+
+
+def _few(lines: tuple[str, ...]) -> str:
+    return "; ".join(lines) if len(lines) <= 2 else f"{len(lines)} places"
+
+
+def _under(title: str, lines: list[str]) -> list[tuple[str, str]]:
+    return [(title if i == 0 else "", line) for i, line in enumerate(lines)]
 
 
 def _parse_kwargs(pairs: tuple[str, ...]) -> dict[str, Any]:

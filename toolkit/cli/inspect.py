@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,14 +12,14 @@ from cnntk.cli.output import json_option, note, print_json, print_table, size_te
 
 if TYPE_CHECKING:
     from cnntk.inspection import Inspection
-    from cnntk.runtime.spec import ModelSpec, TensorSpec
+    from cnntk.runtime.spec import Layer, ModelSpec, TensorSpec
 
 
 @click.command()
 @click.argument("model", required=False)
 @json_option
 def inspect(model: str | None, as_json: bool) -> None:
-    """Show the layers, shapes, head, preprocessing and proof of MODEL."""
+    """Show the layers, shapes, memory, head, preprocessing, proof and oddities of MODEL."""
     from cnntk.inspection import inspect as look
     from cnntk.picking import pick_model
 
@@ -42,14 +43,30 @@ def _print(found: Inspection) -> None:
         *(_spec_rows(found.spec) if found.spec else ()),
         ("parameters", f"{found.parameters:,}"),
         ("multiply-adds", f"{found.multiply_adds:,} an image"),
+        *_memory_rows(found),
+        *(_proof_rows(found.spec) if found.spec else ()),
+        *_lines("warnings", found.warnings),
     ]
     print_table(rows)
-    print()
-    print_table(
-        [(x.name, x.op, _dims(x.shape), f"{x.parameters:,}", f"{x.multiply_adds:,}") for x in found.layers],
-        header=("layer", "op", "output", "parameters", "multiply-adds"),
-        right=[3, 4],
-    )
+    if found.layers:
+        print()
+        _print_layers(found.layers)
+
+
+def _print_layers(layers: tuple[Layer, ...]) -> None:
+    """Memory and field are not in artifacts of older versions: their columns are left out there."""
+    columns = [
+        ("layer", [x.name for x in layers]),
+        ("op", [x.op for x in layers]),
+        ("output", [_dims(x.shape) for x in layers]),
+        ("parameters", [f"{x.parameters:,}" for x in layers]),
+        ("multiply-adds", [f"{x.multiply_adds:,}" for x in layers]),
+        ("memory", [size_text(x.activation_bytes) if x.activation_bytes else "" for x in layers]),
+        ("field", [str(x.receptive_field or "") for x in layers]),
+    ]
+    kept = [(title, cells) for title, cells in columns if any(cells)]
+    rows = zip(*(cells for _, cells in kept), strict=True)
+    print_table(rows, header=[title for title, _ in kept], right=range(3, len(kept)))
 
 
 def _spec_rows(spec: ModelSpec) -> list[tuple[str, str]]:
@@ -61,12 +78,52 @@ def _spec_rows(spec: ModelSpec) -> list[tuple[str, str]]:
         rows.append(("preprocessing", f"{p.color}, {p.resize} to {p.height}x{p.width} {p.interpolation}"))
         rows.append(("", f"invert {p.invert}, mean {_numbers(p.mean)}, std {_numbers(p.std)}"))
     provenance = ", ".join(f"{k} {v}" for k, v in spec.provenance.items())
-    rows += [("provenance" if i == 0 else "", line) for i, line in enumerate(textwrap.wrap(provenance, 80))]
-    return rows + [_parity_row(p) for p in spec.proof.get("parity", ())]
+    return rows + _lines("provenance", [provenance] if provenance else [])
 
 
-def _parity_row(p: dict[str, Any]) -> tuple[str, str]:
-    return f"parity of {p['output']}", f"{p['onnx_error']:.2g} from float64, allowed {p['bound']:.2g}"
+def _memory_rows(found: Inspection) -> list[tuple[str, str]]:
+    rows = []
+    if (peak := found.peak_activation_bytes) is not None:
+        where = found.anatomy.get("peak_layer")
+        rows.append(
+            ("activations", f"{size_text(peak)} at most, an image" + (f", at {where}" if where else ""))
+        )
+    fields = [layer.receptive_field for layer in found.layers if layer.receptive_field]
+    if fields:
+        rows.append(("receptive field", f"{max(fields)} pixels"))
+    return rows
+
+
+def _proof_rows(spec: ModelSpec) -> list[tuple[str, str]]:
+    """Of what the proof holds, what this version knows."""
+    proof = spec.proof
+    checks = [f"{c['name']}: {c['detail']}" for c in proof.get("checks", ()) if c["name"] != "parity"]
+    cases = len(spec.self_test.cases) if spec.self_test is not None else 0
+    return [
+        *_lines("repaired", proof.get("repaired", ())),
+        *_lines("proved", checks),
+        *_parity_rows(proof.get("parity", ())),
+        *([("self-test", f"{cases} cases in the file")] if cases else []),
+        *([("SHA-256", spec.digest)] if spec.digest else []),
+    ]
+
+
+def _parity_rows(parity: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+    """For each output the kind of input that used most of what is allowed."""
+    rows = []
+    for output in dict.fromkeys(p["output"] for p in parity):
+        kinds = [p for p in parity if p["output"] == output]
+        worst = max(kinds, key=lambda p: p["onnx_error"] / p["bound"])
+        where = f" ({worst['kind']}, the worst of {len(kinds)} kinds of input)" if "kind" in worst else ""
+        figures = f"{worst['onnx_error']:.2g} from float64, allowed {worst['bound']:.2g}"
+        rows.append((f"parity of {output}", figures + where))
+    return rows
+
+
+def _lines(title: str, texts: Sequence[str]) -> list[tuple[str, str]]:
+    """The title stands beside the first line; long ones are wrapped."""
+    lines = [line for text in texts for line in textwrap.wrap(text, 78, subsequent_indent="  ")]
+    return [(title if i == 0 else "", line) for i, line in enumerate(lines)]
 
 
 def _tensor(t: TensorSpec) -> str:
@@ -74,7 +131,8 @@ def _tensor(t: TensorSpec) -> str:
 
 
 def _dims(shape: tuple[int | str, ...]) -> str:
-    return "x".join(map(str, shape))
+    """``Nx6x28x28``, ``2Nx64``."""
+    return "x".join(str(d).replace("*", "") for d in shape)
 
 
 def _numbers(values: tuple[float, ...]) -> str:

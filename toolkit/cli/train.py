@@ -19,10 +19,8 @@ _NOT_NEGATIVE = click.FloatRange(min=0)
 @click.argument("network", required=False, metavar="[NET]")
 @click.option(
     "--data",
-    default="digits",
-    show_default=True,
     metavar="DATA",
-    help="digits, mnist:DIR, fashion-mnist:DIR, cifar10:DIR, or folder:DIR with a folder per class.",
+    help="digits (the default), mnist:DIR, fashion-mnist:DIR, cifar10:DIR, or folder:DIR with a folder per class.",
 )
 @click.option("-o", "--output", metavar="FOLDER", help="By default runs/NET-DATA.")
 @click.option("--epochs", type=_POSITIVE, help="By default the network's; more on small data.")
@@ -39,19 +37,17 @@ _NOT_NEGATIVE = click.FloatRange(min=0)
 @click.option("--image-size", type=_POSITIVE, help="Height and width of the network's input.")
 @click.option("--init", type=click.Choice(["xavier", "normal"]), help="How the weights start.")
 @click.option("--dropout", type=click.FloatRange(0, 1), help="For networks that have it.")
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random."
-)
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 or auto.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of everything random; by default 0.")
+@click.option("--device", help="cpu (the default), cuda, cuda:1 or auto.")
 @click.option("--body", metavar="CHECKPOINT", help="Start from its network, with a new head.")
-@click.option("--freeze", is_flag=True, help="Keep the body's weights as they are.")
-@click.option("--resume", is_flag=True, help="Go on with what was begun in FOLDER.")
+@click.option("--freeze", is_flag=True, default=None, help="Keep the body's weights as they are.")
+@click.option("--resume", is_flag=True, help="Go on with what was begun in FOLDER, as it was begun.")
 @click.option("--force", is_flag=True, help="Start again in a FOLDER that exists.")
 @json_option
 def train(network: str | None, augment: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Train NET, a network of the zoo (by default lenet) or package.module:function.
 
-    What is left out is the network's own recipe. Leaves a checkpoint: a folder that cnntk export takes.
+    What is left out is the network's own recipe, and with --resume as it was begun. Leaves a checkpoint: a folder that cnntk export takes.
     """
     from cnntk.training import train as train_network
 

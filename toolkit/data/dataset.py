@@ -77,9 +77,16 @@ class Split:
         return self.train.classes
 
     def fingerprint(self) -> str:
-        """SHA-256 over the classes and the labels in their order: other data, another fingerprint."""
+        """SHA-256 over classes, labels and images in their order: other data, another fingerprint.
+
+        Images count as `cnntk.data.images.Images.digest` says: pixels in memory, name and size of files.
+
+        Raises:
+            DataError: a file is no longer there.
+        """
         digest = hashlib.sha256("\0".join(self.classes).encode())
         for dataset in (self.train, self.test):
             digest.update(len(dataset).to_bytes(8, "little"))
             digest.update(dataset.labels.astype("<i8").tobytes())
+            digest.update(dataset.images.digest())
         return digest.hexdigest()

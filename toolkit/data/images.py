@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from cnntk.runtime.devices import usable_cores
 from cnntk.runtime.errors import DataError, ImageError
@@ -21,7 +24,9 @@ __all__ = ["ArrayImages", "FileImages", "Images", "Indices"]
 
 Indices = Sequence[int] | NDArray[np.int64]
 
-_PEEKED = 32  # how many files tell whether a set is grey
+# Of these the header is enough; whatever else the runtime may read is decoded.
+_HEADERS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+_GREY = ("1", "L", "I", "I;16", "I;16B", "I;16L")
 
 
 class Images(Protocol):
@@ -43,6 +48,10 @@ class Images(Protocol):
     @property
     def size(self) -> tuple[int, int] | None:
         """Height and width that all images share; None where they may differ."""
+        ...
+
+    def digest(self) -> bytes:
+        """SHA-256, another one for other images in memory, and for files of other names or sizes."""
         ...
 
     def take(self, indices: Indices, preprocessing: Preprocessing) -> Pixels:
@@ -73,6 +82,12 @@ class ArrayImages:
         """Height and width."""
         return self.pixels.shape[1], self.pixels.shape[2]
 
+    def digest(self) -> bytes:
+        """SHA-256 over shape and pixels."""
+        digest = hashlib.sha256(repr(self.pixels.shape).encode())
+        digest.update(np.ascontiguousarray(self.pixels))
+        return digest.digest()
+
     def take(self, indices: Indices, preprocessing: Preprocessing) -> Pixels:
         """The images at ``indices``, prepared: uint8 (n, height, width, C)."""
         chosen = self.pixels[np.asarray(indices, dtype=np.int64)]
@@ -102,13 +117,25 @@ class FileImages:
 
     @property
     def channels(self) -> int:
-        """1 where all of a sample of the files are grey, else 3.
+        """1 where all files are grey, else 3. Their headers tell, up to the first file of colour.
 
         Raises:
             DataError: one of them can't be read.
         """
-        step = max(1, len(self.paths) // _PEEKED)
-        return max(int(_read(path, (255, 255, 255)).shape[2]) for path in self.paths[::step])
+        return 1 if all(_is_grey(path) for path in self.paths) else 3
+
+    def digest(self) -> bytes:
+        """SHA-256 over each file's name, below the folder of all, and its size in bytes.
+
+        Raises:
+            DataError: a file is no longer there.
+        """
+        digest = hashlib.sha256()
+        folder = os.path.commonpath([path.parent for path in self.paths]) if self.paths else ""
+        for path in self.paths:
+            name = path.relative_to(folder).as_posix()
+            digest.update(f"{name}\0{_size_bytes(path)}\0".encode())
+        return digest.digest()
 
     def take(self, indices: Indices, preprocessing: Preprocessing) -> Pixels:
         """The images at ``indices``, decoded and prepared: uint8 (n, height, width, C).
@@ -122,6 +149,26 @@ class FileImages:
             return fit(_read(path, preprocessing.background), preprocessing)
 
         return _stack(_in_threads(prepared, paths), len(paths), preprocessing)
+
+
+def _is_grey(path: Path) -> bool:
+    """What `read_image` makes of the file, as far as the header tells; else it is asked."""
+    try:
+        with Image.open(path, formats=_HEADERS) as image:
+            if image.mode in _GREY:
+                return image.mode.startswith("I") or not image.has_transparency_data
+            if image.mode != "F":
+                return False
+    except Exception:  # whatever a damaged header makes Pillow raise, the runtime says it better
+        pass
+    return _read(path, (255, 255, 255)).shape[2] == 1
+
+
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise DataError(f"{path}: can't be read: {error.strerror or error}") from error
 
 
 def _read(path: Path, background: tuple[int, ...]) -> Pixels:

@@ -109,7 +109,7 @@ class Loop:
     def _diverged(self, what: str, epoch: int) -> TrainingDiverged:
         rate = self._settings.learning_rate
         return TrainingDiverged(
-            f"epoch {epoch}: {what}; start again with a lower --learning-rate than {rate:g}"
+            f"epoch {epoch}: {what}; start again with a lower --learning-rate than {rate:g} and --force"
         )
 
     def _order(self, epoch: int) -> tuple[Tensor, ...]:

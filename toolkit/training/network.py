@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,9 +13,10 @@ from torch import nn
 
 from cnntk.data import Split
 from cnntk.models.checkpoint import load_checkpoint
-from cnntk.models.factory import locate
+from cnntk.models.factory import absolute, locate
+from cnntk.models.foreign import blame
 from cnntk.models.initialise import initialise
-from cnntk.models.transfer import NewHead, without_head
+from cnntk.models.transfer import WITH_NEW_HEAD, NewHead, without_head
 from cnntk.models.zoo import Recipe, build, find, names
 from cnntk.runtime.errors import CheckpointError, UsageError
 from cnntk.runtime.spec import Network, Preprocessing
@@ -24,7 +25,6 @@ from cnntk.training.preprocessing import preprocessing_for
 
 __all__ = ["Plan", "plan_for"]
 
-_WITH_NEW_HEAD = "cnntk.models.transfer:zoo_with_new_head"
 _PLAIN_RECIPE = Recipe(
     optimizer="adamw",
     learning_rate=1e-3,
@@ -46,6 +46,7 @@ class Plan:
         recipe: how it is trained where the user says nothing.
         preprocessing: of its input.
         trained_before: mean and std are those that the body was trained with.
+        passed: it is a module that was passed, whose first weights can't be made again.
         make: the network with its first weights, drawn from torch's global generator; the argument says
             how.
     """
@@ -56,6 +57,7 @@ class Plan:
     preprocessing: Preprocessing
     trained_before: bool
     make: Callable[[str], nn.Module]
+    passed: bool = False
 
     def build(self, init: str, classes: int) -> nn.Module:
         """The network, after one try that it takes its input and answers ``classes`` logits.
@@ -89,6 +91,8 @@ def plan_for(
     """
     if options.body is not None:
         return _with_body(network, options.body, split, options)
+    if options.freeze:
+        raise UsageError("freeze keeps the weights of a body; name one with --body CHECKPOINT")
     if isinstance(network, nn.Module):
         return _as_it_is(network, network_ref, split, options)
     if isinstance(network, Network):
@@ -98,6 +102,7 @@ def plan_for(
 
 def _from_reference(factory: str, kwargs: dict[str, Any] | None, split: Split, options: TrainOptions) -> Plan:
     """A network of the zoo or of a factory; without ``kwargs``, its arguments follow the data."""
+    factory = absolute(factory)  # a checkpoint is built again in other folders, too
     entry = None if ":" in factory else find(factory)
     channels, size = (entry.input_shape[0], entry.input_shape[1]) if entry else (1, None)
     channels = (kwargs or {}).get("in_channels", max(channels, split.train.images.channels))
@@ -122,7 +127,10 @@ def _from_reference(factory: str, kwargs: dict[str, Any] | None, split: Split, o
 
 def _accepted(factory: str, kwargs: dict[str, Any]) -> dict[str, Any]:
     """Those of ``kwargs`` that the factory takes: one's own network may have a fixed input."""
-    parameters = inspect.signature(locate(factory)).parameters.values()
+    try:
+        parameters = inspect.signature(locate(factory)).parameters.values()
+    except ValueError:  # functions in C may have none
+        return kwargs
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return kwargs
     return {name: value for name, value in kwargs.items() if name in {p.name for p in parameters}}
@@ -130,6 +138,7 @@ def _accepted(factory: str, kwargs: dict[str, Any]) -> dict[str, Any]:
 
 def _as_it_is(module: nn.Module, reference: Network | None, split: Split, options: TrainOptions) -> Plan:
     name = type(module).__name__
+    reference = reference and replace(reference, factory=absolute(reference.factory))
     for option in ("init", "dropout"):
         if getattr(options, option) is not None:
             raise UsageError(f"{name}: a module is trained as it is; leave {option} out")
@@ -142,6 +151,7 @@ def _as_it_is(module: nn.Module, reference: Network | None, split: Split, option
         preprocessing=preprocessing_for(split, channels, size),
         trained_before=False,
         make=lambda init: module,
+        passed=True,
     )
 
 
@@ -168,22 +178,22 @@ def _with_body(
     spec = checkpoint.spec
     if spec.network is None or spec.preprocessing is None:
         raise CheckpointError(f"{path}: its spec has no preprocessing or no network; it can't be a body")
-    if network is not None and network not in (spec.network.factory, spec.network):
-        raise UsageError(
-            f"{path}: its network is {spec.network.factory}, not {network}; leave the network out"
-        )
+    base = _less_new_heads(spec.network)
+    said = absolute(network) if isinstance(network, str) else network
+    if said is not None and said not in (base.factory, base, spec.network):
+        raise UsageError(f"{path}: its network is {base.factory}, not {network}; leave the network out")
     p = spec.preprocessing
     if options.image_size not in (None, p.height) or options.dropout is not None:
         raise UsageError(
             f"{path}: a body keeps its image size ({p.height}) and its dropout; leave these options out"
         )
     reference = Network(
-        _WITH_NEW_HEAD,
+        WITH_NEW_HEAD,
         {
-            "body": spec.network.factory,
+            "body": base.factory,
             "num_classes": len(split.classes),
-            "body_kwargs": spec.network.kwargs,
-            "frozen": options.freeze,
+            "body_kwargs": base.kwargs,
+            "frozen": bool(options.freeze),
             "input_shape": [p.channels, p.height, p.width],
         },
     )
@@ -191,13 +201,20 @@ def _with_body(
     def make(init: str) -> nn.Module:
         module = build(reference)
         if not isinstance(module, NewHead):
-            raise TypeError(f"{_WITH_NEW_HEAD} gave {type(module).__name__}")
+            raise TypeError(f"{WITH_NEW_HEAD} gave {type(module).__name__}")
         module.body.load_state_dict(without_head(checkpoint.module).state_dict())
         initialise(module.head, init)
         return module
 
-    recipe = find(spec.network.factory).recipe if spec.network.factory in names() else _PLAIN_RECIPE
+    recipe = find(base.factory).recipe if base.factory in names() else _PLAIN_RECIPE
     return Plan(spec.name, reference, recipe, p, trained_before=True, make=make)
+
+
+def _less_new_heads(network: Network) -> Network:
+    """The network below: with a new head in place of a new head, the old one need not be built again."""
+    while network.factory == WITH_NEW_HEAD:
+        network = Network(network.kwargs["body"], network.kwargs.get("body_kwargs") or {})
+    return network
 
 
 def _check_answer(module: nn.Module, name: str, p: Preprocessing, classes: int) -> None:
@@ -208,10 +225,9 @@ def _check_answer(module: nn.Module, name: str, p: Preprocessing, classes: int) 
     try:
         with torch.no_grad():
             answer = module.eval()(torch.zeros(shape, device=parameter.device))
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
+    except Exception as error:  # its forward may be a user's own code, which may raise anything
         raise UsageError(
-            f"{name}: does not take images of {'x'.join(map(str, shape[1:]))}: {reason}"
+            f"{name}: does not take images of {'x'.join(map(str, shape[1:]))}: {blame(error)}"
         ) from error
     finally:
         module.train(training)

@@ -44,10 +44,10 @@ class TrainOptions:
         image_size: height and width of the network's input, in pixels.
         init: ``xavier``, or ``normal`` with 0.01.
         dropout: share of activations that is dropped, in [0, 1].
-        seed: of everything random.
-        device: ``cpu``, ``cuda``, ``cuda:1`` or ``auto``.
+        seed: of everything random. Default: 0.
+        device: ``cpu``, ``cuda``, ``cuda:1`` or ``auto``. Default: ``cpu``.
         body: a checkpoint whose network, but for its head, is what training starts from.
-        freeze: whether the body keeps its weights.
+        freeze: whether the body keeps its weights. Default: it learns.
     """
 
     epochs: int | None = None
@@ -60,10 +60,10 @@ class TrainOptions:
     image_size: int | None = None
     init: str | None = None
     dropout: float | None = None
-    seed: int = 0
-    device: str = "cpu"
+    seed: int | None = None
+    device: str | None = None
     body: str | os.PathLike[str] | None = None
-    freeze: bool = False
+    freeze: bool | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "image_size"):
@@ -76,8 +76,6 @@ class TrainOptions:
         _check_choice("init", self.init, INITS)
         for name in self.augment or ():
             _check_choice("augment", name, AUGMENTATIONS)
-        if self.freeze and self.body is None:
-            raise UsageError("freeze keeps the weights of a body; name one with --body CHECKPOINT")
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ def settings_for(options: TrainOptions, recipe: Recipe, split: Split) -> Setting
         schedule=_first(options.schedule, recipe.schedule),
         augment=_first(options.augment, _default_augment(recipe.augment, split)),
         init=_first(options.init, recipe.init),
-        seed=options.seed,
+        seed=_first(options.seed, 0),
     )
 
 

@@ -25,6 +25,7 @@ from cnntk.training.options import Settings, TrainOptions, settings_for
 from cnntk.training.preprocessing import measured
 from cnntk.training.progress import Silent, TrainProgress, for_stderr
 from cnntk.training.report import EpochResult, TrainReport
+from cnntk.training.resuming import DATA_PLACE, Request, check_same, place_of
 from cnntk.training.seeding import Purpose, seeded
 from cnntk.training.state import TrainingState
 from cnntk.version import __version__
@@ -34,7 +35,7 @@ __all__ = ["train"]
 
 def train(
     network: str | Network | nn.Module | None = None,
-    data: str | Split = "digits",
+    data: str | Split | None = None,
     *,
     output: str | os.PathLike[str] | None = None,
     epochs: int | None = None,
@@ -47,10 +48,10 @@ def train(
     image_size: int | None = None,
     init: str | None = None,
     dropout: float | None = None,
-    seed: int = 0,
-    device: str = "cpu",
+    seed: int | None = None,
+    device: str | None = None,
     body: str | os.PathLike[str] | None = None,
-    freeze: bool = False,
+    freeze: bool | None = None,
     resume: bool = False,
     force: bool = False,
     network_ref: Network | None = None,
@@ -65,7 +66,8 @@ def train(
     Args:
         network: a name of the zoo, ``package.module:function``, a `Network` that has arguments, too, or a
             module, which is trained as it is. Default: LeNet, or the network of ``body``.
-        data: ``digits``, ``mnist:DIR``, ``fashion-mnist:DIR``, ``cifar10:DIR``, ``folder:DIR``, or a `Split`.
+        data: ``digits`` (the default), ``mnist:DIR``, ``fashion-mnist:DIR``, ``cifar10:DIR``,
+            ``folder:DIR``, or a `Split`.
         output: the folder. Default: ``runs/NETWORK-DATA``.
         epochs: as for all that follow, None leaves it to the network's recipe. Small data sets get more
             epochs than the recipe says: as many as make 1,000 steps, at most 100.
@@ -74,15 +76,17 @@ def train(
         learning_rate: at its peak.
         weight_decay: of the optimizer.
         schedule: ``one-cycle``, ``cosine`` or ``constant``.
-        augment: ``shift``, ``flip``, both, or none of them.
+        augment: of ``shift``, ``zoom`` and ``flip`` those that are done, in this order; empty for none.
         image_size: height and width of the network's input, in pixels.
         init: ``xavier`` or ``normal``.
         dropout: for networks that have it.
-        seed: of weights, order, augmentation and dropout; at least 0.
-        device: ``cpu``, ``cuda``, ``cuda:1``, or ``auto``; on CUDA in bfloat16 where it is supported.
+        seed: of weights, order, augmentation and dropout; at least 0, which is the default.
+        device: ``cpu`` (the default), ``cuda``, ``cuda:1``, or ``auto``; on CUDA in bfloat16 where it is
+            supported.
         body: a checkpoint; its network with a new head is trained.
         freeze: the body's weights stay as they are.
-        resume: goes on with what was begun in ``output``, with the same arguments.
+        resume: goes on with what was begun in ``output``. What is left out is as it was begun; what is
+            not has to be the same.
         force: starts again in a folder that exists.
         network_ref: how a module that is passed can be built again, for `ModelSpec.network`.
         progress: a bar or lines on standard error; False for silence.
@@ -110,11 +114,34 @@ def train(
         freeze=freeze,
     )
     folder = RunFolder.open(output or _default_output(network, data, body), resume=resume, force=force)
+    before = _Before(folder.finished(), folder.state()) if resume else _Before()
+    request = Request(network, data, options)
+    if before.settings:
+        request = request.completed(before.settings, folder.path)
+    return _job(request, network_ref, folder).run(_listener(progress), before)
+
+
+@dataclass(frozen=True, eq=False)
+class _Before:
+    """What an earlier run left: a report where it is finished, else the state that it got to, if any."""
+
+    report: TrainReport | None = None
+    state: TrainingState | None = None
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What it was begun with; empty where it was not begun."""
+        left = self.report or self.state
+        return left.settings if left else {}
+
+
+def _job(request: Request, network_ref: Network | None, folder: RunFolder) -> _Job:
+    options, data = request.options, "digits" if request.data is None else request.data
     split = open_data(data) if isinstance(data, str) else data
-    with seeded(Purpose.WEIGHTS, seed):
-        plan = plan_for(network, split, options, network_ref)
-    job = _Job(plan, split, options, settings_for(options, plan.recipe, split), torch_device(device), folder)
-    return job.run(_listener(progress), resume)
+    with seeded(Purpose.WEIGHTS, options.seed or 0):
+        plan = plan_for(request.network, split, options, network_ref)
+    settings = settings_for(options, plan.recipe, split)
+    return _Job(plan, split, place_of(data), options, settings, torch_device(options.device or "cpu"), folder)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,22 +150,21 @@ class _Job:
 
     plan: Plan
     split: Split
+    data_place: str | None
     options: TrainOptions
     settings: Settings
     device: torch.device
     folder: RunFolder
 
-    def run(self, progress: TrainProgress, resume: bool) -> TrainReport:
+    def run(self, progress: TrainProgress, before: _Before) -> TrainReport:
         chosen = self._chosen()
-        if resume and (report := self.folder.finished()):
-            _check_same(chosen, report.settings, self.folder.path)
+        if before.settings:
+            check_same(chosen, before.settings, self.folder.path)
+        if before.report:
             progress.note(f"{self.folder.path}: is finished, there is nothing to resume")
-            return replace(report, status="finished before", checkpoint=str(self.folder.path))
-        state = self.folder.state() if resume else None
-        if state:
-            _check_same(chosen, state.settings, self.folder.path)
+            return replace(before.report, status="finished before", checkpoint=str(self.folder.path))
         loop, preprocessing = self._prepare(progress)
-        state = self._begin(state, chosen, loop)
+        state = self._begin(before.state, chosen, loop)
         history = self._train(loop, state, preprocessing, progress)
         report = self._report(loop.module, history, chosen, resumed=bool(state.history))
         self.folder.finish(report)
@@ -218,17 +244,18 @@ class _Job:
         }
 
     def _chosen(self) -> dict[str, Any]:
-        """All that decides on the weights, as JSON gives it back."""
+        """All that decides on the weights, and where the data lies, as JSON gives it back."""
         network, p = self.plan.network, self.plan.preprocessing
         chosen = {
-            "network": network.factory if network else self.plan.name,
-            "network_arguments": network.kwargs if network else {},
             "data": self.split.name,
             "data_fingerprint": self.split.fingerprint(),
+            DATA_PLACE: self.data_place,
+            "body": os.path.abspath(self.options.body) if self.options.body is not None else None,
+            "network": network.factory if network else self.plan.name,
             "image_size": p.height,
+            "network_arguments": network.kwargs if network and not self.plan.passed else None,
             **asdict(self.settings),
             "device": self.device.type,
-            "body": os.path.abspath(self.options.body) if self.options.body is not None else None,
         }
         return dict(json.loads(json.dumps(chosen)))
 
@@ -254,21 +281,8 @@ class _Job:
         )
 
 
-def _check_same(now: Mapping[str, Any], before: Mapping[str, Any], folder: Path) -> None:
-    """Raises where the run to be resumed was another one."""
-    differing = [name for name in now if name not in before or now[name] != before[name]]
-    if "data_fingerprint" in differing and "data" not in differing:
-        raise UsageError(f"{folder}: its data has changed since it was begun; start again with --force")
-    if differing:
-        name = differing[0]
-        raise UsageError(
-            f"{folder}: was begun with {name} {before.get(name)!r}, not {now[name]!r}; "
-            "resume with the same options, or start again with --force"
-        )
-
-
 def _default_output(
-    network: str | Network | nn.Module | None, data: str | Split, body: str | os.PathLike[str] | None
+    network: str | Network | nn.Module | None, data: str | Split | None, body: str | os.PathLike[str] | None
 ) -> Path:
     if isinstance(network, nn.Module):
         name = type(network).__name__
@@ -276,7 +290,7 @@ def _default_output(
         name = network.factory
     else:
         name = network or (Path(body).name if body is not None else "lenet")
-    kind, _, place = (data if isinstance(data, str) else data.name).partition(":")
+    kind, _, place = (data.name if isinstance(data, Split) else data or "digits").partition(":")
     return Path("runs") / f"{name.rpartition(':')[2]}-{Path(place).name if kind == 'folder' else kind}"
 
 

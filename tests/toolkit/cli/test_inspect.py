@@ -1,5 +1,47 @@
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+import pytest
+
+from cnntk.exporters.anatomy import anatomy
+from cnntk.exporters.ledger import ledger
+from cnntk.runtime.spec import METADATA_KEY, ModelSpec
+
+
+@pytest.fixture
+def proven_onnx(tiny_onnx: Path) -> Path:
+    """An artifact with layers and a proof, one part of which this version does not know."""
+    model = onnx.load(tiny_onnx)
+    graph = ir.from_proto(model)
+    (entry,) = (p for p in model.metadata_props if p.key == METADATA_KEY)
+    parity = {
+        "output": "logits",
+        "scale": 1.0,
+        "torch_error": 1e-7,
+        "bound": 4e-6,
+        "holds": True,
+        "batches": [1],
+    }
+    proof = {
+        "checks": [
+            {"name": "batch invariance", "detail": "the same to 2e-7"},
+            {"name": "parity", "detail": "x"},
+        ],
+        "parity": [
+            {**parity, "kind": "noise", "onnx_error": 3e-6},
+            {**parity, "kind": "zeros", "onnx_error": 1e-6},
+        ],
+        "repaired": ["node_dropout removed"],
+        "anatomy": asdict(anatomy(graph)) | {"warnings": ["flat: odd " + "and long " * 20]},
+        "of a later version": {"secret": 1},
+    }
+    spec = ModelSpec.from_json(entry.value, "tiny")
+    entry.value = replace(spec, layers=ledger(graph), proof=proof).to_json()
+    onnx.save(model, tiny_onnx)
+    return tiny_onnx
 
 
 def test_the_shipped_lenet(cnntk: Callable) -> None:
@@ -7,6 +49,30 @@ def test_the_shipped_lenet(cnntk: Callable) -> None:
     assert done.status == 0
     for word in ("Nx1x28x28", "416,520", "invert light-background", "Softmax", "parity of logits", "61,706"):
         assert word in done.out
+
+
+def test_the_proof_and_the_oddities(cnntk: Callable, proven_onnx: Path) -> None:
+    out = cnntk("inspect", proven_onnx).out
+    for words in (
+        "batch invariance: the same to 2e-7",
+        "3e-06 from float64, allowed 4e-06 (noise, the worst of 2 kinds of input)",
+        "node_dropout removed",
+        "flat: odd",
+        "76 B at most, an image",
+        "memory",
+    ):
+        assert words in out
+    assert "secret" not in out
+    assert "later" not in out
+
+
+def test_tables_are_narrow_and_numbers_flush_right(cnntk: Callable, proven_onnx: Path) -> None:
+    done = cnntk("inspect", proven_onnx)
+    lines = [line for line in done.out.splitlines() if not line.startswith("file")]
+    assert max(map(len, lines)) <= 100
+    table = lines[next(i for i, line in enumerate(lines) if line.startswith("layer ")) :]
+    end = table[0].index("parameters") + len("parameters")
+    assert [line[:end].split()[-1] for line in table] == ["parameters", "0", "51", "0"]
 
 
 def test_json_equals_the_spec(cnntk: Callable) -> None:
@@ -19,4 +85,5 @@ def test_a_foreign_file(cnntk: Callable, foreign_onnx: Path) -> None:
     done = cnntk("inspect", foreign_onnx)
     assert done.status == 0
     assert "Gemm" in done.out
+    assert "at most, an image" in done.out
     assert "not made by cnntk" in done.err

@@ -1,0 +1,286 @@
+"""Where two graphs part: the first layer whose answers differ, and which of its weights do."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from cnntk.exporters.artifact import write_graph
+from cnntk.exporters.ledger import ledger
+from cnntk.runtime.devices import onnxruntime_module
+from cnntk.runtime.errors import UnsupportedArtifact
+from cnntk.runtime.self_test import without_nan
+from cnntk.runtime.session import failures
+from cnntk.runtime.spec import Layer
+
+__all__ = ["Divergence", "GraphPair", "WeightDifference"]
+
+ROUNDINGS = 64
+"""Of the values' own precision, relative to a layer's largest value: further apart is no rounding."""
+
+_WEIGHT_ROUNDINGS = 4
+"""Passes that fold one weight into another round a few times, on each machine in its own way."""
+
+_CHANNEL_AXIS = {"Gemm": 1, "MatMul": -1, "ConvTranspose": 1}
+_MANY = 8
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class WeightDifference:
+    """A weight that is not the same in both files.
+
+    Attributes:
+        tensor: name in the first file.
+        channels: output channels that differ, the first 8.
+        count: how many channels differ.
+        error: largest difference.
+    """
+
+    tensor: str
+    channels: tuple[int, ...]
+    count: int
+    error: float
+
+    def __str__(self) -> str:
+        listed = ", ".join(map(str, self.channels)) + (", ..." if self.count > len(self.channels) else "")
+        return f"{self.tensor}, channel {listed}, by up to {self.error:.3g}"
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """A layer at which two graphs part.
+
+    Attributes:
+        layer: torch module or, for what has none, node.
+        op: ONNX operator.
+        error: largest difference of the layer's answers; NaN where shapes differ, 0 where only weights do.
+        bound: what `error` could be by rounding.
+        weights: of the layer that differ.
+        attributes: of the layer that differ.
+    """
+
+    layer: str
+    op: str
+    error: float
+    bound: float
+    weights: tuple[WeightDifference, ...]
+    attributes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON data."""
+        return {**without_nan(asdict(self)), "weights": [without_nan(asdict(w)) for w in self.weights]}
+
+    def __str__(self) -> str:
+        causes = [*map(str, self.weights), *(f"attribute {name}" for name in self.attributes)]
+        return f"{self.layer} ({self.op})" + (f": {'; '.join(causes)}" if causes else "")
+
+
+class GraphPair:
+    """Two graphs, node by node.
+
+    Nodes are paired along the sequence of operators and weight shapes, as far as both graphs run alike.
+
+    Args:
+        first: file of the graph whose layers are named.
+        second: file of the graph that it is compared with.
+        layers: of the first, from its spec; read from the graph where they do not fit it.
+    """
+
+    def __init__(self, first: Path, second: Path, layers: tuple[Layer, ...] = ()) -> None:
+        self._models = (ir.load(first), ir.load(second))
+        nodes, others = (list(model.graph) for model in self._models)
+        fits = [layer.op for layer in layers] == [node.op_type for node in nodes]
+        rows = layers if fits else ledger(self._models[0])
+        self._names = {node: row.name for node, row in zip(nodes, rows, strict=True)}
+        self._pairs = dict(_aligned(nodes, others))
+        self.alike = len(nodes) == len(others) == len(self._pairs)
+
+    def first_divergence(self, inputs: Sequence[Arrays]) -> Divergence | None:
+        """The first layer from which the difference comes that reaches an output; None where none stands out.
+
+        Args:
+            inputs: batches, with the first graph's names; the second takes them in its own order.
+        """
+        errors = self._errors(inputs)
+        diverging = {node: not error <= bound for node, (error, bound) in errors.items()}
+        reached = _reached(self._models[0].graph.outputs, diverging)
+        for node in self._models[0].graph:
+            if node in reached and diverging.get(node) and not _diverges_above(node, diverging):
+                return self._divergence(node, *errors[node])
+        return None
+
+    def weight_differences(self) -> tuple[Divergence, ...]:
+        """Layers with weights that differ by more than rounding, whatever the answers say."""
+        layers = (self._divergence(node, 0.0, 0.0) for node in self._pairs)
+        return tuple(layer for layer in layers if layer.weights)
+
+    def _divergence(self, node: ir.Node, error: float, bound: float) -> Divergence:
+        other = self._pairs[node]
+        return Divergence(
+            layer=self._names[node],
+            op=node.op_type,
+            error=error,
+            bound=bound,
+            weights=tuple(_weights(node, other)),
+            attributes=tuple(_attributes(node, other)),
+        )
+
+    def _errors(self, inputs: Sequence[Arrays]) -> dict[ir.Node, tuple[float, float]]:
+        """Error and bound of each pair's first value."""
+        first, second = (
+            _Visible(model, nodes) for model, nodes in zip(self._models, self._sides(), strict=True)
+        )
+        errors: dict[ir.Node, tuple[float, float]] = {}
+        for arrays in inputs:
+            names = (v.name or "" for v in second.inputs)
+            found, expected = first(arrays), second(dict(zip(names, arrays.values(), strict=True)))
+            for node, other in self._pairs.items():
+                a, b = found.get(_value(node)), expected.get(_value(other))
+                if a is not None and b is not None:
+                    errors[node] = _worse(errors.get(node, (0.0, 0.0)), _difference(a, b))
+        return errors
+
+    def _sides(self) -> tuple[list[ir.Node], list[ir.Node]]:
+        return list(self._pairs), list(self._pairs.values())
+
+
+class _Visible:
+    """A graph that answers its inner values too, with nothing fused away."""
+
+    def __init__(self, model: ir.Model, nodes: Sequence[ir.Node]) -> None:
+        clone = model.clone()
+        self.inputs = [v for v in clone.graph.inputs if v.name not in clone.graph.initializers]
+        wanted = {_value(node) for node in nodes} - {v.name for v in clone.graph.outputs}
+        clone.graph.outputs.extend(n.outputs[0] for n in clone.graph if n.outputs[0].name in wanted)
+        self._names = [v.name or "" for v in clone.graph.outputs]
+        self._session = _session(clone)
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        return dict(zip(self._names, self._session.run(self._names, inputs), strict=True))
+
+
+def _session(model: ir.Model) -> Any:
+    ort = onnxruntime_module()
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "visible.onnx"
+        write_graph(model, file)
+        try:
+            return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        except failures() as error:
+            text = " ".join(str(error).split())[:200]
+            raise UnsupportedArtifact(f"its inner values can't be looked at: {text}") from error
+
+
+def _aligned(nodes: list[ir.Node], others: list[ir.Node]) -> Iterator[tuple[ir.Node, ir.Node]]:
+    matcher = SequenceMatcher(None, [_key(n) for n in nodes], [_key(n) for n in others], autojunk=False)
+    for block in matcher.get_matching_blocks():
+        yield from zip(
+            nodes[block.a : block.a + block.size], others[block.b : block.b + block.size], strict=True
+        )
+
+
+def _key(node: ir.Node) -> tuple[Any, ...]:
+    return node.op_type, len(node.inputs), *(tuple(c.shape) for _, c in _constants(node))
+
+
+def _constants(node: ir.Node) -> Iterator[tuple[str, ir.TensorProtocol]]:
+    for value in node.inputs:
+        if value is not None and value.is_initializer() and value.const_value is not None:
+            yield value.name or "", value.const_value
+
+
+def _value(node: ir.Node) -> str:
+    return node.outputs[0].name or ""
+
+
+def _reached(outputs: Sequence[ir.Value], diverging: Mapping[ir.Node, bool]) -> set[ir.Node]:
+    """Nodes from which a difference runs to an output; those that were not compared let it through."""
+    reached: set[ir.Node] = set()
+    waiting = [producer for v in outputs if (producer := v.producer()) is not None]
+    while waiting:
+        node = waiting.pop()
+        if node not in reached and diverging.get(node, True):
+            reached.add(node)
+            waiting.extend(_above(node))
+    return reached
+
+
+def _diverges_above(node: ir.Node, diverging: Mapping[ir.Node, bool]) -> bool:
+    """Whether one of the nearest compared nodes above differs already."""
+    waiting, seen = list(_above(node)), set()
+    while waiting:
+        parent = waiting.pop()
+        if diverging.get(parent):
+            return True
+        if parent not in diverging and parent not in seen:
+            seen.add(parent)
+            waiting.extend(_above(parent))
+    return False
+
+
+def _above(node: ir.Node) -> Iterator[ir.Node]:
+    for value in node.inputs:
+        if value is not None and (producer := value.producer()) is not None:
+            yield producer
+
+
+def _weights(node: ir.Node, other: ir.Node) -> Iterator[WeightDifference]:
+    for (name, a), (_, b) in zip(_constants(node), _constants(other), strict=True):
+        found, expected = a.numpy().astype(np.float64), b.numpy().astype(np.float64)
+        error = np.abs(found - expected)
+        eps = _eps(a.numpy().dtype)
+        wrong = ~(error <= _WEIGHT_ROUNDINGS * eps * np.maximum(np.abs(found), np.abs(expected)))
+        if wrong.any():
+            channels = np.unique(np.nonzero(wrong)[_channel_axis(node, wrong.ndim)]) if wrong.ndim else [0]
+            first = tuple(int(c) for c in channels[:_MANY])
+            yield WeightDifference(name, first, len(channels), float(error.max()))
+
+
+def _channel_axis(node: ir.Node, rank: int) -> int:
+    if rank < 2 or (
+        node.op_type == "Gemm" and "transB" in node.attributes and node.attributes["transB"].as_int()
+    ):
+        return 0
+    return _CHANNEL_AXIS.get(node.op_type, 0)
+
+
+def _attributes(node: ir.Node, other: ir.Node) -> Iterator[str]:
+    for name in dict.fromkeys((*node.attributes, *other.attributes)):
+        a, b = node.attributes.get(name), other.attributes.get(name)
+        if (
+            a is None
+            or b is None
+            or (a.type not in (ir.AttributeType.GRAPH, ir.AttributeType.TENSOR) and a.value != b.value)
+        ):
+            yield name
+
+
+def _difference(a: NDArray[Any], b: NDArray[Any]) -> tuple[float, float]:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return math.nan, 0.0
+    found, expected = a.astype(np.float64), b.astype(np.float64)
+    scale = float(np.abs(expected).max(initial=0.0))
+    return float(np.abs(found - expected).max(initial=0.0)), ROUNDINGS * _eps(a.dtype) * scale
+
+
+def _eps(dtype: np.dtype[Any]) -> float:
+    return float(np.finfo(dtype).eps) if dtype.kind == "f" else 0.0
+
+
+def _worse(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
+    """The pair whose error is further above its bound."""
+    return a if math.isnan(a[0]) or a[0] - a[1] > b[0] - b[1] else b

@@ -1,0 +1,153 @@
+"""Random masks: which values are ``offset + scale * B`` with B = 1 at a known chance and 0 otherwise.
+
+Read backwards from a value to the random node::
+
+    Bernoulli(q)                          keep = q
+    U > p, U >= p, p < U, p <= U          keep = (high - p) / (high - low), U uniform in [low, high)
+    U < q, U <= q, q > U, q >= U          keep = (q - low) / (high - low)
+    Floor(q + U), U in [0, 1)             keep = q, the form of stochastic depth
+    Not(B)                                keep = 1 - keep
+    B * c, c * B, B / c                   scale by c
+    B + c                                 offset by c, which only alpha dropout has
+    casts and changes of shape            the same mask
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import onnx_ir as ir
+
+from cnntk.exporters.passes.graph import made_by, uniform
+
+__all__ = ["Mask", "mask_of"]
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A value whose every entry is ``offset + scale`` with chance ``keep``, and ``offset`` else.
+
+    Attributes:
+        keep: chance in [0, 1].
+        node: the random node that it comes from.
+        scale: what it is multiplied by.
+        offset: what is added.
+    """
+
+    keep: float
+    node: ir.Node
+    scale: float = 1.0
+    offset: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        """Expectation of every entry."""
+        return self.offset + self.scale * self.keep
+
+
+_SHAPES = (
+    "Identity",
+    "Cast",
+    "CastLike",
+    "Expand",
+    "Reshape",
+    "Squeeze",
+    "Unsqueeze",
+    "Transpose",
+    "Flatten",
+)
+_ABOVE, _BELOW = ("Greater", "GreaterOrEqual"), ("Less", "LessOrEqual")
+
+
+def mask_of(value: ir.Value | None) -> Mask | None:
+    """How a value is a random mask; None where it is none of a known form."""
+    node = value.producer() if value is not None else None
+    if node is None or node.domain:
+        return None
+    if node.op_type in _SHAPES:
+        return mask_of(node.inputs[0])
+    if node.op_type in (*_ABOVE, *_BELOW):
+        return _compared(node)
+    rule = _RULES.get(node.op_type)
+    return rule(node) if rule is not None else None
+
+
+def _bernoulli(node: ir.Node) -> Mask | None:
+    keep = uniform(node.inputs[0])
+    return None if keep is None else Mask(keep, node)
+
+
+def _compared(node: ir.Node) -> Mask | None:
+    left, right = node.inputs[0], node.inputs[1]
+    source, limit, above = _uniform_source(left), uniform(right), node.op_type in _ABOVE
+    if source is None:
+        source, limit, above = _uniform_source(right), uniform(left), not above
+    if source is None or limit is None:
+        return None
+    low, high = _range(source)
+    below = min(max((limit - low) / (high - low), 0.0), 1.0)
+    return Mask(1 - below if above else below, source)
+
+
+def _floor(node: ir.Node) -> Mask | None:
+    total = made_by(node.inputs[0], "Add")
+    if total is None:
+        return None
+    for noise, shift in (total.inputs, reversed(total.inputs)):
+        source, keep = _uniform_source(noise), uniform(shift)
+        if source is not None and keep is not None and 0 <= keep <= 1 and _range(source) == (0.0, 1.0):
+            return Mask(keep, source)
+    return None
+
+
+def _not(node: ir.Node) -> Mask | None:
+    mask = mask_of(node.inputs[0])
+    return None if mask is None else replace(mask, keep=1 - mask.keep)
+
+
+def _times(node: ir.Node) -> Mask | None:
+    for one, other in (node.inputs, reversed(node.inputs)):
+        factor = uniform(other)
+        mask = mask_of(one) if factor is not None else None
+        if mask is not None and factor is not None:
+            return replace(mask, scale=mask.scale * factor, offset=mask.offset * factor)
+    return None
+
+
+def _over(node: ir.Node) -> Mask | None:
+    mask, divisor = mask_of(node.inputs[0]), uniform(node.inputs[1])
+    if mask is None or not divisor:
+        return None
+    return replace(mask, scale=mask.scale / divisor, offset=mask.offset / divisor)
+
+
+def _plus(node: ir.Node) -> Mask | None:
+    for one, other in (node.inputs, reversed(node.inputs)):
+        shift = uniform(other)
+        mask = mask_of(one) if shift is not None else None
+        if mask is not None and shift is not None:
+            return replace(mask, offset=mask.offset + shift)
+    return None
+
+
+_RULES = {
+    "Bernoulli": _bernoulli,
+    "Floor": _floor,
+    "Not": _not,
+    "Mul": _times,
+    "Div": _over,
+    "Add": _plus,
+}
+
+
+def _uniform_source(value: ir.Value | None) -> ir.Node | None:
+    """The node that draws uniform numbers, seen through casts and changes of shape."""
+    found = made_by(value, "RandomUniform", "RandomUniformLike")
+    through = made_by(value, *_SHAPES)
+    if found is not None or through is None:
+        return found
+    return _uniform_source(through.inputs[0])
+
+
+def _range(node: ir.Node) -> tuple[float, float]:
+    return node.attributes.get_float("low", 0.0), node.attributes.get_float("high", 1.0)

@@ -1,0 +1,54 @@
+"""The captured program is the module: torch may specialise while it captures, and says nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from cnntk.exporters.proof.parity import Answers
+from cnntk.exporters.proof.record import Check
+from cnntk.exporters.proof.reference import tensor_of
+from cnntk.exporters.sources.inputs import parameters_of
+from cnntk.runtime.errors import ParityError, ProofError
+
+__all__ = ["check_capture"]
+
+
+def check_capture(module: nn.Module, answers: Answers, order: tuple[str, ...]) -> Check:
+    """Runs the module itself, as Python, on the trials.
+
+    Args:
+        module: deterministic.
+        answers: of the captured program.
+        order: the outputs' names in the order in which the module returns them; "" for one that is not kept.
+
+    Raises:
+        ProofError: a second call answers something else.
+        ParityError: an answer differs from the program's by more than the bound of the export.
+    """
+    inputs = {name: tensor_of(array) for name, array in answers.trials.arrays.items()}
+    with torch.inference_mode():
+        by_name = inputs.keys() <= set(parameters_of(module) or ())
+        answers_twice = [module(**inputs) if by_name else module(*inputs.values()) for _ in range(2)]
+    found, again = ([t for t in pytree.tree_leaves(a) if isinstance(t, torch.Tensor)] for a in answers_twice)
+    if any(not torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(found, again, strict=True)):
+        raise ProofError(
+            f"{type(module).__name__}: two calls on one input differ: it is random, or it remembers earlier "
+            "calls in a buffer. Nothing was written"
+        )
+    worst = 0.0
+    for name, tensor in zip(order, found, strict=False):
+        if name not in answers.exact:
+            continue
+        difference = np.abs(tensor.double().numpy() - answers.exact[name])
+        error = difference.reshape(len(tensor), -1).max(axis=1, initial=0.0)
+        judged = np.isfinite(answers.bounds[name])
+        worst = max(worst, float(error[judged].max(initial=0.0)))
+        if not (error[judged] <= answers.bounds[name][judged]).all():
+            raise ParityError(
+                f"{name}: the program that torch captured differs from the module by {error.max():.3g}: "
+                "something in it depends on values in a way that capturing loses. Nothing was written"
+            )
+    return Check("capture", f"the module itself differs from float64 by at most {worst:.2g}")

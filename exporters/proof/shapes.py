@@ -1,0 +1,33 @@
+"""The shapes of every layer: closed form, torch, ONNX and onnxruntime agree, at every batch."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from cnntk.exporters.ledger import LedgerRow, four_way
+from cnntk.exporters.proof.inputs import Trials
+from cnntk.exporters.proof.record import Check
+from cnntk.exporters.proof.reference import Reference
+from cnntk.exporters.proof.trace import Trace
+from cnntk.runtime.errors import ShapeMismatch
+
+__all__ = ["check_shapes"]
+
+BATCHES = (1, 2, 3, 8)
+
+
+def check_shapes(
+    model: ir.Model, reference: Reference, trials: Trials
+) -> tuple[tuple[LedgerRow, ...], Check]:
+    """Fills the ledger, and runs the graph at each of `BATCHES` for its last column.
+
+    Raises:
+        ShapeMismatch: a row's columns differ.
+    """
+    trace = Trace(model)
+    run = {size: {k: v.shape for k, v in trace(trials.batch(size)).items()} for size in BATCHES}
+    rows = four_way(model, reference.shapes(), run)
+    for row in rows:
+        if not row.agree:
+            raise ShapeMismatch(f"{row.message}. Nothing was written")
+    return rows, Check("shapes", f"{len(rows)} layers agree at batch {', '.join(map(str, BATCHES))}")

@@ -1,0 +1,47 @@
+"""A checkpoint that ``cnntk train`` wrote: its folder, or the weights in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cnntk.exporters.source import Source, SourceOptions
+from cnntk.exporters.sources.inputs import form, one_shape
+from cnntk.models.checkpoint import load_checkpoint
+from cnntk.runtime.errors import UsageError
+
+__all__ = ["from_checkpoint", "is_checkpoint"]
+
+
+def is_checkpoint(text: str) -> bool:
+    """Whether ``text`` names a folder, or weights beside a spec."""
+    path = Path(text)
+    return path.is_dir() or path.suffix == ".safetensors"
+
+
+def from_checkpoint(text: str, options: SourceOptions) -> Source:
+    """The trained network, with all that its spec says.
+
+    Raises:
+        UsageError: a file is missing, or an option contradicts the checkpoint.
+        CheckpointError: it is damaged.
+    """
+    if options.weights or options.kwargs or options.random:
+        raise UsageError(
+            f"{text} is a checkpoint with a network and weights of its own: "
+            "leave out --weights, --kwargs and --random"
+        )
+    checkpoint = load_checkpoint(text)
+    spec = checkpoint.spec
+    trained, given = spec.inputs[0].shape[1:], one_shape(options.input_shape, text)
+    if given is not None and given != trained:
+        raise UsageError(f"--input {form(given)}: {text} was trained at {form(trained)}")
+    return Source(
+        name=spec.name,
+        inputs=spec.inputs,
+        module=checkpoint.module,
+        classifier=spec.head == "classifier",
+        labels=spec.labels,
+        preprocessing=spec.preprocessing,
+        network=spec.network,
+        provenance=spec.provenance,
+    )

@@ -1,0 +1,174 @@
+"""Names of inputs and outputs: in the graph, and in the program that it came from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+import onnx_ir as ir
+import torch
+from torch import fx
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind, OutputKind, OutputSpec
+from torch.utils import _pytree as pytree
+
+from cnntk.exporters.sources.outputs import named_tensors
+
+__all__ = ["name_edges", "user_inputs", "user_outputs"]
+
+BATCH = "N"
+
+
+def name_edges(model: ir.Model, program: ExportedProgram, inputs: Sequence[str]) -> None:
+    """Gives the inputs, outputs and the batch their names; inner values keep theirs, the same on both sides.
+
+    An output that is an input as well, or another output, gets a node of its own: ONNX wants each name once.
+
+    Args:
+        model: changed in place.
+        program: that ``model`` was translated from; changed in place.
+        inputs: their names.
+    """
+    _name_batch(model)
+    names = _Names(model, program)
+    for name, value, node in zip(inputs, tuple(model.graph.inputs), user_inputs(program), strict=True):
+        names.give(name, value, node)
+        node.target = name
+    edges = {str(v.name) for v in (*model.graph.inputs, *model.graph.initializers.values())}
+    for index, name in enumerate(_output_names(program)):
+        unique = next(n for n in _numbered(name) if n not in edges)
+        edges.add(unique)
+        names.give(unique, _own_value(model, index), _own_node(program, index))
+    program.graph_module.recompile()
+
+
+def user_inputs(program: ExportedProgram) -> tuple[fx.Node, ...]:
+    """The program's nodes for what the user gives."""
+    nodes = {node.name: node for node in program.graph.nodes}
+    specs = program.graph_signature.input_specs
+    return tuple(nodes[s.arg.name] for s in specs if s.kind is InputKind.USER_INPUT and s.arg.name in nodes)
+
+
+def user_outputs(program: ExportedProgram) -> tuple[fx.Node, ...]:
+    """The program's nodes for what it answers."""
+    nodes = {node.name: node for node in program.graph.nodes}
+    return tuple(nodes[spec.arg.name] for _, spec in _output_specs(program))
+
+
+def _output_specs(program: ExportedProgram) -> list[tuple[int, OutputSpec]]:
+    """The outputs with a value, and where they stand among all that the program returns."""
+    nodes = {node.name for node in program.graph.nodes}
+    specs = enumerate(program.graph_signature.output_specs)
+    return [(i, s) for i, s in specs if s.kind is OutputKind.USER_OUTPUT and s.arg.name in nodes]
+
+
+def _output_names(program: ExportedProgram) -> list[str]:
+    """What `named_tensors` calls the outputs, of which it is shown stand-ins in the form of the answer."""
+    specs = [s for s in program.graph_signature.output_specs if s.kind is OutputKind.USER_OUTPUT]
+    valued = {id(spec) for _, spec in _output_specs(program)}
+    leaves = [torch.empty(0) if id(spec) in valued else None for spec in specs]
+    if program.call_spec.out_spec is None:
+        answer = leaves
+    else:
+        answer = pytree.tree_unflatten(leaves, program.call_spec.out_spec)
+    by_tensor = {id(tensor): name for name, tensor in named_tensors(answer).items()}
+    return [by_tensor[id(leaf)] for leaf in leaves if leaf is not None]
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    count = 0
+    while True:
+        count += 1
+        yield f"{name}_{count}"
+
+
+def _own_value(model: ir.Model, index: int) -> ir.Value:
+    """The output's value, which is neither an input nor an output before it."""
+    outputs = model.graph.outputs
+    value = outputs[index]
+    if not (value.is_graph_input() or value.is_initializer() or any(value is v for v in outputs[:index])):
+        return value
+    node = ir.node("Identity", [value])
+    own = node.outputs[0]
+    own.shape, own.type = value.shape, value.type
+    model.graph.append(node)
+    outputs[index] = own
+    return own
+
+
+def _own_node(program: ExportedProgram, index: int) -> fx.Node:
+    """The output's node, which is neither an input nor an output before it."""
+    nodes = user_outputs(program)
+    node = nodes[index]
+    if node.op != "placeholder" and node not in nodes[:index]:
+        return node
+    output = program.graph.output_node()
+    with program.graph.inserting_before(output):
+        own: fx.Node = program.graph.call_function(torch.ops.aten.clone.default, (node,))
+    own.meta = dict(node.meta)
+    place, spec = _output_specs(program)[index]
+    returned = list(output.args[0])
+    returned[place] = own
+    output.args = (tuple(returned),)
+    spec.arg.name = own.name
+    return own
+
+
+class _Names:
+    """Renames values and nodes; what had a name before that is given away gets another, on both sides."""
+
+    def __init__(self, model: ir.Model, program: ExportedProgram) -> None:
+        self._values = {value.name: value for value in _values(model.graph)}
+        self._nodes = {node.name: node for node in program.graph.nodes}
+        self._signature = program.graph_signature
+
+    def give(self, name: str, value: ir.Value, node: fx.Node) -> None:
+        """Calls ``value`` and ``node`` by ``name``."""
+        if self._values.get(name, value) is not value or self._nodes.get(name, node) is not node:
+            free = next(
+                n for n in _numbered(f"{name}_inner") if n not in self._values and n not in self._nodes
+            )
+            self._rename_value(self._values.get(name), free)
+            self._rename_node(self._nodes.get(name), free)
+        self._rename_value(value, name)
+        self._rename_node(node, name)
+
+    def _rename_value(self, value: ir.Value | None, name: str) -> None:
+        if value is not None:
+            self._values.pop(value.name, None)
+            value.name = name
+            self._values[name] = value
+
+    def _rename_node(self, node: fx.Node | None, name: str) -> None:
+        if node is not None:
+            self._nodes.pop(node.name, None)
+            self._signature.replace_all_uses(node.name, name)
+            node.name = name
+            self._nodes[name] = node
+
+
+def _values(graph: ir.Graph | ir.Function) -> Iterator[ir.Value]:
+    yield from graph.inputs
+    for node in graph:
+        yield from node.outputs
+
+
+def _name_batch(model: ir.Model) -> None:
+    """torch calls the batch ``s77`` or so, everywhere."""
+    shape = model.graph.inputs[0].shape
+    symbol = shape[0].value if shape is not None and isinstance(shape[0], ir.SymbolicDim) else None
+    if symbol is None:
+        return
+    pattern = re.compile(rf"\b{re.escape(symbol)}\b")
+    graphs: list[ir.Graph | ir.Function] = [*model.graphs(), *model.functions.values()]
+    for graph in graphs:
+        for value in _values(graph):
+            if value.shape is not None and any(isinstance(d, ir.SymbolicDim) for d in value.shape):
+                value.shape = ir.Shape(_renamed(d, pattern) for d in value.shape)
+
+
+def _renamed(dimension: int | ir.SymbolicDim, pattern: re.Pattern[str]) -> int | str | None:
+    if isinstance(dimension, int) or dimension.value is None:
+        return dimension if isinstance(dimension, int) else None
+    return pattern.sub(BATCH, dimension.value)

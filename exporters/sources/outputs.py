@@ -1,0 +1,93 @@
+"""Whatever a network answers, as tensors by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from torch import SymBool, SymFloat, SymInt, Tensor, nn
+
+from cnntk.runtime.errors import CaptureError
+
+__all__ = ["answer_by_name", "named_tensors"]
+
+OUTPUT = "output"
+"""What an output is called that has no name of its own; further ones ``output_1`` and so on."""
+
+_NO_TENSORS = (bool, int, float, str, SymBool, SymInt, SymFloat)
+
+
+def answer_by_name(module: nn.Module, only: str | None = None) -> nn.Module:
+    """Makes ``module`` answer what `named_tensors` finds in its answer.
+
+    A forward hook behind the module's own does it, so that those see what they always saw.
+
+    Args:
+        module: changed in place.
+        only: the one output to keep, where there is one of that name.
+    """
+    module.register_forward_hook(_Named(only))
+    return module
+
+
+class _Named:
+    def __init__(self, only: str | None) -> None:
+        self._only = only
+
+    def __call__(self, module: nn.Module, args: Any, answer: Any) -> dict[str, Tensor]:
+        named = named_tensors(answer)
+        if not named:
+            raise CaptureError(
+                f"{type(module).__name__} answers {type(answer).__name__} with no tensor in it; "
+                "return a tensor, or a tuple, list, dict or dataclass of tensors"
+            )
+        return {self._only: named[self._only]} if self._only in named else named
+
+
+def named_tensors(answer: Any) -> dict[str, Tensor]:
+    """The tensors in ``answer``, by name.
+
+    Names are the dict's keys or the dataclass's fields, joined by ``_`` where they are nested, and numbered
+    where several are the same. What in them is no identifier becomes ``_``. None, numbers and strings
+    are left out.
+
+    Raises:
+        CaptureError: there is something else in it.
+    """
+    named: dict[str, Tensor] = {}
+    for name, tensor in _walk(answer, ""):
+        base = re.sub(r"\W", "_", name, flags=re.ASCII) or OUTPUT
+        base = f"_{base}" if base[0].isdigit() else base
+        unique, count = base, 0
+        while unique in named:
+            count += 1
+            unique = f"{base}_{count}"
+        named[unique] = tensor
+    return named
+
+
+def _walk(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(value, Tensor):
+        yield name, value
+    elif (parts := _parts(value)) is not None:
+        for key, part in parts.items():
+            yield from _walk(part, f"{name}_{key}" if name else str(key))
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _walk(part, name)
+    elif value is not None and not isinstance(value, _NO_TENSORS):
+        where = f" as {name!r}" if name else ""
+        raise CaptureError(f"the network answers {type(value).__name__}{where}; expected tensors")
+
+
+def _parts(value: Any) -> dict[Any, Any] | None:
+    """What is in ``value``, by name; None where it is no dict, dataclass, named tuple or bearer of logits."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return dict(zip(value._fields, value, strict=True))
+    return {"logits": value.logits} if hasattr(value, "logits") else None

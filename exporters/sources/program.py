@@ -1,0 +1,100 @@
+"""A program that torch.export captured before: in memory, or in a ``.pt2`` file."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind, TensorArgument
+
+from cnntk.exporters.source import Source, SourceOptions
+from cnntk.exporters.sources.inputs import form, input_specs
+from cnntk.exporters.sources.quiet import quiet
+from cnntk.runtime.errors import ArtifactCorrupt, UsageError
+from cnntk.runtime.files import readable
+from cnntk.runtime.spec import TensorSpec
+
+__all__ = ["from_program", "from_pt2"]
+
+# torch's own errors, those of the zip archive, and those of the JSON in it, as the damaged byte will have it.
+_DAMAGE = (
+    RuntimeError,
+    zipfile.BadZipFile,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    OSError,
+)
+
+_DYNAMIC = "export it with a free batch: torch.export.export(module, args, dynamic_shapes=({0: Dim('N')},))"
+
+
+def from_pt2(text: str, options: SourceOptions) -> Source:
+    """The program in the file.
+
+    Raises:
+        UsageError: there is no such file, or the program does not fit.
+        ArtifactCorrupt: the file is damaged, or no ``.pt2``.
+    """
+    file = readable(text, "a .pt2 that torch.export.save wrote")
+    try:
+        with quiet():
+            program = torch.export.load(file)
+    except _DAMAGE as error:
+        raise ArtifactCorrupt(
+            f"{file}: is no program of torch.export, or a damaged one; save it again with torch.export.save"
+        ) from error
+    return from_program(program, options, Path(file).stem)
+
+
+def from_program(program: ExportedProgram, options: SourceOptions, name: str = "program") -> Source:
+    """``program``, with the inputs that it says.
+
+    Raises:
+        UsageError: its batch is fixed, another size is free, or an option contradicts it.
+    """
+    if options.weights or options.kwargs or options.random:
+        raise UsageError(
+            f"{name}: a program has weights of its own: leave out --weights, --kwargs and --random"
+        )
+    inputs = _inputs(program, name)
+    if options.input_shape is not None:
+        _check_given(input_specs(options.input_shape, inputs[0].dtype), inputs, name)
+    return Source(name, inputs, program=program)
+
+
+def _inputs(program: ExportedProgram, name: str) -> tuple[TensorSpec, ...]:
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
+    arguments = [s.arg for s in program.graph_signature.input_specs if s.kind is InputKind.USER_INPUT]
+    for argument in arguments:
+        if not isinstance(argument, TensorArgument):
+            raise UsageError(f"{name}: its input {argument.name!r} is no tensor; export it without")
+    return tuple(_input(argument.name, values[argument.name], name) for argument in arguments)
+
+
+def _input(name: str, value: torch.Tensor, program: str) -> TensorSpec:
+    where = f"{program}: the input {name!r}"
+    if not value.shape:
+        raise UsageError(f"{where} is a single number, so it has no batch")
+    batch: Any = value.shape[0]  # torch's stubs know no sizes but int
+    rest: list[Any] = list(value.shape[1:])
+    if not isinstance(batch, torch.SymInt) or not batch.node.expr.is_Symbol:
+        raise UsageError(f"{where} has its batch fixed at {batch}; {_DYNAMIC}")
+    for axis, size in enumerate(rest, start=1):
+        if isinstance(size, torch.SymInt):
+            raise UsageError(f"{where} leaves axis {axis} free; only the batch may be: export it at one size")
+    return TensorSpec(name, str(value.dtype).removeprefix("torch."), ("N", *rest))
+
+
+def _check_given(given: tuple[TensorSpec, ...], inputs: tuple[TensorSpec, ...], name: str) -> None:
+    shapes = [spec.shape for spec in inputs]
+    if [spec.shape for spec in given] != shapes:
+        was = ",".join(form(shape[1:]) for shape in shapes)
+        raise UsageError(
+            f"--input {','.join(form(s.shape[1:]) for s in given)}: {name} was captured at {was}"
+        )

@@ -1,0 +1,90 @@
+"""A network of the timm library, where it is installed."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from cnntk.exporters.source import Source, SourceOptions
+from cnntk.exporters.sources.inputs import dtype_of, input_specs, one_shape
+from cnntk.exporters.sources.weights import with_weights
+from cnntk.runtime.errors import MissingDependency, UsageError
+from cnntk.runtime.spec import Preprocessing
+
+__all__ = ["from_timm", "preprocessing_of"]
+
+_FILTERS = frozenset({"nearest", "bilinear", "bicubic", "lanczos"})
+
+
+def from_timm(name: str, options: SourceOptions) -> Source:
+    """The network that timm calls ``name``, with the user's weights or random ones; nothing is downloaded.
+
+    ``options.kwargs`` go to ``timm.create_model``.
+
+    Raises:
+        MissingDependency: timm is not installed, or does not run here.
+        UsageError: timm knows no such network, or it does not take these options.
+        CheckpointError: the weights are damaged or belong to another network.
+    """
+    try:
+        timm: Any = importlib.import_module("timm")
+    except (ImportError, RuntimeError) as error:  # torchvision of another torch fails in its operators
+        raise MissingDependency(
+            f"timm:{name} needs timm and torchvision ({error}); "
+            "pip install timm, with the torchvision that belongs to your torch"
+        ) from error
+    if not timm.is_model(name):
+        raise UsageError(
+            f"timm:{name}: timm {timm.__version__} knows no such network; see timm.list_models()"
+        )
+    module, provenance = with_weights(lambda: _built(timm, name, options.kwargs), f"timm:{name}", options)
+    config: Mapping[str, Any] = getattr(module, "pretrained_cfg", {})
+    shape = one_shape(options.input_shape, f"timm:{name}") or tuple(config.get("input_size", (3, 224, 224)))
+    preprocessing, notes = preprocessing_of(config, shape)
+    return Source(
+        name=name,
+        inputs=input_specs(shape, dtype_of(module)),
+        module=module,
+        classifier=True,
+        labels=tuple(config.get("label_names") or ()),
+        preprocessing=preprocessing,
+        provenance={**provenance, "timm": timm.__version__},
+        notes=notes,
+    )
+
+
+def _built(timm: Any, name: str, kwargs: Mapping[str, Any]) -> nn.Module:
+    try:
+        module: nn.Module = timm.create_model(name, pretrained=False, **kwargs)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(f"timm:{name}: can't be built: {' '.join(str(error).split())[:300]}") from error
+    return module
+
+
+def preprocessing_of(
+    config: Mapping[str, Any], shape: tuple[int, ...]
+) -> tuple[Preprocessing | None, tuple[str, ...]]:
+    """What timm's ``pretrained_cfg`` says, and where it can't be said, a note of why.
+
+    timm's ``center`` crop is `Preprocessing`'s ``shortest``; its ``squash`` is ``stretch`` at a ratio of 1.
+    """
+    mode, ratio = config.get("crop_mode", "center"), float(config.get("crop_pct", 0.875))
+    interpolation = config.get("interpolation", "bilinear")
+    fits = mode == "center" or (mode == "squash" and ratio == 1.0)
+    if not fits or interpolation not in _FILTERS or shape[0] != 3:
+        note = f"timm's preprocessing ({mode} crop of {ratio:g}, {interpolation}) has no counterpart in cnntk"
+        return None, (f"{note}, so the file takes arrays only",)
+    preprocessing = Preprocessing(
+        color="rgb",
+        height=shape[1],
+        width=shape[2],
+        resize="shortest" if mode == "center" else "stretch",
+        interpolation=interpolation,
+        crop_ratio=ratio,
+        mean=tuple(map(float, config.get("mean", (0.485, 0.456, 0.406)))),
+        std=tuple(map(float, config.get("std", (0.229, 0.224, 0.225)))),
+    )
+    return preprocessing, ()

@@ -1,0 +1,150 @@
+"""The few fields of an ONNX file that are read without onnx: weights, nodes and metadata.
+
+The file is protobuf: a message is a row of fields, each a number, a kind and a value; a nested message is a
+value of bytes. See https://protobuf.dev/programming-guides/encoding and onnx.proto, for the field numbers.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from cnntk.runtime.errors import ArtifactCorrupt
+
+__all__ = ["Contents", "NodeRow", "contents_of", "view_of"]
+
+_MODEL_GRAPH, _MODEL_METADATA = 7, 14
+_GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
+_NODE_INPUT, _NODE_NAME, _NODE_OP = 1, 3, 4
+_TENSOR_NAME, _TENSOR_RAW_DATA = 8, 9
+_KEY, _VALUE = 1, 2
+
+_VARINT, _BYTES, _FIXED = 0, 2, {1: 8, 5: 4}
+
+
+@dataclass(frozen=True)
+class NodeRow:
+    """A node of the graph."""
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What is in an ONNX file.
+
+    Attributes:
+        structure: the graph's fields other than its weights, as bytes.
+        weights: bytes of each initializer.
+        nodes: in the order of the file.
+        metadata: the model's.
+    """
+
+    structure: list[memoryview] = field(default_factory=list)
+    weights: dict[str, memoryview] = field(default_factory=dict)
+    nodes: list[NodeRow] = field(default_factory=list)
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Field:
+    number: int
+    value: memoryview
+    whole: memoryview
+
+    @property
+    def text(self) -> str:
+        return bytes(self.value).decode("utf-8", "replace")
+
+
+def view_of(path: str | os.PathLike[str]) -> memoryview:
+    """A file's bytes, read as they are looked at."""
+    with open(path, "rb") as stream:
+        if os.fstat(stream.fileno()).st_size == 0:
+            return memoryview(b"")
+        return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def contents_of(data: memoryview, where: str) -> Contents:
+    """Reads an ONNX file.
+
+    Raises:
+        ArtifactCorrupt: it is no protobuf message.
+    """
+    found = Contents()
+    try:
+        for part in _fields(data):
+            if part.number == _MODEL_GRAPH:
+                _read_graph(part.value, found)
+            elif part.number == _MODEL_METADATA:
+                entry = {f.number: f.text for f in _fields(part.value)}
+                found.metadata[entry.get(_KEY, "")] = entry.get(_VALUE, "")
+    except (ValueError, IndexError) as error:
+        raise ArtifactCorrupt(f"{where}: is no ONNX model, or a damaged one ({error})") from error
+    return found
+
+
+def _read_graph(graph: memoryview, found: Contents) -> None:
+    for part in _fields(graph):
+        if part.number == _GRAPH_INITIALIZER:
+            name, weight = _tensor(part)
+            found.weights[name] = weight
+            continue
+        found.structure.append(part.whole)
+        if part.number == _GRAPH_NODE:
+            found.nodes.append(_node(part.value))
+
+
+def _node(data: memoryview) -> NodeRow:
+    parts = list(_fields(data))
+    named = {f.number: f.text for f in parts if f.number in (_NODE_NAME, _NODE_OP)}
+    inputs = tuple(f.text for f in parts if f.number == _NODE_INPUT)
+    return NodeRow(named.get(_NODE_NAME, ""), named.get(_NODE_OP, ""), inputs)
+
+
+def _tensor(part: _Field) -> tuple[str, memoryview]:
+    """Name and numbers; all of the tensor where its numbers stand otherwise than as raw bytes."""
+    name, weight = "", part.value
+    for inner in _fields(part.value):
+        if inner.number == _TENSOR_NAME:
+            name = inner.text
+        elif inner.number == _TENSOR_RAW_DATA:
+            weight = inner.value
+    return name, weight
+
+
+def _fields(data: memoryview) -> Iterator[_Field]:
+    at = 0
+    while at < len(data):
+        start = at
+        tag, at = _varint(data, at)
+        kind = tag & 7
+        if kind == _VARINT:
+            _, end = _varint(data, at)
+        elif kind == _BYTES:
+            length, at = _varint(data, at)
+            end = at + length
+        elif kind in _FIXED:
+            end = at + _FIXED[kind]
+        else:
+            raise ValueError(f"a field of kind {kind} at byte {start}")
+        if end > len(data):
+            raise ValueError(f"a field at byte {start} ends {end - len(data)} bytes behind the data")
+        yield _Field(tag >> 3, data[at:end], data[start:end])
+        at = end
+
+
+def _varint(data: memoryview, at: int) -> tuple[int, int]:
+    """Seven bits a byte, the lowest first; the number, and where the next field begins."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+    raise ValueError("a number of more than ten bytes")

@@ -1,0 +1,83 @@
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from cnntk.exporters.sources.inputs import dtype_of, in_forward_order, input_specs, one_shape, parse_input
+from cnntk.runtime.errors import UsageError
+from cnntk.runtime.spec import TensorSpec
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("3x224x224", (3, 224, 224)),
+        ("1x8x9:float16", {"input": TensorSpec("input", "float16", ("N", 1, 8, 9))}),
+        ("image=3x8x8", {"image": (3, 8, 8)}),
+        ("image=3x8x8, age=1", {"image": (3, 8, 8), "age": (1,)}),
+        ("ids=77:int64,x=2x2", {"ids": TensorSpec("ids", "int64", ("N", 77)), "x": (2, 2)}),
+    ],
+)
+def test_words_for_inputs(text: str, expected: Any) -> None:
+    assert parse_input(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["224", "3x224", "3xAx4", "0x8x8", "", "3x8x8,1x8x8", "a=3x8x8,a=1", "a=", "a=3x-1", "1x2x3x4", "a b=3"],
+)
+def test_other_words_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="expected channels x height x width, like 3x224x224, or several"):
+        parse_input(text)
+
+
+def test_a_type_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(UsageError, match="type 'float31' is unknown; choose one of float16,"):
+        parse_input("ids=77:float31")
+
+
+def test_specs_have_the_batch_in_front() -> None:
+    assert input_specs((1, 8, 8), "float16") == (TensorSpec("input", "float16", ("N", 1, 8, 8)),)
+    said = TensorSpec("ids", "int64", ("N", 7))
+    assert input_specs({"x": (2,), "ids": said}, "float32") == (TensorSpec("x", "float32", ("N", 2)), said)
+
+
+def test_a_source_of_one_image_takes_no_names() -> None:
+    assert one_shape(None, "lenet") is None
+    with pytest.raises(UsageError, match="lenet takes one input: write --input as"):
+        one_shape({"image": (3, 8, 8)}, "lenet")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_the_type_is_that_of_the_weights(dtype: torch.dtype) -> None:
+    assert f"torch.{dtype_of(nn.Linear(2, 2).to(dtype))}" == str(dtype)
+
+
+def test_the_type_without_weights() -> None:
+    assert dtype_of(nn.ReLU()) == "float32"
+    network = nn.Module()
+    network.register_buffer("count", torch.zeros(1, dtype=torch.int64))
+    network.register_buffer("mean", torch.zeros(1, dtype=torch.float64))
+    assert dtype_of(network) == "float64"
+
+
+class Two(nn.Module):
+    def forward(self, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return image * mask
+
+
+def test_inputs_stand_in_the_order_of_the_arguments() -> None:
+    mask, image = input_specs({"mask": (1,), "image": (3,)}, "float32")
+    assert in_forward_order(Two(), (mask, image)) == (image, mask)
+    with pytest.raises(UsageError, match=r"--input size=\.\.\.: Two takes image, mask, no 'size'"):
+        in_forward_order(Two(), input_specs({"size": (1,), "image": (3,)}, "float32"))
+
+
+def test_names_are_free_where_forward_takes_any_number() -> None:
+    class Sum(nn.Module):
+        def forward(self, *parts: torch.Tensor) -> torch.Tensor:
+            return sum(parts)
+
+    given = input_specs({"b": (1,), "a": (3,)}, "float32")
+    assert in_forward_order(Sum(), given) == given

@@ -1,0 +1,143 @@
+"""The plain kinds of source: checkpoint, zoo, factory, module; and which text names which."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from cnntk.exporters.source import Source, SourceOptions
+from cnntk.exporters.sources import open_source
+from cnntk.models import zoo
+from cnntk.models.checkpoint import save_checkpoint
+from cnntk.runtime.errors import CheckpointError, MissingDependency, UsageError
+from cnntk.runtime.spec import ModelSpec, Network, TensorSpec
+
+SHAPE = (3, 8, 8)
+
+LINEAR = """
+def make(classes=4, dtype="float32"):
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, classes)).to(getattr(torch, dtype))
+"""
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    inputs = (TensorSpec("input", "float32", ("N", 1, 28, 28)),)
+    network = Network("lenet", {"num_classes": 3})
+    spec = ModelSpec("digits", ("a", "b", "c"), inputs, network=network, provenance={"epochs": 1})
+    save_checkpoint(tmp_path / "run", zoo.build(network), spec)
+    return tmp_path / "run"
+
+
+def test_a_checkpoint(checkpoint: Path) -> None:
+    for place in (checkpoint, checkpoint / "model.safetensors", str(checkpoint)):
+        source = open_source(place, SourceOptions())
+        assert (source.name, source.labels, source.classifier) == ("digits", ("a", "b", "c"), True)
+        assert source.inputs[0].shape == ("N", 1, 28, 28)
+        assert source.module(torch.zeros(2, 1, 28, 28))["output"].shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"random": True}, "a checkpoint with a network and weights of its own"),
+        ({"kwargs": {"num_classes": 4}}, "a checkpoint with a network and weights of its own"),
+        ({"input_shape": (1, 32, 32)}, "--input 1x32x32: .* was trained at 1x28x28"),
+        ({"input_shape": {"x": (1, 28, 28)}}, "takes one input"),
+    ],
+)
+def test_options_that_contradict_a_checkpoint(
+    checkpoint: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        open_source(checkpoint, SourceOptions(**options))
+
+
+def test_a_network_of_the_zoo() -> None:
+    source = open_source(
+        "lenet", SourceOptions(random=True, kwargs={"num_classes": 7}, input_shape=(3, 32, 32))
+    )
+    assert source.network == Network("lenet", {"in_channels": 3, "image_size": 32, "num_classes": 7})
+    assert source.inputs == (TensorSpec("input", "float32", ("N", 3, 32, 32)),)
+    assert source.module(torch.zeros(2, 3, 32, 32))["output"].shape == (2, 7)
+
+
+def test_a_factory_with_weights(as_factory: Callable[[str], str], tmp_path: Path) -> None:
+    state = nn.Sequential(nn.Flatten(), nn.Linear(192, 6)).state_dict()
+    torch.save(state, tmp_path / "w.pt")
+    save_file(state, tmp_path / "w.safetensors")
+    for name in ("w.pt", "w.safetensors"):
+        options = SourceOptions(SHAPE, str(tmp_path / name), {"classes": 6})
+        source = open_source(as_factory(LINEAR), options)
+        assert torch.equal(source.module[1].weight, state["1.weight"])
+        assert (source.name, source.provenance) == ("make", {"weights": name})
+
+
+class Payload:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return print, ("it ran",)
+
+
+def test_weights_that_would_run_code_are_refused(
+    as_factory: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"1.weight": Payload()}, tmp_path / "w.pt")
+    with pytest.raises(CheckpointError, match=r"w\.pt"):
+        open_source(as_factory(LINEAR), SourceOptions(SHAPE, str(tmp_path / "w.pt")))
+    assert "it ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_a_factorys_precision_is_that_of_the_input(as_factory: Callable[[str], str], dtype: str) -> None:
+    options = SourceOptions(SHAPE, kwargs={"dtype": dtype}, random=True)
+    assert open_source(as_factory(LINEAR), options).inputs[0].dtype == dtype
+
+
+def test_weights_of_normed_layers_load_before_the_norm_is_resolved(
+    as_factory: Callable[[str], str], tmp_path: Path
+) -> None:
+    body = "def make():\n    return nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3))"
+    module = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3))
+    torch.save(module.state_dict(), tmp_path / "w.pt")
+    source = open_source(as_factory(body), SourceOptions(SHAPE, str(tmp_path / "w.pt")))
+    torch.testing.assert_close(source.module.weight, module.weight)
+
+
+def test_a_module_of_several_inputs() -> None:
+    class Sum(nn.Module):
+        def forward(self, image: torch.Tensor, age: torch.Tensor) -> torch.Tensor:
+            return image.mean((2, 3)) + age
+
+    source = open_source(Sum(), SourceOptions({"age": (1,), "image": SHAPE}))
+    assert [spec.name for spec in source.inputs] == ["image", "age"]
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "message"),
+    [
+        ("lenet", {}, r"lenet: give its weights \(--weights FILE\), or --random"),
+        ("lenet", {"random": True, "weights": "w.pt"}, "exclude each other"),
+        ("lenett", {"random": True}, "unknown network 'lenett'; did you mean 'lenet'"),
+        ("torch.nn:Flatten", {"random": True}, "torch.nn:Flatten: say what it takes, like --input 3x224x224"),
+        ("no.such:thing", {"random": True, "input_shape": SHAPE}, "no"),
+        ("gone.py:make", {"random": True, "input_shape": SHAPE}, "gone.py: no such file"),
+        ("gone.onnx", {}, "gone.onnx: no such file"),
+        ("gone.pt2", {}, "gone.pt2: no such file"),
+        ("gone.safetensors", {}, "gone.safetensors: no such file"),
+        (nn.Flatten(), {}, "a torch module does not say what it takes"),
+        (nn.Flatten(), {"random": True, "input_shape": SHAPE}, "a torch module comes with its weights"),
+    ],
+)
+def test_refusals(source: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises((UsageError, MissingDependency), match=message):
+        open_source(source, SourceOptions(**options))
+
+
+@pytest.mark.parametrize("parts", [{}, {"module": nn.Flatten(), "graph": object()}])
+def test_a_source_is_one_thing(parts: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="Source 'x': give one of module, program and graph"):
+        Source("x", (), **parts)

@@ -1,0 +1,14 @@
+"""Pages that people read: one self-contained HTML file each, which opens offline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cnntk.runtime.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from cnntk.reports.export import write_export_report
+
+__all__ = ["write_export_report"]
+
+__getattr__, __dir__ = lazy_names(__name__, __all__, {"write_export_report": "cnntk.reports.export"})

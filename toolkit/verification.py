@@ -1,0 +1,375 @@
+"""Is a model file still what it was: by itself, or against another."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnntk.runtime.canonical import canonical_inputs
+from cnntk.runtime.digest import digest_of, stated_digest
+from cnntk.runtime.engine import Engine
+from cnntk.runtime.errors import (
+    ArtifactCorrupt,
+    InferenceError,
+    MissingDependency,
+    UnsupportedArtifact,
+    UsageError,
+)
+from cnntk.runtime.files import readable
+from cnntk.runtime.fingerprint import STRUCTURE, changed, fingerprints_in, layer_of
+from cnntk.runtime.self_test import AnswerCheck, SelfTestResult
+from cnntk.runtime.spec import METADATA_KEY, ModelSpec, Pattern, TensorSpec
+from cnntk.runtime.wire import Contents, contents_of, view_of
+
+if TYPE_CHECKING:
+    from cnntk.exporters.bisect import Divergence
+
+__all__ = ["Change", "Comparison", "Verification", "verify_against", "verify_self"]
+
+ROUNDINGS = 64
+"""Of the answers' own precision, relative to the largest: how far apart two files may be that don't say it
+themselves. Two sound programs differ in the order of their sums, layer upon layer."""
+
+_BATCHES: tuple[tuple[Pattern, int, int], ...] = (
+    ("noise", 1, 1),
+    ("noise", 2, 2),
+    ("noise", 11, 3),
+    ("ramp", 3, 2),
+    ("constant", 255, 1),
+    ("constant", 0, 1),
+)
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A tensor that is not the one that was exported; `layer` is empty where none holds it."""
+
+    tensor: str
+    layer: str
+
+    def __str__(self) -> str:
+        what = self.tensor or "the graph itself: its nodes, attributes, inputs or outputs"
+        return f"{self.layer}: {what}" if self.layer else what
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a file answers beside another one.
+
+    Attributes:
+        other: the other one.
+        outputs: a row for each output and batch of inputs.
+        diverges: the first layer at which they part; None where they don't, or where it can't be told.
+        weights: where both graphs are alike, the layers whose weights differ, whether or not answers tell.
+    """
+
+    other: str
+    outputs: tuple[AnswerCheck, ...]
+    diverges: Divergence | None
+    weights: tuple[Divergence, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether both are the same model."""
+        return bool(self.outputs) and all(check.holds for check in self.outputs) and not self.weights
+
+    @property
+    def worst(self) -> tuple[AnswerCheck, ...]:
+        """For each output the batch whose answers are furthest apart, as a share of the bound."""
+        return SelfTestResult(self.outputs).worst
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON data."""
+        return {
+            "other": self.other,
+            "holds": self.holds,
+            "outputs": [check.to_json() for check in self.outputs],
+            "diverges": self.diverges and self.diverges.to_json(),
+            "weights": [layer.to_json() for layer in self.weights],
+        }
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What checking a model file showed.
+
+    Attributes:
+        path: of the file.
+        digest: whether the SHA-256 written at export holds; ``none`` where the file states none.
+        fingerprints: how many were compared.
+        changed: tensors whose fingerprint differs.
+        self_test: None where the file has none, or is damaged, so that it was not run.
+        comparison: None without another file.
+        damage: why the file can't be used at all.
+        notes: what could not be told, and why.
+    """
+
+    path: str
+    digest: Literal["holds", "differs", "none"] = "none"
+    fingerprints: int = 0
+    changed: tuple[Change, ...] = ()
+    self_test: SelfTestResult | None = None
+    comparison: Comparison | None = None
+    damage: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether everything that could be checked holds."""
+        parts = [part.holds for part in (self.self_test, self.comparison) if part is not None]
+        return self.damage is None and self.digest != "differs" and not self.changed and all(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON data."""
+        return {
+            "path": self.path,
+            "holds": self.holds,
+            "digest": self.digest,
+            "fingerprints": self.fingerprints,
+            "changed": [asdict(change) for change in self.changed],
+            "self_test": self.self_test and self.self_test.to_json(),
+            "comparison": self.comparison and self.comparison.to_json(),
+            "damage": self.damage,
+            "notes": list(self.notes),
+        }
+
+
+def verify_self(model: str | os.PathLike[str], device: str = "cpu") -> Verification:
+    """Checks an artifact by what it holds: digest, fingerprints of its weights, and answers on this device.
+
+    Damage is part of the result. Needs neither torch nor onnx.
+
+    Raises:
+        UsageError: there is no such file or device.
+        UnsupportedArtifact: it holds nothing to check it by.
+        DeviceUnavailable: the device can't be had.
+    """
+    path = os.fspath(readable(model, "an ONNX model"))
+    found = Verification(path, _digest(path))
+    try:
+        contents = contents_of(view_of(path), path)
+        text = contents.metadata.get(METADATA_KEY)
+        spec = None if text is None else ModelSpec.from_json(text, path)
+        found = _with_fingerprints(found, spec, contents)
+    except ArtifactCorrupt as error:
+        return replace(found, damage=str(error))
+    if found.digest == "differs":
+        return replace(found, notes=("the file is damaged, so it was not run",))
+    return _with_self_test(found, spec, device)
+
+
+def verify_against(
+    model: str | os.PathLike[str],
+    other: str | os.PathLike[str],
+    *,
+    weights: str | None = None,
+    random: bool = False,
+    device: str = "cpu",
+) -> Verification:
+    """Checks a model file, and its answers beside those of another.
+
+    Args:
+        model: an ``.onnx`` file.
+        other: an ``.onnx`` file, or a source as `export` takes it, which is exported for the purpose.
+        weights: of a source that has none of its own.
+        random: take seeded random weights for such a source.
+        device: on which both run.
+
+    Raises:
+        UsageError: there is no such file, source or device, or they take other inputs.
+        MissingDependency: the source needs torch, which is not installed.
+        UnsupportedArtifact: a file is sound, but not for this version.
+    """
+    path = os.fspath(readable(model, "an ONNX model"))
+    try:
+        found = verify_self(path, device)
+    except UnsupportedArtifact:
+        found = Verification(
+            path, notes=("not made by cnntk, or before it wrote self-tests: nothing to check alone",)
+        )
+    if found.damage or found.digest == "differs":
+        return found
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(other)
+        if file.suffix != ".onnx":
+            file = _exported(os.fspath(other), Engine(path), Path(folder), weights, random)
+        return _compared(found, file, os.fspath(other), device)
+
+
+def _digest(path: str) -> Literal["holds", "differs", "none"]:
+    stated = stated_digest(path)
+    if stated is None:
+        return "none"
+    return "holds" if digest_of(path) == stated else "differs"
+
+
+def _with_fingerprints(found: Verification, spec: ModelSpec | None, contents: Contents) -> Verification:
+    if spec is None or not (spec.digest or spec.fingerprints or spec.self_test):
+        if found.digest != "none":
+            raise ArtifactCorrupt(
+                f"{found.path}: is damaged: it ends as an artifact does, but its spec is gone"
+            )
+        raise UnsupportedArtifact(
+            f"{found.path}: holds nothing to check it by (not made by cnntk, or by an early one). "
+            "Compare it with another model: --against"
+        )
+    names = changed(spec.fingerprints, fingerprints_in(contents)) if spec.fingerprints else ()
+    return replace(
+        found,
+        digest="differs" if spec.digest and found.digest == "none" else found.digest,
+        fingerprints=len(spec.fingerprints),
+        changed=tuple(_change(name, spec, contents) for name in names),
+    )
+
+
+def _change(name: str, spec: ModelSpec, contents: Contents) -> Change:
+    return Change(name, layer_of(name, contents.nodes, spec.layers) if name != STRUCTURE else "")
+
+
+def _with_self_test(found: Verification, spec: ModelSpec | None, device: str) -> Verification:
+    if spec is None or spec.self_test is None:
+        return replace(found, notes=("holds no self-test: its answers were not checked",))
+    try:
+        return replace(found, self_test=Engine(found.path, device).self_test())
+    except (ArtifactCorrupt, InferenceError) as error:
+        return replace(found, damage=str(error))
+
+
+def _exported(source: str, engine: Engine, folder: Path, weights: str | None, random: bool) -> Path:
+    """A torch source as a file that takes the same inputs as ``engine``."""
+    try:
+        from cnntk.exporters import export
+    except ImportError as error:
+        raise MissingDependency(f"{source}: sources need torch: pip install 'cnntk[export]'") from error
+    file = folder / "source.onnx"
+    preprocessed = engine.spec is not None and engine.spec.preprocessing is not None
+    export(
+        source,
+        file,
+        input_shape=_image_shape(engine) if ":" in source else None,
+        weights=weights,
+        random=random,
+        preprocess="host" if preprocessed else "none",
+    )
+    return file
+
+
+def _image_shape(engine: Engine) -> tuple[int, int, int] | None:
+    shape = tuple(d for d in engine.inputs[0].shape[1:] if isinstance(d, int))
+    return (shape[0], shape[1], shape[2]) if len(shape) == 3 else None
+
+
+def _compared(found: Verification, file: Path, title: str, device: str) -> Verification:
+    first, second = Engine(found.path, device), Engine(file, device)
+    _same_edges(first, second, title)
+    batches = list(_batches(first.inputs))
+    outputs = tuple(check for name, arrays in batches for check in _beside(first, second, name, arrays))
+    comparison = Comparison(title, outputs, None, ())
+    try:
+        from cnntk.exporters.bisect import GraphPair
+
+        pair = GraphPair(Path(found.path), file, first.spec.layers if first.spec else ())
+        differing = pair.weight_differences() if pair.alike else ()
+        diverges = None if comparison.holds else pair.first_divergence([arrays for _, arrays in batches])
+        comparison = replace(comparison, weights=differing, diverges=diverges or next(iter(differing), None))
+    except ImportError:
+        note = "which layers differ is told with onnx: pip install 'cnntk[export]'"
+        return replace(found, comparison=comparison, notes=(*found.notes, note))
+    except UnsupportedArtifact as error:
+        return replace(found, comparison=comparison, notes=(*found.notes, str(error)))
+    return replace(found, comparison=comparison)
+
+
+def _same_edges(first: Engine, second: Engine, title: str) -> None:
+    for what, ours, theirs in (
+        ("inputs", first.inputs, second.inputs),
+        ("outputs", first.outputs, second.outputs),
+    ):
+        if len(ours) != len(theirs) or any(not _alike(a, b) for a, b in zip(ours, theirs, strict=True)):
+            raise UsageError(
+                f"{title}: has other {what} than {first.name}, so they can't be compared: "
+                f"{_edges(theirs)} and {_edges(ours)}"
+            )
+
+
+def _alike(a: TensorSpec, b: TensorSpec) -> bool:
+    fixed = zip(a.shape, b.shape, strict=False)
+    return (
+        a.dtype == b.dtype
+        and len(a.shape) == len(b.shape)
+        and all(x == y for x, y in fixed if isinstance(x, int) and isinstance(y, int))
+    )
+
+
+def _edges(specs: Sequence[TensorSpec]) -> str:
+    return ", ".join(f"{s.name}: {s.dtype} [{', '.join(map(str, s.shape))}]" for s in specs)
+
+
+def _batches(inputs: tuple[TensorSpec, ...]) -> Iterator[tuple[str, Arrays]]:
+    """Canonical inputs, and seeded normal noise for floats."""
+    named = tuple(replace(s, shape=tuple(_free(d, i) for i, d in enumerate(s.shape))) for s in inputs)
+    free = {d: 32 for s in named for d in s.shape if isinstance(d, str)}
+    fixed = not any("N" in s.shape for s in named)
+    for pattern, seed, batch in _BATCHES:
+        title = f"{pattern} {seed}, N={batch}"
+        yield title, canonical_inputs(named, pattern, seed, {**free, "N": batch})
+    rng = np.random.default_rng(0)
+    arrays = canonical_inputs(named, "noise", 12, {**free, "N": 1 if fixed else 3})
+    yield "normal noise", {n: _normal(a, rng) for n, a in arrays.items()}
+
+
+def _free(size: int | str | None, axis: int) -> int | str:
+    """A free dimension's name: the first is the batch, whatever it is called."""
+    if isinstance(size, int):
+        return size
+    return "N" if axis == 0 else size or f"axis {axis}"
+
+
+def _normal(array: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    return rng.standard_normal(array.shape).astype(array.dtype) if array.dtype.kind == "f" else array
+
+
+def _beside(first: Engine, second: Engine, case: str, arrays: Arrays) -> Iterator[AnswerCheck]:
+    theirs = dict(zip((s.name for s in second.inputs), arrays.values(), strict=True))
+    found, expected = first.run(arrays), second.run(theirs)
+    stated = _bounds(first), _bounds(second)
+    for name, other in zip(found, _matching(found, expected), strict=True):
+        share = max(stated[0].get(name, 0.0) + stated[1].get(other, 0.0), _rounding(expected[other]))
+        bound = share * float(np.abs(expected[other].astype(np.float64)).max(initial=0.0))
+        yield AnswerCheck(name, case, _distance(found[name], expected[other]), bound)
+
+
+def _matching(found: Arrays, expected: Arrays) -> Sequence[str]:
+    """The other's outputs in this one's order: by name where all names agree, else as they stand."""
+    return list(found) if found.keys() == expected.keys() else list(expected)
+
+
+def _bounds(engine: Engine) -> dict[str, float]:
+    """How far an artifact's answers may be from exact ones, as a share of the largest: by its self-test."""
+    shares: dict[str, float] = {}
+    test = engine.spec.self_test if engine.spec is not None else None
+    for case in test.cases if test is not None else ():
+        for name, bound in case.bounds.items():
+            scale = max(abs(float(text)) for text in case.answers[name].split())
+            shares[name] = max(shares.get(name, 0.0), bound / scale if scale > 0 else 0.0)
+    return shares
+
+
+def _rounding(expected: NDArray[Any]) -> float:
+    return ROUNDINGS * float(np.finfo(expected.dtype).eps) if expected.dtype.kind == "f" else 0.0
+
+
+def _distance(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Largest difference; NaN where any is NaN or shapes differ."""
+    if a.shape != b.shape:
+        return float("nan")
+    return float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max(initial=0.0))
