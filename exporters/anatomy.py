@@ -10,7 +10,8 @@ import onnx_ir as ir
 
 from cnntk.exporters.dataflow import layer_name
 from cnntk.exporters.ledger import activation_bytes
-from cnntk.exporters.oddities import CHECKS, View, view
+from cnntk.exporters.oddities import CHECKS
+from cnntk.exporters.view import View, view
 
 __all__ = ["Anatomy", "anatomy"]
 

@@ -21,7 +21,7 @@ from cnntk.runtime.digest import seal
 from cnntk.runtime.fingerprint import STRUCTURE, bounded, fingerprint
 from cnntk.runtime.spec import METADATA_KEY, ModelSpec
 
-__all__ = ["Written", "append_spec", "write_graph", "write_hashed"]
+__all__ = ["Written", "append_spec", "without_weights", "write_graph", "write_hashed"]
 
 _TORCH_NOTES = ("pkg.torch.onnx.", "namespace")
 
@@ -96,7 +96,7 @@ def _metadata(text: str) -> bytes:
 def _parts(model: ir.Model) -> Iterator[tuple[str | None, bytes | memoryview]]:
     """The file's bytes in order, with the name of what is to have a fingerprint."""
     weights = {v.name: v.const_value for v in model.graph.initializers.values() if v.const_value is not None}
-    frame = _without_weights(model)
+    frame = without_weights(model)
     graph = frame.graph.SerializeToString()
     frame.ClearField("graph")
     heads = [_tensor_head(name, weight) for name, weight in weights.items()]
@@ -108,7 +108,8 @@ def _parts(model: ir.Model) -> Iterator[tuple[str | None, bytes | memoryview]]:
         yield name, _raw(weight)
 
 
-def _without_weights(model: ir.Model) -> onnx.ModelProto:
+def without_weights(model: ir.Model) -> onnx.ModelProto:
+    """The model as protobuf, but for its weights and torch's notes."""
     kept = dict(model.graph.initializers)
     model.graph.initializers.clear()
     try:

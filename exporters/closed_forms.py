@@ -23,26 +23,11 @@ from cnntk.exporters.dims import (
     same,
     shape_text,
 )
+from cnntk.exporters.operators import BROADCASTING, REDUCTIONS, SAME_SHAPE
 from cnntk.exporters.shape_values import constant_shape, shape_value
 from cnntk.exporters.windows import transposed_window, window
 
 __all__ = ["ClosedForm", "closed_forms"]
-
-_SAME = """
-    Abs Acos Asin Atan BatchNormalization Cast Ceil Celu Clip Cos CumSum DequantizeLinear Dropout Elu Erf Exp
-    Floor Gelu GroupNormalization HardSigmoid HardSwish Hardmax Identity InstanceNormalization LRN
-    LayerNormalization LeakyRelu Log LogSoftmax LpNormalization MeanVarianceNormalization Mish Neg Not
-    QuantizeLinear RMSNormalization Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Softmax Softplus
-    Softsign Sqrt Swish Tan Tanh ThresholdedRelu
-"""
-_BROADCAST = """
-    Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul Or PRelu Pow Sub Sum Where
-    Xor
-"""
-_REDUCE = """
-    ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
-    ReduceSumSquare
-"""
 
 
 @dataclass(frozen=True)
@@ -291,9 +276,9 @@ def _expand(node: ir.Node, shapes: _Shapes, numbers: _Shapes) -> tuple[Shape, st
 
 
 _FORMS: dict[str, _Form] = {
-    **dict.fromkeys(_SAME.split(), _same),
-    **dict.fromkeys(_BROADCAST.split(), _broadcast),
-    **dict.fromkeys(_REDUCE.split(), _reduce),
+    **dict.fromkeys(SAME_SHAPE, _same),
+    **dict.fromkeys(BROADCASTING, _broadcast),
+    **dict.fromkeys(REDUCTIONS, _reduce),
     "AveragePool": _pooling,
     "Concat": _concat,
     "Conv": _convolution,

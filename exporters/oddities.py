@@ -6,24 +6,20 @@ None of it makes an artifact wrong.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from cnntk.exporters.dataflow import layer_name, layer_nodes, reads, weight_of
-from cnntk.exporters.dims import Shape
-from cnntk.exporters.ledger import known_shapes
-from cnntk.exporters.receptive import Field, receptive_fields
+from cnntk.exporters.dataflow import layer_name, weight_of
+from cnntk.exporters.linear_pairs import LINEAR, is_pointwise, linear_pairs
+from cnntk.exporters.receptive import Field
+from cnntk.exporters.view import View
 from cnntk.exporters.windows import window_axes
 
-__all__ = ["CHECKS", "View", "view"]
+__all__ = ["CHECKS"]
 
-_LINEAR = frozenset({"Conv", "Gemm", "MatMul"})
 _WINDOWS = frozenset({"AveragePool", "Conv", "LpPool", "MaxPool"})
-_SEES_THROUGH = frozenset({"BatchNormalization", "Dropout", "Flatten", "Identity", "Reshape"})
-_AFFINE = frozenset({"Add", "Div", "Mul", "Sub"})
 _NOT_NEGATIVE = frozenset({"Abs", "Exp", "HardSigmoid", "Relu", "Sigmoid", "Softmax", "Softplus"})
 _KEEPS_SIGN = frozenset({"AveragePool", "Flatten", "GlobalAveragePool", "Identity", "MaxPool", "Reshape"})
 _SMALL_FIELD = 1 / 3
@@ -38,59 +34,23 @@ _CHUNK = 1 << 20
 """Weights looked at in one go, so that no copy of a large one is made."""
 
 
-@dataclass(frozen=True)
-class View:
-    """A graph as the checks see it.
-
-    Attributes:
-        model: the graph.
-        nodes: its layers, in order.
-        layers: the same, to look them up.
-        shapes: of its values, as far as known.
-        fields: receptive fields of its values, as far as they have one.
-    """
-
-    model: ir.Model
-    nodes: tuple[ir.Node, ...]
-    layers: frozenset[ir.Node]
-    shapes: dict[ir.Value, Shape]
-    fields: dict[ir.Value, Field]
-
-    def next(self, node: ir.Node) -> ir.Node | None:
-        """The one layer that reads ``node``'s output; None where there are several or it leaves the graph."""
-        readers = reads(node.outputs[0], self.layers)
-        return readers[0] if len(readers) == 1 and not node.outputs[0].is_graph_output() else None
-
-    def before(self, node: ir.Node) -> ir.Node | None:
-        """The layer that makes ``node``'s first input."""
-        value = node.inputs[0] if node.inputs else None
-        producer = value.producer() if value is not None else None
-        return producer if producer in self.layers else None
-
-
-def view(model: ir.Model) -> View:
-    """What the checks need."""
-    nodes, shapes = layer_nodes(model), known_shapes(model)
-    return View(model, nodes, frozenset(nodes), shapes, receptive_fields(model, shapes))
-
-
 def pointwise_without_nonlinearity(seen: View) -> Iterator[str]:
     """A 1x1 convolution next to a linear layer, with nothing nonlinear between: together they are one layer.
 
     Not where what is between is narrower than both sides (a bottleneck is what one layer can't be), nor where
     one is grouped (a separable convolution is cheaper than the one layer).
     """
-    for first, second in _linear_pairs(seen):
-        if _is_pointwise(first) or _is_pointwise(second):
-            one, other = (first, second) if _is_pointwise(first) else (second, first)
+    for first, second in linear_pairs(seen):
+        if is_pointwise(first) or is_pointwise(second):
+            one, other = (first, second) if is_pointwise(first) else (second, first)
             neighbour = layer_name(other)
             yield f"{layer_name(one)}: 1x1 convolution without a nonlinearity between it and {neighbour}"
 
 
 def linear_chain(seen: View) -> Iterator[str]:
     """Two linear layers with nothing between: W2(W1 x + b1) + b2 is one layer."""
-    for first, second in _linear_pairs(seen):
-        if not _is_pointwise(first) and not _is_pointwise(second):
+    for first, second in linear_pairs(seen):
+        if not is_pointwise(first) and not is_pointwise(second):
             neighbour = layer_name(first)
             yield f"{layer_name(second)}: nothing nonlinear between it and {neighbour}: they are one layer"
 
@@ -182,62 +142,6 @@ CHECKS: tuple[Callable[[View], Iterator[str]], ...] = (
 )
 
 
-def _linear_pairs(seen: View) -> Iterator[tuple[ir.Node, ir.Node]]:
-    """Layers that would be one without loss: nothing nonlinear and no other reader between."""
-    for first in (n for n in seen.nodes if _is_linear(n)):
-        second = seen.next(first)
-        while second is not None and _is_affine(second):
-            second = seen.next(second)
-        if second is not None and _is_linear(second) and _is_one_layer(first, second):
-            yield first, second
-
-
-def _is_linear(node: ir.Node) -> bool:
-    return (
-        node.op_type in _LINEAR and weight_of(node) is not None and node.attributes.get_int("group", 1) == 1
-    )
-
-
-def _is_affine(node: ir.Node) -> bool:
-    if node.op_type in _AFFINE:
-        return any(weight_of(node, i) is not None for i in (0, 1))
-    return node.op_type in _SEES_THROUGH
-
-
-def _is_one_layer(first: ir.Node, second: ir.Node) -> bool:
-    one, other = _shape(first), _shape(second)
-    if _is_spatial(one) and _is_spatial(other):
-        return 1 not in one[2:] and 1 not in other[2:]
-    width, read = _answers_and_reads(first, one)[0], _answers_and_reads(second, other)[1]
-    if width != read:  # a whole map, flattened
-        return True
-    return width >= min(_size(one) // width, _size(other) // read)
-
-
-def _answers_and_reads(node: ir.Node, shape: tuple[int, ...]) -> tuple[int, int]:
-    """How many numbers a linear layer answers, and how many it reads for each, kernel aside."""
-    if node.op_type == "Conv" or (node.op_type == "Gemm" and node.attributes.get_int("transB", 0) == 1):
-        return shape[0], shape[1]
-    return shape[-1], shape[-2]
-
-
-def _shape(node: ir.Node) -> tuple[int, ...]:
-    weight = weight_of(node)
-    return () if weight is None else tuple(int(d) for d in weight.shape.numpy())
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    return int(np.prod(shape))
-
-
-def _is_spatial(shape: tuple[int, ...]) -> bool:
-    return any(k > 1 for k in shape[2:])
-
-
-def _is_pointwise(node: ir.Node) -> bool:
-    return node.op_type == "Conv" and not _is_spatial(_shape(node))
-
-
 def _no_effect(node: ir.Node, seen: View) -> str | None:
     """Why a layer does nothing; None where it does something."""
     before = seen.before(node)
@@ -278,7 +182,7 @@ def _neutral(node: ir.Node) -> str | None:
 def _weights(seen: View) -> Iterator[tuple[ir.Node, np.ndarray[Any, Any]]]:
     """The float weights of the linear layers."""
     for node in seen.nodes:
-        weight = weight_of(node) if node.op_type in (*_LINEAR, "ConvTranspose") else None
+        weight = weight_of(node) if node.op_type in (*LINEAR, "ConvTranspose") else None
         if weight is not None and weight.size and np.issubdtype(weight.numpy().dtype, np.floating):
             yield node, weight.numpy()
 

@@ -2,8 +2,8 @@
 
 Araujo, Norris and Sim, "Computing receptive fields of convolutional neural networks", Distill, 2019: a window
 of k taps, d apart, with stride s widens a field r on a grid of step j to r + (k - 1)dj and the step to sj.
-Where paths join, the widest counts. Behind an upsampling the step is a fraction, and single places see up to one
-step of the coarser map more.
+Where paths join, the widest counts. Behind an upsampling the step is a fraction, and single places see up to
+one step of the coarser map more.
 """
 
 from __future__ import annotations

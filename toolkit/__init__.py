@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cnntk.latency import BenchResult, bench
     from cnntk.runtime import Classifier, Engine, ModelSpec, Prediction
     from cnntk.training import TrainReport, train
+    from cnntk.verification import Verification, verify_against, verify_self
 
 __all__ = [
     "BenchResult",
@@ -32,6 +33,7 @@ __all__ = [
     "ModelSpec",
     "Prediction",
     "TrainReport",
+    "Verification",
     "__version__",
     "bench",
     "diagnose",
@@ -39,6 +41,8 @@ __all__ = [
     "infer",
     "inspect",
     "train",
+    "verify_against",
+    "verify_self",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -61,5 +65,8 @@ __getattr__, __dir__ = lazy_names(
         "Prediction": "cnntk.runtime",
         "train": "cnntk.training",
         "TrainReport": "cnntk.training",
+        "Verification": "cnntk.verification",
+        "verify_against": "cnntk.verification",
+        "verify_self": "cnntk.verification",
     },
 )

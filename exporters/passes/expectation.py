@@ -114,17 +114,19 @@ class _Draws:
         return self._session.run({**self._arrays, **drawn})
 
     def _draw(self, node: ir.Node, like: np.ndarray) -> np.ndarray:
-        names, (one, two) = _DISTRIBUTIONS[node.op_type]
-        bounds = (node.attributes.get_float(n, d) for n, d in zip(names, (one, two), strict=True))
-        method = self._rng.uniform if "Uniform" in node.op_type else self._rng.normal
-        return method(*bounds, size=like.shape).astype(like.dtype)
+        one, two = (node.attributes.get_float(*each) for each in _DISTRIBUTIONS[node.op_type])
+        uniform = "Uniform" in node.op_type
+        drawn = self._rng.uniform(one, two, like.shape) if uniform else self._rng.normal(one, two, like.shape)
+        return np.asarray(drawn, dtype=like.dtype)
 
 
+_UNIFORM = (("low", 0.0), ("high", 1.0))
+_NORMAL = (("mean", 0.0), ("scale", 1.0))
 _DISTRIBUTIONS = {
-    "RandomUniform": (("low", "high"), (0.0, 1.0)),
-    "RandomUniformLike": (("low", "high"), (0.0, 1.0)),
-    "RandomNormal": (("mean", "scale"), (0.0, 1.0)),
-    "RandomNormalLike": (("mean", "scale"), (0.0, 1.0)),
+    "RandomUniform": _UNIFORM,
+    "RandomUniformLike": _UNIFORM,
+    "RandomNormal": _NORMAL,
+    "RandomNormalLike": _NORMAL,
 }
 
 

@@ -1,7 +1,7 @@
 """The order in which passes run.
 
 Randomness first, because a random graph has no answers to compare; then what makes the graph plain, so that
-later patterns meet few forms; then what makes it safe; then what makes it cheap; last what became superfluous.
+later patterns meet few forms; then what makes it safe; then what makes it cheap; last what was left over.
 """
 
 from __future__ import annotations

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from cnntk.exporters.artifact import write_graph
-from cnntk.runtime.devices import onnxruntime_module, usable_cores
+from cnntk.exporters.session import session_of
 from cnntk.runtime.errors import InferenceError
 from cnntk.runtime.session import failures
 
@@ -23,9 +20,6 @@ Arrays = dict[str, NDArray[Any]]
 class GraphSession:
     """Arrays in, arrays out, for any values of a graph.
 
-    The file lives only until onnxruntime has read it. A clone is written: it shares the weights' memory, and
-    the working graph keeps torch's notes.
-
     Args:
         model: left as it is.
         outputs: names of values to answer; by default those of the graph.
@@ -35,18 +29,10 @@ class GraphSession:
     """
 
     def __init__(self, model: ir.Model, outputs: Sequence[str] | None = None) -> None:
-        ort = onnxruntime_module()
-        options = ort.SessionOptions()
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.intra_op_num_threads = usable_cores()
-        options.log_severity_level = 4
-        with tempfile.TemporaryDirectory(prefix="cnntk-") as folder:
-            file = Path(folder, "graph.onnx")
-            write_graph(_answering(model, outputs), file)
-            try:
-                self._session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-            except failures() as error:
-                raise InferenceError(f"onnxruntime can't run the graph: {_line(error)}") from error
+        try:
+            self._session = session_of(_answering(model, outputs))
+        except failures() as error:
+            raise InferenceError(f"onnxruntime can't run the graph: {_line(error)}") from error
         self.names: list[str] = [o.name for o in self._session.get_outputs()]
         self._wanted = {i.name for i in self._session.get_inputs()}
 

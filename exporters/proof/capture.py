@@ -9,7 +9,7 @@ from torch.utils import _pytree as pytree
 
 from cnntk.exporters.proof.parity import Answers
 from cnntk.exporters.proof.record import Check
-from cnntk.exporters.proof.reference import tensor_of
+from cnntk.exporters.proof.reference import Arrays, tensor_of
 from cnntk.exporters.sources.inputs import parameters_of
 from cnntk.runtime.errors import ParityError, ProofError
 
@@ -28,16 +28,13 @@ def check_capture(module: nn.Module, answers: Answers, order: tuple[str, ...]) -
         ProofError: a second call answers something else.
         ParityError: an answer differs from the program's by more than the bound of the export.
     """
-    inputs = {name: tensor_of(array) for name, array in answers.trials.arrays.items()}
-    with torch.inference_mode():
-        by_name = inputs.keys() <= set(parameters_of(module) or ())
-        answers_twice = [module(**inputs) if by_name else module(*inputs.values()) for _ in range(2)]
-    found, again = ([t for t in pytree.tree_leaves(a) if isinstance(t, torch.Tensor)] for a in answers_twice)
-    if any(not torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(found, again, strict=True)):
+    first, second = (_call(module, answers.trials.batch(1)) for _ in range(2))
+    if any(not torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(first, second, strict=True)):
         raise ProofError(
             f"{type(module).__name__}: two calls on one input differ: it is random, or it remembers earlier "
             "calls in a buffer. Nothing was written"
         )
+    found = _call(module, answers.trials.arrays)
     worst = 0.0
     for name, tensor in zip(order, found, strict=False):
         if name not in answers.exact:
@@ -52,3 +49,12 @@ def check_capture(module: nn.Module, answers: Answers, order: tuple[str, ...]) -
                 "something in it depends on values in a way that capturing loses. Nothing was written"
             )
     return Check("capture", f"the module itself differs from float64 by at most {worst:.2g}")
+
+
+def _call(module: nn.Module, arrays: Arrays) -> list[torch.Tensor]:
+    """The tensors that a module answers; inputs go by name where its parameters bear their names."""
+    inputs = {name: tensor_of(array) for name, array in arrays.items()}
+    by_name = inputs.keys() <= set(parameters_of(module) or ())
+    with torch.inference_mode():
+        answer = module(**inputs) if by_name else module(*inputs.values())
+    return [t for t in pytree.tree_leaves(answer) if isinstance(t, torch.Tensor)]

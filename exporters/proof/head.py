@@ -7,7 +7,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from cnntk.exporters.proof.record import Check
-from cnntk.exporters.proof.session import session_of
+from cnntk.exporters.session import session_of
 from cnntk.runtime.errors import ProofError
 
 __all__ = ["check_head"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +81,8 @@ def _levels(kind: str, shape: tuple[int, ...], rng: np.random.Generator) -> NDAr
         return np.broadcast_to(np.linspace(0, 255, shape[-1] if shape else 1).astype(np.uint8), shape).copy()
     levels = np.full(shape, 255 if kind == "white" else 0, dtype=np.uint8)
     if kind == "hot pixel":
-        levels[(..., *(n // 2 for n in shape[-2:]))] = 255
+        centre: Any = (..., *(n // 2 for n in shape[-2:]))
+        levels[centre] = 255
     return levels
 
 

@@ -195,8 +195,8 @@ def _bounds(errors: Float64, scales: Float64, kinds: tuple[str, ...], eps: float
 def _per_image(a: NDArray[Any], b: NDArray[Any]) -> Float64:
     """Largest absolute difference of each image; NaN if any is NaN."""
     with np.errstate(invalid="ignore"):
-        return np.abs(a.astype(np.float64) - b).reshape(len(a), -1).max(axis=1, initial=0.0)
+        return np.asarray(np.abs(a.astype(np.float64) - b).reshape(len(a), -1).max(axis=1, initial=0.0))
 
 
 def _scales(exact: NDArray[Any]) -> Float64:
-    return np.abs(exact.astype(np.float64)).reshape(len(exact), -1).max(axis=1, initial=0.0)
+    return np.asarray(np.abs(exact.astype(np.float64)).reshape(len(exact), -1).max(axis=1, initial=0.0))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
-from cnntk.exporters.proof.session import session_of
+from cnntk.exporters.session import session_of
 
 __all__ = ["Arrays", "GraphReference", "ProgramReference", "Reference", "Visitor", "tensor_of"]
 
@@ -77,7 +77,7 @@ class ProgramReference:
         return {name: _shape(value) for name, value in metas if isinstance(value, torch.Tensor)}
 
     def _run(self, kind: type[_Interpreter], inputs: Arrays, visit: Visitor | None) -> Arrays:
-        kept: Arrays = dict.fromkeys(self.outputs.values())
+        kept: Arrays = {node: np.zeros(0) for node in self.outputs.values()}
         interpreter = kind(self._program, self._replaced, kept, visit)
         tensors = [tensor_of(array) for array in inputs.values()]
         with torch.inference_mode():

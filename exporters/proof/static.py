@@ -65,7 +65,9 @@ def _random(node: ir.Node) -> str:
         return _RANDOM[node.op_type]
     if node.op_type == "Dropout" and not _is_false(node.inputs[2] if len(node.inputs) > 2 else None):
         return "drops out in training mode"
-    if node.op_type == "BatchNormalization" and node.attributes.get_int("training_mode", 0):
+    if node.op_type == "BatchNormalization" and "training_mode" in node.attributes:
+        if not node.attributes["training_mode"].as_int():
+            return ""
         return "normalises by the batch (training mode)"
     return ""
 

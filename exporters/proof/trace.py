@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from cnntk.exporters.proof.reference import Arrays
-from cnntk.exporters.proof.session import session_of
+from cnntk.exporters.session import session_of
 
 __all__ = ["Trace"]
 
@@ -26,7 +26,7 @@ class Trace:
         inner = [v for node in visible.graph for v in node.outputs if v.name in self.nodes.keys() - already]
         visible.graph.outputs.extend(v for v in inner if v.type is not None)
         self.nodes |= {v.name: p for v in model.graph.outputs if v.name and (p := v.producer()) is not None}
-        self._names = [v.name for v in visible.graph.outputs]
+        self._names = [v.name or "" for v in visible.graph.outputs]
         self._session = session_of(visible)
 
     def __call__(self, inputs: Arrays) -> Arrays:

@@ -21,6 +21,8 @@ from cnntk.exporters.sources.program import from_program, from_pt2
 from cnntk.exporters.sources.timm import from_timm
 from cnntk.exporters.sources.transformers import from_transformers
 from cnntk.exporters.sources.zoo import from_zoo
+from cnntk.models.zoo import names
+from cnntk.runtime.errors import UsageError
 
 __all__ = ["ENTRY_POINT_GROUP", "SourceLike", "open_source", "parse_input"]
 
@@ -72,4 +74,16 @@ def _opened(source: SourceLike, options: SourceOptions) -> Source:
         return plugin(rest, options)
     if rest:
         return from_factory(text, options)
+    _check_is_name(text)
     return from_zoo(text, options)
+
+
+def _check_is_name(text: str) -> None:
+    """Says what is wrong with a path that no kind of source took."""
+    path = Path(text)
+    if path.suffix == ".py":
+        raise UsageError(f"{text}: name the function that builds the network: {text}:function")
+    if path.is_dir() and text not in names():
+        raise UsageError(f"{text}: is no checkpoint; expected spec.json and model.safetensors in it")
+    if os.sep in text:
+        raise UsageError(f"{text}: no such checkpoint")

@@ -13,9 +13,9 @@ __all__ = ["from_checkpoint", "is_checkpoint"]
 
 
 def is_checkpoint(text: str) -> bool:
-    """Whether ``text`` names a folder, or weights beside a spec."""
+    """Whether ``text`` names a folder with a spec in it, or weights beside one."""
     path = Path(text)
-    return path.is_dir() or path.suffix == ".safetensors"
+    return (path / "spec.json").is_file() or path.suffix == ".safetensors"
 
 
 def from_checkpoint(text: str, options: SourceOptions) -> Source:
@@ -36,7 +36,7 @@ def from_checkpoint(text: str, options: SourceOptions) -> Source:
     if given is not None and given != trained:
         raise UsageError(f"--input {form(given)}: {text} was trained at {form(trained)}")
     return Source(
-        name=spec.name,
+        name=_name(Path(text)),
         inputs=spec.inputs,
         module=checkpoint.module,
         classifier=spec.head == "classifier",
@@ -45,3 +45,9 @@ def from_checkpoint(text: str, options: SourceOptions) -> Source:
         network=spec.network,
         provenance=spec.provenance,
     )
+
+
+def _name(path: Path) -> str:
+    """The folder's: a user's runs of one network have the network's name in common."""
+    path = path.resolve()
+    return path.parent.name if path.suffix == ".safetensors" else path.name

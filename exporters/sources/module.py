@@ -22,4 +22,5 @@ def from_module(module: nn.Module, options: SourceOptions) -> Source:
     if options.input_shape is None:
         raise UsageError("a torch module does not say what it takes; give input_shape=(C, H, W)")
     inputs = input_specs(options.input_shape, dtype_of(module))
-    return Source(type(module).__name__.lower(), inputs, module)
+    notes = ("it was in training mode; the file holds it in evaluation mode",) if module.training else ()
+    return Source(type(module).__name__.lower(), inputs, module, notes=notes)

@@ -81,7 +81,7 @@ def test_what_is_no_classifier(body, result, reason) -> None:
 
 @pytest.mark.parametrize("key", ["one number", "images", "sigmoid", "whole numbers"])
 def test_what_can_be_no_classifier_is_refused_where_one_is_asked_for(key) -> None:
-    body, result, reason = NONE[key]
+    body, result, _ = NONE[key]
     with pytest.raises(UsageError, match="--head classifier needs"):
         add_head(graph(body, result), "classifier", None)
 

@@ -11,8 +11,9 @@ from torch import nn
 
 from cnntk.exporters import oddities
 from cnntk.exporters.capture import capture
-from cnntk.exporters.oddities import CHECKS, View, view
+from cnntk.exporters.oddities import CHECKS
 from cnntk.exporters.source import Source
+from cnntk.exporters.view import View, view
 from cnntk.runtime.spec import TensorSpec
 
 Check = Callable[[View], Iterator[str]]

@@ -151,3 +151,30 @@ def test_a_network_that_is_not_here_is_named(folder: Path) -> None:
     (folder / SPEC_FILE).write_text(replace(SPEC, network=Network("lenot")).to_json())
     with pytest.raises(UsageError, match="unknown network 'lenot'; did you mean 'lenet'"):
         load_checkpoint(folder)
+
+
+NETS = (
+    "from torch import nn\ndef net(): return nn.Sequential(nn.Flatten(), nn.Linear(4, 4), nn.Linear(4, 3))\n"
+)
+
+
+@pytest.mark.parametrize("below_a_new_head", [False, True])
+def test_a_factorys_file_may_move_along(tmp_path: Path, below_a_new_head: bool) -> None:
+    (tmp_path / "old").mkdir()
+    file = tmp_path / "old" / "nets.py"
+    file.write_text(NETS)
+    network = Network(f"{file}:net")
+    if below_a_new_head:
+        kwargs = {"body": network.factory, "num_classes": 3, "input_shape": [1, 2, 2]}
+        network = Network("cnntk.models.transfer:zoo_with_new_head", kwargs)
+    module, images = build(network), torch.rand(2, 1, 2, 2)
+    save_checkpoint(tmp_path / "old" / "run", module, replace(SPEC, network=network))
+    (tmp_path / "old").rename(tmp_path / "new")
+    loaded = load_checkpoint(tmp_path / "new" / "run")
+    assert torch.equal(loaded.module(images), module(images))
+    assert loaded.spec.network is not None
+    assert build(loaded.spec.network)(images).shape == (2, 3)
+    (tmp_path / "new" / "nets.py").unlink()
+    beside = tmp_path / "new" / "nets.py"
+    with pytest.raises(UsageError, match=rf"is in {file}, which is not there, and neither is {beside};"):
+        load_checkpoint(tmp_path / "new" / "run")

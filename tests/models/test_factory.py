@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from cnntk.models.factory import construct, locate
-from cnntk.runtime.errors import UsageError
+from cnntk.models.factory import absolute, construct, locate
+from cnntk.runtime.errors import DataError, UsageError
 
 SOURCE = """
 from dataclasses import dataclass
@@ -95,7 +95,7 @@ def test_what_is_wrong_with_a_file(file: Path) -> None:
     with pytest.raises(UsageError, match="is int, not a function"):
         construct(f"{file}:size", {})
     file.write_text("def broken(:\n")
-    with pytest.raises(UsageError, match=r"can't be imported: invalid syntax .*line 1"):
+    with pytest.raises(UsageError, match=r"can't be imported: SyntaxError: invalid syntax \(.*nets\.py:1\)$"):
         construct(f"{file}:broken", {})
     file.write_text("import no_such_thing")
     with pytest.raises(UsageError, match="No module named 'no_such_thing'"):
@@ -104,10 +104,43 @@ def test_what_is_wrong_with_a_file(file: Path) -> None:
     assert not [module for module in left if module.__file__ == str(file)]
 
 
-def test_an_error_of_the_factorys_own_is_not_hidden(file: Path) -> None:
-    file.write_text("def small():\n    return {}['weights']\n")
-    with pytest.raises(KeyError, match="weights"):
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("raise RuntimeError('no luck\\ntoday')", r"RuntimeError: no luck \("),
+        ("{}['weights']", r"KeyError: 'weights' \("),
+        ("open('no-such-file')", r"FileNotFoundError: .*no-such-file' \("),
+        ("1 / 0", r"ZeroDivisionError: division by zero \("),
+        ("raise SystemExit(3)", r"SystemExit: 3 \("),
+        ("assert not 1", r"AssertionError \("),
+    ],
+)
+@pytest.mark.parametrize("when", ["at import", "when called"])
+def test_whatever_it_raises_is_one_line_with_its_place(
+    file: Path, line: str, message: str, when: str
+) -> None:
+    file.write_text(f"{line}\n" if when == "at import" else f"def small():\n    {line}\n")
+    number = 1 if when == "at import" else 2
+    with pytest.raises(UsageError, match=rf"{message}{file}:{number}\)") as raised:
         construct(f"{file}:small", {})
+    assert "\n" not in str(raised.value)
+    assert ("under if __name__" in str(raised.value)) == (when == "at import" and "SystemExit" in line)
+
+
+def test_ctrl_c_and_our_own_errors_go_through(file: Path) -> None:
+    file.write_text("def small():\n    raise KeyboardInterrupt\n")
+    with pytest.raises(KeyboardInterrupt):
+        construct(f"{file}:small", {})
+    file.write_text("from cnntk.runtime.errors import DataError\nraise DataError('mine')\n")
+    with pytest.raises(DataError, match=r"^mine$"):
+        construct(f"{file}:small", {})
+
+
+def test_a_files_path_becomes_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert absolute("nets.py:a.b") == f"{tmp_path / 'nets.py'}:a.b"
+    assert absolute(f"{tmp_path}/nets.py:a") == f"{tmp_path}/nets.py:a"
+    assert [absolute(name) for name in ("lenet", "nets:net")] == ["lenet", "nets:net"]
 
 
 def test_without_torch_the_extra_is_named() -> None:

@@ -165,7 +165,7 @@ def test_without_head_of_nin_and_vgg() -> None:
 
 
 def test_without_head_refuses_what_it_can_not_cut() -> None:
-    with pytest.raises(UsageError, match=r"expected an nn.Sequential, got Pooled; put nn.Identity\(\)"):
+    with pytest.raises(UsageError, match=r"Pooled has no nn.Linear to take off; put nn.Identity\(\)"):
         without_head(Pooled())
     with pytest.raises(UsageError, match="no layer with parameters"):
         without_head(nn.Sequential(nn.ReLU()))
@@ -194,3 +194,50 @@ def test_a_new_head_is_exported_before_it_has_seen_an_image() -> None:
     images = torch.rand(2, 1, 28, 28)
     program = torch.export.export(network, (images,))
     torch.testing.assert_close(program.module()(images), network(images))
+
+
+class Residual(nn.Module):
+    """A network of one's own: its head has two names and is not its last line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(12, 12)
+        self.tail = nn.ModuleDict({"head": nn.Linear(12, 4)})
+        self.head = self.tail["head"]
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        return self.head(x + self.first(x))
+
+
+class Twice(nn.Sequential):
+    """A Sequential with a forward of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+def test_without_head_of_any_module() -> None:
+    network, images = Residual(), torch.rand(2, 3, 2, 2)
+    answer = network(images)
+    body = without_head(network)
+    assert list(body.state_dict()) == ["first.weight", "first.bias"]
+    assert torch.equal(network.head(body(images)), answer)
+    assert torch.equal(network(images), answer), "what was passed is not changed"
+    assert with_new_head(body, 5, input_shape=(3, 2, 2))(images).shape == (2, 5)
+
+
+def test_without_head_keeps_a_forward_of_its_own() -> None:
+    network, x = Twice(nn.Linear(2, 3), nn.Linear(3, 4)), torch.rand(1, 2)
+    assert torch.equal(without_head(network)(x), 2 * network[0](x))
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_without_head_of_a_new_head_is_a_body_that_learns(frozen: bool) -> None:
+    network = with_new_head(Pooled(), 2, frozen=frozen)
+    body = without_head(network)
+    assert same(body, network.body)
+    assert (body is network.body) is not frozen
+    assert all(p.requires_grad for p in body.parameters())
+    assert network.body.conv.weight.requires_grad is not frozen, "what was passed is not changed"
+    assert with_new_head(body, 3).head.out_features == 3

@@ -1,4 +1,6 @@
-from cnntk.diagnosis import cpu_features, diagnose, problems_of
+from importlib.metadata import requires
+
+from cnntk.diagnosis import cpu_features, diagnose, missing_of, problems_of
 
 PACKAGES = {"onnxruntime": "1.32.0", "onnxruntime-gpu": None}
 
@@ -27,3 +29,25 @@ def test_this_machine() -> None:
     assert found.packages["numpy"]
     assert "CPUExecutionProvider" in found.providers
     assert found.problems == ()
+
+
+def test_missing_extras_are_read_from_the_metadata() -> None:
+    lines = [
+        "no-such-base>=1",
+        'no-such-runtime>=1; extra == "cpu"',
+        'numpy>=1; extra == "export"',
+        'no-such-graph>=1,<2; python_version > "3" and extra == "export"',
+        "no_such.ir; extra == 'export'",
+        'no-such-learner [fast] >=1 ; extra=="train"',
+        'numpy; extra == "docs"',
+    ]
+    assert missing_of(lines) == {"export": ("no-such-graph", "no_such.ir"), "train": ("no-such-learner",)}
+    assert missing_of(['numpy>=1; extra == "export"']) == {}
+
+
+def test_the_extras_are_those_that_pip_installs() -> None:
+    lines = requires("cnntk") or []
+    absent = [f"no-such-{line}" for line in lines]
+    assert "no-such-onnx-ir" in missing_of(absent)["export"]
+    assert "no-such-safetensors" in missing_of(absent)["train"]
+    assert set(missing_of(absent)) == {"export", "train"}

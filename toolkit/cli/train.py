@@ -20,7 +20,7 @@ _NOT_NEGATIVE = click.FloatRange(min=0)
 @click.option(
     "--data",
     metavar="DATA",
-    help="digits (the default), mnist:DIR, fashion-mnist:DIR, cifar10:DIR, or folder:DIR with a folder per class.",
+    help="By default digits; mnist:DIR, fashion-mnist:DIR, cifar10:DIR, folder:DIR with a folder per class.",
 )
 @click.option("-o", "--output", metavar="FOLDER", help="By default runs/NET-DATA.")
 @click.option("--epochs", type=_POSITIVE, help="By default the network's; more on small data.")
@@ -47,7 +47,8 @@ _NOT_NEGATIVE = click.FloatRange(min=0)
 def train(network: str | None, augment: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Train NET, a network of the zoo (by default lenet) or package.module:function.
 
-    What is left out is the network's own recipe, and with --resume as it was begun. Leaves a checkpoint: a folder that cnntk export takes.
+    What is left out is the network's own recipe, and with --resume as it was begun.
+    Leaves a checkpoint: a folder that cnntk export takes.
     """
     from cnntk.training import train as train_network
 

@@ -85,7 +85,7 @@ class ArrayImages:
     def digest(self) -> bytes:
         """SHA-256 over shape and pixels."""
         digest = hashlib.sha256(repr(self.pixels.shape).encode())
-        digest.update(np.ascontiguousarray(self.pixels))
+        digest.update(np.ascontiguousarray(self.pixels).data)
         return digest.digest()
 
     def take(self, indices: Indices, preprocessing: Preprocessing) -> Pixels:
@@ -161,7 +161,7 @@ def _is_grey(path: Path) -> bool:
                 return False
     except Exception:  # whatever a damaged header makes Pillow raise, the runtime says it better
         pass
-    return _read(path, (255, 255, 255)).shape[2] == 1
+    return int(_read(path, (255, 255, 255)).shape[2]) == 1
 
 
 def _size_bytes(path: Path) -> int:

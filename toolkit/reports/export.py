@@ -40,7 +40,8 @@ class ExportData(TypedDict, total=False):
         ledger: ``layer``, ``op``, ``closed_form``, ``torch``, ``onnx``, ``run``, ``text``, ``agree``.
         layers: those of the spec.
         anatomy: ``warnings``, ``peak_activation_bytes``, ``peak_layer``.
-        self_test: ``checks``, each with ``output``, ``case``, ``error``, ``bound``, ``holds``.
+        self_test: as in the spec: ``cases``, each with ``pattern``, ``seed``, ``sizes``, ``bounds``; or,
+            where it was run, ``checks``, each with ``output``, ``case``, ``error``, ``bound``, ``holds``.
         digest: SHA-256 of the file.
         notes: what the user should know.
         seconds: how long it took.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
+from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 from torch import nn
 
 from cnntk.exporters.capture import capture
@@ -60,6 +62,40 @@ def function(captured: Callable[..., ir.Model]) -> Callable[..., ir.Model]:
     return lambda body: captured(lambda: Wrapped(body), 6)
 
 
+class Family(nn.Module):
+    """A Linear of 6, and behind it many functions side by side: capturing them together takes a tenth."""
+
+    def __init__(self, functions: tuple[Callable[[torch.Tensor], torch.Tensor], ...]) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 6)
+        self.functions = functions
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        x = self.linear(x)
+        return tuple(function(x) for function in self.functions)
+
+
+@functools.cache
+def _family(functions: tuple[Callable[[torch.Tensor], torch.Tensor], ...]) -> ir.Model:
+    spec = TensorSpec("input", "float32", ("N", 6))
+    return capture(Source("family", (spec,), module=seeded(lambda: Family(functions)))).model
+
+
+@pytest.fixture
+def member() -> Callable[..., ir.Model]:
+    """The graph of one of many functions behind a Linear of 6 features."""
+
+    def pick(functions: Iterable[Callable[[torch.Tensor], torch.Tensor]], index: int) -> ir.Model:
+        model = _family(tuple(functions)).clone()
+        chosen = model.graph.outputs[index]
+        model.graph.outputs[:] = [chosen]
+        chosen.name = "output"
+        RemoveUnusedNodesPass()(model)
+        return model
+
+    return pick
+
+
 @pytest.fixture
 def written() -> Callable[..., ir.Model]:
     """A graph as ONNX text, and its weights by name."""
@@ -71,6 +107,7 @@ def written() -> Callable[..., ir.Model]:
             held = next(v for n in model.graph for v in n.inputs if v is not None and v.name == name)
             held.const_value, held.shape, held.type = tensor, tensor.shape, ir.TensorType(tensor.dtype)
             model.graph.register_initializer(held)
+        ShapeInferencePass()(model)
         return model
 
     return make
@@ -93,7 +130,7 @@ def arrays(model: ir.Model, seed: int = 0) -> list[dict[str, np.ndarray]]:
 
 @pytest.fixture
 def apply() -> Callable[..., tuple[ir.Model, PassRecord]]:
-    """Runs passes; the last one's record. What was applied keeps the answers, also by the test's own measure."""
+    """Runs passes; the last one's record. What was applied keeps the answers, measured here."""
 
     def run(model: ir.Model, *passes: GraphPass, exact: bool = True) -> tuple[ir.Model, PassRecord]:
         inputs = arrays(model)

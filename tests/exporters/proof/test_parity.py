@@ -7,7 +7,7 @@ from torch import nn
 from cnntk.exporters.proof.inputs import KINDS, Trials
 from cnntk.exporters.proof.parity import BATCHES, Answers, Parity, check_parity, reference_answers, softmax
 from cnntk.exporters.proof.reference import ProgramReference
-from cnntk.exporters.proof.session import session_of
+from cnntk.exporters.session import session_of
 from cnntk.runtime.errors import ParityError
 
 EPS = float(np.finfo(np.float32).eps)

@@ -88,12 +88,25 @@ def test_wrong_use_is_one_line_and_status_2(
     assert not (tmp_path / "run").exists()
 
 
+def test_resume_alone_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(capfd, "--epochs", "1", "--seed", "5", "--image-size", "16", "-o", "run")[0] == 0
+    status, out, _ = run(capfd, "--resume", "-o", "run", "--json")
+    assert (status, json.loads(out)["status"]) == (0, "finished before")
+    status, out, err = run(capfd, "--resume", "-o", "run", "--image-size", "20")
+    assert (status, out) == (2, "")
+    assert err.startswith("cnntk: run: was begun with --image-size 16, not 20; leave it out to go on")
+
+
 def test_divergence_is_status_1(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     status, out, err = run(
         capfd, "-o", str(tmp_path / "run"), "--optimizer", "sgd", "--lr", "1e38", "--schedule", "constant"
     )
     assert (status, out) == (1, "")
     assert "--learning-rate" in err
+    assert err.endswith("and --force\n")
 
 
 def test_choices_are_those_of_the_library() -> None:

@@ -1,10 +1,12 @@
 """Splits that can't be trained on are refused; a fingerprint tells data apart."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from cnntk.data.dataset import Dataset, Split
-from cnntk.data.images import ArrayImages
+from cnntk.data.images import ArrayImages, FileImages, Images
 from cnntk.runtime.errors import DataError
 
 
@@ -42,3 +44,37 @@ def test_fingerprint() -> None:
     }
     assert len(prints) == 4
     assert Split("other", dataset([0, 1, 1]), dataset([0])).fingerprint() in prints
+
+
+def test_the_fingerprint_counts_pixels() -> None:
+    pixels = np.zeros((2, 2, 2, 1), np.uint8)
+    labels = np.array([0, 1], np.int64)
+
+    def fingerprint(images: Images) -> str:
+        return Split("made", Dataset(images, labels, ("a", "b")), dataset([0])).fingerprint()
+
+    same, changed = pixels.copy(), pixels.copy()
+    changed[1, 1, 1, 0] = 1
+    assert fingerprint(ArrayImages(pixels)) == fingerprint(ArrayImages(same))
+    assert fingerprint(ArrayImages(pixels)) != fingerprint(ArrayImages(changed))
+    assert fingerprint(ArrayImages(pixels)) != fingerprint(ArrayImages(pixels.reshape(2, 1, 4, 1)))
+
+
+def test_the_fingerprint_counts_names_and_sizes_of_files(tmp_path: Path) -> None:
+    def fingerprint(folder: Path) -> str:
+        files = FileImages(tuple(sorted(folder.rglob("*.png"))))
+        return Split("made", Dataset(files, np.array([0, 1]), ("a", "b")), dataset([0])).fingerprint()
+
+    for name in ("a", "b"):
+        (tmp_path / "old" / name).mkdir(parents=True)
+        (tmp_path / "old" / name / "0.png").write_bytes(b"xy")
+    first = fingerprint(tmp_path / "old")
+    (tmp_path / "old").rename(tmp_path / "new")
+    assert fingerprint(tmp_path / "new") == first, "a folder may move"
+    (tmp_path / "new" / "a" / "0.png").write_bytes(b"xyz")
+    larger = fingerprint(tmp_path / "new")
+    (tmp_path / "new" / "a" / "0.png").rename(tmp_path / "new" / "a" / "1.png")
+    assert len({first, larger, fingerprint(tmp_path / "new")}) == 3
+    gone = FileImages((tmp_path / "new" / "a" / "0.png",))
+    with pytest.raises(DataError, match=r"0\.png: can't be read"):
+        gone.digest()

@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 
 from cnntk.data.images import ArrayImages, FileImages, Images
+from cnntk.runtime.errors import DataError
+from cnntk.runtime.images import read_image
 from cnntk.runtime.preprocess import fit
 from cnntk.runtime.spec import Preprocessing
 
@@ -64,3 +66,29 @@ def test_one_image_of_colour_makes_the_set_coloured(tmp_path: Path) -> None:
     paths = in_files(GREY, tmp_path).paths
     Image.fromarray(RGB[0]).save(paths[3])
     assert FileImages(paths).channels == 3
+
+
+def test_one_photo_of_colour_among_many(tmp_path: Path) -> None:
+    paths = in_files(np.concatenate([GREY] * 17), tmp_path).paths
+    assert FileImages(paths).channels == 1
+    Image.fromarray(RGB[0]).save(paths[101])
+    assert FileImages(paths).channels == 3
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "gif", "webp", "tif", "jpg", "ppm"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "L and transparent"])
+def test_the_header_tells_what_the_pixels_tell(mode: str, suffix: str, tmp_path: Path) -> None:
+    file = tmp_path / f"image.{suffix}"
+    more = {"transparency": 0} if "transparent" in mode else {}
+    try:
+        Image.new(mode.partition(" ")[0], (4, 4)).save(file, **more)
+    except (OSError, TypeError, ValueError) as error:
+        pytest.skip(f"{suffix} has no {mode}: {error}")
+    assert FileImages((file,)).channels == read_image(file).shape[2]
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n\0\0"], ids=repr)
+def test_a_header_that_can_not_be_read(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "0.png").write_bytes(content)
+    with pytest.raises(DataError, match=r"0\.png: .*or remove it from the data"):
+        _ = FileImages((tmp_path / "0.png",)).channels

@@ -244,6 +244,20 @@ def test_what_does_not_hold_is_no_proof(report: dict[str, Any], change: dict[str
     assert 'class="verdict yes"' not in page
 
 
+def test_the_cases_of_the_self_test(report: dict[str, Any]) -> None:
+    case = {
+        "pattern": "noise",
+        "seed": 3,
+        "sizes": {"N": 2},
+        "answers": {"logits": "1 2"},
+        "bounds": {"logits": 4e-6},
+    }
+    page = render_export_report({**report, "self_test": {"cases": [case], "strides": {"logits": 1}}})
+    tags(page)
+    for words in ("noise 3", "N = 2", "logits 4e-06"):
+        assert words in page
+
+
 def test_name_and_path_are_enough() -> None:
     least: ExportData = {"path": "a.onnx", "name": "a"}
     page = render_export_report(least)

@@ -1,8 +1,11 @@
 """Augmentation moves and mirrors, and nothing else."""
 
+from typing import get_args
+
 import pytest
 import torch
 
+from cnntk.models.zoo import Augmentation, Recipe
 from cnntk.training.augment import AUGMENTATIONS, augmented
 from cnntk.training.seeding import Purpose, generator
 
@@ -58,3 +61,11 @@ def test_zoom_keeps_the_centre_where_it_is() -> None:
     weight = drawn.sum((1, 2, 3))
     for along in (drawn.sum((1, 2)), drawn.sum((1, 3))):
         assert ((along * axis).sum(1) / weight).abs().max() < 0.6
+
+
+def test_recipes_may_name_every_augmentation() -> None:
+    assert get_args(Augmentation) == tuple(AUGMENTATIONS)
+    everything = tuple(AUGMENTATIONS)
+    assert Recipe("sgd", 0.1, 0.0, 0.9, 1, 1, "constant", everything).augment == everything
+    with pytest.raises(ValueError, match=r"augment = 'rotate'; choose one of shift, zoom, flip"):
+        Recipe("sgd", 0.1, 0.0, 0.9, 1, 1, "constant", ("rotate",))

@@ -105,3 +105,31 @@ def test_sizes_that_differ_need_a_word(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the images of folder:made differ in size; say --image-size"):
         plan(nn.Flatten(), photos)
     assert plan(nn.Flatten(), photos, image_size=7).preprocessing.height == 7
+
+
+def test_a_body_has_to_be_there_to_be_frozen(split: Split) -> None:
+    with pytest.raises(UsageError, match="freeze keeps the weights of a body; name one with --body"):
+        plan(None, split, freeze=True)
+    assert plan(None, split, freeze=False).name == "lenet"
+
+
+def test_a_file_is_recorded_with_its_whole_path(
+    split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nets.py").write_text("from torch import nn\ndef net(): return nn.Flatten()\n")
+    monkeypatch.chdir(tmp_path)
+    reference = Network(f"{tmp_path / 'nets.py'}:net")
+    assert plan("nets.py:net", split).network == reference
+    assert plan_for(nn.Flatten(), split, TrainOptions(), Network("nets.py:net")).network == reference
+    assert plan_for(nn.Flatten(), split, TrainOptions(), Network("nets:net")).network == Network("nets:net")
+
+
+def test_a_forward_may_raise_anything(split: Split) -> None:
+    class Broken(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return {}["x"]
+
+    with pytest.raises(
+        UsageError, match=r"does not take images of 1x12x12: KeyError: 'x' \(.*test_network\.py:"
+    ):
+        plan(Broken(), split).build("xavier", 3)

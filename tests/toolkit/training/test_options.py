@@ -28,7 +28,6 @@ RECIPE = Recipe("sgd", 0.1, 0.01, 0.9, 3, 32, "cosine", ("shift", "flip"), "norm
         ({"schedule": "step"}, "schedule = 'step': expected one-cycle or cosine or constant"),
         ({"init": "zero"}, "init = 'zero': expected xavier or normal"),
         ({"augment": ("shift", "rotate")}, "augment = 'rotate': expected shift or zoom or flip"),
-        ({"freeze": True}, "freeze keeps the weights of a body"),
     ],
     ids=str,
 )

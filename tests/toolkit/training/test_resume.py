@@ -95,10 +95,10 @@ def stopped(network: str, split: Split, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 4}, "was begun with epochs 3, not 4"),
-        ({"seed": 1}, "was begun with seed 0, not 1"),
-        ({"augment": ()}, r"was begun with augment \['shift', 'flip'\], not \[\]"),
-        ({"learning_rate": 0.5}, r"was begun with learning_rate 0\.001, not 0\.5"),
+        ({"epochs": 4}, "was begun with --epochs 3, not 4; leave it out"),
+        ({"seed": 1}, "was begun with --seed 0, not 1"),
+        ({"augment": ()}, "was begun with --augment shift flip, not none"),
+        ({"learning_rate": 0.5}, r"was begun with --learning-rate 0\.001, not 0\.5"),
     ],
 )
 def test_other_options_are_refused(
@@ -114,12 +114,12 @@ def test_other_data_is_refused(network: str, split: Split, stopped: Path) -> Non
     changed = Split(split.name, split.test, split.train)
     with pytest.raises(UsageError, match="its data has changed since it was begun"):
         short(network, changed, stopped, resume=True)
-    with pytest.raises(UsageError, match="was begun with data 'made', not 'other'"):
+    with pytest.raises(UsageError, match="was begun with --data made, not other"):
         short(network, Split("other", split.train, split.test), stopped, resume=True)
 
 
 def test_another_network_is_refused(split: Split, stopped: Path) -> None:
-    with pytest.raises(UsageError, match=r"was begun with network '.*nets\.py:net', not 'lenet'"):
+    with pytest.raises(UsageError, match=r"was begun with NET .*nets\.py:net, not lenet"):
         short("lenet", split, stopped, resume=True)
 
 
@@ -130,7 +130,7 @@ def test_a_finished_run_says_so(network: str, split: Split, tmp_path: Path) -> N
     again = short(network, split, tmp_path, resume=True, progress=listener)
     assert listener.notes == [f"{tmp_path}: is finished, there is nothing to resume"]
     assert (again.status, again.history, weights(tmp_path)) == ("finished before", first.history, before)
-    with pytest.raises(UsageError, match="was begun with epochs 3, not 9"):
+    with pytest.raises(UsageError, match="was begun with --epochs 3, not 9"):
         short(network, split, tmp_path, resume=True, epochs=9)
 
 

@@ -226,3 +226,44 @@ def test_a_checkpoint_of_another_kind_is_no_body(split: Split, tmp_path: Path) -
     save_checkpoint(tmp_path / "bare", build(network), spec)
     with pytest.raises(CheckpointError, match="its spec has no preprocessing"):
         train(data=split, body=tmp_path / "bare", output=tmp_path / "run")
+
+
+OWN = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.stem = nn.Linear(144, 8)
+        self.head = nn.Linear(8, num_classes)
+
+    def forward(self, images):
+        return self.head(torch.relu(self.stem(images.flatten(1))))
+"""
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["the zoo's", "one's own"])
+def test_a_body_of_a_body(split: Split, tmp_path: Path, own: bool) -> None:
+    from cnntk.models.zoo import build
+
+    (tmp_path / "nets.py").write_text(OWN)
+    network = f"{tmp_path / 'nets.py'}:Net" if own else "lenet"
+    train(network, split, output=tmp_path / "0", epochs=1, progress=False)
+    for number, freeze in ((1, True), (2, False)):
+        body = tmp_path / str(number - 1)
+        output = tmp_path / str(number)
+        report = train(data=split, body=body, freeze=freeze, epochs=1, output=output, progress=False)
+        assert (report.trainable_parameters < report.parameters) is freeze
+    before, frozen, last = (load_checkpoint(tmp_path / str(i)) for i in (0, 1, 2))
+    name = "stem.weight" if own else "0.weight"
+    first = before.module.state_dict()[name]
+    assert torch.equal(frozen.module.state_dict()[f"body.{name}"], first)
+    assert not torch.equal(last.module.state_dict()[f"body.{name}"], first)
+    again = build(last.spec.network)
+    again.load_state_dict(last.module.state_dict())
+    p = last.spec.preprocessing
+    images = torch.rand(2, p.channels, p.height, p.width)
+    assert torch.equal(again.eval()(images), last.module(images))
+    program = torch.export.export(last.module, (images,))
+    torch.testing.assert_close(program.module()(images), last.module(images))
