@@ -22,9 +22,10 @@ except ImportError as error:
         f"exporting needs {error.name}, which is not installed; run: pip install 'cnntk[export]'"
     ) from error
 
-from cnntk.exporters.anatomy import anatomy
+from cnntk.exporters.anatomy import Anatomy, anatomy
 from cnntk.exporters.artifact import append_spec, write_hashed
 from cnntk.exporters.head import HeadOption
+from cnntk.exporters.passes.order import REPAIRS
 from cnntk.exporters.prepare import Prepared, prepare
 from cnntk.exporters.proof.divergence import LayerError, layer_errors
 from cnntk.exporters.proof.prove import Proof, prove
@@ -91,10 +92,11 @@ def export(
         raise UsageError(f"{target}: exists already; --force replaces it, -o names another file")
     check_writable(target)
     prepared = prepare(found, head, allow_double_softmax=allow_double_softmax, folder=target.parent)
+    built = anatomy(prepared.case.model)
     with staged(target) as temporary:
         written = write_hashed(prepared.case.model, temporary)
         proof = prove(prepared.case, Engine(temporary).run)
-        spec = append_spec(temporary, _spec(found, prepared, proof, preprocess), written)
+        spec = append_spec(temporary, _spec(found, prepared, proof, built, preprocess), written)
     return ExportReport(
         path=str(target),
         name=spec.name,
@@ -109,6 +111,7 @@ def export(
         layers=prepared.layers,
         ledger=proof.ledger,
         layer_errors=_layer_errors(prepared) if layer_parity else (),
+        anatomy=built,
         self_test=spec.self_test,
         digest=spec.digest,
         notes=(*found.notes, *_notes(spec, preprocess)),
@@ -116,7 +119,9 @@ def export(
     )
 
 
-def _spec(source: Source, prepared: Prepared, proof: Proof, preprocess: PreprocessOption) -> ModelSpec:
+def _spec(
+    source: Source, prepared: Prepared, proof: Proof, built: Anatomy, preprocess: PreprocessOption
+) -> ModelSpec:
     return ModelSpec(
         name=source.name,
         labels=_labels(source, prepared),
@@ -129,8 +134,9 @@ def _spec(source: Source, prepared: Prepared, proof: Proof, preprocess: Preproce
         proof={
             "checks": [asdict(check) for check in (*prepared.checks, *proof.checks)],
             "parity": [p.to_json() for p in proof.parity],
-            "anatomy": anatomy(prepared.case.model).to_json(),
-            "repaired": [line for p in prepared.passes if p.status == "applied" for line in p.rewrites.done],
+            "anatomy": built.to_json(),
+            "repaired": _done(prepared, repairs=True),
+            "simplified": _done(prepared, repairs=False),
         },
         self_test=_self_test(source, prepared),
     )
@@ -147,6 +153,12 @@ def _labels(source: Source, prepared: Prepared) -> tuple[str, ...]:
             f"{len(source.labels)} labels, but {source.name} has {classes} logits; one label each"
         )
     return source.labels or tuple(map(str, range(classes)))
+
+
+def _done(prepared: Prepared, *, repairs: bool) -> list[str]:
+    """What the passes did: those that mended something, or those that made it cheaper."""
+    applied = [p for p in prepared.passes if p.status == "applied" and (p.name in REPAIRS) is repairs]
+    return [line for p in applied for line in p.rewrites.done]
 
 
 def _self_test(source: Source, prepared: Prepared) -> SelfTest:

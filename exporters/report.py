@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cnntk.exporters.ledger import LedgerRow
+from cnntk.exporters.anatomy import Anatomy
 from cnntk.exporters.passes.infra import PassRecord
+from cnntk.exporters.passes.order import REPAIRS
 from cnntk.exporters.proof.divergence import LayerError
 from cnntk.exporters.proof.parity import Parity
 from cnntk.exporters.proof.record import Check
@@ -33,6 +35,7 @@ class ExportReport:
         layers: of the graph.
         ledger: the layers' shapes, by formula, torch, ONNX and onnxruntime.
         layer_errors: of each layer against float64; empty where no report was asked for.
+        anatomy: what is odd about the network, and its activations' memory.
         self_test: with which any device checks itself.
         digest: SHA-256 of the file.
         notes: what the user should know.
@@ -52,6 +55,7 @@ class ExportReport:
     layers: tuple[Layer, ...]
     ledger: tuple[LedgerRow, ...]
     layer_errors: tuple[LayerError, ...]
+    anatomy: Anatomy
     self_test: SelfTest | None
     digest: str
     notes: tuple[str, ...]
@@ -66,6 +70,16 @@ class ExportReport:
     def multiply_adds(self) -> int:
         """Of one image."""
         return sum(layer.multiply_adds for layer in self.layers)
+
+    @property
+    def repairs(self) -> tuple[PassRecord, ...]:
+        """What was wrong and is mended."""
+        return tuple(p for p in self.passes if p.status == "applied" and p.name in REPAIRS)
+
+    @property
+    def simplifications(self) -> tuple[PassRecord, ...]:
+        """What was only dearer than it had to be."""
+        return tuple(p for p in self.passes if p.status == "applied" and p.name not in REPAIRS)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""

@@ -19,7 +19,7 @@ from cnntk.exporters.passes.relu_pool import ReluBehindPool
 from cnntk.exporters.passes.softmax import StableSoftmax
 from cnntk.exporters.passes.subexpressions import MergeSubexpressions
 
-__all__ = ["PASSES"]
+__all__ = ["PASSES", "REPAIRS"]
 
 PASSES: tuple[GraphPass, ...] = (
     RemoveDropout(),
@@ -34,3 +34,6 @@ PASSES: tuple[GraphPass, ...] = (
     ReluBehindPool(),
     RemoveDeadCode(),
 )
+
+REPAIRS = frozenset({RemoveDropout.name, StableSoftmax.name})
+"""Passes without which the model would be wrong on the device; the others make it cheaper."""

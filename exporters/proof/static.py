@@ -65,11 +65,13 @@ def _random(node: ir.Node) -> str:
         return _RANDOM[node.op_type]
     if node.op_type == "Dropout" and not _is_false(node.inputs[2] if len(node.inputs) > 2 else None):
         return "drops out in training mode"
-    if node.op_type == "BatchNormalization" and "training_mode" in node.attributes:
-        if not node.attributes["training_mode"].as_int():
-            return ""
+    if node.op_type == "BatchNormalization" and _attribute(node, "training_mode"):
         return "normalises by the batch (training mode)"
     return ""
+
+
+def _attribute(node: ir.Node, name: str) -> int:
+    return node.attributes[name].as_int() if name in node.attributes else 0
 
 
 def _is_false(value: ir.Value | None) -> bool:

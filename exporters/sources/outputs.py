@@ -37,13 +37,14 @@ class _Named:
         self._only = only
 
     def __call__(self, module: nn.Module, args: Any, answer: Any) -> dict[str, Tensor]:
-        named = named_tensors(answer)
+        parts = _parts(answer) or {}
+        named = named_tensors({self._only: parts[self._only]} if self._only in parts else answer)
         if not named:
             raise CaptureError(
                 f"{type(module).__name__} answers {type(answer).__name__} with no tensor in it; "
                 "return a tensor, or a tuple, list, dict or dataclass of tensors"
             )
-        return {self._only: named[self._only]} if self._only in named else named
+        return named
 
 
 def named_tensors(answer: Any) -> dict[str, Tensor]:

@@ -85,7 +85,12 @@ def from_transformers(name: str, options: SourceOptions) -> Source:
 def _inputs(module: nn.Module, described: _Described) -> tuple[TensorSpec, ...]:
     """The image; its colours as numbers of a palette, in rows, for networks that read it like a text."""
     if getattr(module, "main_input_name", None) == "input_ids":
-        return (TensorSpec(INPUT, "int64", ("N", described.config.n_positions)),)
+        length = getattr(described.config, "n_positions", None)
+        if length is None:
+            raise UsageError(
+                f"a {described.config.model_type} reads texts beside images; cnntk takes images alone"
+            )
+        return (TensorSpec(INPUT, "int64", ("N", length)),)
     return input_specs(described.shape, dtype_of(module))
 
 

@@ -9,6 +9,7 @@ import click
 from cnntk.cli.output import json_option, note, print_json, print_table, size_text
 
 if TYPE_CHECKING:
+    from cnntk.exporters.passes.infra import PassRecord
     from cnntk.exporters.report import ExportReport
 
 
@@ -71,7 +72,7 @@ def export(
         print_json(done.to_json())
     else:
         _print(done)
-    for text in done.notes:
+    for text in (*done.notes, *done.anatomy.warnings):
         note(f"note: {text}")
 
 
@@ -94,21 +95,19 @@ def _print(r: ExportReport) -> None:
             ("wrote", f"{r.path} ({size_text(r.size_bytes)}, opset {r.opset}, IR {r.ir_version})"),
             ("network", f"{r.name}: {r.parameters:,} parameters, {r.multiply_adds:,} multiply-adds"),
             ("head", f"{r.head} ({r.head_reason})"),
-            *_under("repaired", _rewrites(r)),
-            *_under("not repaired", [f"{p.name}: {p.why}" for p in r.passes if p.status == "rolled back"]),
+            *_under("repaired", [_rewrites(p) for p in r.repairs]),
+            *_under("simplified", [_rewrites(p) for p in r.simplifications]),
+            *_under("rolled back", [f"{p.name}: {p.why}" for p in r.passes if p.status == "rolled back"]),
             *_under("proven", [f"{check.name}: {check.detail}" for check in r.checks]),
             ("took", f"{r.seconds:.1f} s"),
         ]
     )
 
 
-def _rewrites(r: ExportReport) -> list[str]:
-    """What each pass did: the rewrites one by one where they are few, else how many."""
-    return [f"{p.name}: {_few(p.rewrites.done)}" for p in r.passes if p.status == "applied"]
-
-
-def _few(lines: tuple[str, ...]) -> str:
-    return "; ".join(lines) if len(lines) <= 2 else f"{len(lines)} places"
+def _rewrites(record: PassRecord) -> str:
+    """What a pass did: the rewrites one by one where they are few, else how many."""
+    lines = record.rewrites.done
+    return f"{record.name}: {'; '.join(lines) if len(lines) <= 2 else f'{len(lines)} places'}"
 
 
 def _under(title: str, lines: list[str]) -> list[tuple[str, str]]:

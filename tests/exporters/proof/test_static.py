@@ -43,5 +43,5 @@ def test_weights_that_are_no_numbers_are_named(bad: float) -> None:
     assert check_finite_weights(model).detail == "4 numbers"
     values = np.array([0, 1, bad, 0], dtype=np.float32)
     model.graph.initializers["mask"].const_value = ir.tensor(values, name="mask")
-    with pytest.raises(ProofError, match="weight mask: .* at position 2"):
+    with pytest.raises(ProofError, match=r"weight mask: .* at position 2"):
         check_finite_weights(model)

@@ -91,6 +91,11 @@ def test_an_answer_without_tensors_is_refused() -> None:
         capture(source)
 
 
+def test_one_output_can_be_picked_whatever_the_others_are() -> None:
+    module = answer_by_name(Returning(lambda y: Answer(y, object())), only="logits")
+    assert list(module(torch.zeros(1, 4))) == ["logits"]
+
+
 def test_one_output_can_be_picked() -> None:
     module = answer_by_name(Returning(lambda y: Answer(y, y)), only="logits")
     assert list(module(torch.zeros(1, 4))) == ["logits"]
