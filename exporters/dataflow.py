@@ -58,14 +58,19 @@ def weight_of(node: ir.Node, index: int = 1) -> ir.TensorProtocol | None:
 
 
 def _learnt_behind(value: ir.Value) -> Iterator[ir.Value]:
-    producer = value.producer()
-    if producer is not None:
+    """Walks back from ``value``, and passes each value once: arithmetic on shapes meets again and again."""
+    waiting, seen = [value], {value}
+    while waiting:
+        value = waiting.pop()
+        producer = value.producer()
+        if producer is None:
+            if value.is_initializer() and value.dtype is not None and _holds_weights(value.dtype):
+                yield value
+            continue
         kept = producer.inputs[:1] if producer.op_type == "DequantizeLinear" else producer.inputs
-        for before in kept:
-            if before is not None:
-                yield from _learnt_behind(before)
-    elif value.is_initializer() and value.dtype is not None and _holds_weights(value.dtype):
-        yield value
+        new = [v for v in reversed(kept) if v is not None and v not in seen]
+        seen.update(new)
+        waiting.extend(new)
 
 
 def _holds_weights(dtype: ir.DataType) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cnntk.exporters.ledger import LedgerRow
 from cnntk.exporters.anatomy import Anatomy
+from cnntk.exporters.ledger import LedgerRow
 from cnntk.exporters.passes.infra import PassRecord
 from cnntk.exporters.passes.order import REPAIRS
 from cnntk.exporters.proof.divergence import LayerError

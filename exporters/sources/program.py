@@ -31,7 +31,9 @@ _DAMAGE = (
     OSError,
 )
 
-_DYNAMIC = "export it with a free batch: torch.export.export(module, args, dynamic_shapes=({0: Dim('N')},))"
+_DYNAMIC = (
+    "export it with a free batch: torch.export.export(module, args, dynamic_shapes=({0: Dim('batch')},))"
+)
 
 
 def from_pt2(text: str, options: SourceOptions) -> Source:
@@ -71,6 +73,8 @@ def from_program(program: ExportedProgram, options: SourceOptions, name: str = "
 def _inputs(program: ExportedProgram, name: str) -> tuple[TensorSpec, ...]:
     values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
     arguments = [s.arg for s in program.graph_signature.input_specs if s.kind is InputKind.USER_INPUT]
+    if not arguments:
+        raise UsageError(f"{name}: the program takes no input")
     for argument in arguments:
         if not isinstance(argument, TensorArgument):
             raise UsageError(f"{name}: its input {argument.name!r} is no tensor; export it without")

@@ -108,6 +108,7 @@ def perturbed(module: nn.Module, kind: str, times: int) -> Iterator[tuple[str, n
         ("batch norm", "bias", 1.0),
     ],
 )
+@pytest.mark.slow
 def test_faults_are_seen(network: str, kind: str, least: float) -> None:
     module, inputs = NETWORKS[network]()
     spec = spec_of(module, inputs)

@@ -68,6 +68,15 @@ def test_no_such_file(tmp_path: Path) -> None:
         open_source(tmp_path / "gone.pt2", SourceOptions())
 
 
+def test_a_program_without_inputs() -> None:
+    class Constant(nn.Module):
+        def forward(self) -> torch.Tensor:
+            return torch.ones(2)
+
+    with pytest.raises(UsageError, match="the program takes no input"):
+        open_source(torch.export.export(Constant(), ()), SourceOptions())
+
+
 class Scaled(nn.Module):
     def forward(self, x: torch.Tensor, by: float = 2.0) -> torch.Tensor:
         return x * by

@@ -36,7 +36,7 @@ def checkpoint(tmp_path: Path) -> Path:
 def test_a_checkpoint(checkpoint: Path) -> None:
     for place in (checkpoint, checkpoint / "model.safetensors", str(checkpoint)):
         source = open_source(place, SourceOptions())
-        assert (source.name, source.labels, source.classifier) == ("digits", ("a", "b", "c"), True)
+        assert (source.name, source.labels, source.classifier) == ("run", ("a", "b", "c"), True)
         assert source.inputs[0].shape == ("N", 1, 28, 28)
         assert source.module(torch.zeros(2, 1, 28, 28))["output"].shape == (2, 3)
 
