@@ -28,6 +28,7 @@ def session_of(model: ir.Model, *, optimise: bool = False) -> Any:
     options.intra_op_num_threads = usable_cores()
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.add_session_config_entry("session.disable_prepacking", "1")  # it copies the weights
     frame = without_weights(model)
     lent = {}
     for name, value in model.graph.initializers.items():

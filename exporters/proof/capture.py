@@ -16,34 +16,35 @@ from cnntk.runtime.errors import ParityError, ProofError
 __all__ = ["check_capture"]
 
 
-def check_capture(module: nn.Module, answers: Answers, order: tuple[str, ...]) -> Check:
+def check_capture(module: nn.Module, answers: Answers, order: tuple[str, ...], images: int) -> Check:
     """Runs the module itself, as Python, on the trials.
 
     Args:
         module: deterministic.
         answers: of the captured program.
+        images: how many of the trials.
         order: the outputs' names in the order in which the module returns them; "" for one that is not kept.
 
     Raises:
         ProofError: a second call answers something else.
         ParityError: an answer differs from the program's by more than the bound of the export.
     """
-    first, second = (_call(module, answers.trials.batch(1)) for _ in range(2))
-    if any(not torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(first, second, strict=True)):
+    found, second = (_call(module, answers.trials.batch(images)) for _ in range(2))
+    if any(not torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(found, second, strict=True)):
         raise ProofError(
             f"{type(module).__name__}: two calls on one input differ: it is random, or it remembers earlier "
             "calls in a buffer. Nothing was written"
         )
-    found = _call(module, answers.trials.arrays)
     worst = 0.0
     for name, tensor in zip(order, found, strict=False):
         if name not in answers.exact:
             continue
-        difference = np.abs(tensor.double().numpy() - answers.exact[name])
+        difference = np.abs(tensor.double().numpy() - answers.exact[name][:images])
         error = difference.reshape(len(tensor), -1).max(axis=1, initial=0.0)
-        judged = np.isfinite(answers.bounds[name])
+        bounds = answers.bounds[name][:images]
+        judged = np.isfinite(bounds)
         worst = max(worst, float(error[judged].max(initial=0.0)))
-        if not (error[judged] <= answers.bounds[name][judged]).all():
+        if not (error[judged] <= bounds[judged]).all():
             raise ParityError(
                 f"{name}: the program that torch captured differs from the module by {error.max():.3g}: "
                 "something in it depends on values in a way that capturing loses. Nothing was written"

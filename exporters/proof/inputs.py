@@ -33,10 +33,12 @@ class Trials:
     Attributes:
         kinds: what each image of the batch is.
         arrays: by input; (len(kinds), ...).
+        batches: sizes to try: 1, 2, 3 and one larger.
     """
 
     kinds: tuple[str, ...]
     arrays: Arrays
+    batches: tuple[int, ...]
 
     def batch(self, size: int, start: int = 0) -> Arrays:
         """``size`` images from number ``start`` on; from the first again where they end."""
@@ -55,7 +57,7 @@ def trial_inputs(
     arrays = {
         spec.name: _input(spec, kinds, preprocessing if i == 0 else None) for i, spec in enumerate(specs)
     }
-    return Trials(kinds, arrays)
+    return Trials(kinds, arrays, (1, 2, 3, max(4, count)))
 
 
 def _input(

@@ -81,7 +81,9 @@ def prove(case: Case, run: Run) -> Proof:
     )
     checks.append(_parity_check(parity))
     if case.module is not None:
-        checks.append(check_capture(case.module, answers, case.order))
+        checks.append(
+            check_capture(case.module, answers, case.order, 1 if case.large else len(case.trials.kinds))
+        )
     if {"logits", "probabilities"} <= {v.name for v in case.model.graph.outputs}:
         checks.append(check_head(case.model))
     ledger, check = check_shapes(case.model, case.reference, case.trials)

@@ -20,7 +20,10 @@ def test_every_kind_is_what_it_says() -> None:
 
 
 def test_a_large_network_is_tried_on_fewer() -> None:
-    assert trial_inputs((SPEC,), None, 5).arrays["input"].shape == (5, 3, 8, 8)
+    few = trial_inputs((SPEC,), None, 4)
+    assert few.arrays["input"].shape == (4, 3, 8, 8)
+    assert few.batches == (1, 2, 3, 4)
+    assert trial_inputs((SPEC,), None).batches == (1, 2, 3, 8)
 
 
 def test_images_go_through_the_preprocessing() -> None:
