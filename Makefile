@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CNNTK := $(BIN)/cnntk
 
-.PHONY: demo test lint types bench clean
+.PHONY: demo test slow lint types bench clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12")'
@@ -17,15 +17,20 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	@mkdir -p demo
 	$(CNNTK) train lenet --data digits -o demo/lenet-digits --force
-	$(CNNTK) export demo/lenet-digits -o demo/lenet-digits.onnx --force
+	$(CNNTK) export demo/lenet-digits -o demo/lenet-digits.onnx --report demo/report.html --force
+	$(CNNTK) verify demo/lenet-digits.onnx
 	$(CNNTK) inspect demo/lenet-digits.onnx
 	$(BIN)/python examples/digit_image.py demo/seven.png
 	$(CNNTK) infer -m demo/lenet-digits.onnx demo/seven.png
 	$(CNNTK) bench demo/lenet-digits.onnx
-	@echo; echo "Left in demo/: the checkpoint lenet-digits/, the artifact lenet-digits.onnx, the image seven.png"
+	@echo; echo "Left in demo/: the checkpoint lenet-digits/, the artifact lenet-digits.onnx, the image seven.png,"; \
+	echo "and report.html: what was shown of the artifact, to open in a browser"
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m 'not slow'
+
+slow: $(READY)
+	$(BIN)/python -m pytest -m slow
 
 lint: $(READY)
 	$(BIN)/ruff check .
