@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model", required=False)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 or auto.")
-@click.option("--threads", type=click.IntRange(min=1), help="On the CPU; by default all that may be used.")
+@click.option("--threads", type=click.IntRange(1, 1024), help="On the CPU; by default all that may be used.")
 @click.option("--batch", default=1, show_default=True, type=click.IntRange(min=1), help="Images a run.")
 @click.option("--seconds", default=3.0, show_default=True, type=click.FloatRange(min=0, min_open=True),
               help="How long to count.")  # fmt: skip

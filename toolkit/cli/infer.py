@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True,
               help="json: one object a line.")  # fmt: skip
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 or auto.")
-@click.option("--threads", type=click.IntRange(min=1), help="On the CPU; by default all that may be used.")
+@click.option("--threads", type=click.IntRange(1, 1024), help="On the CPU; by default all that may be used.")
 @json_option
 def infer(
     images: tuple[str, ...],

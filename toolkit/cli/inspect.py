@@ -41,8 +41,7 @@ def _print(found: Inspection) -> None:
         *(("input", _tensor(t)) for t in found.inputs),
         *(("output", _tensor(t)) for t in found.outputs),
         *(_spec_rows(found.spec) if found.spec else ()),
-        ("parameters", f"{found.parameters:,}"),
-        ("multiply-adds", f"{found.multiply_adds:,} an image"),
+        *(_size_rows(found) if found.layers else ()),
         *_memory_rows(found),
         *(_proof_rows(found.spec) if found.spec else ()),
         *_lines("warnings", found.warnings),
@@ -51,6 +50,13 @@ def _print(found: Inspection) -> None:
     if found.layers:
         print()
         _print_layers(found.layers)
+
+
+def _size_rows(found: Inspection) -> list[tuple[str, str]]:
+    return [
+        ("parameters", f"{found.parameters:,}"),
+        ("multiply-adds", f"{found.multiply_adds:,} an image"),
+    ]
 
 
 def _print_layers(layers: tuple[Layer, ...]) -> None:

@@ -31,7 +31,7 @@ def main(data: str) -> None:
                 f"{report.accuracy:.2%} on the test images, {ENOUGH:.1%} are wanted; nothing replaced"
             )
         shutil.rmtree(shipped_checkpoint(), ignore_errors=True)
-        shutil.copytree(checkpoint, shipped_checkpoint())
+        shutil.copytree(checkpoint, shipped_checkpoint(), ignore=shutil.ignore_patterns("report.json"))
     export(shipped_checkpoint(), shipped_model(), force=True)
 
 

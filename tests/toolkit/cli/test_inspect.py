@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -87,3 +89,14 @@ def test_a_foreign_file(cnntk: Callable, foreign_onnx: Path) -> None:
     assert "Gemm" in done.out
     assert "at most, an image" in done.out
     assert "not made by cnntk" in done.err
+
+
+def test_nothing_is_counted_where_the_layers_can_not_be_read(foreign_onnx: Path) -> None:
+    code = (
+        "import sys; sys.modules['onnx_ir'] = None; from cnntk.cli import main; "
+        f"sys.exit(main(['inspect', {str(foreign_onnx)!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "parameters" not in done.stdout
+    assert "pip install 'cnntk[export]'" in done.stderr
