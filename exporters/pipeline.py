@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from cnntk.runtime.errors import MissingDependency, UsageError
+from cnntk.runtime.errors import MissingDependency, ParityError, UsageError
 
 try:
     import onnx_ir  # noqa: F401
@@ -28,6 +29,7 @@ from cnntk.exporters.head import HeadOption
 from cnntk.exporters.passes.order import REPAIRS
 from cnntk.exporters.prepare import Prepared, prepare
 from cnntk.exporters.proof.divergence import LayerError, layer_errors
+from cnntk.exporters.proof.parity import reference_answers
 from cnntk.exporters.proof.prove import Proof, prove
 from cnntk.exporters.report import ExportReport
 from cnntk.exporters.source import InputShape, Source, SourceOptions
@@ -35,6 +37,7 @@ from cnntk.exporters.sources import open_source
 from cnntk.exporters.vectors import CASES, FEW_CASES, self_test_of
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.files import check_writable, staged
+from cnntk.runtime.self_test import run_self_test
 from cnntk.runtime.spec import ModelSpec, SelfTest
 
 __all__ = ["PreprocessOption", "export"]
@@ -92,11 +95,19 @@ def export(
         raise UsageError(f"{target}: exists already; --force replaces it, -o names another file")
     check_writable(target)
     prepared = prepare(found, head, allow_double_softmax=allow_double_softmax, folder=target.parent)
-    built = anatomy(prepared.case.model)
-    with staged(target) as temporary:
-        written = write_hashed(prepared.case.model, temporary)
-        proof = prove(prepared.case, Engine(temporary).run)
-        spec = append_spec(temporary, _spec(found, prepared, proof, built, preprocess), written)
+    case = prepared.case
+    built = anatomy(case.model)
+    # torch answers while the file is written and loaded: neither keeps two cores busy.
+    with staged(target) as temporary, ThreadPoolExecutor(1) as beside:
+        asked = beside.submit(reference_answers, case.reference, case.trials, case.eps)
+        tested = beside.submit(_self_test, found, prepared)
+        written = write_hashed(case.model, temporary)
+        engine = Engine(temporary)
+        proof = prove(case, engine.run, asked.result)
+        spec = append_spec(
+            temporary, _spec(found, prepared, proof, built, preprocess, tested.result()), written
+        )
+        _check_self_test(engine, spec)
     return ExportReport(
         path=str(target),
         name=spec.name,
@@ -120,7 +131,12 @@ def export(
 
 
 def _spec(
-    source: Source, prepared: Prepared, proof: Proof, built: Anatomy, preprocess: PreprocessOption
+    source: Source,
+    prepared: Prepared,
+    proof: Proof,
+    built: Anatomy,
+    preprocess: PreprocessOption,
+    self_test: SelfTest,
 ) -> ModelSpec:
     return ModelSpec(
         name=source.name,
@@ -138,7 +154,7 @@ def _spec(
             "repaired": _done(prepared, repairs=True),
             "simplified": _done(prepared, repairs=False),
         },
-        self_test=_self_test(source, prepared),
+        self_test=self_test,
     )
 
 
@@ -171,6 +187,16 @@ def _self_test(source: Source, prepared: Prepared) -> SelfTest:
         probabilities="logits" in case.reference.outputs and "probabilities" not in case.reference.outputs,
         eps=case.eps,
     )
+
+
+def _check_self_test(engine: Engine, spec: ModelSpec) -> None:
+    """What every device will be asked must hold here, where it was made."""
+    for check in run_self_test(engine.run, spec, spec.name).worst:
+        if not check.holds:
+            raise ParityError(
+                f"{check.output}: the finished file fails its self-test on {check.case}, by {check.error:.3g} "
+                f"where {check.bound:.3g} is allowed. Nothing was written"
+            )
 
 
 def _layer_errors(prepared: Prepared) -> tuple[LayerError, ...]:

@@ -7,22 +7,23 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.exporters.proof.parity import Answers, Run
+from cnntk.exporters.proof.parity import Answers
 from cnntk.exporters.proof.record import Check
+from cnntk.exporters.proof.runs import Runs
 from cnntk.runtime.errors import ProofError
 
 __all__ = ["check_batch_invariance", "check_repeatable"]
 
 
-def check_repeatable(run: Run, answers: Answers) -> Check:
+def check_repeatable(runs: Runs) -> Check:
     """The second call equals the first to the bit, also with another call in between.
 
     Raises:
         ProofError: it does not.
     """
-    first = run(answers.trials.batch(1))
-    run(answers.trials.batch(2, start=1))
-    second = run(answers.trials.batch(1))
+    first = runs(1)
+    runs(2)
+    second = runs.again(1)
     for name, array in first.items():
         if not np.array_equal(array, second[name], equal_nan=True):
             raise ProofError(
@@ -32,17 +33,17 @@ def check_repeatable(run: Run, answers: Answers) -> Check:
     return Check("repeatable", "a second run equals the first to the bit")
 
 
-def check_batch_invariance(run: Run, answers: Answers, blame: Callable[[], str], tries: int = 3) -> Check:
-    """Each image alone answers what it answers among others, up to rounding.
+def check_batch_invariance(runs: Runs, answers: Answers, blame: Callable[[], str], tries: int = 3) -> Check:
+    """Each of the first images alone answers what it answers among others, up to rounding.
 
     Raises:
         ProofError: it does not: BatchNorm on batch statistics, a mean over the batch, a softmax over axis 0.
     """
     worst = 0.0
-    for start in range(tries):
-        alone, among = run(answers.trials.batch(1, start)), run(answers.trials.batch(3, start))
+    among = [(image, runs(size)) for size in answers.trials.batches for image in range(min(size, tries))]
+    for image, answer in among:
         for name, bounds in answers.bounds.items():
-            moved, allowed = _largest(alone[name][0], among[name][0]), float(bounds[start])
+            moved, allowed = _largest(runs(1, image)[name][0], answer[name][image]), float(bounds[image])
             worst = max(worst, moved)
             if np.isfinite(allowed) and not moved <= 2 * allowed:
                 raise ProofError(

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from cnntk.exporters.proof.inputs import ORDINARY, Trials
 from cnntk.exporters.proof.reference import Arrays, Reference
+from cnntk.exporters.proof.runs import Runs
 from cnntk.runtime.errors import ParityError
 
-__all__ = ["Answers", "Parity", "Run", "check_parity", "reference_answers", "softmax"]
+__all__ = ["Answers", "Parity", "check_parity", "reference_answers", "softmax"]
 
 FACTOR = 4.0
 """How much further from float64 than torch the exported model may be: two sound float32 programs differ in
@@ -36,7 +37,6 @@ _SOFTMAX_ERROR = 1e-6
 
 PROBABILITIES = "probabilities"
 
-Run = Callable[[Arrays], Arrays]
 Float64 = NDArray[np.float64]
 
 
@@ -105,18 +105,18 @@ def reference_answers(reference: Reference, trials: Trials, eps: float) -> Answe
     return Answers(trials, exact, single, bounds)
 
 
-def check_parity(run: Run, answers: Answers, blame: Callable[[], str]) -> tuple[Parity, ...]:
-    """Runs the exported model at each size of batch and compares each output, image by image.
+def check_parity(runs: Runs, answers: Answers, blame: Callable[[], str]) -> tuple[Parity, ...]:
+    """Compares each output of the exported model, at each size of batch, image by image.
 
     Args:
-        run: the exported model.
+        runs: of the exported model.
         answers: of the reference.
         blame: finds the first node that differs, and says it; called where something does.
 
     Raises:
         ParityError: an answer differs by more than its bound, has another shape, or is NaN.
     """
-    found = {size: run(answers.trials.batch(size)) for size in answers.trials.batches}
+    found = {size: runs(size) for size in answers.trials.batches}
     parities = [p for output in answers.exact for p in _compare(output, found, answers)]
     if PROBABILITIES in found[1] and PROBABILITIES not in answers.exact and "logits" in answers.exact:
         parities += _compare(PROBABILITIES, found, _with_probabilities(answers))

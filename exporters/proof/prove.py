@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -13,9 +14,10 @@ from cnntk.exporters.proof.divergence import first_batch_dependent, first_diverg
 from cnntk.exporters.proof.head import check_head
 from cnntk.exporters.proof.independence import check_batch_invariance, check_repeatable
 from cnntk.exporters.proof.inputs import Trials
-from cnntk.exporters.proof.parity import Answers, Parity, Run, check_parity, reference_answers
+from cnntk.exporters.proof.parity import Answers, Parity, check_parity
 from cnntk.exporters.proof.record import Check
 from cnntk.exporters.proof.reference import Reference
+from cnntk.exporters.proof.runs import Run, Runs
 from cnntk.exporters.proof.shapes import check_shapes
 
 __all__ = ["Case", "Proof", "prove"]
@@ -52,32 +54,35 @@ class Proof:
         checks: in order.
         parity: of each output on each kind of input.
         ledger: the shapes, by formula, torch, ONNX and onnxruntime.
-        answers: of the reference.
     """
 
     checks: tuple[Check, ...]
     parity: tuple[Parity, ...]
     ledger: tuple[LedgerRow, ...]
-    answers: Answers
 
 
-def prove(case: Case, run: Run) -> Proof:
+def prove(case: Case, run: Run, asked: Callable[[], Answers]) -> Proof:
     """Runs every check.
 
     Args:
         case: what is to be proven.
         run: the exported file.
+        asked: the reference's answers to the trials; called late, so that they may be found meanwhile.
 
     Raises:
         ProofError: one does not hold; the message says which, where, and what to do.
     """
-    answers = reference_answers(case.reference, case.trials, case.eps)
-    checks = [check_repeatable(run, answers)]
+    runs = Runs(run, case.trials)
+    checks = [check_repeatable(runs)]
+    ledger, shapes = check_shapes(case.model, case.reference, case.trials)
+    answers = asked()
     checks.append(
-        check_batch_invariance(run, answers, lambda: first_batch_dependent(case.model, case.trials, case.eps))
+        check_batch_invariance(
+            runs, answers, lambda: first_batch_dependent(case.model, case.trials, case.eps)
+        )
     )
     parity = check_parity(
-        run, answers, lambda: first_divergence(case.model, case.reference, case.trials, case.eps)
+        runs, answers, lambda: first_divergence(case.model, case.reference, case.trials, case.eps)
     )
     checks.append(_parity_check(parity))
     if case.module is not None:
@@ -86,8 +91,7 @@ def prove(case: Case, run: Run) -> Proof:
         )
     if {"logits", "probabilities"} <= {v.name for v in case.model.graph.outputs}:
         checks.append(check_head(case.model))
-    ledger, check = check_shapes(case.model, case.reference, case.trials)
-    return Proof((*checks, check), parity, ledger, answers)
+    return Proof((*checks, shapes), parity, ledger)
 
 
 def _parity_check(parity: tuple[Parity, ...]) -> Check:

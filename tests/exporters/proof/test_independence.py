@@ -6,6 +6,7 @@ import pytest
 from cnntk.exporters.proof.independence import check_batch_invariance, check_repeatable
 from cnntk.exporters.proof.inputs import Trials
 from cnntk.exporters.proof.parity import Answers
+from cnntk.exporters.proof.runs import Runs
 from cnntk.runtime.errors import ProofError
 
 
@@ -21,8 +22,8 @@ def answers(trials: Trials) -> Answers:
 
 
 def test_a_function_of_each_image_passes(answers: Answers) -> None:
-    assert "to the bit" in check_repeatable(sums, answers).detail
-    assert "neighbours move" in check_batch_invariance(sums, answers, lambda: "").detail
+    assert "to the bit" in check_repeatable(Runs(sums, answers.trials)).detail
+    assert "neighbours move" in check_batch_invariance(Runs(sums, answers.trials), answers, lambda: "").detail
 
 
 def test_memory_and_chance_are_found(answers: Answers) -> None:
@@ -38,7 +39,7 @@ def test_memory_and_chance_are_found(answers: Answers) -> None:
 
     for run in (counts, draws):
         with pytest.raises(ProofError, match="random or remembers"):
-            check_repeatable(run, answers)
+            check_repeatable(Runs(run, answers.trials))
 
 
 def test_neighbours_that_matter_are_found(answers: Answers) -> None:
@@ -46,7 +47,7 @@ def test_neighbours_that_matter_are_found(answers: Answers) -> None:
         return {"y": sums(inputs)["y"] - sums(inputs)["y"].mean(0)}
 
     with pytest.raises(ProofError, match="its neighbours in the batch, first at Sub"):
-        check_batch_invariance(centred, answers, lambda: ", first at Sub")
+        check_batch_invariance(Runs(centred, answers.trials), answers, lambda: ", first at Sub")
 
 
 def test_nan_is_no_answer(answers: Answers) -> None:
@@ -56,4 +57,4 @@ def test_nan_is_no_answer(answers: Answers) -> None:
 
     check: Callable = check_batch_invariance
     with pytest.raises(ProofError, match="nan"):
-        check(broken, answers, lambda: "")
+        check(Runs(broken, answers.trials), answers, lambda: "")

@@ -7,6 +7,7 @@ from torch import nn
 from cnntk.exporters.proof.inputs import KINDS, Trials
 from cnntk.exporters.proof.parity import Answers, Parity, check_parity, reference_answers, softmax
 from cnntk.exporters.proof.reference import ProgramReference
+from cnntk.exporters.proof.runs import Runs
 from cnntk.exporters.session import session_of
 from cnntk.runtime.errors import ParityError
 
@@ -33,7 +34,7 @@ def changed(run: Callable, change: Callable) -> Callable:
 
 
 def test_a_faithful_export_holds(run: Callable, answers: Answers) -> None:
-    parities = check_parity(run, answers, lambda: "")
+    parities = check_parity(Runs(run, answers.trials), answers, lambda: "")
     assert {p.kind for p in parities} == set(KINDS)
     for p in parities:
         assert p.holds
@@ -55,12 +56,12 @@ def test_a_faithful_export_holds(run: Callable, answers: Answers) -> None:
 )
 def test_any_other_answer_fails(run: Callable, answers: Answers, change: Callable) -> None:
     with pytest.raises(ParityError, match=r"differs from float64 by .*; first at Gemm. Nothing was written"):
-        check_parity(changed(run, change), answers, lambda: "; first at Gemm")
+        check_parity(Runs(changed(run, change), answers.trials), answers, lambda: "; first at Gemm")
 
 
 def test_another_shape_fails(run: Callable, answers: Answers) -> None:
     with pytest.raises(ParityError, match=r"shape \[1, 4\] at batch 1, torch answers \[1, 5\]"):
-        check_parity(changed(run, lambda y: y[:, :4]), answers, lambda: "")
+        check_parity(Runs(changed(run, lambda y: y[:, :4]), answers.trials), answers, lambda: "")
 
 
 def test_one_image_of_a_large_batch_is_enough(run: Callable, answers: Answers) -> None:
@@ -68,7 +69,7 @@ def test_one_image_of_a_large_batch_is_enough(run: Callable, answers: Answers) -
         return np.where(np.arange(len(y))[:, None] == 7, y + 1, y)
 
     with pytest.raises(ParityError, match="on noise"):
-        check_parity(changed(run, wrong_in_the_last), answers, lambda: "")
+        check_parity(Runs(changed(run, wrong_in_the_last), answers.trials), answers, lambda: "")
 
 
 def test_probabilities_are_compared_with_the_softmax_of_the_logits(run: Callable, answers: Answers) -> None:
@@ -76,7 +77,7 @@ def test_probabilities_are_compared_with_the_softmax_of_the_logits(run: Callable
         logits = run(inputs)["logits"]
         return {"logits": logits, "probabilities": softmax(logits).astype(np.float32)}
 
-    outputs = {p.output for p in check_parity(with_head, answers, lambda: "")}
+    outputs = {p.output for p in check_parity(Runs(with_head, answers.trials), answers, lambda: "")}
     assert outputs == {"logits", "probabilities"}
 
     def with_wrong_head(inputs: dict) -> dict:
@@ -84,7 +85,7 @@ def test_probabilities_are_compared_with_the_softmax_of_the_logits(run: Callable
         return {"logits": logits, "probabilities": softmax(logits * 1.01).astype(np.float32)}
 
     with pytest.raises(ParityError, match="probabilities"):
-        check_parity(with_wrong_head, answers, lambda: "")
+        check_parity(Runs(with_wrong_head, answers.trials), answers, lambda: "")
 
 
 def test_nan_holds_nowhere() -> None:
