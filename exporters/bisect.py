@@ -15,7 +15,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from cnntk.exporters.artifact import write_graph
-from cnntk.exporters.ledger import ledger
+from cnntk.exporters.shapes.ledger import ledger
 from cnntk.runtime.devices import onnxruntime_module
 from cnntk.runtime.errors import UnsupportedArtifact
 from cnntk.runtime.self_test import without_nan

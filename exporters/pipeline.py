@@ -23,9 +23,9 @@ except ImportError as error:
         f"exporting needs {error.name}, which is not installed; run: pip install 'cnntk[export]'"
     ) from error
 
-from cnntk.exporters.anatomy import Anatomy, anatomy
 from cnntk.exporters.artifact import append_spec, write_hashed
 from cnntk.exporters.head import HeadOption
+from cnntk.exporters.layers.anatomy import Anatomy, anatomy
 from cnntk.exporters.passes.order import REPAIRS
 from cnntk.exporters.prepare import Prepared, prepare
 from cnntk.exporters.proof.divergence import LayerError, layer_errors
@@ -194,7 +194,7 @@ def _check_self_test(engine: Engine, spec: ModelSpec) -> None:
     for check in run_self_test(engine.run, spec, spec.name).worst:
         if not check.holds:
             raise ParityError(
-                f"{check.output}: the finished file fails its self-test on {check.case}, by {check.error:.3g} "
+                f"{check.output}: the finished file fails its self-test, {check.case}, by {check.error:.3g} "
                 f"where {check.bound:.3g} is allowed. Nothing was written"
             )
 

@@ -10,7 +10,6 @@ import onnx_ir as ir
 
 from cnntk.exporters.capture import Captured, capture
 from cnntk.exporters.head import HeadOption, HeadRecord, add_head
-from cnntk.exporters.ledger import ledger
 from cnntk.exporters.passes.infra import PassRecord
 from cnntk.exporters.passes.run import run_passes
 from cnntk.exporters.proof.inputs import KINDS, Trials, trial_inputs
@@ -18,6 +17,7 @@ from cnntk.exporters.proof.prove import Case
 from cnntk.exporters.proof.record import Check
 from cnntk.exporters.proof.reference import GraphReference, ProgramReference, Reference
 from cnntk.exporters.proof.static import check_finite_weights, check_nothing_random
+from cnntk.exporters.shapes.ledger import ledger
 from cnntk.exporters.source import Source
 from cnntk.runtime.errors import CaptureError
 from cnntk.runtime.spec import Layer

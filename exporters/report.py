@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cnntk.exporters.anatomy import Anatomy
-from cnntk.exporters.ledger import LedgerRow
+from cnntk.exporters.layers.anatomy import Anatomy
 from cnntk.exporters.passes.infra import PassRecord
 from cnntk.exporters.passes.order import REPAIRS
 from cnntk.exporters.proof.divergence import LayerError
 from cnntk.exporters.proof.parity import Parity
 from cnntk.exporters.proof.record import Check
+from cnntk.exporters.shapes.ledger import LedgerRow
 from cnntk.runtime.spec import Layer, SelfTest
 
 __all__ = ["ExportReport"]

@@ -102,8 +102,8 @@ def _foreign(file: Path) -> _Found:
     try:
         import onnx_ir as ir
 
-        from cnntk.exporters.anatomy import anatomy
-        from cnntk.exporters.ledger import ledger
+        from cnntk.exporters.layers.anatomy import anatomy
+        from cnntk.exporters.shapes.ledger import ledger
     except ImportError:
         return (), {}, (note, "its layers are read with onnx: pip install 'cnntk[export]'")
     graph = ir.load(file)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import onnx_ir as ir
 from torch import nn
 
-from cnntk.exporters.ledger import LedgerRow
 from cnntk.exporters.proof.capture import check_capture
 from cnntk.exporters.proof.divergence import first_batch_dependent, first_divergence
 from cnntk.exporters.proof.head import check_head
@@ -19,6 +18,7 @@ from cnntk.exporters.proof.record import Check
 from cnntk.exporters.proof.reference import Reference
 from cnntk.exporters.proof.runs import Run, Runs
 from cnntk.exporters.proof.shapes import check_shapes
+from cnntk.exporters.shapes.ledger import LedgerRow
 
 __all__ = ["Case", "Proof", "prove"]
 

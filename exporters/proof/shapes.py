@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from cnntk.exporters.ledger import LedgerRow, four_way
 from cnntk.exporters.proof.inputs import Trials
 from cnntk.exporters.proof.record import Check
 from cnntk.exporters.proof.reference import Reference
 from cnntk.exporters.proof.trace import Trace
+from cnntk.exporters.shapes.ledger import LedgerRow, four_way
 from cnntk.runtime.errors import ShapeMismatch
 
 __all__ = ["check_shapes"]

@@ -8,8 +8,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from cnntk.exporters.anatomy import anatomy
-from cnntk.exporters.ledger import ledger
+from cnntk.exporters.layers.anatomy import anatomy
+from cnntk.exporters.shapes.ledger import ledger
 from cnntk.runtime.spec import METADATA_KEY, ModelSpec
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import onnx_ir as ir
 
-from cnntk.exporters.dims import Dim, Shape, product
+from cnntk.exporters.shapes.dims import Dim, Shape, product
 
 __all__ = ["constant_shape", "shape_value"]
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from cnntk.exporters.capture import capture
-from cnntk.exporters.ledger import known_shapes, ledger
-from cnntk.exporters.receptive import receptive_fields
+from cnntk.exporters.shapes.ledger import known_shapes, ledger
+from cnntk.exporters.shapes.receptive import receptive_fields
 from cnntk.exporters.source import Source
 from cnntk.runtime.spec import Layer, TensorSpec
 

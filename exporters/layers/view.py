@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from cnntk.exporters.dataflow import layer_nodes, reads
-from cnntk.exporters.dims import Shape
-from cnntk.exporters.ledger import known_shapes
-from cnntk.exporters.receptive import Field, receptive_fields
+from cnntk.exporters.shapes.dataflow import layer_nodes, reads
+from cnntk.exporters.shapes.dims import Shape
+from cnntk.exporters.shapes.ledger import known_shapes
+from cnntk.exporters.shapes.receptive import Field, receptive_fields
 
 __all__ = ["View", "view"]
 

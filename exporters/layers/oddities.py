@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from cnntk.exporters.dataflow import layer_name, weight_of
-from cnntk.exporters.linear_pairs import LINEAR, is_pointwise, linear_pairs
-from cnntk.exporters.receptive import Field
-from cnntk.exporters.view import View
-from cnntk.exporters.windows import window_axes
+from cnntk.exporters.layers.linear_pairs import LINEAR, is_pointwise, linear_pairs
+from cnntk.exporters.layers.view import View
+from cnntk.exporters.shapes.dataflow import layer_name, weight_of
+from cnntk.exporters.shapes.receptive import Field
+from cnntk.exporters.shapes.windows import window_axes
 
 __all__ = ["CHECKS"]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import onnx_ir as ir
 
-from cnntk.exporters.dataflow import layer_name
-from cnntk.exporters.ledger import activation_bytes
-from cnntk.exporters.oddities import CHECKS
-from cnntk.exporters.view import View, view
+from cnntk.exporters.layers.oddities import CHECKS
+from cnntk.exporters.layers.view import View, view
+from cnntk.exporters.shapes.dataflow import layer_name
+from cnntk.exporters.shapes.ledger import activation_bytes
 
 __all__ = ["Anatomy", "anatomy"]
 

@@ -12,8 +12,8 @@ from itertools import zip_longest
 
 import onnx_ir as ir
 
-from cnntk.exporters.dataflow import layer_name, layer_nodes
-from cnntk.exporters.dims import (
+from cnntk.exporters.shapes.dataflow import layer_name, layer_nodes
+from cnntk.exporters.shapes.dims import (
     Dim,
     Shape,
     batch_symbols,
@@ -23,9 +23,9 @@ from cnntk.exporters.dims import (
     same,
     shape_text,
 )
-from cnntk.exporters.operators import BROADCASTING, REDUCTIONS, SAME_SHAPE
-from cnntk.exporters.shape_values import constant_shape, shape_value
-from cnntk.exporters.windows import transposed_window, window
+from cnntk.exporters.shapes.operators import BROADCASTING, REDUCTIONS, SAME_SHAPE
+from cnntk.exporters.shapes.shape_values import constant_shape, shape_value
+from cnntk.exporters.shapes.windows import transposed_window, window
 
 __all__ = ["ClosedForm", "closed_forms"]
 

@@ -4,7 +4,7 @@ import onnx.parser
 import onnx_ir as ir
 import pytest
 
-from cnntk.exporters.closed_forms import ClosedForm, closed_forms
+from cnntk.exporters.shapes.closed_forms import ClosedForm, closed_forms
 
 
 def forms(

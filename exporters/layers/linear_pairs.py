@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
-from cnntk.exporters.dataflow import weight_of
-from cnntk.exporters.view import View
+from cnntk.exporters.layers.view import View
+from cnntk.exporters.shapes.dataflow import weight_of
 
 __all__ = ["LINEAR", "is_pointwise", "linear_pairs"]
 

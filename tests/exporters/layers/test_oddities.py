@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from cnntk.exporters import oddities
 from cnntk.exporters.capture import capture
-from cnntk.exporters.oddities import CHECKS
+from cnntk.exporters.layers import oddities
+from cnntk.exporters.layers.oddities import CHECKS
+from cnntk.exporters.layers.view import View, view
 from cnntk.exporters.source import Source
-from cnntk.exporters.view import View, view
 from cnntk.runtime.spec import TensorSpec
 
 Check = Callable[[View], Iterator[str]]

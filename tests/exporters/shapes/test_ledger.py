@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from cnntk.exporters.capture import Captured, capture
-from cnntk.exporters.ledger import LedgerRow, closed_forms, four_way, inferred_shapes, ledger
+from cnntk.exporters.shapes.ledger import LedgerRow, closed_forms, four_way, inferred_shapes, ledger
 from cnntk.exporters.source import Source
 from cnntk.models.zoo import build
 from cnntk.runtime.spec import Layer, Network, TensorSpec
@@ -162,7 +162,7 @@ def test_a_wrong_column_is_caught(everything: Captured, column: str) -> None:
 def test_a_wrong_closed_form_is_caught(everything: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     right = closed_forms(everything.model)
     wrong = tuple(replace(f, shape=("N", 8, 9, 9)) if f.op == "Conv" else f for f in right)
-    monkeypatch.setattr("cnntk.exporters.ledger.closed_forms", lambda model: wrong)
+    monkeypatch.setattr("cnntk.exporters.shapes.ledger.closed_forms", lambda model: wrong)
     bad = [r for r in four_way(everything.model, {}, run_shapes(everything.model)) if not r.agree]
     assert {r.layer for r in bad} == {"stem", "depthwise"}
 

@@ -3,7 +3,7 @@ import onnx
 import onnx.parser
 import onnx_ir as ir
 
-from cnntk.exporters.dataflow import data_inputs, layer_name, layer_nodes, learnt, reads
+from cnntk.exporters.shapes.dataflow import data_inputs, layer_name, layer_nodes, learnt, reads
 
 GRAPH = """
 <ir_version: 10, opset_import: ["" : 18]>

@@ -2,7 +2,7 @@ import onnx.parser
 import onnx_ir as ir
 import pytest
 
-from cnntk.exporters.closed_forms import closed_forms
+from cnntk.exporters.shapes.closed_forms import closed_forms
 
 GRAPH = """
 <ir_version: 10, opset_import: ["" : 18]>

@@ -1,6 +1,6 @@
 import pytest
 
-from cnntk.exporters.dims import at_batch, fold_runs, named, product, quotient, same, shape_text
+from cnntk.exporters.shapes.dims import at_batch, fold_runs, named, product, quotient, same, shape_text
 
 
 def test_products_keep_one_symbol() -> None:

@@ -14,9 +14,9 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from cnntk.exporters.closed_forms import ClosedForm, closed_forms
-from cnntk.exporters.dataflow import data_inputs, layer_name, layer_nodes, learnt
-from cnntk.exporters.dims import (
+from cnntk.exporters.shapes.closed_forms import ClosedForm, closed_forms
+from cnntk.exporters.shapes.dataflow import data_inputs, layer_name, layer_nodes, learnt
+from cnntk.exporters.shapes.dims import (
     BATCH,
     Shape,
     at_batch,
@@ -27,7 +27,7 @@ from cnntk.exporters.dims import (
     same,
     shape_text,
 )
-from cnntk.exporters.receptive import Field, receptive_fields
+from cnntk.exporters.shapes.receptive import Field, receptive_fields
 from cnntk.runtime.spec import Layer
 
 __all__ = [

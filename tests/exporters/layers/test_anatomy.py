@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from cnntk.exporters.anatomy import Anatomy, anatomy
 from cnntk.exporters.capture import capture
+from cnntk.exporters.layers.anatomy import Anatomy, anatomy
 from cnntk.exporters.source import Source
 from cnntk.models.zoo import build
 from cnntk.runtime.spec import Network, TensorSpec

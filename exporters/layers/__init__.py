@@ -1,0 +1,1 @@
+"""A graph as its reader sees it: layers, their cost, and what looks odd."""
