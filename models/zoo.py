@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from cnntk.models.factory import construct
 from cnntk.models.foreign import blame
+from cnntk.models.plugins import added, giver
 from cnntk.runtime.errors import CnntkError, UsageError
 from cnntk.runtime.spec import Network
 
@@ -89,7 +90,7 @@ def names() -> tuple[str, ...]:
     Raises:
         UsageError: two distributions give the same name.
     """
-    return (*_BUILT_IN, *_added())
+    return (*_BUILT_IN, *_others())
 
 
 def find(name: str) -> ZooEntry:
@@ -98,11 +99,11 @@ def find(name: str) -> ZooEntry:
     Raises:
         UsageError: there is none, two distributions give it, or the one that gives it is broken.
     """
-    added = _added()
+    others = _others()
     if name in _BUILT_IN:
         return _BUILT_IN[name]
-    if name in added:
-        return _load(added[name])
+    if name in others:
+        return _load(others[name])
     known = names()
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
@@ -130,16 +131,8 @@ def build(network: Network) -> nn.Module:
     return construct(reference, network.kwargs)
 
 
-def _added() -> dict[str, EntryPoint]:
-    points: dict[str, EntryPoint] = {}
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        if point.name in _BUILT_IN or point.name in points:
-            first = _giver(points[point.name]) if point.name in points else "cnntk itself"
-            raise UsageError(
-                f"the network {point.name!r} is given by {first} and by {_giver(point)}; uninstall one"
-            )
-        points[point.name] = point
-    return points
+def _others() -> dict[str, EntryPoint]:
+    return added(ENTRY_POINT_GROUP, "network", _BUILT_IN)
 
 
 def _load(point: EntryPoint) -> ZooEntry:
@@ -149,18 +142,13 @@ def _load(point: EntryPoint) -> ZooEntry:
         raise
     except (Exception, SystemExit) as error:  # code that is not ours may raise anything
         raise UsageError(
-            f"the network {point.name!r} of {_giver(point)} can't be loaded: {blame(error)}"
+            f"the network {point.name!r} of {giver(point)} can't be loaded: {blame(error)}"
         ) from error
     if not isinstance(entry, ZooEntry) or entry.name != point.name:
         raise UsageError(
-            f"the network {point.name!r} of {_giver(point)} is {entry!r}, not a ZooEntry of that name"
+            f"the network {point.name!r} of {giver(point)} is {entry!r}, not a ZooEntry of that name"
         )
     return entry
-
-
-def _giver(point: EntryPoint) -> str:
-    by = f"{point.dist.name} {point.dist.version}" if point.dist else "an unnamed distribution"
-    return f"{by} ({point.value})"
 
 
 def _check_choice(field: str, value: str, kind: Any) -> None:

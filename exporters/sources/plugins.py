@@ -6,10 +6,11 @@ and the `SourceOptions`, which returns a `Source`. It is loaded when it is asked
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Protocol
 
 from cnntk.exporters.source import Source, SourceOptions
+from cnntk.models.plugins import added, giver
 from cnntk.runtime.errors import UsageError
 
 __all__ = ["BUILT_IN", "ENTRY_POINT_GROUP", "SourcePlugin", "find_plugin"]
@@ -32,39 +33,22 @@ def find_plugin(name: str) -> SourcePlugin | None:
     Raises:
         UsageError: two distributions give the name, or one gives cnntk's own, or it can't be loaded.
     """
-    point = _points().get(name)
+    point = added(ENTRY_POINT_GROUP, "source", BUILT_IN).get(name)
     return None if point is None else _checked(point)
-
-
-def _points() -> dict[str, EntryPoint]:
-    points: dict[str, EntryPoint] = {}
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        if point.name in BUILT_IN or point.name in points:
-            first = _giver(points[point.name]) if point.name in points else "cnntk itself"
-            raise UsageError(
-                f"the source {point.name!r} is given by {first} and by {_giver(point)}; uninstall one"
-            )
-        points[point.name] = point
-    return points
 
 
 def _checked(point: EntryPoint) -> SourcePlugin:
     try:
         opener = point.load()
     except (ImportError, AttributeError, SyntaxError) as error:
-        raise UsageError(f"the source {point.name!r} of {_giver(point)} can't be loaded: {error}") from error
+        raise UsageError(f"the source {point.name!r} of {giver(point)} can't be loaded: {error}") from error
 
     def open_it(text: str, options: SourceOptions, /) -> Source:
         found = opener(text, options)
         if not isinstance(found, Source):
             raise UsageError(
-                f"the source {point.name!r} of {_giver(point)} gave {type(found).__name__}, not a Source"
+                f"the source {point.name!r} of {giver(point)} gave {type(found).__name__}, not a Source"
             )
         return found
 
     return open_it
-
-
-def _giver(point: EntryPoint) -> str:
-    by = f"{point.dist.name} {point.dist.version}" if point.dist else "an unnamed distribution"
-    return f"{by} ({point.value})"
