@@ -7,7 +7,7 @@ import onnx_ir as ir
 from cnntk.exporters.proof.inputs import Trials
 from cnntk.exporters.proof.record import Check
 from cnntk.exporters.proof.reference import Reference
-from cnntk.exporters.proof.trace import Trace
+from cnntk.exporters.proof.trace import ShapeTrace
 from cnntk.exporters.shapes.ledger import LedgerRow, four_way
 from cnntk.runtime.errors import ShapeMismatch
 
@@ -22,8 +22,8 @@ def check_shapes(
     Raises:
         ShapeMismatch: a row's columns differ.
     """
-    trace = Trace(model)
-    run = {size: {k: v.shape for k, v in trace(trials.batch(size)).items()} for size in trials.batches}
+    trace = ShapeTrace(model)
+    run = {size: trace(trials.batch(size)) for size in trials.batches}
     rows = four_way(model, reference.shapes(), run)
     for row in rows:
         if not row.agree:
