@@ -17,10 +17,11 @@ _LARGE = 1 << 20
 """Bytes from which a weight is handed over in place; smaller ones may be read while shapes are inferred."""
 
 
-def session_of(model: ir.Model, *, optimise: bool = False) -> Any:
+def session_of(model: ir.Model, *, optimise: bool = False, shapes_first: bool = False) -> Any:
     """An onnxruntime session on ``model``, on the CPU; with every optimisation off, unless asked for.
 
     Large weights stay where they are, so ``model`` must outlive the session and keep them unchanged.
+    ``shapes_first`` runs each Shape node as soon as it can be, so that no value is kept for it.
     """
     ort = onnxruntime_module()
     options = ort.SessionOptions()
@@ -29,6 +30,8 @@ def session_of(model: ir.Model, *, optimise: bool = False) -> Any:
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.add_session_config_entry("session.disable_prepacking", "1")  # it copies the weights
+    if shapes_first:
+        options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
     frame = without_weights(model)
     lent = {}
     for name, value in model.graph.initializers.items():

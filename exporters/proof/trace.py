@@ -44,7 +44,7 @@ class ShapeTrace:
             node.outputs[0].type = ir.TensorType(ir.DataType.INT64)
         measured.graph.extend(shapes)
         measured.graph.outputs[:] = [node.outputs[0] for node in shapes]
-        self._session = session_of(measured)
+        self._session = session_of(measured, shapes_first=True)
 
     def __call__(self, inputs: Arrays) -> dict[str, tuple[int, ...]]:
         """The shape of each value by name."""
