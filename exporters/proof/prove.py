@@ -10,6 +10,7 @@ from torch import nn
 
 from cnntk.exporters.proof.capture import check_capture
 from cnntk.exporters.proof.divergence import first_batch_dependent, first_divergence
+from cnntk.exporters.proof.faint import check_faint
 from cnntk.exporters.proof.head import check_head
 from cnntk.exporters.proof.independence import check_batch_invariance, check_repeatable
 from cnntk.exporters.proof.inputs import Trials
@@ -85,6 +86,8 @@ def prove(case: Case, run: Run, asked: Callable[[], Answers]) -> Proof:
         runs, answers, lambda: first_divergence(case.model, case.reference, case.trials, case.eps)
     )
     checks.append(_parity_check(parity))
+    if (faint := check_faint(parity, case.model, case.reference, case.trials, case.eps)) is not None:
+        checks.append(faint)
     if case.module is not None:
         checks.append(
             check_capture(case.module, answers, case.order, 1 if case.large else len(case.trials.kinds))
