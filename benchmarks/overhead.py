@@ -15,6 +15,7 @@ import onnxruntime
 from cnntk.latency import example_inputs
 from cnntk.runtime import Classifier, Engine
 from cnntk.runtime.preprocess import preprocess
+from cnntk.runtime.spec import IMAGE
 from cnntk.shipped import shipped_model
 
 ROUNDS = 20_000
@@ -31,7 +32,7 @@ def compare(model: str, threads: int) -> None:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    inputs = example_inputs(engine.inputs, 1)
+    inputs = example_inputs(engine.inputs, 1, engine.spec.preprocessing.image_sizes)
     names = [o.name for o in engine.outputs]
     bare, ours = interleave(lambda: session.run(names, inputs), lambda: engine.run(inputs))
     report(f"Engine.run, {threads} threads", bare, ours)
@@ -43,9 +44,8 @@ def compare(model: str, threads: int) -> None:
         return
     pixels = np.random.default_rng(0).integers(0, 256, (28, 28, 1), dtype=np.uint8)
     p, name = spec.preprocessing, engine.inputs[0].name
-    parts, whole = interleave(
-        lambda: session.run(names, {name: preprocess([pixels], p)}), lambda: classifier(pixels)
-    )
+    prepared = (lambda: pixels[None]) if name == IMAGE else (lambda: preprocess([pixels], p))
+    parts, whole = interleave(lambda: session.run(names, {name: prepared()}), lambda: classifier(pixels))
     report(f"Classifier on an array, {threads} threads", parts, whole)
 
 

@@ -20,9 +20,12 @@ from cnntk.exporters.passes.graph import dimensions, fresh_name, made_by, sweep
 from cnntk.runtime.errors import ProofError, UsageError
 from cnntk.runtime.spec import Head
 
-__all__ = ["HeadOption", "HeadRecord", "add_head", "double_softmax"]
+__all__ = ["HeadOption", "HeadRecord", "add_head", "body_of", "double_softmax"]
 
 HeadOption = Literal["auto", "classifier", "none"]
+
+_PLACE = "head/"
+"""What the names of the nodes that are added here begin with."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +35,12 @@ class HeadRecord:
     Attributes:
         kind: ``classifier`` where it answers logits and probabilities now.
         reason: why, for people.
+        softmax: the operator that the network ended in, if it was taken away: ``Softmax`` or ``LogSoftmax``.
     """
 
     kind: Head
     reason: str
+    softmax: str = ""
 
 
 def add_head(
@@ -70,9 +75,23 @@ def add_head(
                 f"--head classifier needs an output of shape [N, K], and plain numbers; {ending}"
             )
         return HeadRecord("none", f"no classifier: {ending}")
-    how = _attach(model, answer.value)
+    ending, kept = _attach(model, answer.value)
     told = "as asked" if option == "classifier" else "says the source" if said else answer.why
-    return HeadRecord("classifier", f"{told}; {how}")
+    return HeadRecord(
+        "classifier",
+        f"{told}; it ended in {ending or 'plain logits'}",
+        "" if kept or ending is None else ending,
+    )
+
+
+def body_of(output: ir.Value) -> ir.Value:
+    """The value of the network's own whose numbers an output bears, behind what `add_head` put there.
+
+    The output itself, where that is the network's own or a softmax of it.
+    """
+    node = output.producer()
+    moved = node is not None and str(node.name).startswith(_PLACE) and node.op_type != "Softmax"
+    return output if node is None or not moved or node.inputs[0] is None else body_of(node.inputs[0])
 
 
 def double_softmax(model: ir.Model) -> str | None:
@@ -133,15 +152,18 @@ def _no_classifier(answer: _Answer) -> str | None:
     return f"it ends in {last.op_type}: several labels may hold at once, and nothing sums to 1"
 
 
-def _attach(model: ir.Model, answer: ir.Value) -> str:
-    """Puts logits and probabilities in front of the other outputs; says how the network ended."""
+def _attach(model: ir.Model, answer: ir.Value) -> tuple[str | None, bool]:
+    """Puts logits and probabilities in front of the other outputs.
+
+    Returns:
+        The softmax that the network ended in, and whether it answers the probabilities.
+    """
     last = made_by(_plain(answer), "Softmax", "LogSoftmax")
-    ended = "plain logits" if last is None else last.op_type
     raw = answer if last is None else last.inputs[0]
     if last is not None:
         _check_axis(last)
     if raw is None:
-        raise ProofError(f"{answer.name}: a {ended} of nothing")
+        raise ProofError(f"{answer.name}: a softmax of nothing")
     others = [o for o in model.graph.outputs if o is not answer]
     keep = last is not None and last.op_type == "Softmax" and answer.dtype == raw.dtype == ir.DataType.FLOAT
     model.graph.outputs[:] = others
@@ -150,7 +172,7 @@ def _attach(model: ir.Model, answer: ir.Value) -> str:
     probabilities = _named(model, answer, "probabilities") if keep else _softmax(model, logits)
     model.graph.outputs[:] = [logits, probabilities, *others]
     sweep(model, answer)
-    return f"it ended in {ended}"
+    return None if last is None else last.op_type, keep
 
 
 def _logits(model: ir.Model, raw: ir.Value) -> ir.Value:
@@ -177,7 +199,7 @@ def _append(
     shape: ir.Shape | None,
     dtype: ir.DataType | None,
 ) -> ir.Value:
-    node = ir.node(operator, [value], attributes, name=f"head/{operator.lower()}")
+    node = ir.node(operator, [value], attributes, name=f"{_PLACE}{operator.lower()}")
     output = node.outputs[0]
     output.shape = None if shape is None else shape.copy()
     output.type = None if dtype is None else ir.TensorType(dtype)

@@ -6,9 +6,11 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
+
+import numpy as np
 
 from cnntk.runtime.errors import MissingDependency, ParityError, UsageError
 
@@ -24,25 +26,34 @@ except ImportError as error:
     ) from error
 
 from cnntk.exporters.artifact import append_spec, write_hashed
+from cnntk.exporters.described import described
+from cnntk.exporters.face import AskedByImages, Face, PreprocessOption, face_of, takes_images
 from cnntk.exporters.head import HeadOption
+from cnntk.exporters.kernels import runnable
 from cnntk.exporters.layers.anatomy import Anatomy, anatomy
 from cnntk.exporters.passes.order import REPAIRS
 from cnntk.exporters.prepare import Prepared, prepare
 from cnntk.exporters.proof.divergence import LayerError, layer_errors
-from cnntk.exporters.proof.parity import reference_answers
-from cnntk.exporters.proof.prove import Proof, prove
+from cnntk.exporters.proof.halves import check_in_float32
+from cnntk.exporters.proof.parity import Answers, reference_answers
+from cnntk.exporters.proof.pixels import check_pixels
+from cnntk.exporters.proof.precision import check_finite_answers
+from cnntk.exporters.proof.prove import Case, Proof, prove
+from cnntk.exporters.proof.record import Check
+from cnntk.exporters.proof.reference import Reference
+from cnntk.exporters.proof.samples import Samples, SamplesLike, take_samples
+from cnntk.exporters.proof.whole import whole_of
 from cnntk.exporters.report import ExportReport
-from cnntk.exporters.source import InputShape, Source, SourceOptions
+from cnntk.exporters.source import Dtype, InputShape, Source, SourceOptions
 from cnntk.exporters.sources import open_source
-from cnntk.exporters.vectors import CASES, FEW_CASES, self_test_of
+from cnntk.exporters.sources.precision import EPSILON
+from cnntk.exporters.vectors import CASES, FEW_CASES, RESIZED_CASE, self_test_of
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.files import check_writable, staged
 from cnntk.runtime.self_test import run_self_test
-from cnntk.runtime.spec import ModelSpec, SelfTest
+from cnntk.runtime.spec import ModelSpec, Preprocessing, SelfTest
 
 __all__ = ["PreprocessOption", "export"]
-
-PreprocessOption = Literal["host", "none"]
 
 
 def export(
@@ -55,8 +66,11 @@ def export(
     labels: Sequence[str] | None = None,
     random: bool = False,
     seed: int = 0,
-    preprocess: PreprocessOption = "host",
+    preprocess: PreprocessOption = "graph",
+    image: Mapping[str, str] | Preprocessing | None = None,
     head: HeadOption = "auto",
+    dtype: Dtype = "auto",
+    samples: SamplesLike | None = None,
     allow_double_softmax: bool = False,
     layer_parity: bool = False,
     force: bool = False,
@@ -73,8 +87,17 @@ def export(
         labels: of the classes, in the order of the logits.
         random: take seeded random weights, for trials.
         seed: of the random weights.
-        preprocess: ``host``: the spec says how images become the input; ``none``: arrays only.
+        preprocess: where images become the network's input. ``graph``: in the file, which takes uint8
+            (N, H, W, C) of any size; ``host``: before it, as its spec says; ``none``: nowhere, and it takes
+            arrays only.
+        image: fields of `Preprocessing`, as text, where the source does not say them or says them wrong, like
+            ``{"mean": "0.5,0.5,0.5", "resize": "shortest"}``; or all of it, for sources that say nothing.
         head: whether it is a classifier.
+        dtype: of the weights and inputs; ``auto``: the source's own, but float32 where onnxruntime has no
+            kernels for that (bfloat16, and convolutions in float64), which is noted. A classifier answers in
+            float32, whatever the type.
+        samples: of the user's own, to be tried beside the built-in inputs: a folder of images or an ``.npz``,
+            arrays (n, ...) by input, or images. The first 4 are taken, of a large network the first 2.
         allow_double_softmax: take a softmax upon a softmax for what was meant.
         layer_parity: measure each layer's error, too.
         force: replace an existing file.
@@ -83,30 +106,49 @@ def export(
         UsageError: an argument does not fit; the file exists already.
         CheckpointError: the weights are damaged or belong to another network.
         CaptureError: torch can't export the network.
-        ProofError: something is random, not finite, or depends on the batch; a shape or an answer differs.
+        ProofError: something is random, not finite, or depends on the batch; a shape or an answer differs, or
+            a cast moved an answer by more than rounding.
     """
     started = time.monotonic()
     options = SourceOptions(
-        input_shape, weights, kwargs or {}, tuple(labels) if labels else None, random, seed
+        input_shape, weights, kwargs or {}, tuple(labels) if labels else None, random, seed, dtype
     )
     found = open_source(source, options)
     target = Path(output) if output is not None else Path(f"{found.name}.onnx")
     if target.exists() and not force:
         raise UsageError(f"{target}: exists already; --force replaces it, -o names another file")
     check_writable(target)
-    prepared = prepare(found, head, allow_double_softmax=allow_double_softmax, folder=target.parent)
+    found = runnable(found, dtype, target.parent)
+    found = described(found, image) if image else found
+    images = takes_images(found, preprocess)
+    own = None if samples is None else take_samples(samples, found)
+    if images and own is not None and not own.images:
+        raise UsageError(
+            "samples: the file takes images, so give a folder of images; arrays are for --preprocess host"
+        )
+    prepared = prepare(
+        found,
+        head,
+        allow_double_softmax=allow_double_softmax,
+        samples=own,
+        images=images,
+        folder=target.parent,
+    )
     case = prepared.case
+    face = face_of(found, case, preprocess)
     built = anatomy(case.model)
     # torch answers while the file is written and loaded: neither keeps two cores busy.
     with staged(target) as temporary, ThreadPoolExecutor(1) as beside:
-        asked = beside.submit(reference_answers, case.reference, case.trials, case.eps)
-        tested = beside.submit(_self_test, found, prepared)
-        written = write_hashed(case.model, temporary)
+        asked = beside.submit(_answers, case)
+        tested = beside.submit(_self_test, found, prepared, face)
+        written = write_hashed(face.model, temporary)
         engine = Engine(temporary)
-        proof = prove(case, engine.run, asked.result)
-        spec = append_spec(
-            temporary, _spec(found, prepared, proof, built, preprocess, tested.result()), written
-        )
+        with np.errstate(invalid="ignore"):  # half precision overflows on extremes, which is not judged there
+            proof = prove(case, engine.run, asked.result)
+        answers = asked.result()
+        more = (*_half_checks(found, case, answers), *_pixel_checks(face, case, engine, answers, own))
+        proof = replace(proof, checks=(*proof.checks, *more))
+        spec = append_spec(temporary, _spec(found, prepared, proof, built, face, tested.result()), written)
         _check_self_test(engine, spec)
     return ExportReport(
         path=str(target),
@@ -130,19 +172,42 @@ def export(
     )
 
 
+def _answers(case: Case) -> Answers:
+    answers = reference_answers(case.reference, case.trials, case.eps)
+    check_finite_answers(answers)
+    return answers
+
+
+def _half_checks(source: Source, case: Case, answers: Answers) -> tuple[Check, ...]:
+    """Somebody's graph in float16 has no reference in float64."""
+    in_half = case.eps == EPSILON["float16"] and source.graph is None
+    return (check_in_float32(case.model, answers),) if in_half else ()
+
+
+def _pixel_checks(
+    face: Face, case: Case, engine: Engine, answers: Answers, samples: Samples | None
+) -> tuple[Check, ...]:
+    """What the graph makes of images, where it takes them; and of the user's own, what the whole answers."""
+    if face.images is None or face.record is None:
+        return ()
+    photographs = {} if samples is None else dict(zip(samples.names, samples.images, strict=True))
+    whole = None if case.large and not photographs else whole_of(case, engine.run, answers)
+    return (check_pixels(face.model, face.images, face.record, photographs=photographs, whole=whole),)
+
+
 def _spec(
     source: Source,
     prepared: Prepared,
     proof: Proof,
     built: Anatomy,
-    preprocess: PreprocessOption,
+    face: Face,
     self_test: SelfTest,
 ) -> ModelSpec:
     return ModelSpec(
         name=source.name,
         labels=_labels(source, prepared),
-        inputs=source.inputs,
-        preprocessing=source.preprocessing if preprocess == "host" else None,
+        inputs=face.inputs,
+        preprocessing=face.preprocessing,
         head=prepared.head.kind,
         network=source.network,
         layers=prepared.layers,
@@ -177,15 +242,26 @@ def _done(prepared: Prepared, *, repairs: bool) -> list[str]:
     return [line for p in applied for line in p.rewrites.done]
 
 
-def _self_test(source: Source, prepared: Prepared) -> SelfTest:
-    case = prepared.case
+def _self_test(source: Source, prepared: Prepared, face: Face) -> SelfTest:
+    """Answers stand in it with nine digits, so no device is held to more than float32's step."""
+    case, p = prepared.case, face.images
+    cases = FEW_CASES if case.large else CASES
+    sizes: dict[str, int] = {}
+    reference: Reference | AskedByImages = case.reference
+    nudged = None
+    if p is not None:
+        sizes = p.image_sizes
+        reference = AskedByImages(case.reference, p, source.inputs[0])
+        nudged, cases = reference.nudged, (*cases, RESIZED_CASE)
     return self_test_of(
-        case.reference.exact,
-        case.reference.single,
-        source.inputs,
-        cases=FEW_CASES if case.large else CASES,
+        reference.exact,
+        reference.single,
+        face.inputs,
+        cases=cases,
+        sizes=sizes,
+        nudged=nudged,
         probabilities="logits" in case.reference.outputs and "probabilities" not in case.reference.outputs,
-        eps=case.eps,
+        eps=max(case.eps, EPSILON["float32"]),
     )
 
 
@@ -206,7 +282,7 @@ def _layer_errors(prepared: Prepared) -> tuple[LayerError, ...]:
 
 def _notes(spec: ModelSpec, preprocess: PreprocessOption) -> tuple[str, ...]:
     notes = []
-    if spec.preprocessing is None and preprocess == "host":
+    if spec.preprocessing is None and preprocess != "none":
         notes.append("the source does not say how images become its input, so the file takes arrays only")
     if (
         spec.labels

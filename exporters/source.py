@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import onnx_ir as ir
 import torch
@@ -12,10 +12,14 @@ from torch import nn
 
 from cnntk.runtime.spec import Network, Preprocessing, TensorSpec
 
-__all__ = ["InputShape", "Source", "SourceOptions"]
+__all__ = ["Dtype", "InputShape", "Source", "SourceOptions"]
 
 InputShape = tuple[int, ...] | Mapping[str, tuple[int, ...] | TensorSpec]
 """(C, H, W) of the only input, or each input's shape by name; without the batch, but in a `TensorSpec`."""
+
+
+Dtype = Literal["auto", "float32", "float16", "float64"]
+"""Of the artifact's weights and inputs; ``auto``: as the source has them, where onnxruntime can run that."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class Source:
         network: how to build the module again; None where that is not known.
         provenance: where it comes from.
         notes: what the user should know about the source.
+        uncast: the source before its weights were cast to a type that may not hold them; None where they
+            were not.
     """
 
     name: str
@@ -49,6 +55,7 @@ class Source:
     network: Network | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    uncast: Source | None = None
 
     def __post_init__(self) -> None:
         if sum(part is not None for part in (self.module, self.program, self.graph)) != 1:
@@ -68,6 +75,7 @@ class SourceOptions:
         labels: of the classes, in the order of the logits.
         random: take seeded random weights.
         seed: of the random weights.
+        dtype: to cast the network to, before it is captured.
         as_graph: take an ``.onnx`` that cnntk wrote as somebody's, without what it says of itself.
     """
 
@@ -77,4 +85,5 @@ class SourceOptions:
     labels: tuple[str, ...] | None = None
     random: bool = False
     seed: int = 0
+    dtype: Dtype = "auto"
     as_graph: bool = False

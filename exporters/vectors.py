@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -15,7 +15,7 @@ from cnntk.runtime.canonical import canonical_inputs
 from cnntk.runtime.errors import ParityError
 from cnntk.runtime.spec import Pattern, SelfTest, SelfTestCase, TensorSpec
 
-__all__ = ["CASES", "FEW_CASES", "Case", "Run", "self_test_of"]
+__all__ = ["CASES", "FEW_CASES", "RESIZED_CASE", "Case", "Run", "self_test_of"]
 
 Arrays = dict[str, NDArray[Any]]
 Run = Callable[[Arrays], Arrays]
@@ -38,11 +38,24 @@ _VALUES = 2500
 
 @dataclass(frozen=True)
 class Case:
-    """A run of the self-test: pattern, seed and batch."""
+    """A run of the self-test.
+
+    Attributes:
+        pattern: of the input.
+        seed: of the pattern.
+        batch: images.
+        zoom: times the usual height and width, where the graph takes any.
+    """
 
     pattern: Pattern
     seed: int
     batch: int
+    zoom: tuple[float, float] = (1, 1)
+
+    def sizes(self, usual: Mapping[str, int]) -> dict[str, int]:
+        """Of the free dimensions."""
+        zoomed = {d: round(usual[d] * z) for d, z in zip("HW", self.zoom, strict=True) if d in usual}
+        return {**usual, **zoomed, "N": self.batch}
 
 
 CASES = (
@@ -59,6 +72,10 @@ FEW_CASES = (Case("noise", 1, 1),)
 """For networks so large that the reference takes seconds an image."""
 
 
+RESIZED_CASE = Case("noise", 4, 1, (1.7, 1.3))
+"""For graphs that take images: a device whose Resize is another one is found."""
+
+
 def self_test_of(
     exact: Run,
     single: Run,
@@ -67,6 +84,7 @@ def self_test_of(
     cases: Sequence[Case] = CASES,
     sizes: Mapping[str, int] | None = None,
     probabilities: bool = False,
+    nudged: Run | None = None,
     eps: float = float(np.finfo(np.float32).eps),
 ) -> SelfTest:
     """The self-test of a model.
@@ -78,13 +96,15 @@ def self_test_of(
         cases: what to run.
         sizes: of free dimensions other than the batch; 32 where nothing is said.
         probabilities: test them too; they are the softmax of ``logits``.
+        nudged: the reference in float64, with resized levels as far off as other devices may round them; what
+            that moves is allowed where images are resized.
         eps: of the reference's own precision.
 
     Raises:
         ParityError: an answer of the reference is not finite.
     """
     free = {d: 32 for spec in inputs for d in spec.shape if isinstance(d, str)} | dict(sizes or {})
-    runs = [_Asked.of(case, {**free, "N": case.batch}, inputs, exact, single) for case in cases]
+    runs = [_Asked.of(case, case.sizes(free), inputs, (exact, single, nudged)) for case in cases]
     relative = {output: max([FLOOR * eps, *(r.relative(output) for r in runs)]) for output in runs[0].exact}
     if probabilities:
         runs = [run.with_probabilities() for run in runs]
@@ -98,13 +118,22 @@ class _Asked:
     sizes: dict[str, int]
     exact: Arrays
     single: Arrays
+    moved: Mapping[str, float]
 
     @classmethod
     def of(
-        cls, case: Case, sizes: dict[str, int], inputs: tuple[TensorSpec, ...], exact: Run, single: Run
+        cls,
+        case: Case,
+        sizes: dict[str, int],
+        inputs: tuple[TensorSpec, ...],
+        asked: tuple[Run, Run, Run | None],
     ) -> _Asked:
         arrays = canonical_inputs(inputs, case.pattern, case.seed, sizes)
-        run = cls(case, sizes, exact(arrays), single(arrays))
+        exact, single, nudged = asked
+        run = cls(case, sizes, exact(arrays), single(arrays), {})
+        if nudged is not None and case.zoom != (1, 1):
+            there = nudged(arrays)
+            run = replace(run, moved={o: _largest(there[o] - a) for o, a in run.exact.items()})
         for output in run.exact:
             if not math.isfinite(run.scale(output)) or not math.isfinite(run.relative(output)):
                 raise ParityError(
@@ -125,12 +154,15 @@ class _Asked:
         logits = self.exact["logits"].astype(np.float64)
         shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
         exact = {**self.exact, "probabilities": shifted / shifted.sum(axis=-1, keepdims=True)}
-        return _Asked(self.case, self.sizes, exact, self.single)
+        return replace(self, exact=exact)
 
 
 def _case(run: _Asked, strides: Mapping[str, int], relative: Mapping[str, float]) -> SelfTestCase:
     answers = {output: _text(array, strides[output]) for output, array in run.exact.items()}
-    bounds = {o: _rounded_up(FACTOR * relative[o] * run.scale(o) + _SMALLEST) for o in relative}
+    bounds = {
+        o: _rounded_up(FACTOR * (relative[o] * run.scale(o) + run.moved.get(o, 0.0)) + _SMALLEST)
+        for o in relative
+    }
     if "probabilities" in run.exact and "probabilities" not in bounds:
         # A logit that moves by e moves a probability by at most e/2.
         bounds["probabilities"] = _rounded_up(bounds["logits"] / 2 + _SOFTMAX_ERROR)

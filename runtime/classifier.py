@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UnsupportedArtifact
 from cnntk.runtime.images import ImageSource, Pixels, read_image
-from cnntk.runtime.preprocess import preprocess
-from cnntk.runtime.spec import Preprocessing
+from cnntk.runtime.preprocess import fit, luma, normalise
+from cnntk.runtime.resizing import shrink, shrinkable
+from cnntk.runtime.spec import IMAGE, Preprocessing
 
 __all__ = ["Classifier", "Prediction", "Predictions"]
 
@@ -73,7 +75,8 @@ class Classifier:
     ) -> None:
         self.engine = model if isinstance(model, Engine) else Engine(model, device, threads=threads)
         self._preprocessing, self.labels = _contract(self.engine)
-        self._input = self.engine.inputs[0].name
+        self._input = self.engine.inputs[0]
+        self._in_graph = self._input.name == IMAGE and self._input.dtype == "uint8"
 
     def __call__(self, image: ImageSource) -> Predictions:
         """Classifies one image, anything that `read_image` takes.
@@ -89,15 +92,46 @@ class Classifier:
 
     def read(self, image: ImageSource) -> Pixels:
         """The pixels of an image, transparency composed on the background that the artifact names."""
-        return read_image(image, background=self._preprocessing.background)
+        pixels = read_image(image, background=self._preprocessing.background)
+        if self._preprocessing.color == "grey" and pixels.shape[2] == 3:
+            return luma(pixels)
+        return pixels
 
     def classify_pixels(self, images: Sequence[Pixels]) -> list[Predictions]:
-        """Classifies decoded images, each uint8 (H, W, 1) or (H, W, 3), as one batch."""
-        if not images:
-            return []
-        batch = preprocess(list(images), self._preprocessing)
-        probabilities = self.engine.run({self._input: batch})["probabilities"]
-        return [Predictions(self.labels, row) for row in probabilities]
+        """Classifies decoded images as one batch, as far as they can go together.
+
+        Args:
+            images: as `read` gives them: uint8 (H, W, 1) or (H, W, 3), of any sizes.
+        """
+        if self._in_graph and len(images) == 1:
+            return self.classify_fitted(images)
+        return self.classify_fitted([self.fit(image) for image in images])
+
+    def fit(self, image: Pixels) -> Pixels:
+        """What of a decoded image the network looks at, in one size where that is possible.
+
+        It is the part of preprocessing that many threads can do side by side, image by image;
+        `classify_fitted` takes the rest. Both together answer what `classify_pixels` does.
+        """
+        if not self._in_graph:
+            return fit(image, self._preprocessing)
+        return shrink(image, self._preprocessing) if shrinkable(self._preprocessing) else image
+
+    def classify_fitted(self, images: Sequence[Pixels]) -> list[Predictions]:
+        """Classifies what `fit` gave, those of one size as one batch; in order."""
+        found: dict[int, NDArray[np.float32]] = {}
+        shapes = [image.shape for image in images]
+        for shape in dict.fromkeys(shapes):
+            places = [i for i, s in enumerate(shapes) if s == shape]
+            batch = self._batch(np.stack([images[i] for i in places]))
+            answers = self.engine.run({self._input.name: batch})["probabilities"]
+            found.update(zip(places, answers, strict=True))
+        return [Predictions(self.labels, found[i]) for i in range(len(images))]
+
+    def _batch(self, levels: NDArray[Any]) -> NDArray[Any]:
+        if self._in_graph:
+            return levels
+        return normalise(levels, self._preprocessing).astype(self._input.dtype, copy=False)
 
 
 def _contract(engine: Engine) -> tuple[Preprocessing, tuple[str, ...]]:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from cnntk.runtime.errors import ArtifactCorrupt, UnsupportedArtifact
 
 __all__ = [
+    "IMAGE",
     "METADATA_KEY",
     "SPEC_VERSION",
     "Layer",
@@ -31,35 +32,51 @@ __all__ = [
 METADATA_KEY = "cnntk"
 SPEC_VERSION = 1
 
+IMAGE = "image"
+"""Name of an input of decoded images, uint8 (N, H, W, C): there the graph does the preprocessing."""
+
 Color = Literal["rgb", "bgr", "grey"]
 Resize = Literal["stretch", "shortest", "longest"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Invert = Literal["never", "always", "light-background"]
+Levels = Literal["uint8", "float32"]
+Layout = Literal["NCHW", "NHWC"]
 Head = Literal["classifier", "none"]
 Pattern = Literal["noise", "ramp", "constant"]
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From a decoded image, uint8 (H, W, C) RGB or grey, to the network's float32 (C, height, width).
+    """From a decoded image, uint8 (H, W, C) RGB or grey, to the network's float32 input.
 
-    In this order: colour, inversion, resize, centre crop, ``value * scale``, ``(value - mean) / std``.
+    In this order: colour, resize, centre crop, inversion, padding, ``value * scale``,
+    ``(value - mean) / std``, layout. `cnntk.runtime.preprocess` does it in numpy and Pillow,
+    `cnntk.models.preprocess` in torch, `cnntk.exporters.pixels` in ONNX, with one answer. Sizes are whole
+    numbers throughout (`resized_size`), so that no language rounds them otherwise.
 
     Attributes:
         color: channel order of the network; ``grey`` weighs RGB by ITU-R BT.601, as Pillow's ``L``.
         height: of the network's input, in pixels.
         width: of the network's input, in pixels.
         resize: ``stretch`` to height x width; ``shortest`` side to the size, then a centre crop;
-            ``longest`` side to the size, then padding with black on both sides (after inversion).
-        interpolation: Pillow's filter of that name, with its antialiasing.
+            ``longest`` side to the size, then padding with black on both sides.
+        interpolation: Pillow's filter of that name. ``nearest`` takes the pixel
+            ``floor((2 d + 1) * size / (2 * resized))`` for the pixel d, in whole numbers, as Pillow means to.
+        antialias: widen the filter where the image shrinks, as Pillow does. Without it the image is sampled
+            at points, as by OpenCV's ``resize`` and torch's ``F.interpolate(antialias=False)``, for whose
+            bicubic the cubic's coefficient is -0.75 and not -0.5. Nothing to ``nearest``.
+        levels: what resized levels are: ``uint8``, rounded to whole levels, as Pillow and cv2 resize images,
+            or ``float32``, neither rounded nor clipped, as tensors of floats are resized.
         crop_ratio: with ``shortest``: the crop's share of the resized side, in (0, 1]; 0.875 is the
             usual 224 of 256.
-        invert: ``light-background`` turns ``v`` into ``255 - v`` where the mean over the image's
-            outermost pixels is above 127.5, so that dark on light and light on dark read the same.
-        scale: factor that takes 0..255 to the range of mean and std.
+        invert: ``light-background`` turns ``v`` into ``255 - v`` where the mean over the outermost pixels of
+            the resized and cropped image is above 127.5, so that dark on light and light on dark read the
+            same.
+        scale: factor that takes 0..255 to the range of mean and std, above 0.
         mean: one value a channel.
         std: one value a channel, none of them 0.
         background: RGB, 0 to 255; what shows through where an image is transparent.
+        layout: of the network's own input: ``NCHW`` is (N, C, height, width), as torch has it.
     """
 
     color: Color
@@ -67,19 +84,24 @@ class Preprocessing:
     width: int
     resize: Resize = "stretch"
     interpolation: Interpolation = "bilinear"
+    antialias: bool = True
+    levels: Levels = "uint8"
     crop_ratio: float = 1.0
     invert: Invert = "never"
     scale: float = 1 / 255
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     background: tuple[int, ...] = (255, 255, 255)
+    layout: Layout = "NCHW"
 
     def __post_init__(self) -> None:
         channels = self.channels
         checks = {
             "height": self.height >= 1,
             "width": self.width >= 1,
+            "antialias": self.antialias or self.interpolation != "lanczos",
             "crop_ratio": 0 < self.crop_ratio <= 1,
+            "scale": self.scale > 0,
             "mean": len(self.mean) == channels,
             "std": len(self.std) == channels and all(self.std),
             "background": len(self.background) == 3 and all(0 <= v <= 255 for v in self.background),
@@ -87,13 +109,49 @@ class Preprocessing:
         for name, holds in checks.items():
             if not holds:
                 raise ValueError(
-                    f"Preprocessing.{name} = {getattr(self, name)!r} does not fit {self.color!r}"
+                    f"Preprocessing.{name} = {getattr(self, name)!r} does not fit "
+                    f"{self.interpolation if name == 'antialias' else self.color!r}"
                 )
 
     @property
     def channels(self) -> int:
         """How many channels the network sees."""
         return 1 if self.color == "grey" else 3
+
+    @property
+    def edges(self) -> tuple[int, int]:
+        """Height and width that ``shortest`` covers, of which the centre height x width remain."""
+        return round(self.height / self.crop_ratio), round(self.width / self.crop_ratio)
+
+    @property
+    def fitted_size(self) -> tuple[int, int]:
+        """Height and width of an image in which there is nothing to resize."""
+        return self.edges if self.resize == "shortest" else (self.height, self.width)
+
+    @property
+    def image_sizes(self) -> dict[str, int]:
+        """The free dimensions of an input of images, where there is nothing to resize."""
+        height, width = self.fitted_size
+        return {"H": height, "W": width, "C": self.channels}
+
+    def resized_size(self, height: int, width: int) -> tuple[int, int]:
+        """The size to which an image of height x width is resized, before crop and padding.
+
+        ``shortest``: with the edges (e, f), ``max(e, h * e * f // m), max(f, w * e * f // m)`` for
+        ``m = min(h * f, w * e)``, which is torchvision's and transformers' ``int(edge * long / short)``.
+        ``longest``: with the target (H, W), ``h * H * W / m, w * H * W / m`` for ``m = max(h * W, w * H)``,
+        rounded half up and at least 1.
+        """
+        if self.resize == "stretch":
+            return self.height, self.width
+        if self.resize == "shortest":
+            e, f = self.edges
+            least = min(height * f, width * e)
+            return height * e * f // least, width * e * f // least
+        area, most = self.height * self.width, max(height * self.width, width * self.height)
+        rounded = ((2 * side * area + most) // (2 * most) for side in (height, width))
+        tall, wide = (max(1, side) for side in rounded)
+        return tall, wide
 
 
 @dataclass(frozen=True)

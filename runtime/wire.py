@@ -1,4 +1,4 @@
-"""The few fields of an ONNX file that are read without onnx: weights, nodes and metadata.
+"""The few fields of an ONNX file that are read without onnx (weights, nodes, metadata), and a writer.
 
 The file is protobuf: a message is a row of fields, each a number, a kind and a value; a nested message is a
 value of bytes. See https://protobuf.dev/programming-guides/encoding and onnx.proto, for the field numbers.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import mmap
 import os
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from cnntk.runtime.errors import ArtifactCorrupt
 
-__all__ = ["Contents", "NodeRow", "contents_of", "view_of"]
+__all__ = ["Contents", "NodeRow", "contents_of", "message", "view_of"]
 
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
 _GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
@@ -22,6 +23,7 @@ _TENSOR_NAME, _TENSOR_RAW_DATA = 8, 9
 _KEY, _VALUE = 1, 2
 
 _VARINT, _BYTES, _FIXED = 0, 2, {1: 8, 5: 4}
+_FLOAT = 5
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,29 @@ def contents_of(data: memoryview, where: str) -> Contents:
     except (ValueError, IndexError) as error:
         raise ArtifactCorrupt(f"{where}: is no ONNX model, or a damaged one ({error})") from error
     return found
+
+
+def message(*fields: tuple[int, int | float | str | bytes]) -> bytes:
+    """A message of these fields, by number: whole numbers from 0 on, float32, text, or another message."""
+    return b"".join(_written(number, value) for number, value in fields)
+
+
+def _written(number: int, value: int | float | str | bytes) -> bytes:
+    if isinstance(value, int):
+        return _number(number << 3 | _VARINT) + _number(value)
+    if isinstance(value, float):
+        return _number(number << 3 | _FLOAT) + struct.pack("<f", value)
+    data = value.encode() if isinstance(value, str) else value
+    return _number(number << 3 | _BYTES) + _number(len(data)) + data
+
+
+def _number(value: int) -> bytes:
+    """Seven bits a byte, the lowest first."""
+    parts = bytearray()
+    while value > 0x7F:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*parts, value])
 
 
 def _read_graph(graph: memoryview, found: Contents) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,8 @@ def bench(
     if batch < 1 or not 0 < seconds < float("inf"):
         raise UsageError(f"batch {batch} and seconds {seconds} must be positive numbers")
     engine = Engine(model, device, threads=threads)
-    inputs = example_inputs(engine.inputs, batch)
+    p = engine.spec.preprocessing if engine.spec is not None else None
+    inputs = example_inputs(engine.inputs, batch, p.image_sizes if p is not None else None)
     warm_up = _time_runs(engine, inputs, seconds / 5, at_least=3)
     counted = _time_runs(engine, inputs, seconds, at_least=10)
     p50, p90, p99 = (float(v) for v in np.percentile(counted, [50, 90, 99]))
@@ -103,14 +105,25 @@ def bench(
     )
 
 
-def example_inputs(specs: tuple[TensorSpec, ...], batch: int) -> dict[str, NDArray[Any]]:
+def example_inputs(
+    specs: tuple[TensorSpec, ...], batch: int, sizes: Mapping[str, int] | None = None
+) -> dict[str, NDArray[Any]]:
     """Seeded noise for each input, the first free dimension taken for the batch.
+
+    Args:
+        specs: of the inputs.
+        batch: images.
+        sizes: of other free dimensions; an image's, where the graph has nothing to resize.
 
     Raises:
         UsageError: a fixed batch is another one, or a further dimension is free.
     """
     rng = np.random.default_rng(0)
-    return {spec.name: _noise(rng, spec, batch) for spec in specs}
+    return {spec.name: _noise(rng, _sized(spec, sizes or {}), batch) for spec in specs}
+
+
+def _sized(spec: TensorSpec, sizes: Mapping[str, int]) -> TensorSpec:
+    return replace(spec, shape=tuple(sizes.get(d, d) if isinstance(d, str) else d for d in spec.shape))
 
 
 def _noise(rng: np.random.Generator, spec: TensorSpec, batch: int) -> NDArray[Any]:

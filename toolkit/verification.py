@@ -25,7 +25,7 @@ from cnntk.runtime.errors import (
 from cnntk.runtime.files import readable
 from cnntk.runtime.fingerprint import STRUCTURE, changed, fingerprints_in, layer_of
 from cnntk.runtime.self_test import AnswerCheck, SelfTestResult
-from cnntk.runtime.spec import METADATA_KEY, ModelSpec, Pattern, TensorSpec
+from cnntk.runtime.spec import IMAGE, METADATA_KEY, ModelSpec, Pattern, TensorSpec
 from cnntk.runtime.wire import Contents, contents_of, view_of
 
 if TYPE_CHECKING:
@@ -251,19 +251,32 @@ def _exported(source: str, engine: Engine, folder: Path, weights: str | None, ra
     except ImportError as error:
         raise MissingDependency(f"{source}: sources need torch: pip install 'cnntk[export]'") from error
     file = folder / "source.onnx"
-    preprocessed = engine.spec is not None and engine.spec.preprocessing is not None
+    p = engine.spec.preprocessing if engine.spec is not None else None
+    way: Literal["graph", "host", "none"] = "none" if p is None else "host"
+    if p is not None and engine.inputs[0].name == IMAGE:
+        way = "graph"
     export(
         source,
         file,
         input_shape=_image_shape(engine) if ":" in source else None,
         weights=weights,
         random=random,
-        preprocess="host" if preprocessed else "none",
+        preprocess=way,
+        image=p,
+        dtype=_cast_to(engine),
     )
     return file
 
 
+def _cast_to(engine: Engine) -> Literal["auto", "float32", "float16", "float64"]:
+    """What the source was cast to, as the artifact says."""
+    said = engine.spec.provenance.get("dtype") if engine.spec is not None else None
+    return next((t for t in ("float32", "float16", "float64") if t == said), "auto")
+
+
 def _image_shape(engine: Engine) -> tuple[int, int, int] | None:
+    if engine.inputs[0].name == IMAGE and engine.spec is not None and (p := engine.spec.preprocessing):
+        return (p.channels, p.height, p.width)
     shape = tuple(d for d in engine.inputs[0].shape[1:] if isinstance(d, int))
     return (shape[0], shape[1], shape[2]) if len(shape) == 3 else None
 
@@ -271,7 +284,7 @@ def _image_shape(engine: Engine) -> tuple[int, int, int] | None:
 def _compared(found: Verification, file: Path, title: str, device: str) -> Verification:
     first, second = Engine(found.path, device), Engine(file, device)
     _same_edges(first, second, title)
-    batches = list(_batches(first.inputs))
+    batches = list(_batches(first))
     outputs = tuple(check for name, arrays in batches for check in _beside(first, second, name, arrays))
     comparison = Comparison(title, outputs, None, ())
     try:
@@ -314,10 +327,11 @@ def _edges(specs: Sequence[TensorSpec]) -> str:
     return ", ".join(f"{s.name}: {s.dtype} [{', '.join(map(str, s.shape))}]" for s in specs)
 
 
-def _batches(inputs: tuple[TensorSpec, ...]) -> Iterator[tuple[str, Arrays]]:
+def _batches(engine: Engine) -> Iterator[tuple[str, Arrays]]:
     """Canonical inputs, and seeded normal noise for floats."""
+    inputs, p = engine.inputs, engine.spec.preprocessing if engine.spec is not None else None
     named = tuple(replace(s, shape=tuple(_free(d, i) for i, d in enumerate(s.shape))) for s in inputs)
-    free = {d: 32 for s in named for d in s.shape if isinstance(d, str)}
+    free = {d: 32 for s in named for d in s.shape if isinstance(d, str)} | (p.image_sizes if p else {})
     fixed = not any("N" in s.shape for s in named)
     for pattern, seed, batch in _BATCHES:
         title = f"{pattern} {seed}, N={batch}"

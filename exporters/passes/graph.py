@@ -229,7 +229,9 @@ def fresh_name(graph: ir.Graph, name: str) -> str:
 def add_weight(model: ir.Model, name: str, array: Array, dtype: ir.DataType) -> ir.Value:
     """Puts a weight into the graph, in the type of the layer, under a name that is still free."""
     free = fresh_name(model.graph, name)
-    tensor = ir.Tensor(np.ascontiguousarray(array.astype(dtype.numpy())), dtype=dtype, name=free)
+    with np.errstate(over="ignore"):  # float16 ends early; a pass whose weights are infinite is rolled back
+        held = np.ascontiguousarray(array.astype(dtype.numpy()))
+    tensor = ir.Tensor(held, dtype=dtype, name=free)
     value = ir.Value(name=free, shape=tensor.shape, type=ir.TensorType(dtype), const_value=tensor)
     model.graph.register_initializer(value)
     return value

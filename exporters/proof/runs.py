@@ -34,4 +34,4 @@ class Runs:
 
     def again(self, size: int, start: int = 0) -> Arrays:
         """Answers to the same images, from a run of their own."""
-        return self._run(self.trials.batch(size, start))
+        return self._run(self.trials.feed(size, start))

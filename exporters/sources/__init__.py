@@ -17,6 +17,7 @@ from cnntk.exporters.sources.foreign import from_onnx
 from cnntk.exporters.sources.inputs import in_forward_order, parse_input
 from cnntk.exporters.sources.module import from_module
 from cnntk.exporters.sources.plugins import ENTRY_POINT_GROUP, find_plugin
+from cnntk.exporters.sources.precision import in_precision
 from cnntk.exporters.sources.program import from_program, from_pt2
 from cnntk.exporters.sources.timm import from_timm
 from cnntk.exporters.sources.transformers import from_transformers
@@ -39,7 +40,7 @@ def open_source(source: SourceLike, options: SourceOptions) -> Source:
         options: what to take from the user rather than from the source.
 
     Raises:
-        UsageError: there is no such source, or an option is missing or does not fit it.
+        UsageError: there is no such source, or an option is missing or does not fit it, or it can't be cast.
         CheckpointError: the weights are damaged or belong to another network.
         ArtifactError: the ``.pt2`` or ``.onnx`` file is damaged, or can't be run here.
         MissingDependency: the source needs a package that is not installed.
@@ -47,10 +48,10 @@ def open_source(source: SourceLike, options: SourceOptions) -> Source:
     found = _opened(source, options)
     if options.labels is not None:
         found = replace(found, labels=options.labels)
-    if found.module is None:
-        return found
-    module = evaluated(found.module)
-    return replace(found, module=module, inputs=in_forward_order(module, found.inputs))
+    if found.module is not None:
+        module = evaluated(found.module)
+        found = replace(found, module=module, inputs=in_forward_order(module, found.inputs))
+    return in_precision(found, options.dtype)
 
 
 def _opened(source: SourceLike, options: SourceOptions) -> Source:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from cnntk.exporters.source import Source, SourceOptions
 from cnntk.exporters.sources.inputs import form, one_shape
+from cnntk.exporters.sources.precision import EPSILON
 from cnntk.models.checkpoint import load_checkpoint
 from cnntk.runtime.errors import UsageError
 
@@ -35,6 +38,9 @@ def from_checkpoint(text: str, options: SourceOptions) -> Source:
     trained, given = spec.inputs[0].shape[1:], one_shape(options.input_shape, text)
     if given is not None and given != trained:
         raise UsageError(f"--input {form(given)}: {text} was trained at {form(trained)}")
+    dtype = spec.inputs[0].dtype
+    if dtype in EPSILON:  # weights are read into a network of float32, which holds those of half precision
+        checkpoint.module.to(getattr(torch, dtype))
     return Source(
         name=_name(Path(text)),
         inputs=spec.inputs,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 from cnntk.exporters.sources.outputs import answer_by_name
 from cnntk.runtime.errors import UsageError
 
-__all__ = ["evaluated"]
+__all__ = ["evaluated", "recast"]
 
 # What objects raise that can't be copied: locks and files TypeError; pickling hooks, whatever they like.
 _UNCOPYABLE = (TypeError, RuntimeError, AttributeError, ValueError)
@@ -43,6 +43,22 @@ def evaluated(module: nn.Module) -> nn.Module:
         for part in twin.modules():
             _settle(part)
     return answer_by_name(twin)
+
+
+def recast(module: nn.Module, types: Mapping[torch.dtype, torch.dtype]) -> nn.Module:
+    """A copy of ``module`` in which every tensor of a type in ``types`` has the type named there.
+
+    Also tensors that are no parameters, and types that the network keeps in an attribute to convert its input
+    to; tensors of other types share the memory of ``module``'s.
+    """
+
+    def cast(tensor: Tensor) -> Tensor:
+        if tensor.dtype not in types:
+            return tensor
+        plain = tensor.detach().to(types[tensor.dtype])
+        return nn.Parameter(plain, requires_grad=False) if isinstance(tensor, nn.Parameter) else plain
+
+    return _twin(module, cast, {id(old): new for old, new in types.items()})
 
 
 def _unwrapped(module: nn.Module) -> nn.Module:
@@ -73,9 +89,16 @@ def _check(module: nn.Module) -> None:
             )
 
 
-def _twin(module: nn.Module) -> nn.Module:
-    """A deep copy but for the tensors: they share their memory, and torch refuses to copy some."""
-    shared = {id(tensor): _shared(tensor) for part in module.modules() for tensor in _tensors(vars(part))}
+def _twin(
+    module: nn.Module, change: Callable[[Tensor], Tensor] | None = None, memo: Mapping[int, Any] | None = None
+) -> nn.Module:
+    """A deep copy but for the tensors, which torch refuses to copy in part: they become what ``change`` says.
+
+    By default they share their memory. ``memo`` has further stand-ins, by the id of what they stand for.
+    """
+    kept: dict[int, Any] = dict(memo or {})
+    tensors = (tensor for part in module.modules() for tensor in _tensors(vars(part)))
+    shared = kept | {id(tensor): (change or _shared)(tensor) for tensor in tensors}
     try:
         return copy.deepcopy(module, dict(shared))
     except _UNCOPYABLE:
@@ -100,7 +123,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(item)
 
 
-def _copyable(value: Any, shared: dict[int, Tensor]) -> bool:
+def _copyable(value: Any, shared: dict[int, Any]) -> bool:
     if isinstance(value, dict) and any(isinstance(v, nn.Module) for v in value.values()):
         return True  # the parts answer for themselves
     try:

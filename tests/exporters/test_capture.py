@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from cnntk.exporters.capture import IR_VERSION, OPSET, Captured, capture, example_inputs
-from cnntk.exporters.source import InputShape, SourceOptions
+from cnntk.exporters.source import InputShape, Source, SourceOptions
 from cnntk.exporters.sources import open_source
+from cnntk.exporters.sources.inputs import input_specs
 from cnntk.runtime.errors import CaptureError
 from cnntk.runtime.spec import TensorSpec
 
@@ -146,7 +147,7 @@ def test_a_program_that_was_given_stays_as_it_is(small_cnn: nn.Module) -> None:
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 def test_the_graph_has_the_precision_of_the_module(small_cnn: nn.Module, dtype: str) -> None:
     kind = getattr(torch, dtype)
-    model = captured(small_cnn.to(kind)).model
+    model = capture(Source("small", input_specs(SHAPE, dtype), small_cnn.to(kind))).model
     expected = ir.DataType.from_numpy(np.dtype(dtype)) if dtype != "bfloat16" else ir.DataType.BFLOAT16
     assert {v.dtype for v in (*model.graph.inputs, *model.graph.outputs)} == {expected}
 

@@ -2,7 +2,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from cnntk.exporters.head import HeadRecord, add_head, double_softmax
+from cnntk.exporters.head import HeadRecord, add_head, body_of, double_softmax
 from cnntk.exporters.passes.session import GraphSession
 from cnntk.runtime.errors import ProofError, UsageError
 
@@ -140,3 +140,26 @@ def test_what_only_looks_like_two_softmaxes_passes(between) -> None:
 def test_softmax_over_the_batch_is_refused() -> None:
     with pytest.raises(ProofError, match="over axis 0, the batch"):
         add_head(graph("y = Softmax<axis = 0>(x)"), "auto", None)
+
+
+BODIES = {
+    "plain": ("y = Relu(x)", "float[N,3] x", "float[N,3] y", "logits"),
+    "half": ("y = Relu(x)", "float16[N,3] x", "float16[N,3] y", "y"),
+    "pixels": ("y = Relu(x)", "float[N,3,1,1] x", "float[N,3,1,1] y", "y"),
+    "half pixels": ("y = Relu(x)", "double[N,3,1,1] x", "double[N,3,1,1] y", "y"),
+    "a cast of the network's own": (
+        "h = Relu(x) y = Cast<to = 1>(h)",
+        "double[N,3] x",
+        "float[N,3] y",
+        "logits",
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "entry", "result", "name"), BODIES.values(), ids=BODIES.keys())
+def test_the_networks_own_value_behind_an_output(body: str, entry: str, result: str, name: str) -> None:
+    model = graph(body, result, entry)
+    add_head(model, "classifier", None)
+    logits, probabilities = model.graph.outputs
+    assert body_of(logits).name == name
+    assert body_of(probabilities) is probabilities

@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -18,6 +19,9 @@ SPEC = ModelSpec(
     provenance={"data": "digits"},
     proof={"parity": {"bound": 1e-5}},
 )
+
+
+GREY = {"color": "grey", "height": 1, "width": 1}
 
 
 def edited(**changes: object) -> str:
@@ -41,6 +45,9 @@ def test_survives_json(spec: ModelSpec) -> None:
         (edited(preprocessing={"color": "grey"}), "spec.preprocessing.height is missing"),
         (edited(preprocessing={"color": "grey", "height": 0, "width": 1}), "Preprocessing.height = 0"),
         (edited(preprocessing={"color": "grey", "height": True, "width": 1}), "height is True, not int"),
+        (edited(preprocessing={**GREY, "antialias": 1}), "antialias is 1, not bool"),
+        (edited(preprocessing={**GREY, "levels": "int8"}), "levels is 'int8'"),
+        (edited(preprocessing={**GREY, "layout": "HWC"}), "layout is 'HWC'"),
     ],
 )
 def test_damage_is_named(text: str, message: str) -> None:
@@ -61,6 +68,8 @@ def test_later_version_is_refused() -> None:
         {"crop_ratio": 0.0},
         {"crop_ratio": 1.5},
         {"background": (0, 0, 256)},
+        {"scale": 0.0},
+        {"antialias": False, "interpolation": "lanczos"},
     ],
 )
 def test_impossible_preprocessing_is_refused(wrong: dict[str, object]) -> None:
@@ -68,3 +77,47 @@ def test_impossible_preprocessing_is_refused(wrong: dict[str, object]) -> None:
     assert Preprocessing(**sound).channels == 3
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Preprocessing(**{**sound, **wrong})
+
+
+def test_a_spec_of_before_means_what_it_meant() -> None:
+    """Fields that are missing have the value that was the only one."""
+    p = ModelSpec.from_json(edited(preprocessing=GREY), "m.onnx").preprocessing
+    assert p is not None
+    assert (p.antialias, p.levels, p.layout) == (True, "uint8", "NCHW")
+
+
+SHORTEST, LONGEST = ({**GREY, "height": 224, "width": 224, "resize": how} for how in ("shortest", "longest"))
+
+
+@pytest.mark.parametrize(
+    ("given", "size", "expected"),
+    [
+        ({**GREY, "height": 7, "width": 9}, (100, 200), (7, 9)),
+        (SHORTEST, (224, 224), (224, 224)),
+        (SHORTEST, (500, 375), (298, 224)),  # 298.67, as int() in torchvision and transformers
+        ({**SHORTEST, "crop_ratio": 0.875}, (375, 500), (256, 341)),
+        ({**SHORTEST, "crop_ratio": 224 / 235}, (300, 300), (235, 235)),
+        ({**SHORTEST, "width": 112}, (100, 100), (224, 224)),
+        ({**SHORTEST, "width": 112}, (100, 20), (560, 112)),
+        (LONGEST, (375, 500), (168, 224)),
+        (LONGEST, (448, 3), (224, 2)),  # 1.5, half up
+        (LONGEST, (5000, 1), (224, 1)),
+        ({**LONGEST, "width": 112}, (100, 100), (112, 112)),
+        ({**LONGEST, "width": 112}, (300, 100), (224, 75)),
+    ],
+)
+def test_sizes_are_whole_numbers(
+    given: dict[str, object], size: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    assert Preprocessing(**given).resized_size(*size) == expected
+    turned = Preprocessing(**{**given, "height": given["width"], "width": given["height"]})
+    assert turned.resized_size(*size[::-1]) == expected[::-1]
+
+
+@pytest.mark.parametrize("crop", [1.0, 0.95, 0.9, 0.875, 0.5])
+def test_an_edge_is_recovered_from_its_ratio(crop: float) -> None:
+    """Sources keep ``size / edge``, of an edge that they worked out in their own way."""
+    for size in range(1, 1100):
+        for edge in (math.floor(size / crop), math.ceil(size / crop)):
+            p = Preprocessing("grey", size, size, resize="shortest", crop_ratio=size / edge)
+            assert p.edges == (edge, edge)

@@ -329,3 +329,23 @@ def test_an_artifact_is_compared_with_its_torch_source(tmp_path: Path) -> None:
     found = verify_against(wrong, f"{source}:make", random=True)
     assert not found.holds
     assert found.comparison.diverges.layer == "0"
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_a_cast_artifact_is_compared_with_its_source_cast_the_same(tmp_path: Path, dtype: str) -> None:
+    from cnntk.exporters import export as export_source
+
+    source = tmp_path / "mine.py"
+    source.write_text(
+        "import torch\nfrom torch import nn\n\ndef make():\n"
+        "    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5))\n"
+        f"    return net.to(torch.{'float32' if dtype == 'float16' else dtype})\n"
+    )
+    path = tmp_path / "mine.onnx"
+    asked = "float16" if dtype == "float16" else "auto"
+    export_source(f"{source}:make", path, input_shape=(3, 8, 8), random=True, dtype=asked)
+    assert verify_against(path, f"{source}:make", random=True).holds
+    wrong = faulty(path, tmp_path / "f.onnx", "0.weight", swap, sealed=True)
+    found = verify_against(wrong, f"{source}:make", random=True)
+    assert not found.comparison.holds
+    assert found.comparison.diverges.layer == "0"

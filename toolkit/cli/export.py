@@ -24,10 +24,20 @@ if TYPE_CHECKING:
 @click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Of the random weights."
 )
-@click.option("--preprocess", type=click.Choice(["host", "none"]), default="host", show_default=True,
-              help="Whether the file says how images become its input.")  # fmt: skip
+@click.option(
+    "--preprocess",
+    type=click.Choice(["graph", "host", "none"]),
+    default="graph",
+    show_default=True,
+    help="Where images become the network's input: in the file, before it as its spec says, or nowhere.",
+)
+@click.option("--image", metavar="K=V", multiple=True,
+              help="How images become the input, like mean=0.5,0.5,0.5; may be repeated.")  # fmt: skip
 @click.option("--head", type=click.Choice(["auto", "classifier", "none"]), default="auto", show_default=True,
               help="Whether it is a classifier.")  # fmt: skip
+@click.option("--dtype", type=click.Choice(["auto", "float32", "float16", "float64"]), default="auto",
+              show_default=True, help="Of weights and input; auto: the source's, if it runs.")  # fmt: skip
+@click.option("--samples", metavar="PATH", help="Try these, too: a folder of images, or an .npz of arrays.")
 @click.option(
     "--allow-double-softmax", is_flag=True, help="Take a softmax upon a softmax for what was meant."
 )
@@ -58,7 +68,10 @@ def export(
         random=options["random"],
         seed=options["seed"],
         preprocess=options["preprocess"],
+        image=_pairs("--image", options["image"]),
         head=options["head"],
+        dtype=options["dtype"],
+        samples=options["samples"],
         allow_double_softmax=options["allow_double_softmax"],
         layer_parity=report is not None,
         force=force,
@@ -116,19 +129,27 @@ def _under(title: str, lines: list[str]) -> list[tuple[str, str]]:
 
 def _parse_kwargs(pairs: tuple[str, ...]) -> dict[str, Any]:
     """``k=v`` with v as JSON where it is JSON (numbers, true, lists), else as text."""
-    return dict(_parse_kwarg(pair) for pair in pairs)
+    return {key: _json_or_text(value) for key, value in _pairs("--kwargs", pairs).items()}
 
 
-def _parse_kwarg(pair: str) -> tuple[str, Any]:
+def _pairs(option: str, pairs: tuple[str, ...]) -> dict[str, str]:
+    """``k=v`` as text."""
+    found = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.isidentifier():
+            raise click.BadParameter(f"{pair!r} is not of the form name=value", param_hint=option)
+        found[key] = value
+    return found
+
+
+def _json_or_text(value: str) -> Any:
     import json
 
-    key, equals, value = pair.partition("=")
-    if not equals or not key.isidentifier():
-        raise click.BadParameter(f"{pair!r} is not of the form name=value", param_hint="--kwargs")
     try:
-        return key, json.loads(value)
+        return json.loads(value)
     except ValueError:
-        return key, value
+        return value
 
 
 def _read_labels(file: str) -> tuple[str, ...]:

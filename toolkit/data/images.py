@@ -55,7 +55,7 @@ class Images(Protocol):
         ...
 
     def take(self, indices: Indices, preprocessing: Preprocessing) -> Pixels:
-        """The images at ``indices``, colour, inversion, resize and crop done: uint8 (n, height, width, C)."""
+        """The images at ``indices``, all but the normalisation done: uint8 (n, height, width, C)."""
         ...
 
 

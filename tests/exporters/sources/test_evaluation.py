@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, spectral_norm
 
-from cnntk.exporters.sources.evaluation import evaluated
+from cnntk.exporters.sources.evaluation import evaluated, recast
 from cnntk.runtime.errors import UsageError
 
 IMAGE = torch.linspace(-1, 1, 192).reshape(1, 3, 8, 8)
@@ -156,3 +156,31 @@ def test_what_has_no_weights_yet_is_refused() -> None:
 def test_torchscript_is_refused() -> None:
     with pytest.raises(UsageError, match=r"is TorchScript, which can't be captured; give the nn\.Module"):
         evaluated(torch.jit.script(nn.Conv2d(3, 4, 3)))
+
+
+class Holder(nn.Module):
+    """Holds tensors and types everywhere but in parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        self.tied = self.layer
+        self.plain = torch.ones(4)
+        self.kept = {"a": [torch.ones(2)], "n": torch.arange(3)}
+        self.kind = torch.float32
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x.to(self.kind)) + self.plain + self.kept["a"][0].sum()
+
+
+def test_a_cast_reaches_every_tensor_and_type_and_leaves_the_users_alone() -> None:
+    module = Holder().eval()
+    cast = recast(module, {torch.float32: torch.float16})
+    assert cast(torch.ones(1, 4)).dtype is torch.float16
+    assert (cast.kind, cast.plain.dtype, cast.kept["a"][0].dtype) == (torch.float16,) * 3
+    assert cast.kept["n"].dtype is torch.int64
+    assert cast.tied is cast.layer
+    assert module(torch.ones(1, 4)).dtype is torch.float32
+    assert (module.kind, module.kept["a"][0].dtype) == (torch.float32,) * 2
+    same = recast(module, {torch.float64: torch.float32})
+    assert same.layer.weight.data_ptr() == module.layer.weight.data_ptr()

@@ -2,6 +2,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cnntk.runtime import Engine
@@ -57,3 +58,61 @@ def test_labels_that_are_none(cnntk: Callable, content: bytes) -> None:
     assert done.status == 2
     assert "labels.txt" in done.err
     assert os.listdir() == ["labels.txt"]
+
+
+NETWORK = """
+import torch
+from torch import nn
+
+def make(dtype="float32"):
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 5)).to(getattr(torch, dtype))
+"""
+MAKE = ("export", "net.py:make", "--input", "3x8x8", "--random", "--force")
+
+
+def test_another_precision(cnntk: Callable) -> None:
+    Path("net.py").write_text(NETWORK)
+    done = cnntk(*MAKE, "--dtype", "float16")
+    assert done.status == 0, done.err
+    assert "float32 to float16 moves answers by at most" in done.out
+    assert "note: cast from float32 to float16, as asked" in done.err
+    engine = Engine("make.onnx")
+    assert (engine.inputs[0].dtype, engine.outputs[0].dtype) == ("float16", "float32")
+    done = cnntk(*MAKE, "--kwargs", "dtype=bfloat16")
+    assert done.status == 0, done.err
+    assert "note: the network is in bfloat16, for which onnxruntime's CPU provider has no kernels" in done.err
+    done = cnntk(*MAKE, "--dtype", "float64")
+    assert done.status == 1
+    assert "no float64 kernel on the CPU for Conv" in done.err
+    assert cnntk(*MAKE, "--dtype", "bfloat16").status == 2
+
+
+def test_samples(cnntk: Callable, tmp_path: Path) -> None:
+    Path("net.py").write_text(NETWORK)
+    np.savez("s.npz", input=np.random.default_rng(0).random((6, 3, 8, 8), np.float32))
+    done = cnntk(*MAKE, "--samples", "s.npz", "--json")
+    assert done.status == 0, done.err
+    assert {"sample 1", "sample 4"} <= {row["kind"] for row in done.json["parity"]}
+    assert "samples: 4 of 6 were tried, too: number 1," in cnntk(*MAKE, "--samples", "s.npz").out
+    np.savez("s.npz", input=np.zeros((6, 1, 8, 8), np.float32))
+    done = cnntk(*MAKE, "--samples", "s.npz")
+    assert (done.status, len(done.err.splitlines())) == (2, 1)
+    assert "s.npz: array 'input': expected float32 [n, 3, 8, 8], got float32 [6, 1, 8, 8]" in done.err
+    Path("photos").mkdir()
+    done = cnntk(*MAKE, "--samples", "photos")
+    assert (done.status, "photos: holds no image" in done.err) == (2, True)
+
+
+def test_a_folder_of_samples_for_a_checkpoint(cnntk: Callable, seven: Path) -> None:
+    from cnntk.shipped import shipped_checkpoint
+
+    args = ("-o", "m.onnx", "--preprocess", "host", "--samples", seven.parent)
+    done = cnntk("export", shipped_checkpoint(), *args)
+    assert done.status == 0, done.err
+    assert "samples: 1 of 1 were tried, too: seven.png" in done.out
+    done = cnntk("export", "lenet", "--random", "--samples", seven.parent)
+    assert done.status == 2
+    assert (
+        "lenet does not say how images become its input; give arrays, as an .npz with input: float32"
+        in done.err
+    )

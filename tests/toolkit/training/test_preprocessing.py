@@ -19,7 +19,8 @@ def test_handwriting_reads_on_any_background() -> None:
     assert (p.color, p.height, p.width, p.resize, p.invert) == ("grey", 28, 28, "longest", "light-background")
     white_on_black = split.train.images.take(range(50), Preprocessing("grey", 8, 8))
     for image in white_on_black:
-        np.testing.assert_array_equal(fit(image, p), fit(255 - image, p))
+        apart = fit(image, p).astype(int) - fit(255 - image, p)
+        assert abs(apart).max() <= 1  # the resize comes first, and rounds half up in either
 
 
 def test_photos_are_as_they_are(make_split: Callable[..., Split]) -> None:

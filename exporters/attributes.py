@@ -1,0 +1,50 @@
+"""An ONNX file holds attributes in float32; a float64 network means them in float64.
+
+A BatchNorm's epsilon of 1e-5 becomes 9.9999997e-6, and a LeakyReLU's slope is off in the eighth digit:
+nothing in float32, and a million roundings in float64. Such a number is put where ONNX has room for it::
+
+    BatchNormalization(x, var; e32)  =  BatchNormalization(x, var + (e - e32); e32)
+    LeakyRelu(x; a32)                =  PRelu(x, a)
+
+In memory an attribute is still what torch wrote, so it must be done before the graph is written or run. For
+operators that are not here parity finds the difference.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from cnntk.exporters.passes.graph import add_weight, constant, put, sweep
+
+__all__ = ["widen_attributes"]
+
+
+def widen_attributes(model: ir.Model) -> None:
+    """Gives the float64 operators of a graph their numbers in float64; ``model`` is changed in place."""
+    for node in tuple(model.graph):
+        if node.domain or node.outputs[0].dtype is not ir.DataType.DOUBLE:
+            continue
+        if node.op_type == "BatchNormalization":
+            _widen_epsilon(model, node)
+        elif node.op_type == "LeakyRelu":
+            _widen_slope(model, node)
+
+
+def _widen_epsilon(model: ir.Model, node: ir.Node) -> None:
+    epsilon, value = node.attributes.get_float("epsilon", 1e-5), node.inputs[4]
+    held = float(np.float32(epsilon))
+    variance = constant(value)
+    if value is None or variance is None or held == epsilon:
+        return
+    exact = add_weight(model, f"{value.name}_exact", variance + (epsilon - held), ir.DataType.DOUBLE)
+    node.replace_input_with(4, exact)
+    node.attributes["epsilon"] = ir.AttrFloat32("epsilon", held)
+    sweep(model, value)
+
+
+def _widen_slope(model: ir.Model, node: ir.Node) -> None:
+    old, slope = node.outputs[0], np.array([node.attributes.get_float("alpha", 0.01)])
+    weight = add_weight(model, f"{old.name}_slope", slope, ir.DataType.DOUBLE)
+    put(old, "PRelu", [node.inputs[0], weight])
+    sweep(model, old)

@@ -1,0 +1,115 @@
+"""Writes nodes in front of a graph, one behind the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from cnntk.exporters.passes.graph import fresh_name
+
+__all__ = ["FLOAT", "INT64", "UINT8", "Dims", "Picture", "Tape"]
+
+FLOAT, INT64, UINT8 = ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.UINT8
+
+Dims = tuple[int | str, ...]
+
+
+class Tape:
+    """Writes nodes in front of a graph's first.
+
+    Args:
+        model: changed in place.
+        scope: of the names of nodes and values.
+    """
+
+    def __init__(self, model: ir.Model, scope: str) -> None:
+        self.model = model
+        self.nodes: list[ir.Node] = []
+        self._scope = scope
+        self._first = next(iter(model.graph), None)
+
+    def put(
+        self,
+        operator: str,
+        inputs: Sequence[ir.Value | None],
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        name: str,
+        dtype: ir.DataType,
+        shape: Dims,
+    ) -> ir.Value:
+        """A node's only output, of that type and shape; ``name`` is made unique."""
+        node = ir.node(operator, list(inputs), dict(attributes or {}))
+        free = self._free(name)
+        node.name = free
+        value = node.outputs[0]
+        value.name, value.type, value.shape = free, ir.TensorType(dtype), ir.Shape(shape)
+        if self._first is None:
+            self.model.graph.append(node)
+        else:
+            self.model.graph.insert_before(self._first, node)
+        self.nodes.append(node)
+        return value
+
+    def constant(
+        self, name: str, numbers: float | Sequence[float] | NDArray[Any], dtype: ir.DataType
+    ) -> ir.Value:
+        """A weight of the graph; one number has no dimensions, which onnxruntime computes with faster."""
+        tensor = ir.Tensor(np.array(numbers, dtype=dtype.numpy()), dtype=dtype, name=self._free(name))
+        value = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(dtype), const_value=tensor)
+        self.model.graph.register_initializer(value)
+        return value
+
+    def _free(self, name: str) -> str:
+        return fresh_name(self.model.graph, f"{self._scope}/{name}")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A batch of images on its way, NHWC or NCHW, and what is known of it.
+
+    Attributes:
+        value: uint8 or float32.
+        dims: of the value; a name where the graph works it out.
+        sizes: int64 [2], the height and width that the graph works out; None where `dims` says them.
+        axes: of height and width: (1, 2), or (2, 3) in NCHW.
+    """
+
+    value: ir.Value
+    dims: Dims
+    sizes: ir.Value | None = None
+    axes: tuple[int, int] = (1, 2)
+
+    @property
+    def dtype(self) -> ir.DataType:
+        """Of the levels."""
+        return self.value.dtype or UINT8
+
+    @property
+    def channels(self) -> int | str:
+        """1, 3, or a name where both may come."""
+        return self.dims[3 if self.axes == (1, 2) else 1]
+
+    def with_size(self, height: int | str, width: int | str) -> Dims:
+        """The shape with another height and width."""
+        before, behind = self.dims[: self.axes[0]], self.dims[self.axes[1] + 1 :]
+        return (*before, height, width, *behind)
+
+    def become(self, value: ir.Value) -> Picture:
+        """Another value of the same shape."""
+        return replace(self, value=value)
+
+
+def as_float(tape: Tape, picture: Picture) -> Picture:
+    """The same levels in float32."""
+    if picture.dtype == FLOAT:
+        return picture
+    value = tape.put(
+        "Cast", [picture.value], {"to": int(FLOAT)}, name="float", dtype=FLOAT, shape=picture.dims
+    )
+    return picture.become(value)

@@ -1,0 +1,132 @@
+"""The precision of a source: what it comes in, and the cast to another before it is captured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import get_args
+
+import onnx_ir as ir
+import torch
+from torch import Tensor, nn
+
+from cnntk.exporters.source import Dtype, Source
+from cnntk.exporters.sources.evaluation import recast
+from cnntk.runtime.errors import UsageError
+
+__all__ = ["EPSILON", "in_precision", "precisions"]
+
+EPSILON = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 2.0**-23, "float64": 2.0**-52}
+"""The step between 1 and the next larger number of each type that a network may be in."""
+
+_NO_BFLOAT16 = "is in bfloat16, for which onnxruntime's CPU provider has no kernels"
+
+
+def in_precision(source: Source, dtype: Dtype, why: str | None = None) -> Source:
+    """``source`` with its weights, and the inputs that had their type, in ``dtype``.
+
+    ``auto`` leaves it as it is, but for bfloat16, which onnxruntime does not run: it becomes float32, which
+    holds each weight exactly. What was cast is noted, and stands in the provenance.
+
+    Args:
+        source: as it came.
+        dtype: of the artifact.
+        why: the note; by default that it was asked for.
+
+    Raises:
+        UsageError: it is a captured program or an ONNX graph, which can't be cast; a weight is beyond the
+            type's largest number; or there is no such type.
+    """
+    if dtype not in get_args(Dtype):
+        raise UsageError(f"--dtype {dtype}: choose one of {', '.join(get_args(Dtype))}")
+    held = precisions(source)
+    if dtype == "auto":
+        held |= {spec.dtype for spec in source.inputs}
+    types = {old: "float32" if dtype == "auto" else dtype for old in held if _changes(old, dtype)}
+    if not types:
+        return source
+    if source.module is None:
+        raise UsageError(_can_not_be_cast(source, dtype, sorted(types)))
+    before, after = ", ".join(sorted(types)), next(iter(types.values()))
+    if dtype == "auto":
+        why = f"the network {_NO_BFLOAT16}: the file holds it in float32, with exactly the same weights"
+    return _cast(source, types, why or f"cast from {before} to {after}, as asked", before, after)
+
+
+def precisions(source: Source) -> set[str]:
+    """The types of the source's floating-point weights; of its inputs where it has no such weights."""
+    return set(_weights(source)) or {spec.dtype for spec in source.inputs if spec.dtype in EPSILON}
+
+
+def _changes(old: str, dtype: Dtype) -> bool:
+    return old == "bfloat16" if dtype == "auto" else old in EPSILON and old != dtype
+
+
+def _weights(source: Source) -> Iterable[str]:
+    if source.module is not None:
+        tensors: Iterable[Tensor] = (*source.module.parameters(), *source.module.buffers())
+    elif source.program is not None:
+        held = (*source.program.state_dict.values(), *source.program.constants.values())
+        tensors = [tensor for tensor in held if isinstance(tensor, Tensor)]
+    else:
+        return _graph_weights(source.graph)
+    return (name for t in tensors if (name := str(t.dtype).removeprefix("torch.")) in EPSILON)
+
+
+def _graph_weights(graph: ir.Model | None) -> Iterable[str]:
+    """Of tensors with an axis: single numbers are attributes of operators rather than weights."""
+    values = graph.graph.initializers.values() if graph is not None else ()
+    found = (v.const_value for v in values if v.const_value is not None and len(v.const_value.shape))
+    return (name for t in found if (name := str(t.dtype.numpy().name)) in EPSILON)
+
+
+def _can_not_be_cast(source: Source, dtype: Dtype, held: list[str]) -> str:
+    wanted = "float32" if dtype == "auto" else dtype
+    if source.program is not None:
+        kind = "a captured program can't be cast"
+        advice = f"capture the module again: torch.export.export(module.to(torch.{wanted}), ...)"
+    else:
+        kind, advice = "an ONNX graph is not cast", f"export it again from torch, in {wanted}"
+    if dtype == "auto":
+        return f"{source.name}: {_NO_BFLOAT16}, and {kind}; {advice}"
+    return f"--dtype {dtype}: {source.name} is in {', '.join(held)}, and {kind}; {advice}"
+
+
+def _cast(source: Source, types: Mapping[str, str], why: str, before: str, after: str) -> Source:
+    if source.module is None:
+        raise ValueError(f"{source.name}: holds no module to cast")
+    found = replace(
+        _recast(source, source.module, types),
+        provenance={**source.provenance, "dtype": after, "cast_from": before},
+        notes=(*source.notes, why),
+    )
+    if all(_holds(after, old) for old in types):
+        return found
+    _check_range(source.module, found.module, after)
+    return replace(found, uncast=_recast(source, source.module, {"bfloat16": "float32"}))
+
+
+def _recast(source: Source, module: nn.Module, types: Mapping[str, str]) -> Source:
+    known = {getattr(torch, old): getattr(torch, new) for old, new in types.items()}
+    inputs = tuple(replace(s, dtype=types.get(s.dtype, s.dtype)) for s in source.inputs)
+    return replace(source, module=recast(module, known), inputs=inputs)
+
+
+def _holds(dtype: str, other: str) -> bool:
+    """Whether ``dtype`` has every number of ``other``."""
+    return dtype == other or dtype == "float64" or (dtype == "float32" and other != "float64")
+
+
+def _check_range(before: nn.Module, after: nn.Module | None, dtype: str) -> None:
+    """A number that the type can't hold would be infinite."""
+    if after is None:
+        return
+    old = dict((*before.named_parameters(), *before.named_buffers()))
+    for name, tensor in (*after.named_parameters(), *after.named_buffers()):
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            lost = old[name][torch.isfinite(old[name]) & ~torch.isfinite(tensor)]
+            if lost.numel():
+                raise UsageError(
+                    f"--dtype {dtype}: weight {name!r} holds {float(lost[0]):.3g}, and {dtype} ends at "
+                    f"{torch.finfo(tensor.dtype).max:.5g}; keep a wider type"
+                )

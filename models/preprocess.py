@@ -1,0 +1,116 @@
+"""The steps of `Preprocessing` in torch: for training, and as the reference of the other two ways."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cnntk.runtime.spec import Preprocessing
+
+__all__ = ["Preprocess"]
+
+# ITU-R BT.601 luma in 16-bit fixed point, as Pillow converts RGB to L.
+_LUMA = (19595, 38470, 7471)
+
+_LIGHT = 0.25
+"""As `cnntk.runtime.preprocess.LIGHT`, where the reason is."""
+
+
+class Preprocess(nn.Module):
+    """Decoded images of one size to the network's input, step by step as `Preprocessing` has them.
+
+    Takes uint8 (N, H, W, C), RGB or grey, and gives float32 (N, C, height, width), or (N, height, width, C)
+    where ``p.layout`` says so. Filters are torch's: those of uint8 images differ from Pillow's by 1 level at
+    most, those of floats by rounding.
+
+    Args:
+        p: what to do.
+    """
+
+    factor: Tensor
+    offset: Tensor
+
+    def __init__(self, p: Preprocessing) -> None:
+        super().__init__()
+        self.preprocessing = p
+        factor = torch.tensor([p.scale / s for s in p.std])
+        offset = torch.tensor([-m / s for m, s in zip(p.mean, p.std, strict=True)])
+        self.register_buffer("factor", factor.view(-1, 1, 1), persistent=False)
+        self.register_buffer("offset", offset.view(-1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """float32 in the network's layout."""
+        values = self.levels(images).float() * self.factor + self.offset
+        return values if self.preprocessing.layout == "NCHW" else values.permute(0, 2, 3, 1).contiguous()
+
+    def levels(self, images: Tensor) -> Tensor:
+        """All but the normalisation and the layout: (N, C, height, width), 0 to 255, as ``p.levels`` says."""
+        p = self.preprocessing
+        if p.color == "grey" and images.shape[3] == 3:
+            images = _luma(images)
+        levels = _resize(images.permute(0, 3, 1, 2), p.resized_size(*images.shape[1:3]), p)
+        if p.resize == "shortest":
+            top, left = (levels.shape[2] - p.height) // 2, (levels.shape[3] - p.width) // 2
+            levels = levels[:, :, top : top + p.height, left : left + p.width]
+        levels = levels.expand(-1, p.channels, -1, -1)
+        levels = _invert(levels.flip(1) if p.color == "bgr" else levels, p)
+        return _padded(levels, p) if p.resize == "longest" else levels
+
+
+def _luma(rgb: Tensor) -> Tensor:
+    weights = torch.tensor(_LUMA, dtype=torch.int32, device=rgb.device)
+    total = (rgb.int() * weights).sum(dim=3, keepdim=True, dtype=torch.int32)
+    return ((total + 0x8000) >> 16).to(torch.uint8)
+
+
+def _resize(images: Tensor, size: tuple[int, int], p: Preprocessing) -> Tensor:
+    dtype = torch.uint8 if p.levels == "uint8" else torch.float32
+    if images.shape[2:] == size:
+        return images.to(dtype)
+    if p.interpolation == "nearest":
+        rows, columns = (_nearest(n, m, images.device) for n, m in zip(images.shape[2:], size, strict=True))
+        return images[:, :, rows[:, None], columns].to(dtype)
+    if not p.antialias:
+        levels = F.interpolate(images.float(), size, mode=p.interpolation)
+        return levels if p.levels == "float32" else levels.round().clamp(0, 255).to(torch.uint8)
+    wide = _filtered(images.to(dtype), (images.shape[2], size[1]), p)
+    if size[1] > 1:
+        return _filtered(wide, size, p)
+    # torch 2.13 answers wrong levels where it resizes the height of what is one pixel wide.
+    return _filtered(wide.expand(-1, -1, -1, 2), (size[0], 2), p)[..., :1]
+
+
+def _filtered(images: Tensor, size: tuple[int, int], p: Preprocessing) -> Tensor:
+    """Along one axis at a time, the width first, as Pillow does: bytes are rounded after each."""
+    if images.shape[2:] == size:
+        return images
+    if images.dtype == torch.uint8 and images.device.type != "cpu":  # where torch filters floats alone
+        return _filtered(images.float(), size, p).round().clamp(0, 255).to(torch.uint8)
+    return F.interpolate(images, size, mode=p.interpolation, antialias=True)
+
+
+def _nearest(size: int, resized: int, device: torch.device) -> Tensor:
+    """Indices by `cnntk.runtime.sampling.nearest`."""
+    return (2 * torch.arange(resized, device=device) + 1) * size // (2 * resized)
+
+
+def _invert(levels: Tensor, p: Preprocessing) -> Tensor:
+    if p.invert == "never":
+        return levels
+    inverted = 255 - levels
+    return inverted if p.invert == "always" else torch.where(_light(levels), inverted, levels)
+
+
+def _light(levels: Tensor) -> Tensor:
+    """For each image whether its outermost pixels are light: (N, 1, 1, 1)."""
+    border = torch.ones(levels.shape[2:], dtype=torch.bool, device=levels.device)
+    border[1:-1, 1:-1] = False
+    total = (levels[:, :, border].double() - 127.5).sum(dim=(1, 2))
+    return (total > _LIGHT).view(-1, 1, 1, 1)
+
+
+def _padded(levels: Tensor, p: Preprocessing) -> Tensor:
+    height, width = p.height - levels.shape[2], p.width - levels.shape[3]
+    top, left = height // 2, width // 2
+    return F.pad(levels, (left, width - left, top, height - top))

@@ -1,0 +1,163 @@
+"""What the first bytes of an image file say, read without Pillow: its format, its size, how many frames.
+
+Sizes have to be known before Pillow opens a GIF or a WebP file: opening takes memory for a whole frame.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import IO
+
+__all__ = ["HEAD_BYTES", "file_format", "gif_frames", "other_kind", "png_depth", "webp_size"]
+
+HEAD_BYTES = 1024
+"""How much of a file `file_format` and `other_kind` want to see."""
+
+_STARTS = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"GIF87a": "GIF",
+    b"GIF89a": "GIF",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+}
+_BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
+_SPACE = b" \t\n\v\f\r"
+
+_OTHERS = (
+    (0, b"%PDF", "a PDF document: render its page as PNG"),
+    (0, b"%!PS", "a PostScript file: render it as PNG"),
+    (0, b"\xc5\xd0\xd3\xc6", "a PostScript file: render it as PNG"),
+    (0, b"8BPS", "a Photoshop file: export it as PNG"),
+    (0, b"\0\0\x01\0", "an icon file: save it as PNG"),
+    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 image: convert it to PNG or JPEG"),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 image: convert it to PNG or JPEG"),
+    (0, b"\0\0\0\x0cJXL ", "a JPEG XL image: convert it to PNG or JPEG"),
+    (0, b"\xff\x0a", "a JPEG XL image: convert it to PNG or JPEG"),
+    (0, b"qoif", "a QOI image: convert it to PNG"),
+    (8, b"AVI ", "a video: take a frame out of it"),
+    (0, b"\x1a\x45\xdf\xa3", "a video: take a frame out of it"),
+    (0, b"\0\0\x01\xba", "a video: take a frame out of it"),
+    (128, b"DICM", "a DICOM file: export its image as 16-bit PNG"),
+    (0, b"\x93NUMPY", "an array: load it with numpy and hand over the array"),
+    (0, b"PK\x03\x04", "an archive: unpack it"),
+    (0, b"\x1f\x8b", "a gzip file: unpack it"),
+    (0, b"version https://git-lfs", "a Git LFS pointer: run `git lfs pull`"),
+)
+_BRANDS = {
+    b"heic": "HEIC", b"heix": "HEIC", b"heim": "HEIC", b"heis": "HEIC", b"hevc": "HEIC", b"hevx": "HEIC",
+    b"mif1": "HEIC", b"msf1": "HEIC", b"avif": "AVIF", b"avis": "AVIF",
+}  # fmt: skip
+
+
+def file_format(head: bytes) -> str | None:
+    """Pillow's name of the format whose mark these first bytes bear, of those that are read here."""
+    for start, name in _STARTS.items():
+        if head.startswith(start):
+            return name
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    if head[:2] == b"BM" and len(head) >= 18 and struct.unpack_from("<I", head, 14)[0] in _BMP_HEADERS:
+        return "BMP"
+    if len(head) > 2 and head[:1] == b"P" and head[1:2] in b"123456f" and head[2:3] in _SPACE:
+        return "PPM"
+    return None
+
+
+def other_kind(head: bytes) -> str | None:
+    """What a file is that is no such image, and what to do with it; None where these bytes don't say."""
+    for offset, mark, kind in _OTHERS:
+        if head[offset : offset + len(mark)] == mark:
+            return kind
+    if head[4:8] == b"ftyp":
+        brand = _BRANDS.get(head[8:12])
+        return f"an {brand} image: convert it to JPEG" if brand else "a video: take a frame out of it"
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
+        return "a web page: did a download fail?"
+    if b"<svg" in text and text.startswith(b"<"):
+        return "an SVG drawing: render it as PNG"
+    return "text" if head and all(byte >= 32 or byte in _SPACE for byte in head) and _is_utf8(head) else None
+
+
+def _is_utf8(head: bytes) -> bool:
+    try:
+        head.decode()
+    except UnicodeDecodeError as error:
+        return len(head) == HEAD_BYTES and error.start > len(head) - 4  # a character that was cut in two
+    return True
+
+
+def png_depth(stream: IO[bytes]) -> int:
+    """Bits of a PNG file's samples, 1 to 16.
+
+    Raises:
+        ValueError: the file calls itself an animation in a way that Pillow warns of.
+    """
+    stream.seek(8)
+    depth, animations = 0, 0
+    while len(head := stream.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        if kind in (b"IDAT", b"IEND"):
+            break
+        start = stream.read(min(length, 13))
+        if kind == b"IHDR" and len(start) == 13:
+            depth = start[8]
+        if kind == b"acTL":
+            animations += 1
+            if animations > 1 or not 0 < int.from_bytes(start[:4]) <= 0x80000000:
+                raise ValueError("its animation header makes no sense")
+        stream.seek(length - len(start) + 4, 1)
+    return depth
+
+
+def gif_frames(stream: IO[bytes]) -> Iterator[tuple[int, int]]:
+    """Width and height of the canvas that each frame of a GIF file asks for, as far as the file goes."""
+    stream.seek(6)
+    width, height, flags = struct.unpack("<HHB2x", stream.read(7))
+    _skip_palette(stream, flags)
+    while (mark := stream.read(1)) not in (b"", b";"):
+        if mark == b"!":
+            stream.seek(1, 1)
+            _skip_blocks(stream)
+        elif mark == b",":
+            frame = stream.read(9)
+            if len(frame) < 9:
+                return
+            left, top, w, h, flags = struct.unpack("<4HB", frame)
+            yield max(width, left + w), max(height, top + h)
+            _skip_palette(stream, flags)
+            stream.seek(1, 1)
+            _skip_blocks(stream)
+
+
+def _skip_palette(stream: IO[bytes], flags: int) -> None:
+    if flags & 128:
+        stream.seek(3 << ((flags & 7) + 1), 1)
+
+
+def _skip_blocks(stream: IO[bytes]) -> None:
+    while (size := stream.read(1)) not in (b"", b"\0"):
+        stream.seek(size[0], 1)
+
+
+def webp_size(stream: IO[bytes]) -> tuple[int, int]:
+    """Width and height of a WebP file's canvas.
+
+    Raises:
+        ValueError: the file is too short to say, or of an unknown kind.
+    """
+    stream.seek(12)
+    chunk = stream.read(18)
+    if len(chunk) == 18 and chunk[:4] == b"VP8X":
+        return int.from_bytes(chunk[12:15], "little") + 1, int.from_bytes(chunk[15:18], "little") + 1
+    if len(chunk) == 18 and chunk[:4] == b"VP8 ":
+        width, height = struct.unpack_from("<HH", chunk, 14)
+        return width & 0x3FFF, height & 0x3FFF
+    if len(chunk) >= 13 and chunk[:4] == b"VP8L":
+        bits = int.from_bytes(chunk[9:13], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    raise ValueError("its header is cut short")

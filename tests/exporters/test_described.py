@@ -1,0 +1,54 @@
+import dataclasses
+
+import pytest
+from torch import nn
+
+from cnntk.exporters.described import described
+from cnntk.exporters.source import Source
+from cnntk.runtime.errors import UsageError
+from cnntk.runtime.spec import Preprocessing, TensorSpec
+
+
+def source(*shape: int, preprocessing: Preprocessing | None = None) -> Source:
+    return Source(
+        "net", (TensorSpec("input", "float32", ("N", *shape)),), nn.Identity(), preprocessing=preprocessing
+    )
+
+
+def test_what_is_not_said_follows_from_the_input() -> None:
+    p = described(source(3, 20, 30), {"mean": "0.485, 0.456,0.406", "std": "1,1,0.5", "resize": "shortest"})
+    assert p.preprocessing == Preprocessing(
+        "rgb", 20, 30, resize="shortest", mean=(0.485, 0.456, 0.406), std=(1.0, 1.0, 0.5)
+    )
+    nhwc = described(source(20, 30, 1), {"layout": "NHWC", "scale": "1/127.5", "antialias": "False"})
+    assert nhwc.preprocessing == Preprocessing(
+        "grey", 20, 30, layout="NHWC", scale=1 / 127.5, antialias=False
+    )
+
+
+def test_the_sources_own_words_stand_where_nothing_else_is_said() -> None:
+    own = Preprocessing("grey", 8, 8, crop_ratio=0.5, mean=(0.1,), std=(0.2,))
+    found = described(source(1, 8, 8, preprocessing=own), {"interpolation": "bicubic"})
+    assert found.preprocessing == dataclasses.replace(own, interpolation="bicubic")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"means": "0"}, "--image means: no such field; the fields are color, height"),
+        ({"resize": "squash"}, "--image resize=squash: expected one of stretch, shortest, longest"),
+        ({"scale": "x"}, "--image scale=x: expected float"),
+        ({"antialias": "perhaps"}, "--image antialias=perhaps: expected bool"),
+        ({"mean": "0,0"}, r"--image: Preprocessing.mean = \(0.0, 0.0\) does not fit 'rgb'"),
+        ({"std": "1,1,1/0"}, "--image std=1,1,1/0: expected"),
+    ],
+    ids=lambda v: str(v)[:30],
+)
+def test_what_does_not_fit_is_named(fields: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        described(source(3, 8, 8), fields)
+
+
+def test_an_input_that_is_no_image_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"the input is \['N', 12\], and no image becomes that"):
+        described(source(12), {"scale": "1"})

@@ -1,0 +1,181 @@
+"""A row for each image, as lines of JSON, CSV or Parquet.
+
+All three hold the same: CSV's numbers are those of JSON, which read back are the float32 that the network gave,
+to the bit.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal, Protocol, TextIO, get_args
+
+from cnntk.runtime.errors import MissingDependency, UsageError
+
+__all__ = ["CsvRows", "Format", "JsonRows", "Row", "RowWriter", "check_format", "format_of", "row_writer"]
+
+Format = Literal["json", "csv", "parquet"]
+
+Row = dict[str, Any]
+"""What `ImageResult.to_json` gives."""
+
+_SUFFIXES: dict[str, Format] = {
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".csv": "csv",
+    ".parquet": "parquet",
+}
+_ROW_GROUP = 8192
+
+
+class RowWriter(Protocol):
+    """Takes rows, one by one."""
+
+    def write(self, row: Row) -> None:
+        """Adds ``row``."""
+
+
+def format_of(output: Path, form: str | None) -> Format:
+    """The format that was asked for, else the one that the file's suffix stands for.
+
+    Raises:
+        UsageError: there is no such format, or the suffix stands for none.
+        MissingDependency: pyarrow is not installed, and it is needed.
+    """
+    if form is None:
+        form = _SUFFIXES.get(output.suffix.lower())
+        if form is None:
+            raise UsageError(f"{output}: name it .json, .csv or .parquet, or say which with --format")
+    return check_format(form)
+
+
+def check_format(form: str) -> Format:
+    """``form``, if rows can be written so.
+
+    Raises:
+        UsageError: there is no such format.
+        MissingDependency: pyarrow is not installed, and it is needed.
+    """
+    for known in get_args(Format):
+        if form == known:
+            if form == "parquet":
+                _pyarrow()
+            return known  # type: ignore[no-any-return]
+    raise UsageError(f"format {form!r}: rows go into a file as {', '.join(get_args(Format))}")
+
+
+@contextmanager
+def row_writer(path: Path, form: Format, top: int) -> Iterator[RowWriter]:
+    """A writer of ``path`` with ``top`` classes a row; it is complete after the block."""
+    if form == "parquet":
+        with _ParquetRows(path, top) as parquet:
+            yield parquet
+        return
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        yield JsonRows(stream) if form == "json" else CsvRows(stream, top)
+
+
+class JsonRows:
+    """An object a line: ``{"file", "predictions": [{"label", "probability"}]}``, or ``{"file", "error"}``.
+
+    Args:
+        stream: to write to; it stays open.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._encoding = stream.encoding or "utf-8"
+
+    def write(self, row: Row) -> None:
+        """Adds ``row``; where a name is no text in the stream's encoding, in ASCII."""
+        line = json.dumps(row, ensure_ascii=False)
+        try:
+            line.encode(self._encoding)
+        except UnicodeEncodeError:
+            line = json.dumps(row)
+        self._stream.write(line + "\n")
+
+
+class CsvRows:
+    """A header, then a line an image: file, error, and ``top`` times label and probability, best first.
+
+    Args:
+        stream: to write to; it stays open.
+        top: how many classes; of a network with fewer the last columns are empty.
+    """
+
+    def __init__(self, stream: TextIO, top: int) -> None:
+        self._writer = csv.writer(stream, lineterminator="\n")
+        self._width = 2 + 2 * top
+        self._writer.writerow(_columns(top))
+
+    def write(self, row: Row) -> None:
+        """Adds ``row``."""
+        cells = [_text(row["file"]), _text(row.get("error") or "")]
+        for prediction in row.get("predictions", ()):
+            cells += (prediction["label"], repr(prediction["probability"]))
+        self._writer.writerow(cells + [""] * (self._width - len(cells)))
+
+
+class _ParquetRows:
+    """The columns of CSV, typed: strings, and float32; null where there is nothing."""
+
+    def __init__(self, path: Path, top: int) -> None:
+        pyarrow, parquet = _pyarrow()
+        kinds = [pyarrow.string()] * 2 + [pyarrow.string(), pyarrow.float32()] * top
+        self._names = _columns(top)
+        self._schema = pyarrow.schema(list(zip(self._names, kinds, strict=True)))
+        self._table = pyarrow.Table.from_pylist
+        self._writer = parquet.ParquetWriter(path, self._schema)
+        self._rows: list[Row] = []
+
+    def write(self, row: Row) -> None:
+        error = row.get("error")
+        cells: list[object] = [_text(row["file"]), error if error is None else _text(error)]
+        for prediction in row.get("predictions", ()):
+            cells += (prediction["label"], prediction["probability"])
+        self._rows.append(dict(zip(self._names, cells, strict=False)))
+        if len(self._rows) == _ROW_GROUP:
+            self._flush()
+
+    def __enter__(self) -> _ParquetRows:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Writes what is left, and the file's end; after a failure nobody reads it."""
+        if kind is None:
+            self._flush()
+            self._writer.close()
+        else:
+            with suppress(OSError):
+                self._writer.close()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(self._table(self._rows, schema=self._schema))
+            self._rows.clear()
+
+
+def _columns(top: int) -> list[str]:
+    return ["file", "error", *(f"{what}_{i}" for i in range(1, top + 1) for what in ("label", "probability"))]
+
+
+def _text(name: str) -> str:
+    """A file's name that is no text gets escapes where it is none."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingDependency(
+            f"parquet needs pyarrow, which can't be imported ({error}); run: pip install 'cnntk[parquet]', "
+            "or choose csv"
+        ) from error
+    return pyarrow, parquet
