@@ -104,8 +104,9 @@ def _open_png(stream: IO[bytes], check: Check) -> Picture:
     stream.seek(0)
     image = PngImagePlugin.PngImageFile(stream)
     clear = image.info.get("transparency")
-    if image.mode == "L" and depth < 8 and isinstance(clear, int):
-        image.info["transparency"] = clear * 255 // ((1 << depth) - 1)  # as Pillow scales the pixels
+    if image.mode in ("1", "L") and depth < 8 and isinstance(clear, int):
+        highest = (1 << depth) - 1
+        image.info["transparency"] = min(clear, highest) * 255 // highest  # as Pillow scales the pixels
     if image.mode == "RGB" and depth == 16 and isinstance(clear, tuple):
         image.info["transparency"] = tuple(value >> 8 for value in clear)
     return Picture(image, notes=_first_of(image.n_frames, "frames") + _cut_to_8_bits(image))

@@ -134,8 +134,8 @@ def _from_8_bit(
 def _composed(
     picture: Picture, image: PillowImage, name: str, background: Sequence[int]
 ) -> tuple[Pixels, bool]:
-    if image.mode in ("1", "La"):  # of the first older versions lose the transparent value
-        image = image.convert("L" if image.mode == "1" else "LA")  # and the second becomes nothing else
+    if image.mode == "La":  # Pillow converts it to nothing else
+        image = image.convert("LA")
     rgba = image.convert("RGBA")
     if rgba.getchannel("A").getextrema() == (255, 255):
         return np.asarray(rgba.convert("RGB")), False

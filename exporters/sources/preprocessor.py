@@ -104,7 +104,7 @@ def _convnext(edge: int, config: Mapping[str, Any]) -> dict[str, Any]:
     if edge >= 384:
         return {"height": edge, "width": edge, "resize": "stretch"}
     ratio = float(config.get("crop_pct") or 224 / 256)
-    return {"height": edge, "width": edge, "resize": "shortest", "crop_ratio": ratio}
+    return {"height": edge, "width": edge, "resize": "shortest", "crop_ratio": edge / int(edge / ratio)}
 
 
 def _crop(config: Mapping[str, Any]) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,7 +74,9 @@ def preprocessing_of(
     """
     mode, ratio = config.get("crop_mode", "center"), float(config.get("crop_pct", 0.875))
     interpolation = config.get("interpolation", "bilinear")
-    fits = mode == "center" or (mode == "squash" and ratio == 1.0)
+    # timm resizes to floor(size / crop_pct); the share that is left of that is what says the same.
+    shares = {side / math.floor(side / ratio) for side in shape[1:]}
+    fits = (mode == "center" and len(shares) == 1) or (mode == "squash" and ratio == 1.0)
     if not fits or interpolation not in _FILTERS or shape[0] != 3:
         note = f"timm's preprocessing ({mode} crop of {ratio:g}, {interpolation}) has no counterpart in cnntk"
         return None, (f"{note}, so the file takes arrays only",)
@@ -83,7 +86,7 @@ def preprocessing_of(
         width=shape[2],
         resize="shortest" if mode == "center" else "stretch",
         interpolation=interpolation,
-        crop_ratio=ratio,
+        crop_ratio=shares.pop() if mode == "center" else 1.0,
         mean=tuple(map(float, config.get("mean", (0.485, 0.456, 0.406)))),
         std=tuple(map(float, config.get("std", (0.229, 0.224, 0.225)))),
     )

@@ -36,7 +36,14 @@ def test_a_centre_crop() -> None:
     steps, notes = preprocessing_of(CONFIG, (3, 224, 224))
     assert notes == ()
     assert steps == Preprocessing(
-        "rgb", 224, 224, "shortest", "bicubic", crop_ratio=0.95, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
+        "rgb",
+        224,
+        224,
+        "shortest",
+        "bicubic",
+        crop_ratio=224 / 235,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
     )
 
 

@@ -57,9 +57,9 @@ def test_the_checkpoint_is_the_artifacts(tmp_path: Path) -> None:
     from cnntk import export
 
     export(shipped_checkpoint(), tmp_path / "again.onnx")
-    x = np.random.default_rng(0).random((4, 1, 28, 28), dtype=np.float32)
+    x = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), dtype=np.uint8)
     again, shipped = (
-        Engine(p).run({"input": x})["logits"] for p in (tmp_path / "again.onnx", shipped_model())
+        Engine(p).run({"image": x})["logits"] for p in (tmp_path / "again.onnx", shipped_model())
     )
     assert np.array_equal(again, shipped)
 
