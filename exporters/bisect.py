@@ -20,7 +20,7 @@ from cnntk.runtime.devices import onnxruntime_module
 from cnntk.runtime.errors import UnsupportedArtifact
 from cnntk.runtime.self_test import without_nan
 from cnntk.runtime.session import failures
-from cnntk.runtime.spec import Layer
+from cnntk.runtime.spec import SCOPE, Layer
 
 __all__ = ["Divergence", "GraphPair", "WeightDifference"]
 
@@ -100,9 +100,7 @@ class GraphPair:
     def __init__(self, first: Path, second: Path, layers: tuple[Layer, ...] = ()) -> None:
         self._models = (ir.load(first), ir.load(second))
         nodes, others = (list(model.graph) for model in self._models)
-        fits = [layer.op for layer in layers] == [node.op_type for node in nodes]
-        rows = layers if fits else ledger(self._models[0])
-        self._names = {node: row.name for node, row in zip(nodes, rows, strict=True)}
+        self._names = _layer_names(self._models[0], layers)
         self._pairs = dict(_aligned(nodes, others))
         self.alike = len(nodes) == len(others) == len(self._pairs)
 
@@ -183,6 +181,15 @@ def _session(model: ir.Model) -> Any:
         except failures() as error:
             text = " ".join(str(error).split())[:200]
             raise UnsupportedArtifact(f"its inner values can't be looked at: {text}") from error
+
+
+def _layer_names(model: ir.Model, layers: tuple[Layer, ...]) -> dict[ir.Node, str]:
+    """What is called which layer; nodes that prepare images are no layers, and bear their own names."""
+    nodes = [node for node in model.graph if not (node.name or "").startswith(f"{SCOPE}/")]
+    fits = [layer.op for layer in layers] == [node.op_type for node in nodes]
+    rows = layers if fits else ledger(model)
+    names = {node: row.name for node, row in zip(nodes, rows, strict=False)}
+    return {node: names.get(node) or node.name or node.op_type for node in model.graph}
 
 
 def _aligned(nodes: list[ir.Node], others: list[ir.Node]) -> Iterator[tuple[ir.Node, ir.Node]]:

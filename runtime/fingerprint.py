@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from itertools import islice
 
-from cnntk.runtime.spec import Layer
+from cnntk.runtime.spec import SCOPE, Layer
 from cnntk.runtime.wire import Contents, NodeRow
 
 __all__ = ["STRUCTURE", "bounded", "changed", "fingerprint", "fingerprints_in", "layer_of"]
@@ -60,9 +60,11 @@ def changed(stated: Mapping[str, str], found: Mapping[str, str]) -> tuple[str, .
 def layer_of(tensor: str, nodes: list[NodeRow], layers: tuple[Layer, ...]) -> str:
     """The layer that holds a tensor (or the first of several); empty where none does."""
     name = tensor.partition(_SPAN)[0]
-    for index, node in enumerate(nodes):
+    own = [node for node in nodes if not node.name.startswith(f"{SCOPE}/")]
+    known = dict(zip(map(id, own), layers, strict=True)) if _are_of(layers, own) else {}
+    for node in nodes:
         if name in node.inputs:
-            return layers[index].name if _are_of(layers, nodes) else node.name or node.op
+            return known[id(node)].name if id(node) in known else node.name or node.op
     return ""
 
 

@@ -19,6 +19,7 @@ from cnntk.runtime.errors import ArtifactCorrupt, UnsupportedArtifact
 __all__ = [
     "IMAGE",
     "METADATA_KEY",
+    "SCOPE",
     "SPEC_VERSION",
     "Layer",
     "ModelSpec",
@@ -34,6 +35,9 @@ SPEC_VERSION = 1
 
 IMAGE = "image"
 """Name of an input of decoded images, uint8 (N, H, W, C): there the graph does the preprocessing."""
+
+SCOPE = "preprocess"
+"""Begins the names of nodes and weights that prepare images: they are no layers."""
 
 Color = Literal["rgb", "bgr", "grey"]
 Resize = Literal["stretch", "shortest", "longest"]

@@ -21,12 +21,9 @@ from cnntk.exporters.pixels.padding import pad
 from cnntk.exporters.pixels.resize import resize
 from cnntk.exporters.pixels.tape import FLOAT, UINT8, Dims, Picture, Tape, as_float
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.spec import IMAGE, Preprocessing, TensorSpec
+from cnntk.runtime.spec import IMAGE, SCOPE, Preprocessing, TensorSpec
 
-__all__ = ["SCOPE", "PixelsRecord", "add_preprocessing", "image_spec"]
-
-SCOPE = "preprocess"
-"""Of the names of all that is added."""
+__all__ = ["PixelsRecord", "add_preprocessing", "image_spec"]
 
 _OPSET = 18  # the first whose Resize has antialias and axes
 _FLOATS = (FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)

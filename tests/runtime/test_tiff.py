@@ -30,7 +30,6 @@ WRITTEN = {
     "deflate": (GREY, {"compression": "tiff_adobe_deflate"}),
     "packbits": (RGB, {"compression": "packbits"}),
     "jpeg": (RGB, {"compression": "jpeg"}),
-    "zstd": (RGB, {"compression": "zstd"}),
     "lzma": (RGB, {"compression": "lzma"}),
     "fax 3": (GREY > 127, {"compression": "group3"}),
     "fax 4": (GREY > 127, {"compression": "group4"}),

@@ -76,12 +76,16 @@ def _print_layers(layers: tuple[Layer, ...]) -> None:
 
 
 def _spec_rows(spec: ModelSpec) -> list[tuple[str, str]]:
+    from cnntk.runtime.spec import IMAGE
+
     rows = [("name", spec.name), ("head", spec.head)]
     if spec.labels:
         more = f", ... ({len(spec.labels)})" if len(spec.labels) > 10 else ""
         rows.append(("labels", ", ".join(spec.labels[:10]) + more))
     if (p := spec.preprocessing) is not None:
-        rows.append(("preprocessing", f"{p.color}, {p.resize} to {p.height}x{p.width} {p.interpolation}"))
+        where = "in the graph" if any(t.name == IMAGE for t in spec.inputs) else "on the host"
+        steps = f"{p.color}, {p.resize} to {p.height}x{p.width} {p.interpolation}"
+        rows.append(("preprocessing", f"{where}: {steps}"))
         rows.append(("", f"invert {p.invert}, mean {_numbers(p.mean)}, std {_numbers(p.std)}"))
     provenance = ", ".join(f"{k} {v}" for k, v in spec.provenance.items())
     return rows + _lines("provenance", [provenance] if provenance else [])

@@ -1,0 +1,70 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from cnntk.inference import ImageResult, expand
+from cnntk.inference.finding import _images_in
+from cnntk.runtime.errors import UsageError
+
+
+def tree(root: Path, *files: str) -> Path:
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).touch()
+    return root
+
+
+def test_a_file_with_a_pattern_in_its_name_is_a_file(tmp_path: Path) -> None:
+    odd = tmp_path / "odd[1].png"
+    odd.touch()
+    assert list(expand([str(odd), "-", "gone.png"])) == [str(odd), "-", "gone.png"]
+
+
+def test_a_folder_is_read_through_in_order_of_name(tmp_path: Path) -> None:
+    root = tree(tmp_path / "f", "b.png", "a.JPG", "a/z.png", "c/.hidden/x.png", ".d.png", "c/e.txt", "é.png")
+    expected = [str(root / name) for name in ("a/z.png", "a.JPG", "b.png", "é.png")]
+    assert list(expand([str(root)])) == expected
+    assert list(expand([f"{root}/*.png"])) == expected[2:]
+
+
+def test_links_to_folders_are_not_followed_and_links_to_nothing_are_told_where_they_are_read(
+    tmp_path: Path,
+) -> None:
+    root = tree(tmp_path / "f", "a.png", "sub/b.png")
+    (root / "again.png").symlink_to(root)
+    (root / "broken.png").symlink_to(root / "nowhere")
+    (root / "linked.png").symlink_to(root / "a.png")
+    os.mkfifo(root / "pipe.png")
+    names = ("a.png", "broken.png", "linked.png", "sub/b.png")
+    assert list(expand([str(root)])) == [str(root / name) for name in names]
+
+
+def test_a_tree_is_walked_and_not_kept(tmp_path: Path) -> None:
+    root = tree(tmp_path / "f", "a/1.png", "b/2.png")
+    found = expand([str(root)])
+    assert next(found) == str(root / "a/1.png")
+    tree(root, "a/9.png", "b/3.png")
+    assert list(found) == [str(root / "b/2.png"), str(root / "b/3.png")], "b is read later than a"
+
+
+def test_a_folder_that_goes_is_a_row(tmp_path: Path) -> None:
+    (found,) = _images_in(str(tmp_path / "gone"))
+    assert isinstance(found, ImageResult)
+    assert found.error == f"{tmp_path}/gone: can't be listed (No such file or directory)"
+
+
+def test_what_holds_nothing_is_a_row_among_others(tmp_path: Path) -> None:
+    root = tree(tmp_path / "f", "a.png")
+    (tmp_path / "empty").mkdir()
+    first, second, third = expand([str(tmp_path / "empty"), str(root), f"{root}/*.gif"])
+    assert (getattr(first, "file", None), second) == (str(tmp_path / "empty"), str(root / "a.png"))
+    assert isinstance(third, ImageResult)
+    assert third.error == f"{root}/*.gif: no file fits this pattern"
+
+
+def test_nothing_at_all_is_wrong_use(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"holds no image \(\.bmp, "):
+        expand([str(tmp_path), "*.none"])
+    with pytest.raises(UsageError, match="- is named twice"):
+        expand(["-", "a.png", "-"])

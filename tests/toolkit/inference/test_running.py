@@ -1,0 +1,198 @@
+import itertools
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnntk.inference import ImageResult, infer, running
+from cnntk.runtime import Classifier, Engine
+from cnntk.runtime.errors import InputError, UsageError
+
+
+def kinds(results: list[ImageResult]) -> list[str]:
+    return [r.predictions.best.label if r.predictions else str(r.error) for r in results]
+
+
+def kind_of(file: str) -> str:
+    return Path(file).stem.partition("-")[2]
+
+
+@pytest.mark.parametrize("batch", [None, 1, 4, 100])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_every_image_in_order(tiny_onnx: Path, images: list[str], batch: int | None, threads: int) -> None:
+    results = list(infer(tiny_onnx, images, batch=batch, threads=threads))
+    assert [r.file for r in results] == images
+    assert kinds(results) == [kind_of(file) for file in images]
+    assert kinds(results) != kinds(results[::-1]), "an order that could not be told would prove nothing"
+
+
+def test_slow_and_broken_ones_neither_stop_nor_move_the_rest(
+    tiny_onnx: Path, images: list[str], tmp_path: Path
+) -> None:
+    broken, slow = tmp_path / "broken.png", tmp_path / "slow-light.png"
+    broken.write_bytes(b"")
+    os.mkfifo(slow)
+    files = [images[0], str(slow), *images[1:8], str(broken), "gone.png", *images[8:]]
+
+    def feed() -> None:
+        with slow.open("wb") as pipe:
+            time.sleep(0.1)
+            pipe.write(Path(images[1]).read_bytes())
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    results = list(infer(tiny_onnx, files, batch=2, threads=2))
+    feeder.join()
+    assert [r.file for r in results] == files
+    named = {str(broken): f"{broken}: is empty (0 bytes)", "gone.png": "gone.png: no such file"}
+    assert kinds(results) == [named.get(file) or kind_of(file) for file in files]
+
+
+def test_answers_are_those_of_single_calls(tiny_onnx: Path, images: list[str]) -> None:
+    classifier = Classifier(tiny_onnx, threads=1)
+    results = list(infer(tiny_onnx, images, batch=4, threads=2))
+    for start in range(0, len(images), 4):
+        together = classifier.many(images[start : start + 4])
+        for result, expected in zip(results[start : start + 4], together, strict=True):
+            assert result.predictions is not None
+            np.testing.assert_array_equal(result.predictions.probabilities, expected.probabilities)
+            alone = classifier(result.file).probabilities
+            np.testing.assert_allclose(result.predictions.probabilities, alone, atol=1e-6)
+    first, second = (r.predictions.probabilities for r in results[:2] if r.predictions)
+    assert np.abs(first - second).max() > 1e-3, "images are told apart"
+
+
+def test_endless_files_are_read_a_little_ahead(tiny_onnx: Path, images: list[str]) -> None:
+    read = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal read
+        for file in itertools.cycle(images):
+            read += 1
+            yield file
+
+    results = infer(tiny_onnx, endless(), batch=4, threads=2)
+    ahead = []
+    for done, _ in enumerate(itertools.islice(results, 2000), start=1):
+        ahead.append(read - done)
+    assert 4 <= max(ahead) <= 4 * (2 * running._AHEAD + 1), "some ahead, but not more for more files"
+
+
+def test_nothing_goes_on_after_the_last_result_that_is_wanted(tiny_onnx: Path, images: list[str]) -> None:
+    results = infer(tiny_onnx, itertools.cycle(images), batch=2, threads=2)
+    next(results)
+    assert workers(), "it works ahead"
+    results.close()  # type: ignore[attr-defined]
+    assert not workers()
+
+
+def workers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("cnntk-infer")]
+
+
+class Together(Engine):
+    """Lets callers through in pairs only."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._pair = threading.Barrier(2, timeout=30)
+
+    def run(self, inputs: Any) -> Any:
+        self._pair.wait()
+        return super().run(inputs)
+
+
+class Alone(Engine):
+    """Fails where a second caller comes before the first has left."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._lock = threading.Lock()
+        self.device = "cuda:0"  # only what it says: there need not be one
+
+    def run(self, inputs: Any) -> Any:
+        assert self._lock.acquire(blocking=False)
+        try:
+            time.sleep(0.002)
+            return super().run(inputs)
+        finally:
+            self._lock.release()
+
+
+def test_an_engine_of_one_thread_is_called_on_every_core(tiny_onnx: Path, images: list[str]) -> None:
+    classifier = Classifier(Together(tiny_onnx, threads=1))
+    assert len(list(infer(classifier, images[:20], batch=5, threads=2))) == 20
+
+
+def test_elsewhere_callers_take_turns(tiny_onnx: Path, images: list[str]) -> None:
+    classifier = Classifier(Alone(tiny_onnx))
+    assert len(list(infer(classifier, images, batch=1, threads=3))) == len(images)
+
+
+def test_the_check_of_turns_can_fail(
+    tiny_onnx: Path, images: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "_gate", lambda *_: threading.BoundedSemaphore(3))
+    with pytest.raises(AssertionError):
+        list(infer(Classifier(Alone(tiny_onnx)), images, batch=1, threads=3))
+
+
+def test_a_failing_engine_stops_it(foreign_onnx: Path, tmp_path: Path, images: list[str]) -> None:
+    import onnx
+    from conftest import tiny_model, tiny_spec
+
+    model = tiny_model(tiny_spec())
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    path = tmp_path / "one.onnx"
+    onnx.save(model, path)
+    assert len(list(infer(path, images, batch=1))) == len(images)
+    with pytest.raises(InputError, match=r"expected input: float32 \[1, 1, 4, 4\]; got .*\[4, 1, 4, 4\]"):
+        list(infer(path, images, batch=4))
+
+
+def test_large_images_do_not_wait_for_their_batch(
+    tiny_onnx: Path, images: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = kinds(list(infer(tiny_onnx, images, batch=8)))
+    sizes = []
+    original = Classifier.classify_fitted
+    monkeypatch.setattr(
+        Classifier, "classify_fitted", lambda self, fitted: sizes.append(len(fitted)) or original(self, fitted)
+    )
+    monkeypatch.setattr(running, "_BATCH_BYTES", 40)  # images of 16
+    assert kinds(list(infer(tiny_onnx, images, batch=8))) == expected
+    assert max(sizes) == 3
+    assert sum(sizes) == len(images)
+
+
+def test_few_images_are_shared_among_the_cores(tiny_onnx: Path, images: list[str]) -> None:
+    classifier = Classifier(Together(tiny_onnx, threads=1))
+    assert len(list(infer(classifier, images[:6], threads=2))) == 6
+
+
+def test_limits_notes_and_known_results(tiny_onnx: Path, images: list[str], tmp_path: Path) -> None:
+    animated, known = tmp_path / "two.gif", ImageResult("x", None, "known")
+    frames = [Image.new("L", (4, 4), level) for level in (0, 255)]
+    frames[0].save(animated, save_all=True, append_images=frames[1:])
+    large = tmp_path / "large.png"
+    Image.new("L", (100, 100)).save(large)
+    first, second, third = infer(tiny_onnx, [animated, large, known], max_megapixels=0.005)
+    assert first.notes == ("the first of 2 frames",)
+    assert "100x100 is over 0.005 megapixels" in str(second.error)
+    assert third is known
+
+
+def test_wrong_use(tiny_onnx: Path) -> None:
+    with pytest.raises(TypeError, match=r"expected a list of names, got the one name 'a.png'"):
+        infer(tiny_onnx, "a.png")
+    with pytest.raises(ValueError, match="must be at least 1"):
+        infer(tiny_onnx, ["a.png"], batch=0)
+    with pytest.raises(UsageError, match="no such file"):
+        infer("none.onnx", ["a.png"])
+    assert list(infer(tiny_onnx, [])) == []
