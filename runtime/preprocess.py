@@ -105,7 +105,7 @@ def _filtered(plane: Array, size: tuple[int, int], p: Preprocessing) -> Array:
 
 
 def _centre(levels: Array, p: Preprocessing) -> Array:
-    top, left = (levels.shape[0] - p.height) // 2, (levels.shape[1] - p.width) // 2
+    top, left = p.crop_from(levels.shape[0] - p.height), p.crop_from(levels.shape[1] - p.width)
     return levels[top : top + p.height, left : left + p.width]
 
 

@@ -61,8 +61,8 @@ def shrink(image: Pixels, p: Preprocessing) -> Pixels:
     if p.resize == "stretch":
         return resized
     (e, f), (height, width) = p.edges, size
-    top = (height - p.height) // 2 - (e - p.height) // 2
-    left = (width - p.width) // 2 - (f - p.width) // 2
+    top = p.crop_from(height - p.height) - p.crop_from(e - p.height)
+    left = p.crop_from(width - p.width) - p.crop_from(f - p.width)
     return resized[top : top + e, left : left + f]
 
 

@@ -45,6 +45,7 @@ Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Invert = Literal["never", "always", "light-background"]
 Levels = Literal["uint8", "float32"]
 Layout = Literal["NCHW", "NHWC"]
+CropStart = Literal["floor", "round"]
 Head = Literal["classifier", "none"]
 Pattern = Literal["noise", "ramp", "constant"]
 
@@ -73,6 +74,8 @@ class Preprocessing:
             or ``float32``, neither rounded nor clipped, as tensors of floats are resized.
         crop_ratio: with ``shortest``: the crop's share of the resized side, in (0, 1]; 0.875 is the
             usual 224 of 256.
+        crop_start: where the crop begins, if what is cut off is an odd number of pixels: ``floor`` halves it
+            downwards, as transformers; ``round`` to the even number, as torchvision and timm.
         invert: ``light-background`` turns ``v`` into ``255 - v`` where the mean over the outermost pixels of
             the resized and cropped image is above 127.5, so that dark on light and light on dark read the
             same.
@@ -97,6 +100,7 @@ class Preprocessing:
     std: tuple[float, ...] = (1.0,)
     background: tuple[int, ...] = (255, 255, 255)
     layout: Layout = "NCHW"
+    crop_start: CropStart = "floor"
 
     def __post_init__(self) -> None:
         channels = self.channels
@@ -126,6 +130,10 @@ class Preprocessing:
     def edges(self) -> tuple[int, int]:
         """Height and width that ``shortest`` covers, of which the centre height x width remain."""
         return round(self.height / self.crop_ratio), round(self.width / self.crop_ratio)
+
+    def crop_from(self, room: int) -> int:
+        """The first pixel of a crop, of an axis that is ``room`` pixels longer."""
+        return room // 2 if self.crop_start == "floor" else (room + (room // 2) % 2) // 2
 
     @property
     def fitted_size(self) -> tuple[int, int]:

@@ -90,7 +90,7 @@ def ycck() -> bytes:
     """Pillow writes CMYK only; the mark says that the planes are luma and chroma of the inverted colours."""
     stored = np.asarray(Image.new("RGB", (16, 16), (0, 255, 255)).convert("YCbCr"))
     planes = np.concatenate([255 - stored, np.zeros((16, 16, 1), np.uint8)], axis=2)
-    file = encoded(Image.fromarray(planes, "CMYK"), "JPEG", quality=100, subsampling=0)
+    file = encoded(Image.frombytes("CMYK", (16, 16), planes.tobytes()), "JPEG", quality=100, subsampling=0)
     mark = file.index(b"Adobe") + 11
     return file[:mark] + b"\2" + file[mark + 1 :]
 

@@ -368,10 +368,14 @@ def _matching(found: Arrays, expected: Arrays) -> Sequence[str]:
 
 
 def _bounds(engine: Engine) -> dict[str, float]:
-    """How far an artifact's answers may be from exact ones, as a share of the largest: by its self-test."""
+    """How far an artifact's answers may be from exact ones, as a share of the largest: by its self-test.
+
+    By the cases of the usual size: where images are resized, devices may be further apart.
+    """
     shares: dict[str, float] = {}
     test = engine.spec.self_test if engine.spec is not None else None
-    for case in test.cases if test is not None else ():
+    cases = test.cases if test is not None else ()
+    for case in (c for c in cases if {**c.sizes, "N": 0} == {**cases[0].sizes, "N": 0}):
         for name, bound in case.bounds.items():
             scale = max(abs(float(text)) for text in case.answers[name].split())
             shares[name] = max(shares.get(name, 0.0), bound / scale if scale > 0 else 0.0)

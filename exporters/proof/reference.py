@@ -129,7 +129,7 @@ def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = N
     """``x W^T + b`` in float64, W widened a few rows at a time: the whole of it would be gigabytes."""
     rows = max(1, _BLOCK // weight.shape[1])
     wide = x.double()
-    answer = torch.cat([wide @ block.double().t() for block in weight.split(rows)], dim=-1)
+    answer = torch.cat([wide @ block.double().t() for block in torch.split(weight, rows)], dim=-1)
     return answer if bias is None else answer + bias.double()
 
 

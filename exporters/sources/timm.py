@@ -87,6 +87,7 @@ def preprocessing_of(
         resize="shortest" if mode == "center" else "stretch",
         interpolation=interpolation,
         crop_ratio=shares.pop() if mode == "center" else 1.0,
+        crop_start="round",
         mean=tuple(map(float, config.get("mean", (0.485, 0.456, 0.406)))),
         std=tuple(map(float, config.get("std", (0.229, 0.224, 0.225)))),
     )

@@ -20,7 +20,9 @@ def noise(height: int, width: int) -> np.ndarray:
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "nearest"])
 @pytest.mark.parametrize(
-    "fields", [{}, {"resize": "shortest", "crop_ratio": 0.8}, {"resize": "shortest"}], ids=str
+    "fields",
+    [{}, {"resize": "shortest", "crop_ratio": 0.8}, {"resize": "shortest", "crop_start": "round"}],
+    ids=str,
 )
 def test_what_is_left_is_of_one_size_and_all_that_is_looked_at(
     size: tuple, interpolation: str, fields: dict

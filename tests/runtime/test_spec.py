@@ -121,3 +121,10 @@ def test_an_edge_is_recovered_from_its_ratio(crop: float) -> None:
         for edge in (math.floor(size / crop), math.ceil(size / crop)):
             p = Preprocessing("grey", size, size, resize="shortest", crop_ratio=size / edge)
             assert p.edges == (edge, edge)
+
+
+def test_a_crop_begins_where_torchvision_and_transformers_begin_it() -> None:
+    p = Preprocessing("grey", 8, 8)
+    assert [p.crop_from(room) for room in range(60)] == [room // 2 for room in range(60)]
+    p = replace(p, crop_start="round")
+    assert [p.crop_from(room) for room in range(60)] == [round(room / 2) for room in range(60)]

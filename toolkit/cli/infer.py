@@ -79,12 +79,12 @@ def infer(
             rows = [result.to_json(top) for result in counted]
             print_json({"model": str(picked.path), "results": rows})
             return int(any("error" in row for row in rows))
-        return _print_tables(counted, top) if form in (None, "table") else _print_rows(counted, str(form), top)
+        return (
+            _print_tables(counted, top) if form in (None, "table") else _print_rows(counted, str(form), top)
+        )
 
 
-def _check_options(
-    form: str | None, output: str | None, *, resume: bool, force: bool, as_json: bool
-) -> None:
+def _check_options(form: str | None, output: str | None, *, resume: bool, force: bool, as_json: bool) -> None:
     if output is None and (resume or force):
         raise click.UsageError(f"--{'resume' if resume else 'force'} needs --output FILE")
     if output is None and form == "parquet":

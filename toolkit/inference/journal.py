@@ -146,14 +146,15 @@ class Journal:
                 )
 
     def _same(self, file: File | None, row: Row) -> File:
-        name = file.file if isinstance(file, ImageResult) else file
-        if file is None or name is None or os.fspath(name) != row["file"]:
-            there = f"image {self.done + 1} and following are now others" if file is None else f"is now {name}"
-            raise UsageError(
-                f"{self._path}: has a row for {row['file']}, which {there}: the images are not those that it "
-                "was begun with; delete it to start again"
-            )
-        return file
+        if file is not None:
+            name = file.file if isinstance(file, ImageResult) else os.fspath(file)
+            if name == row.get("file"):
+                return file
+        now = "and there is no such image any more" if file is None else f"which is now {name}"
+        raise UsageError(
+            f"{self._path}: has a row for {row.get('file')}, {now}: the images are not those that it was begun "
+            "with; delete it to start again"
+        )
 
     def _write(self, data: bytes) -> None:
         rest = memoryview(data)

@@ -74,7 +74,9 @@ def infer(
         CnntkError: the model can't be used, or fails.
     """
     if isinstance(files, str | bytes | os.PathLike):
-        raise TypeError(f"files: expected a list of names, got the one name {files!r}; expand([...]) lists a folder")
+        raise TypeError(
+            f"files: expected a list of names, got the one name {files!r}; expand([...]) lists a folder"
+        )
     if (batch is not None and batch < 1) or (threads is not None and threads < 1):
         raise ValueError(f"batch and threads must be at least 1, got {batch} and {threads}")
     cores = threads or usable_cores()
@@ -170,7 +172,9 @@ class _Work:
             return source
         spec = self.classifier.engine.spec
         background = spec.preprocessing.background if spec and spec.preprocessing else (255, 255, 255)
-        return decode_image(cast(ImageSource, source), background=background, max_megapixels=self.max_megapixels)
+        return decode_image(
+            cast(ImageSource, source), background=background, max_megapixels=self.max_megapixels
+        )
 
     def _classify(self, waiting: list[tuple[int, Pixels]], results: list[ImageResult]) -> None:
         """Completes the results at the places of what waits; then nothing waits."""

@@ -88,7 +88,9 @@ def infer_to_file(
     if target.exists() and not force:
         raise UsageError(f"{target}: exists already; --force replaces it, --output names another file")
     if part.exists() and not resume and not force:
-        raise UsageError(f"{part}: is of an unfinished run; --resume goes on, --force starts again without it")
+        raise UsageError(
+            f"{part}: is of an unfinished run; --resume goes on, --force starts again without it"
+        )
     check_writable(target)
     kind = format_of(target, form)
     cores = threads or usable_cores()

@@ -44,6 +44,7 @@ def test_a_centre_crop() -> None:
         crop_ratio=224 / 235,
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
+        crop_start="round",
     )
 
 

@@ -1,10 +1,13 @@
+import csv
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 
 @pytest.fixture
@@ -83,3 +86,76 @@ def test_a_model_that_takes_no_images(cnntk: Callable, seven: Path, foreign_onnx
     done = cnntk("infer", "-m", foreign_onnx, seven)
     assert done.status == 2
     assert "does not say how an image becomes its input" in done.err
+
+
+def test_csv(cnntk: Callable, seven: Path, text_png: Path) -> None:
+    done = cnntk("infer", seven, text_png, "--format", "csv", "--top", "1")
+    assert done.status == 1
+    header, first, second = csv.reader(done.out.splitlines())
+    assert header == ["file", "error", "label_1", "probability_1"]
+    assert (first[0], first[2], float(first[3]) > 0.9) == (str(seven), "7", True)
+    assert (second[0], "is no image" in second[1], second[2:]) == (str(text_png), True, ["", ""])
+
+
+def test_into_a_file(cnntk: Callable, seven: Path, text_png: Path) -> None:
+    done = cnntk("infer", seven, seven, "-o", "out.json")
+    assert (done.status, done.out) == (0, "")
+    assert "wrote out.json: 2 images" in done.err
+    lines = Path("out.json").read_text().splitlines()
+    assert lines == cnntk("infer", seven, seven, "--format", "json").out.splitlines()
+    again = cnntk("infer", seven, "-o", "out.json")
+    assert (again.status, Path("out.json").read_text().splitlines()) == (2, lines)
+    assert "out.json: exists already; --force replaces it" in again.err
+    forced = cnntk("infer", seven, text_png, "-o", "out.json", "--force", "--json")
+    assert forced.status == 1
+    assert forced.json == {"path": "out.json", "images": 2, "failed": 1, "resumed": 0}
+    assert "1 of 2 images could not be read; their rows say why" in forced.err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--resume"], "--resume needs --output FILE"),
+        (["--force"], "--force needs --output FILE"),
+        (["--format", "parquet"], "--format parquet needs --output FILE"),
+        (["--format", "csv", "--json"], "--json prints one JSON document"),
+        (["--format", "table", "-o", "x.csv"], "--format table is for the eye"),
+        (["-o", "x.txt"], "x.txt: name it .json, .csv or .parquet"),
+    ],
+)
+def test_options_that_do_not_go_together(
+    cnntk: Callable, seven: Path, options: list[str], message: str
+) -> None:
+    done = cnntk("infer", seven, *options)
+    assert (done.status, done.out) == (2, "")
+    assert message in done.err
+
+
+def test_a_limit_and_what_was_done_to_an_image(cnntk: Callable, seven: Path, tmp_path: Path) -> None:
+    done = cnntk("infer", seven, "--max-megapixels", "0.01")
+    assert done.status == 1
+    assert "140x140 is over 0.01 megapixels" in done.err
+    see_through = tmp_path / "glass.png"
+    Image.open(seven).convert("LA").save(see_through)
+    frames = [Image.open(seven), Image.new("L", (140, 140))]
+    frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
+    assert f"note: {tmp_path}/two.gif: the first of 2 frames" in cnntk("infer", tmp_path / "two.gif").err
+    assert "note: " not in cnntk("infer", seven).err
+
+
+def test_pages_of_a_table_are_one_table(
+    cnntk: Callable, seven: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [seven] * 5
+    whole = cnntk("infer", *files).out
+    monkeypatch.setattr("cnntk.cli.infer._PAGE", 2)
+    assert cnntk("infer", *files).out == whole
+    assert len(whole.splitlines()) == 6
+
+
+def test_a_name_that_is_no_text(cnntk: Callable, seven: Path) -> None:
+    odd = os.fsdecode(b"\xff.png")
+    Path(odd).write_bytes(seven.read_bytes())
+    assert "'\\udcff.png'" in cnntk("infer", odd).out
+    assert json.loads(cnntk("infer", odd, "--format", "json").out)["file"] == odd
+    assert cnntk("infer", odd, "--format", "csv").out.splitlines()[1].startswith("\\udcff.png,,7,")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
@@ -143,11 +144,8 @@ def test_the_check_of_turns_can_fail(
         list(infer(Classifier(Alone(tiny_onnx)), images, batch=1, threads=3))
 
 
-def test_a_failing_engine_stops_it(foreign_onnx: Path, tmp_path: Path, images: list[str]) -> None:
-    import onnx
-    from conftest import tiny_model, tiny_spec
-
-    model = tiny_model(tiny_spec())
+def test_a_failing_engine_stops_it(tiny_onnx: Path, tmp_path: Path, images: list[str]) -> None:
+    model = onnx.load(tiny_onnx)
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
     path = tmp_path / "one.onnx"
     onnx.save(model, path)
@@ -163,7 +161,9 @@ def test_large_images_do_not_wait_for_their_batch(
     sizes = []
     original = Classifier.classify_fitted
     monkeypatch.setattr(
-        Classifier, "classify_fitted", lambda self, fitted: sizes.append(len(fitted)) or original(self, fitted)
+        Classifier,
+        "classify_fitted",
+        lambda self, fitted: sizes.append(len(fitted)) or original(self, fitted),
     )
     monkeypatch.setattr(running, "_BATCH_BYTES", 40)  # images of 16
     assert kinds(list(infer(tiny_onnx, images, batch=8))) == expected

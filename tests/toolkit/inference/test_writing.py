@@ -1,0 +1,237 @@
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import onnx
+import pytest
+
+from cnntk.inference import Written, infer, infer_to_file
+from cnntk.runtime.errors import MissingDependency, UsageError
+
+
+def expected(model: Path, images: list[str], top: int = 3) -> list[dict[str, object]]:
+    return [result.to_json(top) for result in infer(model, images, batch=8)]
+
+
+def test_a_row_for_each_image(tiny_onnx: Path, images: list[str], tmp_path: Path) -> None:
+    output, told = tmp_path / "out.json", []
+    files = [*images, "gone.png"]
+    done = infer_to_file(tiny_onnx, files, output, top=2, progress=told.append)
+    assert done == Written(str(output), images=22, failed=1, resumed=0)
+    assert told == list(range(1, 23))
+    found = [json.loads(line) for line in output.read_text().splitlines()]
+    assert found == expected(tiny_onnx, files, top=2)
+    assert os.listdir(tmp_path).count("out.json") == 1
+    assert not [name for name in os.listdir(tmp_path) if name.endswith((".tmp", ".part"))]
+
+
+@pytest.mark.parametrize("name", ["out.json", "out.csv", "out.parquet"])
+def test_resuming_gives_the_same_file(tiny_onnx: Path, images: list[str], tmp_path: Path, name: str) -> None:
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    direct, resumed = tmp_path / name, tmp_path / f"resumed-{name}"
+    infer_to_file(tiny_onnx, images, direct, batch=4)
+
+    def interrupted() -> Iterator[str]:
+        yield from images[:20]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        infer_to_file(tiny_onnx, interrupted(), resumed, batch=4, threads=1, resume=True)
+    assert not resumed.exists()
+    done = infer_to_file(tiny_onnx, images, resumed, batch=4, resume=True)
+    assert resumed.read_bytes() == direct.read_bytes()
+    assert (done.images, done.failed) == (21, 0)
+    assert not Path(f"{resumed}.part").exists()
+
+
+def test_what_is_done_is_not_done_again(tiny_onnx: Path, images: list[str], tmp_path: Path) -> None:
+    output = tmp_path / "out.csv"
+    part = Path(f"{output}.part")
+
+    def stop(done: int) -> None:
+        if done == 18:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        infer_to_file(tiny_onnx, images, output, batch=4, resume=True, progress=stop)
+    assert len(part.read_text().splitlines()) == 1 + 16
+    for file in images[:16]:
+        Path(file).unlink()
+    done = infer_to_file(tiny_onnx, images, output, batch=4, resume=True)
+    assert (done.images, done.resumed, done.failed) == (21, 16, 0), (
+        "the files that are gone were not asked for"
+    )
+
+
+def killed(command: list[object], part: Path, rows: int, stop: signal.Signals) -> subprocess.Popen[str]:
+    """Stops a run that can't end by itself when its journal has so many rows."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cnntk", *map(str, command)], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not part.exists() or len(part.read_bytes().splitlines()) < 1 + rows:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(stop)
+    return process
+
+
+def test_killed_in_the_middle_it_goes_on(tiny_onnx: Path, images: list[str], tmp_path: Path) -> None:
+    direct, output, pipe = tmp_path / "direct.csv", tmp_path / "out.csv", tmp_path / "images/10-pipe.png"
+    os.mkfifo(pipe)
+    files = [*images[:10], str(pipe), *images[10:]]
+    part = Path(f"{output}.part")
+    command = ["infer", "-m", tiny_onnx, *files, "-o", output, "--resume", "--batch", "2", "--threads", "2"]
+    process = killed(command, part, 10, signal.SIGKILL)
+    assert process.communicate()[1] == ""
+    assert process.returncode == -signal.SIGKILL
+    assert not output.exists()
+    with part.open("ab") as stream:
+        stream.write(b'{"file": "torn')
+    pipe.unlink()
+    pipe.write_bytes(Path(images[0]).read_bytes())
+    done = infer_to_file(tiny_onnx, files, output, resume=True, batch=2)
+    assert (done.images, done.resumed) == (22, 10)
+    infer_to_file(tiny_onnx, files, direct, batch=2)
+    assert output.read_bytes() == direct.read_bytes()
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_ctrl_c_leaves_what_can_be_resumed_or_nothing(
+    tiny_onnx: Path, images: list[str], tmp_path: Path, resume: bool
+) -> None:
+    folder, pipe = tmp_path / "out", tmp_path / "pipe.png"
+    folder.mkdir()
+    os.mkfifo(pipe)
+    watched = folder / "out.csv"
+    command = ["infer", "-m", tiny_onnx, *images[:8], pipe, "-o", watched, "--batch", "2", "--threads", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cnntk", *map(str, command), *(["--resume"] if resume else [])],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with pipe.open("wb"):  # it is being read: the run is in its midst, and can't end
+        assert not watched.exists()
+        assert len(os.listdir(folder)) == 1
+        process.send_signal(signal.SIGINT)
+    err = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert err.endswith("cnntk: interrupted\n")
+    assert os.listdir(folder) == (["out.csv.part"] if resume else [])
+    assert ("goes on with it" in err) is resume
+
+
+def limited(size: int) -> Callable[[], None]:
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    return limit
+
+
+@pytest.mark.parametrize(("size", "status"), [(300, 2), (1 << 20, 0)])
+def test_a_full_disk_leaves_nothing(
+    tiny_onnx: Path, images: list[str], tmp_path: Path, size: int, status: int
+) -> None:
+    """A limit on the size of files is what a test can have without a disk of its own."""
+    output = tmp_path / "out" / "out.csv"
+    output.parent.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-B", "-m", "cnntk", "infer", "-m", tiny_onnx, *images, "-o", output],
+        capture_output=True,
+        text=True,
+        preexec_fn=limited(size),
+    )
+    assert done.returncode == status, done.stderr
+    assert os.listdir(output.parent) == (["out.csv"] if status == 0 else [])
+    assert status == 0 or f"cnntk: {output}: can't be written: File too large\n" in done.stderr
+
+
+def test_a_full_disk_leaves_what_can_be_resumed(tiny_onnx: Path, images: list[str], tmp_path: Path) -> None:
+    output = tmp_path / "out" / "out.csv"
+    output.parent.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-B", "-m", "cnntk", "infer", "-m", tiny_onnx, *images, "-o", output, "--resume"],
+        capture_output=True,
+        text=True,
+        preexec_fn=limited(3000),
+    )
+    assert done.returncode == 2
+    assert f"cnntk: {output}.part: can't be written: File too large\n" in done.stderr
+    assert os.listdir(output.parent) == ["out.csv.part"]
+    assert infer_to_file(tiny_onnx, images, output, resume=True).resumed == 8
+
+
+def test_existing_files_are_refused(tiny_onnx: Path, images: list[str], tmp_path: Path) -> None:
+    output = tmp_path / "out.csv"
+    part = Path(f"{output}.part")
+    output.write_text("mine")
+    with pytest.raises(UsageError, match="exists already; --force replaces it"):
+        infer_to_file(tiny_onnx, images, output)
+    assert output.read_text() == "mine"
+    infer_to_file(tiny_onnx, images, output, force=True)
+    assert output.read_text().startswith("file,error,")
+    output.unlink()
+    part.write_text("of an earlier run")
+    with pytest.raises(UsageError, match="--resume goes on, --force starts again"):
+        infer_to_file(tiny_onnx, images, output)
+    infer_to_file(tiny_onnx, images, output, force=True)
+    assert not part.exists()
+
+
+def test_another_model_or_option_is_refused(
+    tiny_onnx: Path, other_onnx: Path, images: list[str], tmp_path: Path
+) -> None:
+    output = tmp_path / "out.csv"
+
+    def stop(done: int) -> None:
+        if done == 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        infer_to_file(tiny_onnx, images, output, resume=True, progress=stop)
+    for model, options, message in (
+        (other_onnx, {}, r"was begun with model tiny \w{16}, not tiny \w{16}"),
+        (tiny_onnx, {"top": 1}, "was begun with top 3, not 1"),
+        (tiny_onnx, {"batch": 4}, "was begun with batch 8, not 4"),
+        (tiny_onnx, {"max_megapixels": 5.0}, r"was begun with max_megapixels 51\.0, not 5\.0"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            infer_to_file(model, images, output, resume=True, **options)
+    assert infer_to_file(tiny_onnx, images, output, resume=True).resumed == 8
+
+
+@pytest.fixture
+def other_onnx(tiny_onnx: Path, tmp_path: Path) -> Path:
+    """The same network with other labels."""
+    model = onnx.load(tiny_onnx)
+    model.metadata_props[0].value = model.metadata_props[0].value.replace('"dark"', '"black"')
+    path = tmp_path / "other.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def test_it_fails_before_the_work(
+    tiny_onnx: Path, images: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never() -> Iterator[str]:
+        yield pytest.fail("an image was asked for")
+
+    with pytest.raises(UsageError, match="does not exist; create it first"):
+        infer_to_file(tiny_onnx, never(), tmp_path / "no" / "out.csv")
+    with pytest.raises(UsageError, match="name it"):
+        infer_to_file(tiny_onnx, never(), tmp_path / "out.txt")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingDependency, match="needs pyarrow"):
+        infer_to_file(tiny_onnx, never(), tmp_path / "out.parquet")
+    assert os.listdir(tmp_path).count("images") == 1
+    assert not list(tmp_path.glob("out*"))
