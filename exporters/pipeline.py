@@ -156,6 +156,8 @@ def export(
         size_bytes=target.stat().st_size,
         opset=prepared.case.model.opset_imports[""],
         ir_version=prepared.case.model.ir_version,
+        inputs=face.inputs,
+        pixels=face.record,
         head=prepared.head.kind,
         head_reason=prepared.head.reason,
         passes=prepared.passes,

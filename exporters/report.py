@@ -8,11 +8,12 @@ from typing import Any
 from cnntk.exporters.layers.anatomy import Anatomy
 from cnntk.exporters.passes.infra import PassRecord
 from cnntk.exporters.passes.order import REPAIRS
+from cnntk.exporters.pixels import PixelsRecord
 from cnntk.exporters.proof.divergence import LayerError
 from cnntk.exporters.proof.parity import Parity
 from cnntk.exporters.proof.record import Check
 from cnntk.exporters.shapes.ledger import LedgerRow
-from cnntk.runtime.spec import Layer, SelfTest
+from cnntk.runtime.spec import Layer, SelfTest, TensorSpec
 
 __all__ = ["ExportReport"]
 
@@ -27,6 +28,8 @@ class ExportReport:
         size_bytes: of the artifact.
         opset: ONNX operator set.
         ir_version: ONNX file format.
+        inputs: of the file.
+        pixels: what makes the network's input of an image; None where the file takes arrays.
         head: ``classifier`` or ``none``.
         head_reason: why.
         passes: what each did.
@@ -47,6 +50,8 @@ class ExportReport:
     size_bytes: int
     opset: int
     ir_version: int
+    inputs: tuple[TensorSpec, ...]
+    pixels: PixelsRecord | None
     head: str
     head_reason: str
     passes: tuple[PassRecord, ...]

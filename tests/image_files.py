@@ -19,7 +19,8 @@ Pixels = NDArray[np.uint8]
 def encoded(image: Image.Image | NDArray[np.generic], form: str, **options: object) -> bytes:
     """A file as Pillow writes it."""
     stream = io.BytesIO()
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(stream, form, **options)
+    copy = image.copy() if isinstance(image, Image.Image) else Image.fromarray(image)
+    copy.save(stream, form, **options)  # a copy: some versions note the options in the image
     return stream.getvalue()
 
 

@@ -107,6 +107,7 @@ def _print(r: ExportReport) -> None:
         [
             ("wrote", f"{r.path} ({size_text(r.size_bytes)}, opset {r.opset}, IR {r.ir_version})"),
             ("network", f"{r.name}: {r.parameters:,} parameters, {r.multiply_adds:,} multiply-adds"),
+            *_under("takes", _takes(r)),
             ("head", f"{r.head} ({r.head_reason})"),
             *_under("repaired", [_rewrites(p) for p in r.repairs]),
             *_under("simplified", [_rewrites(p) for p in r.simplifications]),
@@ -115,6 +116,15 @@ def _print(r: ExportReport) -> None:
             ("took", f"{r.seconds:.1f} s"),
         ]
     )
+
+
+def _takes(r: ExportReport) -> list[str]:
+    """The inputs, and what is done to an image."""
+    lines = [f"{t.name}: {t.dtype} {'x'.join(map(str, t.shape))}" for t in r.inputs]
+    if r.pixels is not None:
+        lines[0] += f", any size, by {r.pixels.nodes} nodes: {', '.join(r.pixels.operators)}"
+        lines += r.pixels.folded
+    return lines
 
 
 def _rewrites(record: PassRecord) -> str:

@@ -31,6 +31,7 @@ class ExportData(TypedDict, total=False):
         multiply_adds: of one image.
         opset: ONNX operator set.
         ir_version: ONNX file format.
+        pixels: ``input``, ``operators``, ``folded``, ``kept``: what makes the input of an image.
         head: ``classifier`` or ``none``.
         head_reason: why.
         passes: ``name``, ``reason``, ``status``, ``rewrites`` (``done``, ``declined``), ``drift``, ``why``.
@@ -54,6 +55,7 @@ class ExportData(TypedDict, total=False):
     multiply_adds: int
     opset: int
     ir_version: int
+    pixels: Mapping[str, Any] | None
     head: str
     head_reason: str
     passes: Sequence[Mapping[str, Any]]

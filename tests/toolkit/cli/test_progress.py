@@ -11,8 +11,10 @@ from cnntk.cli.progress import Bar
 
 
 @pytest.fixture
-def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
-    """What a terminal shows that standard error is connected to."""
+def screen(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], str]]:
+    """What a terminal shows that standard error is connected to; capsys, if asked for, comes before it."""
     ours, theirs = pty.openpty()
     stream = open(theirs, "w", encoding="utf-8")  # noqa: SIM115 - closed below
     monkeypatch.setattr(sys, "stderr", stream)
