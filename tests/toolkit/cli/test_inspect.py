@@ -49,7 +49,7 @@ def proven_onnx(tiny_onnx: Path) -> Path:
 def test_the_shipped_lenet(cnntk: Callable) -> None:
     done = cnntk("inspect")
     assert done.status == 0
-    for word in ("Nx1x28x28", "416,520", "invert light-background", "Softmax", "parity of logits", "61,706"):
+    for word in ("NxHxWx1", "416,520", "invert light-background", "Softmax", "parity of logits", "61,706"):
         assert word in done.out
 
 
