@@ -38,6 +38,7 @@ __all__ = ["OPENERS", "Check", "Picture", "orientation_of"]
 _SCAN = b"\xff\xda"
 _MAX_SCANS = 100  # of a progressive file; each goes over all pixels, and 30 bytes are enough for one
 _MAX_FRAMES = 1000
+_GIF_BYTES = 1 << 24  # in which frames are counted
 _MAX_GIF_MEGAPIXELS = 89.0  # over which the decoder warns, and there is no other decoder to call
 
 
@@ -113,13 +114,15 @@ def _open_png(stream: IO[bytes], check: Check) -> Picture:
 
 
 def _open_gif(stream: IO[bytes], check: Check) -> Picture:
-    canvases = list(islice(gif_frames(stream), _MAX_FRAMES))
+    start = stream.read(_GIF_BYTES)
+    canvases = list(islice(gif_frames(start), _MAX_FRAMES))
     if canvases:
         check(*canvases[0])
         if canvases[0][0] * canvases[0][1] > _MAX_GIF_MEGAPIXELS * 1e6:
             raise ValueError(f"GIF files are read up to {_MAX_GIF_MEGAPIXELS:g} megapixels")
+    count = _MAX_FRAMES if len(start) == _GIF_BYTES and len(canvases) > 1 else len(canvases)
     stream.seek(0)
-    return Picture(GifImagePlugin.GifImageFile(stream), notes=_first_of(len(canvases), "frames"))
+    return Picture(GifImagePlugin.GifImageFile(stream), notes=_first_of(count, "frames"))
 
 
 def _open_webp(stream: IO[bytes], check: Check) -> Picture:

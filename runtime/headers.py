@@ -114,34 +114,32 @@ def png_depth(stream: IO[bytes]) -> int:
     return depth
 
 
-def gif_frames(stream: IO[bytes]) -> Iterator[tuple[int, int]]:
-    """Width and height of the canvas that each frame of a GIF file asks for, as far as the file goes."""
-    stream.seek(6)
-    width, height, flags = struct.unpack("<HHB2x", stream.read(7))
-    _skip_palette(stream, flags)
-    while (mark := stream.read(1)) not in (b"", b";"):
+def gif_frames(data: bytes) -> Iterator[tuple[int, int]]:
+    """Width and height of the canvas that each frame of a GIF file asks for, as far as the data goes."""
+    if len(data) < 13:
+        return
+    width, height, flags = struct.unpack_from("<HHB", data, 6)
+    place = 13 + _palette_bytes(flags)
+    while place < len(data) and (mark := data[place : place + 1]) != b";":
+        place += 1
         if mark == b"!":
-            stream.seek(1, 1)
-            _skip_blocks(stream)
+            place = _after_blocks(data, place + 1)
         elif mark == b",":
-            frame = stream.read(9)
-            if len(frame) < 9:
+            if place + 9 > len(data):
                 return
-            left, top, w, h, flags = struct.unpack("<4HB", frame)
+            left, top, w, h, flags = struct.unpack_from("<4HB", data, place)
             yield max(width, left + w), max(height, top + h)
-            _skip_palette(stream, flags)
-            stream.seek(1, 1)
-            _skip_blocks(stream)
+            place = _after_blocks(data, place + 10 + _palette_bytes(flags))
 
 
-def _skip_palette(stream: IO[bytes], flags: int) -> None:
-    if flags & 128:
-        stream.seek(3 << ((flags & 7) + 1), 1)
+def _palette_bytes(flags: int) -> int:
+    return 3 << ((flags & 7) + 1) if flags & 128 else 0
 
 
-def _skip_blocks(stream: IO[bytes]) -> None:
-    while (size := stream.read(1)) not in (b"", b"\0"):
-        stream.seek(size[0], 1)
+def _after_blocks(data: bytes, place: int) -> int:
+    while place < len(data) and (size := data[place]):
+        place += size + 1
+    return place + 1
 
 
 def webp_size(stream: IO[bytes]) -> tuple[int, int]:

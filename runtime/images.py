@@ -104,8 +104,8 @@ def decode_image(
     Memory at the worst moment is 7 bytes a pixel of RGB (16 of WebP, up to 10 of progressive JPEG) and 2 of
     grey: a photo of 12 megapixels takes 84 MB, one at the default limit 360 MB. What would take over 140 MB
     and has fewer bytes than any photo, one for 50 pixels or, in JPEG and WebP, for 100, is refused as a
-    decompression bomb, unless ``max_megapixels`` is raised above its default. Sizes are checked before
-    pixels are decoded.
+    decompression bomb, unless ``max_megapixels`` is raised above its default: so a small file keeps a process
+    below 200 MB. Sizes are checked before pixels are decoded.
 
     Args:
         source: a path; the bytes of a file; a binary file object, which is read from its start where it can
@@ -141,7 +141,7 @@ def decode_image(
 def describe(source: ImageSource) -> str:
     """What messages call ``source``: its path where it has one."""
     if isinstance(source, str | os.PathLike):
-        path = os.fspath(source)
+        path = os.fsdecode(source)
         return path if path and path.isprintable() else repr(path)
     if isinstance(source, np.ndarray):
         return f"array {source.dtype}{list(source.shape)}"

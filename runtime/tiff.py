@@ -47,7 +47,8 @@ _SINGLE |= {_TILE_WIDTH, _TILE_HEIGHT, 332}
 _NEEDED = _SINGLE | {_BITS, 320, 338, 339, 347, 529, 530, 531, 532, 50674}
 _PLACES = {_STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES}
 
-_MAX_TAG_BYTES = 1 << 24
+_MAX_TAG_BYTES = 1 << 20  # 262,144 strips
+_MAX_ENTRIES = 1000  # real ones have some dozens
 _MAX_PAGES = 1000
 _MAX_SAMPLES = 6  # more, Pillow refuses, and says so in the log
 
@@ -210,7 +211,7 @@ def _directory(stream: IO[bytes], order: str, big: bool, offset: int, wanted: se
     if len(head) < struct.calcsize(order + counter):
         raise ValueError("its directory lies beyond the end of the file")
     (count,) = struct.unpack(order + counter, head)
-    if count > 65535:
+    if count > _MAX_ENTRIES:
         raise ValueError(f"its directory claims {count} entries")
     size = struct.calcsize(order + entry)
     entries = stream.read(count * size + inline)

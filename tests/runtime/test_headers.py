@@ -75,17 +75,17 @@ def test_gif_frames_are_counted_as_pillow_counts_them() -> None:
     pages = [Image.fromarray(np.roll(RGB, i, axis=0)) for i in range(9)]
     file = encoded(pages[0], "GIF", save_all=True, append_images=pages[1:], comment=b"c" * 999)
     with Image.open(io.BytesIO(file)) as image:
-        assert len(list(gif_frames(io.BytesIO(file)))) == image.n_frames == 9
-        assert next(gif_frames(io.BytesIO(file))) == image.size
+        assert len(list(gif_frames(file))) == image.n_frames == 9
+        assert next(gif_frames(file)) == image.size
 
 
-@pytest.mark.parametrize("length", range(14, 50))
+@pytest.mark.parametrize("length", range(50))
 def test_gif_frames_end_where_the_file_ends(length: int) -> None:
-    assert len(list(gif_frames(io.BytesIO(gif((1, 1), (2, 3, 4, 5))[:length])))) <= 1
+    assert len(list(gif_frames(gif((1, 1), (2, 3, 4, 5))[:length]))) <= 1
 
 
 def test_gif_frames_may_exceed_the_canvas() -> None:
-    assert list(gif_frames(io.BytesIO(gif((1, 1), (2, 3, 4, 5))))) == [(6, 8)]
+    assert list(gif_frames(gif((1, 1), (2, 3, 4, 5)))) == [(6, 8)]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (300, 2), (16383, 1)])
