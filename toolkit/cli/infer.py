@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from cnntk.inference import ImageResult
+    from cnntk.runtime.classifier import Predictions
+
+    _Cells = tuple[str, str, str, str]
 
 _PAGE = 1000
 """Rows whose columns are aligned together: a table of millions is not held in memory."""
@@ -135,14 +138,14 @@ def _print_rows(results: Iterable[ImageResult], form: str, top: int) -> int:
 
 
 def _print_tables(results: Iterator[ImageResult], top: int) -> int:
-    failed, widths = False, (0, 0)
-    header: tuple[str, ...] = ("image", "class", "prob", "then" if top > 1 else "")
+    failed = False
+    header: list[_Cells] = [("image", "class", "prob", "then" if top > 1 else "")]
+    widths = (0, 0, 0)
     while page := list(islice(results, _PAGE)):
-        rows = [_cells(result, top, widths) for result in page if result.predictions]
-        if rows:
-            print_table(rows, header=header, right=[2])
-            widths = (max(len(row[0]) for row in rows), max(len(row[1]) for row in rows))
-            header = ()
+        if rows := [_cells(r.file, r.predictions, top) for r in page if r.predictions]:
+            rows = [_padded(cells, widths) for cells in header + rows]
+            print_table(rows, right=[2])
+            header, widths = [], _widths(rows)
         for result in page:
             if result.error:
                 note(f"cnntk: {result.error}")
@@ -151,16 +154,22 @@ def _print_tables(results: Iterator[ImageResult], top: int) -> int:
     return int(failed)
 
 
-def _cells(result: ImageResult, top: int, widths: tuple[int, int]) -> tuple[str, str, str, str]:
-    """Of a table's row, the first two as wide as on the page before."""
+def _cells(file: str, predictions: Predictions, top: int) -> _Cells:
     from cnntk.runtime.images import describe
 
-    if result.predictions is None:
-        raise ValueError(f"{result.file}: has no predictions")
-    best, *rest = result.predictions.top(top)
+    best, *rest = predictions.top(top)
     others = ", ".join(f"{p.label} {p.probability:.1%}" for p in rest)
-    name = describe(result.file)
-    return name.ljust(widths[0]), best.label.ljust(widths[1]), f"{best.probability:.1%}", others
+    return describe(file), best.label, f"{best.probability:.1%}", others
+
+
+def _padded(cells: _Cells, widths: tuple[int, int, int]) -> _Cells:
+    """At least as wide as on the page before."""
+    file, label, probability, others = cells
+    return file.ljust(widths[0]), label.ljust(widths[1]), probability.rjust(widths[2]), others
+
+
+def _widths(rows: list[_Cells]) -> tuple[int, int, int]:
+    return max(len(r[0]) for r in rows), max(len(r[1]) for r in rows), max(len(r[2]) for r in rows)
 
 
 def _print_notes(page: list[ImageResult]) -> None:

@@ -156,7 +156,7 @@ def _is_grey(path: Path) -> bool:
     try:
         with Image.open(path, formats=_HEADERS) as image:
             if image.mode in _GREY:
-                return image.mode.startswith("I") or not image.has_transparency_data
+                return not image.has_transparency_data
             if image.mode != "F":
                 return False
     except Exception:  # whatever a damaged header makes Pillow raise, the runtime says it better

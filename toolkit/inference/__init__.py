@@ -1,8 +1,8 @@
 """Classifies the images that a user names: files, folders, patterns, standard input.
 
-The files stand in the order of the work: names become files (`finding`), files become results (`running`),
-results become lines (`rows`), which are written to a file (`formats`), by way of a journal where the run is to
-outlive an interruption (`journal`, `writing`).
+In the order of the work: names become files (`finding`), files become results (`result`, `running`), results
+become rows (`rows`), which go to a file (`writing`), by way of a `journal` where they are to outlive an
+interruption.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a long run has done so far: lines of JSON in a file of their own, which outlive the process.
 
 The first line says which model the rows come from and how; a row for each image follows, in order. Whole
-batches count: what is behind the last one is done again, so that every image is in the batch that it would have
-been in without the interruption, and answers are the same to the bit.
+batches count: what is behind the last one is done again, so that every image is in the batch that it would
+have been in without the interruption, and answers are the same to the bit.
 """
 
 from __future__ import annotations
@@ -141,8 +141,8 @@ class Journal:
         for name in ours | theirs:
             if theirs.get(name) != ours.get(name):
                 raise UsageError(
-                    f"{self._path}: was begun with {name} {theirs.get(name)}, not {ours.get(name)}; go on with "
-                    "that, or delete it to start again"
+                    f"{self._path}: was begun with {name} {theirs.get(name)}, not {ours.get(name)}; "
+                    "go on with that, or delete it to start again"
                 )
 
     def _same(self, file: File | None, row: Row) -> File:
@@ -152,8 +152,8 @@ class Journal:
                 return file
         now = "and there is no such image any more" if file is None else f"which is now {name}"
         raise UsageError(
-            f"{self._path}: has a row for {row.get('file')}, {now}: the images are not those that it was begun "
-            "with; delete it to start again"
+            f"{self._path}: has a row for {row.get('file')}, {now}: the images are not those that it was "
+            "begun with; delete it to start again"
         )
 
     def _write(self, data: bytes) -> None:

@@ -1,7 +1,7 @@
 """A row for each image, as lines of JSON, CSV or Parquet.
 
-All three hold the same: CSV's numbers are those of JSON, which read back are the float32 that the network gave,
-to the bit.
+All three hold the same: CSV's numbers are those of JSON, which read back are the float32 that the network
+gave, to the bit.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """`infer`: files in, results out, in order, on all cores, in memory that does not grow with their number.
 
 Each worker takes some files and does all there is to do with them: decodes them one by one, makes them small,
-and runs the network on them as one batch, on the one core that it has. Measured against one network on all cores
-that is fed by decoding threads, that was the faster: nothing waits for anything else, and a convolution on one
-core costs least. Where the network itself takes more than a core (a GPU, or an engine of several threads) its
-calls take turns, and the workers decode meanwhile.
+and runs the network on them as one batch, on the one core that it has. Measured against one network on all
+cores that is fed by decoding threads, that was the faster: nothing waits for anything else, and a convolution
+on one core costs least. Where the network itself takes more than a core (a GPU, or an engine of several
+threads) its calls take turns, and the workers decode meanwhile.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def infer(
 ) -> Iterator[ImageResult]:
     """Classifies image files, in order; one that can't be read does not stop the rest.
 
-    Results come while later files are worked on. Files are named a bounded number ahead of the result that is
-    asked for, so that ``files`` may be endless.
+    Results come while later files are worked on. A bounded number of names is read ahead, so that there may be
+    no end of them.
 
     Args:
         model: an artifact, or a `Classifier`, which is then used as it is; for many images make it with
@@ -74,15 +74,13 @@ def infer(
         CnntkError: the model can't be used, or fails.
     """
     if isinstance(files, str | bytes | os.PathLike):
-        raise TypeError(
-            f"files: expected a list of names, got the one name {files!r}; expand([...]) lists a folder"
-        )
+        raise TypeError(f"files: expected a list of names, got one, {files!r}; expand([...]) lists a folder")
     if (batch is not None and batch < 1) or (threads is not None and threads < 1):
         raise ValueError(f"batch and threads must be at least 1, got {batch} and {threads}")
     cores = threads or usable_cores()
     files = iter(files)
     enough = cores * BATCH
-    begun = list(islice(files, enough))
+    begun = list(islice(files, 2 if batch else enough))
     classifier = opened(model, device, cores, many=len(begun) > 1)
     if batch is None:
         batch = default_batch(classifier) if len(begun) == enough else max(1, -(-len(begun) // cores))
@@ -195,13 +193,12 @@ def _results(work: _Work, files: Iterator[File], cores: int, batch: int) -> Iter
     pending: deque[Future[list[ImageResult]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="cnntk-infer")
     try:
-        for files_of_one in islice(batches, _AHEAD * workers):
+        for files_of_one in batches:
             pending.append(pool.submit(work, files_of_one))
+            if len(pending) > _AHEAD * workers or pending[0].done():
+                yield from pending.popleft().result()
         while pending:
-            results = pending.popleft().result()
-            if (following := next(batches, None)) is not None:
-                pending.append(pool.submit(work, following))
-            yield from results
+            yield from pending.popleft().result()
     finally:
         work.over.set()
         pool.shutdown(cancel_futures=True)

@@ -1,4 +1,4 @@
-"""`infer_to_file`: results in a file that is written whole or not at all, or goes on where it was interrupted."""
+"""`infer_to_file`: a file of results, written whole or not at all; what is long can be resumed."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def infer_to_file(
         threads: how many to use; by default one for each core that this process may use.
         batch: images that go through the network together; by default 8, on a GPU 32.
         max_megapixels: larger images are refused.
-        resume: keep the rows in ``output`` + ``.part`` until all are done, and go on with those that are there.
-            Files are known by their names: whether one has changed in between is not looked at.
+        resume: keep the rows in ``output`` + ``.part`` until all are done, and go on with those that are
+            there. Files are known by their names: whether one has changed in between is not looked at.
         force: replace an existing file.
         progress: is told after each image how many are done.
 
@@ -88,9 +88,7 @@ def infer_to_file(
     if target.exists() and not force:
         raise UsageError(f"{target}: exists already; --force replaces it, --output names another file")
     if part.exists() and not resume and not force:
-        raise UsageError(
-            f"{part}: is of an unfinished run; --resume goes on, --force starts again without it"
-        )
+        raise UsageError(f"{part}: is of an unfinished run; --resume goes on, --force starts again")
     check_writable(target)
     kind = format_of(target, form)
     cores = threads or usable_cores()

@@ -10,27 +10,33 @@ from cnntk.cli import progress
 from cnntk.cli.progress import Bar
 
 
-@pytest.fixture
-def screen(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[], str]]:
-    """What a terminal shows that standard error is connected to; capsys, if asked for, comes before it."""
-    ours, theirs = pty.openpty()
-    stream = open(theirs, "w", encoding="utf-8")  # noqa: SIM115 - closed below
-    monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setenv("TERM", "xterm")
+class Screen:
+    """A terminal, which standard error can be connected to."""
 
-    def shown() -> str:
-        stream.flush()
-        os.set_blocking(ours, False)
+    def __init__(self) -> None:
+        self._ours, theirs = pty.openpty()
+        os.set_blocking(self._ours, False)
+        self.stream = open(theirs, "w", encoding="utf-8")  # noqa: SIM115 - closed by the fixture
+
+    def shown(self) -> str:
+        """What it shows that it did not before."""
+        self.stream.flush()
         try:
-            return os.read(ours, 1 << 16).decode()
+            return os.read(self._ours, 1 << 16).decode()
         except BlockingIOError:
             return ""
 
-    yield shown
-    stream.close()
-    os.close(ours)
+    def close(self) -> None:
+        self.stream.close()
+        os.close(self._ours)
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Screen]:
+    monkeypatch.setenv("TERM", "xterm")
+    found = Screen()
+    yield found
+    found.close()
 
 
 def run(total: Callable[[], int] = lambda: 3, **options: bool) -> None:
@@ -40,30 +46,33 @@ def run(total: Callable[[], int] = lambda: 3, **options: bool) -> None:
 
 
 def test_long_work_on_a_terminal_has_a_bar(
-    screen: Callable[[], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    screen: Screen, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress, "_PATIENCE_S", 0)
     monkeypatch.setattr(progress, "_EVERY_S", 0)
+    monkeypatch.setattr(sys, "stderr", screen.stream)
     with Bar("images", lambda: 3) as bar:
         for done in range(1, 4):
             bar(done)
             print("row", done)
-    shown = screen()
+    shown = screen.shown()
     assert "images" in shown
     assert "3/3" in shown
     assert "row" not in shown, "what is printed meanwhile stays on standard output"
     assert capsys.readouterr().out == "row 1\nrow 2\nrow 3\n"
 
 
-def test_short_work_has_none_and_does_not_count(screen: Callable[[], str]) -> None:
+def test_short_work_has_none_and_does_not_count(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", screen.stream)
     run(lambda: pytest.fail("counted"))
-    assert screen() == ""
+    assert screen.shown() == ""
 
 
-def test_none_where_none_is_wanted(screen: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_none_where_none_is_wanted(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "_PATIENCE_S", 0)
+    monkeypatch.setattr(sys, "stderr", screen.stream)
     run(wanted=False)
-    assert screen() == ""
+    assert screen.shown() == ""
 
 
 def test_none_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

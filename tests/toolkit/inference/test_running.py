@@ -2,7 +2,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from PIL import Image
 
 from cnntk.inference import ImageResult, infer, running
 from cnntk.runtime import Classifier, Engine
+from cnntk.runtime.classifier import Predictions
 from cnntk.runtime.errors import InputError, UsageError
+from cnntk.runtime.images import Pixels
 
 
 def kinds(results: list[ImageResult]) -> list[str]:
@@ -160,11 +162,12 @@ def test_large_images_do_not_wait_for_their_batch(
     expected = kinds(list(infer(tiny_onnx, images, batch=8)))
     sizes = []
     original = Classifier.classify_fitted
-    monkeypatch.setattr(
-        Classifier,
-        "classify_fitted",
-        lambda self, fitted: sizes.append(len(fitted)) or original(self, fitted),
-    )
+
+    def counted(self: Classifier, fitted: Sequence[Pixels]) -> list[Predictions]:
+        sizes.append(len(fitted))
+        return original(self, fitted)
+
+    monkeypatch.setattr(Classifier, "classify_fitted", counted)
     monkeypatch.setattr(running, "_BATCH_BYTES", 40)  # images of 16
     assert kinds(list(infer(tiny_onnx, images, batch=8))) == expected
     assert max(sizes) == 3
@@ -189,7 +192,7 @@ def test_limits_notes_and_known_results(tiny_onnx: Path, images: list[str], tmp_
 
 
 def test_wrong_use(tiny_onnx: Path) -> None:
-    with pytest.raises(TypeError, match=r"expected a list of names, got the one name 'a.png'"):
+    with pytest.raises(TypeError, match=r"expected a list of names, got one, 'a.png'"):
         infer(tiny_onnx, "a.png")
     with pytest.raises(ValueError, match="must be at least 1"):
         infer(tiny_onnx, ["a.png"], batch=0)
