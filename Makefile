@@ -11,7 +11,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[cpu,export,train]' --group dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[cpu,export,train,parquet]' --group dev
 	@touch $@
 
 demo: $(READY)
@@ -44,7 +44,7 @@ $(VENV)-types/.ready: pyproject.toml constraints.txt $(shell find toolkit export
 	$(PYTHON) -m venv $(VENV)-types
 	$(VENV)-types/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	$(VENV)-types/bin/python -m pip install --quiet -c constraints.txt --config-settings editable_mode=strict \
-		-e '.[cpu,export,train]' --group dev
+		-e '.[cpu,export,train,parquet]' --group dev
 	@touch $@
 
 bench: $(READY)

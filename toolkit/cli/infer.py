@@ -67,24 +67,17 @@ def infer(
     if picked.why:
         note(f"model: {picked.path.name} ({picked.why})")
     options = {name: value for name, value in options.items() if value is not None}
-
-    def count() -> int:
-        return sum(1 for _ in expand(images))
-
+    passing = output is None and form in ("json", "csv") and sys.stdout.isatty()  # that is progress enough
+    bar = Bar("images", lambda: sum(1 for _ in expand(images)), wanted=not passing)
     if output is not None:
-        said = {"form": form, "top": top, "resume": resume, "force": force, **options}
-        with Bar("images", count) as bar:
-            return _to_file(picked.path, files, output, {**said, "progress": bar}, as_json)
-    results = classify(picked.path, files, **options)
-    with Bar("images", count, wanted=not sys.stdout.isatty()) as bar:
-        counted = _counted(results, bar)
-        if as_json:
-            rows = [result.to_json(top) for result in counted]
-            print_json({"model": str(picked.path), "results": rows})
-            return int(any("error" in row for row in rows))
-        return (
-            _print_tables(counted, top) if form in (None, "table") else _print_rows(counted, str(form), top)
-        )
+        said = {"form": form, "top": top, "resume": resume, "force": force, "progress": bar, **options}
+        return _to_file(picked.path, files, output, said, as_json)
+    results = _counted(classify(picked.path, files, **options), bar)
+    if as_json:
+        return _print_document(str(picked.path), results, top)
+    if form in (None, "table"):
+        return _print_tables(results, top, bar)
+    return _print_rows(results, str(form), top)
 
 
 def _check_options(form: str | None, output: str | None, *, resume: bool, force: bool, as_json: bool) -> None:
@@ -104,7 +97,8 @@ def _to_file(
     from cnntk.inference import infer_to_file
 
     try:
-        done = infer_to_file(model, files, output, **options)
+        with options["progress"]:
+            done = infer_to_file(model, files, output, **options)
     except KeyboardInterrupt:
         if options["resume"]:
             note(f"{output}.part: holds what is done; the same command goes on with it")
@@ -120,9 +114,16 @@ def _to_file(
 
 
 def _counted(results: Iterable[ImageResult], bar: Bar) -> Iterator[ImageResult]:
-    for done, result in enumerate(results, start=1):
-        bar(done)
-        yield result
+    with bar:
+        for done, result in enumerate(results, start=1):
+            bar(done)
+            yield result
+
+
+def _print_document(model: str, results: Iterable[ImageResult], top: int) -> int:
+    rows = [result.to_json(top) for result in results]
+    print_json({"model": model, "results": rows})
+    return int(any("error" in row for row in rows))
 
 
 def _print_rows(results: Iterable[ImageResult], form: str, top: int) -> int:
@@ -137,11 +138,12 @@ def _print_rows(results: Iterable[ImageResult], form: str, top: int) -> int:
     return int(failed)
 
 
-def _print_tables(results: Iterator[ImageResult], top: int) -> int:
+def _print_tables(results: Iterator[ImageResult], top: int, bar: Bar) -> int:
     failed = False
     header: list[_Cells] = [("image", "class", "prob", "then" if top > 1 else "")]
     widths = (0, 0, 0)
     while page := list(islice(results, _PAGE)):
+        bar.hide()
         if rows := [_cells(r.file, r.predictions, top) for r in page if r.predictions]:
             rows = [_padded(cells, widths) for cells in header + rows]
             print_table(rows, right=[2])

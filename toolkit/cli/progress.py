@@ -42,6 +42,12 @@ class Bar:
             self._show()
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done)
+            self._bar.start()
+
+    def hide(self) -> None:
+        """Until the next call: something is about to be printed."""
+        if self._bar is not None:
+            self._bar.stop()
 
     def __enter__(self) -> Bar:
         return self
@@ -49,8 +55,7 @@ class Bar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        self.hide()
 
     def _show(self) -> None:
         from rich.console import Console
@@ -66,4 +71,3 @@ class Bar:
             redirect_stderr=False,
         )
         self._task = self._bar.add_task("", total=self._total())
-        self._bar.start()

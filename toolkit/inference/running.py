@@ -56,8 +56,8 @@ def infer(
 ) -> Iterator[ImageResult]:
     """Classifies image files, in order; one that can't be read does not stop the rest.
 
-    Results come while later files are worked on. A bounded number of names is read ahead, so that there may be
-    no end of them.
+    Results come while later files are worked on. A bounded number of names is read ahead, so that there may
+    be no end of them.
 
     Args:
         model: an artifact, or a `Classifier`, which is then used as it is; for many images make it with

@@ -9,6 +9,8 @@ import pytest
 from cnntk.cli import progress
 from cnntk.cli.progress import Bar
 
+ERASED = "\x1b[2K"
+
 
 class Screen:
     """A terminal, which standard error can be connected to."""
@@ -60,6 +62,21 @@ def test_long_work_on_a_terminal_has_a_bar(
     assert "3/3" in shown
     assert "row" not in shown, "what is printed meanwhile stays on standard output"
     assert capsys.readouterr().out == "row 1\nrow 2\nrow 3\n"
+
+
+def test_it_goes_where_something_is_printed_and_comes_back(
+    screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_PATIENCE_S", 0)
+    monkeypatch.setattr(progress, "_EVERY_S", 0)
+    monkeypatch.setattr(sys, "stderr", screen.stream)
+    with Bar("images", lambda: 3) as bar:
+        bar(1)
+        assert not screen.shown().endswith(ERASED)
+        bar.hide()
+        assert screen.shown().endswith(ERASED)
+        bar(2)
+        assert "2/3" in screen.shown()
 
 
 def test_short_work_has_none_and_does_not_count(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import click
@@ -11,12 +12,16 @@ import onnx
 import onnx_ir as ir
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from cnntk.cli.verify import verify
+from cnntk.data import open_data
+from cnntk.exporters import export
 from cnntk.exporters.artifact import append_spec, write_hashed
 from cnntk.exporters.vectors import Arrays, self_test_of
-from cnntk.runtime.errors import UnsupportedArtifact
+from cnntk.runtime.errors import DataError, UnsupportedArtifact
 from cnntk.runtime.spec import ModelSpec, TensorSpec
+from cnntk.shipped import shipped_checkpoint, shipped_model
 
 
 def run(*args: object) -> Result:
@@ -89,6 +94,10 @@ def test_the_model_that_was_picked_is_named(sealed_onnx: Path, monkeypatch: pyte
         (["--weights", "w.pt"], "belong to the source"),
         (["--random"], "belong to the source"),
         (["--wrong"], "No such option"),
+        (["--images", "photos", "--self"], "--images excludes"),
+        (["--images", "photos", "--against", "x.onnx"], "--images excludes"),
+        (["--limit", "3"], "--limit belongs to --images"),
+        (["--images", "photos", "--limit", "0"], "not in the range"),
     ],
 )
 def test_wrong_use(sealed_onnx: Path, options: list[str], message: str) -> None:
@@ -101,3 +110,77 @@ def test_a_foreign_file_alone_is_wrong_use(foreign_onnx: Path) -> None:
     result = run(foreign_onnx)
     assert isinstance(result.exception, UnsupportedArtifact)
     assert result.exception.exit_status == 2
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six of each, black on white."""
+    test, folder = open_data("digits").test, tmp_path_factory.mktemp("digits")
+    for label in range(10):
+        (folder / str(label)).mkdir()
+        for index in np.flatnonzero(test.labels == label)[:6]:
+            pixels = test.images.pixels[index, :, :, 0]  # type: ignore[attr-defined]
+            large = Image.fromarray(pixels).resize((80, 80), Image.Resampling.BICUBIC)
+            padded = Image.new("L", (140, 140))
+            padded.paste(large, (30, 30))
+            Image.fromarray(255 - np.asarray(padded)).save(folder / str(label) / f"{index}.png")
+    return folder
+
+
+def test_images_of_a_model_whose_preprocessing_is_right(digits: Path) -> None:
+    result = run(shipped_model(), "--images", digits)
+    assert result.return_value == 0, result.stdout
+    assert result.stdout.splitlines()[-1].startswith("no mismatch: of ")
+    assert "better" not in "\n".join(result.stdout.splitlines()[:-1])
+
+
+def test_images_of_a_model_whose_preprocessing_is_wrong(digits: Path, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.onnx"
+    export(shipped_checkpoint(), wrong, image={"invert": "never"})
+    result = run(wrong, "--images", digits)
+    assert result.return_value == 1
+    *table, verdict = result.stdout.splitlines()
+    assert all(len(line) <= 80 for line in table)
+    assert table[0].split() == ["way", "accuracy", "log-lik.", "right", "wrong", "p"]
+    assert table[1].startswith("spec")
+    assert table[2].startswith("inverted")
+    assert table[2].endswith("better")
+    assert verdict.startswith("mismatch: inverted would score ")
+    assert verdict.endswith("export again with --image invert=always")
+    assert "as good on these images: dark ground" in result.stderr
+
+    result = run(wrong, "--images", digits, "--json", "--limit", "50")
+    assert result.return_value == 1
+    data = json.loads(result.stdout)
+    assert data["spec"]["images"] == 50
+    assert data["verdict"].startswith("mismatch: inverted")
+    assert "50 of 60 images are used" in result.stderr
+
+
+def test_broken_images_are_told(digits: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "3").mkdir(exist_ok=True)
+        (tmp_path / "3" / f"{name}.png").write_bytes(b"none")
+    result = run(shipped_model(), "--images", tmp_path)
+    assert isinstance(result.exception, DataError)
+    assert "no image of it can be read" in str(result.exception)
+    shutil.copy(next(digits.glob("3/*.png")), tmp_path / "3" / "c.png")
+    result = run(shipped_model(), "--images", tmp_path)
+    assert result.return_value == 0
+    assert all(f"{tmp_path / '3' / name}.png" in result.stderr for name in "ab")
+    assert "1 images can't show anything" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [((), "holds no labelled image"), (("cat", "dog"), "no class of it is one of the model's: 'cat', 'dog'")],
+)
+def test_folders_that_are_of_no_use(names: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / name).mkdir()
+        Image.new("L", (8, 8)).save(tmp_path / name / "1.png")
+    result = run(shipped_model(), "--images", tmp_path)
+    assert isinstance(result.exception, DataError)
+    assert result.exception.exit_status == 2
+    assert message in str(result.exception)
+    assert "\n" not in str(result.exception)
