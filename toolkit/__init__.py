@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cnntk.inference import ImageResult, infer
     from cnntk.inspection import Inspection, inspect
     from cnntk.latency import BenchResult, bench
+    from cnntk.mismatch import MismatchReport, find_mismatch
     from cnntk.runtime import Classifier, Engine, ModelSpec, Prediction
     from cnntk.training import TrainReport, train
     from cnntk.verification import Verification, verify_against, verify_self
@@ -30,6 +31,7 @@ __all__ = [
     "ExportReport",
     "ImageResult",
     "Inspection",
+    "MismatchReport",
     "ModelSpec",
     "Prediction",
     "TrainReport",
@@ -38,6 +40,7 @@ __all__ = [
     "bench",
     "diagnose",
     "export",
+    "find_mismatch",
     "infer",
     "inspect",
     "train",
@@ -57,10 +60,12 @@ __getattr__, __dir__ = lazy_names(
         "Engine": "cnntk.runtime",
         "export": "cnntk.exporters",
         "ExportReport": "cnntk.exporters",
+        "find_mismatch": "cnntk.mismatch",
         "ImageResult": "cnntk.inference",
         "infer": "cnntk.inference",
         "inspect": "cnntk.inspection",
         "Inspection": "cnntk.inspection",
+        "MismatchReport": "cnntk.mismatch",
         "ModelSpec": "cnntk.runtime",
         "Prediction": "cnntk.runtime",
         "train": "cnntk.training",
