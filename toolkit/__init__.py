@@ -14,7 +14,7 @@ from cnntk.version import __version__
 if TYPE_CHECKING:
     from cnntk.diagnosis import Diagnosis, diagnose
     from cnntk.exporters import ExportReport, export
-    from cnntk.inference import ImageResult, infer
+    from cnntk.inference import ImageResult, infer, infer_to_file
     from cnntk.inspection import Inspection, inspect
     from cnntk.latency import BenchResult, bench
     from cnntk.mismatch import MismatchReport, find_mismatch
@@ -42,6 +42,7 @@ __all__ = [
     "export",
     "find_mismatch",
     "infer",
+    "infer_to_file",
     "inspect",
     "train",
     "verify_against",
@@ -63,6 +64,7 @@ __getattr__, __dir__ = lazy_names(
         "find_mismatch": "cnntk.mismatch",
         "ImageResult": "cnntk.inference",
         "infer": "cnntk.inference",
+        "infer_to_file": "cnntk.inference",
         "inspect": "cnntk.inspection",
         "Inspection": "cnntk.inspection",
         "MismatchReport": "cnntk.mismatch",

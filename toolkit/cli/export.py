@@ -122,7 +122,7 @@ def _takes(r: ExportReport) -> list[str]:
     """The inputs, and what is done to an image."""
     lines = [f"{t.name}: {t.dtype} {'x'.join(map(str, t.shape))}" for t in r.inputs]
     if r.pixels is not None:
-        lines[0] += f", any size, by {r.pixels.nodes} nodes: {', '.join(r.pixels.operators)}"
+        lines[0] += f", any size; {r.pixels.nodes} nodes prepare it"
         lines += r.pixels.folded
     return lines
 
