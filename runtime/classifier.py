@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UnsupportedArtifact
-from cnntk.runtime.images import ImageSource, Pixels, read_image
+from cnntk.runtime.images import MAX_MEGAPIXELS, DecodedImage, ImageSource, Pixels, decode_image
 from cnntk.runtime.preprocess import fit, luma, normalise
 from cnntk.runtime.resizing import shrink, shrinkable
 from cnntk.runtime.spec import IMAGE, Preprocessing
@@ -91,11 +91,26 @@ class Classifier:
         return self.classify_pixels([self.read(image) for image in images])
 
     def read(self, image: ImageSource) -> Pixels:
-        """The pixels of an image, transparency composed on the background that the artifact names."""
-        pixels = read_image(image, background=self._preprocessing.background)
-        if self._preprocessing.color == "grey" and pixels.shape[2] == 3:
-            return luma(pixels)
-        return pixels
+        """The pixels of an image, as `decode` gives them."""
+        return self.decode(image).pixels
+
+    def decode(self, image: ImageSource, *, max_megapixels: float = MAX_MEGAPIXELS) -> DecodedImage:
+        """The pixels of an image, and what was done to it; grey where the network sees grey.
+
+        Transparency is composed on the background that the artifact names.
+
+        Args:
+            image: anything that `read_image` takes.
+            max_megapixels: larger ones are refused, before they are decoded.
+
+        Raises:
+            ImageError: it can't be read.
+        """
+        background = self._preprocessing.background
+        found = decode_image(image, background=background, max_megapixels=max_megapixels)
+        if self._preprocessing.color == "grey" and found.pixels.shape[2] == 3:
+            return replace(found, pixels=luma(found.pixels))
+        return found
 
     def classify_pixels(self, images: Sequence[Pixels]) -> list[Predictions]:
         """Classifies decoded images as one batch, as far as they can go together.

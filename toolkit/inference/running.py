@@ -25,7 +25,7 @@ from cnntk.inference.result import ImageResult
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.devices import usable_cores
 from cnntk.runtime.errors import ImageError
-from cnntk.runtime.images import MAX_MEGAPIXELS, DecodedImage, ImageSource, Pixels, decode_image
+from cnntk.runtime.images import MAX_MEGAPIXELS, DecodedImage, ImageSource, Pixels
 
 __all__ = ["BATCH", "BATCH_ELSEWHERE", "File", "Model", "default_batch", "infer", "opened"]
 
@@ -157,7 +157,7 @@ class _Work:
             except ImageError as error:
                 results.append(ImageResult(file.file, None, str(error)))
                 continue
-            waiting.append((len(results), self.classifier.fit(self.classifier.read(decoded.pixels))))
+            waiting.append((len(results), self.classifier.fit(decoded.pixels)))
             results.append(ImageResult(file.file, None, notes=decoded.notes))
             if sum(pixels.nbytes for _, pixels in waiting) > _BATCH_BYTES:
                 self._classify(waiting, results)
@@ -165,14 +165,10 @@ class _Work:
         return results
 
     def decode(self, source: str | _StandardInput | DecodedImage) -> DecodedImage:
-        """The pixels, transparency composed on the background that the artifact names."""
+        """The pixels, as the network sees them."""
         if isinstance(source, DecodedImage):
             return source
-        spec = self.classifier.engine.spec
-        background = spec.preprocessing.background if spec and spec.preprocessing else (255, 255, 255)
-        return decode_image(
-            cast(ImageSource, source), background=background, max_megapixels=self.max_megapixels
-        )
+        return self.classifier.decode(cast(ImageSource, source), max_megapixels=self.max_megapixels)
 
     def _classify(self, waiting: list[tuple[int, Pixels]], results: list[ImageResult]) -> None:
         """Completes the results at the places of what waits; then nothing waits."""
