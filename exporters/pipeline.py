@@ -36,7 +36,7 @@ from cnntk.exporters.prepare import Prepared, prepare
 from cnntk.exporters.proof.divergence import LayerError, layer_errors
 from cnntk.exporters.proof.halves import check_in_float32
 from cnntk.exporters.proof.parity import Answers, reference_answers
-from cnntk.exporters.proof.pixels import check_pixels
+from cnntk.exporters.proof.pixels import PixelsPart, check_pixels
 from cnntk.exporters.proof.precision import check_finite_answers
 from cnntk.exporters.proof.prove import Case, Proof, prove
 from cnntk.exporters.proof.record import Check
@@ -251,9 +251,9 @@ def _self_test(source: Source, prepared: Prepared, face: Face) -> SelfTest:
     sizes: dict[str, int] = {}
     reference: Reference | AskedByImages = case.reference
     nudged = None
-    if p is not None:
+    if p is not None and face.record is not None:
         sizes = p.image_sizes
-        reference = AskedByImages(case.reference, p, source.inputs[0])
+        reference = AskedByImages(case.reference, PixelsPart(face.model, p, face.record), source.inputs[0])
         nudged, cases = reference.nudged, (*cases, RESIZED_CASE)
     return self_test_of(
         reference.exact,

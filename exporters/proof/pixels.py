@@ -38,7 +38,7 @@ from cnntk.runtime.errors import ParityError
 from cnntk.runtime.preprocess import luma, preprocess
 from cnntk.runtime.spec import IMAGE, Preprocessing
 
-__all__ = ["Photographs", "Whole", "check_pixels", "pixels_part", "worst_images"]
+__all__ = ["Photographs", "PixelsPart", "Whole", "check_pixels", "pixels_part", "worst_images"]
 
 Array = NDArray[Any]
 Run = Callable[[dict[str, Array]], dict[str, Array]]
@@ -103,7 +103,7 @@ def check_pixels(
     Raises:
         ParityError: levels or answers differ by more than rounding, or have another shape.
     """
-    part = _Part(model, p, record)
+    part = PixelsPart(model, p, record)
     made, given = worst_images(p), _usable(photographs or {}, p)
     gaps = [gap for name, image in made.items() for gap in _compare(part, name, image, p, (p,))]
     for name, image in given.items():
@@ -151,13 +151,17 @@ def worst_images(p: Preprocessing) -> dict[str, NDArray[np.uint8]]:
     }
 
 
-class _Part:
-    """What stands in front of the network, with and without onnxruntime's own rewrites."""
+class PixelsPart:
+    """What stands in front of the network, with and without onnxruntime's own rewrites.
+
+    Attributes:
+        level: what one level is in the network's input; one a channel, to broadcast.
+    """
 
     def __init__(self, model: ir.Model, p: Preprocessing, record: PixelsRecord) -> None:
         self._sessions = [session_of(pixels_part(model, record), optimise=yes) for yes in (False, True)]
-        self._shift, self._factor = np.array(record.shift), np.array(record.factor)
-        self._axis = 1 if p.layout == "NCHW" else 3
+        shape = (1, -1, 1, 1) if p.layout == "NCHW" else (1, 1, 1, -1)
+        self._shift, self.level = (np.array(v).reshape(shape) for v in (record.shift, record.factor))
 
     def __call__(self, images: NDArray[np.uint8], name: str) -> NDArray[np.float64]:
         """The network's input, normalised in float64."""
@@ -167,10 +171,7 @@ class _Part:
                 f"pixels: on {name} onnxruntime's optimised graph gives other levels than the plain one, by "
                 f"{np.abs(plain - optimised).max():.3g}; use --preprocess host. Nothing was written"
             )
-        shape = [1] * 4
-        shape[self._axis] = -1
-        values = plain.astype(np.float64) - self._shift.reshape(shape)
-        return np.asarray(values * self._factor.reshape(shape))
+        return np.asarray((plain.astype(np.float64) - self._shift) * self.level)
 
 
 def pixels_part(model: ir.Model, record: PixelsRecord) -> ir.Model:
@@ -181,7 +182,11 @@ def pixels_part(model: ir.Model, record: PixelsRecord) -> ir.Model:
 
 
 def _compare(
-    part: _Part, name: str, image: NDArray[np.uint8], p: Preprocessing, candidates: Sequence[Preprocessing]
+    part: PixelsPart,
+    name: str,
+    image: NDArray[np.uint8],
+    p: Preprocessing,
+    candidates: Sequence[Preprocessing],
 ) -> list[_Gap]:
     """Graph against host, and torch against host; small ones as a batch of two, the second upside down."""
     small = image.shape[0] * image.shape[1] <= 2 * p.height * p.width
@@ -266,7 +271,7 @@ def _usable(photographs: Photographs, p: Preprocessing) -> dict[str, NDArray[np.
 
 def _check_answers(
     whole: Whole,
-    part: _Part,
+    part: PixelsPart,
     made: Mapping[str, NDArray[np.uint8]],
     given: Mapping[str, NDArray[np.uint8]],
     p: Preprocessing,

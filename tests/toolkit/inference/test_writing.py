@@ -117,6 +117,9 @@ def test_ctrl_c_leaves_what_can_be_resumed_or_nothing(
         [sys.executable, "-m", "cnntk", *map(str, command), *(["--resume"] if resume else [])],
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # a shell's background job ignores it
     )
     with pipe.open("wb"):  # it is being read: the run is in its midst, and can't end
         assert not watched.exists()
