@@ -31,6 +31,8 @@ from cnntk.runtime.errors import CaptureError, CheckpointError, InferenceError, 
 from cnntk.runtime.self_test import run_self_test
 from cnntk.runtime.spec import ModelSpec, Network, Preprocessing, TensorSpec
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (3, 8, 8)
 FLOAT32 = ["float32", "float32", "float32"]
 HALF = ["float16", "float32", "float32"]

@@ -78,6 +78,7 @@ def better(report: MismatchReport) -> set[str]:
     return {c.name for c in report.candidates if c.better}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["host", "graph"])
 @pytest.mark.parametrize(("fields", "expected"), WRONG)
 def test_what_is_wrong_is_named(
@@ -134,6 +135,7 @@ def _grey(image: Any) -> Any:
     return np.asarray(Image.fromarray(image).convert("L").convert("RGB"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["host", "graph"])
 @pytest.mark.parametrize(("name", "before"), [("transposed", _across), ("grey", _grey)])
 def test_what_no_option_says_is_named_too(
@@ -152,6 +154,7 @@ def test_what_no_option_says_is_named_too(
     assert "no --image option says it" in report.verdict
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["host", "graph"])
 def test_two_mistakes_at_once_that_are_one_habit(way: Way, tmp_path: Path) -> None:
     """As Caffe's networks have it, whose levels no byte expresses beside ImageNet's."""

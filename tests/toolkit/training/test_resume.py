@@ -175,6 +175,7 @@ def kill_somewhere(arguments: list[str], folder: Path, delay_s: float) -> None:
     process.wait()
 
 
+@pytest.mark.slow
 def test_killed_at_random_times(network: str, tmp_path: Path) -> None:
     whole, other, killed = (tmp_path / name for name in ("whole", "other", "killed"))
     subprocess.run(command(network, whole), check=True)
