@@ -60,15 +60,16 @@ def exported(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Ex
     def make(way: Way, module: nn.Module | None = None, **fields: str) -> Path:
         key = (way, id(module), *sorted(fields.items()))
         if key not in made:
-            made[key] = folder / f"{len(made)}.onnx"
+            file = folder / f"{len(made)}.onnx"
             export(
                 module or network,
-                made[key],
+                file,
                 input_shape=(3, 16, 16),
                 labels=striped.LABELS,
                 image={**RIGHT, **fields},
                 preprocess=way,
             )
+            made[key] = file
         return made[key]
 
     return make
@@ -195,14 +196,15 @@ def test_the_spec_scores_as_the_classifier_does(exported: Exported, photos: Path
 def test_without_onnx_bytes_are_tried_and_the_rest_is_said(
     exported: Exported, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    graph, host = exported("graph", color="bgr"), exported("host", scale="1")
     monkeypatch.setitem(sys.modules, "onnx_ir", None)
-    report = find_mismatch(exported("graph", color="bgr"), photos)
+    report = find_mismatch(graph, photos)
     assert report.best is not None
     assert report.best.name == "RGB"
     assert {"no /255", "ImageNet"} <= set(report.left_out)
     assert not {"inverted", "stretch", "no antialias", "transposed"} & set(report.left_out)
     assert any("no /255" in note and "pip install 'cnntk[export]'" in note for note in report.notes)
-    assert find_mismatch(exported("host", scale="1"), photos).left_out == ()
+    assert find_mismatch(host, photos).left_out == ()
 
 
 def test_levels_between_bytes_need_onnx(
