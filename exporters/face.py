@@ -10,6 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from cnntk.exporters.pixels import PixelsRecord, add_preprocessing
+from cnntk.exporters.proof.inputs import numpy_dtype
 from cnntk.exporters.proof.pixels import PixelsPart
 from cnntk.exporters.proof.prove import Case
 from cnntk.exporters.proof.reference import Arrays, Reference
@@ -70,11 +71,9 @@ def face_of(source: Source, case: Case, way: PreprocessOption) -> Face:
     Raises:
         UsageError: ONNX has no operator for it.
     """
-    if not takes_images(source, way):
-        return Face(case.model, source.inputs, source.preprocessing if way != "none" else None)
     p = source.preprocessing
-    if p is None:
-        raise ValueError("no preprocessing")
+    if p is None or not takes_images(source, way):
+        return Face(case.model, source.inputs, p if way != "none" else None)
     model = case.model.clone()
     rows = case.trials.batch(2)
     others = {name: array for name, array in rows.items() if name != source.inputs[0].name}
@@ -118,8 +117,4 @@ class AskedByImages:
 
     def _named(self, inputs: Arrays, values: NDArray[np.float64]) -> Arrays:
         rest = {name: array for name, array in inputs.items() if name != IMAGE}
-        return {self._first.name: values.astype(_numpy_dtype(self._first.dtype)), **rest}
-
-
-def _numpy_dtype(name: str) -> np.dtype[np.generic]:
-    return np.dtype("float32" if name == "bfloat16" else name)
+        return {self._first.name: values.astype(numpy_dtype(self._first.dtype)), **rest}

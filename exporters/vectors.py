@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnntk.exporters.proof.parity import FACTOR, FLOOR, SMALLEST, SOFTMAX_ERROR, softmax
 from cnntk.runtime.canonical import canonical_inputs
 from cnntk.runtime.errors import ParityError
 from cnntk.runtime.spec import Pattern, SelfTest, SelfTestCase, TensorSpec
@@ -19,18 +20,6 @@ __all__ = ["CASES", "FEW_CASES", "RESIZED_CASE", "Case", "Run", "self_test_of"]
 
 Arrays = dict[str, NDArray[Any]]
 Run = Callable[[Arrays], Arrays]
-
-FACTOR = 4.0
-"""How much further from float64 than torch's own precision a device may be, as in the proof of parity."""
-
-FLOOR = 8.0
-"""Roundings, relative to the largest answer, to which no device is held, as in the proof of parity."""
-
-_SOFTMAX_ERROR = 1e-6
-"""Added for probabilities: the device's own exp and sum; probabilities are at most 1."""
-
-_SMALLEST = 1.2e-38
-"""Below this float32 rounds in steps that are no longer relative."""
 
 _VALUES = 2500
 """In all cases and outputs together: about 30 kB of text, which leaves the spec under 64 kB."""
@@ -151,21 +140,18 @@ class _Asked:
         return error / (self.scale(output) or 1.0)
 
     def with_probabilities(self) -> _Asked:
-        logits = self.exact["logits"].astype(np.float64)
-        shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        exact = {**self.exact, "probabilities": shifted / shifted.sum(axis=-1, keepdims=True)}
-        return replace(self, exact=exact)
+        return replace(self, exact={**self.exact, "probabilities": softmax(self.exact["logits"])})
 
 
 def _case(run: _Asked, strides: Mapping[str, int], relative: Mapping[str, float]) -> SelfTestCase:
     answers = {output: _text(array, strides[output]) for output, array in run.exact.items()}
     bounds = {
-        o: _rounded_up(FACTOR * (relative[o] * run.scale(o) + run.moved.get(o, 0.0)) + _SMALLEST)
+        o: _rounded_up(FACTOR * (relative[o] * run.scale(o) + run.moved.get(o, 0.0)) + SMALLEST)
         for o in relative
     }
     if "probabilities" in run.exact and "probabilities" not in bounds:
         # A logit that moves by e moves a probability by at most e/2.
-        bounds["probabilities"] = _rounded_up(bounds["logits"] / 2 + _SOFTMAX_ERROR)
+        bounds["probabilities"] = _rounded_up(bounds["logits"] / 2 + SOFTMAX_ERROR)
     return SelfTestCase(run.case.pattern, run.case.seed, run.sizes, answers, bounds)
 
 

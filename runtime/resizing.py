@@ -18,10 +18,12 @@ from cnntk.runtime.sampling import nearest
 from cnntk.runtime.spec import Interpolation, Preprocessing
 from cnntk.runtime.wire import message
 
-__all__ = ["resize_attributes", "shrink", "shrinkable"]
+__all__ = ["MODES", "resize_attributes", "shrink", "shrinkable"]
 
 _IR_VERSION, _OPSET = 10, 18
-_MODES = {"bilinear": "linear", "bicubic": "cubic"}
+MODES = {"bilinear": "linear", "bicubic": "cubic"}
+"""ONNX's names of the filters."""
+
 _UINT8, _INT64 = 2, 7
 _ATTRIBUTE_FLOAT, _ATTRIBUTE_INT, _ATTRIBUTE_STRING, _ATTRIBUTE_INTS = 1, 2, 3, 7
 
@@ -29,7 +31,7 @@ _ATTRIBUTE_FLOAT, _ATTRIBUTE_INT, _ATTRIBUTE_STRING, _ATTRIBUTE_INTS = 1, 2, 3, 
 def resize_attributes(interpolation: Interpolation) -> dict[str, Any]:
     """Of the Resize, on (N, H, W, C), that is Pillow's within a level (edge pixels and cubic like there)."""
     return {
-        "mode": _MODES[interpolation],
+        "mode": MODES[interpolation],
         "axes": [1, 2],
         "coordinate_transformation_mode": "half_pixel",
         "antialias": 1,
@@ -40,7 +42,7 @@ def resize_attributes(interpolation: Interpolation) -> dict[str, Any]:
 
 def shrinkable(p: Preprocessing) -> bool:
     """Whether `shrink` gives images of one size, of which the graph makes what it makes of the whole ones."""
-    filtered = p.interpolation in _MODES and p.antialias
+    filtered = p.interpolation in MODES and p.antialias
     return p.levels == "uint8" and p.resize != "longest" and (filtered or p.interpolation == "nearest")
 
 

@@ -21,12 +21,10 @@ import onnx_ir as ir
 
 from cnntk.exporters.pixels.size import image_size, resized_size
 from cnntk.exporters.pixels.tape import FLOAT, INT64, UINT8, Dims, Picture, Tape, as_float
-from cnntk.runtime.resizing import resize_attributes
+from cnntk.runtime.resizing import MODES, resize_attributes
 from cnntk.runtime.spec import Preprocessing
 
 __all__ = ["resize"]
-
-_MODES = {"bilinear": "linear", "bicubic": "cubic"}
 
 
 def resize(tape: Tape, picture: Picture, p: Preprocessing) -> Picture:
@@ -60,7 +58,7 @@ def _filtered(tape: Tape, picture: Picture, sizes: ir.Value, dims: Dims, p: Prep
 
 
 def _sampled(tape: Tape, picture: Picture, sizes: ir.Value, dims: Dims, p: Preprocessing) -> Picture:
-    attributes = {"mode": _MODES[p.interpolation], "coordinate_transformation_mode": "half_pixel"}
+    attributes = {"mode": MODES[p.interpolation], "coordinate_transformation_mode": "half_pixel"}
     if p.interpolation == "bicubic":
         picture, dims = _three(tape, picture, p), (*dims[:3], p.channels)
         value = _by_channels(

@@ -16,7 +16,7 @@ from cnntk.runtime.resizing import shrink, shrinkable
 from cnntk.runtime.sampling import nearest
 from cnntk.runtime.spec import IMAGE, Preprocessing, TensorSpec
 
-__all__ = ["FEW", "KINDS", "ORDINARY", "SAMPLES", "Trials", "trial_images", "trial_inputs"]
+__all__ = ["FEW", "KINDS", "ORDINARY", "SAMPLES", "Trials", "numpy_dtype", "trial_images", "trial_inputs"]
 
 KINDS = ("noise", "extremes", "hot pixel", "white", "denormals", "black", "ramp", "noise")
 """In order of what they find: a large network is tried on the first few."""
@@ -132,7 +132,7 @@ def trial_images(
     images = np.stack([*own, *made])[order]
     first, *others = specs
     rest = {spec.name: _input(spec, kinds, None) for spec in others}
-    arrays = {first.name: preprocess(list(images), p).astype(_numpy_dtype(first.dtype)), **rest}
+    arrays = {first.name: preprocess(list(images), p).astype(numpy_dtype(first.dtype)), **rest}
     return Trials(kinds, arrays, (1, 2, 3, max(4, len(kinds))), {IMAGE: images, **rest})
 
 
@@ -162,7 +162,7 @@ def _input(
     shape = tuple(int(d) for d in spec.shape[1:])
     rng = np.random.default_rng(0)
     levels = np.stack([_levels(kind, shape, rng) for kind in kinds])
-    dtype = _numpy_dtype(spec.dtype)
+    dtype = numpy_dtype(spec.dtype)
     if dtype.kind != "f":
         return levels.astype(dtype)
     values = _values(levels, preprocessing)
@@ -191,7 +191,8 @@ def _values(levels: NDArray[np.uint8], preprocessing: Preprocessing | None) -> N
     return levels / 127.5 - 1
 
 
-def _numpy_dtype(name: str) -> np.dtype[np.generic]:
+def numpy_dtype(name: str) -> np.dtype[np.generic]:
+    """Of that name; numpy itself lacks bfloat16."""
     import ml_dtypes
 
     return np.dtype(getattr(ml_dtypes, name) if name == "bfloat16" else name)

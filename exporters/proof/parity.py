@@ -29,10 +29,10 @@ FLOOR = 8.0
 """Roundings (eps of the model's precision), relative to an image's largest answer, to which no program is
 held, even where torch was exact by luck (a network of zeros, say)."""
 
-_SMALLEST = 1.2e-38
+SMALLEST = 1.2e-38
 """Below this float32 rounds in steps that are no longer relative."""
 
-_SOFTMAX_ERROR = 1e-6
+SOFTMAX_ERROR = 1e-6
 """Added for probabilities: onnxruntime's float32 exp and sum; probabilities are at most 1."""
 
 PROBABILITIES = "probabilities"
@@ -122,7 +122,7 @@ def check_parity(runs: Runs, answers: Answers, blame: Callable[[], str]) -> tupl
         parities += _compare(PROBABILITIES, found, _with_probabilities(answers))
     wrong = [p for p in parities if not p.holds]
     if wrong:
-        worst = max(wrong, key=lambda p: np.nan_to_num(p.onnx_error / max(p.bound, _SMALLEST), nan=np.inf))
+        worst = max(wrong, key=lambda p: np.nan_to_num(p.onnx_error / max(p.bound, SMALLEST), nan=np.inf))
         raise ParityError(
             f"{worst.output}: on {worst.kind} differs from float64 by {worst.onnx_error:.3g}, where torch "
             f"itself differs by {worst.torch_error:.3g} and {worst.bound:.3g} is allowed{blame()}. "
@@ -176,7 +176,7 @@ def _with_probabilities(answers: Answers) -> Answers:
     exact = {PROBABILITIES: softmax(answers.exact["logits"])}
     single = {PROBABILITIES: softmax(answers.single["logits"])}
     return Answers(
-        answers.trials, exact, single, {PROBABILITIES: answers.bounds["logits"] / 2 + _SOFTMAX_ERROR}
+        answers.trials, exact, single, {PROBABILITIES: answers.bounds["logits"] / 2 + SOFTMAX_ERROR}
     )
 
 
@@ -186,7 +186,7 @@ def _bounds(errors: Float64, scales: Float64, kinds: tuple[str, ...], eps: float
     """
     ordinary = np.array([k in ORDINARY for k in kinds]) & (scales > 0)
     usual = float(np.median(errors[ordinary] / scales[ordinary])) if ordinary.any() else 0.0
-    bounds = FACTOR * np.maximum(errors, np.maximum(usual, FLOOR * eps) * scales) + _SMALLEST
+    bounds = FACTOR * np.maximum(errors, np.maximum(usual, FLOOR * eps) * scales) + SMALLEST
     return np.where(np.isfinite(errors), bounds, np.nan)
 
 
