@@ -38,7 +38,7 @@ from PIL import Image
 from cnntk.inference import infer
 from cnntk.inference.running import BATCH
 from cnntk.runtime.classifier import Classifier
-from cnntk.runtime.devices import usable_cores
+from cnntk.runtime.cores import usable_cores
 from cnntk.runtime.spec import Preprocessing
 
 IMAGENET = Preprocessing(

@@ -12,10 +12,10 @@ from collections.abc import Callable
 import numpy as np
 import onnxruntime
 
-from cnntk.latency import example_inputs
 from cnntk.runtime import Classifier, Engine
 from cnntk.runtime.preprocess import preprocess
 from cnntk.runtime.spec import IMAGE
+from cnntk.runtime.trial import example_inputs
 from cnntk.shipped import shipped_model
 
 ROUNDS = 20_000
@@ -32,7 +32,7 @@ def compare(model: str, threads: int) -> None:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    inputs = example_inputs(engine.inputs, 1, engine.spec.preprocessing.image_sizes)
+    inputs = example_inputs(engine.inputs, 1, engine.image_sizes)
     names = [o.name for o in engine.outputs]
     bare, ours = interleave(lambda: session.run(names, inputs), lambda: engine.run(inputs))
     report(f"Engine.run, {threads} threads", bare, ours)

@@ -3,6 +3,7 @@
 The graph is written and tested first; the spec, which tells of the test, is appended as one more protobuf
 field without reading or writing the weights again. Weights go from the tensors' memory straight to the file:
 serialising them through protobuf takes two copies of the model, and most of an export's time for a large one.
+Large ones may be in a file beside it (`cnntk.exporters.beside`).
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 
+from cnntk.exporters.beside import Beside, raw_bytes
 from cnntk.runtime.digest import seal
 from cnntk.runtime.fingerprint import STRUCTURE, bounded, fingerprint
 from cnntk.runtime.spec import METADATA_KEY, ModelSpec
+from cnntk.runtime.wire import metadata
 
 __all__ = ["Written", "append_spec", "without_weights", "write_graph", "write_hashed"]
 
@@ -38,10 +40,12 @@ class Written:
     Attributes:
         sha256: of the file so far.
         fingerprints: of the weights and of the rest of the graph.
+        beside: where the large weights are; None where all are in the file.
     """
 
     sha256: hashlib._Hash
     fingerprints: dict[str, str]
+    beside: Beside | None = None
 
 
 def write_graph(model: ir.Model, file: Path) -> None:
@@ -51,16 +55,23 @@ def write_graph(model: ir.Model, file: Path) -> None:
             stream.write(data)
 
 
-def write_hashed(model: ir.Model, file: Path) -> Written:
-    """`write_graph`, for a file that `append_spec` is going to seal."""
+def write_hashed(model: ir.Model, file: Path, beside: Beside | None = None) -> Written:
+    """`write_graph`, for a file that `append_spec` is going to seal.
+
+    Args:
+        model: the graph.
+        file: to write.
+        beside: weights that are beside it already, and only named in it.
+    """
     sha256, fingerprints = hashlib.sha256(), {}
     with file.open("wb") as stream:
-        for name, data in _parts(model):
+        for name, data in _parts(model, beside):
             stream.write(data)
             sha256.update(data)
             if name is not None:
-                fingerprints[name] = fingerprint([data])
-    return Written(sha256, bounded(fingerprints))
+                there = beside is not None and beside.fingerprints.get(name)
+                fingerprints[name] = there or fingerprint([data])
+    return Written(sha256, bounded(fingerprints), beside)
 
 
 def append_spec(file: Path, spec: ModelSpec, written: Written | None = None) -> ModelSpec:
@@ -77,8 +88,9 @@ def append_spec(file: Path, spec: ModelSpec, written: Written | None = None) -> 
     """
     sha256 = hashlib.sha256(file.read_bytes()) if written is None else written.sha256.copy()
     prints = {} if written is None else written.fingerprints
-    spec = replace(spec, fingerprints=prints, digest=_NO_DIGEST)
-    unsealed = _metadata(spec.to_json())
+    data = None if written is None or written.beside is None else written.beside.data
+    spec = replace(spec, fingerprints=prints, data=data, digest=_NO_DIGEST)
+    unsealed = metadata(METADATA_KEY, spec.to_json())
     sha256.update(unsealed)
     digest = sha256.hexdigest()
     with file.open("ab") as stream:
@@ -86,26 +98,20 @@ def append_spec(file: Path, spec: ModelSpec, written: Written | None = None) -> 
     return replace(spec, digest=digest)
 
 
-def _metadata(text: str) -> bytes:
-    tail = onnx.ModelProto()
-    tail.metadata_props.add(key=METADATA_KEY, value=text)
-    data: bytes = tail.SerializeToString()
-    return data
-
-
-def _parts(model: ir.Model) -> Iterator[tuple[str | None, bytes | memoryview]]:
+def _parts(model: ir.Model, beside: Beside | None = None) -> Iterator[tuple[str | None, bytes | memoryview]]:
     """The file's bytes in order, with the name of what is to have a fingerprint."""
     weights = {v.name: v.const_value for v in model.graph.initializers.values() if v.const_value is not None}
     frame = without_weights(model)
     graph = frame.graph.SerializeToString()
     frame.ClearField("graph")
-    heads = [_tensor_head(name, weight) for name, weight in weights.items()]
-    size = len(graph) + sum(map(len, heads)) + sum(w.nbytes for w in weights.values())
+    inside = {name for name in weights if beside is None or name not in beside.places}
+    heads = [_tensor_head(name, weight, beside) for name, weight in weights.items()]
+    size = len(graph) + sum(map(len, heads)) + sum(weights[name].nbytes for name in inside)
     yield None, frame.SerializeToString() + _prefix(_MODEL_GRAPH, size)
     yield STRUCTURE, graph
     for head, (name, weight) in zip(heads, weights.items(), strict=True):
         yield None, head
-        yield name, _raw(weight)
+        yield name, raw_bytes(weight) if name in inside else b""
 
 
 def without_weights(model: ir.Model) -> onnx.ModelProto:
@@ -121,19 +127,21 @@ def without_weights(model: ir.Model) -> onnx.ModelProto:
     return frame
 
 
-def _tensor_head(name: str | None, weight: ir.TensorProtocol) -> bytes:
-    """What stands before a weight's bytes: its place in the graph, name, type and shape."""
+def _tensor_head(name: str | None, weight: ir.TensorProtocol, beside: Beside | None) -> bytes:
+    """What stands before a weight's bytes: its place in the graph, name, type and shape.
+
+    It is all that stands in the file for a weight beside it.
+    """
     tensor = onnx.TensorProto(name=name, data_type=int(weight.dtype), dims=weight.numpy().shape)
+    if beside is not None and name in beside.places:
+        offset, length = beside.places[name]
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in (("location", beside.data.file), ("offset", offset), ("length", length)):
+            tensor.external_data.add(key=key, value=str(value))
+        whole: bytes = tensor.SerializeToString()
+        return _prefix(_GRAPH_INITIALIZER, len(whole)) + whole
     head: bytes = tensor.SerializeToString() + _prefix(_TENSOR_RAW_DATA, weight.nbytes)
     return _prefix(_GRAPH_INITIALIZER, len(head) + weight.nbytes) + head
-
-
-def _raw(weight: ir.TensorProtocol) -> bytes | memoryview:
-    """Little-endian, as ONNX stores it; a view where memory already holds it so."""
-    array = np.ascontiguousarray(weight.numpy())
-    if array.nbytes != weight.nbytes or array.dtype.byteorder == ">":  # 4-bit types are packed in the file
-        return weight.tobytes()
-    return array.reshape(-1).view(np.uint8).data
 
 
 def _prefix(field: int, length: int) -> bytes:

@@ -26,6 +26,7 @@ except ImportError as error:
     ) from error
 
 from cnntk.exporters.artifact import append_spec, write_hashed
+from cnntk.exporters.beside import weights_beside
 from cnntk.exporters.described import described
 from cnntk.exporters.face import AskedByImages, Face, PreprocessOption, face_of, takes_images
 from cnntk.exporters.head import HeadOption
@@ -73,6 +74,7 @@ def export(
     samples: SamplesLike | None = None,
     allow_double_softmax: bool = False,
     layer_parity: bool = False,
+    external_data: bool = False,
     force: bool = False,
 ) -> ExportReport:
     """Exports a model as one ``.onnx`` file that was shown to be the same model; or writes nothing.
@@ -100,6 +102,8 @@ def export(
             arrays (n, ...) by input, or images. The first 4 are taken, of a large network the first 2.
         allow_double_softmax: take a softmax upon a softmax for what was meant.
         layer_parity: measure each layer's error, too.
+        external_data: put weights of 64 KiB and more into a ``.data`` file beside the ``.onnx``, which names
+            it. Done in any case where they are over 2 GB, protobuf's limit.
         force: replace an existing file.
 
     Raises:
@@ -138,11 +142,15 @@ def export(
     face = face_of(found, case, preprocess)
     built = anatomy(case.model)
     # torch answers while the file is written and loaded: neither keeps two cores busy.
-    with staged(target) as temporary, ThreadPoolExecutor(1) as beside:
-        asked = beside.submit(_answers, case)
-        tested = beside.submit(_self_test, found, prepared, face)
-        written = write_hashed(face.model, temporary)
-        engine = Engine(temporary)
+    with (
+        weights_beside(face.model, target, wanted=external_data) as beside,
+        staged(target) as temporary,
+        ThreadPoolExecutor(1) as meanwhile,
+    ):
+        asked = meanwhile.submit(_answers, case)
+        tested = meanwhile.submit(_self_test, found, prepared, face)
+        written = write_hashed(face.model, temporary, beside)
+        engine = Engine(temporary, allow_nonfinite=True)  # what is not finite, the proof judges
         with np.errstate(invalid="ignore"):  # half precision overflows on extremes, which is not judged there
             proof = prove(case, engine.run, asked.result)
         answers = asked.result()
@@ -168,8 +176,9 @@ def export(
         layer_errors=_layer_errors(prepared) if layer_parity else (),
         anatomy=built,
         self_test=spec.self_test,
+        data=spec.data,
         digest=spec.digest,
-        notes=(*found.notes, *_notes(spec, preprocess)),
+        notes=(*found.notes, *_notes(spec, preprocess, external_data)),
         seconds=round(time.monotonic() - started, 2),
     )
 
@@ -282,8 +291,10 @@ def _layer_errors(prepared: Prepared) -> tuple[LayerError, ...]:
     return layer_errors(case.model, case.reference, case.trials.batch(1))
 
 
-def _notes(spec: ModelSpec, preprocess: PreprocessOption) -> tuple[str, ...]:
+def _notes(spec: ModelSpec, preprocess: PreprocessOption, external_data: bool) -> tuple[str, ...]:
     notes = []
+    if external_data and spec.data is None:
+        notes.append("no weight is as large as 64 KiB, so all of them are in the file")
     if spec.preprocessing is None and preprocess != "none":
         notes.append("the source does not say how images become its input, so the file takes arrays only")
     if (

@@ -13,7 +13,7 @@ from cnntk.exporters.proof.divergence import LayerError
 from cnntk.exporters.proof.parity import Parity
 from cnntk.exporters.proof.record import Check
 from cnntk.exporters.shapes.ledger import LedgerRow
-from cnntk.runtime.spec import Layer, SelfTest, TensorSpec
+from cnntk.runtime.spec import DataFile, Layer, SelfTest, TensorSpec
 
 __all__ = ["ExportReport"]
 
@@ -25,7 +25,7 @@ class ExportReport:
     Attributes:
         path: of the artifact.
         name: of the model.
-        size_bytes: of the artifact.
+        size_bytes: of the ``.onnx`` file.
         opset: ONNX operator set.
         ir_version: ONNX file format.
         inputs: of the file.
@@ -40,6 +40,7 @@ class ExportReport:
         layer_errors: of each layer against float64; empty where no report was asked for.
         anatomy: what is odd about the network, and its activations' memory.
         self_test: with which any device checks itself.
+        data: the file beside it with the large weights; None where all are inside.
         digest: SHA-256 of the file.
         notes: what the user should know.
         seconds: how long it took.
@@ -62,6 +63,7 @@ class ExportReport:
     layer_errors: tuple[LayerError, ...]
     anatomy: Anatomy
     self_test: SelfTest | None
+    data: DataFile | None
     digest: str
     notes: tuple[str, ...]
     seconds: float

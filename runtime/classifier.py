@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -109,7 +109,7 @@ class Classifier:
         background = self._preprocessing.background
         found = decode_image(image, background=background, max_megapixels=max_megapixels)
         if self._preprocessing.color == "grey" and found.pixels.shape[2] == 3:
-            return replace(found, pixels=luma(found.pixels))
+            return DecodedImage(luma(found.pixels), found.notes)
         return found
 
     def classify_pixels(self, images: Sequence[Pixels]) -> list[Predictions]:
@@ -134,19 +134,22 @@ class Classifier:
 
     def classify_fitted(self, images: Sequence[Pixels]) -> list[Predictions]:
         """Classifies what `fit` gave, those of one size as one batch; in order."""
+        if len(images) == 1:
+            return [Predictions(self.labels, self._probabilities(images)[0])]
+        places: dict[tuple[int, ...], list[int]] = {}
+        for i, image in enumerate(images):
+            places.setdefault(image.shape, []).append(i)
         found: dict[int, NDArray[np.float32]] = {}
-        shapes = [image.shape for image in images]
-        for shape in dict.fromkeys(shapes):
-            places = [i for i, s in enumerate(shapes) if s == shape]
-            batch = self._batch(np.stack([images[i] for i in places]))
-            answers = self.engine.run({self._input.name: batch})["probabilities"]
-            found.update(zip(places, answers, strict=True))
+        for alike in places.values():
+            found.update(zip(alike, self._probabilities([images[i] for i in alike]), strict=True))
         return [Predictions(self.labels, found[i]) for i in range(len(images))]
 
-    def _batch(self, levels: NDArray[Any]) -> NDArray[Any]:
-        if self._in_graph:
-            return levels
-        return normalise(levels, self._preprocessing).astype(self._input.dtype, copy=False)
+    def _probabilities(self, images: Sequence[Pixels]) -> NDArray[np.float32]:
+        """Of all classes, (N, K), for N images of one size."""
+        batch: NDArray[Any] = images[0][None] if len(images) == 1 else np.stack(images)
+        if not self._in_graph:
+            batch = normalise(batch, self._preprocessing).astype(self._input.dtype, copy=False)
+        return self.engine.run({self._input.name: batch})["probabilities"]
 
 
 def _contract(engine: Engine) -> tuple[Preprocessing, tuple[str, ...]]:

@@ -9,18 +9,29 @@ answers.
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from cnntk.runtime.errors import ArtifactCorrupt
+from cnntk.runtime.wire import last_entry
 
-__all__ = ["LARGE_BYTES", "Vetted", "digest_of", "seal", "stated_digest", "vetted"]
+__all__ = [
+    "LARGE_BYTES",
+    "Vetted",
+    "digest_of",
+    "seal",
+    "sealed_entry",
+    "sha256_of",
+    "stated_digest",
+    "vetted",
+]
 
-LARGE_BYTES = 64 << 20
+LARGE_BYTES = 4 << 20
 """From here on a file is hashed beside onnxruntime's own loading; smaller ones before it sees them."""
 
 _BEFORE, _AFTER, _ZEROS = b'"digest": "', b'"}', b"0" * 64
@@ -35,10 +46,12 @@ class Vetted:
     Attributes:
         model: its bytes where they were read already, else its path.
         sealed: whether it ends with a digest.
+        confirm: waits until that is checked; raises ArtifactCorrupt where it does not fit.
     """
 
     model: str | bytes
     sealed: bool
+    confirm: Callable[[], None] = lambda: None
 
 
 @contextmanager
@@ -62,9 +75,19 @@ def vetted(model: str | bytes, where: str) -> Iterator[Vetted]:
         with ThreadPoolExecutor(1) as pool:
             check = pool.submit(_check, model, where)
             try:
-                yield Vetted(model, sealed=True)
+                yield Vetted(model, sealed=True, confirm=check.result)
             finally:
                 check.result()
+
+
+def sealed_entry(found: Vetted, key: str) -> bytes | None:
+    """The metadata entry with which a sealed file ends, a JSON object; None for a file without a seal."""
+    if not found.sealed:
+        return None
+    if isinstance(found.model, bytes):
+        return last_entry(found.model, key)
+    with open(found.model, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return last_entry(data, key)
 
 
 def stated_digest(model: str | bytes) -> str | None:
@@ -85,6 +108,11 @@ def digest_of(model: str | bytes) -> str:
     return sha.hexdigest()
 
 
+def sha256_of(file: str | os.PathLike[str]) -> str:
+    """SHA-256 of all of a file, as 64 hex characters, without holding the file in memory."""
+    return _hash_file(file, os.stat(file).st_size).hexdigest()
+
+
 def seal(end: bytes, digest: str) -> bytes:
     """``end`` of a file, hashed with zeros in the digest's place, with the digest there."""
     return end[: -len(_ZEROS + _AFTER)] + digest.encode() + _AFTER
@@ -98,7 +126,7 @@ def _check(model: str | bytes, where: str) -> None:
         )
 
 
-def _hash_file(path: str, size: int) -> hashlib._Hash:
+def _hash_file(path: str | os.PathLike[str], size: int) -> hashlib._Hash:
     """Of the first ``size`` bytes, without holding the file in memory."""
     sha, buffer = hashlib.sha256(), memoryview(bytearray(_CHUNK_BYTES))
     with open(path, "rb", buffering=0) as stream:

@@ -2,37 +2,75 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import threading
+import weakref
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.runtime.devices import resolve, usable_cores
-from cnntk.runtime.errors import InferenceError, InputError, UnsupportedArtifact
+from cnntk.runtime.binding import Binding, check_out, run_into
+from cnntk.runtime.chunks import run_in_chunks
+from cnntk.runtime.contract import InputContract
+from cnntk.runtime.devices import Device, onnxruntime_module, resolve
+from cnntk.runtime.errors import (
+    CnntkError,
+    DeviceUnavailable,
+    InferenceError,
+    InferenceTimeout,
+    NonFiniteAnswer,
+    SelfTestFailed,
+    UsageError,
+)
+from cnntk.runtime.finite import is_finite
+from cnntk.runtime.log import log
+from cnntk.runtime.placement import Placement, placement_of
 from cnntk.runtime.self_test import SelfTestResult, run_self_test
-from cnntk.runtime.session import failures, open_session, tensor_specs
+from cnntk.runtime.session import Opened, SessionSettings, failures, open_session, tensor_specs
 from cnntk.runtime.spec import ModelSpec, TensorSpec
+from cnntk.runtime.trial import example_inputs
+from cnntk.runtime.watchdog import deadline
 
 __all__ = ["Engine"]
 
 Arrays = dict[str, NDArray[Any]]
+Model = str | os.PathLike[str] | bytes | BinaryIO
+
+_WARM_UP_RUNS = 3
 
 
 class Engine:
     """Runs one model on one device.
 
     Args:
-        model: path or bytes of an ``.onnx`` file.
-        device: ``cpu``, ``cuda``, ``cuda:1``, or ``auto``; never another one than was asked for.
-        threads: on the CPU; by default one for each core that this process may use.
+        model: path, bytes, or a file open for reading bytes, of an ``.onnx`` file.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``auto``, or another that `resolve` knows; never another one
+            than was asked for. ``auto`` takes CUDA where it can be had; `device_reason` says why it did or
+            didn't.
+        threads: on the CPU; by default one for each core that this process may use (affinity and the
+            container's quota), and one for a model under a million multiply-adds, where a second brings
+            nothing; ``"shared"`` for one pool that all engines of the process use, which onnxruntime then
+            asks of every later session, those of other libraries, too.
+        spin: whether idle threads wait busily, which answers sooner; by default yes, but not under a CPU
+            quota.
+        options: of the device's provider, as onnxruntime documents them.
+        allow_nonfinite: whether NaN and infinity are answers; else they raise.
+        share_weights: keep the weights in the memory that the ``.data`` file is mapped to, which processes
+            share, at the price of speed; for a model with its weights beside it.
+        cache: a folder for the model as onnxruntime has optimised it, to load sooner the next time.
+        warm_up: run a few times now, so that the first call is no slower than the others.
+        self_test: run the file's own self-test now.
 
     Attributes:
+        name: of the file, for messages.
         spec: what the file says of itself; None for a file that cnntk did not make.
         inputs: name, dtype and shape of each input.
         outputs: name, dtype and shape of each output.
         device: what it runs on, ``cpu`` or ``cuda:0``.
+        device_reason: why ``auto`` took it; empty where it was asked for by name.
         threads: how many it uses on the CPU.
 
     Raises:
@@ -40,52 +78,174 @@ class Engine:
         ArtifactCorrupt: the file is damaged; any changed byte of an artifact is noticed.
         UnsupportedArtifact: the file is sound, but not for this onnxruntime or cnntk.
         DeviceUnavailable: the device can't be had.
+        SelfTestFailed: the self-test was asked for, and the model answers otherwise here.
 
-    An engine may be called from many threads at once. Pickled, it loads its file again.
+    An engine may be called from many threads at once. Pickled, it loads its file again. In a child made by
+    fork it does so at the first call, because threads are not inherited; on CUDA it raises there.
     """
 
     def __init__(
-        self, model: str | os.PathLike[str] | bytes, device: str = "cpu", *, threads: int | None = None
+        self,
+        model: Model,
+        device: str = "cpu",
+        *,
+        threads: int | Literal["shared"] | None = None,
+        spin: bool | None = None,
+        options: Mapping[str, Any] | None = None,
+        allow_nonfinite: bool = False,
+        share_weights: bool = False,
+        cache: str | os.PathLike[str] | None = None,
+        warm_up: bool = False,
+        self_test: bool = False,
     ) -> None:
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads must be at least 1, got {threads}")
-        self._model = model
-        found = resolve(device)
-        self.device = found.name
-        self.threads = threads or usable_cores()
-        opened = open_session(model, found, self.threads)
-        self._session = opened.session
+        if threads is not None and threads != "shared" and (not isinstance(threads, int) or threads < 1):
+            raise ValueError(f"threads must be at least 1, or 'shared', got {threads!r}")
+        self._model = _kept(model)
+        self._asked = (device, dict(options or {}))
+        self._settings = SessionSettings(threads, spin, share_weights, cache)
+        self._allow_nonfinite = allow_nonfinite
+        self._device, opened = self._opened(resolve(device, options), device)
+        self.device = self._device.name
+        self.device_reason = self._device.reason
         self.name = opened.name
         self.spec: ModelSpec | None = opened.spec
-        self.inputs: tuple[TensorSpec, ...] = tensor_specs(self._session.get_inputs())
-        self.outputs: tuple[TensorSpec, ...] = tensor_specs(self._session.get_outputs())
-        self._dtypes = {spec.name: _numpy_dtype(spec, self.name) for spec in self.inputs}
+        self.inputs: tuple[TensorSpec, ...] = tensor_specs(opened.session.get_inputs())
+        self.outputs: tuple[TensorSpec, ...] = tensor_specs(opened.session.get_outputs())
+        self.threads = opened.threads
+        self._contract = InputContract(self.inputs, self.name)
         self._names = [spec.name for spec in self.outputs]
-        # Not session.run: when a provider fails, that rebuilds the session on the CPU without being asked.
-        self._run = self._session._sess.run
+        self._floating = _floating(self.outputs, self.spec)
         self._failures = failures()
+        self._revival = threading.Lock()
+        self._stamp = _stamp(self._model)
+        self._take(opened)
+        _engines.add(self)
+        if warm_up:
+            self.warm_up()
+        if self_test:
+            self._require_self_test()
 
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+    def run(
+        self,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        timeout: float | None = None,
+        out: Mapping[str, NDArray[Any]] | None = None,
+        allow_nonfinite: bool | None = None,
+    ) -> Arrays:
         """Runs the model once.
 
         Args:
-            inputs: an array for each of `inputs`, of its dtype and shape, in native byte order.
+            inputs: an array for each of `inputs`, of its dtype and shape. Arrays that are not contiguous are
+                copied, those of foreign byte order converted; other dtypes raise, float64 too: it is the
+                caller who knows whether narrowing them loses anything.
+            timeout: seconds after which the run is ended, with the node that it is in.
+            out: arrays to write answers to, by output; C-contiguous, of the answer's dtype and shape. After
+                an error they hold anything.
+            allow_nonfinite: for this call, as the engine takes it.
 
         Returns:
-            An array for each of `outputs`, by name.
+            An array for each of `outputs`, by name; where ``out`` has one, that array. A batch of 0 has empty
+            answers.
 
         Raises:
-            InputError: a name, dtype or shape does not fit.
+            InputError: a name, dtype or shape does not fit; ``out``, too.
+            NonFiniteAnswer: an answer holds NaN or infinity.
+            InferenceTimeout: the time was over.
             InferenceError: onnxruntime failed.
         """
-        for name, dtype in self._dtypes.items():
-            if name not in inputs or inputs[name].dtype != dtype:
-                raise self._misfit(inputs)
-        try:
-            values = self._run(self._names, inputs, None)
-        except self._failures as error:
-            raise self._failed(inputs, error) from error
+        if not self._contract.usual(inputs):
+            self._contract.check(inputs)
+            inputs = self._contract.native(inputs)
+            if any(0 in array.shape for array in inputs.values()):
+                return self._run_empty(inputs, timeout)
+        if timeout is None and out is None:
+            try:
+                values = self._run(self._names, inputs, None)
+            except self._failures as error:
+                raise self._failed(inputs, error) from error
+        else:
+            values = self._run_watched(inputs, timeout, out or {})
+        if not (self._allow_nonfinite if allow_nonfinite is None else allow_nonfinite):
+            for i in self._floating:
+                if not is_finite(values[i]):
+                    raise self._nonfinite(i, values[i])
         return dict(zip(self._names, values, strict=True))
+
+    def run_many(
+        self,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        batch_size: int | None = None,
+        timeout: float | None = None,
+    ) -> Arrays:
+        """Runs a large batch in pieces, and puts the answers together in order.
+
+        Args:
+            inputs: as `run` takes them, of any batch size N, also where the model's own batch is fixed: then
+                the last piece is padded by repeating its last image.
+            batch_size: images that run together; by default the model's fixed batch, else 32.
+            timeout: seconds for each piece.
+
+        Returns:
+            An array of N answers for each of `outputs`.
+
+        Raises:
+            InputError: the inputs have no common batch, or do not fit.
+            InferenceError: onnxruntime failed, or an answer has no batch dimension.
+        """
+        return run_in_chunks(self, inputs, batch_size, timeout)
+
+    def bind(
+        self, inputs: Mapping[str, NDArray[Any]], *, outputs: Literal["host", "device"] = "host"
+    ) -> Binding:
+        """Inputs and outputs of fixed sizes in fixed memory on the device, to run again and again.
+
+        Args:
+            inputs: arrays of the dtypes and shapes that every run will have.
+            outputs: whether answers are copied to the host, or left on the device, as DLPack.
+
+        Raises:
+            InputError: they do not fit.
+        """
+        self._contract.check(inputs)
+        return Binding(self._session, self._device, inputs, self._names, outputs, self.name)
+
+    def check(self, inputs: Mapping[str, NDArray[Any]]) -> None:
+        """Checks inputs without running the model.
+
+        Raises:
+            InputError: a name, dtype, rank or fixed size does not fit; says expected and got.
+        """
+        self._contract.check(inputs)
+
+    def placement(self, inputs: Mapping[str, NDArray[Any]] | None = None) -> Placement:
+        """How many nodes, and what share of the time, ran on which of onnxruntime's providers.
+
+        It loads the model once more, with onnxruntime's profiler, and runs it a few times.
+
+        Args:
+            inputs: for the runs; by default seeded noise, of batch 1.
+
+        Raises:
+            UsageError: the model's sizes are open, so that inputs must be given.
+        """
+        arrays = dict(inputs) if inputs is not None else self._examples()
+        self._contract.check(arrays)
+        return placement_of(lambda prefix: self._open(self._device, prefix), arrays)
+
+    def warm_up(self, inputs: Mapping[str, NDArray[Any]] | None = None) -> None:
+        """Runs a few times, so that memory is allocated and kernels are chosen before the first call.
+
+        Args:
+            inputs: of the sizes to come; by default seeded noise, of batch 1.
+
+        Raises:
+            UsageError: the model's sizes are open, so that inputs must be given.
+        """
+        arrays = dict(inputs) if inputs is not None else self._examples()
+        for _ in range(_WARM_UP_RUNS):
+            self.run(arrays, allow_nonfinite=True)
 
     def self_test(self) -> SelfTestResult:
         """Runs the inputs that the file prescribes and compares with the answers that it holds.
@@ -94,50 +254,182 @@ class Engine:
             UnsupportedArtifact: the file holds none.
             InferenceError: onnxruntime failed.
         """
-        return run_self_test(self.run, self.spec, self.name)
+        return run_self_test(lambda arrays: self.run(arrays, allow_nonfinite=True), self.spec, self.name)
+
+    @property
+    def image_sizes(self) -> Mapping[str, int] | None:
+        """Sizes of an image that the graph need not resize; None where images don't enter the graph."""
+        p = self.spec.preprocessing if self.spec is not None else None
+        return None if p is None else p.image_sizes
 
     def __repr__(self) -> str:
         return f"Engine({self.name!r}, device={self.device!r}, threads={self.threads})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reload, (self._model, self.device, self.threads)
+        s = self._settings
+        settings = {"threads": s.threads, "spin": s.spin, "share_weights": s.share_weights, "cache": s.cache}
+        device, options = self._asked
+        return _reload, (self._model, device, {**settings, "options": options}, self._allow_nonfinite)
+
+    def _opened(self, device: Device, asked: str) -> tuple[Device, Opened]:
+        try:
+            opened = self._open(device)
+        except DeviceUnavailable as error:
+            if asked != "auto" or device.name == "cpu":
+                raise
+            device = Device("cpu", resolve("cpu").provider, reason=f"auto: {error}")
+            opened = self._open(device)
+        if asked == "auto":
+            log.info("%s: runs on %s (%s)", opened.name, device.name, device.reason)
+        return device, opened
+
+    def _open(self, device: Device, profile: str | None = None) -> Opened:
+        return open_session(self._model, device, self._settings, profile)
+
+    def _take(self, opened: Opened) -> None:
+        self._session = opened.session
+        # Not session.run: its checks cost as much as ours, and would be made twice.
+        self._run = opened.session._sess.run
+
+    def _run_watched(
+        self, inputs: Mapping[str, NDArray[Any]], timeout: float | None, out: Mapping[str, NDArray[Any]]
+    ) -> list[NDArray[Any]]:
+        options = onnxruntime_module().RunOptions()
+        seconds = threading.TIMEOUT_MAX if timeout is None else timeout
+        try:
+            with deadline(options, seconds):
+                if out:
+                    check_out(out, self.outputs, self._contract.sizes(inputs), self.name)
+                    return run_into(self._session, inputs, self._names, out, options)
+                return list(self._run(self._names, inputs, options))
+        except self._failures as error:
+            if options.terminate:
+                raise InferenceTimeout(f"{self.name}: a run was ended after {seconds:g} s") from error
+            raise self._failed(inputs, error) from error
+
+    def _run_empty(self, inputs: Mapping[str, NDArray[Any]], timeout: float | None) -> Arrays:
+        """Answers of a batch of 0, in the shapes that a batch of 1 has."""
+        if any(0 in array.shape[1:] or not array.ndim for array in inputs.values()):
+            raise self._contract.misfit(inputs, ": an image without pixels")
+        one = {
+            name: np.zeros((1, *array.shape[1:]), array.dtype) if array.shape[0] == 0 else array
+            for name, array in inputs.items()
+        }
+        answers = self.run(one, timeout=timeout, allow_nonfinite=True)
+        return {name: value[:0] for name, value in answers.items()}
+
+    def _examples(self) -> Arrays:
+        batch = next((s.shape[0] for s in self.inputs if s.shape and isinstance(s.shape[0], int)), 1)
+        return example_inputs(self.inputs, int(batch), self.image_sizes)
+
+    def _require_self_test(self) -> None:
+        result = self.self_test()
+        if not result.holds:
+            worst = next(check for check in result.worst if not check.holds)
+            raise SelfTestFailed(
+                f"{self.name}: does not answer here what it answered when it was exported: {worst.output} is "
+                f"off by {worst.error:.3g} in {worst.case}, {worst.bound:.3g} allowed. Try another "
+                "onnxruntime, or export the model again for this device"
+            )
 
     def _failed(self, inputs: Mapping[str, NDArray[Any]], error: Exception) -> Exception:
-        unknown = inputs.keys() - self._dtypes.keys()
-        if unknown or any(not fits(inputs[spec.name].shape, spec.shape) for spec in self.inputs):
-            return self._misfit(inputs)
+        try:
+            self._contract.check(inputs)
+        except CnntkError as misfit:
+            return misfit
         return InferenceError(f"{self.name}: onnxruntime failed: {' '.join(str(error).split())[:300]}")
 
-    def _misfit(self, inputs: Mapping[str, NDArray[Any]]) -> InputError:
-        expected = ", ".join(f"{s.name}: {s.dtype} {_shape(s.shape)}" for s in self.inputs)
-        got = ", ".join(f"{k}: {_dtype(v)} {_shape(np.shape(v))}" for k, v in inputs.items()) or "nothing"
-        return InputError(f"{self.name}: expected {expected}; got {got}")
+    def _nonfinite(self, output: int, value: NDArray[Any]) -> NonFiniteAnswer:
+        name = self._names[output]
+        wrong = np.argwhere(~np.isfinite(value))
+        at = ", ".join(map(str, wrong[0]))
+        return NonFiniteAnswer(
+            f"{self.name}: {name}[{at}] is {value[tuple(wrong[0])]} ({len(wrong)} of {value.size} numbers "
+            "are not finite). Look at the inputs for NaN; allow_nonfinite=True lets such answers through"
+        )
+
+    def _forget_threads(self) -> None:
+        """In a child made by fork: the pool's threads and the GPU's context were not inherited.
+
+        A pool that all sessions share can't be made again; there the caller's thread does all the work. The
+        session that was inherited is never taken down: that would wait for its threads, which do not exist.
+        """
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session._sess))
+        self._revival = threading.Lock()
+        own_pool = self._session.get_session_options().use_per_session_threads
+        if (self.threads > 1 and own_pool) or self.device != "cpu":
+            self._run = self._run_revived
+
+    def _run_revived(self, *arguments: Any) -> Any:
+        with self._revival:
+            if self._run == self._run_revived:
+                self._revive()
+        return self._run(*arguments)
+
+    def _revive(self) -> None:
+        if self.device.startswith(("cuda", "tensorrt")):
+            raise DeviceUnavailable(
+                f"device {self.device!r}: CUDA does not survive a fork. Make the Engine in the child, or "
+                "start processes with the spawn method"
+            )
+        try:
+            if _stamp(self._model) != self._stamp:
+                raise UsageError(f"{self.name}: has changed")
+            self._take(self._open(self._device))
+        except CnntkError as error:
+            log.info("after a fork it runs with one thread: %s", error)
+            self._run = self._session._sess.run
 
 
-def fits(shape: tuple[int, ...], pattern: tuple[int | str, ...]) -> bool:
-    """Whether an array of ``shape`` fits ``pattern``, where names stand for any size."""
-    return len(shape) == len(pattern) and all(
-        not isinstance(want, int) or have == want for have, want in zip(shape, pattern, strict=True)
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for engine in list(_engines):
+        engine._forget_threads()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _reload(model: str | bytes, device: str, settings: dict[str, Any], allow_nonfinite: bool) -> Engine:
+    return Engine(model, device, allow_nonfinite=allow_nonfinite, **settings)
+
+
+def _kept(model: Model) -> str | bytes:
+    """What the model is loaded from, and loaded again from after pickling: its path, or its bytes."""
+    if isinstance(model, bytes | bytearray | memoryview):
+        return bytes(model)
+    if isinstance(model, str | os.PathLike):
+        return os.fspath(model)
+    try:
+        data = model.read()
+    except (AttributeError, ValueError, OSError) as error:
+        raise TypeError(
+            f"model: expected a path, bytes or a file to read, got {type(model).__name__}"
+        ) from error
+    if not isinstance(data, bytes):
+        raise TypeError("model: the file is open for text; open it with mode 'rb'")
+    return data
+
+
+def _floating(outputs: tuple[TensorSpec, ...], spec: ModelSpec | None) -> tuple[int, ...]:
+    """Which outputs can hold NaN: those of floating point, and not the proven softmax of logits."""
+    softmax = spec is not None and spec.head == "classifier"
+    return tuple(
+        i
+        for i, output in enumerate(outputs)
+        if output.dtype.startswith("float") and not (softmax and output.name == "probabilities")
     )
 
 
-def _reload(model: str | bytes, device: str, threads: int) -> Engine:
-    return Engine(model, device, threads=threads)
-
-
-def _numpy_dtype(spec: TensorSpec, where: str) -> np.dtype[Any]:
+def _stamp(model: str | bytes) -> tuple[int, int] | None:
+    """What tells a file that was not touched."""
+    if isinstance(model, bytes):
+        return None
     try:
-        return np.dtype(spec.dtype)
-    except TypeError as error:
-        raise UnsupportedArtifact(f"{where}: input {spec.name} is {spec.dtype}, which numpy lacks") from error
-
-
-def _shape(shape: tuple[int | str, ...]) -> str:
-    return f"[{', '.join(map(str, shape))}]"
-
-
-def _dtype(value: object) -> str:
-    dtype = getattr(value, "dtype", None)
-    if isinstance(dtype, np.dtype) and not dtype.isnative:
-        return f"{dtype.name} in foreign byte order"
-    return str(dtype or type(value).__name__)
+        status = os.stat(model)
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns

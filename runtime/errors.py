@@ -11,9 +11,14 @@
     ├── ImageError            an image can't be read
     ├── InputError            an array does not fit the model's input
     ├── InferenceError        onnxruntime failed while it ran a model
+    │   ├── InferenceTimeout      the run was ended because its time was over
+    │   └── NonFiniteAnswer       the model answered NaN or infinity
+    ├── EngineClosed          a request came after the engine was closed, or was left in its queue
+    ├── QueueFull             more requests wait than the queue holds
     ├── ArtifactError
     │   ├── ArtifactCorrupt       the file is damaged
-    │   └── UnsupportedArtifact   the file is sound, but not for this version
+    │   ├── UnsupportedArtifact   the file is sound, but not for this version
+    │   └── SelfTestFailed        the model computes something else on this device
     ├── CaptureError          the source can't be turned into a graph
     └── ProofError            the export is not the model that was trained
         ├── ShapeMismatch
@@ -33,12 +38,17 @@ __all__ = [
     "CnntkError",
     "DataError",
     "DeviceUnavailable",
+    "EngineClosed",
     "ImageError",
     "InferenceError",
+    "InferenceTimeout",
     "InputError",
     "MissingDependency",
+    "NonFiniteAnswer",
     "ParityError",
     "ProofError",
+    "QueueFull",
+    "SelfTestFailed",
     "ShapeMismatch",
     "UnsupportedArtifact",
     "UsageError",
@@ -87,6 +97,24 @@ class InferenceError(CnntkError):
     exit_status = 1
 
 
+class InferenceTimeout(InferenceError, TimeoutError):  # noqa: N818
+    """A run was ended because its time was over."""
+
+
+class NonFiniteAnswer(InferenceError):  # noqa: N818
+    """The model answered NaN or infinity; the message names the output."""
+
+
+class EngineClosed(CnntkError):  # noqa: N818
+    """A request came after the engine was closed, or was still waiting then."""
+
+
+class QueueFull(CnntkError):  # noqa: N818
+    """More requests wait than the queue holds; try again later, or send fewer at once."""
+
+    exit_status = 1
+
+
 class ArtifactError(CnntkError):
     """A model file can't be used."""
 
@@ -97,6 +125,12 @@ class ArtifactCorrupt(ArtifactError):  # noqa: N818
 
 class UnsupportedArtifact(ArtifactError):  # noqa: N818
     """A model file is sound, but made for another version of cnntk or onnxruntime."""
+
+
+class SelfTestFailed(ArtifactError):  # noqa: N818
+    """A model does not answer on this device what it answered when it was exported."""
+
+    exit_status = 1
 
 
 class CaptureError(CnntkError):

@@ -16,7 +16,7 @@ from PIL import Image
 from cnntk.runtime.decoding import MAX_MEGAPIXELS, load, load_pillow, not_an_image
 from cnntk.runtime.errors import ImageError
 from cnntk.runtime.headers import HEAD_BYTES, file_format
-from cnntk.runtime.pixels import Pixels, from_array, from_picture
+from cnntk.runtime.pixels import Pixels, array_name, from_array, from_picture
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -37,6 +37,7 @@ IMAGE_SUFFIXES = frozenset(
 """What counts as an image when a folder is read."""
 
 _WHITE = (255, 255, 255)
+_LEVELS = range(256)
 _BLOCK_BYTES = 1 << 20
 _MAX_BYTES_PER_PIXEL = 8  # RGBA of 16 bits, not compressed
 _MAX_METADATA_BYTES = 1 << 26
@@ -128,9 +129,9 @@ def decode_image(
         ValueError: an option is out of range.
     """
     _check_options(background, max_megapixels, reduce_to)
-    name = describe(source)
     if isinstance(source, np.ndarray):
-        return DecodedImage(*from_array(source, name, background))
+        return DecodedImage(*from_array(source, background))
+    name = describe(source)
     if isinstance(source, Image.Image):
         return DecodedImage(*from_picture(load_pillow(source, name, max_megapixels), name, background))
     with _opened(source, name, max_megapixels) as stream:
@@ -144,7 +145,7 @@ def describe(source: ImageSource) -> str:
         path = os.fsdecode(source)
         return path if path and path.isprintable() else repr(path)
     if isinstance(source, np.ndarray):
-        return f"array {source.dtype}{list(source.shape)}"
+        return array_name(source)
     # of filename only what was put there: gzip's is a property that warns
     name = getattr(source, "name", "") or getattr(source, "__dict__", {}).get("filename")
     if isinstance(name, int):  # a file that was opened by its descriptor
@@ -155,7 +156,7 @@ def describe(source: ImageSource) -> str:
 def _check_options(
     background: Sequence[int], max_megapixels: float, reduce_to: tuple[int, int] | None
 ) -> None:
-    if len(background) != 3 or not all(value in range(256) for value in background):
+    if len(background) != 3 or not all(map(_LEVELS.__contains__, background)):
         raise ValueError(f"background: expected three whole numbers from 0 to 255, got {background!r}")
     if not max_megapixels > 0:
         raise ValueError(f"max_megapixels: expected a number over 0, got {max_megapixels!r}")

@@ -16,7 +16,7 @@ from cnntk.runtime.formats import Picture
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-__all__ = ["Pixels", "from_array", "from_picture"]
+__all__ = ["Pixels", "array_name", "from_array", "from_picture"]
 
 Pixels = NDArray[np.uint8]
 
@@ -75,7 +75,7 @@ def from_picture(picture: Picture, name: str, background: Sequence[int]) -> tupl
     return pixels, (*picture.notes, *_notes(picture, composed, background))
 
 
-def from_array(array: NDArray[Any], name: str, background: Sequence[int]) -> tuple[Pixels, tuple[str, ...]]:
+def from_array(array: NDArray[Any], background: Sequence[int]) -> tuple[Pixels, tuple[str, ...]]:
     """What `from_picture` gives, from uint8 (H, W), (H, W, 1), (H, W, 3), (H, W, 4) or uint16 grey.
 
     Raises:
@@ -87,15 +87,20 @@ def from_array(array: NDArray[Any], name: str, background: Sequence[int]) -> tup
     known = channels == 1 if wide else pixels.dtype == np.uint8 and channels in (1, 3, 4)
     if not known or 0 in pixels.shape:
         raise ImageError(
-            f"{name}: expected uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] (RGB order), or uint16 "
-            f"[H, W] or [H, W, 1]{_hint(array)}"
+            f"{array_name(array)}: expected uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] (RGB order), "
+            f"or uint16 [H, W] or [H, W, 1]{_hint(array)}"
         )
     pixels = np.ascontiguousarray(pixels)
     if wide:
         return _scaled(pixels, 65535), ("16-bit values scaled to 8 bits",)
     if channels == 4:
-        return from_picture(Picture(Image.fromarray(pixels)), name, background)
+        return from_picture(Picture(Image.fromarray(pixels)), array_name(array), background)
     return pixels, ()
+
+
+def array_name(array: NDArray[Any]) -> str:
+    """What messages call an array; made for them alone, since it takes longer than to convert a small one."""
+    return f"array {array.dtype}{list(array.shape)}"
 
 
 def _hint(array: NDArray[Any]) -> str:

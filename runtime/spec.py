@@ -21,6 +21,7 @@ __all__ = [
     "METADATA_KEY",
     "SCOPE",
     "SPEC_VERSION",
+    "DataFile",
     "Layer",
     "ModelSpec",
     "Network",
@@ -249,6 +250,21 @@ class SelfTest:
 
 
 @dataclass(frozen=True)
+class DataFile:
+    """The file beside an artifact, in the same folder, that holds its large weights.
+
+    Attributes:
+        file: its name.
+        size_bytes: of it.
+        sha256: of all its bytes, as 64 hex characters.
+    """
+
+    file: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """What a model file says of itself.
 
@@ -264,6 +280,7 @@ class ModelSpec:
         proof: what was checked at export, with figures; empty in a checkpoint.
         fingerprints: of the graph's weights, by name; empty in a checkpoint.
         self_test: None in a checkpoint.
+        data: the file beside it; None where all weights are inside, and then it does not stand in the JSON.
         digest: SHA-256 of the file with these 64 characters zeroed; empty in a checkpoint. Stands last.
     """
 
@@ -278,11 +295,15 @@ class ModelSpec:
     proof: dict[str, Any] = field(default_factory=dict)
     fingerprints: dict[str, str] = field(default_factory=dict)
     self_test: SelfTest | None = None
+    data: DataFile | None = None
     digest: str = ""
 
     def to_json(self, indent: int | None = None) -> str:
         """This spec as a JSON document, which ends with the digest."""
-        return json.dumps({"spec": SPEC_VERSION, **asdict(self)}, ensure_ascii=False, indent=indent)
+        document = {"spec": SPEC_VERSION, **asdict(self)}
+        if self.data is None:
+            del document["data"]
+        return json.dumps(document, ensure_ascii=False, indent=indent)
 
     @classmethod
     def from_json(cls, text: str | bytes, where: str) -> ModelSpec:

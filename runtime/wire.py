@@ -14,12 +14,23 @@ from dataclasses import dataclass, field
 
 from cnntk.runtime.errors import ArtifactCorrupt
 
-__all__ = ["Contents", "NodeRow", "contents_of", "message", "view_of"]
+__all__ = [
+    "Contents",
+    "NodeRow",
+    "Place",
+    "contents_of",
+    "last_entry",
+    "message",
+    "metadata",
+    "place_in",
+    "spans",
+    "view_of",
+]
 
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
 _GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
 _NODE_INPUT, _NODE_NAME, _NODE_OP = 1, 3, 4
-_TENSOR_NAME, _TENSOR_RAW_DATA = 8, 9
+_TENSOR_NAME, _TENSOR_RAW_DATA, _TENSOR_EXTERNAL_DATA = 8, 9, 13
 _KEY, _VALUE = 1, 2
 
 _VARINT, _BYTES, _FIXED = 0, 2, {1: 8, 5: 4}
@@ -36,18 +47,35 @@ class NodeRow:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a tensor says that its numbers are, beside the model's file.
+
+    Attributes:
+        tensor: its name; empty for one without.
+        locations: paths of the file; one, in a sound model.
+        numbers: ``offset`` and ``length``, in bytes, as the text that stands there; each may be missing.
+    """
+
+    tensor: str
+    locations: tuple[str, ...]
+    numbers: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Contents:
     """What is in an ONNX file.
 
     Attributes:
         structure: the graph's fields other than its weights, as bytes.
         weights: bytes of each initializer.
+        places: of the initializers that are beside the file.
         nodes: in the order of the file.
         metadata: the model's.
     """
 
     structure: list[memoryview] = field(default_factory=list)
     weights: dict[str, memoryview] = field(default_factory=dict)
+    places: dict[str, Place] = field(default_factory=dict)
     nodes: list[NodeRow] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
 
@@ -90,6 +118,71 @@ def contents_of(data: memoryview, where: str) -> Contents:
     return found
 
 
+def spans(data: bytes | memoryview | mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """Number, kind, beginning and end of each field of the message at ``data[at:end]``.
+
+    Raises:
+        ValueError: it is no message.
+        IndexError: it is no message, at the end of ``data``.
+    """
+    while at < end:
+        start = at
+        tag = data[at]
+        at += 1
+        if tag > 0x7F:
+            tag, at = _varint(data, start)
+            tag &= 0xFFFFFFFF  # as protobuf reads it
+        kind = tag & 7
+        if kind == _BYTES:
+            length = data[at]
+            at += 1
+            if length > 0x7F:
+                length, at = _varint(data, at - 1)
+            stop = at + length
+        elif kind == _VARINT:
+            stop = _varint(data, at)[1]
+        elif kind in _FIXED:
+            stop = at + _FIXED[kind]
+        else:
+            raise ValueError(f"a field of kind {kind} at byte {start}")
+        if stop > end:
+            raise ValueError(f"a field at byte {start} ends {stop - end} bytes behind the data")
+        yield tag >> 3, kind, at, stop
+        at = stop
+
+
+def place_in(data: bytes | memoryview | mmap.mmap, at: int, end: int) -> Place | None:
+    """Where the tensor at ``data[at:end]`` has its numbers; None where that is not beside the file."""
+    locations: list[str] = []
+    numbers: dict[str, str] = {}
+    name = (at, at)
+    for number, kind, start, stop in spans(data, at, end):
+        if kind == _BYTES and number == _TENSOR_NAME:
+            name = (start, stop)
+        elif kind == _BYTES and number == _TENSOR_EXTERNAL_DATA:
+            entry = {n: os.fsdecode(bytes(data[a:b])) for n, _, a, b in spans(data, start, stop)}
+            key, value = entry.get(_KEY, ""), entry.get(_VALUE, "")
+            if key == "location":
+                locations.append(value)
+            else:
+                numbers[key] = value
+    if not locations:
+        return None
+    return Place(bytes(data[slice(*name)]).decode("utf-8", "replace"), tuple(locations), numbers)
+
+
+def last_entry(data: bytes | mmap.mmap, key: str) -> bytes | None:
+    """The JSON object in the metadata entry ``key`` that a file ends with; read from its end alone."""
+    start = data.rfind(b"\n" + bytes([len(key)]) + key.encode() + b"\x12")
+    begin = data.find(b"{", start)
+    return None if start < 0 or begin < 0 else data[begin:]
+
+
+def metadata(key: str, value: str) -> bytes:
+    """An entry of a model's metadata, to be appended to its file."""
+    return message((_MODEL_METADATA, message((_KEY, key), (_VALUE, value))))
+
+
 def message(*fields: tuple[int, int | float | str | bytes]) -> bytes:
     """A message of these fields, by number: whole numbers from 0 on, float32, text, or another message."""
     return b"".join(_written(number, value) for number, value in fields)
@@ -118,6 +211,8 @@ def _read_graph(graph: memoryview, found: Contents) -> None:
         if part.number == _GRAPH_INITIALIZER:
             name, weight = _tensor(part)
             found.weights[name] = weight
+            if place := place_in(part.value, 0, len(part.value)):
+                found.places[name] = place
             continue
         found.structure.append(part.whole)
         if part.number == _GRAPH_NODE:
@@ -143,27 +238,13 @@ def _tensor(part: _Field) -> tuple[str, memoryview]:
 
 
 def _fields(data: memoryview) -> Iterator[_Field]:
-    at = 0
-    while at < len(data):
-        start = at
-        tag, at = _varint(data, at)
-        kind = tag & 7
-        if kind == _VARINT:
-            _, end = _varint(data, at)
-        elif kind == _BYTES:
-            length, at = _varint(data, at)
-            end = at + length
-        elif kind in _FIXED:
-            end = at + _FIXED[kind]
-        else:
-            raise ValueError(f"a field of kind {kind} at byte {start}")
-        if end > len(data):
-            raise ValueError(f"a field at byte {start} ends {end - len(data)} bytes behind the data")
-        yield _Field(tag >> 3, data[at:end], data[start:end])
-        at = end
+    begin = 0
+    for number, _, start, stop in spans(data, 0, len(data)):
+        yield _Field(number, data[start:stop], data[begin:stop])
+        begin = stop
 
 
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
+def _varint(data: bytes | memoryview | mmap.mmap, at: int) -> tuple[int, int]:
     """Seven bits a byte, the lowest first; the number, and where the next field begins."""
     value = 0
     for shift in range(0, 70, 7):

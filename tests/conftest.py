@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx.parser
+import onnxruntime
 import pytest
 
+from cnntk.runtime.cuda import cuda_state, problem_of
 from cnntk.runtime.spec import METADATA_KEY, ModelSpec, Preprocessing, TensorSpec
 
 SIZE = 4
@@ -49,6 +51,14 @@ def tiny_model(spec: ModelSpec | None) -> onnx.ModelProto:
     if spec is not None:
         model.metadata_props.add(key=METADATA_KEY, value=spec.to_json())
     return model
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests that need a GPU say why they are not run."""
+    if item.get_closest_marker("gpu") is not None:
+        problem = problem_of(cuda_state(onnxruntime))
+        if problem is not None:
+            pytest.skip(f"no CUDA: {problem}")
 
 
 @pytest.fixture

@@ -12,7 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cnntk.runtime.devices import onnxruntime_module, usable_cores
+from cnntk.runtime.cores import usable_cores
+from cnntk.runtime.cuda import CudaState, cuda_state, problem_of
+from cnntk.runtime.devices import onnxruntime_module
 from cnntk.runtime.errors import MissingDependency
 from cnntk.version import __version__
 
@@ -78,7 +80,7 @@ class Diagnosis:
 def diagnose() -> Diagnosis:
     """Looks at the machine and the installation."""
     packages = {name: _version(name) for name in _PACKAGES}
-    providers, broken = _providers()
+    providers, problems = _providers()
     cpu_info = _read("/proc/cpuinfo")
     return Diagnosis(
         cnntk=__version__,
@@ -91,21 +93,16 @@ def diagnose() -> Diagnosis:
         packages=packages,
         providers=providers,
         missing_extras=missing_of(_requirements()),
-        problems=(*broken, *problems_of(packages, providers)),
+        problems=problems,
     )
 
 
-def problems_of(packages: dict[str, str | None], providers: tuple[str, ...]) -> tuple[str, ...]:
-    """What is wrong with these packages and providers, and what mends it."""
-    problems = []
-    if packages["onnxruntime"] and packages["onnxruntime-gpu"]:
-        problems.append(
-            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other: uninstall both, "
-            "then install the one that you want (cnntk[cpu] or cnntk[gpu])"
-        )
-    elif packages["onnxruntime-gpu"] and "CUDAExecutionProvider" not in providers:
-        problems.append("onnxruntime-gpu is installed, but offers no CUDA: reinstall it")
-    return tuple(problems)
+def problems_of(cuda: CudaState) -> tuple[str, ...]:
+    """What is wrong with the wheels of onnxruntime, and with CUDA where its wheel is installed."""
+    if "onnxruntime-gpu" not in cuda.wheels:
+        return ()
+    problem = problem_of(cuda)
+    return () if problem is None else (f"CUDA: {problem}",)
 
 
 def missing_of(requirements: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -138,8 +135,10 @@ def _cpu_name(cpu_info: str) -> str:
 
 
 def _providers() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What onnxruntime offers, and what is wrong with it."""
     try:
-        return tuple(onnxruntime_module().get_available_providers()), ()
+        ort = onnxruntime_module()
+        return tuple(ort.get_available_providers()), problems_of(cuda_state(ort))
     except MissingDependency as error:
         return (), (str(error),)
     except AttributeError:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,9 @@ from numpy.typing import NDArray
 
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.spec import TensorSpec
+from cnntk.runtime.trial import example_inputs
 
-__all__ = ["BenchResult", "bench", "example_inputs"]
+__all__ = ["BenchResult", "bench"]
 
 _P99_NEEDS = 1000
 """A 99th percentile of fewer runs rests on fewer than ten of them."""
@@ -83,8 +82,7 @@ def bench(
     if batch < 1 or not 0 < seconds < float("inf"):
         raise UsageError(f"batch {batch} and seconds {seconds} must be positive numbers")
     engine = Engine(model, device, threads=threads)
-    p = engine.spec.preprocessing if engine.spec is not None else None
-    inputs = example_inputs(engine.inputs, batch, p.image_sizes if p is not None else None)
+    inputs = example_inputs(engine.inputs, batch, engine.image_sizes)
     warm_up = _time_runs(engine, inputs, seconds / 5, at_least=3)
     counted = _time_runs(engine, inputs, seconds, at_least=10)
     p50, p90, p99 = (float(v) for v in np.percentile(counted, [50, 90, 99]))
@@ -103,42 +101,6 @@ def bench(
         mean_ms=mean,
         images_per_second=batch * 1000 / mean,
     )
-
-
-def example_inputs(
-    specs: tuple[TensorSpec, ...], batch: int, sizes: Mapping[str, int] | None = None
-) -> dict[str, NDArray[Any]]:
-    """Seeded noise for each input, the first free dimension taken for the batch.
-
-    Args:
-        specs: of the inputs.
-        batch: images.
-        sizes: of other free dimensions; an image's, where the graph has nothing to resize.
-
-    Raises:
-        UsageError: a fixed batch is another one, or a further dimension is free.
-    """
-    rng = np.random.default_rng(0)
-    return {spec.name: _noise(rng, _sized(spec, sizes or {}), batch) for spec in specs}
-
-
-def _sized(spec: TensorSpec, sizes: Mapping[str, int]) -> TensorSpec:
-    return replace(spec, shape=tuple(sizes.get(d, d) if isinstance(d, str) else d for d in spec.shape))
-
-
-def _noise(rng: np.random.Generator, spec: TensorSpec, batch: int) -> NDArray[Any]:
-    first, *rest = spec.shape or (1,)
-    if isinstance(first, int) and first != batch != 1:
-        raise UsageError(f"{spec.name}: the model's batch is fixed at {first}, not {batch}")
-    if free := [d for d in rest if not isinstance(d, int)]:
-        raise UsageError(
-            f"{spec.name}: its size {list(spec.shape)} is open ({free[0]}); export it with a fixed one"
-        )
-    shape = (first if isinstance(first, int) else batch, *(int(d) for d in rest))
-    dtype = np.dtype(spec.dtype)
-    if dtype.kind == "f":
-        return rng.standard_normal(shape).astype(dtype)
-    return rng.integers(0, min(256, np.iinfo(dtype).max), shape).astype(dtype)
 
 
 def _time_runs(

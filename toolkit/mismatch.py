@@ -20,7 +20,7 @@ from cnntk.entrance import Entrance
 from cnntk.labelled import labelled_files
 from cnntk.mistakes import Mistake, mistakes_of
 from cnntk.paired import calibrated, holm, log_likelihoods, mcnemar, sign_flips
-from cnntk.runtime.devices import usable_cores
+from cnntk.runtime.cores import usable_cores
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DataError, ImageError, MissingDependency, UnsupportedArtifact
 from cnntk.runtime.files import readable

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnntk.runtime.canonical import canonical_inputs
-from cnntk.runtime.digest import digest_of, stated_digest
+from cnntk.runtime.digest import digest_of, sha256_of, stated_digest
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import (
     ArtifactCorrupt,
@@ -22,6 +22,7 @@ from cnntk.runtime.errors import (
     UnsupportedArtifact,
     UsageError,
 )
+from cnntk.runtime.external import check_places, places_in, weights_beside
 from cnntk.runtime.files import readable
 from cnntk.runtime.fingerprint import STRUCTURE, changed, fingerprints_in, layer_of
 from cnntk.runtime.self_test import AnswerCheck, SelfTestResult
@@ -104,7 +105,8 @@ class Verification:
 
     Attributes:
         path: of the file.
-        digest: whether the SHA-256 written at export holds; ``none`` where the file states none.
+        digest: whether the SHA-256 written at export holds, of the file and of the data beside it; ``none``
+            where the file states none.
         fingerprints: how many were compared.
         changed: tensors whose fingerprint differs.
         self_test: None where the file has none, or is damaged, so that it was not run.
@@ -159,6 +161,7 @@ def verify_self(model: str | os.PathLike[str], device: str = "cpu") -> Verificat
         contents = contents_of(view_of(path), path)
         text = contents.metadata.get(METADATA_KEY)
         spec = None if text is None else ModelSpec.from_json(text, path)
+        found = _with_data(found, spec, contents)
         found = _with_fingerprints(found, spec, contents)
     except ArtifactCorrupt as error:
         return replace(found, damage=str(error))
@@ -210,6 +213,16 @@ def _digest(path: str) -> Literal["holds", "differs", "none"]:
     if stated is None:
         return "none"
     return "holds" if digest_of(path) == stated else "differs"
+
+
+def _with_data(found: Verification, spec: ModelSpec | None, contents: Contents) -> Verification:
+    """Checks the file beside it, whose weights then stand for those that the model only names."""
+    own, file = spec.data if spec is not None else None, Path(found.path)
+    check_places(places_in(found.path, found.path), file, own, sealed=found.digest != "none")
+    contents.weights.update(weights_beside(contents.places.values(), file.parent))
+    if own is not None and sha256_of(file.parent / own.file) != own.sha256:
+        return replace(found, digest="differs")
+    return found
 
 
 def _with_fingerprints(found: Verification, spec: ModelSpec | None, contents: Contents) -> Verification:
@@ -282,7 +295,7 @@ def _image_shape(engine: Engine) -> tuple[int, int, int] | None:
 
 
 def _compared(found: Verification, file: Path, title: str, device: str) -> Verification:
-    first, second = Engine(found.path, device), Engine(file, device)
+    first, second = (Engine(f, device, allow_nonfinite=True) for f in (found.path, file))
     _same_edges(first, second, title)
     batches = list(_batches(first))
     outputs = tuple(check for name, arrays in batches for check in _beside(first, second, name, arrays))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cnntk.exporters.proof.inputs import SAMPLES
 from cnntk.exporters.proof.record import Check
 from cnntk.exporters.source import Source
-from cnntk.runtime.engine import fits
+from cnntk.runtime.contract import fits
 from cnntk.runtime.errors import ImageError, UsageError
 from cnntk.runtime.files import readable
 from cnntk.runtime.images import IMAGE_SUFFIXES, ImageSource, Pixels, describe, read_image

@@ -15,8 +15,9 @@ from cnntk.exporters.sources.inputs import INPUT, form, input_specs
 from cnntk.exporters.sources.quiet import quiet
 from cnntk.runtime.devices import resolve
 from cnntk.runtime.errors import ArtifactCorrupt, UsageError
+from cnntk.runtime.external import check_places, places_in
 from cnntk.runtime.files import readable
-from cnntk.runtime.session import open_session
+from cnntk.runtime.session import SessionSettings, open_session
 from cnntk.runtime.spec import METADATA_KEY, TensorSpec
 
 __all__ = ["OLDEST_OPSET", "from_onnx"]
@@ -44,13 +45,13 @@ def from_onnx(text: str, options: SourceOptions) -> Source:
             f"{text}: an .onnx has weights of its own: leave out --weights, --kwargs and --random"
         )
     file = readable(text, "an ONNX model")
+    check_places(places_in(str(file), str(file)), file, None, sealed=False)
     model = _read(file)
     if METADATA_KEY in model.metadata_props:
         if not options.as_graph:
             raise UsageError(f"{file}: is an artifact already; use cnntk verify {file}")
         del model.metadata_props[METADATA_KEY]
-    _check_external(model, file)
-    open_session(file, resolve("cpu"), threads=1)
+    open_session(file, resolve("cpu"), SessionSettings(threads=1))
     constants = _drop_default_inputs(model)
     _settle_sizes(model, options.input_shape, file)
     with quiet():
@@ -77,25 +78,6 @@ def _read(file: Path) -> ir.Model:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
-
-
-def _check_external(model: ir.Model, file: Path) -> None:
-    """Weights beside the file must lie in its folder and be long enough; it may name no other file."""
-    for tensor in _external(model):
-        data, where = file.parent / tensor.location, f"{file}: weight {tensor.name!r}"
-        if Path(tensor.location).is_absolute() or ".." in Path(tensor.location).parts:
-            raise ArtifactCorrupt(f"{where} points outside its folder, to {tensor.location}")
-        if not data.is_file() or data.is_symlink() or data.stat().st_nlink > 1:
-            raise ArtifactCorrupt(f"{where} needs the plain file {data}; copy it there")
-        if (tensor.offset or 0) + tensor.nbytes > data.stat().st_size:
-            raise ArtifactCorrupt(f"{data}: ends before weight {tensor.name!r} does; copy it again")
-
-
-def _external(model: ir.Model) -> Iterator[ir.ExternalTensor]:
-    for graph in model.graphs():
-        for value in graph.initializers.values():
-            if isinstance(value.const_value, ir.ExternalTensor):
-                yield value.const_value
 
 
 def _drop_default_inputs(model: ir.Model) -> list[str]:

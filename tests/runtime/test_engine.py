@@ -1,12 +1,22 @@
+import json
+import os
 import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnx.parser
+import psutil
 import pytest
 
 from cnntk.runtime import ArtifactCorrupt, DeviceUnavailable, Engine, InputError, UnsupportedArtifact
-from cnntk.runtime.errors import UsageError
+from cnntk.runtime.cores import usable_cores
+from cnntk.runtime.errors import InferenceTimeout, NonFiniteAnswer, SelfTestFailed, UsageError
 
 BATCH = np.random.default_rng(0).random((3, 1, 4, 4), dtype=np.float32)
 
@@ -36,7 +46,7 @@ def test_takes_bytes_and_foreign_files(tiny_onnx: Path, foreign_onnx: Path) -> N
         ({}, "got nothing"),
         ({"image": BATCH}, r"got image: float32 \[3, 1, 4, 4\]"),
         ({"input": BATCH.astype(np.float64)}, "got input: float64"),
-        ({"input": BATCH.astype(">f4")}, "foreign byte order"),
+        ({"input": BATCH.astype(">f8")}, "float64 in foreign byte order"),
         ({"input": BATCH[0]}, r"got input: float32 \[1, 4, 4\]"),
         ({"input": BATCH.transpose(0, 2, 3, 1)}, r"got input: float32 \[3, 4, 4, 1\]"),
         ({"input": BATCH, "more": BATCH}, "more: float32"),
@@ -65,12 +75,21 @@ def test_files_that_are_no_model(tmp_path: Path, tiny_onnx: Path) -> None:
         Engine(cut)
 
 
-def test_a_later_opset_is_unsupported(tmp_path: Path, tiny_onnx: Path) -> None:
-    import onnx
-
+def test_a_later_opset_is_unsupported(tiny_onnx: Path) -> None:
     model = onnx.load(tiny_onnx)
     model.opset_import[0].version = 99
-    with pytest.raises(UnsupportedArtifact, match="onnxruntime"):
+    with pytest.raises(
+        UnsupportedArtifact, match=r"uses opset 99 of ai.onnx; onnxruntime [\d.]+ knows up to \d+"
+    ):
+        Engine(model.SerializeToString())
+
+
+def test_a_later_ir_is_unsupported(tiny_onnx: Path) -> None:
+    model = onnx.load(tiny_onnx)
+    model.ir_version = 99
+    with pytest.raises(
+        UnsupportedArtifact, match=r"IR version 99; onnxruntime [\d.]+ reads up to \d+\. Update"
+    ):
         Engine(model.SerializeToString())
 
 
@@ -109,3 +128,257 @@ def test_pickled_it_loads_again(tiny_onnx: Path) -> None:
     again = pickle.loads(pickle.dumps(Engine(tiny_onnx, threads=1)))
     assert again.threads == 1
     assert again.run({"input": BATCH})["logits"].shape == (3, 3)
+
+
+LOOP = """<ir_version: 10, opset_import: ["" : 18]>
+endless (float[N,3] x) => (float[N,3] y) {
+    trips = Constant <value = int64 {4000000000000000000}> ()
+    always = Constant <value = bool {1}> ()
+    y = Loop (trips, always, x) <body = b (int64 i, bool c, float[N,3] s) => (bool c2, float[N,3] s2) {
+        c2 = Identity (c)
+        s2 = Neg (s)
+    }>
+}"""
+
+
+def built(text: str) -> bytes:
+    return onnx.parser.parse_model(text).SerializeToString()
+
+
+def forked(call: Callable[[], object]) -> object:
+    """What ``call`` returns in a child made by fork."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            with os.fdopen(writer, "wb") as stream:
+                pickle.dump(call(), stream)
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as stream:
+        data = stream.read()
+    assert os.waitpid(child, 0)[1] == 0
+    return pickle.loads(data)
+
+
+def tasks() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+def test_takes_a_file_object(tiny_onnx: Path) -> None:
+    with tiny_onnx.open("rb") as stream:
+        engine = Engine(stream)
+    assert pickle.loads(pickle.dumps(engine)).run({"input": BATCH})["logits"].shape == (3, 3)
+    with tiny_onnx.open(encoding="latin-1") as stream, pytest.raises(TypeError, match="mode 'rb'"):
+        Engine(stream)
+    with pytest.raises(TypeError, match="expected a path, bytes or a file"):
+        Engine(3)
+
+
+def test_foreign_byte_order_and_odd_strides_change_no_answer(tiny_onnx: Path) -> None:
+    engine = Engine(tiny_onnx)
+    expected = engine.run({"input": BATCH})["logits"]
+    wide = np.zeros((6, 1, 4, 8), np.float32)
+    wide[::2, :, :, ::2] = BATCH
+    for same in (BATCH.astype(">f4"), wide[::2, :, :, ::2], BATCH[::-1, :, ::-1][::-1, :, ::-1]):
+        assert np.array_equal(engine.run({"input": same})["logits"], expected)
+    assert not np.array_equal(engine.run({"input": BATCH[::-1]})["logits"], expected)
+
+
+def test_a_batch_of_none_has_empty_answers(tiny_onnx: Path) -> None:
+    answers = Engine(tiny_onnx).run({"input": BATCH[:0]})
+    assert {k: (v.shape, v.dtype.name) for k, v in answers.items()} == {
+        "logits": ((0, 3), "float32"),
+        "probabilities": ((0, 3), "float32"),
+    }
+
+
+def test_answers_that_are_no_numbers_raise_unless_allowed() -> None:
+    model = built(
+        '<ir_version: 10, opset_import: ["" : 18]> g (float[N,3] x) => (float[N,3] y) { y = Log (x) }'
+    )
+    strict, lax = Engine(model), Engine(model, allow_nonfinite=True)
+    wrong = {"x": np.array([[1, 1, 1], [1, 0, -1]], np.float32)}
+    for run in (strict.run, lambda x: lax.run(x, allow_nonfinite=False), lambda x: strict.run(x, timeout=60)):
+        with pytest.raises(NonFiniteAnswer, match=r"y\[1, 1\] is -inf .2 of 6 numbers"):
+            run(wrong)
+    assert np.isnan(lax.run(wrong)["y"][1, 2])
+    assert np.isnan(strict.run(wrong, allow_nonfinite=True)["y"][1, 2])
+    large = {"x": np.full((1, 3), 3e38, np.float32)}
+    assert np.isfinite(strict.run(large)["y"]).all()
+
+
+def test_a_run_that_does_not_end_is_ended() -> None:
+    engine = Engine(built(LOOP), threads=1)
+    inputs = {"x": np.ones((1, 3), np.float32)}
+    with pytest.raises(InferenceTimeout, match=r"ended after 0\.2 s") as caught:
+        engine.run(inputs, timeout=0.2)
+    assert isinstance(caught.value, TimeoutError)
+
+
+def test_a_run_in_time_is_not_ended(tiny_onnx: Path) -> None:
+    engine = Engine(tiny_onnx)
+    expected = engine.run({"input": BATCH})["logits"]
+    for _ in range(50):
+        assert np.array_equal(engine.run({"input": BATCH}, timeout=60)["logits"], expected)
+
+
+def test_auto_says_what_it_took(tiny_onnx: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="cnntk.runtime"):
+        engine = Engine(tiny_onnx, "auto")
+    assert engine.device_reason.startswith("auto: ")
+    assert f"runs on {engine.device} ({engine.device_reason})" in caplog.text
+    assert Engine(tiny_onnx).device_reason == ""
+
+
+def test_warm_up_and_self_test(sealed_onnx: Path, tiny_onnx: Path) -> None:
+    assert Engine(sealed_onnx, warm_up=True, self_test=True).self_test().holds
+    with pytest.raises(UnsupportedArtifact, match="holds no self-test"):
+        Engine(tiny_onnx, self_test=True)
+
+
+def test_a_model_that_answers_otherwise_fails_its_self_test(sealed_onnx: Path) -> None:
+    model = onnx.load(sealed_onnx)
+    bias = next(w for w in model.graph.initializer if w.name == "bias")
+    bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + 0.01, "bias"))
+    spec = json.loads(model.metadata_props[0].value)
+    spec["digest"] = ""
+    model.metadata_props[0].value = json.dumps(spec)
+    with pytest.raises(SelfTestFailed, match=r"logits is off by 0\.01.* allowed"):
+        Engine(model.SerializeToString(), self_test=True)
+
+
+def test_a_tiny_model_takes_one_thread(sealed_onnx: Path, foreign_onnx: Path) -> None:
+    from cnntk.shipped import shipped_model
+
+    assert Engine(shipped_model()).threads == 1
+    assert Engine(shipped_model(), threads=2).threads == 2
+    assert Engine(foreign_onnx).threads == usable_cores()
+
+
+@pytest.mark.skipif(usable_cores() < 2, reason="one core")
+def test_a_child_made_by_fork_has_its_threads_again(tiny_onnx: Path) -> None:
+    engine = Engine(tiny_onnx, threads=3)
+    expected = engine.run({"input": BATCH})["logits"]
+
+    def call() -> tuple[int, np.ndarray, int]:
+        before = tasks()
+        return before, engine.run({"input": BATCH})["logits"], tasks()
+
+    before, answer, after = forked(call)
+    assert np.array_equal(answer, expected)
+    assert after == before + 2
+    assert np.array_equal(engine.run({"input": BATCH})["logits"], expected)
+
+
+def test_a_forked_child_keeps_its_model_where_the_file_is_gone(tiny_onnx: Path) -> None:
+    engine = Engine(tiny_onnx, threads=2)
+    expected = engine.run({"input": BATCH})["logits"]
+    tiny_onnx.unlink()
+    assert np.array_equal(forked(lambda: engine.run({"input": BATCH})["logits"]), expected)
+
+
+def test_a_forked_child_ends_as_any_process_does(tiny_onnx: Path) -> None:
+    code = f"""
+import os, sys
+import numpy as np
+from cnntk.runtime import Engine
+engine = Engine({str(tiny_onnx)!r}, threads=2)
+inputs = {{"input": np.zeros((1, 1, 4, 4), np.float32)}}
+engine.run(inputs)
+child = os.fork()
+if child == 0:
+    for _ in range(3):
+        engine.run(inputs)
+    del engine
+    sys.exit(7)  # takes everything down, unlike os._exit
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert run.stdout.split() == ["7"]
+
+
+def test_fork_while_other_threads_run(tiny_onnx: Path) -> None:
+    engine = Engine(tiny_onnx, threads=2)
+    expected = engine.run({"input": BATCH})["logits"]
+    over = threading.Event()
+
+    def run() -> None:
+        while not over.is_set():
+            engine.run({"input": BATCH}, timeout=60)
+
+    callers = [threading.Thread(target=run) for _ in range(3)]
+    for caller in callers:
+        caller.start()
+    try:
+        for _ in range(10):
+            assert np.array_equal(
+                forked(lambda: engine.run({"input": BATCH}, timeout=60)["logits"]), expected
+            )
+    finally:
+        over.set()
+        for caller in callers:
+            caller.join()
+
+
+def test_engines_share_a_pool_when_asked(tiny_onnx: Path) -> None:
+    code = f"""
+import os
+from cnntk.runtime import Engine
+from cnntk.runtime.errors import UsageError
+tasks = lambda: len(os.listdir("/proc/self/task"))
+Engine({str(tiny_onnx)!r}, threads=1)
+none = tasks()
+engines = [Engine({str(tiny_onnx)!r}, threads="shared") for _ in range(5)]
+print(tasks() - none, {{e.threads for e in engines}}, Engine({str(tiny_onnx)!r}).threads)
+try:
+    Engine({str(tiny_onnx)!r}, threads=7)
+except UsageError as error:
+    print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    counts, refusal = run.stdout.splitlines()
+    cores = usable_cores()
+    assert counts == f"{cores - 1} {{{cores}}} {cores}"
+    assert "share that pool" in refusal
+
+
+@pytest.mark.parametrize("spin", [None, True, False])
+def test_spinning_changes_no_answer(tiny_onnx: Path, spin: bool | None) -> None:
+    engine = Engine(tiny_onnx, threads=2, spin=spin)
+    options = engine._session.get_session_options()
+    wanted = "0" if spin is False else "1"
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == wanted
+    expected = Engine(tiny_onnx).run({"input": BATCH})["logits"]
+    assert np.array_equal(engine.run({"input": BATCH})["logits"], expected)
+
+
+def test_pickled_it_keeps_its_settings(tiny_onnx: Path) -> None:
+    again = pickle.loads(pickle.dumps(Engine(tiny_onnx, threads=2, spin=False, allow_nonfinite=True)))
+    assert (again.threads, again._settings.spin, again._allow_nonfinite) == (2, False, True)
+
+
+@pytest.mark.slow
+def test_64_threads_get_every_answer_to_the_bit() -> None:
+    from cnntk.shipped import shipped_model
+
+    engine = Engine(shipped_model())
+    images = np.random.default_rng(0).integers(0, 256, (50, 1, 28, 28, 1), dtype=np.uint8)
+    expected = [engine.run({"image": image}) for image in images]
+
+    def calls(count: int) -> int:
+        wrong = 0
+        for i in range(count):
+            found = engine.run({"image": images[i % 50]})
+            wrong += any(found[k].tobytes() != v.tobytes() for k, v in expected[i % 50].items())
+        return wrong
+
+    with ThreadPoolExecutor(64) as pool:
+        list(pool.map(calls, [200] * 64))
+        before = psutil.Process().memory_info().rss
+        assert sum(pool.map(calls, [200_000 // 64] * 64)) == 0
+        growth = psutil.Process().memory_info().rss - before
+    assert growth < 5e6

@@ -1,21 +1,23 @@
+from dataclasses import replace
 from importlib.metadata import requires
 
 from cnntk.diagnosis import cpu_features, diagnose, missing_of, problems_of
+from cnntk.runtime.cuda import CudaState
 
-PACKAGES = {"onnxruntime": "1.32.0", "onnxruntime-gpu": None}
+CPU = CudaState(offered=False, wheels=("onnxruntime",))
+GPU = CudaState(offered=True, wheels=("onnxruntime-gpu",), needs="13.0", driver="13.0", gpus=1)
 
 
 def test_both_runtimes_installed_is_a_problem() -> None:
-    assert problems_of(PACKAGES, ("CPUExecutionProvider",)) == ()
-    (problem,) = problems_of({**PACKAGES, "onnxruntime-gpu": "1.31.1"}, ("CPUExecutionProvider",))
+    assert problems_of(CPU) == ()
+    (problem,) = problems_of(replace(CPU, wheels=("onnxruntime", "onnxruntime-gpu")))
     assert "both installed" in problem
 
 
-def test_a_gpu_wheel_without_cuda_is_a_problem() -> None:
-    packages = {"onnxruntime": None, "onnxruntime-gpu": "1.31.1"}
-    assert problems_of(packages, ("CUDAExecutionProvider", "CPUExecutionProvider")) == ()
-    (problem,) = problems_of(packages, ("CPUExecutionProvider",))
-    assert "no CUDA" in problem
+def test_a_gpu_wheel_that_can_not_start_is_a_problem() -> None:
+    assert problems_of(GPU) == ()
+    (problem,) = problems_of(replace(GPU, missing="libcublasLt.so.13"))
+    assert "CUDA: the library libcublasLt.so.13 is missing" in problem
 
 
 def test_cpu_features_of_x86_and_arm() -> None:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from cnntk import bench
-from cnntk.latency import example_inputs
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.spec import TensorSpec
+from cnntk.runtime.trial import example_inputs
 
 
 def test_percentiles_are_in_order(tiny_onnx: Path) -> None:

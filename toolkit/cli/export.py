@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 @click.option(
     "--allow-double-softmax", is_flag=True, help="Take a softmax upon a softmax for what was meant."
 )
+@click.option("--external-data", is_flag=True,
+              help="Large weights in a .data file beside it, which processes can share.")  # fmt: skip
 @click.option("--report", metavar="FILE", help="Write what was shown as a page, to open in a browser.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @json_option
@@ -74,6 +76,7 @@ def export(
         samples=options["samples"],
         allow_double_softmax=options["allow_double_softmax"],
         layer_parity=report is not None,
+        external_data=options["external_data"],
         force=force,
     )
     if report:
@@ -105,7 +108,7 @@ def _copy(output: str | None, force: bool, as_json: bool, options: dict[str, Any
 def _print(r: ExportReport) -> None:
     print_table(
         [
-            ("wrote", f"{r.path} ({size_text(r.size_bytes)}, opset {r.opset}, IR {r.ir_version})"),
+            *_under("wrote", _wrote(r)),
             ("network", f"{r.name}: {r.parameters:,} parameters, {r.multiply_adds:,} multiply-adds"),
             *_under("takes", _takes(r)),
             ("head", f"{r.head} ({r.head_reason})"),
@@ -116,6 +119,15 @@ def _print(r: ExportReport) -> None:
             ("took", f"{r.seconds:.1f} s"),
         ]
     )
+
+
+def _wrote(r: ExportReport) -> list[str]:
+    lines = [f"{r.path} ({size_text(r.size_bytes)}, opset {r.opset}, IR {r.ir_version})"]
+    if r.data is not None:
+        lines.append(
+            f"{r.data.file} ({size_text(r.data.size_bytes)}): its large weights; keep both in one folder"
+        )
+    return lines
 
 
 def _takes(r: ExportReport) -> list[str]:

@@ -38,6 +38,7 @@ def inspect(model: str | None, as_json: bool) -> None:
 def _print(found: Inspection) -> None:
     rows = [
         ("file", f"{found.path} ({size_text(found.size_bytes)})"),
+        *_data_rows(found.spec),
         *(("input", _tensor(t)) for t in found.inputs),
         *(("output", _tensor(t)) for t in found.outputs),
         *(_spec_rows(found.spec) if found.spec else ()),
@@ -50,6 +51,12 @@ def _print(found: Inspection) -> None:
     if found.layers:
         print()
         _print_layers(found.layers)
+
+
+def _data_rows(spec: ModelSpec | None) -> list[tuple[str, str]]:
+    if spec is None or spec.data is None:
+        return []
+    return [("weights", f"{spec.data.file} ({size_text(spec.data.size_bytes)}), beside it")]
 
 
 def _size_rows(found: Inspection) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnntk.runtime.devices import usable_cores
+from cnntk.runtime.cores import usable_cores
 from cnntk.runtime.errors import DataError, ImageError
 from cnntk.runtime.images import Pixels, read_image
 from cnntk.runtime.preprocess import fit

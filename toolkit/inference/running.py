@@ -23,7 +23,7 @@ from typing import cast
 from cnntk.inference.finding import STANDARD_INPUT
 from cnntk.inference.result import ImageResult
 from cnntk.runtime.classifier import Classifier
-from cnntk.runtime.devices import usable_cores
+from cnntk.runtime.cores import usable_cores
 from cnntk.runtime.errors import ImageError
 from cnntk.runtime.images import MAX_MEGAPIXELS, DecodedImage, ImageSource, Pixels
 

@@ -13,7 +13,7 @@ from cnntk.inference.journal import Journal
 from cnntk.inference.rows import Format, format_of, row_writer
 from cnntk.inference.running import File, Model, default_batch, infer, opened
 from cnntk.runtime.classifier import Classifier
-from cnntk.runtime.devices import usable_cores
+from cnntk.runtime.cores import usable_cores
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import check_writable, staged
 from cnntk.runtime.images import MAX_MEGAPIXELS

@@ -112,17 +112,15 @@ def test_weights_beside_the_file(tmp_path: Path, foreign_onnx: Path) -> None:
     data = tmp_path / "big.data"
     whole = data.read_bytes()
     data.write_bytes(whole[:50])
-    with pytest.raises(ArtifactCorrupt, match=r"big\.data: ends before weight 'weight' does; copy it again"):
+    with pytest.raises(ArtifactCorrupt, match=r"'weight' ends at byte 192 of big\.data, which has 50 bytes"):
         open_source(file, NONE)
     data.unlink()
-    with pytest.raises(
-        ArtifactCorrupt, match=r"weight 'weight' needs the plain file .*big\.data; copy it there"
-    ):
+    with pytest.raises(ArtifactCorrupt, match=r"'weight' is in .*big\.data: No such file .*Copy that file"):
         open_source(file, NONE)
     (tmp_path / "elsewhere").write_bytes(whole)
     for link in (os.symlink, os.link):
         link(tmp_path / "elsewhere", data)
-        with pytest.raises(ArtifactCorrupt, match="needs the plain file"):
+        with pytest.raises(ArtifactCorrupt, match=r"big\.data, which is a \w+ link"):
             open_source(file, NONE)
         data.unlink()
 
@@ -134,7 +132,7 @@ def test_weights_elsewhere_are_refused(tmp_path: Path, foreign_onnx: Path, locat
     onnx.external_data_helper.set_external_data(tensor, location)
     tensor.ClearField("raw_data")
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(ArtifactCorrupt, match=f"'weight' points outside its folder, to {location}"):
+    with pytest.raises(ArtifactCorrupt, match=f"'weight' is in '{location}', outside of the model's folder"):
         open_source(tmp_path / "m.onnx", NONE)
 
 

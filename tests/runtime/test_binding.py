@@ -1,0 +1,92 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cnntk.runtime import Engine
+from cnntk.runtime.errors import InputError
+
+BATCH = np.random.default_rng(0).random((3, 1, 4, 4), dtype=np.float32)
+
+
+def test_a_binding_answers_as_the_engine_does(tiny_onnx: Path) -> None:
+    engine = Engine(tiny_onnx)
+    binding = engine.bind({"input": BATCH})
+    first = binding.run()
+    second = binding.run({"input": -BATCH})
+    assert np.array_equal(first["logits"], engine.run({"input": BATCH})["logits"])
+    assert np.array_equal(second["logits"], engine.run({"input": -BATCH})["logits"])
+    assert not np.array_equal(first["logits"], second["logits"])
+
+
+def test_the_callers_array_is_not_the_bound_memory(tiny_onnx: Path) -> None:
+    engine, mine = Engine(tiny_onnx), BATCH.copy()
+    binding = engine.bind({"input": mine})
+    before = binding.run()["logits"]
+    mine[:] = 0
+    assert np.array_equal(binding.run()["logits"], before)
+    binding.run({"input": -BATCH})
+    assert not mine.any()
+
+
+def test_answers_that_stay_are_dlpack_and_written_again(tiny_onnx: Path) -> None:
+    engine = Engine(tiny_onnx)
+    binding = engine.bind({"input": BATCH}, outputs="device")
+    held = np.from_dlpack(binding.run()["logits"])
+    assert np.array_equal(held, engine.run({"input": BATCH})["logits"])
+    binding.run({"input": -BATCH})
+    assert np.array_equal(held, engine.run({"input": -BATCH})["logits"])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"input": BATCH[:2]}, {"input": BATCH.astype(np.float64)}, {"image": BATCH}, {"input": [1.0]}],
+    ids=["shape", "dtype", "name", "list"],
+)
+def test_what_was_not_bound_is_refused(tiny_onnx: Path, wrong: dict) -> None:
+    binding = Engine(tiny_onnx).bind({"input": BATCH})
+    with pytest.raises(InputError, match=r"bound input: float32 \[3, 1, 4, 4\]; got"):
+        binding.run(wrong)
+    with pytest.raises(InputError, match="expected input"):
+        Engine(tiny_onnx).bind({"image": BATCH})
+
+
+def test_outputs_are_kept_in_one_of_two_places(tiny_onnx: Path) -> None:
+    with pytest.raises(ValueError, match="'host' or 'device'"):
+        Engine(tiny_onnx).bind({"input": BATCH}, outputs="gpu")
+
+
+def test_answers_go_where_they_are_asked_to(tiny_onnx: Path) -> None:
+    engine = Engine(tiny_onnx)
+    out = {"probabilities": np.full((3, 3), np.nan, np.float32)}
+    answers = engine.run({"input": BATCH}, out=out)
+    expected = engine.run({"input": BATCH})
+    assert answers["probabilities"] is out["probabilities"]
+    assert all(np.array_equal(answers[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ({"logit": np.zeros((3, 3), np.float32)}, "no output 'logit'; outputs are logits, probabilities"),
+        (
+            {"logits": np.zeros((2, 3), np.float32)},
+            r"expected logits: float32 \[3, 3\]; got float32 \[2, 3\]",
+        ),
+        ({"logits": np.zeros((3, 3))}, r"got float64 \[3, 3\]"),
+        ({"logits": np.zeros((3, 3), np.float32).T[::-1]}, "C-contiguous and writable"),
+        ({"logits": [0.0]}, r"got list \[1\]"),
+    ],
+    ids=["name", "shape", "dtype", "order", "list"],
+)
+def test_places_that_do_not_fit(tiny_onnx: Path, out: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Engine(tiny_onnx).run({"input": BATCH}, out=out)
+
+
+def test_a_place_that_can_not_be_written_to(tiny_onnx: Path) -> None:
+    place = np.zeros((3, 3), np.float32)
+    place.flags.writeable = False
+    with pytest.raises(InputError, match="C-contiguous and writable"):
+        Engine(tiny_onnx).run({"input": BATCH}, out={"logits": place})
+    assert not place.any()
