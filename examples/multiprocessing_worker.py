@@ -1,0 +1,66 @@
+"""Many images, one process a core, a classifier of one thread in each.
+
+pip install 'cnntk[cpu]'
+python examples/multiprocessing_worker.py [IMAGE...]
+
+Processes are spawned, as on Windows and macOS. A `ProcessPoolExecutor` rather than a `Pool`: where the model
+can't be loaded it says so, while a `Pool` would start its workers again and again.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from drawn_digits import drawn_digit
+
+from cnntk.runtime import Classifier, Engine, ImageError, Prediction
+from cnntk.runtime.images import ImageSource
+from cnntk.shipped import shipped_model
+
+_classifier: Classifier  # of a worker process; `start` makes it
+
+
+def start(model: Path | Engine) -> None:
+    """Loads the model, once in each process; an `Engine` arrives pickled and loads its own file again."""
+    global _classifier
+    _classifier = Classifier(model, threads=1)
+
+
+def classify(image: ImageSource) -> Prediction | ImageError:
+    """The best guess, or what is wrong with the image: the others go on."""
+    try:
+        return _classifier(image).best
+    except ImageError as error:
+        return error
+
+
+def classify_all(
+    model: Path | Engine, images: Iterable[ImageSource], processes: int = 2
+) -> list[Prediction | ImageError]:
+    """Classifies images in several processes; in order.
+
+    Raises:
+        BrokenProcessPool: a process could not load the model.
+    """
+    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=start, initargs=(model,)) as pool:
+        return list(pool.map(classify, images, chunksize=4))
+
+
+def main() -> None:
+    """Classifies the files that are named, or drawn digits: with the model's path, then with an engine."""
+    images: list[ImageSource] = [*sys.argv[1:]] or [drawn_digit(digit) for digit in range(10)]
+    for how, model in (("a path", shipped_model()), ("an engine", Engine(shipped_model(), threads=1))):
+        print(f"from {how}")
+        for answer in classify_all(model, images):
+            if isinstance(answer, Prediction):
+                print(f"{answer.label}  {answer.probability:.1%}")
+            else:
+                print(f"error: {answer}")
+
+
+if __name__ == "__main__":  # a spawned process imports this file again
+    main()
