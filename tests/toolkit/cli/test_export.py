@@ -70,6 +70,32 @@ def make(dtype="float32"):
 MAKE = ("export", "net.py:make", "--input", "3x8x8", "--random", "--force")
 
 
+def test_weights_beside_the_file(cnntk: Callable) -> None:
+    done = cnntk("export", "lenet", "--random", "--external-data", "-o", "m.onnx")
+    assert done.status == 0, done.err
+    (data,) = Path().glob("m.????????.data")
+    assert f"{data} (192.0 kB): its large weights; keep both in one folder" in done.out
+    assert f"{data} (192.0 kB), beside it" in cnntk("inspect", "m.onnx").out
+    sound = cnntk("verify", "m.onnx")
+    assert sound.status == 0
+    assert "12 tensors as exported" in sound.out
+    assert cnntk("verify", "m.onnx", "--against", "m.onnx").status == 0
+    whole = data.read_bytes()
+    data.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    damaged = cnntk("verify", "m.onnx", "--json")
+    assert damaged.status == 1
+    assert damaged.json["digest"] == "differs"
+    assert len(damaged.json["changed"]) == 1
+    assert damaged.json["changed"][0]["layer"]
+    for command in (("bench", "m.onnx"), ("inspect", "m.onnx")):
+        assert f"{data}: is damaged" in cnntk(*command).err
+    data.unlink()
+    gone = cnntk("verify", "m.onnx", "--json")
+    assert gone.status == 1
+    assert "No such file" in gone.json["damage"]
+    assert cnntk("export", "--external-data").status == 2
+
+
 def test_another_precision(cnntk: Callable) -> None:
     Path("net.py").write_text(NETWORK)
     done = cnntk(*MAKE, "--dtype", "float16")

@@ -1,0 +1,365 @@
+"""`quantised`: the graph of a model with the layers of a recipe in integers.
+
+Between convolutions values stay uint8 (N, H, W, C), the order in which onnxruntime's integer kernels read
+them. Each value of the graph may be there in up to two forms: as it was, float32 (N, C, H, W), and as levels.
+A form is made where somebody first needs it, so that neighbours in integers exchange levels and nothing is
+converted to and fro; ReLU is part of the levels' range, and max-pooling works on levels as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from cnntk.exporters.passes.graph import bypass, constant, made_by, only_user
+from cnntk.exporters.quantise.calibration import Calibration
+from cnntk.exporters.quantise.first import pixels_of
+from cnntk.exporters.quantise.ranges import Method, find_range, scale_and_zero_point
+from cnntk.exporters.quantise.recipe import Recipe, linear_layers
+from cnntk.exporters.quantise.tape import MICROSOFT, Levels, Tape
+from cnntk.exporters.quantise.weights import Channelwise, full, in_blocks, pair_safe, seven_bits
+from cnntk.exporters.shapes.dataflow import weight_of
+
+__all__ = ["quantised", "tensors_to_watch"]
+
+_FOUR_BIT_BLOCK = _EIGHT_BIT_BLOCK = 128
+_INT8_PRODUCTS = 4
+"""MatMulNBits' accuracy_level: activations in 8 bits, products in integers."""
+
+_CHANNELS_LAST, _CHANNELS_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
+
+
+def tensors_to_watch(model: ir.Model) -> tuple[str, ...]:
+    """The values whose ranges `quantised` needs: what convolutions and additions read and answer."""
+    found: dict[str, None] = {}
+    for node in model.graph:
+        if node.op_type not in ("Conv", "Add") or node.domain:
+            continue
+        read = node.inputs[0]
+        for value in (*((read,) if node.op_type == "Conv" else ()), _settled(node.outputs[0])):
+            if value is not None and value.name and not value.is_initializer():
+                found[value.name] = None
+    return tuple(found)
+
+
+def quantised(
+    model: ir.Model, recipe: Recipe, calibration: Calibration, *, method: Method = "mse"
+) -> ir.Model:
+    """A model of the same inputs and outputs, with the layers of ``recipe`` in integers.
+
+    Args:
+        model: float32; it is not changed.
+        recipe: for its linear layers; one that the graph does not allow as integers stays float32.
+        calibration: of at least `tensors_to_watch`.
+        method: by which ranges are chosen.
+    """
+    copy = model.clone()
+    _Builder(copy, recipe, calibration, method).run()
+    RemoveUnusedNodesPass()(copy)
+    return copy
+
+
+def _settled(value: ir.Value) -> ir.Value:
+    """Where a value's range shows: behind the ReLU and max-pooling that follow it, its only readers."""
+    while (user := only_user(value)) is not None and not user.domain and user.op_type in ("Relu", "MaxPool"):
+        value = user.outputs[0]
+    return value
+
+
+def _is_rectified(value: ir.Value) -> bool:
+    """Whether nobody sees what of a value is below zero."""
+    while (user := only_user(value)) is not None and not user.domain and user.op_type == "MaxPool":
+        value = user.outputs[0]
+    readers = [use.node for use in value.uses()]
+    return bool(readers) and not value.is_graph_output() and all(n.op_type == "Relu" for n in readers)
+
+
+class _Builder:
+    def __init__(self, model: ir.Model, recipe: Recipe, calibration: Calibration, method: Method) -> None:
+        self._model = model
+        self._tape = Tape(model)
+        self._recipe = recipe
+        self._calibration = calibration
+        self._method: Method = method
+        self._linear = {node: str(node.name) for node in linear_layers(model)}
+        self._levels: dict[ir.Value, Levels] = {}
+        self._floats: dict[ir.Value, ir.Value] = {}
+        self._rules: dict[str, Callable[[ir.Node], bool]] = {
+            "Conv": self._conv,
+            "Gemm": self._fully_connected,
+            "MatMul": self._fully_connected,
+            "Relu": self._relu,
+            "MaxPool": self._max_pool,
+            "Add": self._add,
+            "ReduceMean": self._mean,
+            "GlobalAveragePool": self._mean,
+            "Reshape": self._flat,
+            "Flatten": self._flat,
+        }
+
+    def run(self) -> None:
+        for node in tuple(self._model.graph):
+            self._tape.move(node)
+            rule = self._rules.get(node.op_type) if not node.domain else None
+            if rule is None or not rule(node):
+                self._keep(node)
+        for value in tuple(self._model.graph.outputs):
+            producer = value.producer()
+            if value in self._levels and producer is not None:
+                self._tape.move(producer, behind=True)
+                bypass(value, self._float(value))
+
+    def _keep(self, node: ir.Node) -> None:
+        """A node that stays as it was reads floats."""
+        for i, value in enumerate(node.inputs):
+            if value is not None and value in self._levels and value.producer() is not None:
+                node.replace_input_with(i, self._float(value))
+
+    def _conv(self, node: ir.Node) -> bool:
+        weight, x = weight_of(node), node.inputs[0]
+        bias = constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else None
+        if self._kind(node) != "int8" or weight is None or x is None or len(weight.shape) != 4:
+            return False
+        if (len(node.inputs) > 2 and node.inputs[2] is not None and bias is None) or not _is_plain(node):
+            return False
+        scaling = self._scaling(node.outputs[0])
+        numbers = weight.numpy().astype(np.float64)
+        offsets = np.zeros(len(numbers)) if bias is None else bias.astype(np.float64)
+        pads = node.attributes.get_ints("pads", [0, 0, 0, 0])
+        pixels = None if x in self._levels else pixels_of(x, list(pads), self._tape)
+        levels = pixels.levels if pixels is not None else self._integers(x)
+        if scaling is None or levels is None:
+            return False
+        if pixels is not None:  # what is subtracted from every pixel goes into the bias
+            offsets = offsets - (numbers.sum(axis=(2, 3)) * pixels.mean).sum(axis=1)
+            pads = pixels.pads
+        answer = self._convolved(node, levels, numbers, offsets, list(pads), *scaling)
+        self._levels[node.outputs[0]] = answer
+        return True
+
+    def _convolved(
+        self, node: ir.Node, x: Levels, weight: Any, bias: Any, pads: list[int], scale: float, zero: int
+    ) -> Levels:
+        rows = weight.transpose(0, 2, 3, 1)  # the kernel sums over height, width, channels
+        integers = self._weights(rows.reshape(len(rows), -1), grouped=_group(node) > 1)
+        values = np.ascontiguousarray(integers.values.reshape(rows.shape).transpose(0, 3, 1, 2))
+        steps = x.scale * integers.scales.astype(np.float64)
+        limit = 2**31 - 1
+        offsets = np.rint(bias / steps).clip(-limit, limit).astype(np.int32)
+        tape, name = self._tape, str(node.name)
+        strides = list(node.attributes.get_ints("strides", [1, 1]))
+        dilations = list(node.attributes.get_ints("dilations", [1, 1]))
+        inputs = [
+            *(x.value, tape.number(x.scale), tape.byte(x.zero_point)),
+            *(tape.weight(f"{name}_weight", values), tape.weight(f"{name}_scales", integers.scales)),
+            tape.weight(f"{name}_zeros", np.zeros(len(values), np.int8)),
+            *(tape.number(scale), tape.byte(zero), tape.weight(f"{name}_bias", offsets)),
+        ]
+        value = tape.put(
+            "QLinearConv",
+            inputs,
+            {
+                "channels_last": 1,
+                "group": _group(node),
+                "kernel_shape": list(weight.shape[2:]),
+                "strides": strides,
+                "pads": pads,
+                "dilations": dilations,
+            },
+            domain=MICROSOFT,
+            like=node,
+        )
+        return Levels(value, scale, zero)
+
+    def _fully_connected(self, node: ir.Node) -> bool:
+        kind, x, dense = self._kind(node), node.inputs[0], _dense(node)
+        if kind == "float32" or x is None or dense is None:
+            return False
+        numbers, bias = dense
+        bits, block = (4, _FOUR_BIT_BLOCK) if kind == "int4" else (8, _EIGHT_BIT_BLOCK)
+        found = in_blocks(numbers, bits, block)
+        tape, name = self._tape, str(node.name)
+        inputs = [
+            self._float(x) if x in self._levels else x,
+            *(tape.weight(f"{name}_weight", found.values), tape.weight(f"{name}_scales", found.scales)),
+            *((None, None, bias) if bias is not None else ()),
+        ]
+        answer = tape.put(
+            "MatMulNBits",
+            inputs,
+            {
+                "N": numbers.shape[0],
+                "K": numbers.shape[1],
+                "bits": bits,
+                "block_size": block,
+                "accuracy_level": _INT8_PRODUCTS,
+            },
+            domain=MICROSOFT,
+            like=node,
+        )
+        self._replace(node.outputs[0], answer)
+        return True
+
+    def _relu(self, node: ir.Node) -> bool:
+        x = self._levels.get(node.inputs[0]) if node.inputs[0] is not None else None
+        if x is None:
+            return False
+        if x.zero_point == 0:  # its range begins at zero: nothing is below
+            self._levels[node.outputs[0]] = x
+            return True
+        value = self._tape.put("Max", [x.value, self._tape.byte(x.zero_point)], like=node)
+        self._levels[node.outputs[0]] = Levels(value, x.scale, x.zero_point)
+        return True
+
+    def _max_pool(self, node: ir.Node) -> bool:
+        x = self._levels.get(node.inputs[0]) if node.inputs[0] is not None else None
+        if x is None or not _is_plain(node) or len(node.outputs) > 1:
+            return False
+        kept = ("kernel_shape", "strides", "pads", "dilations")
+        attributes: dict[str, Any] = {
+            key: list(node.attributes.get_ints(key)) for key in kept if key in node.attributes
+        }
+        if len(attributes["kernel_shape"]) != 2:
+            return False
+        attributes["ceil_mode"] = node.attributes.get_int("ceil_mode", 0)
+        value = self._tape.put("NhwcMaxPool", [x.value], attributes, domain=MICROSOFT, like=node)
+        self._levels[node.outputs[0]] = Levels(value, x.scale, x.zero_point)
+        return True
+
+    def _add(self, node: ir.Node) -> bool:
+        one, other = (self._levels.get(v) if v is not None else None for v in node.inputs)
+        if one is None or other is None or _dims(node.inputs[0]) != _dims(node.inputs[1]):
+            return False
+        scaling = self._scaling(node.outputs[0])
+        if scaling is None:
+            return False
+        tape, (scale, zero) = self._tape, scaling
+        inputs = [
+            part for x in (one, other) for part in (x.value, tape.number(x.scale), tape.byte(x.zero_point))
+        ]
+        value = tape.put(
+            "QLinearAdd", [*inputs, tape.number(scale), tape.byte(zero)], domain=MICROSOFT, like=node
+        )
+        self._levels[node.outputs[0]] = Levels(value, scale, zero)
+        return True
+
+    def _mean(self, node: ir.Node) -> bool:
+        """The mean over height and width, of floats that keep the levels' order."""
+        x = self._levels.get(node.inputs[0]) if node.inputs[0] is not None else None
+        if x is None or not _is_spatial_mean(node):
+            return False
+        tape = self._tape
+        floats = tape.dequantised(x)
+        axes = tape.weight("spatial", np.array([1, 2], np.int64))
+        mean = tape.put("ReduceMean", [floats, axes], {"keepdims": 0}, like=node)
+        if node.op_type == "GlobalAveragePool" or node.attributes.get_int("keepdims", 1) != 0:
+            shape = tape.weight("as_map", np.array([0, -1, 1, 1], np.int64))
+            mean = tape.put("Reshape", [mean, shape])
+        self._replace(node.outputs[0], mean)
+        return True
+
+    def _flat(self, node: ir.Node) -> bool:
+        """A view of levels, in the order of the floats."""
+        x = self._levels.get(node.inputs[0]) if node.inputs[0] is not None else None
+        if x is None:
+            return False
+        self._keep(node)
+        return True
+
+    def _kind(self, node: ir.Node) -> str:
+        planned = self._recipe.layers.get(self._linear.get(node, ""))
+        return "float32" if planned is None else planned.kind
+
+    def _weights(self, rows: Any, *, grouped: bool) -> Channelwise:
+        if self._recipe.target == "vnni":
+            return full(rows)
+        return seven_bits(rows) if grouped else pair_safe(rows)  # grouped kernels sum in orders of their own
+
+    def _scaling(self, value: ir.Value) -> tuple[float, int] | None:
+        """Scale and zero point of what a node answers, as far as anybody sees it."""
+        histogram = self._calibration.histograms.get(str(_settled(value).name))
+        if histogram is None:
+            return None
+        found = scale_and_zero_point(find_range(histogram, self._method), "uint8")
+        if _is_rectified(value) and found.zero_point:
+            return float(np.float32(max(histogram.maximum, 1e-6) / 255)), 0
+        return found.scale, found.zero_point
+
+    def _integers(self, value: ir.Value) -> Levels | None:
+        """A value's levels; made of its floats where there are none yet."""
+        if value in self._levels:
+            return self._levels[value]
+        histogram = self._calibration.histograms.get(str(value.name))
+        if histogram is None:
+            return None
+        found = scale_and_zero_point(find_range(histogram, self._method), "uint8")
+        tape = self._tape
+        levels = tape.put("QuantizeLinear", [value, tape.number(found.scale), tape.byte(found.zero_point)])
+        turned = tape.put("Transpose", [levels], {"perm": list(_CHANNELS_LAST)})
+        answer = Levels(turned, found.scale, found.zero_point)
+        if made_by(value) is not None or value.is_graph_input():
+            self._levels[value] = answer
+            self._floats[value] = value
+        return answer
+
+    def _float(self, value: ir.Value) -> ir.Value:
+        """A value's floats, (N, C, H, W); made of its levels where there are none yet."""
+        if value not in self._floats:
+            levels = self._levels[value]
+            turned = self._tape.put("Transpose", [levels.value], {"perm": list(_CHANNELS_FIRST)})
+            floats = self._tape.dequantised(Levels(turned, levels.scale, levels.zero_point))
+            floats.shape = value.shape
+            self._floats[value] = floats
+        return self._floats[value]
+
+    def _replace(self, old: ir.Value, new: ir.Value) -> None:
+        """Lets everybody read ``new`` instead of ``old``, under whose name an output of the graph goes on."""
+        new.type, new.shape = old.type, None if old.shape is None else old.shape.copy()
+        answered, name = old.is_graph_output(), old.name
+        old.replace_all_uses_with(new, replace_graph_outputs=True)
+        if answered:
+            old.name = None
+            new.name = name
+
+
+def _dense(node: ir.Node) -> tuple[Any, ir.Value | None] | None:
+    """Weights (N, K) and bias of a fully connected layer; None where it does something else besides."""
+    weight = weight_of(node)
+    if weight is None or len(weight.shape) != 2:
+        return None
+    numbers = weight.numpy().astype(np.float64)
+    if node.op_type == "MatMul":
+        return numbers.T, None
+    attributes = node.attributes
+    factors = attributes.get_float("alpha", 1.0), attributes.get_float("beta", 1.0)
+    if attributes.get_int("transA", 0) != 0 or factors != (1.0, 1.0):
+        return None
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    held = constant(bias)
+    if bias is not None and (held is None or held.ndim != 1):
+        return None
+    return (numbers if attributes.get_int("transB", 0) != 0 else numbers.T), bias
+
+
+def _group(node: ir.Node) -> int:
+    return node.attributes.get_int("group", 1)
+
+
+def _is_plain(node: ir.Node) -> bool:
+    """Whether all padding is said in numbers."""
+    return node.attributes.get_string("auto_pad", "NOTSET") == "NOTSET"
+
+
+def _is_spatial_mean(node: ir.Node) -> bool:
+    if node.op_type == "GlobalAveragePool":
+        return True
+    axes = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    return axes is not None and sorted(int(a) % 4 for a in np.ravel(axes)) == [2, 3]
+
+
+def _dims(value: ir.Value | None) -> Sequence[object]:
+    return () if value is None or value.shape is None else tuple(value.shape)

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import onnx
+import onnx.parser
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+
+from cnntk.exporters.quantise.build import quantised, tensors_to_watch
+from cnntk.exporters.quantise.calibration import Calibration, calibrate
+from cnntk.exporters.quantise.images import Batch
+from cnntk.exporters.quantise.recipe import LayerPlan, Recipe, linear_layers
+from cnntk.exporters.quantise.weights import saturates
+
+RNG = np.random.default_rng(0)
+
+RESIDUAL = """
+<ir_version: 10, opset_import: ["" : 18]>
+residual (float[N, 3, 8, 8] x) => (float[N, 5] logits)
+<float[8, 3, 3, 3] w1, float[8] b1, float[8, 8, 3, 3] w2, float[8] b2, float[8, 1, 3, 3] w3, float[5, 8] w4,
+ float[5] b4, int64[2] axes = {2, 3}>
+{
+    [one] c1 = Conv <pads = [1, 1, 1, 1]> (x, w1, b1)
+    r1 = Relu (c1)
+    [two] c2 = Conv <pads = [1, 1, 1, 1]> (r1, w2, b2)
+    sum = Add (c2, r1)
+    r2 = Relu (sum)
+    p = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (r2)
+    [three] c3 = Conv <group = 8> (p, w3)
+    m = ReduceMean <keepdims = 0> (c3, axes)
+    [four] logits = Gemm <transB = 1> (m, w4, b4)
+}
+"""
+
+
+def with_weights(text: str, shapes: dict[str, tuple[int, ...]]) -> ir.Model:
+    model = onnx.parser.parse_model(text)
+    for name, shape in shapes.items():
+        value = RNG.standard_normal(shape).astype(np.float32) / np.sqrt(max(1, np.prod(shape[1:])))
+        model.graph.initializer.append(onnx.numpy_helper.from_array(value.astype(np.float32), name))
+    return ir.from_proto(onnx.shape_inference.infer_shapes(model))
+
+
+def run(model: ir.Model, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
+    names = [o.name for o in session.get_outputs()]
+    return dict(zip(names, session.run(names, inputs), strict=True))
+
+
+def seen(model: ir.Model, inputs: list[dict[str, np.ndarray]]) -> Calibration:
+    batches = [Batch(x, (str(i),), (None,)) for i, x in enumerate(inputs)]
+    return calibrate(model, batches, tensors_to_watch(model))
+
+
+def recipe(model: ir.Model, kind: str, target: str = "any") -> Recipe:
+    return Recipe({str(n.name): LayerPlan(kind) for n in linear_layers(model)}, target)
+
+
+def operators(model: ir.Model) -> Counter[str]:
+    return Counter(node.op_type for node in model.graph)
+
+
+def far(found: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+@pytest.fixture
+def residual() -> ir.Model:
+    shapes = {"w1": (8, 3, 3, 3), "b1": (8,), "w2": (8, 8, 3, 3), "b2": (8,), "w3": (8, 1, 3, 3)}
+    return with_weights(RESIDUAL, {**shapes, "w4": (5, 8), "b4": (5,)})
+
+
+@pytest.fixture
+def images() -> list[dict[str, np.ndarray]]:
+    return [{"x": RNG.standard_normal((1, 3, 8, 8)).astype(np.float32)} for _ in range(12)]
+
+
+@pytest.mark.parametrize("target", ["any", "vnni"])
+def test_a_residual_network_answers_nearly_the_same(
+    residual: ir.Model, images: list[dict[str, np.ndarray]], target: str
+) -> None:
+    found = quantised(residual, recipe(residual, "int8", target), seen(residual, images))
+    assert operators(found)["QLinearConv"] == 3
+    assert operators(found)["QLinearAdd"] == 1
+    assert operators(found)["NhwcMaxPool"] == 1
+    assert operators(found)["QuantizeLinear"] == 1  # the input, and nothing on the way
+    for x in images:
+        assert far(run(found, x)["logits"], run(residual, x)["logits"]) < 0.05
+
+
+def test_a_layer_that_stays_float_is_between_conversions(
+    residual: ir.Model, images: list[dict[str, np.ndarray]]
+) -> None:
+    mixed = recipe(residual, "int8").with_kind("two", "float32", "tried")
+    found = quantised(residual, mixed, seen(residual, images))
+    assert operators(found)["QLinearConv"] == 2
+    assert operators(found)["Conv"] == 1
+    for x in images[:3]:
+        assert far(run(found, x)["logits"], run(residual, x)["logits"]) < 0.05
+
+
+def test_float_layers_change_no_bit(residual: ir.Model, images: list[dict[str, np.ndarray]]) -> None:
+    found = quantised(residual, recipe(residual, "float32"), seen(residual, images))
+    assert operators(found) == operators(residual)
+    assert np.array_equal(run(found, images[0])["logits"], run(residual, images[0])["logits"])
+
+
+def test_ranges_of_other_images_are_not_these(
+    residual: ir.Model, images: list[dict[str, np.ndarray]]
+) -> None:
+    """The negative control: calibrated on images a hundred times as dark, everything is clipped."""
+    dark = [{"x": x["x"] / 100} for x in images]
+    found = quantised(residual, recipe(residual, "int8"), seen(residual, dark))
+    assert far(run(found, images[0])["logits"], run(residual, images[0])["logits"]) > 0.2
+
+
+def test_no_weight_can_saturate_unless_vnni_is_asked_for(
+    residual: ir.Model, images: list[dict[str, np.ndarray]]
+) -> None:
+    calibration = seen(residual, images)
+
+    def any_saturates(target: str) -> bool:
+        model = quantised(residual, recipe(residual, "int8", target), calibration)
+        weights = [n.inputs[3].const_value.numpy() for n in model.graph if n.op_type == "QLinearConv"]
+        return any(saturates(w.transpose(0, 2, 3, 1).reshape(len(w), -1)) for w in weights)
+
+    assert not any_saturates("any")
+    assert any_saturates("vnni")
+
+
+def test_the_model_that_was_given_is_as_it_was(
+    residual: ir.Model, images: list[dict[str, np.ndarray]]
+) -> None:
+    before = ir.to_proto(residual).SerializeToString()
+    quantised(residual, recipe(residual, "int8"), seen(residual, images))
+    assert ir.to_proto(residual).SerializeToString() == before
+
+
+PIXELS = """
+<ir_version: 10, opset_import: ["" : 18]>
+pixels (uint8[N, 8, 8, 3] image) => (float[N, 4, 8, 8] y)
+<float[4, 3, 3, 3] w, float[4] b, float[3, 1, 1] mean = {120.0, 110.0, 100.0}>
+{
+    planes = Transpose <perm = [0, 3, 1, 2]> (image)
+    f = Cast <to = 1> (planes)
+    x = Sub (f, mean)
+    [one] y = Conv <pads = [PADS]> (x, w, b)
+}
+"""
+
+
+@pytest.mark.parametrize("pads", ["0, 0, 0, 0", "1, 1, 1, 1", "0, 1, 2, 1"])
+def test_the_first_layer_reads_the_pixels_themselves(pads: str) -> None:
+    text = PIXELS.replace("PADS", pads)
+    if pads != "1, 1, 1, 1":
+        text = text.replace("float[N, 4, 8, 8] y", "float[N, 4, H, W] y")
+    model = with_weights(text, {"w": (4, 3, 3, 3), "b": (4,)})
+    images = [{"image": RNG.integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)} for _ in range(12)]
+    found = quantised(model, recipe(model, "int8"), seen(model, images))
+    assert operators(found)["QuantizeLinear"] == operators(found)["Sub"] == operators(found)["Cast"] == 0
+    for x in images[:4]:
+        assert far(run(found, x)["y"], run(model, x)["y"]) < 0.02
+
+
+DENSE = """
+<ir_version: 10, opset_import: ["" : 18]>
+dense (float[N, 256] x) => (float[N, 32] y)
+<float[64, 256] w1, float[64] b1, float[64, 32] w2>
+{
+    [one] h = Gemm <transB = 1> (x, w1, b1)
+    r = Relu (h)
+    [two] y = MatMul (r, w2)
+}
+"""
+
+
+@pytest.mark.parametrize(("kind", "limit"), [("int8", 0.03), ("int4", 0.3)])
+def test_fully_connected_layers_in_blocks(kind: str, limit: float) -> None:
+    model = with_weights(DENSE, {"w1": (64, 256), "b1": (64,), "w2": (64, 32)})
+    x = {"x": RNG.standard_normal((3, 256)).astype(np.float32)}
+    found = quantised(model, recipe(model, kind), Calibration({}))
+    assert operators(found)["MatMulNBits"] == 2
+    assert 0 < far(run(found, x)["y"], run(model, x)["y"]) < limit
+
+
+def test_what_has_no_range_stays_float(residual: ir.Model) -> None:
+    found = quantised(residual, recipe(residual, "int8"), Calibration({}))
+    assert operators(found)["QLinearConv"] == 0
+    assert operators(found)["Conv"] == 3
