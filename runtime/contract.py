@@ -36,20 +36,6 @@ class InputContract:
         self._where = where
         self.dtypes = tuple((spec.name, _numpy_dtype(spec, where)) for spec in inputs)
 
-    def usual(self, inputs: Mapping[str, NDArray[Any]]) -> bool:
-        """Whether nothing stands against a run: the dtypes are right and nothing is empty.
-
-        It costs a fraction of a microsecond; the sizes are onnxruntime's own check, and `misfit` explains it.
-        """
-        try:
-            for name, dtype in self.dtypes:
-                array = inputs[name]
-                if array.dtype != dtype or 0 in array.shape:
-                    return False
-        except (KeyError, IndexError, AttributeError, TypeError):
-            return False
-        return True
-
     def check(self, inputs: Mapping[str, NDArray[Any]]) -> None:
         """Checks names, dtypes, ranks, fixed sizes, and that sizes of one name are equal.
 

@@ -36,7 +36,7 @@ LARGE_BYTES = 4 << 20
 
 _BEFORE, _AFTER, _ZEROS = b'"digest": "', b'"}', b"0" * 64
 _SEAL_BYTES = len(_BEFORE) + len(_ZEROS) + len(_AFTER)
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 17  # stays in the cache of the core that hashes it
 
 
 @dataclass(frozen=True)

@@ -59,9 +59,14 @@ class SessionSettings:
             this process may use, and a single one for a tiny model.
         spin: whether idle threads wait busily for the next piece of work, which answers sooner and burns the
             CPU meanwhile; None for yes, except under a container's CPU quota, which spinning uses up.
-        share_weights: whether processes that load the same file share its weights' memory; for artifacts with
-            their weights beside them.
-        cache: a folder that keeps the model as onnxruntime optimised it, made if missing.
+        share_weights: whether processes on the CPU that load the same model share its weights' memory; for a
+            model with its weights beside it, or with a cache. Four processes with VGG-11 take 1.3 times what
+            one takes, ordinary ones 4 times. With a cache that costs no speed; without one the weights are
+            used as they stand in the file, neither packed nor reordered, which costs 11 % at batch 1
+            (``benchmarks/shared_weights.py``).
+        cache: a folder that keeps the model as onnxruntime optimised it, made if missing. Deep graphs load
+            sooner (ResNet-50 by a fifth); LeNet and VGG-11, in which there is little to optimise, don't
+            (``benchmarks/load.py``). Entries are as large as the model, with ``share_weights`` twice that.
     """
 
     threads: int | Literal["shared"] | None = None

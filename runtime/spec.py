@@ -278,6 +278,8 @@ class ModelSpec:
         layers: of the graph, in the order of the data; empty in a checkpoint.
         provenance: where it comes from: data, accuracy, versions.
         proof: what was checked at export, with figures; empty in a checkpoint.
+        quantisation: how it was quantised, what that cost and won, and on which CPUs it holds; None for a
+            model that is not quantised, and then it does not stand in the JSON.
         fingerprints: of the graph's weights, by name; empty in a checkpoint.
         self_test: None in a checkpoint.
         data: the file beside it; None where all weights are inside, and then it does not stand in the JSON.
@@ -293,6 +295,7 @@ class ModelSpec:
     layers: tuple[Layer, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
     proof: dict[str, Any] = field(default_factory=dict)
+    quantisation: dict[str, Any] | None = None
     fingerprints: dict[str, str] = field(default_factory=dict)
     self_test: SelfTest | None = None
     data: DataFile | None = None
@@ -301,8 +304,9 @@ class ModelSpec:
     def to_json(self, indent: int | None = None) -> str:
         """This spec as a JSON document, which ends with the digest."""
         document = {"spec": SPEC_VERSION, **asdict(self)}
-        if self.data is None:
-            del document["data"]
+        for optional in ("data", "quantisation"):
+            if document[optional] is None:
+                del document[optional]
         return json.dumps(document, ensure_ascii=False, indent=indent)
 
     @classmethod
@@ -335,11 +339,14 @@ class ModelSpec:
         return typing.cast("ModelSpec", spec)
 
 
+_PLAIN = frozenset((str, int, bool, float))
+
+
 def _decode(kind: Any, value: Any, path: str) -> Any:
     """``value``, as JSON gave it, as the annotated type ``kind``; ValueError names the field."""
-    if kind is Any:
+    if kind is Any or (type(value) is kind and kind in _PLAIN):
         return value
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    origin, args = _parts(kind)
     if is_dataclass(kind) and isinstance(value, dict):
         return _decode_dataclass(kind, value, path)
     if origin is Literal and value in args:
@@ -347,6 +354,8 @@ def _decode(kind: Any, value: Any, path: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         return _decode_union(args, value, path)
     if origin is tuple and isinstance(value, list):
+        if args[0] in _PLAIN and all(type(item) is args[0] for item in value):
+            return tuple(value)
         return tuple(_decode(args[0], item, f"{path}[{i}]") for i, item in enumerate(value))
     if origin is dict and isinstance(value, dict):
         return {key: _decode(args[1], item, f"{path}.{key}") for key, item in value.items()}
@@ -378,6 +387,11 @@ def _decode_dataclass(kind: Any, value: dict[str, Any], path: str) -> Any:
     if missing := sorted(required - value.keys()):
         raise ValueError(f"{path}.{missing[0]} is missing")
     return kind(**{name: _decode(hints[name], item, f"{path}.{name}") for name, item in value.items()})
+
+
+@functools.cache
+def _parts(kind: Any) -> tuple[Any, tuple[Any, ...]]:
+    return typing.get_origin(kind), typing.get_args(kind)
 
 
 @functools.cache

@@ -104,6 +104,7 @@ if os.getuid() == 0:
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full(tmp_path: Path) -> None:
     """No file may be larger than 100 kB, which the system reports as a full disk is: while writing."""
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
@@ -117,6 +118,7 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["model.onnx"]
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_read_only(tmp_path: Path) -> None:
     folder = tmp_path / "closed"
     folder.mkdir()

@@ -42,6 +42,7 @@ def test_every_flipped_byte_is_found_beside_onnxruntime(
             Engine(path, threads=1)
 
 
+@pytest.mark.slow
 def test_the_seal_is_not_read_as_text(sealed_onnx: Path) -> None:
     """Around the digest any other byte is damage too, such as a tab where JSON would allow one."""
     data = sealed_onnx.read_bytes()

@@ -22,6 +22,8 @@ from cnntk.mismatch import ALPHA, MismatchReport, find_mismatch
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.errors import DataError, MissingDependency, UnsupportedArtifact
 
+pytestmark = pytest.mark.slow  # networks are trained first
+
 Way = Literal["host", "graph"]
 Exported = Callable[..., Path]
 
@@ -79,7 +81,6 @@ def better(report: MismatchReport) -> set[str]:
     return {c.name for c in report.candidates if c.better}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("way", ["host", "graph"])
 @pytest.mark.parametrize(("fields", "expected"), WRONG)
 def test_what_is_wrong_is_named(
@@ -136,7 +137,6 @@ def _grey(image: Any) -> Any:
     return np.asarray(Image.fromarray(image).convert("L").convert("RGB"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("way", ["host", "graph"])
 @pytest.mark.parametrize(("name", "before"), [("transposed", _across), ("grey", _grey)])
 def test_what_no_option_says_is_named_too(
@@ -155,7 +155,6 @@ def test_what_no_option_says_is_named_too(
     assert "no --image option says it" in report.verdict
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("way", ["host", "graph"])
 def test_two_mistakes_at_once_that_are_one_habit(way: Way, tmp_path: Path) -> None:
     """As Caffe's networks have it, whose levels no byte expresses beside ImageNet's."""

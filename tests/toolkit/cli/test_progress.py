@@ -2,6 +2,7 @@ import io
 import os
 import pty
 import sys
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -20,9 +21,16 @@ class Screen:
         os.set_blocking(self._ours, False)
         self.stream = open(theirs, "w", encoding="utf-8")  # noqa: SIM115 - closed by the fixture
 
-    def shown(self) -> str:
-        """What it shows that it did not before."""
+    def shown(self, until: str = "") -> str:
+        """What it shows that it did not before; waits until it holds ``until``."""
         self.stream.flush()
+        found, end = self._read(), time.monotonic() + 10
+        while until not in found and time.monotonic() < end:
+            time.sleep(0.01)
+            found += self._read()
+        return found
+
+    def _read(self) -> str:
         try:
             return os.read(self._ours, 1 << 16).decode()
         except BlockingIOError:
@@ -57,7 +65,7 @@ def test_long_work_on_a_terminal_has_a_bar(
         for done in range(1, 4):
             bar(done)
             print("row", done)
-    shown = screen.shown()
+    shown = screen.shown(until="3/3")
     assert "images" in shown
     assert "3/3" in shown
     assert "row" not in shown, "what is printed meanwhile stays on standard output"
