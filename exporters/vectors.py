@@ -16,7 +16,7 @@ from cnntk.runtime.canonical import canonical_inputs
 from cnntk.runtime.errors import ParityError
 from cnntk.runtime.spec import Pattern, SelfTest, SelfTestCase, TensorSpec
 
-__all__ = ["CASES", "FEW_CASES", "RESIZED_CASE", "Case", "Run", "self_test_of"]
+__all__ = ["CASES", "FEW_CASES", "RESIZED_CASE", "Case", "Run", "answers_text", "rounded_up", "self_test_of"]
 
 Arrays = dict[str, NDArray[Any]]
 Run = Callable[[Arrays], Arrays]
@@ -144,14 +144,14 @@ class _Asked:
 
 
 def _case(run: _Asked, strides: Mapping[str, int], relative: Mapping[str, float]) -> SelfTestCase:
-    answers = {output: _text(array, strides[output]) for output, array in run.exact.items()}
+    answers = {output: answers_text(array, strides[output]) for output, array in run.exact.items()}
     bounds = {
-        o: _rounded_up(FACTOR * (relative[o] * run.scale(o) + run.moved.get(o, 0.0)) + SMALLEST)
+        o: rounded_up(FACTOR * (relative[o] * run.scale(o) + run.moved.get(o, 0.0)) + SMALLEST)
         for o in relative
     }
     if "probabilities" in run.exact and "probabilities" not in bounds:
         # A logit that moves by e moves a probability by at most e/2.
-        bounds["probabilities"] = _rounded_up(bounds["logits"] / 2 + SOFTMAX_ERROR)
+        bounds["probabilities"] = rounded_up(bounds["logits"] / 2 + SOFTMAX_ERROR)
     return SelfTestCase(run.case.pattern, run.case.seed, run.sizes, answers, bounds)
 
 
@@ -166,12 +166,13 @@ def _prime(least: int) -> int:
     return next(n for n in count(max(2, least)) if all(n % d for d in range(2, math.isqrt(n) + 1)))
 
 
-def _text(array: NDArray[Any], stride: int) -> str:
-    """Nine digits: a hundredth of float32's own rounding."""
+def answers_text(array: NDArray[Any], stride: int) -> str:
+    """Every stride-th answer with nine digits: a hundredth of float32's own rounding."""
     return " ".join(f"{value:.9g}" for value in array.reshape(-1)[::stride].tolist())
 
 
-def _rounded_up(bound: float) -> float:
+def rounded_up(bound: float) -> float:
+    """Three digits, never less than ``bound``."""
     return float(f"{bound * 1.005:.3g}")
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from cnntk.inspection import Inspection, inspect
     from cnntk.latency import BenchResult, bench
     from cnntk.mismatch import MismatchReport, find_mismatch
+    from cnntk.quantised import QuantizePreview, QuantizeReport
+    from cnntk.quantising import preview_quantize, quantize
     from cnntk.runtime import Classifier, Engine, ModelSpec, Prediction
     from cnntk.training import TrainReport, train
     from cnntk.verification import Verification, verify_against, verify_self
@@ -34,6 +36,8 @@ __all__ = [
     "MismatchReport",
     "ModelSpec",
     "Prediction",
+    "QuantizePreview",
+    "QuantizeReport",
     "TrainReport",
     "Verification",
     "__version__",
@@ -44,6 +48,8 @@ __all__ = [
     "infer",
     "infer_to_file",
     "inspect",
+    "preview_quantize",
+    "quantize",
     "train",
     "verify_against",
     "verify_self",
@@ -70,6 +76,10 @@ __getattr__, __dir__ = lazy_names(
         "MismatchReport": "cnntk.mismatch",
         "ModelSpec": "cnntk.runtime",
         "Prediction": "cnntk.runtime",
+        "preview_quantize": "cnntk.quantising",
+        "quantize": "cnntk.quantising",
+        "QuantizePreview": "cnntk.quantised",
+        "QuantizeReport": "cnntk.quantised",
         "train": "cnntk.training",
         "TrainReport": "cnntk.training",
         "Verification": "cnntk.verification",

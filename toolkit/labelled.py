@@ -15,7 +15,7 @@ from cnntk.inference.finding import expand
 from cnntk.runtime.errors import DataError, UsageError
 from cnntk.runtime.images import IMAGE_SUFFIXES
 
-__all__ = ["LabelledFiles", "labelled_files"]
+__all__ = ["LabelledFiles", "labelled_files", "places_of"]
 
 TABLE = "labels.csv"
 """Of a folder without a folder per class: the columns ``file`` and ``label``."""
@@ -75,7 +75,7 @@ def labelled_files(folder: Path, labels: Sequence[str]) -> LabelledFiles:
     table = folder / TABLE
     found = _from_table(table) if table.is_file() else _from_folders(folder, errors)
     names = list(dict.fromkeys(name for _, name in found))
-    known = _known(names, labels)
+    known = places_of(names, labels)
     if not known:
         raise DataError(
             f"{folder}: no class of it is one of the model's: {_few(names)}; expected {_few(labels)}, "
@@ -127,8 +127,8 @@ def _from_table(file: Path) -> list[tuple[str, str]]:
     return [(str(file.parent / row["file"]), row["label"]) for row in rows]
 
 
-def _known(names: Iterable[str], labels: Sequence[str]) -> dict[str, int]:
-    """The place of each name among the labels: by the label, else all by their numbers."""
+def places_of(names: Iterable[str], labels: Sequence[str]) -> dict[str, int]:
+    """The place of each name among the labels: by the label, else all by their numbers; or none."""
     exact, alike = _places(labels), _places([_plain(label) for label in labels])
     by_label, by_number = {}, {}
     for name in names:

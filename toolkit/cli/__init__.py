@@ -18,7 +18,7 @@ from cnntk.version import __version__
 
 __all__ = ["main"]
 
-COMMANDS = ("train", "export", "verify", "inspect", "infer", "bench", "doctor")
+COMMANDS = ("train", "export", "verify", "inspect", "quantize", "infer", "bench", "doctor")
 
 INTERRUPTED = 130
 INTERNAL_ERROR = 70

@@ -70,7 +70,7 @@ def export(
         random=options["random"],
         seed=options["seed"],
         preprocess=options["preprocess"],
-        image=_pairs("--image", options["image"]),
+        image=key_values("--image", options["image"]),
         head=options["head"],
         dtype=options["dtype"],
         samples=options["samples"],
@@ -151,10 +151,10 @@ def _under(title: str, lines: list[str]) -> list[tuple[str, str]]:
 
 def _parse_kwargs(pairs: tuple[str, ...]) -> dict[str, Any]:
     """``k=v`` with v as JSON where it is JSON (numbers, true, lists), else as text."""
-    return {key: _json_or_text(value) for key, value in _pairs("--kwargs", pairs).items()}
+    return {key: _json_or_text(value) for key, value in key_values("--kwargs", pairs).items()}
 
 
-def _pairs(option: str, pairs: tuple[str, ...]) -> dict[str, str]:
+def key_values(option: str, pairs: tuple[str, ...]) -> dict[str, str]:
     """``k=v`` as text."""
     found = {}
     for pair in pairs:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -117,12 +118,33 @@ def _proof_rows(spec: ModelSpec) -> list[tuple[str, str]]:
     checks = [f"{c['name']}: {c['detail']}" for c in proof.get("checks", ()) if c["name"] != "parity"]
     cases = len(spec.self_test.cases) if spec.self_test is not None else 0
     return [
+        *_lines("quantised", tuple(_quantised(spec.quantisation or {}))),
         *_lines("repaired", proof.get("repaired", ())),
         *_lines("proved", checks),
         *_parity_rows(proof.get("parity", ())),
         *([("self-test", f"{cases} cases in the file")] if cases else []),
         *([("SHA-256", spec.digest)] if spec.digest else []),
     ]
+
+
+def _quantised(record: dict[str, Any]) -> Iterator[str]:
+    """How it was quantised, what that cost and won, of what this version knows."""
+    kinds = Counter(layer["kind"] for layer in record.get("recipe", {}).get("layers", {}).values())
+    if kinds:
+        yield ", ".join(f"{count} layers {kind}" for kind, count in sorted(kinds.items()))
+    accuracy, speed = record.get("accuracy") or {}, record.get("speed") or {}
+    if accuracy.get("drop") is not None:
+        yield (
+            f"drop in top-1 {accuracy['drop']:.2f} points ({accuracy['drop_low']:.2f} to "
+            f"{accuracy['drop_high']:.2f}) on {accuracy['images']:,} images"
+        )
+    if speed:
+        yield (
+            f"{speed['ratio']:.2f} times as fast ({speed['low']:.2f} to {speed['high']:.2f}) on "
+            f"{speed['machine']}"
+        )
+    if "holds_on" in record:
+        yield f"holds on {record['holds_on']}"
 
 
 def _parity_rows(parity: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:

@@ -8,7 +8,15 @@ from cnntk.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
     from cnntk.reports.export import write_export_report
+    from cnntk.reports.quantize import write_quantize_report
 
-__all__ = ["write_export_report"]
+__all__ = ["write_export_report", "write_quantize_report"]
 
-__getattr__, __dir__ = lazy_names(__name__, __all__, {"write_export_report": "cnntk.reports.export"})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    __all__,
+    {
+        "write_export_report": "cnntk.reports.export",
+        "write_quantize_report": "cnntk.reports.quantize",
+    },
+)

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Required, TypedDict
 
-from cnntk.reports import text
+from cnntk.reports.page import rendered
 from cnntk.reports.picture import Picture, draw_network
 from cnntk.reports.plot import ErrorPlot, draw_errors
-from cnntk.runtime.errors import MissingDependency
 from cnntk.runtime.files import write_bytes
 
 __all__ = ["ExportData", "render_export_report", "write_export_report"]
@@ -101,21 +100,7 @@ def write_export_report(report: Mapping[str, Any], path: str | os.PathLike[str])
 
 def render_export_report(report: Mapping[str, Any]) -> str:
     """The page's HTML."""
-    try:
-        import jinja2
-    except ImportError as missing:
-        raise MissingDependency("the report page needs jinja2: pip install 'cnntk[export]'") from missing
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("cnntk.reports", package_path=""),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.ChainableUndefined,
-    )
-    environment.filters.update(
-        amount=text.amount, bytes=text.bytes_text, count=text.count, dims=text.dims, error=text.error
-    )
-    return environment.get_template(_TEMPLATE).render(r=report, page=_page(report))
+    return rendered(_TEMPLATE, r=report, page=_page(report))
 
 
 def _page(report: Mapping[str, Any]) -> _Page:

@@ -1,0 +1,443 @@
+"""`search`: the fastest or smallest recipe that holds the bound; never a slower model than the original."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, Protocol
+
+from cnntk.exporters.quantise.accuracy import Accuracy
+from cnntk.exporters.quantise.ranking import Move, Ranking, rank
+from cnntk.exporters.quantise.recipe import Kind, Recipe
+from cnntk.exporters.quantise.workbench import Built, LayerFacts
+from cnntk.runtime.errors import ArtifactError, InferenceError
+from cnntk.runtime.timing import Race
+
+__all__ = ["SLOWEST", "Goal", "Prefer", "SearchResult", "Step", "first_recipe", "search"]
+
+Prefer = Literal["speed", "size"]
+Progress = Callable[[str, int, int], None]
+
+SLOWEST = 0.98
+"""How low the interval of a speed ratio may reach: a busy machine can't tell less from equal."""
+
+_TAKEN_AGAIN = 4
+"""Layers that were given back and are tried in integers once more."""
+
+_SUSPECTS = 6
+"""Layers that are tried in float32 at the end, those with the least work first."""
+
+_FASTER = 1.005
+"""What a layer in float32 must win of the whole's time."""
+
+_SMALL_SHARE = 0.1
+"""Of the work in integers, above which a layer is no suspect."""
+
+
+class Bench(Protocol):
+    """What a search asks of a `Workbench`."""
+
+    @property
+    def facts(self) -> dict[str, LayerFacts]:
+        """Of the linear layers, by node."""
+        ...
+
+    def accuracy(self, recipe: Recipe) -> Accuracy:
+        """Beside the original."""
+        ...
+
+    def divergence(self, recipe: Recipe) -> float:
+        """From the original, in nats."""
+        ...
+
+    def race(self, recipe: Recipe) -> Race:
+        """Against the original."""
+        ...
+
+    def race_between(self, first: Recipe, second: Recipe) -> Race:
+        """Of two candidates."""
+        ...
+
+    def built(self, recipe: Recipe) -> Built:
+        """Size and conversions."""
+        ...
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is looked for.
+
+    Attributes:
+        max_drop: how much the answers may get worse, in points: `Accuracy.cost`.
+        prefer: ``speed``: the fastest, and never a slower model than the original; ``size``: the smallest,
+            whatever its speed.
+    """
+
+    max_drop: float = 0.5
+    prefer: Prefer = "speed"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_drop <= 100:
+            raise ValueError(f"max_drop: expected 0 to 100 points, got {self.max_drop}")
+        if self.prefer not in ("speed", "size"):
+            raise ValueError(f"prefer: expected 'speed' or 'size', got {self.prefer!r}")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A candidate on the path.
+
+    Attributes:
+        change: what it is, or what is other than before.
+        recipe: by which it was made.
+        size_bytes: of its file.
+        race: of the original against it, so that a ratio of 2 is twice as fast; None where it was not timed.
+        accuracy: beside the original; None where its speed had decided before.
+        verdict: ``holds``, or why it is not taken.
+    """
+
+    change: str
+    recipe: Recipe
+    size_bytes: int
+    race: Race | None
+    accuracy: Accuracy | None
+    verdict: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is all that is asked for."""
+        return self.verdict == "holds"
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON data."""
+        return {
+            "change": self.change,
+            "recipe": self.recipe.to_json(),
+            "size_bytes": self.size_bytes,
+            "race": self.race and self.race.to_json(),
+            "accuracy": self.accuracy and self.accuracy.to_json(),
+            "verdict": self.verdict,
+        }
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        chosen: the best candidate; None where the original stays as it is.
+        reason: why it was taken, or why the original stays.
+        path: all that was tried, in order.
+        ranking: of the layers by what they cost; None where accuracy was no question.
+        recipe: of the chosen one, or of the original: why each layer is what it is.
+        interrupted: whether it was ended early, so that a better one may exist.
+    """
+
+    chosen: Step | None
+    reason: str
+    path: tuple[Step, ...]
+    ranking: Ranking | None
+    recipe: Recipe
+    interrupted: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON data."""
+        return {
+            "chosen": self.chosen and self.chosen.to_json(),
+            "reason": self.reason,
+            "path": [step.to_json() for step in self.path],
+            "ranking": self.ranking and asdict(self.ranking),
+            "recipe": self.recipe.to_json(),
+            "interrupted": self.interrupted,
+        }
+
+
+def search(
+    bench: Bench, recipe: Recipe, goal: Goal | None = None, *, progress: Progress | None = None
+) -> SearchResult:
+    """Looks for the best recipe, beginning with one that quantises as much as may be.
+
+    1. The whole recipe. If its answers are too much worse, layers get their precision back in the order of
+       what they cost, as few as are needed: found by halving, so that few candidates are built. Those among
+       them with the most work are then tried in integers once more.
+    2. If it is then no faster than the original: with only the larger half of the layers in integers, a
+       quarter, ... down to one; the fastest that holds.
+    3. Small layers, each in float32: where that is faster, it stays so.
+
+    With ``prefer="size"`` only the first is done, and layers that the recipe keeps for their speed are
+    quantised, too. Ctrl-C ends it with the best so far, if there is one.
+
+    Args:
+        bench: that builds and measures, like `Workbench`.
+        recipe: to begin with.
+        goal: what is looked for.
+        progress: is told what is done, how much of it, and of how much.
+
+    Raises:
+        KeyboardInterrupt: before anything was found.
+    """
+    run = _Search(bench, goal or Goal(), progress or (lambda *_: None))
+    try:
+        run.go(recipe)
+    except KeyboardInterrupt:
+        if run.best is None:
+            raise
+        return run.result(interrupted=True)
+    return run.result()
+
+
+def first_recipe(recipe: Recipe, facts: Mapping[str, LayerFacts], goal: Goal) -> Recipe:
+    """What a search begins with: the recipe, or more, so that what integers bring is measured, not foreseen.
+
+    Where the recipe quantises nothing, all layers are tried in 8 bits; where size is preferred, fully
+    connected ones in 4, but for the last, whose errors go straight into the answers.
+    """
+    if goal.prefer == "speed" and not recipe.is_float:
+        return recipe
+    last = next(reversed(tuple(recipe.layers)), "")
+    for name, layer in recipe.layers.items():
+        small = goal.prefer == "size" and name != last and facts[name].op != "Conv"
+        kind: Kind = "int4" if small else "int8"
+        if layer.kind not in (kind, "int4"):
+            recipe = recipe.with_kind(name, kind, "for its size" if goal.prefer == "size" else "to see")
+    return recipe
+
+
+@dataclass
+class _Search:
+    """A search as it goes.
+
+    Attributes:
+        best: of what holds; None while nothing does.
+        float32: the recipe with nothing in integers, and why for each layer.
+    """
+
+    bench: Bench
+    goal: Goal
+    progress: Progress
+    path: list[Step] = field(default_factory=list)
+    ranking: Ranking | None = None
+    best: Step | None = None
+    float32: Recipe = field(default_factory=lambda: Recipe({}))
+    why: str = ""
+
+    def go(self, recipe: Recipe) -> None:
+        self.float32 = _all_float(recipe)
+        start, change = self._start(recipe)
+        if start.is_float:
+            self.why = "no layer of it can be computed in integers"
+            return
+        step = self._tried(start, change)
+        if not self._is_accurate(step):
+            step = self._given_back(step)
+        if step.recipe.is_float or self.goal.prefer == "size":
+            return
+        if not step.holds:
+            self._fewer_layers(step)
+        self._trim()
+
+    def result(self, *, interrupted: bool = False) -> SearchResult:
+        found = tuple(self.path)
+        if self.best is None:
+            return SearchResult(None, self.why, found, self.ranking, self.float32, interrupted)
+        what = "smallest" if self.goal.prefer == "size" else "fastest"
+        held = sum(step.holds for step in found)
+        reason = f"the {what} of {held} that hold, of {len(found)} tried"
+        reason = reason if len(found) > 1 else f"{self.best.change}, at the first try"
+        return SearchResult(self.best, reason, found, self.ranking, self.best.recipe, interrupted)
+
+    def _start(self, recipe: Recipe) -> tuple[Recipe, str]:
+        """What to begin with, less what has no kernel."""
+        first = first_recipe(recipe, self.bench.facts, self.goal)
+        change = "all that the plan quantises" if first == recipe else "all layers"
+        for name in self.bench.built(first).refused if not first.is_float else ():
+            reason = "there is no kernel for it in integers"
+            first = first.with_kind(name, "float32", reason)
+            self.float32 = self.float32.with_kind(name, "float32", reason)
+        return first, change
+
+    def _tried(self, recipe: Recipe, change: str, *, speed_first: bool = False) -> Step:
+        """Measures a candidate, and keeps it if it is the best so far."""
+        self.progress(f"trying {change}", len(self.path), 0)
+        race, size = None, 0
+        try:
+            size = self.bench.built(recipe).size_bytes
+            race = self.bench.race(recipe) if speed_first else None
+            slow = self._too_slow(race)
+            accuracy = None if slow else self.bench.accuracy(recipe)
+            race = race or self.bench.race(recipe)
+            verdict = slow or self._too_inaccurate(accuracy) or self._too_slow(race) or "holds"
+        except (ArtifactError, InferenceError) as error:
+            accuracy, verdict = None, f"can't be run: {error}"
+        step = Step(change, recipe, size, race, accuracy, verdict)
+        self.path.append(step)
+        if step.holds and self._better(step):
+            self.best = step
+        return step
+
+    def _better(self, step: Step) -> bool:
+        if self.best is None:
+            return True
+        if self.goal.prefer == "size":
+            return step.size_bytes < self.best.size_bytes
+        return _ratio(step) > _ratio(self.best)
+
+    def _too_inaccurate(self, accuracy: Accuracy | None) -> str:
+        if accuracy is None or accuracy.within(self.goal.max_drop):
+            return ""
+        what = "flips cost" if accuracy.drop is None else "drops by"
+        return f"{what} {accuracy.cost:.2f} points, {self.goal.max_drop:g} allowed"
+
+    def _too_slow(self, race: Race | None) -> str:
+        if race is None or self.goal.prefer == "size" or (race.ratio >= 1 and race.low >= SLOWEST):
+            return ""
+        return f"{race.ratio:.2f} times as fast ({race.low:.2f} to {race.high:.2f})"
+
+    def _given_back(self, start: Step) -> Step:
+        """As few moves back to precision as hold the bound; the last of all leaves the original."""
+        self.ranking = rank(self.bench, start.recipe, self.progress)
+        moves = self.ranking.moves
+        fails, holds, found = 0, len(moves), None
+        while holds - fails > 1:
+            middle = (fails + holds) // 2
+            step = self._tried(
+                self._after(start.recipe, moves[:middle]), _change(moves[:middle], self.bench.facts)
+            )
+            if self._is_accurate(step):
+                found, holds = step, middle
+            else:
+                fails = middle
+        if found is not None:
+            return self._taken_again(start.recipe, moves[:holds], found)
+        last = self.path[-1]
+        self.why = f"accuracy: {last.change}: {last.verdict}; with more in float32 nothing is left"
+        self.float32 = self._after(start.recipe, moves)
+        return replace(start, recipe=self.float32)
+
+    def _taken_again(self, start: Recipe, moves: tuple[Move, ...], found: Step) -> Step:
+        """Moves that were not needed, but came before one that was; the last is known to be needed."""
+        kept = moves
+        order = sorted(moves[:-1], key=lambda move: -self._work(move.layer))
+        for move in [m for m in order if _is_last_word(m, moves)][:_TAKEN_AGAIN]:
+            fewer = tuple(m for m in kept if m is not move)
+            step = self._tried(self._after(start, fewer), _change(fewer, self.bench.facts))
+            if self._is_accurate(step) and (self.goal.prefer == "size" or _ratio(step) > _ratio(found)):
+                found, kept = step, fewer
+        return found
+
+    def _is_accurate(self, step: Step) -> bool:
+        return step.accuracy is not None and step.accuracy.within(self.goal.max_drop)
+
+    def _after(self, recipe: Recipe, moves: Iterable[Move]) -> Recipe:
+        for move in moves:
+            reason = f"for accuracy: alone it costs {move.gain:.2g} nats"
+            recipe = recipe.with_kind(move.layer, move.kind, reason)
+        return recipe
+
+    def _fewer_layers(self, start: Step) -> None:
+        """Only the layers with the most work in integers, by halves, each kind alone where there are two."""
+        order = self._by_work(start.recipe)
+        seen = {frozenset(order)}
+        for names in _subsets(order, self.bench.facts):
+            if frozenset(names) in seen:
+                continue
+            seen.add(frozenset(names))
+            recipe = start.recipe
+            for name in set(order) - set(names):
+                recipe = recipe.with_kind(name, "float32", "for speed: converting to integers costs more")
+            self._tried(
+                recipe,
+                f"only layer{'s' * (len(names) > 1)} {self._named(names)} in integers",
+                speed_first=True,
+            )
+        if self.best is None:
+            self.why, reason = self._why_slow(start), "for speed: integers were no faster here"
+            for name in order:
+                self.float32 = self.float32.with_kind(name, "float32", reason)
+
+    def _why_slow(self, start: Step) -> str:
+        """Why the model stays as it was, from what was measured."""
+        slowest = [s for s in self.path if s.race is not None and self._too_slow(s.race)]
+        fastest = max(slowest, key=_ratio, default=start)
+        work = sum(fact.multiply_adds for fact in self.bench.facts.values())
+        more = self.bench.built(start.recipe).conversions
+        return (
+            f"speed: {fastest.change} is {fastest.verdict}, the best of {len(slowest)} tried; for "
+            f"{work:,} multiply-adds the {more} nodes that convert to integers and back take longer than "
+            "integers win"
+        )
+
+    def _trim(self) -> None:
+        """Layers that are faster in float32 than in integers, each tried beside the best so far."""
+        best = self.best
+        if best is None:
+            return
+        order = self._by_work(best.recipe)
+        work = sum(self._work(name) for name in order)
+        suspects = [n for n in reversed(order) if self._work(n) <= _SMALL_SHARE * work][:_SUSPECTS]
+        for done, name in enumerate(suspects):
+            self.progress("trying small layers in float32", done, len(suspects))
+            kind = best.recipe.layers[name].kind
+            recipe = best.recipe.with_kind(name, "float32", f"for speed: faster so than as {kind}")
+            if recipe.is_float or not self._is_faster(recipe, best.recipe):
+                continue
+            step = self._tried(recipe, f"layer {self._named([name])} in float32, too", speed_first=True)
+            if step.holds:
+                self.best = best = step
+
+    def _is_faster(self, recipe: Recipe, than: Recipe) -> bool:
+        """Measured twice, in either order: of many layers that make no difference, one seems to by chance."""
+        if self.bench.race_between(than, recipe).low <= _FASTER:
+            return False
+        return self.bench.race_between(recipe, than).high < 1 / _FASTER
+
+    def _by_work(self, recipe: Recipe) -> list[str]:
+        """Quantised layers, the one with the most multiply-adds first."""
+        names = [name for name, layer in recipe.layers.items() if layer.kind != "float32"]
+        return sorted(names, key=lambda name: -self._work(name))
+
+    def _work(self, name: str) -> int:
+        return self.bench.facts[name].multiply_adds
+
+    def _named(self, names: Iterable[str]) -> str:
+        return _few([self.bench.facts[name].title for name in names])
+
+
+def _all_float(recipe: Recipe) -> Recipe:
+    for name, layer in recipe.layers.items():
+        if layer.kind != "float32":
+            recipe = recipe.with_kind(name, "float32", "")
+    return recipe
+
+
+def _subsets(order: list[str], facts: dict[str, LayerFacts]) -> Iterable[list[str]]:
+    """Parts of the layers that may be faster in integers than all of them."""
+    convolutions = [name for name in order if facts[name].op == "Conv"]
+    if 0 < len(convolutions) < len(order):
+        yield convolutions
+        yield [name for name in order if name not in convolutions]
+    count = len(order) // 2
+    while count:
+        yield order[:count]
+        count //= 2
+
+
+def _ratio(step: Step) -> float:
+    return step.race.ratio if step.race is not None else 0.0
+
+
+def _change(moves: Iterable[Move], facts: dict[str, LayerFacts]) -> str:
+    """What the moves leave each layer at, the last word on each."""
+    final = {move.layer: move.kind for move in moves}
+    kinds = dict.fromkeys(final.values())
+    told = [f"{_few([facts[n].title for n, k in final.items() if k == kind])} in {kind}" for kind in kinds]
+    return f"layer{'s' * (len(final) > 1)} {', '.join(told)}"
+
+
+def _is_last_word(move: Move, moves: Iterable[Move]) -> bool:
+    """Whether no later move concerns the same layer."""
+    return [m for m in moves if m.layer == move.layer][-1] is move
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import digit_nets
+import pytest
+from click.testing import CliRunner, Result
+
+from cnntk import quantising
+from cnntk.cli import main
+from cnntk.cli.inspect import inspect
+from cnntk.cli.quantize import quantize
+from cnntk.exporters.quantise import search
+from cnntk.runtime.timing import Race
+from cnntk.shipped import shipped_model
+
+
+def run(*args: object) -> Result:
+    return CliRunner().invoke(quantize, [str(a) for a in args], standalone_mode=False)
+
+
+@pytest.fixture
+def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "digits.onnx"
+    file.write_bytes(digit_nets.artifact())
+    return file
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Gives the ratio that all races end with."""
+    ratios = [2.0]
+    own = quantising.Workbench
+
+    def made(*args: object, **kwargs: object) -> object:
+        kwargs["racing"] = lambda *_: Race(ratios[0], 0.99 * ratios[0], 1.01 * ratios[0], ratios[0], 1.0, 60)
+        return own(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(quantising, "Workbench", made)
+    return lambda ratio: ratios.__setitem__(0, ratio)
+
+
+def test_what_is_printed(digits: Path, clock: object) -> None:
+    result = run(digits, "--calibration", "digits", "--limit", 40)
+    assert result.return_value == 0, result.output
+    assert "wrote" in result.stdout
+    assert "digits-int8.onnx" in result.stdout
+    assert "2.00 times as fast (1.98 to 2.02)" in result.stdout
+    assert "drop " in result.stdout
+    assert "every CPU" in result.stdout
+    assert "0: only 288 weights" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert "note: calibration: 40 images are few" in result.stderr
+
+
+def test_a_model_that_stays_is_no_failure(digits: Path, clock: Callable[[float], None]) -> None:
+    clock(0.5)
+    result = run(digits, "--calibration", "digits", "--limit", 40, "-o", "x.onnx")
+    assert result.return_value == 0
+    assert "as it was" in " ".join(result.stdout.split())
+    assert "0.50 times as fast" in " ".join(result.stdout.split())
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert Path("x.onnx").read_bytes() == digits.read_bytes()
+
+
+def test_inspect_tells_of_it(digits: Path, clock: object) -> None:
+    run(digits, "--calibration", "digits", "--limit", 40)
+    shown = " ".join(CliRunner().invoke(inspect, ["digits-int8.onnx"]).stdout.split())
+    assert "quantised 3 layers float32, 2 layers int8" in shown
+    assert "2.00 times as fast (1.98 to 2.02) on" in shown
+    assert "holds on every CPU" in shown
+
+
+def test_json_and_the_page(digits: Path, clock: object) -> None:
+    result = run(digits, "--calibration", "digits", "--limit", 40, "--json", "--report", "r.html")
+    data = json.loads(result.stdout)
+    assert data["changed"]
+    assert data["setting"]["calibration"] == "digits"
+    assert "<svg" in Path("r.html").read_text()
+    assert "report: r.html" in result.stderr
+
+
+def test_a_dry_run_writes_nothing(digits: Path) -> None:
+    result = run(digits, "--calibration", "digits", "--dry-run")
+    assert result.return_value == 0
+    assert "would take" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert [p.name for p in digits.parent.iterdir()] == ["digits.onnx"]
+    data = json.loads(run(digits, "--calibration", "digits", "--dry-run", "--json").stdout)
+    assert data["evaluation_images"] == 359
+
+
+def test_the_shipped_lenet_by_default(
+    tmp_path: Path, clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    clock(0.5)
+    result = run("--calibration", "digits", "--limit", 40)
+    assert result.return_value == 0
+    assert "the LeNet that ships with cnntk" in result.stderr
+    assert Path("lenet-int8.onnx").read_bytes() == shipped_model().read_bytes()
+
+
+def test_an_interrupted_search_says_so(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "_SMALL_SHARE", 0.5)  # so that there is a layer to try at the end
+    own, raced = quantising.Workbench, []
+
+    def racing(*_: object) -> Race:
+        raced.append(1)
+        if len(raced) > 1:
+            raise KeyboardInterrupt
+        return Race(2.0, 1.9, 2.1, 2.0, 1.0, 60)
+
+    monkeypatch.setattr(quantising, "Workbench", lambda *a, **k: own(*a, **{**k, "racing": racing}))
+    result = run(digits, "--calibration", "digits", "--limit", 40)
+    assert result.return_value == 130
+    assert "the search was interrupted" in result.stderr
+    assert Path("digits-int8.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ((), "Missing option '--calibration'"),
+        (("--calibration", "digits", "--dry-run", "--report", "r.html"), "measures nothing"),
+        (("--calibration", "digits", "--max-drop", "-1"), "--max-drop"),
+        (("--calibration", "digits", "--image", "mean"), "name=value"),
+    ],
+    ids=["no data", "dry run with a report", "negative", "image"],
+)
+def test_wrong_use(digits: Path, args: tuple[str, ...], message: str) -> None:
+    result = run(digits, *args)
+    assert isinstance(result.exception, click.UsageError)
+    assert message in result.exception.format_message()
+
+
+def test_a_report_that_can_not_be_written_is_told_at_once(digits: Path) -> None:
+    result = run(digits, "--calibration", "digits", "--report", "nowhere/r.html")
+    assert "nowhere" in str(result.exception)
+    assert [p.name for p in digits.parent.iterdir()] == ["digits.onnx"]
+
+
+def test_it_is_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["quantize", "nothing.onnx", "--calibration", "digits"]) == 2
+    assert capsys.readouterr().err == "cnntk: nothing.onnx: no such file (expected an ONNX model)\n"

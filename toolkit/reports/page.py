@@ -1,0 +1,33 @@
+"""From a template to a page that needs nothing from outside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cnntk.reports import text
+from cnntk.runtime.errors import MissingDependency
+
+__all__ = ["rendered"]
+
+
+def rendered(template: str, **values: Any) -> str:
+    """A template of this package with values, all text in them escaped.
+
+    Raises:
+        MissingDependency: jinja2 is not installed.
+    """
+    try:
+        import jinja2
+    except ImportError as missing:
+        raise MissingDependency("the report page needs jinja2: pip install 'cnntk[export]'") from missing
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("cnntk.reports", package_path=""),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.ChainableUndefined,
+    )
+    environment.filters.update(
+        amount=text.amount, bytes=text.bytes_text, count=text.count, dims=text.dims, error=text.error
+    )
+    return environment.get_template(template).render(**values)
