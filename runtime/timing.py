@@ -13,8 +13,14 @@ from numpy.typing import NDArray
 
 __all__ = ["Race", "median_interval", "race"]
 
-_BLOCK = 5
-"""Pairs whose median is one observation: what disturbs one call often disturbs the next ones, too."""
+_SETTLE_S, _MEASURE_S = 0.06, 0.01
+"""How long a block runs before it is measured, and is measured; at least `_SETTLE` and `_MEASURE` calls.
+
+onnxruntime's idle threads wait busily for a while after a run: what runs next would share the cores with
+them: NiN in int8 took 6 ms instead of 2.5.
+"""
+
+_SETTLE, _MEASURE = 2, 5
 
 _Z95 = 1.959964
 
@@ -29,7 +35,7 @@ class Race:
         high: upper end.
         first_ms: median of a call.
         second_ms: median of a call.
-        pairs: how often both were called.
+        pairs: of blocks of calls.
     """
 
     ratio: float
@@ -54,31 +60,30 @@ def race(
     second: Callable[[], object],
     *,
     seconds: float = 2.0,
-    at_least: int = 60,
+    at_least: int = 15,
 ) -> Race:
-    """Calls both in turn, each first in every other pair, and compares pair by pair.
+    """Calls blocks of both in turn, each first in every other pair of blocks, and compares pair by pair.
 
-    A slow moment of the machine meets both calls of a pair, so that it leaves their ratio alone. The interval
-    is that of the median of blocks of pairs, without any assumption on how times are distributed.
+    A slow moment of the machine meets both blocks of a pair, so that it leaves their ratio alone. A block's
+    first calls are not counted: the other one's threads are still at work. The interval is that of the median
+    over the pairs, without any assumption on how times are distributed.
 
     Args:
         first: what is compared with.
         second: what is asked about.
-        seconds: to measure for, after a warm-up of a tenth of it.
+        seconds: to measure for.
         at_least: pairs, however long they take.
 
     Raises:
         ValueError: there is no time to measure in.
     """
-    if not 0 < seconds < math.inf or at_least < _BLOCK:
-        raise ValueError(f"seconds must be positive and at_least {_BLOCK} or more, got {seconds}, {at_least}")
-    _pairs(first, second, seconds / 10, 3)
+    if not 0 < seconds < math.inf or at_least < 1:
+        raise ValueError(f"seconds must be positive and at_least 1 or more, got {seconds} and {at_least}")
     times = _pairs(first, second, seconds, at_least)
     logs = np.log(times[0] / times[1])
-    blocks = np.median(logs[: len(logs) // _BLOCK * _BLOCK].reshape(-1, _BLOCK), axis=1)
-    low, high = median_interval(blocks)
+    low, high = median_interval(logs)
     a, b = np.median(times, axis=1) / 1e6
-    return Race(math.exp(np.median(blocks)), math.exp(low), math.exp(high), float(a), float(b), len(logs))
+    return Race(math.exp(np.median(logs)), math.exp(low), math.exp(high), float(a), float(b), len(logs))
 
 
 def median_interval(values: NDArray[np.float64]) -> tuple[float, float]:
@@ -99,15 +104,31 @@ def median_interval(values: NDArray[np.float64]) -> tuple[float, float]:
 def _pairs(
     first: Callable[[], object], second: Callable[[], object], seconds: float, at_least: int
 ) -> NDArray[np.float64]:
-    """Nanoseconds of each call, (2, pairs)."""
-    clock = time.perf_counter_ns
-    end = clock() + int(seconds * 1e9)
-    times: tuple[list[int], list[int]] = [], []
+    """Nanoseconds of a call in each block, (2, pairs)."""
+    end = time.perf_counter() + seconds
+    times: tuple[list[float], list[float]] = [], []
     calls = ((first, times[0]), (second, times[1]))
-    while clock() < end or len(times[0]) < at_least:
+    for call, _ in calls:
+        _block(call)
+    while time.perf_counter() < end or len(times[0]) < at_least:
         for call, taken in calls:
-            start = clock()
-            call()
-            taken.append(clock() - start)
+            taken.append(_block(call))
         calls = calls[1], calls[0]
     return np.array(times, dtype=np.float64)
+
+
+def _block(call: Callable[[], object]) -> float:
+    """Median of some calls one after the other, in nanoseconds."""
+    _calls(call, _SETTLE_S, _SETTLE)
+    return float(np.median(_calls(call, _MEASURE_S, _MEASURE)))
+
+
+def _calls(call: Callable[[], object], seconds: float, at_least: int) -> list[int]:
+    clock = time.perf_counter_ns
+    end = clock() + int(seconds * 1e9)
+    taken: list[int] = []
+    while clock() < end or len(taken) < at_least:
+        start = clock()
+        call()
+        taken.append(clock() - start)
+    return taken

@@ -33,10 +33,10 @@ def test_the_ends_enclose_the_ratio() -> None:
 
     found = race(work, work, seconds=0.3)
     assert found.low <= found.ratio <= found.high
-    assert found.to_json()["pairs"] == found.pairs >= 60
+    assert found.to_json()["pairs"] == found.pairs >= 15
 
 
-@pytest.mark.parametrize("wrong", [{"seconds": 0}, {"seconds": float("inf")}, {"at_least": 1}])
+@pytest.mark.parametrize("wrong", [{"seconds": 0}, {"seconds": float("inf")}, {"at_least": 0}])
 def test_no_time_to_measure_in(wrong: dict) -> None:
     with pytest.raises(ValueError, match="must be positive"):
         race(int, int, **wrong)
