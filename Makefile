@@ -20,11 +20,14 @@ demo: $(READY)
 	$(CNNTK) export demo/lenet-digits -o demo/lenet-digits.onnx --report demo/report.html --force
 	$(CNNTK) verify demo/lenet-digits.onnx
 	$(CNNTK) inspect demo/lenet-digits.onnx
+	$(CNNTK) quantize demo/lenet-digits.onnx --calibration digits --prefer size -o demo/lenet-digits-int8.onnx \
+		--report demo/quantized.html --force
 	$(BIN)/python examples/digit_image.py demo/seven.png
 	$(CNNTK) infer -m demo/lenet-digits.onnx demo/seven.png
 	$(CNNTK) bench demo/lenet-digits.onnx
-	@echo; echo "Left in demo/: the checkpoint lenet-digits/, the artifact lenet-digits.onnx, the image seven.png,"; \
-	echo "and report.html: what was shown of the artifact, to open in a browser"
+	@echo; echo "Left in demo/: the checkpoint lenet-digits/, the artifact lenet-digits.onnx, the small one"; \
+	echo "lenet-digits-int8.onnx, the image seven.png, and two pages to open in a browser: report.html (what was shown"; \
+	echo "of the artifact) and quantized.html (what was tried to make it smaller)"
 
 test: $(READY)
 	$(BIN)/python -m pytest -m 'not slow'

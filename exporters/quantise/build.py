@@ -37,7 +37,7 @@ def tensors_to_watch(model: ir.Model) -> tuple[str, ...]:
     """The values whose ranges `quantised` needs: what convolutions and additions read and answer."""
     found: dict[str, None] = {}
     for node in model.graph:
-        if node.op_type not in ("Conv", "Add") or node.domain:
+        if node.op_type not in ("Conv", "Add") or node.domain or not _is_float(node.outputs[0]):
             continue
         read = node.inputs[0]
         for value in (*((read,) if node.op_type == "Conv" else ()), _settled(node.outputs[0])):
@@ -343,6 +343,11 @@ def _dense(node: ir.Node) -> tuple[Any, ir.Value | None] | None:
     if bias is not None and (held is None or held.ndim != 1):
         return None
     return (numbers if attributes.get_int("transB", 0) != 0 else numbers.T), bias
+
+
+def _is_float(value: ir.Value) -> bool:
+    """Arithmetic on an image's sizes has ranges, too, but nothing to quantise."""
+    return value.dtype is ir.DataType.FLOAT
 
 
 def _group(node: ir.Node) -> int:
