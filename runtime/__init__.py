@@ -21,7 +21,7 @@ from cnntk.runtime.errors import (
 from cnntk.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from cnntk.runtime.batching import BatchingEngine
+    from cnntk.runtime.batching import BatchingEngine, BatchingStats
     from cnntk.runtime.binding import Binding
     from cnntk.runtime.classifier import Classifier, Prediction, Predictions
     from cnntk.runtime.engine import Engine
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ArtifactCorrupt",
     "BatchingEngine",
+    "BatchingStats",
     "Binding",
     "Classifier",
     "CnntkError",
@@ -58,6 +59,7 @@ __getattr__, __dir__ = lazy_names(
     __all__,
     {
         "BatchingEngine": "cnntk.runtime.batching",
+        "BatchingStats": "cnntk.runtime.batching",
         "Binding": "cnntk.runtime.binding",
         "Classifier": "cnntk.runtime.classifier",
         "Prediction": "cnntk.runtime.classifier",

@@ -37,6 +37,7 @@ class Runner:
         self.engine = engine
         self._allow_nonfinite = engine._allow_nonfinite
         self._names = [spec.name for spec in engine.inputs]
+        self._floating = [spec.name for spec in engine.outputs if spec.dtype.startswith("float")]
         dimension = batch_dimension((*engine.inputs, *engine.outputs))
         self._stacks = dimension is not None
         self.fixed_batch = dimension if isinstance(dimension, int) else 0
@@ -106,7 +107,7 @@ class Runner:
 
     def _passes(self, answer: Arrays) -> bool:
         """Whether an answer is finite. Where it isn't, the engine shall say what it thinks of that."""
-        return all(is_finite(value) for value in answer.values())
+        return all(is_finite(answer[name]) for name in self._floating)
 
 
 def batch_dimension(specs: Sequence[TensorSpec]) -> str | int | None:

@@ -15,12 +15,14 @@ from cnntk.exporters.artifact import append_spec, write_hashed
 from cnntk.exporters.beside import weights_beside
 from cnntk.exporters.proof.parity import FACTOR, FLOOR, SOFTMAX_ERROR
 from cnntk.exporters.quantise.recipe import Recipe, Target
+from cnntk.exporters.quantise.weights import saturates
 from cnntk.exporters.quantise.workbench import Original
 from cnntk.exporters.session import session_of
+from cnntk.exporters.shapes.dataflow import weight_of
 from cnntk.exporters.vectors import answers_text, rounded_up
 from cnntk.runtime.canonical import canonical_inputs
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.errors import ParityError, UnsupportedArtifact
+from cnntk.runtime.errors import ParityError, ProofError, UnsupportedArtifact
 from cnntk.runtime.files import staged
 from cnntk.runtime.spec import Layer, ModelSpec, SelfTest, SelfTestCase
 
@@ -79,6 +81,7 @@ def finish(
 
     Raises:
         UnsupportedArtifact: the original has no self-test.
+        ProofError: weights can saturate, where the recipe says that they can't.
         ParityError: the finished file does not answer what it says; nothing was written.
         UsageError: the file can't be written.
     """
@@ -87,6 +90,8 @@ def finish(
         raise UnsupportedArtifact(
             f"{original.file}: holds no self-test; export it with this version of cnntk"
         )
+    if recipe.target == "any":
+        _refuse_saturation(model, target)
     with weights_beside(model, target, wanted=False) as beside, staged(target) as temporary:
         written = write_hashed(model, temporary, beside)
         engine = Engine(temporary, threads=original.engine.threads)
@@ -165,6 +170,20 @@ def _case(
         # A logit that moves by e moves a probability by at most e/2.
         bounds["probabilities"] = rounded_up(bounds["logits"] / 2 + SOFTMAX_ERROR)
     return replace(case, answers=texts, bounds=bounds)
+
+
+def _refuse_saturation(model: ir.Model, target: Path) -> None:
+    """Looks at the weights once more as they are in the graph, in the order in which the kernel sums."""
+    for node in model.graph:
+        weight = weight_of(node, 3) if node.op_type == "QLinearConv" else None
+        if weight is None:
+            continue
+        values = weight.numpy()
+        if saturates(values.transpose(0, 2, 3, 1).reshape(len(values), -1)):
+            raise ProofError(
+                f"{target}: weights of {node.name} can saturate 16-bit sums, so that CPUs without VNNI would "
+                "answer otherwise. Nothing was written; --target vnni allows it"
+            )
 
 
 def _check(engine: Engine, target: Path) -> None:

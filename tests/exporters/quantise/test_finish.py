@@ -19,7 +19,7 @@ from cnntk.exporters.quantise.images import batches_of, named
 from cnntk.exporters.quantise.recipe import LayerPlan, Recipe, linear_layers
 from cnntk.exporters.quantise.workbench import Original
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.errors import ArtifactCorrupt, ParityError, UnsupportedArtifact
+from cnntk.runtime.errors import ArtifactCorrupt, ParityError, ProofError, UnsupportedArtifact
 from cnntk.runtime.spec import METADATA_KEY, ModelSpec
 from cnntk.verification import verify_self
 
@@ -150,3 +150,19 @@ def test_an_original_without_a_self_test(
     bare = replace(original, engine=engine)
     with pytest.raises(UnsupportedArtifact, match="holds no self-test"):
         finish(bare, model, tmp_path / "q.onnx", recipe=recipe, step=STEP, record={})
+
+
+def test_weights_that_saturate_are_not_said_to_hold_everywhere(
+    original: Original, recipe: Recipe, tmp_path: Path
+) -> None:
+    """The same graph, calibration and file name; all 8 bits of the weights, said to be for any CPU."""
+    images = open_data("digits").train.images
+    assert isinstance(images, ArrayImages)
+    batches = batches_of(original.engine, named(images.pixels[:40]))
+    seen = calibrate(original.model, batches, tensors_to_watch(original.model))
+    wide = replace(recipe, target="vnni")
+    unsafe = quantised(original.model, wide, seen)
+    with pytest.raises(ProofError, match=r"can saturate 16-bit sums.*Nothing was written"):
+        finish(original, unsafe, tmp_path / "q.onnx", recipe=recipe, step=STEP, record={})
+    assert list(tmp_path.iterdir()) == []
+    assert finish(original, unsafe, tmp_path / "q.onnx", recipe=wide, step=STEP, record={}).path.exists()
