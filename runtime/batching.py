@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import EngineClosed, InferenceTimeout, QueueFull
 from cnntk.runtime.gathering import Gathering, Request
+from cnntk.runtime.log import log
 from cnntk.runtime.stacking import Runner
+from cnntk.runtime.watchdog import bounded
 
 __all__ = ["BatchingEngine", "BatchingStats"]
 
@@ -134,7 +136,7 @@ class BatchingEngine:
         """
         future = self._crew.put(inputs, line_up=True).future
         try:
-            return future.result(timeout)
+            return future.result(None if timeout is None else bounded(timeout))
         except TimeoutError:
             if not future.cancel() and future.done():
                 return future.result()
@@ -151,7 +153,7 @@ class BatchingEngine:
         """
         future = self._crew.put(inputs, line_up=True).future
         try:
-            async with asyncio.timeout(timeout) as limit:
+            async with asyncio.timeout(None if timeout is None else bounded(timeout)) as limit:
                 return await asyncio.wrap_future(future)
         except TimeoutError:
             if limit.expired():
@@ -180,7 +182,7 @@ class BatchingEngine:
         request = self._crew.put(inputs, line_up=block)
         future = request.future
         try:
-            admitted = request.gate.acquire(timeout=-1 if timeout is None else max(timeout, 0))
+            admitted = request.gate.acquire(timeout=-1 if timeout is None else bounded(timeout))
         except BaseException:
             future.cancel()
             raise
@@ -319,10 +321,7 @@ class _Crew:
     def _work(self) -> None:
         while batch := self._next():
             for request, answer in zip(batch, self._runner.answers(batch), strict=True):
-                if isinstance(answer, BaseException):
-                    request.future.set_exception(answer)
-                else:
-                    request.future.set_result(answer)
+                _answer(request.future, answer)
             del batch, request, answer  # while this worker waits, it holds nobody's arrays
 
     def _next(self) -> list[Request]:
@@ -350,6 +349,17 @@ class _Crew:
             if due is None and self._closed:
                 return []
             self._changed.wait(None if due is None else max(due - time.monotonic(), 0))
+
+
+def _answer(future: Future[Arrays], answer: Arrays | BaseException) -> None:
+    """Whatever a callback of the caller's raises, the worker goes on for the others."""
+    try:
+        if isinstance(answer, BaseException):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+    except BaseException:
+        log.exception("a callback of a request failed")
 
 
 def _is_wanted(request: Request) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 
 from cnntk.runtime.contract import fits
 from cnntk.runtime.devices import Device, onnxruntime_module
-from cnntk.runtime.errors import InferenceError, InputError
+from cnntk.runtime.errors import InferenceError, InputError, NonFiniteAnswer
+from cnntk.runtime.finite import is_finite
 from cnntk.runtime.session import failures
 from cnntk.runtime.spec import TensorSpec
 
@@ -35,6 +37,7 @@ class Binding:
         outputs: list[str],
         keep: Literal["host", "device"],
         where: str,
+        watched: tuple[str, ...] = (),
     ) -> None:
         if keep not in ("host", "device"):
             raise ValueError(f"outputs must be 'host' or 'device', got {keep!r}")
@@ -42,6 +45,7 @@ class Binding:
         kind, _, index = device.name.partition(":")
         place = (kind, int(index or 0)) if kind == "cuda" else ("cpu", 0)
         self._session, self._names, self._keep, self._where = session, outputs, keep, where
+        self._watched, self._process = watched, os.getpid()
         self._shapes = {name: (array.shape, array.dtype) for name, array in inputs.items()}
         self._inputs = {}
         self._io = session.io_binding()
@@ -66,8 +70,12 @@ class Binding:
 
         Raises:
             InputError: an input is unknown, or of another dtype or shape than was bound.
-            InferenceError: onnxruntime failed.
+            NonFiniteAnswer: an answer that is copied to the host holds NaN or infinity.
+            InferenceError: onnxruntime failed, or this is a child made by fork, to which the memory does not
+                belong: bind again there.
         """
+        if os.getpid() != self._process:
+            raise InferenceError(f"{self._where}: was bound before a fork; bind again in the child")
         for name, array in (inputs or {}).items():
             if self._shapes.get(name) != (np.shape(array), getattr(array, "dtype", None)):
                 bound = ", ".join(f"{n}: {d} {list(s)}" for n, (s, d) in self._shapes.items())
@@ -76,7 +84,15 @@ class Binding:
             self._inputs[name].update_inplace(np.ascontiguousarray(array))
         self._run()
         values = self._outputs if self._keep == "device" else [v.numpy().copy() for v in self._outputs]
-        return dict(zip(self._names, values, strict=True))
+        answers = dict(zip(self._names, values, strict=True))
+        if self._keep == "host":
+            for name in self._watched:
+                if not is_finite(answers[name]):
+                    raise NonFiniteAnswer(
+                        f"{self._where}: {name} holds NaN or infinity; "
+                        "an Engine with allow_nonfinite=True lets it through"
+                    )
+        return answers
 
     def _fix_outputs(self) -> None:
         """Runs once to learn the answers' sizes, and keeps the memory that they came in."""

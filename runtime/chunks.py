@@ -64,6 +64,10 @@ def _fixed_batch(engine: Engine) -> int:
 
 
 def _count(engine: Engine, inputs: Mapping[str, NDArray[Any]]) -> int:
+    if not isinstance(inputs, Mapping) or not all(
+        isinstance(a, np.ndarray | np.generic) for a in inputs.values()
+    ):
+        raise InputError(f"{engine.name}: run_many: expected a dict of arrays by name")
     counts = {name: len(array) if np.ndim(array) else None for name, array in inputs.items()}
     if len(set(counts.values())) != 1 or None in counts.values():
         raise InputError(f"{engine.name}: inputs must have one common batch, got {counts or 'no inputs'}")

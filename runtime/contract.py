@@ -26,6 +26,7 @@ class InputContract:
 
     Attributes:
         dtypes: of each input, in the model's order.
+        ties_sizes: whether sizes must equal each other, which onnxruntime does not check.
 
     Raises:
         UnsupportedArtifact: an input is of a type that numpy lacks.
@@ -34,6 +35,8 @@ class InputContract:
     def __init__(self, inputs: tuple[TensorSpec, ...], where: str) -> None:
         self._inputs = inputs
         self._where = where
+        names = [size for spec in inputs for size in spec.shape if isinstance(size, str)]
+        self.ties_sizes = len(names) > len(set(names))
         self.dtypes = tuple((spec.name, _numpy_dtype(spec, where)) for spec in inputs)
 
     def check(self, inputs: Mapping[str, NDArray[Any]]) -> None:
@@ -76,7 +79,7 @@ class InputContract:
     def misfit(self, inputs: Mapping[str, Any], more: str = "") -> InputError:
         """The error that says what was expected, what came, and where it can be told what to do."""
         expected = ", ".join(f"{s.name}: {s.dtype} {_shape(s.shape)}" for s in self._inputs)
-        got = ", ".join(f"{k}: {_dtype(v)} {_shape(np.shape(v))}" for k, v in inputs.items()) or "nothing"
+        got = ", ".join(f"{k}: {_dtype(v)} {_shape(_shape_of(v))}" for k, v in inputs.items()) or "nothing"
         return InputError(f"{self._where}: expected {expected}; got {got}{more}{self._hint(inputs)}")
 
     def _hint(self, inputs: Mapping[str, Any]) -> str:
@@ -116,6 +119,13 @@ def _hint_of(spec: TensorSpec, value: Any) -> str:
 
 def _moved(shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(shape[axis] for axis in order)
+
+
+def _shape_of(value: Any) -> tuple[int, ...]:
+    try:
+        return tuple(np.shape(value))
+    except ValueError:  # lists of different lengths
+        return ()
 
 
 def _native(value: object) -> np.dtype[Any] | None:

@@ -100,8 +100,8 @@ def onnxruntime_module() -> Any:
     From 1.29 on it sends telemetry on Linux and macOS, too, and begins so when it is imported; only a
     variable stops it there, for as long as the process lives (https://github.com/microsoft/onnxruntime/pull/27379).
     Where the app has imported onnxruntime first, what follows is stopped, but a thread stays, because of
-    which children made by fork hang when they end; apps that fork import cnntk.runtime first, or set
-    ORT_DISABLE_TELEMETRY=1.
+    which children made by fork hang when they end; apps that fork make an Engine before they
+    import onnxruntime, or set ORT_DISABLE_TELEMETRY=1.
 
     Raises:
         MissingDependency: it is not installed.
@@ -134,7 +134,7 @@ def _restore(variables: Mapping[str, str | None]) -> None:
 
 
 def _parsed(name: str) -> tuple[str, int | None]:
-    match = _NAME.fullmatch(name)
+    match = _NAME.fullmatch(name) if isinstance(name, str) else None
     kind, number = match.groups() if match else ("", None)
     if kind not in ("cpu", "auto", *_PROVIDERS) or (number is not None and kind not in _NUMBERED):
         others = ", ".join(sorted(_PROVIDERS.keys() - {"cuda"}))

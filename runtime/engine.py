@@ -34,7 +34,7 @@ from cnntk.runtime.self_test import SelfTestResult, run_self_test
 from cnntk.runtime.session import Opened, SessionSettings, failures, open_session, tensor_specs
 from cnntk.runtime.spec import ModelSpec, TensorSpec
 from cnntk.runtime.trial import example_inputs
-from cnntk.runtime.watchdog import deadline
+from cnntk.runtime.watchdog import FOREVER, bounded, deadline
 
 __all__ = ["Engine"]
 
@@ -48,6 +48,7 @@ class _Unusual(Exception):  # noqa: N818 - never leaves this file
     """Inputs that need a second look."""
 
 
+_NO_DTYPE = object()
 _UNUSUAL = (_Unusual, KeyError, IndexError, AttributeError, TypeError)
 
 
@@ -122,11 +123,14 @@ class Engine:
         self.outputs: tuple[TensorSpec, ...] = tensor_specs(opened.session.get_outputs())
         self.threads = opened.threads
         self._contract = InputContract(self.inputs, self.name)
-        self._dtypes = self._contract.dtypes
+        # Where sizes are tied, every call takes the second look.
+        tied = self._contract.ties_sizes
+        self._dtypes = tuple((n, _NO_DTYPE if tied else dtype) for n, dtype in self._contract.dtypes)
         self._names = [spec.name for spec in self.outputs]
         self._floating = _floating(self.outputs, self.spec)
         self._failures = failures()
         self._revival = threading.Lock()
+        self._inherited = False
         self._stamp = _stamp(self._model)
         self._take(opened)
         _engines.add(self)
@@ -175,7 +179,7 @@ class Engine:
             self._contract.check(inputs)
             inputs = self._contract.native(inputs)
             if any(0 in array.shape for array in inputs.values()):
-                return self._run_empty(inputs, timeout)
+                return self._run_empty(inputs, timeout, out or {})
         if timeout is None and out is None:
             try:
                 values = self._run(self._names, inputs, None)
@@ -227,7 +231,10 @@ class Engine:
             InputError: they do not fit.
         """
         self._contract.check(inputs)
-        return Binding(self._session, self._device, inputs, self._names, outputs, self.name)
+        self._ensure_own()
+        watched = () if self._allow_nonfinite else tuple(self._names[i] for i in self._floating)
+        native = self._contract.native(inputs)
+        return Binding(self._session, self._device, native, self._names, outputs, self.name, watched)
 
     def check(self, inputs: Mapping[str, NDArray[Any]]) -> None:
         """Checks inputs without running the model.
@@ -250,7 +257,10 @@ class Engine:
         """
         arrays = dict(inputs) if inputs is not None else self._examples()
         self._contract.check(arrays)
-        return placement_of(lambda prefix: self._open(self._device, prefix), arrays)
+        try:
+            return placement_of(lambda prefix: self._open(self._device, prefix), arrays)
+        except self._failures as error:
+            raise self._failed(arrays, error) from error
 
     def warm_up(self, inputs: Mapping[str, NDArray[Any]] | None = None) -> None:
         """Runs a few times, so that memory is allocated and kernels are chosen before the first call.
@@ -313,7 +323,8 @@ class Engine:
         self, inputs: Mapping[str, NDArray[Any]], timeout: float | None, out: Mapping[str, NDArray[Any]]
     ) -> list[NDArray[Any]]:
         options = onnxruntime_module().RunOptions()
-        seconds = threading.TIMEOUT_MAX if timeout is None else timeout
+        seconds = FOREVER if timeout is None else bounded(timeout)
+        self._ensure_own()
         try:
             with deadline(options, seconds):
                 if out:
@@ -325,16 +336,19 @@ class Engine:
                 raise InferenceTimeout(f"{self.name}: a run was ended after {seconds:g} s") from error
             raise self._failed(inputs, error) from error
 
-    def _run_empty(self, inputs: Mapping[str, NDArray[Any]], timeout: float | None) -> Arrays:
+    def _run_empty(
+        self, inputs: Mapping[str, NDArray[Any]], timeout: float | None, out: Mapping[str, NDArray[Any]]
+    ) -> Arrays:
         """Answers of a batch of 0, in the shapes that a batch of 1 has."""
         if any(0 in array.shape[1:] or not array.ndim for array in inputs.values()):
             raise self._contract.misfit(inputs, ": an image without pixels")
+        check_out(out, self.outputs, self._contract.sizes(inputs), self.name)
         one = {
             name: np.zeros((1, *array.shape[1:]), array.dtype) if array.shape[0] == 0 else array
             for name, array in inputs.items()
         }
         answers = self.run(one, timeout=timeout, allow_nonfinite=True)
-        return {name: value[:0] for name, value in answers.items()}
+        return {name: out.get(name, value[:0] if value.ndim else value) for name, value in answers.items()}
 
     def _examples(self) -> Arrays:
         batch = next((s.shape[0] for s in self.inputs if s.shape and isinstance(s.shape[0], int)), 1)
@@ -369,20 +383,26 @@ class Engine:
     def _forget_threads(self) -> None:
         """In a child made by fork: the pool's threads and the GPU's context were not inherited.
 
-        A pool that all sessions share can't be made again; there the caller's thread does all the work. The
-        session that was inherited is never taken down: that would wait for its threads, which do not exist.
+        A lock of the session may have been held, too. The session that was inherited is never taken down:
+        that would wait for its threads, which do not exist. A pool that all sessions share can't be made
+        again; there the caller's thread does all the work.
         """
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session._sess))
         self._revival = threading.Lock()
-        own_pool = self._session.get_session_options().use_per_session_threads
-        if (self.threads > 1 and own_pool) or self.device != "cpu":
-            self._run = self._run_revived
+        self._inherited = True
+        self._run = self._run_revived
 
     def _run_revived(self, *arguments: Any) -> Any:
-        with self._revival:
-            if self._run == self._run_revived:
-                self._revive()
+        self._ensure_own()
         return self._run(*arguments)
+
+    def _ensure_own(self) -> None:
+        """After a fork, a session of this process."""
+        if self._inherited:
+            with self._revival:
+                if self._inherited:
+                    self._revive()
+                    self._inherited = False
 
     def _revive(self) -> None:
         if self.device.startswith(("cuda", "tensorrt")):

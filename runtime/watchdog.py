@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 import os
 import threading
 import time
@@ -11,7 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["deadline"]
+__all__ = ["FOREVER", "bounded", "deadline"]
+
+FOREVER = 1e8
+"""Seconds, three years: what timers take without overflowing."""
 
 _MANY = 256
 
@@ -59,6 +63,17 @@ class _Watchdog:
 _watchdog = _Watchdog()
 
 
+def bounded(seconds: float) -> float:
+    """``seconds`` as a timer takes them: from 0 to `FOREVER`.
+
+    Raises:
+        ValueError: they are NaN.
+    """
+    if math.isnan(seconds):
+        raise ValueError("timeout: expected seconds, got NaN")
+    return min(max(seconds, 0.0), FOREVER)
+
+
 @contextmanager
 def deadline(options: Any, seconds: float) -> Iterator[None]:
     """Sets ``options.terminate`` where the block takes longer.
@@ -69,7 +84,7 @@ def deadline(options: Any, seconds: float) -> Iterator[None]:
         options: onnxruntime's RunOptions of the run.
         seconds: that the block may take.
     """
-    run = _Watched(time.monotonic() + seconds, options)
+    run = _Watched(time.monotonic() + bounded(seconds), options)
     _watchdog.watch(run)
     try:
         yield

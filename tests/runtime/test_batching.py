@@ -568,3 +568,14 @@ def test_every_image_gets_its_own_answer(lenet: Engine) -> None:
         found = np.stack(list(answers))
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert not np.isclose(np.roll(found, 1, axis=0), expected, atol=1e-4).all(axis=1).any()
+
+
+def test_a_callback_that_exits_does_not_end_the_worker() -> None:
+    with BatchingEngine(shipped_model(), max_wait_ms=0) as batching:
+        inputs = {"image": np.zeros((1, 28, 28, 1), np.uint8)}
+
+        def leave(_: object) -> None:
+            raise SystemExit(1)
+
+        batching.submit(inputs).add_done_callback(leave)
+        assert batching.run(inputs, timeout=float("inf"))["logits"].shape == (1, 10)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cnntk.runtime import Engine
-from cnntk.runtime.errors import InputError
+from cnntk.runtime.errors import InputError, NonFiniteAnswer
 
 BATCH = np.random.default_rng(0).random((3, 1, 4, 4), dtype=np.float32)
 
@@ -90,3 +90,17 @@ def test_a_place_that_can_not_be_written_to(tiny_onnx: Path) -> None:
     with pytest.raises(InputError, match="C-contiguous and writable"):
         Engine(tiny_onnx).run({"input": BATCH}, out={"logits": place})
     assert not place.any()
+
+
+def test_foreign_byte_order_is_not_misread(tiny_onnx: Path) -> None:
+    engine = Engine(tiny_onnx)
+    found = engine.bind({"input": BATCH.astype(">f4")}).run()
+    assert np.array_equal(found["logits"], engine.run({"input": BATCH})["logits"])
+
+
+def test_answers_that_are_no_numbers_raise(tiny_onnx: Path) -> None:
+    spoilt = np.full_like(BATCH, np.nan)
+    with pytest.raises(NonFiniteAnswer, match="logits holds NaN"):
+        Engine(tiny_onnx).bind({"input": BATCH}).run({"input": spoilt})
+    lax = Engine(tiny_onnx, allow_nonfinite=True).bind({"input": BATCH})
+    assert np.isnan(lax.run({"input": spoilt})["logits"]).all()

@@ -16,7 +16,13 @@ import pytest
 
 from cnntk.runtime import ArtifactCorrupt, DeviceUnavailable, Engine, InputError, UnsupportedArtifact
 from cnntk.runtime.cores import usable_cores
-from cnntk.runtime.errors import InferenceTimeout, NonFiniteAnswer, SelfTestFailed, UsageError
+from cnntk.runtime.errors import (
+    InferenceError,
+    InferenceTimeout,
+    NonFiniteAnswer,
+    SelfTestFailed,
+    UsageError,
+)
 
 BATCH = np.random.default_rng(0).random((3, 1, 4, 4), dtype=np.float32)
 
@@ -359,6 +365,83 @@ def test_spinning_changes_no_answer(tiny_onnx: Path, spin: bool | None) -> None:
 def test_pickled_it_keeps_its_settings(tiny_onnx: Path) -> None:
     again = pickle.loads(pickle.dumps(Engine(tiny_onnx, threads=2, spin=False, allow_nonfinite=True)))
     assert (again.threads, again._settings.spin, again._allow_nonfinite) == (2, False, True)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("way", ["run", "out", "bind"])
+def test_a_forked_child_never_calls_the_inherited_session(tiny_onnx: Path, threads: int, way: str) -> None:
+    engine = Engine(tiny_onnx, threads=threads)
+    expected = engine.run({"input": BATCH})["logits"]
+    inherited = id(engine._session)
+
+    def call() -> tuple[np.ndarray, bool]:
+        if way == "run":
+            found = engine.run({"input": BATCH})
+        elif way == "out":
+            found = engine.run({"input": BATCH}, out={"logits": np.empty((3, 3), np.float32)})
+        else:
+            found = engine.bind({"input": BATCH}).run()
+        return found["logits"], id(engine._session) == inherited
+
+    answer, is_inherited = forked(call)
+    assert np.array_equal(answer, expected)
+    assert not is_inherited
+
+
+def test_a_binding_does_not_survive_a_fork(tiny_onnx: Path) -> None:
+    binding = Engine(tiny_onnx).bind({"input": BATCH})
+
+    def call() -> str:
+        with pytest.raises(InferenceError) as caught:
+            binding.run()
+        return str(caught.value)
+
+    assert "bind again in the child" in forked(call)
+    assert binding.run()["logits"].shape == (3, 3)
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), 1e300, 1e10])
+def test_a_timeout_without_end_leaves_others_theirs(seconds: float) -> None:
+    engine = Engine(built(LOOP), threads=1)
+    inputs = {"x": np.ones((1, 3), np.float32)}
+    with ThreadPoolExecutor(1) as pool:
+        endless = pool.submit(engine.run, inputs, timeout=2)
+        tiny = Engine(
+            built('<ir_version: 10, opset_import: ["" : 18]> g (float[N] x) => (float[N] y) { y = Neg(x) }')
+        )
+        tiny.run({"x": np.ones(2, np.float32)}, timeout=seconds)
+        with pytest.raises(InferenceTimeout):
+            engine.run(inputs, timeout=0.1)
+        with pytest.raises(InferenceTimeout):
+            endless.result()
+    with pytest.raises(ValueError, match="got NaN"):
+        tiny.run({"x": np.ones(2, np.float32)}, timeout=float("nan"))
+
+
+def test_sizes_of_one_name_are_equal() -> None:
+    text = """<ir_version: 10, opset_import: ["" : 18]>
+    g (float[N,3] a, float[N,3] b) => (float[N,3] y) { y = Add (a, b) }"""
+    engine, one = Engine(built(text)), np.ones((1, 3), np.float32)
+    assert engine.run({"a": one, "b": one})["y"].tolist() == [[2, 2, 2]]
+    with pytest.raises(InputError, match="N is both 1 and 4"):
+        engine.run({"a": one, "b": np.ones((4, 3), np.float32)})
+
+
+def test_lists_of_different_lengths_are_told(tiny_onnx: Path) -> None:
+    with pytest.raises(InputError, match="got input: list"):
+        Engine(tiny_onnx).run({"input": [[1, 2], [3]]})
+    for wrong in ([1], {"input": [1]}, None):
+        with pytest.raises(InputError, match="expected a dict of arrays"):
+            Engine(tiny_onnx).run_many(wrong)
+    with pytest.raises(UsageError, match="is unknown"):
+        Engine(tiny_onnx, None)
+
+
+def test_out_is_checked_for_a_batch_of_none(tiny_onnx: Path) -> None:
+    engine, place = Engine(tiny_onnx), np.empty((0, 3), np.float32)
+    assert engine.run({"input": BATCH[:0]}, out={"logits": place})["logits"] is place
+    with pytest.raises(InputError, match="no output 'zzz'"):
+        engine.run({"input": BATCH[:0]}, out={"zzz": place})
 
 
 @pytest.mark.slow
