@@ -97,8 +97,6 @@ class _Builder:
             "Add": self._add,
             "ReduceMean": self._mean,
             "GlobalAveragePool": self._mean,
-            "Reshape": self._flat,
-            "Flatten": self._flat,
         }
 
     def run(self) -> None:
@@ -260,14 +258,6 @@ class _Builder:
             shape = tape.weight("as_map", np.array([0, -1, 1, 1], np.int64))
             mean = tape.put("Reshape", [mean, shape])
         self._replace(node.outputs[0], mean)
-        return True
-
-    def _flat(self, node: ir.Node) -> bool:
-        """A view of levels, in the order of the floats."""
-        x = self._levels.get(node.inputs[0]) if node.inputs[0] is not None else None
-        if x is None:
-            return False
-        self._keep(node)
         return True
 
     def _kind(self, node: ir.Node) -> str:
