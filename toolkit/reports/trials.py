@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cnntk.reports.plot import Tick
 from cnntk.reports.text import bytes_text, shorten
 
-__all__ = ["Bar", "Dot", "Line", "TrialPlot", "bars_of", "draw_trials"]
+__all__ = ["Bar", "Dot", "TrialPlot", "bars_of", "draw_trials"]
 
 WIDTH, HEIGHT = 760, 360
 LEFT, RIGHT, TOP, BOTTOM = 62, 20, 18, 48
@@ -49,14 +50,6 @@ class Dot:
 
 
 @dataclass(frozen=True)
-class Line:
-    """A line of the grid."""
-
-    at: float
-    text: str
-
-
-@dataclass(frozen=True)
 class TrialPlot:
     """All candidates in a frame, the path through them, and the two bounds."""
 
@@ -68,9 +61,9 @@ class TrialPlot:
     bottom: int
     dots: tuple[Dot, ...]
     path: str
-    speeds: tuple[Line, ...]
-    costs: tuple[Line, ...]
-    allowed: Line
+    speeds: tuple[Tick, ...]
+    costs: tuple[Tick, ...]
+    allowed: Tick
     equal: float
 
 
@@ -116,9 +109,9 @@ def draw_trials(report: Mapping[str, Any]) -> TrialPlot | None:
         bottom=HEIGHT - BOTTOM,
         dots=dots,
         path="M" + " L".join(f"{d.x} {d.y}" for d in dots),
-        speeds=tuple(Line(speeds.at(v), f"{v:g}") for v in _round_levels(speeds.low, speeds.high)),
-        costs=tuple(Line(costs.at(v), f"{v:g}") for v in _round_levels(costs.low, costs.high)),
-        allowed=Line(costs.at(max_drop), f"{max_drop:g} points allowed"),
+        speeds=tuple(Tick(speeds.at(v), f"{v:g}") for v in _round_levels(speeds.low, speeds.high)),
+        costs=tuple(Tick(costs.at(v), f"{v:g}") for v in _round_levels(costs.low, costs.high)),
+        allowed=Tick(costs.at(max_drop), f"{max_drop:g} points allowed"),
         equal=speeds.at(1.0),
     )
 

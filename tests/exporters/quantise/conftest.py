@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import digit_nets
 import numpy as np
 import onnx
 import onnx.parser
@@ -12,6 +13,9 @@ import pytest
 
 from cnntk.exporters.quantise.histogram import Histogram
 from cnntk.exporters.quantise.images import Batch
+from cnntk.exporters.quantise.workbench import Original
+from cnntk.runtime.engine import Engine
+from cnntk.runtime.spec import METADATA_KEY
 
 GRAPH = """
 <ir_version: 10, opset_import: ["" : 18]>
@@ -70,3 +74,12 @@ def histogram_of() -> Callable[[np.ndarray], Histogram]:
         return histogram
 
     return counted
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Original:
+    file = tmp_path_factory.mktemp("model") / "digits.onnx"
+    file.write_bytes(digit_nets.artifact())
+    graph = ir.load(file)
+    del graph.metadata_props[METADATA_KEY]
+    return Original(file, graph, Engine(file, threads=1), file.stat().st_size)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import digit_nets
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -20,19 +19,10 @@ from cnntk.exporters.quantise.recipe import LayerPlan, Recipe, linear_layers
 from cnntk.exporters.quantise.workbench import Original
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import ArtifactCorrupt, ParityError, ProofError, UnsupportedArtifact
-from cnntk.runtime.spec import METADATA_KEY, ModelSpec
+from cnntk.runtime.spec import ModelSpec
 from cnntk.verification import verify_self
 
 STEP = 0.15
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Original:
-    file = tmp_path_factory.mktemp("model") / "digits.onnx"
-    file.write_bytes(digit_nets.artifact())
-    graph = ir.load(file)
-    del graph.metadata_props[METADATA_KEY]
-    return Original(file, graph, Engine(file, threads=1), file.stat().st_size)
 
 
 @pytest.fixture(scope="module")

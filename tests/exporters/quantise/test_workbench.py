@@ -23,15 +23,6 @@ from cnntk.runtime.timing import Race
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Original:
-    file = tmp_path_factory.mktemp("model") / "digits.onnx"
-    file.write_bytes(digit_nets.artifact())
-    graph = ir.load(file)
-    del graph.metadata_props[METADATA_KEY]
-    return Original(file, graph, Engine(file, threads=1), file.stat().st_size)
-
-
-@pytest.fixture(scope="module")
 def seen(original: Original) -> Calibration:
     images = open_data("digits").train.images
     assert isinstance(images, ArrayImages)
