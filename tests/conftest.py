@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx.parser
-import onnxruntime
 import pytest
 
 from cnntk.runtime.cuda import cuda_state, problem_of
+from cnntk.runtime.devices import onnxruntime_module
 from cnntk.runtime.spec import METADATA_KEY, ModelSpec, Preprocessing, TensorSpec
+
+# First of all imports of onnxruntime: its telemetry has a thread, which children made by fork do not survive.
+onnxruntime = onnxruntime_module()
 
 SIZE = 4
 LABELS = ("dark", "light", "left")
