@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable
@@ -61,6 +62,7 @@ def race(
     *,
     seconds: float = 2.0,
     at_least: int = 15,
+    progress: Callable[[float], object] | None = None,
 ) -> Race:
     """Calls blocks of both in turn, each first in every other pair of blocks, and compares pair by pair.
 
@@ -73,13 +75,14 @@ def race(
         second: what is asked about.
         seconds: to measure for.
         at_least: pairs, however long they take.
+        progress: is told between pairs which share of the time is over, 0 to 1.
 
     Raises:
         ValueError: there is no time to measure in.
     """
     if not 0 < seconds < math.inf or at_least < 1:
         raise ValueError(f"seconds must be positive and at_least 1 or more, got {seconds} and {at_least}")
-    times = _pairs(first, second, seconds, at_least)
+    times = _pairs(first, second, seconds, at_least, progress or (lambda _: None))
     logs = np.log(times[0] / times[1])
     low, high = median_interval(logs)
     a, b = np.median(times, axis=1) / 1e6
@@ -91,18 +94,40 @@ def median_interval(values: NDArray[np.float64]) -> tuple[float, float]:
 
     Its ends are order statistics: of N values, as many lie below the median as tails come of N throws of a
     coin (Conover, Practical Nonparametric Statistics, 3.2). Under six values nothing can be said: it is all
-    of them.
+    of them. Values that are like the ones before them count for less: of 70 whose neighbours' correlation is
+    0.6 it would else cover 81 %, not 95.
+
+    Args:
+        values: in the order in which they were measured.
     """
     ordered = np.sort(values)
     count = len(ordered)
-    reach = _Z95 * math.sqrt(count) / 2
+    reach = _Z95 * math.sqrt(count * _alike(values)) / 2
     low = max(0, math.floor(count / 2 - reach))
     high = min(count - 1, math.ceil(count / 2 + reach))
     return float(ordered[low]), float(ordered[high])
 
 
+def _alike(values: NDArray[np.float64]) -> float:
+    """How many values of a row tell as much about its median as one would alone; at least 1.
+
+    One and twice the sum of the autocorrelations of the values' sides of the median, lag by lag in twos, as far
+    as their sums are positive (Geyer, Statistical Science 7 (1992) 473, 3.3).
+    """
+    count = len(values)
+    sides = np.sign(values - np.median(values))
+    products = [float(sides[lag:] @ sides[: count - lag]) for lag in range(1, count // 4 + 1)]
+    twos = [sum(products[i : i + 2]) for i in range(0, len(products) - 1, 2)]
+    held = sum(itertools.takewhile(lambda two: two > 0, twos))
+    return 1 + 2 * held / max(float(sides @ sides), 1.0)
+
+
 def _pairs(
-    first: Callable[[], object], second: Callable[[], object], seconds: float, at_least: int
+    first: Callable[[], object],
+    second: Callable[[], object],
+    seconds: float,
+    at_least: int,
+    progress: Callable[[float], object],
 ) -> NDArray[np.float64]:
     """Nanoseconds of a call in each block, (2, pairs)."""
     end = time.perf_counter() + seconds
@@ -114,6 +139,7 @@ def _pairs(
         for call, taken in calls:
             taken.append(_block(call))
         calls = calls[1], calls[0]
+        progress(min(1.0, 1 - (end - time.perf_counter()) / seconds))
     return np.array(times, dtype=np.float64)
 
 

@@ -17,7 +17,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from cnntk.exporters.passes.graph import bypass, constant, made_by, only_user
 from cnntk.exporters.quantise.calibration import Calibration
-from cnntk.exporters.quantise.first import pixels_of
+from cnntk.exporters.quantise.first import Window, pixels_of
 from cnntk.exporters.quantise.ranges import Method, find_range, scale_and_zero_point
 from cnntk.exporters.quantise.recipe import Recipe, linear_layers
 from cnntk.exporters.quantise.tape import MICROSOFT, Levels, Tape
@@ -127,20 +127,20 @@ class _Builder:
         scaling = self._scaling(node.outputs[0])
         numbers = weight.numpy().astype(np.float64)
         offsets = np.zeros(len(numbers)) if bias is None else bias.astype(np.float64)
-        pads = node.attributes.get_ints("pads", [0, 0, 0, 0])
-        pixels = None if x in self._levels else pixels_of(x, list(pads), self._tape)
+        window = _window(node, numbers.shape)
+        pixels = None if x in self._levels else pixels_of(x, window, self._tape)
         levels = pixels.levels if pixels is not None else self._integers(x)
         if scaling is None or levels is None:
             return False
         if pixels is not None:  # what is subtracted from every pixel goes into the bias
             offsets = offsets - (numbers.sum(axis=(2, 3)) * pixels.mean).sum(axis=1)
-            pads = pixels.pads
-        answer = self._convolved(node, levels, numbers, offsets, list(pads), *scaling)
+            numbers, window = pixels.weights(numbers), pixels.window
+        answer = self._convolved(node, levels, numbers, offsets, window, *scaling)
         self._levels[node.outputs[0]] = answer
         return True
 
     def _convolved(
-        self, node: ir.Node, x: Levels, weight: Any, bias: Any, pads: list[int], scale: float, zero: int
+        self, node: ir.Node, x: Levels, weight: Any, bias: Any, window: Window, scale: float, zero: int
     ) -> Levels:
         rows = weight.transpose(0, 2, 3, 1)  # the kernel sums over height, width, channels
         integers = self._weights(rows.reshape(len(rows), -1), grouped=_group(node) > 1)
@@ -149,8 +149,6 @@ class _Builder:
         limit = 2**31 - 1
         offsets = np.rint(bias / steps).clip(-limit, limit).astype(np.int32)
         tape, name = self._tape, str(node.name)
-        strides = list(node.attributes.get_ints("strides", [1, 1]))
-        dilations = list(node.attributes.get_ints("dilations", [1, 1]))
         inputs = [
             *(x.value, tape.number(x.scale), tape.byte(x.zero_point)),
             *(tape.weight(f"{name}_weight", values), tape.weight(f"{name}_scales", integers.scales)),
@@ -163,10 +161,10 @@ class _Builder:
             {
                 "channels_last": 1,
                 "group": _group(node),
-                "kernel_shape": list(weight.shape[2:]),
-                "strides": strides,
-                "pads": pads,
-                "dilations": dilations,
+                "kernel_shape": window.kernel,
+                "strides": window.strides,
+                "pads": window.pads,
+                "dilations": window.dilations,
             },
             domain=MICROSOFT,
             like=node,
@@ -347,6 +345,15 @@ def _group(node: ir.Node) -> int:
 def _is_plain(node: ir.Node) -> bool:
     """Whether all padding is said in numbers."""
     return node.attributes.get_string("auto_pad", "NOTSET") == "NOTSET"
+
+
+def _window(node: ir.Node, weights: tuple[int, ...]) -> Window:
+    def pair(name: str) -> tuple[int, int]:
+        down, right = node.attributes.get_ints(name, [1, 1])
+        return down, right
+
+    top, left, bottom, right = node.attributes.get_ints("pads", [0, 0, 0, 0])
+    return Window((weights[2], weights[3]), pair("strides"), pair("dilations"), (top, left, bottom, right))
 
 
 def _is_spatial_mean(node: ir.Node) -> bool:

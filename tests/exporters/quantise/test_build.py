@@ -9,6 +9,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
+from cnntk.exporters.quantise import first
 from cnntk.exporters.quantise.build import quantised, tensors_to_watch
 from cnntk.exporters.quantise.calibration import Calibration, calibrate
 from cnntk.exporters.quantise.images import Batch
@@ -163,6 +164,29 @@ def test_the_first_layer_reads_the_pixels_themselves(pads: str) -> None:
     assert operators(found)["QuantizeLinear"] == operators(found)["Sub"] == operators(found)["Cast"] == 0
     for x in images[:4]:
         assert far(run(found, x)["y"], run(model, x)["y"]) < 0.02
+
+
+@pytest.mark.parametrize("width", [12, 13, 14, 15])
+@pytest.mark.parametrize("pads", ["0, 0, 0, 0", "1, 1, 1, 1", "2, 0, 1, 3"])
+@pytest.mark.parametrize(("kernel", "stride"), [(4, 2), (5, 2), (7, 3)])
+def test_columns_are_read_as_channels(
+    width: int, pads: str, kernel: int, stride: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = PIXELS.replace("8, 8, 3] image", f"9, {width}, 3] image")
+    text = text.replace("N, 4, 8, 8] y", "N, 4, H, W] y").replace("3, 3] w", f"{kernel}, {kernel}] w")
+    text = text.replace("pads = [PADS]", f"pads = [{pads}], strides = [{stride}, {stride}]")
+    model = with_weights(text, {"w": (4, 3, kernel, kernel), "b": (4,)})
+    # So dark that no sum of two products can saturate, on whatever CPU.
+    images = [{"image": RNG.integers(0, 128, (2, 9, width, 3), dtype=np.uint8)} for _ in range(6)]
+    given = model, recipe(model, "int8", "vnni"), seen(model, images)
+    found = quantised(*given)
+    monkeypatch.setattr(first, "_SHORT", 0)
+    plain = quantised(*given)
+    for graph, strides in ((found, [stride, 1]), (plain, [stride, stride])):
+        (conv,) = (node for node in graph.graph if node.op_type == "QLinearConv")
+        assert list(conv.attributes.get_ints("strides")) == strides
+    for x in images[:4]:
+        assert np.array_equal(run(found, x)["y"], run(plain, x)["y"])
 
 
 DENSE = """

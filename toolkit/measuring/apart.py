@@ -1,0 +1,101 @@
+"""A function in a process of its own: what a measurement must not share with the one that asks for it.
+
+JSON goes in and JSON comes out; nothing is pickled. The child starts as a fresh interpreter and loads, before
+the function's own module, nothing but this one, which is light.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from typing import Any
+
+from cnntk.runtime import errors
+from cnntk.runtime.errors import CnntkError, InferenceError, InferenceTimeout
+
+__all__ = ["apart"]
+
+_CHILD = "from cnntk.measuring.apart import _serve; _serve()"
+_LAST_CHARACTERS = 300
+
+
+def apart(function: str, *, timeout_s: float | None = None, **arguments: Any) -> Any:
+    """Calls a function in a new process and returns what it returned.
+
+    Args:
+        function: ``package.module:function``; it takes and returns JSON data.
+        timeout_s: seconds after which the process is killed; None for as long as it takes.
+        **arguments: of the function.
+
+    Raises:
+        CnntkError: the function raised it; of the same kind as there.
+        InferenceTimeout: the time was over.
+        InferenceError: the process ended without an answer: its exit status or signal is named.
+        RuntimeError: the function raised something else, which is a fault of cnntk.
+    """
+    request = json.dumps({"function": function, "arguments": arguments})
+    # -P: a file of the user's in this folder must not stand for a module.
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", _CHILD],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+    ) as child:
+        try:
+            answer, noise = child.communicate(request, timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            raise InferenceTimeout(
+                f"{function}: its process was ended after {timeout_s:g} s; allow it more"
+            ) from None
+        except BaseException:  # Ctrl-C, too
+            child.kill()
+            raise
+    return _result(function, child.returncode, answer, noise)
+
+
+def _result(function: str, status: int, answer: str, noise: str) -> Any:
+    if status or not answer:
+        said = " ".join(noise.split())[-_LAST_CHARACTERS:]
+        raise InferenceError(f"{function}: its process {_end(status)}" + (f"; it said: {said}" if said else ""))
+    found = json.loads(answer)
+    if "result" in found:
+        return found["result"]
+    kind = getattr(errors, found["kind"], None)
+    if isinstance(kind, type) and issubclass(kind, CnntkError):
+        raise kind(found["message"])
+    fault = RuntimeError(f"{function}: failed in its process: {found['kind']}: {found['message']}")
+    fault.add_note(found["trace"])
+    raise fault
+
+
+def _end(status: int) -> str:
+    """How a process ended that gave no answer."""
+    if status >= 0:
+        return f"ended with status {status}, without an answer"
+    name = next((s.name for s in signal.Signals if s == -status), f"signal {-status}")
+    return "was killed: out of memory?" if name == "SIGKILL" else f"was ended by {name}"
+
+
+def _serve() -> None:
+    """In the child: what libraries print goes to the standard error, so that the answer stands alone."""
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    request = json.loads(sys.stdin.buffer.read())
+    with answer:
+        json.dump(_called(request["function"], request["arguments"]), answer)
+
+
+def _called(function: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    module, _, name = function.partition(":")
+    try:
+        return {"result": getattr(importlib.import_module(module), name)(**arguments)}
+    except Exception as error:
+        return {"kind": type(error).__name__, "message": str(error), "trace": traceback.format_exc()}

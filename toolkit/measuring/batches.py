@@ -1,0 +1,33 @@
+"""Inputs of the batches that are asked for, where the model takes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from cnntk.runtime.engine import Engine
+from cnntk.runtime.errors import UsageError
+from cnntk.runtime.trial import example_inputs
+
+__all__ = ["batch_inputs", "fixed_batch"]
+
+
+def fixed_batch(engine: Engine) -> int | None:
+    """The only batch that a model takes; None where it is free."""
+    first = engine.inputs[0].shape[:1]
+    return first[0] if first and isinstance(first[0], int) else None
+
+
+def batch_inputs(engine: Engine, batch: int) -> dict[str, NDArray[Any]]:
+    """Seeded noise for each input, at the size at which there is nothing to resize.
+
+    Raises:
+        UsageError: the model's batch is fixed at another, or a further size is open.
+    """
+    fixed = fixed_batch(engine)
+    if fixed is not None and fixed != batch:
+        raise UsageError(
+            f"{engine.name}: its batch is fixed at {fixed}, so {batch} can't be tried; export it with a free one"
+        )
+    return example_inputs(engine.inputs, batch, engine.image_sizes)

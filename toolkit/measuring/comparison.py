@@ -1,0 +1,89 @@
+"""`compare`: is the second faster, slower, or is there no difference to be seen.
+
+Blocks of both are measured in turn (`cnntk.runtime.timing.race`). On two noisy cores the blocks' times were alike
+over some 30 pairs, and the pairs' ratios not at all: the turns take the noise away, and the interval holds.
+
+All the time is used: to stop as soon as a difference is seen would find one where there is none, the more often
+the longer one looks (Armitage, McPherson and Rowe, J. R. Stat. Soc. A 132 (1969) 235).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from cnntk.runtime.timing import Race, race
+
+__all__ = ["Comparison", "Word", "compare", "judged"]
+
+Word = Literal["faster", "slower", "no difference"]
+
+_LEAST_PAIRS = 6  # fewer have no interval
+
+_ALIKE = 0.01
+"""Ratios within 1 % of 1 are no difference: where a model's memory happens to lie can be worth as much.
+
+Mytkowicz et al., Producing wrong data without doing anything obviously wrong, ASPLOS 2009. Without it a model
+compared with itself would be called different one time in 20, by the meaning of a 95 % interval.
+"""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How the second compares with the first.
+
+    Attributes:
+        ratio: time of the first by time of the second: 2 means that the second takes half as long.
+        low: lower end of the 95 % confidence interval of ``ratio``.
+        high: upper end.
+        first_ms: median of a call.
+        second_ms: median of a call.
+        pairs: of blocks of calls.
+        verdict: on the second; "faster" or "slower" only where all of the interval is, by over 1 %.
+    """
+
+    ratio: float
+    low: float
+    high: float
+    first_ms: float
+    second_ms: float
+    pairs: int
+    verdict: Word
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON data."""
+        return asdict(self)
+
+
+def compare(
+    first: Callable[[], object],
+    second: Callable[[], object],
+    *,
+    seconds: float = 10.0,
+    progress: Callable[[float], object] | None = None,
+) -> Comparison:
+    """Measures two calls in turns.
+
+    Args:
+        first: what is compared with.
+        second: what is judged.
+        seconds: to measure for, all of them; longer where 6 pairs of blocks take longer.
+        progress: is told between pairs which share of the time is over, 0 to 1.
+
+    Raises:
+        ValueError: there is no time to measure in.
+    """
+    return judged(race(first, second, seconds=seconds, at_least=_LEAST_PAIRS, progress=progress))
+
+
+def judged(found: Race) -> Comparison:
+    """A race in a word."""
+    verdict: Word = "no difference"
+    if found.low > 1 + _ALIKE:
+        verdict = "faster"
+    elif found.high < 1 / (1 + _ALIKE):
+        verdict = "slower"
+    return Comparison(
+        found.ratio, found.low, found.high, found.first_ms, found.second_ms, found.pairs, verdict
+    )

@@ -1,0 +1,188 @@
+"""torch as an opponent: the network that a model was exported from, eager and compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+from numpy.typing import NDArray
+
+from cnntk.measuring.opponents import Rival, first_line, in_order
+from cnntk.runtime.digest import stated_digest
+from cnntk.runtime.engine import Engine
+from cnntk.runtime.errors import DeviceUnavailable, MissingDependency, UsageError
+from cnntk.runtime.spec import IMAGE, ModelSpec
+from cnntk.shipped import shipped_checkpoint, shipped_model
+
+if TYPE_CHECKING:
+    import torch
+
+    from cnntk.exporters.source import Source, SourceOptions
+
+__all__ = ["torch_rivals"]
+
+_RANDOM = "random, seed "
+
+Arrays = dict[str, NDArray[Any]]
+Answer = Callable[..., "dict[str, torch.Tensor]"]
+
+
+@contextmanager
+def torch_rivals(
+    source: str, engine: Engine, inputs: Arrays, *, weights: str | None, random: bool
+) -> Iterator[tuple[Rival, ...]]:
+    """The network in torch, eager and compiled, with the engine's threads until the block ends.
+
+    Where the file prepares images in its graph, so does torch, in front of the network. A softmax that only
+    the file has is not added: torch does that much less.
+
+    Args:
+        source: as `cnntk.export` takes it; empty for the model's own.
+        engine: whose device and threads are taken.
+        inputs: of every call.
+        weights: of a source that has none of its own.
+        random: take seeded random weights for such a source.
+
+    Raises:
+        UsageError: there is no such source, it is no torch, or it takes other inputs.
+        MissingDependency: torch is not installed.
+        DeviceUnavailable: torch has no such device.
+    """
+    try:
+        import torch
+
+        from cnntk.exporters.sources.quiet import quiet
+    except ImportError as error:
+        raise MissingDependency(
+            "torch is not installed, so it can't be measured against; run: pip install 'cnntk[export]'"
+        ) from error
+    if engine.device.startswith("cuda") and not torch.cuda.is_available():
+        raise DeviceUnavailable(f"device {engine.device!r}: the installed torch has no CUDA; use device='cpu'")
+    found = _opened(source, engine, weights, random)
+    given = in_order(inputs, [spec.name for spec in found.inputs], source or "torch")
+    tensors = [torch.from_numpy(array) for array in given.values()]
+    answer, note = _answer(found, engine)
+    before = torch.get_num_threads()
+    torch.set_num_threads(engine.threads)
+    try:
+        with quiet():
+            yield (
+                _eager(answer, tensors, engine, note, source or found.name),
+                _compiled(answer, tensors, engine, note),
+            )
+    finally:
+        torch.set_num_threads(before)
+
+
+def _eager(answer: Answer, tensors: list[torch.Tensor], engine: Engine, note: str, source: str) -> Rival:
+    call = _call(answer, tensors, engine.device)
+    try:
+        call()
+    except (RuntimeError, TypeError, ValueError) as error:  # what a network raises at a wrong shape
+        raise UsageError(
+            f"torch:{source}: takes other inputs than {engine.name}: {first_line(error)}"
+        ) from error
+    return Rival("torch, eager", call, note)
+
+
+def _compiled(answer: Answer, tensors: list[torch.Tensor], engine: Engine, note: str) -> Rival:
+    import torch
+
+    call = _call(torch.compile(answer, dynamic=False), tensors, engine.device)
+    try:
+        call()
+    except Exception as error:  # torch's compilers raise what they like; eager still counts
+        return Rival("torch, compiled", None, f"torch.compile failed: {first_line(error)}")
+    return Rival("torch, compiled", call, note)
+
+
+def _call(answer: Answer, tensors: list[torch.Tensor], device: str) -> Callable[[], Arrays]:
+    """From host to host, as `Engine.run`."""
+    import torch
+
+    def call() -> Arrays:
+        with torch.inference_mode():
+            found = answer(*(tensor.to(device) for tensor in tensors))
+            return {name: tensor.cpu().numpy() for name, tensor in found.items()}
+
+    return call
+
+
+def _answer(found: Source, engine: Engine) -> tuple[Answer, str]:
+    """What answers the engine's inputs, and a note on it."""
+    import torch
+
+    from cnntk.exporters.sources.outputs import named_tensors
+    from cnntk.models.preprocess import Preprocess
+
+    if found.module is not None:
+        network: torch.nn.Module = found.module
+    elif found.program is not None:
+        network = found.program.module()
+    else:
+        raise UsageError(f"torch:{found.name}: is an ONNX file; name it without torch: to measure against it")
+    network.to(engine.device)
+    p = engine.spec.preprocessing if engine.spec is not None else None
+    version = f"torch {torch.__version__}"
+    if p is None or engine.inputs[0].name != IMAGE:
+        return lambda *tensors: named_tensors(network(*tensors)), version
+    prepare = Preprocess(p).to(engine.device)
+    dtype = getattr(torch, found.inputs[0].dtype)
+
+    def answer(image: torch.Tensor, *others: torch.Tensor) -> dict[str, torch.Tensor]:
+        return named_tensors(network(prepare(image).to(dtype), *others))
+
+    return answer, f"{version}, which prepares the images, too, as the file's graph does"
+
+
+def _opened(source: str, engine: Engine, weights: str | None, random: bool) -> Source:
+    from cnntk.exporters.source import SourceOptions
+    from cnntk.exporters.sources import open_source
+
+    if source:
+        shape = _image_shape(engine) if ":" in source else None
+        options = SourceOptions(shape, weights, random=random, dtype=_dtype(engine.spec))
+        return open_source(source, options)
+    if weights is not None or random:
+        raise UsageError("torch: weights and random are for torch:SOURCE; name the source")
+    return open_source(*_own(engine))
+
+
+def _own(engine: Engine) -> tuple[str, SourceOptions]:
+    """What the model was exported from, where that can be told and made again.
+
+    A spec names the network, but of its weights only the file's name, unless they are random.
+    """
+    from cnntk.exporters.source import SourceOptions
+
+    spec = engine.spec
+    if spec is not None and spec.digest and spec.digest == stated_digest(shipped_model()):
+        return str(shipped_checkpoint()), SourceOptions()
+    network = spec.network if spec is not None else None
+    said = str(spec.provenance.get("weights", "")) if spec is not None else ""
+    if spec is not None and network is not None and ":" not in network.factory and said.startswith(_RANDOM):
+        seed = int(said.removeprefix(_RANDOM))
+        kwargs = network.kwargs
+        options = SourceOptions(kwargs=kwargs, random=True, seed=seed, dtype=_dtype(spec))
+        return network.factory, options
+    known = f" It is a {network.factory}." if network is not None else ""
+    raise UsageError(
+        f"torch: {engine.name} does not say where its weights are from.{known} Name the checkpoint or source "
+        "that it was exported from: torch:SOURCE"
+    )
+
+
+def _dtype(spec: ModelSpec | None) -> Literal["auto", "float32", "float16", "float64"]:
+    """What the source was cast to, as the artifact says."""
+    said = spec.provenance.get("dtype") if spec is not None else None
+    return next((t for t in ("float32", "float16", "float64") if t == said), "auto")
+
+
+def _image_shape(engine: Engine) -> tuple[int, ...] | None:
+    """What the network takes, without the batch."""
+    given = engine.inputs[0]
+    if given.name == IMAGE and engine.spec is not None and (p := engine.spec.preprocessing):
+        return (p.channels, p.height, p.width)
+    shape = tuple(size for size in given.shape[1:] if isinstance(size, int))
+    return shape if len(shape) == len(given.shape) - 1 else None
