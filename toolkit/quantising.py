@@ -27,15 +27,16 @@ from cnntk.splitting import Parts, images_for
 from cnntk.version import __version__
 
 try:
-    from cnntk.exporters.quantise.build import tensors_to_watch
+    from cnntk.exporters.quantise.build import channels_to_watch, tensors_to_watch
     from cnntk.exporters.quantise.calibration import Calibration, calibrate
+    from cnntk.exporters.quantise.equalise import equalised
     from cnntk.exporters.quantise.findings import find_suspicious
     from cnntk.exporters.quantise.finish import HOLDS_ON, Finished, finish
     from cnntk.exporters.quantise.images import Batch, batches_of
     from cnntk.exporters.quantise.recipe import Recipe, Target, plan
     from cnntk.exporters.quantise.search import Goal, Prefer, SearchResult, Step, first_recipe, search
     from cnntk.exporters.quantise.store import Store
-    from cnntk.exporters.quantise.workbench import Original, Racing, Workbench, layer_facts
+    from cnntk.exporters.quantise.workbench import Balanced, Original, Racing, Workbench, layer_facts
 except ImportError as error:
     raise MissingDependency(
         f"quantising needs {error.name}, which is not installed; run: pip install 'cnntk[export]'"
@@ -119,7 +120,8 @@ def quantize(
         store = _store(work_folder, model, setting, parts, evaluation)
         seen = _calibrated(original, spec, parts, _in(work_folder, "calibration.json"), told)
         warnings = find_suspicious(seen)
-        bench = _bench(original, spec, seen, parts, store, racing, told)
+        balanced = _balanced(original, spec, parts, seen, told)
+        bench = _bench(original, spec, (seen, balanced), parts, store, racing, told)
         found = search(bench, plan(original.model, target), goal, progress=told)
         finished = _written(bench, found, destination, setting)
     return QuantizeReport(
@@ -333,15 +335,33 @@ def _calibrated(
         original.model,
         batches_of(spec, parts.calibration.after(done)),
         tensors_to_watch(original.model),
+        channels=channels_to_watch(original.model),
         so_far=so_far,
         on_image=seen,
     )
 
 
+def _balanced(
+    original: Original, spec: ModelSpec, parts: Parts, seen: Calibration, progress: Progress
+) -> Balanced | None:
+    """The same network with its channels equalised, where they differ much, calibrated anew."""
+    model, total = equalised(original.model, seen), len(parts.calibration)
+    if model is None:
+        return None
+    found = calibrate(
+        model,
+        batches_of(spec, parts.calibration),
+        tensors_to_watch(model),
+        channels=channels_to_watch(model),
+        on_image=lambda c: progress("calibrating, equalised", c.images, total),
+    )
+    return model, found
+
+
 def _bench(
     original: Original,
     spec: ModelSpec,
-    seen: Calibration,
+    seen: tuple[Calibration, Balanced | None],
     parts: Parts,
     store: Store,
     racing: Racing | None,
@@ -355,9 +375,10 @@ def _bench(
 
     return Workbench(
         original,
-        seen,
+        seen[0],
         lambda: batches_of(spec, parts.evaluation),
         few(),
+        balanced=seen[1],
         store=store,
         racing=racing,
         on_images=lambda done: progress("comparing answers", done, total),
@@ -436,7 +457,7 @@ def _planned(original: Original, recipe: Recipe) -> Iterator[LayerRow]:
 
 
 def _notes(found: SearchResult, parts: Parts) -> tuple[str, ...]:
-    notes = []
+    notes = [str(refinement) for refinement in found.refinements]
     if found.interrupted:
         notes.append("the search was interrupted: this is the best so far, and there may be a better one")
     if not parts.evaluation.labels:

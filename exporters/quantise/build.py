@@ -8,7 +8,7 @@ converted to and fro; ReLU is part of the levels' range, and max-pooling works o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,13 @@ from cnntk.exporters.quantise.first import Window, pixels_of
 from cnntk.exporters.quantise.ranges import Method, find_range, scale_and_zero_point
 from cnntk.exporters.quantise.recipe import Recipe, linear_layers
 from cnntk.exporters.quantise.tape import MICROSOFT, Levels, Tape
-from cnntk.exporters.quantise.weights import Channelwise, full, in_blocks, pair_safe, seven_bits
+from cnntk.exporters.quantise.weights import Channelwise, full, in_blocks, in_floats, pair_safe, seven_bits
 from cnntk.exporters.shapes.dataflow import weight_of
 
-__all__ = ["quantised", "tensors_to_watch"]
+__all__ = ["Memo", "channels_to_watch", "quantised", "tensors_to_watch"]
+
+Memo = MutableMapping[Hashable, Any]
+"""Weights that were rounded once, by layer and form: candidates of one model share most of them."""
 
 _FOUR_BIT_BLOCK = _EIGHT_BIT_BLOCK = 128
 _INT8_PRODUCTS = 4
@@ -46,19 +49,34 @@ def tensors_to_watch(model: ir.Model) -> tuple[str, ...]:
     return tuple(found)
 
 
+def channels_to_watch(model: ir.Model) -> dict[str, int]:
+    """The values whose channels correcting and equalising need, with their axis: what linear layers read."""
+    read = (node.inputs[0] for node in linear_layers(model))
+    return {
+        str(v.name): 1 for v in read if v is not None and v.name and v.shape is not None and len(v.shape) > 1
+    }
+
+
 def quantised(
-    model: ir.Model, recipe: Recipe, calibration: Calibration, *, method: Method = "mse"
+    model: ir.Model,
+    recipe: Recipe,
+    calibration: Calibration,
+    *,
+    method: Method = "mse",
+    memo: Memo | None = None,
 ) -> ir.Model:
     """A model of the same inputs and outputs, with the layers of ``recipe`` in integers.
 
     Args:
         model: float32; it is not changed.
         recipe: for its linear layers; one that the graph does not allow as integers stays float32.
-        calibration: of at least `tensors_to_watch`.
+        calibration: of at least `tensors_to_watch`; for a recipe that is corrected, with
+            `channels_to_watch`.
         method: by which ranges are chosen.
+        memo: for this model alone; it grows.
     """
     copy = model.clone()
-    _Builder(copy, recipe, calibration, method).run()
+    _Builder(copy, recipe, calibration, method, {} if memo is None else memo).run()
     RemoveUnusedNodesPass()(copy)
     return copy
 
@@ -79,12 +97,15 @@ def _is_rectified(value: ir.Value) -> bool:
 
 
 class _Builder:
-    def __init__(self, model: ir.Model, recipe: Recipe, calibration: Calibration, method: Method) -> None:
+    def __init__(
+        self, model: ir.Model, recipe: Recipe, calibration: Calibration, method: Method, memo: Memo
+    ) -> None:
         self._model = model
         self._tape = Tape(model)
         self._recipe = recipe
         self._calibration = calibration
         self._method: Method = method
+        self._memo = memo
         self._linear = {node: str(node.name) for node in linear_layers(model)}
         self._levels: dict[ir.Value, Levels] = {}
         self._floats: dict[ir.Value, ir.Value] = {}
@@ -132,19 +153,34 @@ class _Builder:
         levels = pixels.levels if pixels is not None else self._integers(x)
         if scaling is None or levels is None:
             return False
+        means = self._means(x)
         if pixels is not None:  # what is subtracted from every pixel goes into the bias
             offsets = offsets - (numbers.sum(axis=(2, 3)) * pixels.mean).sum(axis=1)
             numbers, window = pixels.weights(numbers), pixels.window
-        answer = self._convolved(node, levels, numbers, offsets, window, *scaling)
+            means = None if means is None else np.tile(means + pixels.mean, pixels.columns)
+        answer = self._convolved(node, levels, numbers, offsets, window, means, *scaling)
         self._levels[node.outputs[0]] = answer
         return True
 
     def _convolved(
-        self, node: ir.Node, x: Levels, weight: Any, bias: Any, window: Window, scale: float, zero: int
+        self,
+        node: ir.Node,
+        x: Levels,
+        weight: Any,
+        bias: Any,
+        window: Window,
+        means: Any,
+        scale: float,
+        zero: int,
     ) -> Levels:
         rows = weight.transpose(0, 2, 3, 1)  # the kernel sums over height, width, channels
-        integers = self._weights(rows.reshape(len(rows), -1), grouped=_group(node) > 1)
+        integers = self._weights(node, rows.reshape(len(rows), -1))
         values = np.ascontiguousarray(integers.values.reshape(rows.shape).transpose(0, 3, 1, 2))
+        if means is not None:
+            errors = (values * integers.scales[:, None, None, None].astype(np.float64) - weight).sum(
+                axis=(2, 3)
+            )
+            bias = bias - (errors * _by_group(means, _group(node), len(values))).sum(axis=1)
         steps = x.scale * integers.scales.astype(np.float64)
         limit = 2**31 - 1
         offsets = np.rint(bias / steps).clip(-limit, limit).astype(np.int32)
@@ -177,8 +213,12 @@ class _Builder:
             return False
         numbers, bias = dense
         bits, block = (4, _FOUR_BIT_BLOCK) if kind == "int4" else (8, _EIGHT_BIT_BLOCK)
-        found = in_blocks(numbers, bits, block)
+        found = self._once((node.name, bits), lambda: in_blocks(numbers, bits, block))
         tape, name = self._tape, str(node.name)
+        if bias is not None and (means := self._means(x)) is not None:
+            shift = in_floats(found)[:, : numbers.shape[1]] @ means - numbers @ means
+            held = constant(bias)
+            bias = tape.weight(f"{name}_bias", (held - shift).astype(np.float32))
         inputs = [
             self._float(x) if x in self._levels else x,
             *(tape.weight(f"{name}_weight", found.values), tape.weight(f"{name}_scales", found.scales)),
@@ -262,10 +302,21 @@ class _Builder:
         planned = self._recipe.layers.get(self._linear.get(node, ""))
         return "float32" if planned is None else planned.kind
 
-    def _weights(self, rows: Any, *, grouped: bool) -> Channelwise:
-        if self._recipe.target == "vnni":
-            return full(rows)
-        return seven_bits(rows) if grouped else pair_safe(rows)  # grouped kernels sum in orders of their own
+    def _weights(self, node: ir.Node, rows: Any) -> Channelwise:
+        anywhere = seven_bits if _group(node) > 1 else pair_safe  # grouped kernels sum in orders of their own
+        form = full if self._recipe.target == "vnni" else anywhere
+        found: Channelwise = self._once((node.name, form), lambda: form(rows))
+        return found
+
+    def _once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        if key not in self._memo:
+            self._memo[key] = make()
+        return self._memo[key]
+
+    def _means(self, value: ir.Value) -> Any:
+        """The mean of each channel that a layer reads, where biases are to be corrected by it."""
+        channels = self._calibration.channels.get(str(value.name))
+        return channels.mean if self._recipe.corrected and channels is not None else None
 
     def _scaling(self, value: ir.Value) -> tuple[float, int] | None:
         """Scale and zero point of what a node answers, as far as anybody sees it."""
@@ -331,6 +382,11 @@ def _dense(node: ir.Node) -> tuple[Any, ir.Value | None] | None:
     if bias is not None and (held is None or held.ndim != 1):
         return None
     return (numbers if attributes.get_int("transB", 0) != 0 else numbers.T), bias
+
+
+def _by_group(means: Any, groups: int, count: int) -> Any:
+    """The means (C,) as each of ``count`` output channels reads them: (count, C / groups)."""
+    return np.repeat(means.reshape(groups, -1), count // groups, axis=0)
 
 
 def _is_float(value: ir.Value) -> bool:

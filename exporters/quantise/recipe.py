@@ -50,10 +50,14 @@ class Recipe:
         layers: by the name of the graph's node, in the order of the graph.
         target: ``any``: no 16-bit sum can saturate, so that every CPU gives the same answers; ``vnni``: all
             8 bits of the weights are used, which CPUs without VNNI get wrong.
+        corrected: whether biases make good what rounding the weights shifts on average.
+        equalised: whether channels between layers are brought to like size first.
     """
 
     layers: Mapping[str, LayerPlan]
     target: Target = "any"
+    corrected: bool = False
+    equalised: bool = False
 
     def with_kind(self, name: str, kind: Kind, reason: str) -> Recipe:
         """The recipe with one layer computed otherwise.
@@ -74,12 +78,18 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""
-        return {"target": self.target, "layers": {name: asdict(layer) for name, layer in self.layers.items()}}
+        return {
+            "target": self.target,
+            "corrected": self.corrected,
+            "equalised": self.equalised,
+            "layers": {name: asdict(layer) for name, layer in self.layers.items()},
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Recipe:
         """From what `to_json` gave."""
-        return cls({name: LayerPlan(**layer) for name, layer in data["layers"].items()}, data["target"])
+        layers = {name: LayerPlan(**layer) for name, layer in data["layers"].items()}
+        return cls(layers, data["target"], data["corrected"], data["equalised"])
 
 
 def linear_layers(model: ir.Model) -> tuple[ir.Node, ...]:

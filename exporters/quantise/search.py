@@ -13,7 +13,7 @@ from cnntk.exporters.quantise.workbench import Built, LayerFacts
 from cnntk.runtime.errors import ArtifactError, InferenceError
 from cnntk.runtime.timing import Race
 
-__all__ = ["SLOWEST", "Goal", "Prefer", "SearchResult", "Step", "first_recipe", "search"]
+__all__ = ["SLOWEST", "Goal", "Prefer", "Refinement", "SearchResult", "Step", "first_recipe", "search"]
 
 Prefer = Literal["speed", "size"]
 Progress = Callable[[str, int, int], None]
@@ -26,6 +26,9 @@ _TAKEN_AGAIN = 4
 
 _SUSPECTS = 6
 """Layers that are tried in float32 at the end, those with the least work first."""
+
+_CLOSER = 0.95
+"""What is left of the divergence where a refinement is kept; less may be chance."""
 
 _FASTER = 1.005
 """What a layer in float32 must win of the whole's time."""
@@ -60,6 +63,11 @@ class Bench(Protocol):
 
     def built(self, recipe: Recipe) -> Built:
         """Size and conversions."""
+        ...
+
+    @property
+    def can_equalise(self) -> bool:
+        """Whether there is an equalised form to try."""
         ...
 
 
@@ -121,6 +129,27 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Refinement:
+    """What was tried to bring the answers in integers closer to the original's.
+
+    Attributes:
+        what: ``biases corrected`` or ``channels equalised``.
+        before: divergence without it, in nats.
+        after: with it.
+        kept: whether it helped.
+    """
+
+    what: str
+    before: float
+    after: float
+    kept: bool
+
+    def __str__(self) -> str:
+        verdict = "kept" if self.kept else "not kept"
+        return f"{self.what}: {self.before:.3g} to {self.after:.3g} nats from the original, {verdict}"
+
+
+@dataclass(frozen=True)
 class SearchResult:
     """What a search found.
 
@@ -131,6 +160,7 @@ class SearchResult:
         ranking: of the layers by what they cost; None where accuracy was no question.
         recipe: of the chosen one, or of the original: why each layer is what it is.
         interrupted: whether it was ended early, so that a better one may exist.
+        refinements: that were tried.
     """
 
     chosen: Step | None
@@ -139,6 +169,7 @@ class SearchResult:
     ranking: Ranking | None
     recipe: Recipe
     interrupted: bool = False
+    refinements: tuple[Refinement, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""
@@ -149,6 +180,7 @@ class SearchResult:
             "ranking": self.ranking and asdict(self.ranking),
             "recipe": self.recipe.to_json(),
             "interrupted": self.interrupted,
+            "refinements": [asdict(r) for r in self.refinements],
         }
 
 
@@ -157,6 +189,7 @@ def search(
 ) -> SearchResult:
     """Looks for the best recipe, beginning with one that quantises as much as may be.
 
+    0. Corrected biases and equalised channels, each kept where it brings the answers closer.
     1. The whole recipe. If its answers are too much worse, layers get their precision back in the order of
        what they cost, as few as are needed: found by halving, so that few candidates are built. Those among
        them with the most work are then tried in integers once more.
@@ -220,6 +253,7 @@ class _Search:
     best: Step | None = None
     float32: Recipe = field(default_factory=lambda: Recipe({}))
     why: str = ""
+    refinements: list[Refinement] = field(default_factory=list)
 
     def go(self, recipe: Recipe) -> None:
         self.float32 = _all_float(recipe)
@@ -227,7 +261,7 @@ class _Search:
         if start.is_float:
             self.why = "no layer of it can be computed in integers"
             return
-        step = self._tried(start, change)
+        step = self._tried(self._refined(start), change)
         if not self._is_accurate(step):
             step = self._given_back(step)
         if step.recipe.is_float or self.goal.prefer == "size":
@@ -239,12 +273,16 @@ class _Search:
     def result(self, *, interrupted: bool = False) -> SearchResult:
         found = tuple(self.path)
         if self.best is None:
-            return SearchResult(None, self.why, found, self.ranking, self.float32, interrupted)
+            return SearchResult(
+                None, self.why, found, self.ranking, self.float32, interrupted, tuple(self.refinements)
+            )
         what = "smallest" if self.goal.prefer == "size" else "fastest"
         held = sum(step.holds for step in found)
         reason = f"the {what} of {held} that hold, of {len(found)} tried"
         reason = reason if len(found) > 1 else f"{self.best.change}, at the first try"
-        return SearchResult(self.best, reason, found, self.ranking, self.best.recipe, interrupted)
+        return SearchResult(
+            self.best, reason, found, self.ranking, self.best.recipe, interrupted, tuple(self.refinements)
+        )
 
     def _start(self, recipe: Recipe) -> tuple[Recipe, str]:
         """What to begin with, less what has no kernel."""
@@ -255,6 +293,25 @@ class _Search:
             first = first.with_kind(name, "float32", reason)
             self.float32 = self.float32.with_kind(name, "float32", reason)
         return first, change
+
+    def _refined(self, recipe: Recipe) -> Recipe:
+        """With what brings the answers closer to the original's at no cost in speed."""
+        offered = [("biases corrected", replace(recipe, corrected=True))]
+        if self.bench.can_equalise:
+            offered.append(("channels equalised", replace(recipe, equalised=True)))
+            offered.append(("both", replace(recipe, corrected=True, equalised=True)))
+        try:
+            before = least = self.bench.divergence(recipe)
+            for done, (what, other) in enumerate(offered):
+                self.progress("refining", done, len(offered))
+                found = self.bench.divergence(other)
+                kept = found < _CLOSER * least
+                if kept:
+                    recipe, least = other, found
+                self.refinements.append(Refinement(what, before, found, kept))
+        except (ArtifactError, InferenceError):
+            pass  # that it can't be run is found, and told, when it is tried
+        return recipe
 
     def _tried(self, recipe: Recipe, change: str, *, speed_first: bool = False) -> Step:
         """Measures a candidate, and keeps it if it is the best so far."""

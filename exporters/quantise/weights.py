@@ -14,7 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PAIR", "Blocks", "Channelwise", "full", "in_blocks", "pair_safe", "saturates", "seven_bits"]
+__all__ = [
+    "PAIR",
+    "Blocks",
+    "Channelwise",
+    "full",
+    "in_blocks",
+    "in_floats",
+    "pair_safe",
+    "saturates",
+    "seven_bits",
+]
 
 Array = NDArray[Any]
 
@@ -134,6 +144,18 @@ def in_blocks(weights: Array, bits: int, block: int) -> Blocks:
     integers = (values + middle).astype(np.uint8)
     packed = integers if bits == 8 else integers[..., 0::2] | integers[..., 1::2] << 4
     return Blocks(packed, scales.reshape(-1).astype(np.float32), bits, block)
+
+
+def in_floats(blocks: Blocks) -> Array:
+    """What blocks stand for, float64 (N, K filled up to whole blocks)."""
+    packed = blocks.values
+    if blocks.bits == 4:
+        integers = np.stack([packed & 15, packed >> 4], axis=-1).reshape(*packed.shape[:2], -1)
+    else:
+        integers = packed
+    scales = blocks.scales.reshape(*packed.shape[:2], 1)
+    found = (integers.astype(np.float64) - (1 << (blocks.bits - 1))) * scales
+    return found.reshape(len(packed), -1)
 
 
 def _best_of(blocks: Array, extreme: Array, middle: int) -> tuple[Array, Array]:

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from cnntk.exporters.artifact import write_graph
 from cnntk.exporters.quantise.accuracy import Accuracy, Answers, answers_of, compare, divergence
-from cnntk.exporters.quantise.build import quantised
+from cnntk.exporters.quantise.build import Memo, quantised
 from cnntk.exporters.quantise.calibration import Calibration
 from cnntk.exporters.quantise.images import Batch
 from cnntk.exporters.quantise.recipe import Recipe, linear_layers
@@ -21,7 +21,10 @@ from cnntk.runtime.engine import Engine
 from cnntk.runtime.timing import Race, race
 from cnntk.runtime.trial import example_inputs
 
-__all__ = ["Built", "LayerFacts", "Original", "Racing", "Workbench", "layer_facts"]
+__all__ = ["Balanced", "Built", "LayerFacts", "Original", "Racing", "Workbench", "layer_facts"]
+
+Balanced = tuple[ir.Model, Calibration]
+"""The original with its channels equalised, and the calibration of that."""
 
 Racing = Callable[[Recipe, Callable[[], object], Callable[[], object]], Race]
 """Compares two calls, of which the second is the model by the recipe."""
@@ -85,7 +88,8 @@ class Workbench:
 
     Args:
         original: what candidates are made from and compared with.
-        calibration: of its values.
+        calibration: of its values, and of its channels.
+        balanced: the same network equalised, with its own calibration; None where nothing is lopsided.
         evaluation: gives the images on which accuracy is measured, anew at each call.
         few: some images on which layers are ranked.
         store: of results.
@@ -100,6 +104,7 @@ class Workbench:
         evaluation: Callable[[], Iterable[Batch]],
         few: Iterable[Batch],
         *,
+        balanced: Balanced | None = None,
         store: Store | None = None,
         racing: Racing | None = None,
         on_images: Callable[[int], None] | None = None,
@@ -107,6 +112,8 @@ class Workbench:
         self.original = original
         self.facts = layer_facts(original)
         self._calibration = calibration
+        self._balanced = balanced
+        self._memos: tuple[Memo, Memo] = {}, {}
         self._evaluation = evaluation
         self._few = tuple(few)
         self._store = store or Store()
@@ -120,7 +127,15 @@ class Workbench:
 
     def model(self, recipe: Recipe) -> ir.Model:
         """The graph by a recipe."""
-        return quantised(self.original.model, recipe, self._calibration)
+        model, calibration = self.original.model, self._calibration
+        if recipe.equalised and self._balanced is not None:
+            model, calibration = self._balanced
+        return quantised(model, recipe, calibration, memo=self._memos[recipe.equalised])
+
+    @property
+    def can_equalise(self) -> bool:
+        """Whether there is an equalised form to try."""
+        return self._balanced is not None
 
     def accuracy(self, recipe: Recipe) -> Accuracy:
         """How a candidate answers, beside the original.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -10,7 +11,7 @@ import onnxruntime as ort
 import pytest
 
 from cnntk.exporters.quantise import first
-from cnntk.exporters.quantise.build import quantised, tensors_to_watch
+from cnntk.exporters.quantise.build import channels_to_watch, quantised, tensors_to_watch
 from cnntk.exporters.quantise.calibration import Calibration, calibrate
 from cnntk.exporters.quantise.images import Batch
 from cnntk.exporters.quantise.recipe import LayerPlan, Recipe, linear_layers
@@ -208,6 +209,38 @@ def test_fully_connected_layers_in_blocks(kind: str, limit: float) -> None:
     found = quantised(model, recipe(model, kind), Calibration({}))
     assert operators(found)["MatMulNBits"] == 2
     assert 0 < far(run(found, x)["y"], run(model, x)["y"]) < limit
+
+
+@pytest.mark.parametrize(("of", "kind"), [("pixels", "int8"), ("floats", "int8"), ("floats", "int4")])
+def test_corrected_biases_take_away_what_rounding_shifts(of: str, kind: str) -> None:
+    rng = np.random.default_rng(3)
+    if of == "pixels":
+        model = with_weights(PIXELS.replace("PADS", "1, 1, 1, 1"), {"w": (4, 3, 3, 3), "b": (4,)})
+        inputs = [{"image": rng.integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)} for _ in range(30)]
+    else:
+        model = with_weights(DENSE, {"w1": (64, 256), "b1": (64,), "w2": (64, 32)})
+        inputs = [{"x": rng.random((1, 256), dtype=np.float32) + 1} for _ in range(30)]
+    batches = [Batch(x, (str(i),), (None,)) for i, x in enumerate(inputs)]
+    known = calibrate(model, batches, tensors_to_watch(model), channels=channels_to_watch(model))
+    plain = Recipe({"one": LayerPlan(kind)})
+    shifts = []
+    for chosen in (plain, replace(plain, corrected=True)):
+        found = quantised(model, chosen, known)
+        errors = np.concatenate([run(found, x)["y"] - run(model, x)["y"] for x in inputs])
+        shifts.append(np.abs(errors.mean(axis=(0, 2, 3)[: errors.ndim - 1])).mean())
+    assert shifts[1] < shifts[0] / 2
+
+
+def test_weights_are_rounded_once(residual: ir.Model, images: list[dict[str, np.ndarray]]) -> None:
+    memo: dict[object, object] = {}
+    known = seen(residual, images)
+    first = quantised(residual, recipe(residual, "int8"), known, memo=memo)
+    count = len(memo)
+    again = quantised(residual, recipe(residual, "int8"), known, memo=memo)
+    assert count == len(memo) == 4
+    assert ir.to_proto(first).SerializeToString() == ir.to_proto(again).SerializeToString()
+    quantised(residual, recipe(residual, "int8", "vnni"), known, memo=memo)
+    assert len(memo) == 7  # the fully connected layer is the same for both
 
 
 def test_what_has_no_range_stays_float(residual: ir.Model) -> None:

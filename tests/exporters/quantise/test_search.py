@@ -33,6 +33,8 @@ class Table:
     layers: dict[str, Given]
     overhead_ms: float = 0.0
     refused: tuple[str, ...] = ()
+    corrected: float = 1.0  # what is left of the divergence
+    equalised: float | None = None
     after: Callable[[int], None] = lambda count: None
     asked: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
 
@@ -40,14 +42,18 @@ class Table:
     def facts(self) -> dict[str, LayerFacts]:
         return {n: LayerFacts(n, g.op, g.work, g.work) for n, g in self.layers.items()}
 
+    @property
+    def can_equalise(self) -> bool:
+        return self.equalised is not None
+
     def accuracy(self, recipe: Recipe) -> Accuracy:
         self._ask("accuracy", recipe)
-        cost = sum(self.layers[n].cost for n in self._integers(recipe))
+        cost = self._cost(recipe)
         return Accuracy(1000, 100.0, 0.0, drop=cost, drop_low=cost - 0.2, drop_high=cost + 0.2)
 
     def divergence(self, recipe: Recipe) -> float:
         self._ask("divergence", recipe)
-        return sum(self.layers[n].cost for n in self._integers(recipe))
+        return self._cost(recipe)
 
     def race(self, recipe: Recipe) -> Race:
         self._ask("race", recipe)
@@ -61,6 +67,12 @@ class Table:
         bytes_of = {"float32": 4, "int8": 1, "int4": 0.5}
         size = sum(bytes_of[layer.kind] * self.layers[n].work for n, layer in recipe.layers.items())
         return Built(int(size), 2 * len(self._integers(recipe)), self.refused)
+
+    def _cost(self, recipe: Recipe) -> float:
+        left = (self.corrected if recipe.corrected else 1.0) * (
+            (self.equalised or 1.0) if recipe.equalised else 1.0
+        )
+        return left * sum(self.layers[n].cost for n in self._integers(recipe))
 
     def _ask(self, what: str, recipe: Recipe) -> None:
         self.asked.append((what, tuple(self._integers(recipe))))
@@ -105,6 +117,29 @@ def test_the_dearest_layers_get_their_precision_back() -> None:
     assert found.chosen is not None
     assert found.chosen.accuracy is not None
     assert found.chosen.accuracy.cost == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(
+    ("corrected", "equalised", "kept"),
+    [(0.5, None, {"corrected"}), (1.0, 0.1, {"equalised"}), (0.5, 0.4, {"corrected", "equalised"}),
+     (0.97, 0.99, set()), (2.0, 2.0, set())],
+)  # fmt: skip
+def test_a_refinement_is_kept_where_it_helps(
+    corrected: float, equalised: float | None, kept: set[str]
+) -> None:
+    bench = Table({"a": Given(0.4), "b": Given(0.05)}, corrected=corrected, equalised=equalised)
+    found = search(bench, every(bench))
+    assert found.chosen is not None
+    assert {n for n in ("corrected", "equalised") if getattr(found.recipe, n)} == kept
+    assert any(r.kept for r in found.refinements) == bool(kept)
+    assert all(r.before == pytest.approx(0.45) for r in found.refinements)
+    assert ("kept" if kept else "not kept") in str(found.refinements[-1])
+
+
+def test_a_refinement_can_save_layers_from_float() -> None:
+    layers = {"a": Given(2.0), "b": Given(0.05)}
+    assert integers(search(Table(layers), every(Table(layers)))) == {"b"}
+    assert integers(search(Table(layers, equalised=0.1), every(Table(layers)))) == {"a", "b"}
 
 
 def test_few_candidates_are_built_for_many_layers() -> None:
@@ -247,7 +282,7 @@ def interrupt_after(count: int) -> Callable[[int], None]:
 
 def test_ctrl_c_keeps_the_best_so_far() -> None:
     bench = Table(
-        {"big": Given(work=9000), "s": Given(float_ms=1, int_ms=2, work=1)}, after=interrupt_after(2)
+        {"big": Given(work=9000), "s": Given(float_ms=1, int_ms=2, work=1)}, after=interrupt_after(4)
     )
     found = search(bench, every(bench))
     assert found.interrupted
@@ -255,7 +290,7 @@ def test_ctrl_c_keeps_the_best_so_far() -> None:
 
 
 def test_ctrl_c_before_anything_holds_is_one() -> None:
-    bench = Table({"a": Given(3.0), "b": Given(3.0)}, after=interrupt_after(3))
+    bench = Table({"a": Given(3.0), "b": Given(3.0)}, after=interrupt_after(5))
     with pytest.raises(KeyboardInterrupt):
         search(bench, every(bench))
 
