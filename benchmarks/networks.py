@@ -15,13 +15,13 @@ __all__ = ["nin_32", "residual_32"]
 def nin_32(num_classes: int = 10) -> nn.Sequential:
     """(N, 3, 32, 32) to logits (N, num_classes)."""
     return nn.Sequential(
-        *_mlpconv(3, 96, 96, 5),
+        *_mlpconv(3, 64, 64, 5),
         nn.MaxPool2d(3, stride=2, padding=1),
         nn.Dropout(0.2),
-        *_mlpconv(96, 128, 128, 3),
+        *_mlpconv(64, 96, 96, 3),
         nn.MaxPool2d(3, stride=2, padding=1),
         nn.Dropout(0.2),
-        *_mlpconv(128, 128, num_classes, 3)[:-1],
+        *_mlpconv(96, 96, num_classes, 3)[:-1],
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
     )

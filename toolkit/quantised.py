@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cnntk.exporters.quantise.accuracy import Accuracy
-    from cnntk.exporters.quantise.search import Step
+    from cnntk.exporters.quantise.result import Step
     from cnntk.runtime.timing import Race
 
 __all__ = ["LayerRow", "QuantizePreview", "QuantizeReport", "Setting"]
@@ -23,7 +23,7 @@ class LayerRow:
         op: ONNX operator.
         parameters: weights.
         multiply_adds: of one image.
-        kind: ``int8``, ``int4`` or ``float32``.
+        kind: as in `cnntk.exporters.quantise.recipe.LayerPlan`.
         reason: why.
         cost: how far the answers were from the original's with it alone quantised, in nats; None where that
             was not asked.

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -34,9 +34,17 @@ try:
     from cnntk.exporters.quantise.finish import HOLDS_ON, Finished, finish
     from cnntk.exporters.quantise.images import Batch, batches_of
     from cnntk.exporters.quantise.recipe import Recipe, Target, plan
-    from cnntk.exporters.quantise.search import Goal, Prefer, SearchResult, Step, first_recipe, search
+    from cnntk.exporters.quantise.result import Goal, Prefer, SearchResult, Step
+    from cnntk.exporters.quantise.search import first_recipe, search
     from cnntk.exporters.quantise.store import Store
-    from cnntk.exporters.quantise.workbench import Balanced, Original, Racing, Workbench, layer_facts
+    from cnntk.exporters.quantise.workbench import (
+        Balanced,
+        LayerFacts,
+        Original,
+        Racing,
+        Workbench,
+        layer_facts,
+    )
 except ImportError as error:
     raise MissingDependency(
         f"quantising needs {error.name}, which is not installed; run: pip install 'cnntk[export]'"
@@ -175,7 +183,7 @@ def preview_quantize(
             name=spec.name,
             path=str(destination),
             setting=_setting(model, calibration, parts, goal, target, original),
-            layers=tuple(_planned(original, recipe)),
+            layers=tuple(_row(n, facts, recipe) for n, facts in layer_facts(original).items()),
             evaluation_images=len(parts.evaluation),
             labelled=bool(parts.evaluation.labels),
             original_ms=1000 * took,
@@ -438,22 +446,21 @@ def _without_folder(data: str) -> str:
 
 def _rows(bench: Workbench, found: SearchResult) -> tuple[LayerRow, ...]:
     costs = found.ranking.costs if found.ranking is not None else {}
-    return tuple(
-        LayerRow(
-            node=name,
-            **asdict(facts),
-            kind=found.recipe.layers[name].kind,
-            reason=found.recipe.layers[name].reason,
-            cost=costs.get(name),
-        )
-        for name, facts in bench.facts.items()
+    return tuple(_row(name, facts, found.recipe, costs.get(name)) for name, facts in bench.facts.items())
+
+
+def _row(name: str, facts: LayerFacts, recipe: Recipe, cost: float | None = None) -> LayerRow:
+    layer = recipe.layers[name]
+    return LayerRow(
+        node=name,
+        title=facts.title,
+        op=facts.op,
+        parameters=facts.parameters,
+        multiply_adds=facts.multiply_adds,
+        kind=layer.kind,
+        reason=layer.reason,
+        cost=cost,
     )
-
-
-def _planned(original: Original, recipe: Recipe) -> Iterator[LayerRow]:
-    for name, facts in layer_facts(original).items():
-        layer = recipe.layers[name]
-        yield LayerRow(node=name, **asdict(facts), kind=layer.kind, reason=layer.reason)
 
 
 def _notes(found: SearchResult, parts: Parts) -> tuple[str, ...]:

@@ -8,17 +8,31 @@ converted to and fro; ReLU is part of the levels' range, and max-pooling works o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, MutableMapping, Sequence
+from collections.abc import Callable, Hashable, MutableMapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from cnntk.exporters.passes.graph import bypass, constant, made_by, only_user
+from cnntk.exporters.passes.graph import bypass, constant, made_by
 from cnntk.exporters.quantise.calibration import Calibration
 from cnntk.exporters.quantise.first import Window, pixels_of
 from cnntk.exporters.quantise.ranges import Method, find_range, scale_and_zero_point
+from cnntk.exporters.quantise.reading import (
+    clip_bounds,
+    dense,
+    dims,
+    group_of,
+    is_float,
+    is_plain,
+    is_rectified,
+    is_spatial_mean,
+    scalar,
+    settled,
+    window_of,
+)
 from cnntk.exporters.quantise.recipe import Recipe, linear_layers
 from cnntk.exporters.quantise.tape import MICROSOFT, Levels, Tape
 from cnntk.exporters.quantise.weights import Channelwise, full, in_blocks, in_floats, pair_safe, seven_bits
@@ -33,17 +47,20 @@ _FOUR_BIT_BLOCK = _EIGHT_BIT_BLOCK = 128
 _INT8_PRODUCTS = 4
 """MatMulNBits' accuracy_level: activations in 8 bits, products in integers."""
 
+_LARGEST = 255
+_HALVES = {"float16": ir.DataType.FLOAT16, "bfloat16": ir.DataType.BFLOAT16}
+
 _CHANNELS_LAST, _CHANNELS_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
 def tensors_to_watch(model: ir.Model) -> tuple[str, ...]:
-    """The values whose ranges `quantised` needs: what convolutions and additions read and answer."""
+    """The values whose ranges `quantised` needs: what convolutions read, and what they and sums answer."""
     found: dict[str, None] = {}
     for node in model.graph:
-        if node.op_type not in ("Conv", "Add") or node.domain or not _is_float(node.outputs[0]):
+        if node.op_type not in ("Conv", "Add", "Concat") or node.domain or not is_float(node.outputs[0]):
             continue
         read = node.inputs[0]
-        for value in (*((read,) if node.op_type == "Conv" else ()), _settled(node.outputs[0])):
+        for value in (*((read,) if node.op_type == "Conv" else ()), settled(node.outputs[0])):
             if value is not None and value.name and not value.is_initializer():
                 found[value.name] = None
     return tuple(found)
@@ -81,21 +98,6 @@ def quantised(
     return copy
 
 
-def _settled(value: ir.Value) -> ir.Value:
-    """Where a value's range shows: behind the ReLU and max-pooling that follow it, its only readers."""
-    while (user := only_user(value)) is not None and not user.domain and user.op_type in ("Relu", "MaxPool"):
-        value = user.outputs[0]
-    return value
-
-
-def _is_rectified(value: ir.Value) -> bool:
-    """Whether nobody sees what of a value is below zero."""
-    while (user := only_user(value)) is not None and not user.domain and user.op_type == "MaxPool":
-        value = user.outputs[0]
-    readers = [use.node for use in value.uses()]
-    return bool(readers) and not value.is_graph_output() and all(n.op_type == "Relu" for n in readers)
-
-
 class _Builder:
     def __init__(
         self, model: ir.Model, recipe: Recipe, calibration: Calibration, method: Method, memo: Memo
@@ -114,6 +116,8 @@ class _Builder:
             "Gemm": self._fully_connected,
             "MatMul": self._fully_connected,
             "Relu": self._relu,
+            "Clip": self._clip,
+            "Concat": self._concat,
             "MaxPool": self._max_pool,
             "Add": self._add,
             "ReduceMean": self._mean,
@@ -141,14 +145,16 @@ class _Builder:
     def _conv(self, node: ir.Node) -> bool:
         weight, x = weight_of(node), node.inputs[0]
         bias = constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else None
+        if self._kind(node) in _HALVES:
+            return self._halved(node)
         if self._kind(node) != "int8" or weight is None or x is None or len(weight.shape) != 4:
             return False
-        if (len(node.inputs) > 2 and node.inputs[2] is not None and bias is None) or not _is_plain(node):
+        if (len(node.inputs) > 2 and node.inputs[2] is not None and bias is None) or not is_plain(node):
             return False
         scaling = self._scaling(node.outputs[0])
         numbers = weight.numpy().astype(np.float64)
         offsets = np.zeros(len(numbers)) if bias is None else bias.astype(np.float64)
-        window = _window(node, numbers.shape)
+        window = window_of(node, numbers.shape)
         pixels = None if x in self._levels else pixels_of(x, window, self._tape)
         levels = pixels.levels if pixels is not None else self._integers(x)
         if scaling is None or levels is None:
@@ -180,7 +186,7 @@ class _Builder:
             errors = (values * integers.scales[:, None, None, None].astype(np.float64) - weight).sum(
                 axis=(2, 3)
             )
-            bias = bias - (errors * _by_group(means, _group(node), len(values))).sum(axis=1)
+            bias = bias - (errors * _by_group(means, group_of(node), len(values))).sum(axis=1)
         steps = x.scale * integers.scales.astype(np.float64)
         limit = 2**31 - 1
         offsets = np.rint(bias / steps).clip(-limit, limit).astype(np.int32)
@@ -196,7 +202,7 @@ class _Builder:
             inputs,
             {
                 "channels_last": 1,
-                "group": _group(node),
+                "group": group_of(node),
                 "kernel_shape": window.kernel,
                 "strides": window.strides,
                 "pads": window.pads,
@@ -208,20 +214,22 @@ class _Builder:
         return Levels(value, scale, zero)
 
     def _fully_connected(self, node: ir.Node) -> bool:
-        kind, x, dense = self._kind(node), node.inputs[0], _dense(node)
-        if kind == "float32" or x is None or dense is None:
+        kind, x, found = self._kind(node), node.inputs[0], dense(node)
+        if kind in _HALVES:
+            return self._halved(node)
+        if kind == "float32" or x is None or found is None:
             return False
-        numbers, bias = dense
+        numbers, bias = found
         bits, block = (4, _FOUR_BIT_BLOCK) if kind == "int4" else (8, _EIGHT_BIT_BLOCK)
-        found = self._once((node.name, bits), lambda: in_blocks(numbers, bits, block))
+        blocks = self._once((node.name, bits), lambda: in_blocks(numbers, bits, block))
         tape, name = self._tape, str(node.name)
         if bias is not None and (means := self._means(x)) is not None:
-            shift = in_floats(found)[:, : numbers.shape[1]] @ means - numbers @ means
+            shift = in_floats(blocks)[:, : numbers.shape[1]] @ means - numbers @ means
             held = constant(bias)
             bias = tape.weight(f"{name}_bias", (held - shift).astype(np.float32))
         inputs = [
             self._float(x) if x in self._levels else x,
-            *(tape.weight(f"{name}_weight", found.values), tape.weight(f"{name}_scales", found.scales)),
+            *(tape.weight(f"{name}_weight", blocks.values), tape.weight(f"{name}_scales", blocks.scales)),
             *((None, None, bias) if bias is not None else ()),
         ]
         answer = tape.put(
@@ -240,6 +248,20 @@ class _Builder:
         self._replace(node.outputs[0], answer)
         return True
 
+    def _halved(self, node: ir.Node) -> bool:
+        """Weights in 16 bits; onnxruntime makes them float32 once, when it loads the model."""
+        weight, value = weight_of(node), node.inputs[1]
+        if weight is None or value is None:
+            return False
+        half = _HALVES[self._kind(node)]
+        numbers = weight.numpy().astype(half.numpy())
+        stored = self._tape.weight(f"{node.name}_weight", numbers)
+        floats = self._tape.put("Cast", [stored], {"to": int(ir.DataType.FLOAT)})
+        floats.shape, floats.type = value.shape, value.type
+        self._keep(node)
+        node.replace_input_with(1, floats)
+        return True
+
     def _relu(self, node: ir.Node) -> bool:
         x = self._levels.get(node.inputs[0]) if node.inputs[0] is not None else None
         if x is None:
@@ -251,9 +273,37 @@ class _Builder:
         self._levels[node.outputs[0]] = Levels(value, x.scale, x.zero_point)
         return True
 
+    def _clip(self, node: ir.Node) -> bool:
+        """From 0 to a limit, like ReLU6: levels above the limit are brought down to its level."""
+        limits = [float(v) for v in map(scalar, clip_bounds(node)) if v is not None]
+        if len(limits) != 2 or limits[0] != 0 or not self._relu(node):
+            return False
+        y = self._levels[node.outputs[0]]
+        top = round(limits[1] / y.scale) + y.zero_point
+        if top < _LARGEST:
+            value = self._tape.put("Min", [y.value, self._tape.byte(top)])
+            self._levels[node.outputs[0]] = replace(y, value=value)
+        return True
+
+    def _concat(self, node: ir.Node) -> bool:
+        """Channels behind channels, all brought to one scale."""
+        parts = [self._levels.get(v) for v in node.inputs if v is not None]
+        scaling = self._scaling(node.outputs[0])
+        if scaling is None or node.attributes.get_int("axis", 0) not in (1, -3):
+            return False
+        tape, (scale, zero) = self._tape, scaling
+        inputs = [tape.number(scale), tape.byte(zero)]
+        for x in parts:
+            if x is None:
+                return False
+            inputs += [x.value, tape.number(x.scale), tape.byte(x.zero_point)]
+        value = tape.put("QLinearConcat", inputs, {"axis": 3}, domain=MICROSOFT, like=node)
+        self._levels[node.outputs[0]] = Levels(value, scale, zero)
+        return True
+
     def _max_pool(self, node: ir.Node) -> bool:
         x = self._levels.get(node.inputs[0]) if node.inputs[0] is not None else None
-        if x is None or not _is_plain(node) or len(node.outputs) > 1:
+        if x is None or not is_plain(node) or len(node.outputs) > 1:
             return False
         kept = ("kernel_shape", "strides", "pads", "dilations")
         attributes: dict[str, Any] = {
@@ -268,7 +318,7 @@ class _Builder:
 
     def _add(self, node: ir.Node) -> bool:
         one, other = (self._levels.get(v) if v is not None else None for v in node.inputs)
-        if one is None or other is None or _dims(node.inputs[0]) != _dims(node.inputs[1]):
+        if one is None or other is None or dims(node.inputs[0]) != dims(node.inputs[1]):
             return False
         scaling = self._scaling(node.outputs[0])
         if scaling is None:
@@ -286,7 +336,7 @@ class _Builder:
     def _mean(self, node: ir.Node) -> bool:
         """The mean over height and width, of floats that keep the levels' order."""
         x = self._levels.get(node.inputs[0]) if node.inputs[0] is not None else None
-        if x is None or not _is_spatial_mean(node):
+        if x is None or not is_spatial_mean(node):
             return False
         tape = self._tape
         floats = tape.dequantised(x)
@@ -303,7 +353,9 @@ class _Builder:
         return "float32" if planned is None else planned.kind
 
     def _weights(self, node: ir.Node, rows: Any) -> Channelwise:
-        anywhere = seven_bits if _group(node) > 1 else pair_safe  # grouped kernels sum in orders of their own
+        anywhere = (
+            seven_bits if group_of(node) > 1 else pair_safe
+        )  # grouped kernels sum in orders of their own
         form = full if self._recipe.target == "vnni" else anywhere
         found: Channelwise = self._once((node.name, form), lambda: form(rows))
         return found
@@ -320,11 +372,11 @@ class _Builder:
 
     def _scaling(self, value: ir.Value) -> tuple[float, int] | None:
         """Scale and zero point of what a node answers, as far as anybody sees it."""
-        histogram = self._calibration.histograms.get(str(_settled(value).name))
+        histogram = self._calibration.histograms.get(str(settled(value).name))
         if histogram is None:
             return None
         found = scale_and_zero_point(find_range(histogram, self._method), "uint8")
-        if _is_rectified(value) and found.zero_point:
+        if is_rectified(value) and found.zero_point:
             return float(np.float32(max(histogram.maximum, 1e-6) / 255)), 0
         return found.scale, found.zero_point
 
@@ -365,59 +417,6 @@ class _Builder:
             new.name = name
 
 
-def _dense(node: ir.Node) -> tuple[Any, ir.Value | None] | None:
-    """Weights (N, K) and bias of a fully connected layer; None where it does something else besides."""
-    weight = weight_of(node)
-    if weight is None or len(weight.shape) != 2:
-        return None
-    numbers = weight.numpy().astype(np.float64)
-    if node.op_type == "MatMul":
-        return numbers.T, None
-    attributes = node.attributes
-    factors = attributes.get_float("alpha", 1.0), attributes.get_float("beta", 1.0)
-    if attributes.get_int("transA", 0) != 0 or factors != (1.0, 1.0):
-        return None
-    bias = node.inputs[2] if len(node.inputs) > 2 else None
-    held = constant(bias)
-    if bias is not None and (held is None or held.ndim != 1):
-        return None
-    return (numbers if attributes.get_int("transB", 0) != 0 else numbers.T), bias
-
-
 def _by_group(means: Any, groups: int, count: int) -> Any:
     """The means (C,) as each of ``count`` output channels reads them: (count, C / groups)."""
     return np.repeat(means.reshape(groups, -1), count // groups, axis=0)
-
-
-def _is_float(value: ir.Value) -> bool:
-    """Arithmetic on an image's sizes has ranges, too, but nothing to quantise."""
-    return value.dtype is ir.DataType.FLOAT
-
-
-def _group(node: ir.Node) -> int:
-    return node.attributes.get_int("group", 1)
-
-
-def _is_plain(node: ir.Node) -> bool:
-    """Whether all padding is said in numbers."""
-    return node.attributes.get_string("auto_pad", "NOTSET") == "NOTSET"
-
-
-def _window(node: ir.Node, weights: tuple[int, ...]) -> Window:
-    def pair(name: str) -> tuple[int, int]:
-        down, right = node.attributes.get_ints(name, [1, 1])
-        return down, right
-
-    top, left, bottom, right = node.attributes.get_ints("pads", [0, 0, 0, 0])
-    return Window((weights[2], weights[3]), pair("strides"), pair("dilations"), (top, left, bottom, right))
-
-
-def _is_spatial_mean(node: ir.Node) -> bool:
-    if node.op_type == "GlobalAveragePool":
-        return True
-    axes = constant(node.inputs[1]) if len(node.inputs) > 1 else None
-    return axes is not None and sorted(int(a) % 4 for a in np.ravel(axes)) == [2, 3]
-
-
-def _dims(value: ir.Value | None) -> Sequence[object]:
-    return () if value is None or value.shape is None else tuple(value.shape)

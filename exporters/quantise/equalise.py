@@ -54,7 +54,7 @@ def equalised(model: ir.Model, calibration: Calibration) -> ir.Model | None:
 
 def _pairs(model: ir.Model) -> Iterator[_Pair]:
     """A layer and the convolution that alone reads it, with nothing but ReLU and max-pooling between."""
-    layers = frozenset(linear_layers(model))
+    layers = linear_layers(model)
     for node in layers:
         value = node.outputs[0]
         user = only_user(value)

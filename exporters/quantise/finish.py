@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cnntk.exporters.artifact import append_spec, write_hashed
 from cnntk.exporters.beside import weights_beside
+from cnntk.exporters.passes.graph import made_by
 from cnntk.exporters.proof.parity import FACTOR, FLOOR, SOFTMAX_ERROR
 from cnntk.exporters.quantise.recipe import Recipe, Target
 from cnntk.exporters.quantise.weights import saturates
@@ -132,12 +133,19 @@ def _layers(spec: ModelSpec, before: ir.Model, after: ir.Model) -> tuple[Layer, 
     found = []
     for layer in spec.layers:
         node = nodes.get(names.get(layer.output) or "")
-        read = (
-            [] if node is None or not layer.weights else [str(v.name) for v in node.inputs if v is not None]
-        )
+        read = [] if node is None or not layer.weights else [str(v.name) for v in _read(node)]
         weights = dict.fromkeys(n for n in (*layer.weights, *read) if n in there)
         found.append(replace(layer, weights=tuple(weights)))
     return tuple(found)
+
+
+def _read(node: ir.Node) -> Iterator[ir.Value]:
+    """Its inputs, and behind a conversion what is converted: weights that are stored in 16 bits."""
+    for value in node.inputs:
+        cast = made_by(value, "Cast")
+        found = value if cast is None else cast.inputs[0]
+        if found is not None:
+            yield found
 
 
 def _self_test(spec: ModelSpec, engine: Engine, model: ir.Model, step: float) -> SelfTest:

@@ -13,10 +13,10 @@ from cnntk.runtime.errors import UsageError
 
 __all__ = ["KINDS", "Kind", "LayerPlan", "Recipe", "Target", "linear_layers", "plan"]
 
-Kind = Literal["float32", "int8", "int4"]
+Kind = Literal["float32", "float16", "bfloat16", "int8", "int4"]
 Target = Literal["any", "vnni"]
 
-KINDS: tuple[Kind, ...] = ("float32", "int8", "int4")
+KINDS: tuple[Kind, ...] = ("float32", "float16", "bfloat16", "int8", "int4")
 
 _LARGE = 1 << 17
 """Weights of a fully connected layer from which its time is that of reading them."""
@@ -34,7 +34,8 @@ class LayerPlan:
 
     Attributes:
         kind: ``int8``: a convolution in 8-bit integers, or a fully connected layer with 8-bit weights;
-            ``int4``: a fully connected layer with 4-bit weights in blocks; ``float32``: as it was.
+            ``int4``: a fully connected layer with 4-bit weights in blocks; ``float16`` and ``bfloat16``: its
+            weights are stored so, and become float32 when the model is loaded; ``float32``: as it was.
         reason: why; for a person.
     """
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from cnntk.exporters.quantise.accuracy import Accuracy
 from cnntk.exporters.quantise.ranking import Move, Ranking, rank
 from cnntk.exporters.quantise.recipe import Kind, Recipe
+from cnntk.exporters.quantise.result import Goal, Refinement, SearchResult, Step
 from cnntk.exporters.quantise.workbench import Built, LayerFacts
 from cnntk.runtime.errors import ArtifactError, InferenceError
 from cnntk.runtime.timing import Race
 
-__all__ = ["SLOWEST", "Goal", "Prefer", "Refinement", "SearchResult", "Step", "first_recipe", "search"]
+__all__ = ["SLOWEST", "first_recipe", "search"]
 
-Prefer = Literal["speed", "size"]
 Progress = Callable[[str, int, int], None]
 
 SLOWEST = 0.98
@@ -71,119 +71,6 @@ class Bench(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Goal:
-    """What is looked for.
-
-    Attributes:
-        max_drop: how much the answers may get worse, in points: `Accuracy.cost`.
-        prefer: ``speed``: the fastest, and never a slower model than the original; ``size``: the smallest,
-            whatever its speed.
-    """
-
-    max_drop: float = 0.5
-    prefer: Prefer = "speed"
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.max_drop <= 100:
-            raise ValueError(f"max_drop: expected 0 to 100 points, got {self.max_drop}")
-        if self.prefer not in ("speed", "size"):
-            raise ValueError(f"prefer: expected 'speed' or 'size', got {self.prefer!r}")
-
-
-@dataclass(frozen=True)
-class Step:
-    """A candidate on the path.
-
-    Attributes:
-        change: what it is, or what is other than before.
-        recipe: by which it was made.
-        size_bytes: of its file.
-        race: of the original against it, so that a ratio of 2 is twice as fast; None where it was not timed.
-        accuracy: beside the original; None where its speed had decided before.
-        verdict: ``holds``, or why it is not taken.
-    """
-
-    change: str
-    recipe: Recipe
-    size_bytes: int
-    race: Race | None
-    accuracy: Accuracy | None
-    verdict: str
-
-    @property
-    def holds(self) -> bool:
-        """Whether it is all that is asked for."""
-        return self.verdict == "holds"
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return {
-            "change": self.change,
-            "recipe": self.recipe.to_json(),
-            "size_bytes": self.size_bytes,
-            "race": self.race and self.race.to_json(),
-            "accuracy": self.accuracy and self.accuracy.to_json(),
-            "verdict": self.verdict,
-        }
-
-
-@dataclass(frozen=True)
-class Refinement:
-    """What was tried to bring the answers in integers closer to the original's.
-
-    Attributes:
-        what: ``biases corrected`` or ``channels equalised``.
-        before: divergence without it, in nats.
-        after: with it.
-        kept: whether it helped.
-    """
-
-    what: str
-    before: float
-    after: float
-    kept: bool
-
-    def __str__(self) -> str:
-        verdict = "kept" if self.kept else "not kept"
-        return f"{self.what}: {self.before:.3g} to {self.after:.3g} nats from the original, {verdict}"
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What a search found.
-
-    Attributes:
-        chosen: the best candidate; None where the original stays as it is.
-        reason: why it was taken, or why the original stays.
-        path: all that was tried, in order.
-        ranking: of the layers by what they cost; None where accuracy was no question.
-        recipe: of the chosen one, or of the original: why each layer is what it is.
-        interrupted: whether it was ended early, so that a better one may exist.
-        refinements: that were tried.
-    """
-
-    chosen: Step | None
-    reason: str
-    path: tuple[Step, ...]
-    ranking: Ranking | None
-    recipe: Recipe
-    interrupted: bool = False
-    refinements: tuple[Refinement, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return {
-            "chosen": self.chosen and self.chosen.to_json(),
-            "reason": self.reason,
-            "path": [step.to_json() for step in self.path],
-            "ranking": self.ranking and asdict(self.ranking),
-            "recipe": self.recipe.to_json(),
-            "interrupted": self.interrupted,
-            "refinements": [asdict(r) for r in self.refinements],
-        }
-
-
 def search(
     bench: Bench, recipe: Recipe, goal: Goal | None = None, *, progress: Progress | None = None
 ) -> SearchResult:
@@ -198,7 +85,8 @@ def search(
     3. Small layers, each in float32: where that is faster, it stays so.
 
     With ``prefer="size"`` only the first is done, and layers that the recipe keeps for their speed are
-    quantised, too. Ctrl-C ends it with the best so far, if there is one.
+    quantised, too; what then is left in float32 is stored in 16 bits. Ctrl-C ends it with the best so far,
+    if there is one.
 
     Args:
         bench: that builds and measures, like `Workbench`.
@@ -264,7 +152,10 @@ class _Search:
         step = self._tried(self._refined(start), change)
         if not self._is_accurate(step):
             step = self._given_back(step)
-        if step.recipe.is_float or self.goal.prefer == "size":
+        if self.goal.prefer == "size":
+            self._halve()
+            return
+        if step.recipe.is_float:
             return
         if not step.holds:
             self._fewer_layers(step)
@@ -447,6 +338,17 @@ class _Search:
         if self.bench.race_between(than, recipe).low <= _FASTER:
             return False
         return self.bench.race_between(recipe, than).high < 1 / _FASTER
+
+    def _halve(self) -> None:
+        """The weights of what is left in float32, in 16 bits."""
+        recipe = start = self.best.recipe if self.best is not None else self.float32
+        for name, layer in start.layers.items():
+            if layer.kind == "float32":
+                half = self.bench.facts[name].half
+                why = f"{layer.reason}; " if layer.reason else ""
+                recipe = recipe.with_kind(name, half, f"{why}half the bytes, computed in float32")
+        if recipe is not start:
+            self._tried(recipe, "what is left in float32 stored in 16 bits")
 
     def _by_work(self, recipe: Recipe) -> list[str]:
         """Quantised layers, the one with the most multiply-adds first."""

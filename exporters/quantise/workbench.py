@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from cnntk.exporters.artifact import write_graph
@@ -15,8 +16,9 @@ from cnntk.exporters.quantise.accuracy import Accuracy, Answers, answers_of, com
 from cnntk.exporters.quantise.build import Memo, quantised
 from cnntk.exporters.quantise.calibration import Calibration
 from cnntk.exporters.quantise.images import Batch
-from cnntk.exporters.quantise.recipe import Recipe, linear_layers
+from cnntk.exporters.quantise.recipe import Kind, Recipe, linear_layers
 from cnntk.exporters.quantise.store import Store, recipe_key
+from cnntk.exporters.shapes.dataflow import weight_of
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.timing import Race, race
 from cnntk.runtime.trial import example_inputs
@@ -60,12 +62,14 @@ class LayerFacts:
         op: ONNX operator.
         parameters: weights.
         multiply_adds: of one image; of a layer that the spec does not know, its weights.
+        half: as what its weights take half the bytes: float16, or bfloat16 where they are too large for it.
     """
 
     title: str
     op: str
     parameters: int
     multiply_adds: int
+    half: Kind = "float16"
 
 
 @dataclass(frozen=True)
@@ -238,6 +242,7 @@ def layer_facts(original: Original) -> dict[str, LayerFacts]:
             op=node.op_type,
             parameters=layer.parameters if layer is not None else weights,
             multiply_adds=layer.multiply_adds if layer is not None else weights,
+            half=_half(node),
         )
     return found
 
@@ -245,6 +250,12 @@ def layer_facts(original: Original) -> dict[str, LayerFacts]:
 def _weights(node: ir.Node) -> int:
     sizes = [v.const_value.size for v in node.inputs if v is not None and v.const_value is not None]
     return int(max(sizes, default=0))
+
+
+def _half(node: ir.Node) -> Kind:
+    weight = weight_of(node)
+    largest = 0.0 if weight is None else float(np.abs(weight.numpy()).max(initial=0.0))
+    return "float16" if largest <= np.finfo(np.float16).max else "bfloat16"
 
 
 def _conversions(model: ir.Model) -> int:

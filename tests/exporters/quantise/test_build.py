@@ -243,6 +243,61 @@ def test_weights_are_rounded_once(residual: ir.Model, images: list[dict[str, np.
     assert len(memo) == 7  # the fully connected layer is the same for both
 
 
+@pytest.mark.parametrize(("kind", "limit"), [("float16", 1e-3), ("bfloat16", 1e-2)])
+def test_weights_in_16_bits(
+    kind: str, limit: float, residual: ir.Model, images: list[dict[str, np.ndarray]]
+) -> None:
+    found = quantised(residual, recipe(residual, kind), seen(residual, images))
+    stored = {v.name for v in found.graph.initializers.values() if v.dtype.itemsize == 2}
+    assert stored == {"one_weight", "two_weight", "three_weight", "four_weight"}
+    apart = max(far(run(found, x)["logits"], run(residual, x)["logits"]) for x in images)
+    assert 0 < apart < limit
+
+
+BRANCHES = """
+<ir_version: 10, opset_import: ["" : 18]>
+branches (float[N, 3, 8, 8] x) => (float[N, 4, 8, 8] y)
+<float[8, 3, 3, 3] w1, float[8] b1, float[6, 8, 1, 1] w2, float[6, 8, 3, 3] w3, float[4, 12, 1, 1] w4,
+ float least = {0.0}, float most = {LIMIT}>
+{
+    [one] c1 = Conv <pads = [1, 1, 1, 1]> (x, w1, b1)
+    r1 = Clip (c1, least, most)
+    [two] c2 = Conv (r1, w2)
+    [three] c3 = Conv <pads = [1, 1, 1, 1]> (r1, w3)
+    both = Concat <axis = 1> (c2, c3)
+    r2 = Relu (both)
+    [four] y = Conv (r2, w4)
+}
+"""
+
+
+@pytest.mark.parametrize("limit", ["0.5", "6.0"])
+@pytest.mark.parametrize("seen_elsewhere", [False, True])
+def test_branches_meet_and_values_are_limited(
+    limit: str, seen_elsewhere: bool, images: list[dict[str, np.ndarray]]
+) -> None:
+    text = BRANCHES.replace("LIMIT", limit)
+    if seen_elsewhere:
+        text = text.replace("[N, 4, 8, 8] y)", "[N, 4, 8, 8] y, float[N, 8, 8, 8] c1)")
+    shapes = {"w1": (8, 3, 3, 3), "b1": (8,), "w2": (6, 8, 1, 1), "w3": (6, 8, 3, 3), "w4": (4, 12, 1, 1)}
+    model = with_weights(text, shapes)
+    found = quantised(model, recipe(model, "int8"), seen(model, images))
+    assert operators(found)["QLinearConcat"] == 1
+    assert operators(found)["Concat"] == operators(found)["Clip"] == 0
+    for x in images[:4]:
+        assert far(run(found, x)["y"], run(model, x)["y"]) < 0.05
+
+
+def test_branches_of_another_axis_meet_in_floats(images: list[dict[str, np.ndarray]]) -> None:
+    text = BRANCHES.replace("LIMIT", "6.0").replace("axis = 1", "axis = 2").replace("[4, 12", "[4, 6")
+    text = text.replace("[N, 4, 8, 8] y", "[N, 4, 16, 8] y")
+    shapes = {"w1": (8, 3, 3, 3), "b1": (8,), "w2": (6, 8, 1, 1), "w3": (6, 8, 3, 3), "w4": (4, 6, 1, 1)}
+    model = with_weights(text, shapes)
+    found = quantised(model, recipe(model, "int8"), seen(model, images))
+    assert operators(found)["Concat"] == 1
+    assert far(run(found, images[0])["y"], run(model, images[0])["y"]) < 0.05
+
+
 def test_what_has_no_range_stays_float(residual: ir.Model) -> None:
     found = quantised(residual, recipe(residual, "int8"), Calibration({}))
     assert operators(found)["QLinearConv"] == 0

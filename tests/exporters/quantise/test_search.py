@@ -9,7 +9,8 @@ import pytest
 
 from cnntk.exporters.quantise.accuracy import Accuracy
 from cnntk.exporters.quantise.recipe import Kind, LayerPlan, Recipe
-from cnntk.exporters.quantise.search import Goal, SearchResult, Step, first_recipe, search
+from cnntk.exporters.quantise.result import Goal, SearchResult, Step
+from cnntk.exporters.quantise.search import first_recipe, search
 from cnntk.exporters.quantise.workbench import Built, LayerFacts
 from cnntk.runtime.errors import InferenceError
 from cnntk.runtime.timing import Race
@@ -64,7 +65,7 @@ class Table:
         return self._race(self._ms(first), self._ms(second))
 
     def built(self, recipe: Recipe) -> Built:
-        bytes_of = {"float32": 4, "int8": 1, "int4": 0.5}
+        bytes_of = {"float32": 4, "float16": 2, "int8": 1, "int4": 0.5}
         size = sum(bytes_of[layer.kind] * self.layers[n].work for n, layer in recipe.layers.items())
         return Built(int(size), 2 * len(self._integers(recipe)), self.refused)
 
@@ -72,7 +73,7 @@ class Table:
         left = (self.corrected if recipe.corrected else 1.0) * (
             (self.equalised or 1.0) if recipe.equalised else 1.0
         )
-        return left * sum(self.layers[n].cost for n in self._integers(recipe))
+        return left * sum(self.layers[n].cost for n in self._integers(recipe) if _is_int(recipe, n))
 
     def _ask(self, what: str, recipe: Recipe) -> None:
         self.asked.append((what, tuple(self._integers(recipe))))
@@ -89,6 +90,10 @@ class Table:
     def _race(self, first: float, second: float) -> Race:
         ratio = first / second
         return Race(ratio, ratio * 0.99, ratio * 1.01, first, second, 100)
+
+
+def _is_int(recipe: Recipe, name: str) -> bool:
+    return recipe.layers[name].kind.startswith("int")
 
 
 def every(bench: Table, kind: Kind = "int8") -> Recipe:
@@ -140,6 +145,16 @@ def test_a_refinement_can_save_layers_from_float() -> None:
     layers = {"a": Given(2.0), "b": Given(0.05)}
     assert integers(search(Table(layers), every(Table(layers)))) == {"b"}
     assert integers(search(Table(layers, equalised=0.1), every(Table(layers)))) == {"a", "b"}
+
+
+def test_what_stays_float_takes_half_the_bytes_where_size_counts() -> None:
+    layers = {"a": Given(2.0), "b": Given(0.05)}
+    found = search(Table(layers), every(Table(layers)), Goal(prefer="size"))
+    assert found.recipe.layers["a"].kind == "float16"
+    assert "half the bytes" in found.recipe.layers["a"].reason
+    assert found.recipe.layers["b"].kind == "int8"
+    for_speed = search(Table(layers), every(Table(layers)))
+    assert for_speed.recipe.layers["a"].kind == "float32"
 
 
 def test_few_candidates_are_built_for_many_layers() -> None:
