@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["cpu_quota", "usable_cores"]
+__all__ = ["cpu_groups", "cpu_quota", "usable_cores"]
 
 
 def usable_cores() -> int:
@@ -32,11 +32,11 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
     Args:
         root: of the file system, with ``proc/self/cgroup`` and ``proc/self/mountinfo``.
     """
-    limits = (_limit(group) for group in _groups(root))
+    limits = (_limit(group) for group in cpu_groups(root))
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _groups(root: Path) -> Iterator[Path]:
+def cpu_groups(root: Path = Path("/")) -> Iterator[Path]:
     """The folder of each group of this process that rules its CPU time, from its own upwards."""
     paths = _group_paths(root)
     for kind, mount_root, mount_point in _mounts(root):

@@ -111,8 +111,8 @@ def median_interval(values: NDArray[np.float64]) -> tuple[float, float]:
 def _alike(values: NDArray[np.float64]) -> float:
     """How many values of a row tell as much about its median as one would alone; at least 1.
 
-    One and twice the sum of the autocorrelations of the values' sides of the median, lag by lag in twos, as far
-    as their sums are positive (Geyer, Statistical Science 7 (1992) 473, 3.3).
+    One and twice the sum of the autocorrelations of the values' sides of the median, lag by lag in twos, as
+    far as their sums are positive (Geyer, Statistical Science 7 (1992) 473, 3.3).
     """
     count = len(values)
     sides = np.sign(values - np.median(values))

@@ -12,11 +12,12 @@ from cnntk.runtime.lazy import lazy_names
 from cnntk.version import __version__
 
 if TYPE_CHECKING:
+    from cnntk.benched import BenchResult
+    from cnntk.benching import bench
     from cnntk.diagnosis import Diagnosis, diagnose
     from cnntk.exporters import ExportReport, export
     from cnntk.inference import ImageResult, infer, infer_to_file
     from cnntk.inspection import Inspection, inspect
-    from cnntk.latency import BenchResult, bench
     from cnntk.mismatch import MismatchReport, find_mismatch
     from cnntk.quantised import QuantizePreview, QuantizeReport
     from cnntk.quantising import preview_quantize, quantize
@@ -59,8 +60,8 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     __all__,
     {
-        "bench": "cnntk.latency",
-        "BenchResult": "cnntk.latency",
+        "bench": "cnntk.benching",
+        "BenchResult": "cnntk.benched",
         "Classifier": "cnntk.runtime",
         "diagnose": "cnntk.diagnosis",
         "Diagnosis": "cnntk.diagnosis",

@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 import importlib.metadata as metadata
-import os
 import platform
 import re
-import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
+from cnntk.measuring.processor import cpu_features, cpu_name, memory_bytes, read_cpu_info
 from cnntk.runtime.cores import usable_cores
 from cnntk.runtime.cuda import CudaState, cuda_state, problem_of
 from cnntk.runtime.devices import onnxruntime_module
 from cnntk.runtime.errors import MissingDependency
 from cnntk.version import __version__
 
-__all__ = ["CPU_FEATURES", "Diagnosis", "cpu_features", "diagnose", "missing_of", "problems_of"]
-
-CPU_FEATURES = (
-    *(
-        "sse4_1",
-        "avx",
-        "avx2",
-        "fma",
-        "f16c",
-        "avx512f",
-        "avx512_vnni",
-        "avx_vnni",
-        "avx512_bf16",
-        "amx_int8",
-    ),
-    *("asimd", "asimddp", "i8mm", "sve", "bf16"),
-)
-"""Instruction sets that decide how fast onnxruntime is here, as Linux names them (x86 first, then ARM)."""
+__all__ = ["Diagnosis", "cpu_features", "diagnose", "missing_of", "problems_of"]
 
 _PACKAGES = ("numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "torch", "onnx", "onnxscript", "onnx-ir")
 _RUNTIMES = ("cpu", "gpu")  # extras of which one is enough
@@ -51,7 +32,7 @@ class Diagnosis:
         python: its version.
         system: operating system and architecture.
         cpu: model name.
-        cpu_features: those of `CPU_FEATURES` that the CPU has; empty where the system does not tell.
+        cpu_features: instruction sets, as `cpu_features` names them; empty where the system does not tell.
         cores: that this process may use.
         memory_bytes: of the machine; None where the system does not tell.
         packages: version of each; None where it is not installed.
@@ -81,15 +62,15 @@ def diagnose() -> Diagnosis:
     """Looks at the machine and the installation."""
     packages = {name: _version(name) for name in _PACKAGES}
     providers, problems = _providers()
-    cpu_info = _read("/proc/cpuinfo")
+    cpu_info = read_cpu_info()
     return Diagnosis(
         cnntk=__version__,
         python=platform.python_version(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
-        cpu=_cpu_name(cpu_info),
+        cpu=cpu_name(cpu_info),
         cpu_features=cpu_features(cpu_info),
         cores=usable_cores(),
-        memory_bytes=_memory_bytes(),
+        memory_bytes=memory_bytes(),
         packages=packages,
         providers=providers,
         missing_extras=missing_of(_requirements()),
@@ -118,22 +99,6 @@ def missing_of(requirements: Iterable[str]) -> dict[str, tuple[str, ...]]:
     return missing
 
 
-def cpu_features(cpu_info: str) -> tuple[str, ...]:
-    """Those of `CPU_FEATURES` that the text of ``/proc/cpuinfo`` lists."""
-    lines = (line.partition(":") for line in cpu_info.splitlines())
-    flags = {
-        flag for key, _, value in lines if key.strip() in ("flags", "Features") for flag in value.split()
-    }
-    return tuple(name for name in CPU_FEATURES if name in flags)
-
-
-def _cpu_name(cpu_info: str) -> str:
-    names = (
-        line.partition(":")[2].strip() for line in cpu_info.splitlines() if line.startswith("model name")
-    )
-    return next(names, "") or platform.processor() or "unknown"
-
-
 def _providers() -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What onnxruntime offers, and what is wrong with it."""
     try:
@@ -158,19 +123,3 @@ def _requirements() -> list[str]:
         return metadata.requires("cnntk") or []
     except metadata.PackageNotFoundError:  # run from its files, without an installation
         return []
-
-
-def _memory_bytes() -> int | None:
-    if sys.platform == "win32":
-        return None
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (OSError, ValueError):
-        return None
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(errors="replace")
-    except OSError:
-        return ""

@@ -2,52 +2,195 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnntk.cli.output import json_option, note, print_json, print_table
+from cnntk.cli.output import json_option, note, print_json
 
 if TYPE_CHECKING:
-    from cnntk.latency import BenchResult
+    from cnntk.benched import BenchResult
+    from cnntk.benching import Load
+    from cnntk.measuring.regression import CaseVerdict
+
+_SESSIONS = 5
+_SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
+
+
+class _Numbers(click.ParamType):
+    """``1,8,32``."""
+
+    name = "N[,N...]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            found = tuple(int(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r}: expected numbers with commas between, like 1,8,32", param, ctx)
+        if min(found) < 1 or len(set(found)) < len(found):
+            self.fail(f"{value!r}: expected different numbers of 1 or more", param, ctx)
+        return found
+
+
+class _Percent(click.ParamType):
+    """``5%`` or ``5``."""
+
+    name = "PERCENT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            found = float(value.removesuffix("%"))
+        except ValueError:
+            self.fail(f"{value!r}: expected a percentage, like 5%", param, ctx)
+        if not 0 <= found < float("inf"):
+            self.fail(f"{value!r}: expected 0 % or more", param, ctx)
+        return found
+
+
+_OPTIONS: tuple[Callable[..., Any], ...] = (
+    click.argument("model", required=False),
+    click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 or auto."),
+    click.option("--threads", type=_Numbers(),
+                 help="On the CPU; by default what suits the model. Several are swept over."),
+    click.option("--batch", type=_Numbers(), help="Images a run, by default 1. Several are swept over."),
+    click.option("--seconds", default=3.0, show_default=True, type=click.FloatRange(min=0, min_open=True),
+                 help="For each kind of measurement."),
+    click.option("--layers", is_flag=True, help="Time layer by layer, and how far each is from the limit."),
+    click.option("--end-to-end", is_flag=True, help="From file to label: read, decode, preprocess, run."),
+    click.option("--image", "images", multiple=True, metavar="FILE",
+                 help="End to end with this image; may be repeated."),
+    click.option("--against", multiple=True, metavar="OTHER",
+                 help="In turn with OTHER: a .onnx, torch, torch:SOURCE or openvino; may be repeated."),
+    click.option("--scenario", "scenarios", multiple=True, type=click.Choice(_SCENARIOS),
+                 help="By MLPerf's load generator; may be repeated."),
+    click.option("--full", is_flag=True, help="Scenarios as long as MLPerf wants them: 10 minutes."),
+    click.option("--qps", type=click.FloatRange(min=0, min_open=True), help="Queries a second of Server."),
+    click.option("--labelled", metavar="FOLDER",
+                 help="Scenarios send its images and tell their accuracy: a folder per class or labels.csv."),
+    click.option("--save", metavar="FILE", help="Keep the latency, to compare with later."),
+    click.option("--compare", metavar="FILE", help="With what --save kept."),
+    click.option("--fail-above", type=_Percent(), metavar="PERCENT",
+                 help="With --compare: exit 1 if a run surely takes longer by more than this."),
+    click.option("--other-machine", is_flag=True, help="Compare with another machine all the same."),
+    click.option("--report", metavar="FILE", help="Write a page to open in a browser; adds --layers."),
+    click.option("--plots", metavar="FOLDER", help="Write the report's plots as files."),
+    click.option("--plot-format", type=click.Choice(["svg", "png"]), default="svg", show_default=True),
+    json_option,
+)  # fmt: skip
+
+
+def _with_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.command()
-@click.argument("model", required=False)
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 or auto.")
-@click.option("--threads", type=click.IntRange(1, 1024), help="On the CPU; by default all that may be used.")
-@click.option("--batch", default=1, show_default=True, type=click.IntRange(min=1), help="Images a run.")
-@click.option("--seconds", default=3.0, show_default=True, type=click.FloatRange(min=0, min_open=True),
-              help="How long to count.")  # fmt: skip
-@json_option
-def bench(
-    model: str | None, device: str, threads: int | None, batch: int, seconds: float, as_json: bool
-) -> None:
+@_with_options
+def bench(model: str | None, **given: Any) -> None:
     """Measure how fast MODEL answers."""
-    from cnntk.latency import bench as measure
+    from cnntk.benching import bench as measure
     from cnntk.picking import pick_model
 
+    _check(given)
     picked = pick_model(model)
     if picked.why:
         note(f"model: {picked.path.name} ({picked.why})")
-    result = measure(picked.path, device=device, threads=threads, batch=batch, seconds=seconds)
-    if as_json:
-        print_json(result.to_json())
-    else:
-        _print(result)
-
-
-def _print(r: BenchResult) -> None:
-    threads = f", {r.threads} thread{'s' * (r.threads > 1)}" if r.device == "cpu" else ""
-    print(f"{r.model} on {r.device}{threads}, batch {r.batch}")
-    p99 = f"{r.p99_ms:.3f} ms" if r.p99_ms is not None else f"(needs 1,000 runs, had {r.runs:,})"
-    print_table(
-        [
-            ("latency p50", f"{r.p50_ms:.3f} ms"),
-            ("        p90", f"{r.p90_ms:.3f} ms"),
-            ("        p99", p99),
-            ("throughput", f"{r.images_per_second:,.1f} images/s"),
-            ("first run", f"{r.first_run_ms:.3f} ms"),
-            ("runs", f"{r.runs:,} after {r.warm_up_runs:,} to warm up"),
-        ]
+    result = measure(
+        picked.path,
+        device=given["device"],
+        threads=given["threads"],
+        batch=given["batch"],
+        seconds=given["seconds"],
+        layers=given["layers"] or bool(given["report"] or given["plots"]),
+        images=given["images"] if given["images"] or given["end_to_end"] else None,
+        against=given["against"],
+        scenarios=given["scenarios"],
+        load=_load(given, picked.path),
+        sessions=_SESSIONS if given["save"] or given["compare"] else 0,
+        progress=_progress(),
     )
+    verdicts = _verdicts(result, given)
+    _print(result, verdicts, given)
+    if given["fail_above"] is not None and any(verdict.regressed for verdict in verdicts):
+        raise click.exceptions.Exit(1)
+
+
+def _check(given: dict[str, Any]) -> None:
+    from cnntk.runtime.errors import UsageError
+    from cnntk.runtime.files import check_writable
+
+    if given["fail_above"] is not None and not given["compare"]:
+        raise UsageError("--fail-above needs --compare FILE, which says what to compare with")
+    if not given["scenarios"] and (given["full"] or given["qps"] or given["labelled"]):
+        raise UsageError("--full, --qps and --labelled are for --scenario")
+    if given["qps"] and "Server" not in given["scenarios"]:
+        raise UsageError("--qps is for --scenario Server")
+    for name in ("save", "report"):
+        if given[name]:
+            check_writable(Path(given[name]))
+    if given["compare"]:
+        from cnntk.measuring.regression import load_baseline
+
+        load_baseline(given["compare"])
+
+
+def _load(given: dict[str, Any], model: Any) -> Load | None:
+    from cnntk.benching import Load
+
+    if not given["scenarios"]:
+        return None
+    labelled = None
+    if given["labelled"]:
+        from cnntk.labelled import labelled_files
+        from cnntk.runtime import Engine
+
+        spec = Engine(model).spec
+        labelled = labelled_files(given["labelled"], spec.labels if spec is not None else ())
+    return Load(None if given["full"] else given["seconds"], given["qps"], labelled)
+
+
+def _progress() -> Callable[[str], None]:
+    if not sys.stderr.isatty():
+        return lambda what: None
+    return lambda what: print(f"\r\x1b[Kmeasuring {what} ...", end="", file=sys.stderr, flush=True)
+
+
+def _verdicts(result: BenchResult, given: dict[str, Any]) -> tuple[CaseVerdict, ...]:
+    from cnntk.measuring.regression import Baseline, load_baseline, regressed, save_baseline
+
+    now = Baseline.of(result.machine, result.cases)
+    found: tuple[CaseVerdict, ...] = ()
+    if given["compare"]:
+        bound = given["fail_above"] or 0.0
+        base = load_baseline(given["compare"])
+        found = regressed(base, now, bound, other_machine=given["other_machine"])
+    if given["save"]:
+        save_baseline(given["save"], now)
+    return found
+
+
+def _print(result: BenchResult, verdicts: tuple[CaseVerdict, ...], given: dict[str, Any]) -> None:
+    from cnntk.cli.bench_text import print_bench
+
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    if given["as_json"]:
+        print_json({**result.to_json(), "compared": [verdict.to_json() for verdict in verdicts]})
+    else:
+        print_bench(result, verdicts)
+    if given["report"]:
+        from cnntk.reports.bench import write_bench_page
+
+        write_bench_page(result, given["report"], verdicts)
+        note(f"report: {given['report']}")
+    if given["plots"]:
+        from cnntk.reports.bench import write_plots
+
+        for path in write_plots(result, given["plots"], given["plot_format"]):
+            note(f"plot: {path}")
+    if given["save"]:
+        note(f"saved: {given['save']}")

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import traceback
+from collections.abc import Mapping
 from typing import Any
 
 from cnntk.runtime import errors
@@ -24,13 +25,13 @@ _CHILD = "from cnntk.measuring.apart import _serve; _serve()"
 _LAST_CHARACTERS = 300
 
 
-def apart(function: str, *, timeout_s: float | None = None, **arguments: Any) -> Any:
+def apart(function: str, arguments: Mapping[str, Any], *, timeout_s: float | None = None) -> Any:
     """Calls a function in a new process and returns what it returned.
 
     Args:
         function: ``package.module:function``; it takes and returns JSON data.
+        arguments: of the function, by name.
         timeout_s: seconds after which the process is killed; None for as long as it takes.
-        **arguments: of the function.
 
     Raises:
         CnntkError: the function raised it; of the same kind as there.
@@ -38,7 +39,7 @@ def apart(function: str, *, timeout_s: float | None = None, **arguments: Any) ->
         InferenceError: the process ended without an answer: its exit status or signal is named.
         RuntimeError: the function raised something else, which is a fault of cnntk.
     """
-    request = json.dumps({"function": function, "arguments": arguments})
+    request = json.dumps({"function": function, "arguments": dict(arguments)})
     # -P: a file of the user's in this folder must not stand for a module.
     with subprocess.Popen(
         [sys.executable, "-P", "-c", _CHILD],
@@ -64,7 +65,9 @@ def apart(function: str, *, timeout_s: float | None = None, **arguments: Any) ->
 def _result(function: str, status: int, answer: str, noise: str) -> Any:
     if status or not answer:
         said = " ".join(noise.split())[-_LAST_CHARACTERS:]
-        raise InferenceError(f"{function}: its process {_end(status)}" + (f"; it said: {said}" if said else ""))
+        raise InferenceError(
+            f"{function}: its process {_end(status)}" + (f"; it said: {said}" if said else "")
+        )
     found = json.loads(answer)
     if "result" in found:
         return found["result"]
@@ -86,16 +89,17 @@ def _end(status: int) -> str:
 
 def _serve() -> None:
     """In the child: what libraries print goes to the standard error, so that the answer stands alone."""
-    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    answer = os.dup(1)
     os.dup2(2, 1)
     request = json.loads(sys.stdin.buffer.read())
-    with answer:
-        json.dump(_called(request["function"], request["arguments"]), answer)
+    with open(answer, "w", encoding="utf-8") as stream:
+        stream.write(_called(request["function"], request["arguments"]))
 
 
-def _called(function: str, arguments: dict[str, Any]) -> dict[str, Any]:
+def _called(function: str, arguments: dict[str, Any]) -> str:
     module, _, name = function.partition(":")
     try:
-        return {"result": getattr(importlib.import_module(module), name)(**arguments)}
+        return json.dumps({"result": getattr(importlib.import_module(module), name)(**arguments)})
     except Exception as error:
-        return {"kind": type(error).__name__, "message": str(error), "trace": traceback.format_exc()}
+        found = {"kind": type(error).__name__, "message": str(error), "trace": traceback.format_exc()}
+        return json.dumps(found)

@@ -28,6 +28,6 @@ def batch_inputs(engine: Engine, batch: int) -> dict[str, NDArray[Any]]:
     fixed = fixed_batch(engine)
     if fixed is not None and fixed != batch:
         raise UsageError(
-            f"{engine.name}: its batch is fixed at {fixed}, so {batch} can't be tried; export it with a free one"
+            f"{engine.name}: its batch is fixed at {fixed}, not {batch}; export it with a free one"
         )
     return example_inputs(engine.inputs, batch, engine.image_sizes)

@@ -63,7 +63,11 @@ class Memory:
 
 
 def memory(
-    model: str | os.PathLike[str], *, device: str = "cpu", threads: int | None = None, batch: int | None = None
+    model: str | os.PathLike[str],
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    batch: int | None = None,
 ) -> Memory:
     """Loads a model in a fresh process and runs it ten times.
 
@@ -83,7 +87,7 @@ def memory(
     if batch is not None and batch < 1:
         raise UsageError(f"batch {batch} must be a positive number")
     asked = {"model": os.fspath(model), "device": device, "threads": threads, "batch": batch}
-    return Memory(**apart("cnntk.measuring.memory:occupied", **asked))
+    return Memory(**apart("cnntk.measuring.memory:occupied", asked))
 
 
 def occupied(model: str, device: str, threads: int | None, batch: int | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,28 +17,13 @@ from numpy.typing import NDArray
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import InputError, MissingDependency, UnsupportedArtifact, UsageError
 
-__all__ = ["ALIKE", "Opponent", "Rival", "opponents"]
+__all__ = ["ALIKE", "Opponent", "first_line", "in_order", "opponents"]
 
 ALIKE = 1e-3
 """Share of the largest answer up to which answers count as the same: rounding, and levels that another resize
 rounds the other way, stay below it; integers for floats do not."""
 
 Arrays = dict[str, NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Rival:
-    """One that may be measured.
-
-    Attributes:
-        name: for people, as ``torch, compiled``.
-        call: one run; answers by name. None where it can't be had, and ``note`` says why.
-        note: what to know about it.
-    """
-
-    name: str
-    call: Callable[[], Arrays] | None
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,8 +40,8 @@ class Opponent:
     """
 
     name: str
-    call: Callable[[], Arrays] | None
-    note: str
+    call: Callable[[], Arrays] | None = field(repr=False)
+    note: str = ""
     apart: float | None = None
     agree: float | None = None
 
@@ -66,7 +51,7 @@ class Opponent:
         return self.apart is not None and self.apart <= ALIKE
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON data; a call is none."""
+        """As JSON data; a call is not."""
         return {
             "name": self.name,
             "runs": self.call is not None,
@@ -111,7 +96,7 @@ def opponents(
 
 def _rivals(
     name: str, engine: Engine, inputs: Arrays, weights: str | None, random: bool
-) -> AbstractContextManager[tuple[Rival, ...]]:
+) -> AbstractContextManager[tuple[Opponent, ...]]:
     kind, _, source = name.partition(":")
     if kind == "torch":
         from cnntk.measuring.torch_opponents import torch_rivals
@@ -129,21 +114,21 @@ def _rivals(
 
 
 @contextmanager
-def _just(rival: Rival) -> Iterator[tuple[Rival, ...]]:
+def _just(rival: Opponent) -> Iterator[tuple[Opponent, ...]]:
     yield (rival,)
 
 
-def _file(name: str, engine: Engine, inputs: Arrays) -> Rival:
+def _file(name: str, engine: Engine, inputs: Arrays) -> Opponent:
     other = Engine(name, engine.device, threads=engine.threads, allow_nonfinite=True)
     given = in_order(inputs, [spec.name for spec in other.inputs], name)
     try:
         other.check(given)
     except InputError as error:
         raise UsageError(f"{name}: takes other inputs than {engine.name}: {error}") from error
-    return Rival(name, functools.partial(other.run, given))
+    return Opponent(name, functools.partial(other.run, given))
 
 
-def _openvino(engine: Engine, inputs: Arrays) -> Rival:
+def _openvino(engine: Engine, inputs: Arrays) -> Opponent:
     try:
         import openvino
     except ImportError as error:
@@ -164,7 +149,7 @@ def _openvino(engine: Engine, inputs: Arrays) -> Rival:
         found = request.infer(inputs, share_inputs=True)
         return {output.get_any_name(): value for output, value in found.items()}
 
-    return Rival(f"openvino {openvino.__version__.split('-')[0]}", call, "computes in float32")
+    return Opponent(f"openvino {openvino.__version__.split('-')[0]}", call, "computes in float32")
 
 
 def in_order(inputs: Arrays, names: list[str], title: str) -> Arrays:
@@ -186,19 +171,18 @@ def first_line(error: BaseException) -> str:
     return next((line for line in lines if line), type(error).__name__)[:200]
 
 
-def _compared(rival: Rival, ours: Arrays) -> Opponent:
+def _compared(rival: Opponent, ours: Arrays) -> Opponent:
     if rival.call is None:
-        return Opponent(rival.name, None, rival.note)
+        return rival
     pairs = list(_pairs(ours, rival.call()))
     if not pairs:
-        return Opponent(rival.name, rival.call, _joined(rival.note, "no answer of it has the shape of ours"))
+        return replace(rival, note=_joined(rival.note, "no answer of it has the shape of ours"))
     apart = max(_apart(*pair) for pair in pairs)
     agree = min(float(np.mean(np.equal(*(_best(answer) for answer in pair)))) for pair in pairs)
-    if apart <= ALIKE:
-        told = "answers the same"
-    else:
+    told = "answers the same"
+    if apart > ALIKE:
         told = f"answers differ by {apart:.2g} of the largest; {agree:.0%} of the inputs have the same best"
-    return Opponent(rival.name, rival.call, _joined(rival.note, told), apart, agree)
+    return replace(rival, note=_joined(rival.note, told), apart=apart, agree=agree)
 
 
 def _pairs(ours: Arrays, theirs: Arrays) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
@@ -219,7 +203,9 @@ def _apart(ours: NDArray[Any], theirs: NDArray[Any]) -> float:
 
 
 def _best(answer: NDArray[Any]) -> NDArray[np.intp]:
-    return answer.reshape(len(answer) if answer.ndim else 1, -1).argmax(axis=1)
+    rows: NDArray[Any] = answer.reshape(len(answer) if answer.ndim else 1, -1)
+    best: NDArray[np.intp] = np.argmax(rows, axis=1)
+    return best
 
 
 def _joined(*phrases: str) -> str:

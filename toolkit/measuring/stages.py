@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import cycle
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from cnntk.runtime.preprocess import fit, normalise
 from cnntk.runtime.spec import IMAGE, Preprocessing
 from cnntk.runtime.timing import median_interval
 
-__all__ = ["STAGES", "FormatStages", "Stage", "Stages", "staged", "stages"]
+__all__ = ["STAGES", "FormatStages", "Stage", "Stages", "prepared", "staged", "stages"]
 
 STAGES = ("read", "decode", "preprocess", "run", "postprocess")
 """In the order of the data."""
@@ -149,16 +149,16 @@ def staged(classifier: Classifier, image: ImageFile) -> tuple[Prediction, list[i
     marks.append(clock())
     pixels = classifier.read(data)
     marks.append(clock())
-    batch = _batch(classifier, pixels)
+    batch = prepared(classifier, pixels)
     marks.append(clock())
     answers = engine.run({engine.inputs[0].name: batch})
     marks.append(clock())
     best = Predictions(classifier.labels, answers["probabilities"][0]).best
     marks.append(clock())
-    return best, [after - before for before, after in zip(marks, marks[1:], strict=False)]
+    return best, [after - before for before, after in pairwise(marks)]
 
 
-def _batch(classifier: Classifier, pixels: Pixels) -> NDArray[Any]:
+def prepared(classifier: Classifier, pixels: Pixels) -> NDArray[Any]:
     """The network's input, (1, ...), as `Classifier` makes it of a single image."""
     given = classifier.engine.inputs[0]
     if given.name == IMAGE and given.dtype == "uint8":
@@ -174,15 +174,14 @@ def _preprocessing(classifier: Classifier) -> Preprocessing:
     return spec.preprocessing
 
 
-def _measured(
-    classifier: Classifier, name: str, images: Sequence[ImageFile], seconds: float
-) -> FormatStages:
+def _measured(classifier: Classifier, name: str, images: Sequence[ImageFile], seconds: float) -> FormatStages:
     """Both ways in turn, each first in every other pair."""
     turns = cycle(images)
     for _ in range(_WARM_UP):
         _pair(classifier, next(turns), whole_first=False)
     end = time.perf_counter() + seconds
-    turns, taken = cycle(images), []
+    turns = cycle(images)
+    taken: list[list[int]] = []
     while len(taken) < _AT_LEAST or time.perf_counter() < end:
         taken.append(_pair(classifier, next(turns), whole_first=len(taken) % 2 == 1))
     return _row(name, min(len(images), len(taken)), np.array(taken, dtype=np.float64) / 1e6)

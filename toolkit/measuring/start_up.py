@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 from cnntk.measuring.apart import apart
@@ -79,10 +80,10 @@ def start_up(
     if processes < 1 or any(batch < 1 for batch in batches):
         raise UsageError(f"processes {processes} and batches {list(batches)} must be positive numbers")
     asked = {"model": os.fspath(model), "device": device, "threads": threads, "batches": list(batches)}
-    found = [apart("cnntk.measuring.start_up:started", **asked) for _ in range(processes)]
+    found: list[dict[str, Any]] = [apart("cnntk.measuring.start_up:started", asked) for _ in range(processes)]
 
     def median(key: str) -> float:
-        return statistics.median(one[key] for one in found)
+        return float(statistics.median(one[key] for one in found))
 
     later = zip(*(one["next_shapes_ms"] for one in found), strict=True)
     return StartUp(
@@ -114,7 +115,7 @@ def started(model: str, device: str, threads: int | None, batches: Sequence[int]
     further = [batch for batch in dict.fromkeys(batches) if batch != first]
     inputs = [batch_inputs(engine, batch) for batch in (first, *further)]
     runs_ms = [_run_ms(engine, arrays) for arrays in inputs]
-    imported, loaded = (1e3 * (after - before) for before, after in zip(marks, marks[1:], strict=False))
+    imported, loaded = (1e3 * (after - before) for before, after in pairwise(marks))
     return {
         "import_ms": imported,
         "session_ms": loaded,

@@ -121,7 +121,7 @@ def _check(batches: Sequence[int], threads: Sequence[int | None], device: str, s
     numbers = [*batches, *(count for count in threads if count is not None)]
     if not batches or not threads or any(n < 1 for n in numbers) or not 0 < seconds < float("inf"):
         raise UsageError(
-            f"batches {list(batches)}, threads {list(threads)} and seconds {seconds:g} must be positive numbers"
+            f"batches {list(batches)}, threads {list(threads)}, seconds {seconds:g}: must be positive numbers"
         )
     if device != "cpu" and list(threads) != [None]:
         raise UsageError(f"threads {list(threads)}: are for the CPU; leave them out on device {device!r}")

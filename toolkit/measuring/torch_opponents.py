@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from numpy.typing import NDArray
 
-from cnntk.measuring.opponents import Rival, first_line, in_order
+from cnntk.measuring.opponents import Opponent, first_line, in_order
 from cnntk.runtime.digest import stated_digest
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DeviceUnavailable, MissingDependency, UsageError
@@ -25,13 +27,12 @@ __all__ = ["torch_rivals"]
 _RANDOM = "random, seed "
 
 Arrays = dict[str, NDArray[Any]]
-Answer = Callable[..., "dict[str, torch.Tensor]"]
 
 
 @contextmanager
 def torch_rivals(
     source: str, engine: Engine, inputs: Arrays, *, weights: str | None, random: bool
-) -> Iterator[tuple[Rival, ...]]:
+) -> Iterator[tuple[Opponent, ...]]:
     """The network in torch, eager and compiled, with the engine's threads until the block ends.
 
     Where the file prepares images in its graph, so does torch, in front of the network. A softmax that only
@@ -58,82 +59,89 @@ def torch_rivals(
             "torch is not installed, so it can't be measured against; run: pip install 'cnntk[export]'"
         ) from error
     if engine.device.startswith("cuda") and not torch.cuda.is_available():
-        raise DeviceUnavailable(f"device {engine.device!r}: the installed torch has no CUDA; use device='cpu'")
-    found = _opened(source, engine, weights, random)
-    given = in_order(inputs, [spec.name for spec in found.inputs], source or "torch")
-    tensors = [torch.from_numpy(array) for array in given.values()]
-    answer, note = _answer(found, engine)
+        raise DeviceUnavailable(
+            f"device {engine.device!r}: the installed torch has no CUDA; use device='cpu'"
+        )
+    with quiet():
+        found = _opened(source, engine, weights, random)
+        title = source or found.name
+        given = in_order(inputs, [spec.name for spec in found.inputs], title)
+        way = _Way(found, engine, [torch.from_numpy(array) for array in given.values()])
     before = torch.get_num_threads()
     torch.set_num_threads(engine.threads)
     try:
         with quiet():
-            yield (
-                _eager(answer, tensors, engine, note, source or found.name),
-                _compiled(answer, tensors, engine, note),
-            )
+            rivals = _eager(way, title), _compiled(way)
+        yield rivals
     finally:
         torch.set_num_threads(before)
 
 
-def _eager(answer: Answer, tensors: list[torch.Tensor], engine: Engine, note: str, source: str) -> Rival:
-    call = _call(answer, tensors, engine.device)
-    try:
-        call()
-    except (RuntimeError, TypeError, ValueError) as error:  # what a network raises at a wrong shape
-        raise UsageError(
-            f"torch:{source}: takes other inputs than {engine.name}: {first_line(error)}"
-        ) from error
-    return Rival("torch, eager", call, note)
+class _Way:
+    """From the engine's inputs to torch's answers.
 
+    Attributes:
+        network: the torch module, on the engine's device.
+        note: which torch, and what it does beside the network.
+    """
 
-def _compiled(answer: Answer, tensors: list[torch.Tensor], engine: Engine, note: str) -> Rival:
-    import torch
+    def __init__(self, found: Source, engine: Engine, tensors: Sequence[torch.Tensor]) -> None:
+        import torch
 
-    call = _call(torch.compile(answer, dynamic=False), tensors, engine.device)
-    try:
-        call()
-    except Exception as error:  # torch's compilers raise what they like; eager still counts
-        return Rival("torch, compiled", None, f"torch.compile failed: {first_line(error)}")
-    return Rival("torch, compiled", call, note)
+        from cnntk.models.preprocess import Preprocess
 
+        self.network = _network(found).to(engine.device)
+        self.note = f"torch {torch.__version__}"
+        self.name = engine.name
+        self._device, self._tensors = engine.device, tuple(tensors)
+        p = engine.spec.preprocessing if engine.spec is not None else None
+        self._prepare: Callable[[torch.Tensor], torch.Tensor] | None = None
+        if p is not None and engine.inputs[0].name == IMAGE:
+            images, dtype = Preprocess(p).to(engine.device), getattr(torch, found.inputs[0].dtype)
+            self._prepare = lambda image: images(image).to(dtype)
+            self.note += ", which prepares the images, too, as the file's graph does"
 
-def _call(answer: Answer, tensors: list[torch.Tensor], device: str) -> Callable[[], Arrays]:
-    """From host to host, as `Engine.run`."""
-    import torch
+    def call(self, network: Callable[..., Any]) -> Arrays:
+        """Once, from host to host, as `Engine.run`."""
+        import torch
 
-    def call() -> Arrays:
+        from cnntk.exporters.sources.outputs import named_tensors
+
         with torch.inference_mode():
-            found = answer(*(tensor.to(device) for tensor in tensors))
-            return {name: tensor.cpu().numpy() for name, tensor in found.items()}
+            first, *others = (tensor.to(self._device) for tensor in self._tensors)
+            answer = network(first if self._prepare is None else self._prepare(first), *others)
+            return {name: tensor.cpu().numpy() for name, tensor in named_tensors(answer).items()}
 
-    return call
+
+def _eager(way: _Way, title: str) -> Opponent:
+    try:
+        way.call(way.network)
+    except (RuntimeError, TypeError, ValueError) as error:  # what a network raises at a wrong shape
+        raise UsageError(f"torch:{title}: takes other inputs than {way.name}: {first_line(error)}") from error
+    return Opponent("torch, eager", functools.partial(way.call, way.network), way.note)
 
 
-def _answer(found: Source, engine: Engine) -> tuple[Answer, str]:
-    """What answers the engine's inputs, and a note on it."""
+def _compiled(way: _Way) -> Opponent:
+    """The network alone is compiled: preprocessing may go by its data, at which torch's compiler stops."""
     import torch
 
-    from cnntk.exporters.sources.outputs import named_tensors
-    from cnntk.models.preprocess import Preprocess
+    network = torch.compile(way.network, dynamic=False)
+    try:
+        way.call(network)
+    except Exception as error:  # torch's compilers raise what they like; eager still counts
+        why = f"failed: {first_line(error)}"
+        if "InvalidCxxCompiler" in str(error):
+            why = "needs a C++ compiler, and there is none; install one, like g++"
+        return Opponent("torch, compiled", None, f"torch.compile {why}")
+    return Opponent("torch, compiled", functools.partial(way.call, network), way.note)
 
+
+def _network(found: Source) -> torch.nn.Module:
     if found.module is not None:
-        network: torch.nn.Module = found.module
-    elif found.program is not None:
-        network = found.program.module()
-    else:
-        raise UsageError(f"torch:{found.name}: is an ONNX file; name it without torch: to measure against it")
-    network.to(engine.device)
-    p = engine.spec.preprocessing if engine.spec is not None else None
-    version = f"torch {torch.__version__}"
-    if p is None or engine.inputs[0].name != IMAGE:
-        return lambda *tensors: named_tensors(network(*tensors)), version
-    prepare = Preprocess(p).to(engine.device)
-    dtype = getattr(torch, found.inputs[0].dtype)
-
-    def answer(image: torch.Tensor, *others: torch.Tensor) -> dict[str, torch.Tensor]:
-        return named_tensors(network(prepare(image).to(dtype), *others))
-
-    return answer, f"{version}, which prepares the images, too, as the file's graph does"
+        return found.module
+    if found.program is not None:
+        return found.program.module()
+    raise UsageError(f"torch:{found.name}: is an ONNX file; name it without torch: to measure against it")
 
 
 def _opened(source: str, engine: Engine, weights: str | None, random: bool) -> Source:
@@ -157,7 +165,7 @@ def _own(engine: Engine) -> tuple[str, SourceOptions]:
     from cnntk.exporters.source import SourceOptions
 
     spec = engine.spec
-    if spec is not None and spec.digest and spec.digest == stated_digest(shipped_model()):
+    if spec is not None and spec.digest and spec.digest == stated_digest(os.fspath(shipped_model())):
         return str(shipped_checkpoint()), SourceOptions()
     network = spec.network if spec is not None else None
     said = str(spec.provenance.get("weights", "")) if spec is not None else ""

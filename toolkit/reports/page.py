@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cnntk.reports import text
+from cnntk.reports.colours import COLOURS
 from cnntk.runtime.errors import MissingDependency
 
 __all__ = ["rendered"]

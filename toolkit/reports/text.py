@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["amount", "bytes_text", "count", "dims", "error", "shorten"]
+__all__ = ["amount", "bytes_text", "count", "dims", "error", "short", "shorten"]
 
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -46,6 +46,12 @@ def error(number: Any) -> str:
     if not isinstance(number, int | float) or not math.isfinite(number):
         return "NaN"
     return f"{number:.2g}"
+
+
+def short(number: float) -> str:
+    """Three digits that tell something: ``0.0521``; ``12.3``; ``19,100``."""
+    rounded = float(f"{number:.3g}")
+    return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:.3g}"
 
 
 def shorten(text: str, length: int) -> str:

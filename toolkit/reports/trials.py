@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cnntk.reports.axes import Scale
 from cnntk.reports.plot import Tick
 from cnntk.reports.text import bytes_text, shorten
 
@@ -15,7 +16,6 @@ __all__ = ["Bar", "Dot", "TrialPlot", "bars_of", "draw_trials"]
 WIDTH, HEIGHT = 760, 360
 LEFT, RIGHT, TOP, BOTTOM = 62, 20, 18, 48
 _LARGEST = 15.0
-_LEVELS = 5
 _SEEN = 6
 """Times the bound; what is further off stands on the edge, so that what is near can be told apart."""
 
@@ -89,13 +89,13 @@ def draw_trials(report: Mapping[str, Any]) -> TrialPlot | None:
         return None
     max_drop = float(report["setting"]["max_drop"])
     ends = [cost for _, step in steps for cost in _interval(step["accuracy"])]
-    speeds = _Scale(0.0, 1.1 * max(1.0, *(s["race"]["high"] for _, s in steps)), LEFT, WIDTH - RIGHT)
+    speeds = Scale(0.0, 1.1 * max(1.0, *(s["race"]["high"] for _, s in steps)), LEFT, WIDTH - RIGHT)
     low, high = (
         max(min(0.0, *ends), -_SEEN * (max_drop or 1)),
         min(max(*ends, max_drop), _SEEN * (max_drop or 1)),
     )
     room = 0.12 * (high - low or 1.0)
-    costs = _Scale(low - room, high + room, HEIGHT - BOTTOM, TOP)
+    costs = Scale(low - room, high + room, HEIGHT - BOTTOM, TOP)
     largest = max([report["original_size_bytes"], *(s["size_bytes"] for _, s in steps)])
     chosen = report.get("race") if report.get("changed") else None
     original = _original(report, speeds, costs, largest)
@@ -109,8 +109,8 @@ def draw_trials(report: Mapping[str, Any]) -> TrialPlot | None:
         bottom=HEIGHT - BOTTOM,
         dots=dots,
         path="M" + " L".join(f"{d.x} {d.y}" for d in dots),
-        speeds=tuple(Tick(speeds.at(v), f"{v:g}") for v in _round_levels(speeds.low, speeds.high)),
-        costs=tuple(Tick(costs.at(v), f"{v:g}") for v in _round_levels(costs.low, costs.high)),
+        speeds=tuple(Tick(speeds.at(v), f"{v:g}") for v in speeds.levels()),
+        costs=tuple(Tick(costs.at(v), f"{v:g}") for v in costs.levels()),
         allowed=Tick(costs.at(max_drop), f"{max_drop:g} points allowed"),
         equal=speeds.at(1.0),
     )
@@ -133,21 +133,7 @@ def bars_of(layers: Sequence[Mapping[str, Any]]) -> tuple[Bar, ...]:
     )
 
 
-@dataclass(frozen=True)
-class _Scale:
-    """From values to places; what is beyond its ends stands on them."""
-
-    low: float
-    high: float
-    first: int
-    last: int
-
-    def at(self, value: float) -> float:
-        share = min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
-        return round(self.first + share * (self.last - self.first), 1)
-
-
-def _original(report: Mapping[str, Any], speeds: _Scale, costs: _Scale, largest: int) -> Dot:
+def _original(report: Mapping[str, Any], speeds: Scale, costs: Scale, largest: int) -> Dot:
     size = report["original_size_bytes"]
     x, y = speeds.at(1.0), costs.at(0.0)
     hint = f"the original, {bytes_text(size)}"
@@ -157,8 +143,8 @@ def _original(report: Mapping[str, Any], speeds: _Scale, costs: _Scale, largest:
 def _dot(
     number: int,
     step: Mapping[str, Any],
-    speeds: _Scale,
-    costs: _Scale,
+    speeds: Scale,
+    costs: Scale,
     largest: int,
     chosen: Mapping[str, Any] | None,
 ) -> Dot:
@@ -196,12 +182,3 @@ def _interval(accuracy: Mapping[str, Any]) -> tuple[float, float]:
 
 def _radius(size: int, largest: int) -> float:
     return round(max(_LARGEST * math.sqrt(size / largest), 3.0), 1)
-
-
-def _round_levels(low: float, high: float) -> list[float]:
-    """Multiples of 1, 2 or 5 times a power of ten, about `_LEVELS` of them."""
-    rough = (high - low) / _LEVELS
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough)
-    first = math.ceil(low / step)
-    return [round(i * step, 10) for i in range(first, math.floor(high / step) + 1)]

@@ -1,0 +1,103 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cnntk.measuring.apart import apart
+from cnntk.runtime.errors import InferenceError, InferenceTimeout, UsageError
+
+HELPER = """
+import os, signal, sys, time
+from cnntk.runtime.errors import UsageError
+
+def chatty(n):
+    print("noise")
+    os.system("echo more noise")
+    return {"n": n, "pid": os.getpid()}
+
+def wrong(): raise UsageError("batch 0 must be positive")
+def broken(): return 1 // 0
+def killed(): os.kill(os.getpid(), signal.SIGKILL)
+def leaves(): sys.stderr.write("no such library\\n"); os._exit(3)
+def no_json(): return {1, 2}
+def waits(file):
+    open(file, "w").write(str(os.getpid()))
+    time.sleep(60)
+"""
+
+
+@pytest.fixture(autouse=True)
+def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "helper_of_apart.py").write_text(HELPER)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+
+def test_answers_from_another_process() -> None:
+    found = apart("helper_of_apart:chatty", {"n": [1, "ü", None]})
+    assert found["n"] == [1, "ü", None]
+    assert found["pid"] != os.getpid()
+
+
+def test_our_errors_arrive_as_they_are() -> None:
+    with pytest.raises(UsageError, match=r"^batch 0 must be positive$"):
+        apart("helper_of_apart:wrong", {})
+
+
+@pytest.mark.parametrize(
+    ("function", "says"), [("broken", "ZeroDivisionError"), ("no_json", "TypeError"), ("missing", "missing")]
+)
+def test_a_fault_says_where(function: str, says: str) -> None:
+    with pytest.raises(RuntimeError, match=f"helper_of_apart:{function}: failed in its process: .*{says}"):
+        apart(f"helper_of_apart:{function}", {})
+
+
+def test_a_fault_brings_its_trace() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        apart("helper_of_apart:broken", {})
+    assert "def broken" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        ("helper_of_apart:killed", r"its process was killed: out of memory\?"),
+        ("os:abort", "its process was ended by SIGABRT"),
+        ("helper_of_apart:leaves", "its process ended with status 3, .*it said: no such library"),
+    ],
+)
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
+def test_a_process_that_ends_without_an_answer(function: str, says: str) -> None:
+    with pytest.raises(InferenceError, match=says):
+        apart(function, {})
+
+
+def test_time_is_bounded(tmp_path: Path) -> None:
+    with pytest.raises(InferenceTimeout, match=r"was ended after 1\.5 s"):
+        apart("helper_of_apart:waits", {"file": str(tmp_path / "pid")}, timeout_s=1.5)
+    assert not _alive(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
+def test_ctrl_c_ends_the_child_too(tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+    code = (
+        f"from cnntk.measuring.apart import apart; apart('helper_of_apart:waits', {{'file': {str(file)!r}}})"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    while not (file.exists() and file.read_text()):
+        time.sleep(0.02)
+    parent.send_signal(signal.SIGINT)  # to the parent alone, as a terminal would not
+    assert "KeyboardInterrupt" in parent.communicate(timeout=10)[1]
+    assert not _alive(int(file.read_text()))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import pytest
+
+from cnntk.measuring.sweep import sweep
+from cnntk.runtime.cores import usable_cores
+from cnntk.runtime.errors import UsageError
+
+
+def test_every_pair_is_a_cell(tiny_onnx: Path) -> None:
+    found = sweep(tiny_onnx, batches=(8, 1), threads=(2, 1), seconds=0.1)
+    assert [(cell.batch, cell.threads) for cell in found.cells] == [(1, 1), (1, 2), (8, 1), (8, 2)]
+    assert found.rounds == 6
+    for cell in found.cells:
+        assert 0 < cell.low_ms <= cell.latency_ms <= cell.high_ms
+        assert cell.images_per_second == pytest.approx(1e3 * cell.batch / cell.latency_ms)
+        assert cell.efficiency == cell.speed_up / cell.threads
+    assert found.cells[0].speed_up == 1
+    assert found.fastest.images_per_second == max(cell.images_per_second for cell in found.cells)
+    assert len(found.to_json()["cells"]) == 4
+
+
+def test_no_speed_up_where_one_thread_was_not_measured(tiny_onnx: Path) -> None:
+    (cell,) = sweep(tiny_onnx, batches=(1,), threads=(2,), seconds=0.1).cells
+    assert cell.speed_up is cell.efficiency is None
+
+
+def test_the_engine_may_choose_its_threads(tiny_onnx: Path) -> None:
+    (cell,) = sweep(tiny_onnx, batches=(1,), threads=(None,), seconds=0.1).cells
+    assert cell.threads >= 1
+
+
+def test_more_threads_than_cores_are_told(tiny_onnx: Path) -> None:
+    many = usable_cores() + 1
+    found = sweep(tiny_onnx, batches=(1,), threads=(1, many), seconds=0.1)
+    assert found.notes == (f"{many} threads share the {usable_cores()} cores that this process may use",)
+    assert sweep(tiny_onnx, batches=(1,), threads=(1,), seconds=0.1).notes == ()
+
+
+def test_a_fixed_batch_is_the_only_one(batch_of_3: Path) -> None:
+    assert [cell.batch for cell in sweep(batch_of_3, batches=(3,), threads=(1,), seconds=0.1).cells] == [3]
+    with pytest.raises(UsageError, match="its batch is fixed at 3, not 1"):
+        sweep(batch_of_3)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"batches": ()}, {"threads": ()}, {"batches": (0,)}, {"threads": (0,)}, {"seconds": 0}]
+)
+def test_nothing_to_measure(tiny_onnx: Path, wrong: dict) -> None:
+    with pytest.raises(UsageError, match="must be positive numbers"):
+        sweep(tiny_onnx, **wrong)
+
+
+def test_threads_are_for_the_cpu(tiny_onnx: Path) -> None:
+    with pytest.raises(UsageError, match="leave them out on device 'cuda'"):
+        sweep(tiny_onnx, device="cuda")

@@ -1,0 +1,197 @@
+"""A bench as text of 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from cnntk.cli.output import print_table, size_text
+
+if TYPE_CHECKING:
+    from cnntk.benched import BenchResult, Rivalry
+    from cnntk.measuring.latency import Latency
+    from cnntk.measuring.layers import LayerReport, LayerRow
+    from cnntk.measuring.memory import Memory
+    from cnntk.measuring.regression import CaseVerdict
+    from cnntk.measuring.scenarios import ScenarioResult
+    from cnntk.measuring.stages import Stages
+    from cnntk.measuring.start_up import StartUp
+    from cnntk.measuring.statistics import Estimate
+    from cnntk.measuring.sweep import Sweep
+
+__all__ = ["print_bench"]
+
+_WIDTH, _LABEL = 80, 13
+_NAME = 27
+
+
+def print_bench(result: BenchResult, verdicts: Iterable[CaseVerdict] = ()) -> None:
+    """Prints what was measured, a part after the other."""
+    found, machine = result.latency, result.machine
+    threads = f", {found.threads} thread{'s' * (found.threads > 1)}" if found.device == "cpu" else ""
+    _line(result.name, f"on {found.device}{threads}, batch {found.batch}; {size_text(result.size_bytes)}")
+    _line("machine", f"{machine.cpu}, {machine.cores} cores, onnxruntime {machine.onnxruntime}")
+    for label, text in _latency(found):
+        _line(label, text)
+    if result.start_up is not None:
+        _line("first answer", _start_up(result.start_up))
+    if result.memory is not None:
+        _line("memory", _memory(result.memory))
+    for finding in found.findings:
+        _line("noise", finding.message)
+    if result.stages is not None:
+        _print_stages(result.stages)
+    if result.sweep is not None:
+        _print_sweep(result.sweep)
+    if result.layers is not None:
+        _print_layers(result.layers)
+    for rivalry in result.against:
+        _line("against", _rivalry(rivalry))
+    for scenario in result.scenarios:
+        _line(scenario.scenario, _scenario(scenario))
+    for verdict in verdicts:
+        _line("compared", _verdict(verdict))
+    for text in result.notes:
+        _line("note", text)
+
+
+def _latency(found: Latency) -> Iterator[tuple[str, str]]:
+    label = "latency"
+    for percent, estimate in found.percentiles_ms.items():
+        if estimate is None:
+            needed = round(10 / (1 - float(percent) / 100))
+            yield label, f"p{percent:<5}(needs {needed:,} runs, had {found.runs:,})"
+        else:
+            yield label, f"p{percent:<5}{_ms(estimate.value)}  {_between(estimate)}"
+        label = ""
+    rate = found.images_per_second
+    yield "throughput", f"{rate.value:,.1f} images/s  ({rate.low:,.1f} to {rate.high:,.1f})"
+    warm = found.warm_up
+    when = f"steady after {warm.steady_after_s:.2f} s" if warm.steady_after_s is not None else "never steady"
+    yield "runs", f"{found.runs:,}, after {warm.runs:,} to warm up ({when})"
+
+
+def _start_up(found: StartUp) -> str:
+    parts = f"import {found.import_ms:.0f}, session {_ms(found.session_ms)}"
+    text = f"{found.first_answer_ms:.0f} ms: {parts}, first run {_ms(found.first_run_ms)}"
+    later = ", ".join(f"{batch}: {_ms(ms)}" for batch, ms in found.next_shapes)
+    return f"{text}; first run at batch {later}" if later else text
+
+
+def _memory(found: Memory) -> str:
+    parts = (found.interpreter_bytes, found.runtime_bytes, found.model_bytes)
+    python, runtime, model = map(size_text, parts)
+    peak = size_text(found.peak_bytes)
+    return f"{peak} at most; Python {python}, the runtime adds {runtime}, the model {model}"
+
+
+def _print_stages(found: Stages) -> None:
+    for row in found.formats:
+        steps = ", ".join(f"{stage.name} {_ms(stage.ms)}" for stage in row.stages)
+        _line(f"from {row.format}", f"{_ms(row.whole_ms)}: {steps}")
+    for text in found.notes:
+        _line("note", text)
+
+
+def _print_sweep(found: Sweep) -> None:
+    print()
+    rows = [
+        (
+            str(cell.batch),
+            str(cell.threads),
+            _ms(cell.latency_ms),
+            f"{_number(cell.low_ms)} to {_number(cell.high_ms)}",
+            f"{cell.images_per_second:,.1f}",
+            "" if cell.speed_up is None else f"{cell.speed_up:.2f}",
+        )
+        for cell in found.cells
+    ]
+    header = ("batch", "threads", "latency", "95 % interval", "images/s", "speed-up")
+    print_table(rows, header, right=(0, 1, 2, 4, 5))
+    for text in found.notes:
+        _line("note", text)
+
+
+def _print_layers(found: LayerReport) -> None:
+    print()
+    header = ("layer", "ms", "share", "MMAC", "GMAC/s", "GB/s", "of the limit")
+    print_table([_layer(row) for row in found.rows], header, right=(1, 2, 3, 4, 5))
+    whole = f"{_ms(found.sum_ms)}; a run without profiler takes {_ms(found.run_ms)}"
+    _line("sum", f"{whole} ({found.unaccounted_share:+.1%} unaccounted for)")
+    if found.peaks is not None:
+        peaks = found.peaks
+        _line(
+            "limits",
+            f"{peaks.float32_gmacs:.0f} GMAC/s in float32, {peaks.int8_gmacs:.0f} in int8, "
+            f"{peaks.memory_gb_s:.0f} GB/s from memory",
+        )
+    for text in found.findings:
+        _line("note", text)
+
+
+def _layer(row: LayerRow) -> tuple[str, ...]:
+    name = row.name if len(row.name) <= _NAME else f"{row.name[: _NAME - 1]}…"
+    distance = "" if row.distance is None else f"{row.distance:.0%} {row.limit}"
+    return (
+        name,
+        _number(row.time_ms),
+        f"{row.share:.1%}",
+        f"{row.multiply_adds / 1e6:.2f}" if row.multiply_adds else "",
+        "" if row.gmacs_per_s is None else f"{row.gmacs_per_s:.0f}",
+        "" if row.gb_per_s is None else f"{row.gb_per_s:.1f}",
+        distance or row.limit or "",
+    )
+
+
+def _rivalry(found: Rivalry) -> str:
+    name, faced = found.opponent.name, found.comparison
+    if faced is None:
+        return f"{name}: {found.opponent.note}"
+    word = {
+        "faster": f"{faced.ratio:.2f} times as fast",
+        "slower": f"{faced.ratio:.2f} times as fast, slower",
+        "no difference": f"no difference, {faced.ratio:.2f}",
+    }[faced.verdict]
+    times = f"{_ms(faced.second_ms)} against its {_ms(faced.first_ms)}"
+    note = f"; {found.opponent.note}" if found.opponent.note else ""
+    return f"{name}: {word} ({faced.low:.2f} to {faced.high:.2f}), {times}{note}"
+
+
+def _scenario(found: ScenarioResult) -> str:
+    value = f"{found.value:,.3f} {found.unit}" if found.unit == "ms" else f"{found.value:,.1f} a second"
+    verdict = "valid" if found.valid else f"not valid: {'; '.join(found.reasons)}"
+    accuracy = ""
+    if found.accuracy is not None:
+        accuracy = f"; accuracy {found.accuracy:.2%} of {found.accuracy_images:,} images"
+    return f"{found.metric} {value}, {found.queries:,} queries{accuracy}; {verdict}"
+
+
+def _verdict(found: CaseVerdict) -> str:
+    if found.slowdown_percent is None or found.base_ms is None or found.now_ms is None:
+        return f"{found.name}: {found.note}"
+    slowdown = found.slowdown_percent
+    word = "slower" if slowdown.low > 0 else "faster" if slowdown.high < 0 else "no difference"
+    text = f"{slowdown.value:+.1f} % ({slowdown.low:+.1f} to {slowdown.high:+.1f})"
+    verdict = ", REGRESSED" if found.regressed else ""
+    note = f"; {found.note}" if found.note else ""
+    return f"{found.name}: {_ms(found.base_ms)} then, {_ms(found.now_ms)} now: {word}, {text}{verdict}{note}"
+
+
+def _between(found: Estimate) -> str:
+    return f"({_number(found.low)} to {_number(found.high)})"
+
+
+def _ms(value: float) -> str:
+    return f"{_number(value)} ms"
+
+
+def _number(value: float) -> str:
+    """Three digits or more of it, and never more decimals than nanoseconds have."""
+    return f"{value:.3f}" if value < 10 else f"{value:.2f}" if value < 100 else f"{value:,.1f}"
+
+
+def _line(label: str, text: str) -> None:
+    lines = textwrap.wrap(text, _WIDTH - _LABEL, break_long_words=True) or [""]
+    for i, line in enumerate(lines):
+        print(f"{label if i == 0 else '':{_LABEL}}{line}")

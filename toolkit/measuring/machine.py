@@ -1,0 +1,130 @@
+"""`Machine`: what decides how fast a model runs, so that figures are compared with their like only."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata as metadata
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cnntk.measuring.processor import (
+    cpu_features,
+    cpu_name,
+    governor,
+    memory_bytes,
+    physical_cores,
+    read_cpu_info,
+)
+from cnntk.runtime.cores import usable_cores
+from cnntk.version import __version__
+
+__all__ = ["Machine", "machine"]
+
+_SOFTWARE = ("system", "python", "onnxruntime", "cnntk")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where something was measured.
+
+    Attributes:
+        cpu: model name.
+        architecture: like "x86_64".
+        cpu_features: instruction sets, as `cnntk.measuring.processor.CPU_FEATURES` names them.
+        cores: that the process may use.
+        physical_cores: of the machine; None where the system does not tell.
+        memory_bytes: of the machine; None where the system does not tell.
+        governor: of the clock's frequency; None where the system does not tell.
+        system: operating system and its version.
+        python: its version.
+        onnxruntime: its version; None where it is not installed.
+        cnntk: its version.
+    """
+
+    cpu: str
+    architecture: str
+    cpu_features: tuple[str, ...]
+    cores: int
+    physical_cores: int | None
+    memory_bytes: int | None
+    governor: str | None
+    system: str
+    python: str
+    onnxruntime: str | None
+    cnntk: str
+
+    @property
+    def identity(self) -> str:
+        """12 hex characters; the same where speed may be compared, whatever the versions of software."""
+        return hashlib.sha256(json.dumps(self._deciding()).encode()).hexdigest()[:12]
+
+    def differences(self, other: Machine) -> tuple[str, ...]:
+        """What makes its speed another one's, like "cores: 8 there, 2 here"; here is this one."""
+        return _compared(self._deciding(), other._deciding())
+
+    def software_differences(self, other: Machine) -> tuple[str, ...]:
+        """Versions that differ, like "onnxruntime: 1.20.0 there, 1.22.0 here"."""
+        here, there = ({name: getattr(m, name) for name in _SOFTWARE} for m in (self, other))
+        return _compared(here, there)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON data."""
+        return {**asdict(self), "identity": self.identity}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Machine:
+        """What `to_json` gave."""
+        kept = {name: value for name, value in data.items() if name != "identity"}
+        return cls(**{**kept, "cpu_features": tuple(kept["cpu_features"])})
+
+    def _deciding(self) -> dict[str, Any]:
+        memory = None if self.memory_bytes is None else f"{round(self.memory_bytes / 2**30)} GiB"
+        return {
+            "cpu": self.cpu,
+            "architecture": self.architecture,
+            "features": " ".join(self.cpu_features),
+            "cores": self.cores,
+            "memory": memory,
+        }
+
+
+def machine() -> Machine:
+    """This one."""
+    cpu_info = read_cpu_info()
+    return Machine(
+        cpu=cpu_name(cpu_info),
+        architecture=platform.machine(),
+        cpu_features=cpu_features(cpu_info),
+        cores=usable_cores(),
+        physical_cores=physical_cores(),
+        memory_bytes=memory_bytes(),
+        governor=governor(),
+        system=f"{platform.system()} {platform.release()}",
+        python=platform.python_version(),
+        onnxruntime=_onnxruntime(),
+        cnntk=__version__,
+    )
+
+
+def _compared(here: Mapping[str, Any], there: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(
+        f"{name}: {_said(there[name])} there, {_said(here[name])} here"
+        for name in here
+        if here[name] != there[name]
+    )
+
+
+def _said(value: object) -> str:
+    return "unknown" if value in (None, "") else str(value)
+
+
+def _onnxruntime() -> str | None:
+    for package in ("onnxruntime", "onnxruntime-gpu"):
+        try:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return None

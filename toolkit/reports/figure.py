@@ -1,0 +1,107 @@
+"""What a plot is made of: marks at their places, for whatever draws them: a page, an SVG file or a PNG.
+
+Places are in units of one CSS pixel, from the upper left corner. An ink is a name of
+`cnntk.reports.colours.COLOURS`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+__all__ = ["Circle", "Figure", "Line", "Mark", "Place", "Polygon", "Rect", "Text", "text_width"]
+
+Place = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Rect:
+    """A filled rectangle; ``hint`` is shown where a pointer rests on it, as with the others."""
+
+    shape: ClassVar[str] = "rect"
+
+    x: float
+    y: float
+    width: float
+    height: float
+    ink: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line through two points or more, so many units wide."""
+
+    shape: ClassVar[str] = "line"
+
+    points: tuple[Place, ...]
+    ink: str
+    width: float = 1.0
+    dashed: bool = False
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Polygon:
+    """A filled area."""
+
+    shape: ClassVar[str] = "polygon"
+
+    points: tuple[Place, ...]
+    ink: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Circle:
+    """A filled circle with a rim in the paper's colour, so that neighbours can be told apart."""
+
+    shape: ClassVar[str] = "circle"
+
+    x: float
+    y: float
+    radius: float
+    ink: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Text:
+    """One line of text; ``y`` is its base line."""
+
+    shape: ClassVar[str] = "text"
+
+    x: float
+    y: float
+    text: str
+    ink: str = "muted"
+    anchor: Literal["start", "middle", "end"] = "start"
+    size: float = 11.0
+    hint: str = ""
+
+
+Mark = Rect | Line | Polygon | Circle | Text
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Marks in a frame, drawn in their order.
+
+    Attributes:
+        name: of its file.
+        title: what it says, in a sentence.
+        width: of the frame.
+        height: of the frame.
+        marks: from the lowest to the uppermost.
+    """
+
+    name: str
+    title: str
+    width: int
+    height: int
+    marks: tuple[Mark, ...]
+
+
+def text_width(text: str, size: float = 11.0) -> float:
+    """About what a text takes in a sans serif, rather too much than too little."""
+    return 0.58 * size * len(text)

@@ -1,0 +1,91 @@
+"""How latencies are distributed: which share of the runs took how long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnntk.measuring.latency import Latency
+from cnntk.reports.axes import Frame, Scale, with_axes
+from cnntk.reports.figure import Figure, Line, Mark, Polygon, Rect, Text, text_width
+from cnntk.reports.headlines import spread_headline
+from cnntk.reports.text import short
+from cnntk.reports.window import Window, window_of
+
+__all__ = ["draw_histogram", "edges_of"]
+
+_HEIGHT = 270
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 56, 40
+_WIDE = 8.0
+"""Longest by least run, from which the axis is logarithmic."""
+
+_MOST_BINS = 60
+
+
+def draw_histogram(latency: Latency, width: int) -> Figure:
+    """The plot, so many units wide."""
+    values = latency.trace.latencies_ms
+    window = _window(values)
+    frame = Frame(_LEFT, width - _RIGHT, _TOP, _HEIGHT - _BOTTOM)
+    log = window.high > _WIDE * window.low > 0
+    xs = Scale(window.low, window.high, frame.left, frame.right, log)
+    edges = edges_of(values[values <= window.high], window, log)
+    shares = 100 * np.histogram(values, edges)[0] / len(values)
+    ys = Scale(0.0, 1.08 * float(shares.max()), frame.bottom, frame.top)
+    marks: list[Mark] = [
+        *with_axes(frame, xs, ys, f"ms{', log scale' * log}", "% of the runs"),
+        *_bars(edges, shares, xs, ys),
+        *_percentiles(latency, frame, xs),
+    ]
+    if window.told:
+        x, y = frame.right, frame.bottom - 6
+        marks.append(Polygon(((x, y - 4), (x, y + 4), (x + 7, y)), "bad", window.told))
+        marks.append(Text(frame.right, frame.top - 44, window.told, "bad", "end", 10.5))
+    return Figure("latency-histogram", spread_headline(latency), width, _HEIGHT, tuple(marks))
+
+
+def edges_of(values: NDArray[np.float64], window: Window, log: bool) -> NDArray[np.float64]:
+    """Of bins that fill the window, equally wide on its axis: as wide as numpy's ``auto`` finds."""
+    scaled = np.log(values) if log else values
+    low, high = (np.log((window.low, window.high)) if log else (window.low, window.high))
+    width = float(np.diff(np.histogram_bin_edges(scaled, "auto")[:2])[0])
+    bins = min(max(int((high - low) / width), 1), _MOST_BINS) if width > 0 else 1
+    edges = np.linspace(low, high, bins + 1)
+    return np.exp(edges) if log else edges
+
+
+def _window(values: NDArray[np.float64]) -> Window:
+    """All of the runs where a logarithmic axis shows them."""
+    window = window_of(values)
+    least = float(values.min())
+    if least > 0 and window.longest > _WIDE * least:
+        return Window(0.95 * least, 1.05 * window.longest, 0, window.longest)
+    return window
+
+
+def _bars(
+    edges: NDArray[np.float64], shares: NDArray[np.float64], xs: Scale, ys: Scale
+) -> Iterator[Mark]:
+    for low, high, share in zip(edges[:-1], edges[1:], shares, strict=True):
+        if share:
+            left, right, y = xs.at(low), xs.at(high), ys.at(share)
+            hint = f"{short(low)} to {short(high)} ms: {share:.2g} % of the runs"
+            height = max(ys.first - y, 1.0)
+            yield Rect(left, ys.first - height, max(right - left - 0.5, 0.8), height, "series-1", hint)
+
+
+def _percentiles(latency: Latency, frame: Frame, xs: Scale) -> Iterator[Mark]:
+    """Dashed lines, their names above them where there is room."""
+    ends = [-np.inf, -np.inf]
+    for percent, found in latency.percentiles_ms.items():
+        if found is None or found.value > xs.high:
+            continue
+        x, words = xs.at(found.value), f"p{percent} {short(found.value)}"
+        half = text_width(words, 10.5) / 2
+        place = min(max(x, frame.left + half), frame.right + _RIGHT - half)
+        row = 0 if place - half > ends[0] else 1
+        ends[row] = place + half + 4
+        yield Line(((x, frame.top - 3), (x, frame.bottom)), "ink", 1.0, dashed=True)
+        yield Text(place, frame.top - 8 - 13 * row, words, "ink", "middle", 10.5)
