@@ -11,6 +11,8 @@ import subprocess
 import sys
 import tempfile
 
+from cnntk.runtime.timing import Race
+
 ROUNDS = 3
 
 PREPARE = """
@@ -44,10 +46,11 @@ def main() -> None:
         runs = [(figures(TORCH, name), figures(OURS, name)) for _ in range(ROUNDS)]
         torch_s, ours_s = (statistics.median(run[i][0] for run in runs) for i in (0, 1))
         torch_mb, ours_mb = (statistics.median(run[i][1] for run in runs) for i in (0, 1))
-        ratio = statistics.median(b[0] / a[0] for a, b in runs)
+        found = Race.of([[b[0] for _, b in runs], [a[0] for a, _ in runs]])
         print(
             f"{name}: torch.onnx.export {torch_s:.1f} s, peak {torch_mb:.0f} MB; with proof {ours_s:.1f} s, "
-            f"peak {ours_mb:.0f} MB; time x{ratio:.2f} ({ours_s - torch_s:+.1f} s), "
+            f"peak {ours_mb:.0f} MB; time x{found.ratio:.2f} [{found.low:.2f}, {found.high:.2f}] "
+            f"({ours_s - torch_s:+.1f} s), "
             f"peak {ours_mb - torch_mb:+.0f} MB"
         )
 

@@ -21,6 +21,7 @@ from collections.abc import Callable
 import onnxruntime
 
 from cnntk.runtime import Engine
+from cnntk.runtime.timing import Race
 from cnntk.shipped import shipped_model
 
 
@@ -49,14 +50,13 @@ def compare(model: str, cache: str, rounds: int | None) -> None:
     for i in range(rounds):
         for name in list(ways)[:: 1 if i % 2 else -1]:
             times[name].append(timed(ways[name]))
-    base = statistics.median(times["bare"])
     print(f"{model}: {os.path.getsize(model) / 1e6:.1f} MB, {rounds} rounds, load {os.getloadavg()[0]:.1f}")
     for name, values in times.items():
-        more = sorted(v - b for v, b in zip(values, times["bare"], strict=True))
+        more = statistics.median(v - b for v, b in zip(values, times["bare"], strict=True))
+        found = Race.of([values, times["bare"]])
         print(
-            f"  {name:24} {statistics.median(values) * 1e3:8.2f} ms, "
-            f"{statistics.median(more) * 1e3:+8.2f} ms over bare, "
-            f"{statistics.median(values) / base:.3f} of it"
+            f"  {name:24} {statistics.median(values) * 1e3:8.2f} ms, {more * 1e3:+8.2f} ms over bare, "
+            f"{found.ratio:.3f} of it [{found.low:.3f}, {found.high:.3f}]"
         )
 
 

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 
+from cnntk.runtime.timing import Race
+
 ROUNDS = 15
 
 PAIRS = {
@@ -28,8 +30,11 @@ def main() -> None:
     for title, (ours, base) in PAIRS.items():
         pairs = [(seconds(ours), seconds(base)) for _ in range(ROUNDS)]
         more = statistics.median(a - b for a, b in pairs) * 1e3
-        a, b = (statistics.median(column) * 1e3 for column in zip(*pairs, strict=True))
-        print(f"{title}: {a:.0f} ms against {b:.0f} ms, median of the differences {more:+.0f} ms")
+        found = Race.of([[1e3 * s for s in column] for column in zip(*pairs, strict=True)])
+        print(
+            f"{title}: {found.first_ms:.0f} ms against {found.second_ms:.0f} ms, median of the differences "
+            f"{more:+.0f} ms, ratio {found.ratio:.2f} [{found.low:.2f}, {found.high:.2f}]"
+        )
 
 
 def seconds(arguments: list[str]) -> float:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Race", "median_interval", "race"]
 
@@ -51,6 +51,19 @@ class Race:
         """Whether a difference can be told from noise."""
         return not self.low <= 1 <= self.high
 
+    @classmethod
+    def of(cls, times_ms: ArrayLike) -> Race:
+        """Of times that were measured in turn.
+
+        Args:
+            times_ms: (2, pairs): of the first, and of the second.
+        """
+        times = np.asarray(times_ms, dtype=np.float64)
+        logs = np.log(times[0] / times[1])
+        low, high = median_interval(logs)
+        a, b = np.median(times, axis=1)
+        return cls(math.exp(np.median(logs)), math.exp(low), math.exp(high), float(a), float(b), len(logs))
+
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""
         return {**asdict(self), "differs": self.differs}
@@ -82,11 +95,7 @@ def race(
     """
     if not 0 < seconds < math.inf or at_least < 1:
         raise ValueError(f"seconds must be positive and at_least 1 or more, got {seconds} and {at_least}")
-    times = _pairs(first, second, seconds, at_least, progress or (lambda _: None))
-    logs = np.log(times[0] / times[1])
-    low, high = median_interval(logs)
-    a, b = np.median(times, axis=1) / 1e6
-    return Race(math.exp(np.median(logs)), math.exp(low), math.exp(high), float(a), float(b), len(logs))
+    return Race.of(_pairs(first, second, seconds, at_least, progress or (lambda _: None)) / 1e6)
 
 
 def median_interval(values: NDArray[np.float64]) -> tuple[float, float]:

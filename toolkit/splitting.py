@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from cnntk.calibrating import CalibrationImages, calibration_images
-from cnntk.data import FORMS, open_data
+from cnntk.data import FORMS, Dataset, open_data
+from cnntk.data.folder import read_to_judge
 from cnntk.labelled import places_of
 from cnntk.runtime.errors import DataError
 from cnntk.runtime.spec import ModelSpec
@@ -50,7 +52,7 @@ def images_for(data: str, spec: ModelSpec, limit: int, evaluation: str | None = 
     judged = judged_images(spec)
     if evaluation is not None:
         calibration = calibration_images(data, limit, background)
-        other = _held_out(evaluation, judged, background)
+        other = _judging(evaluation, judged, background)
         return Parts(calibration, _labelled_as(other, spec, evaluation))
     if _is_labelled(data):
         calibration = calibration_images(data, limit, background)
@@ -69,11 +71,23 @@ def _is_labelled(data: str) -> bool:
     return data in FORMS or bool(colon and f"{kind}:DIR" in FORMS)
 
 
-def _held_out(data: str, limit: int, background: Sequence[int]) -> CalibrationImages:
-    """The images that nothing was trained on; of a bare folder all."""
+def _judging(data: str, limit: int, background: Sequence[int]) -> CalibrationImages:
+    """The images of DATA that is there to judge by: of a folder all, unless it is split itself."""
     if not _is_labelled(data):
         return calibration_images(data, limit, background)
-    test = open_data(data).test
+    kind, _, place = data.partition(":")
+    if kind == "folder":
+        return _limited(read_to_judge(Path(place)), limit, background)
+    return _held_out(data, limit, background)
+
+
+def _held_out(data: str, limit: int, background: Sequence[int]) -> CalibrationImages:
+    """The images that nothing was trained on."""
+    return _limited(open_data(data).test, limit, background)
+
+
+def _limited(test: Dataset, limit: int, background: Sequence[int]) -> CalibrationImages:
+    """Of all classes alike, as far as they go."""
     by_class = np.argsort(test.labels, kind="stable")
     chosen = sorted(int(by_class[i]) for i in _spread(len(by_class), limit))
     labels = tuple(int(test.labels[i]) for i in chosen)

@@ -54,6 +54,19 @@ def test_fewer_to_calibrate_leave_more_to_judge(folder: Path) -> None:
     assert (len(parts.calibration), len(parts.evaluation)) == (4, 16)
 
 
+@pytest.mark.parametrize(("inside", "judged"), [("", 10), ("test/", 4)], ids=["all of it", "its test images"])
+def test_a_folder_to_judge_by(tmp_path: Path, inside: str, judged: int) -> None:
+    for part, count in (("", 5),) if not inside else (("train/", 5), ("test/", 2)):
+        for label in ("0", "1"):
+            place = tmp_path / part / label
+            place.mkdir(parents=True)
+            for i in range(count):
+                Image.fromarray(np.full((4, 4), i, np.uint8)).save(place / f"{i}.png")
+    parts = images_for("digits", SPEC, 10, f"folder:{tmp_path}")
+    assert len(parts.evaluation) == judged
+    assert set(parts.evaluation.labels) == {0, 1}
+
+
 def test_other_data_to_judge_by(folder: Path) -> None:
     parts = images_for(str(folder), SPEC, 100, "digits")
     assert len(parts.calibration) == 20

@@ -12,7 +12,7 @@ from cnntk.data.holdout import held_out
 from cnntk.data.images import FileImages
 from cnntk.runtime.errors import DataError
 
-__all__ = ["open_folder", "read_classes"]
+__all__ = ["open_folder", "read_classes", "read_to_judge"]
 
 
 def open_folder(folder: Path) -> Split:
@@ -32,6 +32,17 @@ def open_folder(folder: Path) -> Split:
     everything = read_classes(train or folder)
     mask = held_out(everything.labels)
     return Split(name, _part(everything, ~mask), _part(everything, mask), resize="shortest")
+
+
+def read_to_judge(folder: Path) -> Dataset:
+    """The images of a folder that nobody trains on: those of ``test`` (or ``val``), if it is split, else all.
+
+    Raises:
+        DataError: as `open_folder`.
+    """
+    if _subfolder(folder, "train") and _subfolder(folder, "test", "val"):
+        return open_folder(folder).test
+    return read_classes(folder)
 
 
 def read_classes(

@@ -14,7 +14,7 @@ from cnntk.measuring.case import Case, case_of
 from cnntk.measuring.disturbance import Finding, findings
 from cnntk.measuring.statistics import Estimate, mean_estimate, percentiles
 from cnntk.measuring.steady import WarmUp, warm_up
-from cnntk.measuring.surroundings import surroundings
+from cnntk.measuring.surroundings import meanwhile, surroundings
 from cnntk.measuring.trace import Trace, record
 from cnntk.runtime.digest import sha256_of
 from cnntk.runtime.engine import Engine
@@ -165,12 +165,16 @@ def measure_case(
     found = [apart("cnntk.measuring.latency:_session", request) for _ in range(sessions)]
     traces = [Trace(np.array(s["starts_s"]), np.array(s["latencies_ms"])) for s in found]
     settings = {"device": found[0]["device"], "threads": found[0]["threads"], "batch": batch}
-    return case_of(traces, settings=settings, model_sha256=sha256_of(model))
+    busy = [session["others"] for session in found if session["others"] is not None]
+    others = float(np.mean(busy)) if busy else None
+    return case_of(traces, settings=settings, model_sha256=sha256_of(model), others=others)
 
 
 def _session(**request: Any) -> dict[str, Any]:
+    before = surroundings()
     found = measure_latency(**request)
     return {
+        "others": meanwhile(before, surroundings()).others,
         "device": found.device,
         "threads": found.threads,
         "starts_s": found.trace.starts_s.tolist(),

@@ -6,12 +6,13 @@ Places are in units of one CSS pixel, from the upper left corner. An ink is a na
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-__all__ = ["Circle", "Figure", "Line", "Mark", "Place", "Polygon", "Rect", "Text", "text_width"]
+__all__ = ["Anchor", "Circle", "Figure", "Line", "Mark", "Place", "Polygon", "Rect", "Text", "moved", "text_width"]
 
 Place = tuple[float, float]
+Anchor = Literal["start", "middle", "end"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Text:
     y: float
     text: str
     ink: str = "muted"
-    anchor: Literal["start", "middle", "end"] = "start"
+    anchor: Anchor = "start"
     size: float = 11.0
     hint: str = ""
 
@@ -105,3 +106,10 @@ class Figure:
 def text_width(text: str, size: float = 11.0) -> float:
     """About what a text takes in a sans serif, rather too much than too little."""
     return 0.58 * size * len(text)
+
+
+def moved(mark: Mark, right: float, down: float) -> Mark:
+    """The same, so many units further."""
+    if isinstance(mark, Line | Polygon):
+        return replace(mark, points=tuple((x + right, y + down) for x, y in mark.points))
+    return replace(mark, x=mark.x + right, y=mark.y + down)

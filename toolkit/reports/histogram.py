@@ -18,24 +18,20 @@ __all__ = ["draw_histogram", "edges_of"]
 
 _HEIGHT = 270
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 56, 40
-_WIDE = 8.0
-"""Longest by least run, from which the axis is logarithmic."""
-
 _MOST_BINS = 60
 
 
 def draw_histogram(latency: Latency, width: int) -> Figure:
     """The plot, so many units wide."""
     values = latency.trace.latencies_ms
-    window = _window(values)
+    window = window_of(values)
     frame = Frame(_LEFT, width - _RIGHT, _TOP, _HEIGHT - _BOTTOM)
-    log = window.high > _WIDE * window.low > 0
-    xs = Scale(window.low, window.high, frame.left, frame.right, log)
-    edges = edges_of(values[values <= window.high], window, log)
+    xs = Scale(window.low, window.high, frame.left, frame.right, window.log)
+    edges = edges_of(values[values <= window.high], window)
     shares = 100 * np.histogram(values, edges)[0] / len(values)
     ys = Scale(0.0, 1.08 * float(shares.max()), frame.bottom, frame.top)
     marks: list[Mark] = [
-        *with_axes(frame, xs, ys, f"ms{', log scale' * log}", "% of the runs"),
+        *with_axes(frame, xs, ys, f"ms{', log scale' * window.log}", "% of the runs"),
         *_bars(edges, shares, xs, ys),
         *_percentiles(latency, frame, xs),
     ]
@@ -46,23 +42,14 @@ def draw_histogram(latency: Latency, width: int) -> Figure:
     return Figure("latency-histogram", spread_headline(latency), width, _HEIGHT, tuple(marks))
 
 
-def edges_of(values: NDArray[np.float64], window: Window, log: bool) -> NDArray[np.float64]:
+def edges_of(values: NDArray[np.float64], window: Window) -> NDArray[np.float64]:
     """Of bins that fill the window, equally wide on its axis: as wide as numpy's ``auto`` finds."""
-    scaled = np.log(values) if log else values
-    low, high = (np.log((window.low, window.high)) if log else (window.low, window.high))
+    scaled = np.log(values) if window.log else values
+    low, high = (np.log((window.low, window.high)) if window.log else (window.low, window.high))
     width = float(np.diff(np.histogram_bin_edges(scaled, "auto")[:2])[0])
     bins = min(max(int((high - low) / width), 1), _MOST_BINS) if width > 0 else 1
     edges = np.linspace(low, high, bins + 1)
-    return np.exp(edges) if log else edges
-
-
-def _window(values: NDArray[np.float64]) -> Window:
-    """All of the runs where a logarithmic axis shows them."""
-    window = window_of(values)
-    least = float(values.min())
-    if least > 0 and window.longest > _WIDE * least:
-        return Window(0.95 * least, 1.05 * window.longest, 0, window.longest)
-    return window
+    return np.exp(edges) if window.log else edges
 
 
 def _bars(

@@ -41,10 +41,10 @@ def draw_over_time(latency: Latency, width: int) -> Figure:
     frame = Frame(_LEFT, width - _RIGHT, _TOP, _HEIGHT - _BOTTOM)
     end = max(float(trace.starts_s[-1] + trace.latencies_ms[-1] / 1e3), 1e-9)
     xs = Scale(0.0, end, frame.left, frame.right)
-    ys = Scale(window.low, window.high, frame.bottom, frame.top)
+    ys = Scale(window.low, window.high, frame.bottom, frame.top, window.log)
     stretches = stretches_of(trace, int((frame.right - frame.left) / _UNITS_A_STRETCH))
     marks: list[Mark] = [
-        *with_axes(frame, xs, ys, "seconds", "ms a run: least, median and most"),
+        *with_axes(frame, xs, ys, "seconds", "ms a run: least, median, most" + ", log scale" * window.log),
         *_band(stretches, xs, ys),
         *_percentiles(latency, frame, ys),
         *_cut_off(stretches, window, xs, frame),

@@ -20,7 +20,7 @@ def rendered(template: str, **values: Any) -> str:
     try:
         import jinja2
     except ImportError as missing:
-        raise MissingDependency("the report page needs jinja2: pip install 'cnntk[export]'") from missing
+        raise MissingDependency("pages and SVG files need jinja2: pip install jinja2") from missing
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("cnntk.reports", package_path=""),
         autoescape=True,
@@ -28,7 +28,14 @@ def rendered(template: str, **values: Any) -> str:
         lstrip_blocks=True,
         undefined=jinja2.ChainableUndefined,
     )
+    environment.globals["colours"] = COLOURS
     environment.filters.update(
-        amount=text.amount, bytes=text.bytes_text, count=text.count, dims=text.dims, error=text.error
+        amount=text.amount,
+        bytes=text.bytes_text,
+        count=text.count,
+        dims=text.dims,
+        error=text.error,
+        place=text.place,
+        short=text.short,
     )
     return environment.get_template(template).render(**values)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["amount", "bytes_text", "count", "dims", "error", "short", "shorten"]
+__all__ = ["amount", "bytes_text", "count", "dims", "error", "place", "short", "shorten"]
 
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -46,6 +46,11 @@ def error(number: Any) -> str:
     if not isinstance(number, int | float) or not math.isfinite(number):
         return "NaN"
     return f"{number:.2g}"
+
+
+def place(number: float) -> str:
+    """On a page: ``12.5``; ``12``."""
+    return f"{round(number, 1):g}"
 
 
 def short(number: float) -> str:

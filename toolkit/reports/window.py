@@ -19,6 +19,9 @@ _LEAST = 0.2
 
 _ROOM = 0.06
 
+_WIDE = 8.0
+"""Upper by lower end, from which the axis is logarithmic, and shows all runs."""
+
 
 @dataclass(frozen=True)
 class Window:
@@ -29,12 +32,14 @@ class Window:
         high: its upper end, ms; over ``low``.
         beyond: how many runs took longer.
         longest: of all runs, ms.
+        log: whether equal ratios are equally far apart.
     """
 
     low: float
     high: float
     beyond: int
     longest: float
+    log: bool
 
     @property
     def told(self) -> str:
@@ -49,4 +54,6 @@ def window_of(values: NDArray[np.float64]) -> Window:
     end = late + max(_REACH * (late - median), _LEAST * median)
     room = _ROOM * (min(end, longest) - least) or 0.1 * abs(longest) or 1.0
     high = longest + room if longest <= end else end
-    return Window(max(least - room, 0.0), high, int((values > high).sum()), longest)
+    if least > 0 and high > _WIDE * least:
+        return Window(least / (1 + _ROOM), longest * (1 + _ROOM), 0, longest, True)
+    return Window(max(least - room, 0.0), high, int((values > high).sum()), longest, False)

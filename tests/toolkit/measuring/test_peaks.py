@@ -14,6 +14,7 @@ from cnntk.runtime.errors import UsageError
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_SECONDS", 0.02)
+    monkeypatch.setattr(module, "_MOST_SECONDS", 0.04)
 
 
 @pytest.mark.usefixtures("quick")

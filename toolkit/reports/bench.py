@@ -1,0 +1,68 @@
+"""The report of a bench, as a page."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cnntk.benched import BenchResult
+from cnntk.measuring.regression import CaseVerdict
+from cnntk.measuring.statistics import runs_needed
+from cnntk.reports import headlines
+from cnntk.reports.figure import Figure
+from cnntk.reports.page import rendered
+from cnntk.reports.plots import figures_of
+from cnntk.runtime.files import write_bytes
+
+__all__ = ["render_bench_report", "write_bench_report"]
+
+_TEMPLATE = "bench.html.j2"
+_WIDE, _NARROW = 580, 336
+"""Units, which are pixels on a screen and on a phone."""
+
+
+@dataclass(frozen=True)
+class _Page:
+    """What the template shows besides the result itself."""
+
+    verdict: str
+    where: str
+    needed: Mapping[str, int]
+    wide: Mapping[str, Figure]
+    narrow: Mapping[str, Figure]
+    verdicts: Sequence[CaseVerdict]
+    warnings: Sequence[str]
+
+
+def write_bench_report(
+    result: BenchResult, path: str | os.PathLike[str], verdicts: Sequence[CaseVerdict] = ()
+) -> None:
+    """Writes a bench's report as one HTML page, whole or not at all; it opens offline.
+
+    Args:
+        result: of `cnntk.benching.bench`.
+        path: of the page.
+        verdicts: of `cnntk.measuring.regression.regressed`, where there is a baseline.
+
+    Raises:
+        MissingDependency: jinja2 is not installed.
+        UsageError: the page can't be written.
+    """
+    write_bytes(Path(path), render_bench_report(result, verdicts).encode(errors="replace"))
+
+
+def render_bench_report(result: BenchResult, verdicts: Sequence[CaseVerdict] = ()) -> str:
+    """The page's HTML."""
+    latency = result.latency
+    page = _Page(
+        verdict=headlines.verdict_of(result),
+        where=headlines.where(latency),
+        needed={percent: runs_needed(float(percent) / 100) for percent in latency.percentiles_ms},
+        wide=figures_of(result, _WIDE, verdicts),
+        narrow=figures_of(result, _NARROW, verdicts),
+        verdicts=verdicts,
+        warnings=[finding.message for finding in latency.findings],
+    )
+    return rendered(_TEMPLATE, r=result, page=page, paint=lambda name: f"var(--{name})")

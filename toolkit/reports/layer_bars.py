@@ -1,0 +1,83 @@
+"""Layers by their time, the longest first: a bar each, in the colour of what limits it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from cnntk.measuring.layers import LayerReport, LayerRow
+from cnntk.measuring.roofline import Limit
+from cnntk.reports.axes import Scale, key
+from cnntk.reports.figure import Figure, Line, Mark, Rect, Text, text_width
+from cnntk.reports.headlines import layers_headline
+from cnntk.reports.text import short, shorten
+
+__all__ = ["INKS", "MOST", "draw_layers", "limit_key"]
+
+MOST = 24
+"""Bars; what is left is summed up in one more."""
+
+INKS: dict[Limit | None, str] = {
+    "compute": "series-1",
+    "memory": "series-2",
+    "in cache": "series-3",
+    None: "series-5",
+}
+_WORDS: dict[Limit | None, str] = {
+    "compute": "multiply-adds limit it",
+    "memory": "memory limits it",
+    "in cache": "moves bytes in caches",
+    None: "limit not known",
+}
+_PITCH, _THICK, _TOP = 20, 13, 4
+_FIGURES = 104
+"""Units for the time and the share beside the bars."""
+
+
+def draw_layers(report: LayerReport, width: int) -> Figure | None:
+    """The plot, so many units wide; None where there are no layers."""
+    rows = sorted(report.rows, key=lambda row: row.time_ms, reverse=True)
+    if not rows:
+        return None
+    left = 0.28 * width
+    longest = rows[0].time_ms
+    scale = Scale(0.0, longest or 1.0, left, width - _FIGURES)
+    marks: list[Mark] = []
+    for number, row in enumerate(rows[:MOST]):
+        marks += _bar(row, scale, _TOP + number * _PITCH, width)
+    bottom = _TOP + min(len(rows), MOST) * _PITCH
+    if others := rows[MOST:]:
+        marks.append(Text(left, bottom + 11, _rest(others), size=10.5))
+        bottom += _PITCH
+    explained, end = key(limit_key(rows), bottom + 8, width)
+    if any(row.distance for row in rows[:MOST]):
+        x, y = 4.5, end
+        marks.append(Line(((x, y - 1), (x, y + 10)), "ink", 2.0))
+        marks.append(Text(14, y + 8.5, "what it would take at its limit", "ink"))
+        end += _PITCH
+    return Figure("layers", layers_headline(report), width, round(end), (*marks, *explained))
+
+
+def limit_key(rows: Sequence[LayerRow]) -> list[tuple[str, str]]:
+    """The inks of the limits that occur."""
+    found = {row.limit for row in rows}
+    return [(INKS[limit], _WORDS[limit]) for limit in INKS if limit in found]
+
+
+def _bar(row: LayerRow, scale: Scale, y: float, width: int) -> Iterator[Mark]:
+    hint = f"{row.name} ({row.kind}): {short(row.time_ms)} ms, {row.share:.1%}"
+    if row.gmacs_per_s is not None:
+        hint += f", {short(row.gmacs_per_s)} G multiply-adds/s"
+    end = scale.at(row.time_ms)
+    letters = int((scale.first - 6) / text_width("x", 11.5))
+    yield Text(scale.first - 6, y + 10.5, shorten(row.name, letters), "ink", "end", 11.5, row.name)
+    yield Rect(scale.first, y, max(end - scale.first, 1.0), _THICK, INKS[row.limit], hint)
+    if row.distance is not None:
+        x = scale.at(row.time_ms * row.distance)
+        yield Line(((x, y - 2), (x, y + _THICK + 2)), "ink", 2.0, hint=f"{row.distance:.0%} of the limit")
+    words = f"{short(row.time_ms)} ms, {row.share:.1%}"
+    yield Text(width, y + 10.5, words, "ink", "end", hint=hint)
+
+
+def _rest(rows: Sequence[LayerRow]) -> str:
+    time_ms, share = sum(row.time_ms for row in rows), sum(row.share for row in rows)
+    return f"and {len(rows)} shorter: {short(time_ms)} ms, {share:.1%}"
