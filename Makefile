@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CNNTK := $(BIN)/cnntk
+# A process a core, each with one thread of torch: they would else take the cores from each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 .PHONY: demo test slow lint types bench clean
 
@@ -24,16 +26,16 @@ demo: $(READY)
 		--report demo/quantized.html --force
 	$(BIN)/python examples/digit_image.py demo/seven.png
 	$(CNNTK) infer -m demo/lenet-digits.onnx demo/seven.png
-	$(CNNTK) bench demo/lenet-digits.onnx
+	$(CNNTK) bench demo/lenet-digits.onnx --report demo/bench.html
 	@echo; echo "Left in demo/: the checkpoint lenet-digits/, the artifact lenet-digits.onnx, the small one"; \
-	echo "lenet-digits-int8.onnx, the image seven.png, and two pages to open in a browser: report.html (what was shown"; \
-	echo "of the artifact) and quantized.html (what was tried to make it smaller)"
+	echo "lenet-digits-int8.onnx, the image seven.png, and three pages for a browser: report.html (what was shown"; \
+	echo "of the artifact), quantized.html (what was tried to make it smaller) and bench.html (what it costs)"
 
 test: $(READY)
-	$(BIN)/python -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 slow: $(READY)
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -51,9 +53,7 @@ $(VENV)-types/.ready: pyproject.toml constraints.txt $(shell find toolkit export
 	@touch $@
 
 bench: $(READY)
-	$(BIN)/python benchmarks/overhead.py
-	$(BIN)/python benchmarks/start_up.py
-	$(BIN)/python benchmarks/export_cost.py
+	$(BIN)/python benchmarks/page.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-types build demo runs *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

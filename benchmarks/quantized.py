@@ -43,7 +43,7 @@ Run = Callable[[dict[str, Any]], np.ndarray]
 """Inputs to logits (N, K)."""
 
 ZOO = ("alexnet", "vgg11", "nin")
-IMAGE = {"resize": "224", "mean": "0.485,0.456,0.406", "std": "0.229,0.224,0.225"}
+IMAGE = {"resize": "stretch", "mean": "0.485,0.456,0.406", "std": "0.229,0.224,0.225"}
 
 
 @dataclass

@@ -225,7 +225,7 @@ def test_options_out_of_range(option: dict[str, object], message: str) -> None:
         read_image(FILES["png"], **option)
 
 
-@pytest.mark.parametrize("source", [None, 7, [[1, 2]], object(), {"a": 1}], ids=repr)
+@pytest.mark.parametrize("source", [None, 7, [[1, 2]], object(), {"a": 1}], ids=lambda s: type(s).__name__)
 def test_what_is_no_source_at_all(source: object) -> None:
     with pytest.raises(TypeError, match="expected a path, bytes, a file, a Pillow image or an array"):
         read_image(source)

@@ -128,7 +128,7 @@ def layer_times(
         threads: as `Engine` takes them.
         batch: images a run.
         device: as `Engine` takes it.
-        seconds: to measure for; at least four rounds of three runs.
+        seconds: to measure for; at least four rounds of two runs.
         limits: the machine's peaks; by default from `peaks`, which measures them once.
 
     Raises:

@@ -23,7 +23,7 @@ from cnntk.runtime.trial import example_inputs
 
 __all__ = ["NodeTimes", "measure_nodes"]
 
-_BLOCK_S, _MOST_RUNS = 0.01, 12
+_BLOCK_S, _MOST_RUNS = 0.02, 12
 _FEWEST_ROUNDS, _MOST_ROUNDS = 4, 120
 """More would fill the disk with the profile of a small model: a kilobyte for each node of each run."""
 
@@ -72,7 +72,7 @@ def measure_nodes(
         threads: as `Engine` takes them.
         batch: images a run.
         device: as `Engine` takes it.
-        seconds: to measure for; at least four rounds of three runs.
+        seconds: to measure for; at least four rounds of two runs.
 
     Raises:
         UsageError: batch or seconds are not positive, or the model's input has no size to try.

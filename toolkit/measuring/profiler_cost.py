@@ -105,7 +105,7 @@ class Calibration:
                 self.profiles[name] = read_profile(Path(session.end_profiling()))
 
     def cost(self, round_: int) -> Cost:
-        """As it was in one round."""
+        """As it was in one round: machines change their pace."""
         one = self._players["one"].blocks[round_].latency_us
         added = {}
         idle = 0.0
@@ -113,8 +113,7 @@ class Calibration:
             chain = self._players[f"plain {tensors}"].blocks[round_].latency_us
             idle = (chain - one) / (LENGTH - 1)
             added[tensors] = self._stated(f"profiled {tensors}", round_) - idle
-        slope = (added[_MANY] - added[_FEW]) / (_MANY - _FEW)
-        return Cost(max(0.0, one - idle), added[_FEW], slope)
+        return Cost(max(0.0, one - idle), added[_FEW], (added[_MANY] - added[_FEW]) / (_MANY - _FEW))
 
     def _stated(self, name: str, round_: int) -> float:
         block = self._players[name].blocks[round_]

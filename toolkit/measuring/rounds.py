@@ -48,7 +48,7 @@ class Player:
 
     Attributes:
         call: what is timed.
-        seconds: of a block, at least three runs.
+        seconds: of a block, at least two runs.
         most: runs of a block, at most.
         settle_s: how long to wait before a block, for the threads of others to come to rest.
         blocks: that were played.
@@ -62,10 +62,10 @@ class Player:
     _made: int = 0
 
     def play(self) -> None:
-        """Waits, runs a few times, and times a block."""
+        """Waits, runs at least once for nothing, and times a block."""
         time.sleep(self.settle_s)
-        self._made += len(record(self.call, seconds=self.seconds / 8, at_least=2, at_most=max(2, self.most)))
-        trace = record(self.call, seconds=self.seconds, at_least=3, at_most=self.most)
+        self._made += len(record(self.call, seconds=self.seconds / 8, at_least=1, at_most=self.most))
+        trace = record(self.call, seconds=self.seconds, at_least=2, at_most=self.most)
         self.blocks.append(Block(self._made, trace))
         self._made += len(trace)
 

@@ -76,17 +76,36 @@ def log_levels(low: float, high: float) -> list[float]:
     return found if len(found) > 1 else round_levels(low, high)
 
 
-def with_axes(frame: Frame, xs: Scale, ys: Scale, x_title: str, y_title: str) -> Iterator[Mark]:
-    """The grid, its numbers, and what they are: above the upright axis, and below the other."""
+def with_axes(
+    frame: Frame,
+    xs: Scale,
+    ys: Scale,
+    x_title: str,
+    y_title: str,
+    *,
+    x_levels: Sequence[float] = (),
+    above: float = 12.0,
+) -> Iterator[Mark]:
+    """The grid, its numbers, and what they are.
+
+    Args:
+        frame: where values have places.
+        xs: of the axis across.
+        ys: of the upright one.
+        x_title: stands below the numbers across.
+        y_title: stands above the frame.
+        x_levels: values to be named across; by default round ones.
+        above: how far above the frame.
+    """
     for value in ys.levels():
         y = ys.at(value)
         yield Line(((frame.left, y), (frame.right, y)), "line")
         yield Text(frame.left - 6, y + 3.5, f"{value:,g}", anchor="end", size=10.5)
-    for value in _apart(xs):
+    for value in _apart(xs, x_levels or xs.levels()):
         x = xs.at(value)
         yield Line(((x, frame.top), (x, frame.bottom)), "line")
         yield Text(x, frame.bottom + 15, f"{value:,g}", anchor="middle", size=10.5)
-    yield Text(0, frame.top - 12, y_title, size=10.5)
+    yield Text(0, frame.top - above, y_title, size=10.5)
     yield Text(frame.right, frame.bottom + 31, x_title, anchor="end", size=10.5)
 
 
@@ -103,10 +122,10 @@ def key(entries: Sequence[tuple[str, str]], y: float, width: float) -> tuple[lis
     return marks, y + (_KEY_PITCH if entries else 0)
 
 
-def _apart(xs: Scale) -> list[float]:
+def _apart(xs: Scale, levels: Sequence[float]) -> list[float]:
     """Levels whose numbers don't touch."""
     kept: list[float] = []
-    for value in xs.levels():
+    for value in levels:
         room = text_width(f"{value:,g}", 10.5) + 4
         if not kept or abs(xs.at(value) - xs.at(kept[-1])) >= room:
             kept.append(value)

@@ -56,6 +56,7 @@ def write_bench_report(
 def render_bench_report(result: BenchResult, verdicts: Sequence[CaseVerdict] = ()) -> str:
     """The page's HTML."""
     latency = result.latency
+    unsteady = [] if latency.warm_up.steady else [latency.warm_up.reason]
     page = _Page(
         verdict=headlines.verdict_of(result),
         where=headlines.where(latency),
@@ -63,6 +64,6 @@ def render_bench_report(result: BenchResult, verdicts: Sequence[CaseVerdict] = (
         wide=figures_of(result, _WIDE, verdicts),
         narrow=figures_of(result, _NARROW, verdicts),
         verdicts=verdicts,
-        warnings=[finding.message for finding in latency.findings],
+        warnings=[*unsteady, *(finding.message for finding in latency.findings)],
     )
     return rendered(_TEMPLATE, r=result, page=page, paint=lambda name: f"var(--{name})")

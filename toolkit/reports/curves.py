@@ -31,7 +31,9 @@ class _Value:
 
 def draw_throughput(sweep: Sweep, width: int) -> Figure | None:
     """Images a second by batch; by threads where there is one batch; None of a single cell."""
-    return _drawn("sweep-throughput", throughput_headline(sweep), sweep, _throughput, "images a second", width)
+    return _drawn(
+        "sweep-throughput", throughput_headline(sweep), sweep, _throughput, "images a second", width
+    )
 
 
 def draw_sweep_latency(sweep: Sweep, width: int) -> Figure | None:
@@ -61,7 +63,7 @@ def _drawn(
     found = [value(cell) for cell in sweep.cells]
     ys = _upright([v.high for v in found], min(v.low for v in found), frame)
     unit += ", log scale" * ys.log
-    marks: list[Mark] = list(with_axes(frame, xs, ys, _title(across), unit))
+    marks: list[Mark] = list(with_axes(frame, xs, ys, _title(across), unit, x_levels=sorted(set(places))))
     for number, cells in enumerate(lines.values()):
         marks += _line(cells, across, value, xs, ys, SERIES[number % len(SERIES)])
     entries = [(SERIES[i % len(SERIES)], words) for i, words in enumerate(lines)]

@@ -9,7 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-__all__ = ["Anchor", "Circle", "Figure", "Line", "Mark", "Place", "Polygon", "Rect", "Text", "moved", "text_width"]
+__all__ = [
+    "Anchor",
+    "Circle",
+    "Figure",
+    "Line",
+    "Mark",
+    "Place",
+    "Polygon",
+    "Rect",
+    "Text",
+    "moved",
+    "text_width",
+]
 
 Place = tuple[float, float]
 Anchor = Literal["start", "middle", "end"]

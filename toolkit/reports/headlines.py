@@ -12,7 +12,7 @@ from cnntk.measuring.regression import CaseVerdict
 from cnntk.measuring.stages import Stages
 from cnntk.measuring.start_up import StartUp
 from cnntk.measuring.sweep import Sweep
-from cnntk.reports.text import bytes_text, count, short
+from cnntk.reports.text import bytes_text, count, percent, short, shorten
 
 __all__ = [
     "against_headline",
@@ -64,22 +64,28 @@ def spread_headline(latency: Latency) -> str:
 
 def start_up_headline(found: StartUp) -> str:
     """Where most of the time goes."""
-    steps = {"the import": found.import_ms, "the session": found.session_ms, "the first run": found.first_run_ms}
+    steps = {
+        "the import": found.import_ms,
+        "the session": found.session_ms,
+        "the first run": found.first_run_ms,
+    }
     longest = max(steps, key=lambda name: steps[name])
     share = steps[longest] / (found.first_answer_ms or 1.0)
-    return f"The first answer comes after {short(found.first_answer_ms)} ms, {share:.0%} of it {longest}"
+    return f"The first answer comes after {short(found.first_answer_ms)} ms, {percent(share)} of it {longest}"
 
 
 def memory_headline(found: Memory) -> str:
     """What the model adds."""
-    return f"The model takes {bytes_text(found.model_bytes)}; the process {bytes_text(found.peak_bytes)} at most"
+    return (
+        f"The model takes {bytes_text(found.model_bytes)}; the process {bytes_text(found.peak_bytes)} at most"
+    )
 
 
 def layers_headline(report: LayerReport) -> str:
     """Where most of the time goes."""
     first = max(report.rows, key=lambda row: row.time_ms)
-    limit = "" if first.distance is None else f", at {first.distance:.0%} of its limit"
-    return f"{first.name} takes {first.share:.0%} of a run{limit}"
+    limit = "" if first.distance is None else f", at {percent(first.distance)} of its limit"
+    return f"{first.name} takes {percent(first.share)} of a run{limit}"
 
 
 def roofline_headline(report: LayerReport) -> str:
@@ -89,7 +95,7 @@ def roofline_headline(report: LayerReport) -> str:
     if not time_ms:
         return "No layer has a limit that is known"
     near = sum(row.time_ms * (row.distance or 0.0) for row in rows) / time_ms
-    return f"Layers that a limit binds run at {near:.0%} of it"
+    return f"Layers that a limit binds run at {percent(near)} of it"
 
 
 def throughput_headline(sweep: Sweep) -> str:
@@ -110,14 +116,20 @@ def stages_headline(found: Stages) -> str:
     told = []
     for row in found.formats:
         longest = max(row.stages, key=lambda stage: stage.ms)
-        told.append(f"{row.format} takes {short(row.sum_ms)} ms, {longest.share:.0%} of it to {longest.name}")
+        told.append(
+            f"{row.format} takes {short(row.sum_ms)} ms, {percent(longest.share)} of it to {longest.name}"
+        )
     return "; ".join(told)
 
 
 def against_headline(against: Sequence[Rivalry]) -> str:
     """A word on each."""
     words = {"faster": "faster than", "slower": "slower than", "no difference": "no difference to"}
-    told = [f"{words[r.comparison.verdict]} {r.opponent.name}" for r in against if r.comparison is not None]
+    told = [
+        f"{words[r.comparison.verdict]} {shorten(r.opponent.name, 40)}"
+        for r in against
+        if r.comparison is not None
+    ]
     return f"{told[0][0].upper()}{'; '.join(told)[1:]}" if told else "Nobody could be measured"
 
 

@@ -84,24 +84,30 @@ def _drawn(
         return None
     width = round(scale.last + 8)
     bottom = _TOP + len(rows) * _PITCH
-    marks: list[Mark] = list(_axis(scale, even, bottom, unit))
+    marks: list[Mark] = list(_axis(scale, even, len(rows), bottom, unit))
     for number, row in enumerate(rows):
         marks += _row(row, scale, _TOP + number * _PITCH, width)
     return Figure(name, title, width, bottom + 40, tuple(marks))
 
 
-def _axis(scale: Scale, even: float, bottom: float, unit: str) -> Iterator[Mark]:
+def _axis(scale: Scale, even: float, rows: int, bottom: float, unit: str) -> Iterator[Mark]:
+    """Numbers below, and lines behind the intervals, which leave the words between them alone."""
     taken = -1e9
     for value in scale.levels():
         x, words = scale.at(value), f"{value:,g}"
         half = text_width(words, 10.5) / 2 + 2
         if x - half > taken and half < x < scale.last + 8 - half:
-            yield Line(((x, _TOP), (x, bottom)), "line")
+            yield from _behind(x, rows, "line", 1.0)
             yield Text(x, bottom + 15, words, anchor="middle", size=10.5)
             taken = x + half
-    x = scale.at(even)
-    yield Line(((x, _TOP - 6), (x, bottom + 3)), "ink", 1.2, dashed=True, hint="no difference")
+    yield from _behind(scale.at(even), rows, "ink", 1.5)
     yield Text(scale.last, bottom + 31, unit, anchor="end", size=10.5)
+
+
+def _behind(x: float, rows: int, ink: str, width: float) -> Iterator[Mark]:
+    for number in range(rows):
+        y = _TOP + number * _PITCH
+        yield Line(((x, y + 16), (x, y + 34)), ink, width)
 
 
 def _row(row: Interval, scale: Scale, y: float, width: int) -> Iterator[Mark]:

@@ -9,7 +9,7 @@ from cnntk.measuring.roofline import Limit
 from cnntk.reports.axes import Scale, key
 from cnntk.reports.figure import Figure, Line, Mark, Rect, Text, text_width
 from cnntk.reports.headlines import layers_headline
-from cnntk.reports.text import short, shorten
+from cnntk.reports.text import percent, short, shorten
 
 __all__ = ["INKS", "MOST", "draw_layers", "limit_key"]
 
@@ -29,8 +29,8 @@ _WORDS: dict[Limit | None, str] = {
     None: "limit not known",
 }
 _PITCH, _THICK, _TOP = 20, 13, 4
-_FIGURES = 104
-"""Units for the time and the share beside the bars."""
+_NAMES = 0.34
+"""Of the width, for names."""
 
 
 def draw_layers(report: LayerReport, width: int) -> Figure | None:
@@ -38,9 +38,9 @@ def draw_layers(report: LayerReport, width: int) -> Figure | None:
     rows = sorted(report.rows, key=lambda row: row.time_ms, reverse=True)
     if not rows:
         return None
-    left = 0.28 * width
-    longest = rows[0].time_ms
-    scale = Scale(0.0, longest or 1.0, left, width - _FIGURES)
+    left = _NAMES * width
+    room = max(text_width(_figures(row)) for row in rows[:MOST])
+    scale = Scale(0.0, rows[0].time_ms or 1.0, left, width - room - 6)
     marks: list[Mark] = []
     for number, row in enumerate(rows[:MOST]):
         marks += _bar(row, scale, _TOP + number * _PITCH, width)
@@ -64,7 +64,7 @@ def limit_key(rows: Sequence[LayerRow]) -> list[tuple[str, str]]:
 
 
 def _bar(row: LayerRow, scale: Scale, y: float, width: int) -> Iterator[Mark]:
-    hint = f"{row.name} ({row.kind}): {short(row.time_ms)} ms, {row.share:.1%}"
+    hint = f"{row.name} ({row.kind}): {_figures(row)}"
     if row.gmacs_per_s is not None:
         hint += f", {short(row.gmacs_per_s)} G multiply-adds/s"
     end = scale.at(row.time_ms)
@@ -73,11 +73,16 @@ def _bar(row: LayerRow, scale: Scale, y: float, width: int) -> Iterator[Mark]:
     yield Rect(scale.first, y, max(end - scale.first, 1.0), _THICK, INKS[row.limit], hint)
     if row.distance is not None:
         x = scale.at(row.time_ms * row.distance)
-        yield Line(((x, y - 2), (x, y + _THICK + 2)), "ink", 2.0, hint=f"{row.distance:.0%} of the limit")
-    words = f"{short(row.time_ms)} ms, {row.share:.1%}"
-    yield Text(width, y + 10.5, words, "ink", "end", hint=hint)
+        yield Line(
+            ((x, y - 2), (x, y + _THICK + 2)), "ink", 2.0, hint=f"{percent(row.distance)} of the limit"
+        )
+    yield Text(width, y + 10.5, _figures(row), "ink", "end", hint=hint)
+
+
+def _figures(row: LayerRow) -> str:
+    return f"{short(row.time_ms)} ms, {percent(row.share)}"
 
 
 def _rest(rows: Sequence[LayerRow]) -> str:
     time_ms, share = sum(row.time_ms for row in rows), sum(row.share for row in rows)
-    return f"and {len(rows)} shorter: {short(time_ms)} ms, {share:.1%}"
+    return f"and {len(rows)} shorter: {short(time_ms)} ms, {percent(share)}"

@@ -19,7 +19,7 @@ __all__ = ["Stretch", "draw_over_time", "stretches_of"]
 
 _HEIGHT = 270
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 62, 40, 40
-_UNITS_A_STRETCH = 2.5
+_UNITS_A_STRETCH = 2.0
 _LABEL_PITCH = 12
 
 
@@ -43,8 +43,9 @@ def draw_over_time(latency: Latency, width: int) -> Figure:
     xs = Scale(0.0, end, frame.left, frame.right)
     ys = Scale(window.low, window.high, frame.bottom, frame.top, window.log)
     stretches = stretches_of(trace, int((frame.right - frame.left) / _UNITS_A_STRETCH))
+    what = "ms a run" + ": least, median, most" * (len(stretches) < len(trace))
     marks: list[Mark] = [
-        *with_axes(frame, xs, ys, "seconds", "ms a run: least, median, most" + ", log scale" * window.log),
+        *with_axes(frame, xs, ys, "seconds", what + ", log scale" * window.log),
         *_band(stretches, xs, ys),
         *_percentiles(latency, frame, ys),
         *_cut_off(stretches, window, xs, frame),

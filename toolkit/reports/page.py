@@ -35,6 +35,7 @@ def rendered(template: str, **values: Any) -> str:
         count=text.count,
         dims=text.dims,
         error=text.error,
+        percent=text.percent,
         place=text.place,
         short=text.short,
     )

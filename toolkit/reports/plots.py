@@ -37,17 +37,13 @@ _WIDTH = 720
 _MARGIN, _TITLE, _LINE = 20, 15, 22
 
 
-def figures_of(
-    result: BenchResult, width: int, verdicts: Sequence[CaseVerdict] = ()
-) -> dict[str, Figure]:
+def figures_of(result: BenchResult, width: int, verdicts: Sequence[CaseVerdict] = ()) -> dict[str, Figure]:
     """The plots of what was measured, by name, so many units wide."""
     drawn = _drawn(result, width, verdicts)
     return {figure.name: figure for figure in drawn if figure is not None}
 
 
-def _drawn(
-    result: BenchResult, width: int, verdicts: Sequence[CaseVerdict]
-) -> Iterator[Figure | None]:
+def _drawn(result: BenchResult, width: int, verdicts: Sequence[CaseVerdict]) -> Iterator[Figure | None]:
     yield draw_over_time(result.latency, width)
     yield draw_histogram(result.latency, width)
     if result.start_up:

@@ -77,13 +77,13 @@ class _Pen:
         return [start, (max(x - 1, start[0]), max(y - 1, start[1]))]
 
 
-def _dashes(points: Sequence[Place]) -> Iterator[tuple[Place, Place]]:
+def _dashes(points: Sequence[Place]) -> Iterator[tuple[Place, ...]]:
     for (x, y), (to_x, to_y) in pairwise(points):
         length = math.hypot(to_x - x, to_y - y) or 1.0
         begin = 0.0
         while begin < length:
-            end = min(begin + _DASH, length)
-            yield tuple((x + (to_x - x) * at / length, y + (to_y - y) * at / length) for at in (begin, end))
+            ends = (begin / length, min((begin + _DASH) / length, 1.0))
+            yield tuple((x + (to_x - x) * share, y + (to_y - y) * share) for share in ends)
             begin += _DASH + _GAP
 
 

@@ -4,41 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from cnntk.measuring.layers import LayerReport, LayerRow
 from cnntk.measuring.peaks import Peaks
 from cnntk.reports.axes import Frame, Scale, key, with_axes
-from cnntk.reports.figure import Anchor, Circle, Figure, Line, Mark, Text, text_width
+from cnntk.reports.figure import Circle, Figure, Line, Mark, Text, text_width
 from cnntk.reports.headlines import roofline_headline
+from cnntk.reports.labels import placed
 from cnntk.reports.layer_bars import INKS, limit_key
-from cnntk.reports.text import short, shorten
+from cnntk.reports.text import percent, short, shorten
 
-__all__ = ["Area", "draw_roofline"]
+__all__ = ["draw_roofline"]
 
 _HEIGHT = 380
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 30, 40
 _LARGEST, _LEAST = 15.0, 2.5
 _NAMED = 8
+"""Layers, the longest."""
 
-
-@dataclass(frozen=True)
-class Area:
-    """What a dot or a label takes."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-    def meets(self, other: Area) -> bool:
-        """Whether they overlap."""
-        beside = self.right <= other.left or other.right <= self.left
-        return not beside and self.top < other.bottom and other.top < self.bottom
-
-    def within(self, frame: Frame) -> bool:
-        """Whether all of it is in the frame."""
-        return frame.left <= self.left and self.right <= frame.right and frame.top <= self.top
+_ALONG = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""Of a roof: where its name may stand."""
 
 
 def draw_roofline(report: LayerReport, width: int) -> Figure | None:
@@ -49,13 +34,14 @@ def draw_roofline(report: LayerReport, width: int) -> Figure | None:
     rows.sort(key=lambda row: row.time_ms, reverse=True)
     frame = Frame(_LEFT, width - _RIGHT, _TOP, _HEIGHT - _BOTTOM)
     xs, ys = _scales(rows, report.peaks, frame)
-    roofs = list(_roofs(report.peaks, xs, ys))
+    roofs = [*_memory(report.peaks, xs, ys), *_compute(report.peaks, xs, ys)]
     dots = [_dot(row, rows[0].time_ms, xs, ys) for row in rows]
+    named = (_beside(dot, shorten(row.name, 18)) for row, dot in zip(rows[:_NAMED], dots, strict=False))
     marks: list[Mark] = [
         *with_axes(frame, xs, ys, "multiply-adds a byte, log scale", "G multiply-adds a second, log scale"),
-        *roofs,
+        *(line for line, _ in roofs),
         *dots,
-        *_names(rows, dots, [_area(m) for m in roofs if isinstance(m, Text)], frame),
+        *placed([*(names for _, names in roofs), *named], dots, frame),
     ]
     explained, end = key(limit_key(rows), frame.bottom + 46, width)
     return Figure("roofline", roofline_headline(report), width, round(end), (*marks, *explained))
@@ -78,22 +64,30 @@ def _scales(rows: Sequence[LayerRow], peaks: Peaks, frame: Frame) -> tuple[Scale
     )
 
 
-def _roofs(peaks: Peaks, xs: Scale, ys: Scale) -> Iterator[Mark]:
-    """Upright: what memory gives; across: what each kind of number gives, from where memory can feed it."""
-    top = max(peaks.float32_gmacs, peaks.int8_gmacs)
+def _memory(peaks: Peaks, xs: Scale, ys: Scale) -> Iterator[tuple[Line, list[Text]]]:
+    """The roof that rises: what memory gives; and where its name may stand, none where it is out of sight."""
     begin = max(xs.low, ys.low / peaks.memory_gb_s)
-    end = min(xs.high, top / peaks.memory_gb_s)
-    if end > begin:
-        line = tuple((xs.at(x), ys.at(x * peaks.memory_gb_s)) for x in (begin, end))
-        yield Line(line, "muted", 1.5, hint=f"memory: {short(peaks.memory_gb_s)} GB/s")
-        x = math.exp(0.5 * (math.log(begin) + math.log(end)))
-        words = f"memory {short(peaks.memory_gb_s)} GB/s"
-        place = max(xs.at(x) - 6, xs.first + text_width(words, 10.5) + 4)
-        yield Text(place, ys.at(x * peaks.memory_gb_s) - 4, words, "muted", "end", 10.5)
+    end = min(xs.high, max(peaks.float32_gmacs, peaks.int8_gmacs) / peaks.memory_gb_s)
+    if end <= begin:
+        return
+    words = f"memory {short(peaks.memory_gb_s)} GB/s"
+    names = []
+    for share in reversed(_ALONG):
+        value = begin * (end / begin) ** share
+        x, y = xs.at(value), ys.at(value * peaks.memory_gb_s)
+        names.append(Text(x - 6, y - 4, words, anchor="end", size=10.5))
+        names.append(Text(x + 8, y + 12, words, size=10.5))
+    ends = tuple((xs.at(value), ys.at(value * peaks.memory_gb_s)) for value in (begin, end))
+    yield Line(ends, "muted", 1.5, hint=words), names
+
+
+def _compute(peaks: Peaks, xs: Scale, ys: Scale) -> Iterator[tuple[Line, list[Text]]]:
+    """The level ones: what each kind of number gives, from where memory can feed it."""
     for name, peak in (("int8", peaks.int8_gmacs), ("float32", peaks.float32_gmacs)):
-        y = ys.at(peak)
-        yield Line(((xs.at(peak / peaks.memory_gb_s), y), (xs.last, y)), "muted", 1.5, hint=f"{name}: {peak:.4g}")
-        yield Text(xs.last - 2, y - 5, f"{name} {short(peak)}", "muted", "end", 10.5)
+        begin, y, words = xs.at(peak / peaks.memory_gb_s), ys.at(peak), f"{name} {short(peak)}"
+        room = xs.last - begin - text_width(words, 10.5)
+        names = [Text(xs.last - 2 - share * room, y - 5, words, anchor="end", size=10.5) for share in _ALONG]
+        yield Line(((begin, y), (xs.last, y)), "muted", 1.5, hint=f"{words} G multiply-adds/s"), names
 
 
 def _dot(row: LayerRow, longest_ms: float, xs: Scale, ys: Scale) -> Circle:
@@ -104,22 +98,8 @@ def _dot(row: LayerRow, longest_ms: float, xs: Scale, ys: Scale) -> Circle:
         f"{short(_intensity(row))} a byte, {row.numbers}"
     )
     if row.distance is not None:
-        hint += f", {row.distance:.0%} of the limit"
+        hint += f", {percent(row.distance)} of the limit"
     return Circle(xs.at(_intensity(row)), ys.at(speed), round(radius, 1), INKS[row.limit], hint)
-
-
-def _names(
-    rows: Sequence[LayerRow], dots: Sequence[Circle], taken: list[Area], frame: Frame
-) -> Iterator[Text]:
-    """Of the longest layers, each beside its dot where nothing else is; else it has none."""
-    taken += [_area(dot) for dot in dots[:_NAMED]]
-    for row, dot in zip(rows[:_NAMED], dots, strict=False):
-        for label in _beside(dot, shorten(row.name, 18)):
-            area = _area(label)
-            if area.within(frame) and not any(area.meets(other) for other in taken):
-                taken.append(area)
-                yield label
-                break
 
 
 def _beside(dot: Circle, words: str) -> Iterator[Text]:
@@ -128,13 +108,3 @@ def _beside(dot: Circle, words: str) -> Iterator[Text]:
     yield Text(dot.x - away, dot.y + 4, words, "ink", "end")
     yield Text(dot.x, dot.y - away, words, "ink", "middle")
     yield Text(dot.x, dot.y + away + 8, words, "ink", "middle")
-
-
-def _area(mark: Circle | Text) -> Area:
-    if isinstance(mark, Circle):
-        r = mark.radius
-        return Area(mark.x - r, mark.y - r, mark.x + r, mark.y + r)
-    width = text_width(mark.text, mark.size)
-    before: dict[Anchor, float] = {"start": 0.0, "middle": width / 2, "end": width}
-    left = mark.x - before[mark.anchor]
-    return Area(left, mark.y - 0.8 * mark.size, left + width, mark.y + 0.25 * mark.size)

@@ -12,7 +12,7 @@ from cnntk.reports.axes import Scale, key
 from cnntk.reports.colours import SERIES
 from cnntk.reports.figure import Anchor, Figure, Line, Mark, Rect, Text
 from cnntk.reports.headlines import memory_headline, stages_headline, start_up_headline
-from cnntk.reports.text import bytes_text, short
+from cnntk.reports.text import bytes_text, percent, short
 
 __all__ = ["Bar", "Part", "draw_memory", "draw_stages", "draw_start_up"]
 
@@ -109,7 +109,7 @@ def _bar(bar: Bar, scale: Scale, y: float) -> Iterator[Mark]:
         begin += max(part.value, 0.0)
     if bar.mark is not None:
         x, hint = scale.at(bar.mark.value), f"{bar.mark.name}: {bar.mark.told}"
-        yield Line(((x, y - 5), (x, y + _THICK + 5)), "ink", 2.0, hint=hint)
+        yield Line(((x, y - 2), (x, y + _THICK + 5)), "ink", 2.0, hint=hint)
         yield Text(scale.last, y - 6, hint, "ink", "end")
 
 
@@ -119,7 +119,7 @@ def _key(bars: Sequence[Bar]) -> list[tuple[str, str]]:
         return [(_ink(i), part.name) for i, part in enumerate(bars[0].parts)]
     whole = sum(part.value for part in bars[0].parts) or 1.0
     return [
-        (_ink(i), f"{part.name} {part.told} ({part.value / whole:.0%})")
+        (_ink(i), f"{part.name} {part.told} ({percent(part.value / whole)})")
         for i, part in enumerate(bars[0].parts)
     ]
 

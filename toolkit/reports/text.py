@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["amount", "bytes_text", "count", "dims", "error", "place", "short", "shorten"]
+__all__ = ["amount", "bytes_text", "count", "dims", "error", "percent", "place", "short", "shorten"]
 
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -48,15 +48,20 @@ def error(number: Any) -> str:
     return f"{number:.2g}"
 
 
+def percent(share: float) -> str:
+    """``26 %``; ``0.4 %``."""
+    return f"{100 * share:.{0 if abs(share) >= 0.0995 or share == 0 else 1}f} %"
+
+
 def place(number: float) -> str:
     """On a page: ``12.5``; ``12``."""
     return f"{round(number, 1):g}"
 
 
 def short(number: float) -> str:
-    """Three digits that tell something: ``0.0521``; ``12.3``; ``19,100``."""
+    """Three digits that tell something: ``0.0521``; ``12.0``; ``19,100``."""
     rounded = float(f"{number:.3g}")
-    return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:.3g}"
+    return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:#.3g}"
 
 
 def shorten(text: str, length: int) -> str:

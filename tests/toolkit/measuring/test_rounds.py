@@ -20,9 +20,9 @@ def test_each_takes_its_turn() -> None:
     order: list[str] = []
     players = [Player(lambda name=name: order.append(name), 1e-9, 9) for name in "ab"]
     play(players, seconds=1e-6, at_least=2, at_most=9)
-    assert "".join(order) == "b" * 5 + "a" * 10 + "b" * 5  # two to warm up, and three
+    assert "".join(order) == "bbbaaaaaabbb"  # one to warm up, and two
     assert [len(p.blocks) for p in players] == [2, 2]
-    assert [b.first for b in players[0].blocks] == [2, 7]
+    assert [b.first for b in players[0].blocks] == [1, 4]
 
 
 def test_not_more_rounds_than_were_asked_for() -> None:

@@ -2,11 +2,11 @@
 
 import math
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from html_tags import tags
 
 from cnntk import inspect
 from cnntk.reports import write_export_report
@@ -15,7 +15,6 @@ from cnntk.runtime.errors import UsageError
 from cnntk.shipped import shipped_model
 
 EVIL = '<script>alert("x")</script>&\'"'
-VOID = {"meta", "br"}
 
 
 @pytest.fixture(scope="module")
@@ -101,34 +100,6 @@ def report() -> dict[str, Any]:
         "notes": ["classes are called by their numbers"],
         "seconds": 3.14,
     }
-
-
-class Tags(HTMLParser):
-    """Collects tags and checks that they nest."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.seen: list[tuple[str, dict[str, str | None]]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
-def tags(page: str) -> Tags:
-    parser = Tags()
-    parser.feed(page)
-    parser.close()
-    assert parser.open == []
-    return parser
 
 
 def test_everything_stands_on_the_page(report: dict[str, Any]) -> None:

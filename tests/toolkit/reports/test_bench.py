@@ -1,0 +1,171 @@
+"""The page of a bench, from figures that never change."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from html_tags import tags
+from made_up_bench import full_bench, latency, layer, layers, plain_bench, rivalry, sweep, verdicts
+
+from cnntk.benched import BenchResult
+from cnntk.measuring.steady import WarmUp
+from cnntk.reports import write_bench_report
+from cnntk.reports.bench import render_bench_report
+from cnntk.reports.text import bytes_text, count, percent, short
+from cnntk.runtime.errors import UsageError
+
+EVIL = '<script>alert("x")</script>&\'"'
+SECTIONS = {
+    "latency", "regressions", "start-up", "memory", "layers", "sweep", "stages", "against", "scenarios",
+    "machine", "file",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return render_bench_report(full_bench(), verdicts())
+
+
+def sections_of(page: str) -> set[str | None]:
+    return {a.get("id") for tag, a in tags(page).seen if tag == "section"} - {None}
+
+
+def told(result: BenchResult) -> Iterator[str]:
+    """Every figure of it, as the page has it."""
+    yield from (result.model, result.sha256, result.made, count(result.size_bytes), result.machine.identity)
+    for found in (*result.latency.percentiles_ms.values(), result.latency.mean_ms):
+        yield from (short(v) for v in (found.value, found.low, found.high)) if found else ()
+    assert result.start_up and result.memory and result.layers and result.sweep and result.stages  # noqa: PT018
+    start = result.start_up
+    yield from map(short, (start.import_ms, start.session_ms, start.first_run_ms, start.steady_ms))
+    yield from (short(ms) for _, ms in start.next_shapes)
+    yield from (bytes_text(v) for k, v in vars(result.memory).items() if k.endswith("_bytes"))
+    for row in result.layers.rows:
+        yield from (row.name, short(row.time_ms), percent(row.share))
+        yield from (short(v) for v in (row.gmacs_per_s, row.gb_per_s) if v is not None)
+        yield from (count(row.multiply_adds), bytes_text(row.bytes)) if row.bytes else ()
+    for cell in result.sweep.cells:
+        yield from map(short, (cell.latency_ms, cell.low_ms, cell.high_ms, cell.images_per_second))
+    for way in result.stages.formats:
+        yield from (short(stage.ms) for stage in way.stages)
+        yield from map(short, (way.sum_ms, way.whole_ms, way.unaccounted_ms))
+    for rival in result.against:
+        yield from (rival.opponent.name, rival.opponent.note)
+        if c := rival.comparison:
+            yield from (*map(short, (c.ratio, c.low, c.high, c.first_ms, c.second_ms)), c.verdict)
+    for scenario in result.scenarios:
+        yield from (scenario.scenario, short(scenario.value), count(scenario.queries), *scenario.reasons)
+    yield from result.notes
+
+
+def test_every_figure_is_on_the_page(page: str) -> None:
+    words = re.sub(r"&#39;", "'", page)
+    missing = [figure for figure in told(full_bench()) if figure not in words]
+    assert missing == []
+
+
+def test_words_on_it(page: str) -> None:
+    for words in (
+        "p50 2.0",
+        "needs 10,000 runs, had 3,000",
+        "other processes used 76 % of the 2 cores meanwhile",
+        "2 runs beyond",
+        "✗ not valid",
+        "✓ valid",
+        "98.76 % of 500",
+        "+12.2 %",
+        "✗ slower",
+        "not in the baseline",
+        "not measured",
+        "Resize, Transpose, Expand and 1 more",
+        "with features.1",
+    ):
+        assert words in page, words
+
+
+def test_it_is_well_formed_and_has_all_sections(page: str) -> None:
+    assert sections_of(page) == SECTIONS
+    assert [tag for tag, _ in tags(page).seen].count("figure") == 11
+
+
+def test_sections_without_figures_are_left_out() -> None:
+    page = render_bench_report(plain_bench())
+    assert sections_of(page) == {"latency", "machine", "file"}
+    assert [tag for tag, _ in tags(page).seen].count("figure") == 2
+    assert "None" not in page
+
+
+@pytest.mark.parametrize("part", ["start_up", "memory", "layers", "sweep", "stages", "against", "scenarios"])
+def test_each_section_alone_may_be_missing(part: str) -> None:
+    nothing: Any = () if part in ("against", "scenarios") else None
+    page = render_bench_report(full_bench(**{part: nothing}), verdicts())
+    assert sections_of(page) == SECTIONS - {part.replace("_", "-")}
+
+
+def test_it_needs_nothing_from_outside(page: str) -> None:
+    assert re.findall(r"https?:|//[a-z]|@import|url\(", page) == []
+    for tag, attributes in tags(page).seen:
+        assert tag not in ("script", "link", "img", "iframe", "object", "use")
+        assert not {"src", "href", "srcset", "onload", "onclick"} & attributes.keys()
+
+
+def test_text_is_escaped(page: str) -> None:
+    row = layer(EVIL, 1.0, 10, 10, ops=(EVIL,), fused=(EVIL,), kind=EVIL)
+    poisoned = full_bench(
+        name="<b>" + EVIL,
+        model=EVIL,
+        layers=layers(row),
+        against=(rivalry(EVIL, 1.5, "faster", EVIL), rivalry(EVIL, None, note=EVIL)),
+        notes=(EVIL,),
+        machine=replace(full_bench().machine, cpu=EVIL),
+    )
+    found = render_bench_report(poisoned, [replace(v, name=EVIL, note=EVIL) for v in verdicts()])
+    assert "<script" not in found
+    assert found.count("&lt;script&gt;") > 10
+    assert {tag for tag, _ in tags(found).seen} == {tag for tag, _ in tags(page).seen}
+
+
+def test_a_warm_up_without_end_is_a_warning() -> None:
+    shaky = WarmUp(50, 1.5, False, None, "latencies were not steady after 1.5 s, 50 runs", 3.0)
+    result = plain_bench()
+    quiet = replace(result.latency, findings=())
+    assert "What disturbed" not in render_bench_report(replace(result, latency=quiet))
+    page = render_bench_report(replace(result, latency=replace(quiet, warm_up=shaky)))
+    assert "<li>latencies were not steady after 1.5 s, 50 runs</li>" in page
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"latency": latency(np.array([1.0, 1.0]))},
+        {"latency": latency(np.array([1e-6] * 50 + [1e6] * 50))},
+        {"layers": layers(layer("only", 1.0, 10, 10, share=1.0))},
+        {"layers": layers(layer("a", 0.0, 10, 10, share=0.0), layer("b", 0.0, 0, 0, share=0.0), peaks=None)},
+        {"layers": layers(*(layer(f"l{i}", 10.0**-i, 10**i, 10, share=0.1) for i in range(12)))},
+        {"sweep": sweep((1, 1, 1.0))},
+        {"against": (rivalry("nobody", None),)},
+        {"model": "/tmp/\udcff.onnx"},
+    ],
+    ids=["two runs", "far outliers", "one layer", "no time", "wide", "one cell", "nobody", "odd file name"],
+)
+def test_extremes(change: dict[str, Any], tmp_path: Path) -> None:
+    result = full_bench(**change)
+    write_bench_report(result, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    tags(page)
+    assert "nan" not in re.sub(r"<style>.*?</style>|<[^>]*>", " ", page.lower(), flags=re.DOTALL).split()
+    assert not re.search(r'="[^"]*\b(nan|inf)\b', page)
+
+
+def test_it_is_written_whole_or_not_at_all(page: str, tmp_path: Path) -> None:
+    write_bench_report(full_bench(), tmp_path / "r.html", verdicts())
+    assert (tmp_path / "r.html").read_text(encoding="utf-8") == page
+    with pytest.raises(UsageError, match="does not exist"):
+        write_bench_report(full_bench(), tmp_path / "missing" / "page.html")
+    assert [f.name for f in tmp_path.iterdir()] == ["r.html"]

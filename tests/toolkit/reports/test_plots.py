@@ -1,0 +1,83 @@
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from drawn import stray_marks
+from made_up_bench import full_bench, plain_bench, verdicts
+from PIL import Image
+
+from cnntk.reports import write_plots
+from cnntk.reports.figure import Circle, Figure, Line, Polygon, Rect, Text, moved
+from cnntk.reports.plots import figures_of, svg_of
+from cnntk.runtime.errors import UsageError
+
+NAMES = [
+    "latency-over-time", "latency-histogram", "start-up", "memory", "layers", "roofline", "sweep-throughput",
+    "sweep-latency", "stages", "against", "regressions",
+]  # fmt: skip
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_a_plot_of_all_that_was_measured() -> None:
+    assert list(figures_of(full_bench(), 580, verdicts())) == NAMES
+    assert list(figures_of(plain_bench(), 580)) == NAMES[:2]
+
+
+@pytest.mark.parametrize("width", [336, 580, 720])
+def test_all_marks_are_in_their_frames(width: int) -> None:
+    figures = figures_of(full_bench(), width, verdicts()).values()
+    assert [figure.width for figure in figures] == [width] * len(NAMES)
+    assert [mark for figure in figures for mark in stray_marks(figure)] == []
+
+
+def test_a_mark_that_strays_is_found() -> None:
+    assert stray_marks(Figure("a", "a", 10, 10, (Rect(0, 0, 30, 5, "ink"),)))
+    assert stray_marks(Figure("a", "a", 10, 10, (Line(((0, 0), (float("nan"), 1)), "ink"),)))
+
+
+def test_svg_files(tmp_path: Path) -> None:
+    files = write_plots(full_bench(), tmp_path / "plots", "svg", verdicts())
+    assert [file.name for file in files] == [f"{name}.svg" for name in NAMES]
+    for file in files:
+        root = ET.parse(file).getroot()
+        assert root.tag == f"{SVG}svg"
+        assert root.attrib["viewBox"] == f"0 0 {root.attrib['width']} {root.attrib['height']}"
+        assert root.find(f"{SVG}style") is not None
+        assert "var(" not in file.read_text(encoding="utf-8")
+        texts = [text.text for text in root.iter(f"{SVG}text")]
+        assert str(texts[0]).startswith("net: ")
+
+
+def test_png_files(tmp_path: Path) -> None:
+    files = write_plots(full_bench(), tmp_path / "bench.png", "png", verdicts())
+    assert [file.name for file in files] == [f"bench-{name}.png" for name in NAMES]
+    for file in files:
+        with Image.open(file) as image:
+            image.load()
+            assert image.width == 2 * 760
+            colours = image.getcolors(1 << 20)
+        assert colours is not None
+        assert len(colours) > 20
+
+
+def test_markup_and_characters_that_xml_has_none_for() -> None:
+    text = Text(0, 0, "<b>&\x00\x1b\ud800", hint='"><script>')
+    root = ET.fromstring(svg_of(Figure("a", "<i>", 10, 10, (text,))))
+    (found,) = root.iter(f"{SVG}text")
+    assert found.text == "<b>&???"
+    assert found[0].text == '"><script>'
+
+
+def test_what_can_not_be_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"plots are written as svg; name a folder, or a \.svg file"):
+        write_plots(plain_bench(), tmp_path / "a.png", "svg")
+    with pytest.raises(UsageError, match="choose one of svg, png"):
+        write_plots(plain_bench(), tmp_path, "pdf")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="can't be made"):
+        write_plots(plain_bench(), tmp_path / "no" / "folder")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mark_is_moved_whole() -> None:
+    assert moved(Circle(1, 2, 3, "ink"), 10, 20) == Circle(11, 22, 3, "ink")
+    assert moved(Polygon(((1, 2), (3, 4)), "ink"), 10, 20) == Polygon(((11, 22), (13, 24)), "ink")
