@@ -27,6 +27,9 @@ class LayerRow:
         reason: why.
         cost: how far the answers were from the original's with it alone quantised, in nats; None where that
             was not asked.
+        time_ms: of a run of the result; None where layers were not timed, or it ran as part of another.
+        limit: what binds it: ``compute``, ``memory`` or ``in cache``; None where that is not known.
+        distance: its time at the machine's limit as a share of its time: 1 is at the limit; None likewise.
     """
 
     node: str
@@ -37,6 +40,9 @@ class LayerRow:
     kind: str
     reason: str
     cost: float | None = None
+    time_ms: float | None = None
+    limit: str | None = None
+    distance: float | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from statistics import median
 from typing import Any
 
 from cnntk.diagnosis import diagnose
+from cnntk.measuring.layers import layer_times
 from cnntk.quantised import LayerRow, QuantizePreview, QuantizeReport, Setting
 from cnntk.runtime.digest import sha256_of
 from cnntk.runtime.engine import Engine
@@ -61,6 +62,8 @@ _FEW = 64
 _SAVED_EVERY = 50
 """Images of a calibration after which what is known is saved."""
 
+_LAYERS_S = 2.0
+
 _RACE_S, _BUILD_S, _PLAIN = 2.5, 1.0, 2.0
 """For estimates: a race, a build, and how much slower than usual a run without optimisations is."""
 
@@ -84,6 +87,7 @@ def quantize(
     image: Mapping[str, str] | None = None,
     work_folder: str | os.PathLike[str] | None = None,
     force: bool = False,
+    time_layers: bool = False,
     progress: Progress | None = None,
     racing: Racing | None = None,
 ) -> QuantizeReport:
@@ -108,6 +112,7 @@ def quantize(
         image: how an image becomes the input of a foreign ``.onnx``, as `export` takes it.
         work_folder: keeps what was measured, so that a search that was stopped goes on; made if missing.
         force: replace an existing file.
+        time_layers: whether each layer of the result is timed, and how far it is from the machine's limit.
         progress: is told how it goes.
         racing: another stop-watch than `cnntk.runtime.timing.race`.
 
@@ -139,7 +144,7 @@ def quantize(
         reason=found.reason,
         holds_on=HOLDS_ON["any" if found.chosen is None else target],
         setting=setting,
-        layers=_rows(bench, found),
+        layers=_timed(_rows(bench, found), destination, original) if time_layers else _rows(bench, found),
         accuracy=found.chosen.accuracy if found.chosen is not None else None,
         race=found.chosen.race if found.chosen is not None else None,
         size_bytes=finished.size_bytes,
@@ -447,6 +452,17 @@ def _without_folder(data: str) -> str:
 def _rows(bench: Workbench, found: SearchResult) -> tuple[LayerRow, ...]:
     costs = found.ranking.costs if found.ranking is not None else {}
     return tuple(_row(name, facts, found.recipe, costs.get(name)) for name, facts in bench.facts.items())
+
+
+def _timed(rows: tuple[LayerRow, ...], file: Path, original: Original) -> tuple[LayerRow, ...]:
+    found = layer_times(file, threads=original.engine.threads, seconds=_LAYERS_S)
+    times = {row.name: row for row in found.rows}
+    return tuple(
+        replace(row, time_ms=t.time_ms, limit=t.limit, distance=t.distance)
+        if (t := times.get(row.title)) is not None
+        else row
+        for row in rows
+    )
 
 
 def _row(name: str, facts: LayerFacts, recipe: Recipe, cost: float | None = None) -> LayerRow:

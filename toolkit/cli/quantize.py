@@ -74,7 +74,14 @@ def quantize(
         _show(preview_quantize(picked.path, calibration, **options), as_json)
         return 0
     with _Progress() as progress:
-        done = quantize_model(picked.path, calibration, work_folder=resume, progress=progress, **options)
+        done = quantize_model(
+            picked.path,
+            calibration,
+            work_folder=resume,
+            time_layers=bool(report),
+            progress=progress,
+            **options,
+        )
     if report:
         from cnntk.reports import write_quantize_report
 

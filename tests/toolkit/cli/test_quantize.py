@@ -82,6 +82,7 @@ def test_json_and_the_page(digits: Path, clock: object) -> None:
     assert data["setting"]["calibration"] == "digits"
     assert "<svg" in Path("r.html").read_text()
     assert "report: r.html" in result.stderr
+    assert "of the limit" in Path("r.html").read_text()
 
 
 def test_a_dry_run_writes_nothing(digits: Path) -> None:

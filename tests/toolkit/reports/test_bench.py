@@ -41,7 +41,7 @@ def told(result: BenchResult) -> Iterator[str]:
     yield from (result.model, result.sha256, result.made, count(result.size_bytes), result.machine.identity)
     for found in (*result.latency.percentiles_ms.values(), result.latency.mean_ms):
         yield from (short(v) for v in (found.value, found.low, found.high)) if found else ()
-    assert result.start_up and result.memory and result.layers and result.sweep and result.stages  # noqa: PT018
+    assert None not in (result.start_up, result.memory, result.layers, result.sweep, result.stages)
     start = result.start_up
     yield from map(short, (start.import_ms, start.session_ms, start.first_run_ms, start.steady_ms))
     yield from (short(ms) for _, ms in start.next_shapes)
