@@ -59,7 +59,7 @@ class Window:
 
 
 def measured(windows: Sequence[Window]) -> list[dict[str, Any]]:
-    """How each lies: ``width``, ``scroll_width``, ``height``, and boxes: ``sections``, visible ``figures``."""
+    """How each lies: ``width``, ``scroll_width``, ``height``, boxes of ``sections`` and shown ``figures``."""
     dom = _chromium("".join(window.frame(1000) for window in windows) + _MEASURE, "--dump-dom")
     found = re.search(r'<pre id="found">(.*?)</pre>', dom, re.DOTALL)
     if found is None or not found[1]:

@@ -183,14 +183,14 @@ def _print(result: BenchResult, verdicts: tuple[CaseVerdict, ...], given: dict[s
     else:
         print_bench(result, verdicts)
     if given["report"]:
-        from cnntk.reports.bench import write_bench_page
+        from cnntk.reports import write_bench_report
 
-        write_bench_page(result, given["report"], verdicts)
+        write_bench_report(result, given["report"], verdicts)
         note(f"report: {given['report']}")
     if given["plots"]:
-        from cnntk.reports.bench import write_plots
+        from cnntk.reports import write_plots
 
-        for path in write_plots(result, given["plots"], given["plot_format"]):
+        for path in write_plots(result, given["plots"], given["plot_format"], verdicts):
             note(f"plot: {path}")
     if given["save"]:
         note(f"saved: {given['save']}")
