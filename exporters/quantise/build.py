@@ -44,8 +44,15 @@ Memo = MutableMapping[Hashable, Any]
 """Weights that were rounded once, by layer and form: candidates of one model share most of them."""
 
 _FOUR_BIT_BLOCK = _EIGHT_BIT_BLOCK = 128
-_INT8_PRODUCTS = 4
-"""MatMulNBits' accuracy_level: activations in 8 bits, products in integers."""
+_FLOAT_PRODUCTS, _INT8_PRODUCTS = 1, 4
+"""MatMulNBits' accuracy_level: activations as they are, or in 8 bits with products in integers.
+
+CPUs without an int8 kernel for it (Nehalem, Cortex-A53) take floats in either case, and LeNet's logits were
+1.2 steps off there; with floats everywhere 0.00005.
+"""
+
+_SMALL = {4: 1 << 20, 8: 1 << 15}
+"""Weights, by their bits, below which floats take no time that counts; 8 bits with floats are very slow."""
 
 _LARGEST = 255
 _HALVES = {"float16": ir.DataType.FLOAT16, "bfloat16": ir.DataType.BFLOAT16}
@@ -240,13 +247,17 @@ class _Builder:
                 "K": numbers.shape[1],
                 "bits": bits,
                 "block_size": block,
-                "accuracy_level": _INT8_PRODUCTS,
+                "accuracy_level": self._level(bits, numbers.size),
             },
             domain=MICROSOFT,
             like=node,
         )
         self._replace(node.outputs[0], answer)
         return True
+
+    def _level(self, bits: int, weights: int) -> int:
+        portable = self._recipe.target == "any" and weights < _SMALL[bits]
+        return _FLOAT_PRODUCTS if portable else _INT8_PRODUCTS
 
     def _halved(self, node: ir.Node) -> bool:
         """Weights in 16 bits; onnxruntime makes them float32 once, when it loads the model."""

@@ -231,6 +231,16 @@ def test_corrected_biases_take_away_what_rounding_shifts(of: str, kind: str) -> 
     assert shifts[1] < shifts[0] / 2
 
 
+@pytest.mark.parametrize(("target", "level"), [("any", 1), ("vnni", 4)])
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+def test_small_layers_multiply_floats_so_that_all_cpus_agree(target: str, level: int, kind: str) -> None:
+    model = with_weights(DENSE, {"w1": (64, 256), "b1": (64,), "w2": (64, 32)})
+    inputs = [{"x": RNG.standard_normal((1, 256)).astype(np.float32)} for _ in range(3)]
+    found = quantised(model, recipe(model, kind, target), seen(model, inputs))
+    levels = {n.attributes.get_int("accuracy_level") for n in found.graph if n.op_type == "MatMulNBits"}
+    assert levels == {level}
+
+
 def test_weights_are_rounded_once(residual: ir.Model, images: list[dict[str, np.ndarray]]) -> None:
     memo: dict[object, object] = {}
     known = seen(residual, images)
