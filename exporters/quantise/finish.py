@@ -139,9 +139,14 @@ def _layers(spec: ModelSpec, before: ir.Model, after: ir.Model) -> tuple[Layer, 
     return tuple(found)
 
 
+_LEARNT = {"QLinearConv": (3, 8), "MatMulNBits": (1, 5)}
+"""Inputs that are weights or biases; scales and zero points are neither, and layers may share them."""
+
+
 def _read(node: ir.Node) -> Iterator[ir.Value]:
-    """Its inputs, and behind a conversion what is converted: weights that are stored in 16 bits."""
-    for value in node.inputs:
+    """Its weights and its bias; those that are stored in 16 bits are behind a conversion."""
+    for index in _LEARNT.get(node.op_type, (1, 2)):
+        value = node.inputs[index] if index < len(node.inputs) else None
         cast = made_by(value, "Cast")
         found = value if cast is None else cast.inputs[0]
         if found is not None:

@@ -82,7 +82,8 @@ def search(
        them with the most work are then tried in integers once more.
     2. If it is then no faster than the original: with only the larger half of the layers in integers, a
        quarter, ... down to one; the fastest that holds.
-    3. Small layers, each in float32: where that is faster, it stays so.
+    3. Convolutions that the recipe leaves in float32, in integers: where that is faster, it stays so.
+    4. Small layers, each in float32: where that is faster, it stays so.
 
     With ``prefer="size"`` only the first is done, and layers that the recipe keeps for their speed are
     quantised, too; what then is left in float32 is stored in 16 bits. Ctrl-C ends it with the best so far,
@@ -159,6 +160,7 @@ class _Search:
             return
         if not step.holds:
             self._fewer_layers(step)
+        self._extend(recipe)
         self._trim()
 
     def result(self, *, interrupted: bool = False) -> SearchResult:
@@ -314,6 +316,25 @@ class _Search:
             f"{work:,} multiply-adds the {more} nodes that convert to integers and back take longer than "
             "integers win"
         )
+
+    def _extend(self, plan: Recipe) -> None:
+        """Convolutions that the plan left in float32: between integers they may cost more than they save."""
+        best, facts = self.best, self.bench.facts
+        if best is None:
+            return
+        names = [
+            name
+            for name, layer in plan.layers.items()
+            if layer.kind == best.recipe.layers[name].kind == "float32" and facts[name].op == "Conv"
+        ]
+        recipe = best.recipe
+        for name in names:
+            recipe = recipe.with_kind(name, "int8", "for speed: faster so than in float32")
+        if not names or self.bench.built(recipe).refused or not self._is_faster(recipe, best.recipe):
+            return
+        step = self._tried(recipe, f"layer{'s' * (len(names) > 1)} {self._named(names)} in int8, too")
+        if step.holds:
+            self.best = step
 
     def _trim(self) -> None:
         """Layers that are faster in float32 than in integers, each tried beside the best so far."""

@@ -157,6 +157,15 @@ def test_what_stays_float_takes_half_the_bytes_where_size_counts() -> None:
     assert for_speed.recipe.layers["a"].kind == "float32"
 
 
+@pytest.mark.parametrize(("int_ms", "taken"), [(0.2, {"a", "small"}), (5.0, {"a"})])
+def test_what_the_plan_left_in_float_is_tried(int_ms: float, taken: set[str]) -> None:
+    bench = Table({"a": Given(work=9000), "small": Given(float_ms=1.0, int_ms=int_ms, work=2000)})
+    plan = every(bench).with_kind("small", "float32", "only 100 weights")
+    assert integers(search(bench, plan)) == taken
+    bench.refused = ("small",)
+    assert "small" not in integers(search(bench, plan))
+
+
 def test_few_candidates_are_built_for_many_layers() -> None:
     bench = Table({f"l{i}": Given(0.1) for i in range(64)})
     found = search(bench, every(bench), Goal(max_drop=3.0))
