@@ -20,42 +20,41 @@ _SESSIONS = 5
 _SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
 
 
-class _Numbers(click.ParamType):
+def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
     """``1,8,32``."""
+    if value is None:
+        return None
+    try:
+        found = tuple(int(part) for part in value.split(","))
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{value!r}: expected numbers with commas between, like 1,8,32", ctx, param
+        ) from error
+    if min(found) < 1 or len(set(found)) < len(found):
+        raise click.BadParameter(f"{value!r}: expected different numbers of 1 or more", ctx, param)
+    return found
 
-    name = "N[,N...]"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            found = tuple(int(part) for part in value.split(","))
-        except ValueError:
-            self.fail(f"{value!r}: expected numbers with commas between, like 1,8,32", param, ctx)
-        if min(found) < 1 or len(set(found)) < len(found):
-            self.fail(f"{value!r}: expected different numbers of 1 or more", param, ctx)
-        return found
-
-
-class _Percent(click.ParamType):
+def _percent(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
     """``5%`` or ``5``."""
-
-    name = "PERCENT"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            found = float(value.removesuffix("%"))
-        except ValueError:
-            self.fail(f"{value!r}: expected a percentage, like 5%", param, ctx)
-        if not 0 <= found < float("inf"):
-            self.fail(f"{value!r}: expected 0 % or more", param, ctx)
-        return found
+    if value is None:
+        return None
+    try:
+        found = float(value.removesuffix("%"))
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r}: expected a percentage, like 5%", ctx, param) from error
+    if not 0 <= found < float("inf"):
+        raise click.BadParameter(f"{value!r}: expected 0 % or more", ctx, param)
+    return found
 
 
 _OPTIONS: tuple[Callable[..., Any], ...] = (
     click.argument("model", required=False),
     click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 or auto."),
-    click.option("--threads", type=_Numbers(),
+    click.option("--threads", callback=_numbers, metavar="N[,N...]",
                  help="On the CPU; by default what suits the model. Several are swept over."),
-    click.option("--batch", type=_Numbers(), help="Images a run, by default 1. Several are swept over."),
+    click.option("--batch", callback=_numbers, metavar="N[,N...]",
+                 help="Images a run, by default 1. Several are swept over."),
     click.option("--seconds", default=3.0, show_default=True, type=click.FloatRange(min=0, min_open=True),
                  help="For each kind of measurement."),
     click.option("--layers", is_flag=True, help="Time layer by layer, and how far each is from the limit."),
@@ -72,7 +71,7 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
                  help="Scenarios send its images and tell their accuracy: a folder per class or labels.csv."),
     click.option("--save", metavar="FILE", help="Keep the latency, to compare with later."),
     click.option("--compare", metavar="FILE", help="With what --save kept."),
-    click.option("--fail-above", type=_Percent(), metavar="PERCENT",
+    click.option("--fail-above", callback=_percent, metavar="PERCENT",
                  help="With --compare: exit 1 if a run surely takes longer by more than this."),
     click.option("--other-machine", is_flag=True, help="Compare with another machine all the same."),
     click.option("--report", metavar="FILE", help="Write a page to open in a browser; adds --layers."),

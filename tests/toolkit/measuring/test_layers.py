@@ -126,7 +126,8 @@ def test_quantised_lenet(tmp_path: Path) -> None:
     assert found.multiply_adds == LENET
     rows = {row.name: row for row in found.rows}
     assert (rows["0"].ops, rows["0"].numbers) == (("QLinearConv",), "int8")
-    assert (rows["7"].ops, rows["7"].numbers) == (("MatMulNBits",), "int8")
+    # Weights of 4 bits, but so few that what is multiplied are floats.
+    assert (rows["7"].ops, rows["7"].numbers) == (("MatMulNBits",), "float32")
     assert rows["conversion between 0 and 1"].ops == ("Transpose", "DequantizeLinear")
     times = measure_nodes(model, threads=1, batch=2, device="cpu", seconds=1e-3)
     nodes = layers_of(times.original)
