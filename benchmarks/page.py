@@ -15,7 +15,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cnntk.measuring.machine import Machine, machine
+from cnntk.measuring.machine import machine
 from cnntk.measuring.surroundings import meanwhile, surroundings
 
 HERE = Path(__file__).parent
@@ -77,16 +77,10 @@ def measured(name: str, arguments: list[str]) -> str:
         check=True,
     )
     others = meanwhile(before, surroundings()).others
-    when = f"{datetime.now(UTC).date()}, {described(machine())}"
+    when = f"{datetime.now(UTC).date()}, {machine().summary}"
     noise = "" if others is None else f"; other processes used {others:.0%} of the cores meanwhile"
     text = re.sub(r"\S*/(\S+\.onnx)", r"\1", done.stdout).strip()
     return f"## {TITLES[name]}\n\n`benchmarks/{name}.py`, {when}{noise}.\n\n```text\n{text}\n```\n"
-
-
-def described(found: Machine) -> str:
-    wide = [f for f in found.cpu_features if f.startswith(("avx512", "avx_vnni", "amx", "asimd", "i8mm"))]
-    cpu = f"{found.cpu}, {found.cores} cores ({', '.join(wide) or 'no wide vectors'})"
-    return f"{cpu}, {found.system.split()[0]}, onnxruntime {found.onnxruntime}, Python {found.python}"
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ class BenchResult:
                 "size_bytes": self.size_bytes,
             },
             "made": self.made,
-            "machine": {**self.machine.to_json(), "identity": self.machine.identity},
+            "machine": self.machine.to_json(),
             "latency": self.latency.to_json(),
             **{name: part and part.to_json() for name, part in found.items()},
             "against": [rivalry.to_json() for rivalry in self.against],

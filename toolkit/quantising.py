@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import tempfile
 import time
@@ -15,8 +14,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from cnntk.diagnosis import diagnose
 from cnntk.measuring.layers import layer_times
+from cnntk.measuring.machine import machine
 from cnntk.quantised import LayerRow, QuantizePreview, QuantizeReport, Setting
 from cnntk.runtime.digest import sha256_of
 from cnntk.runtime.engine import Engine
@@ -280,12 +279,6 @@ def _setting(
     target: Target,
     original: Original,
 ) -> Setting:
-    machine = diagnose()
-    features = " ".join(f for f in machine.cpu_features if f.startswith(("avx", "amx", "asimd", "i8mm")))
-    about = f"{machine.cpu}, {machine.cores} cores" + (f" ({features})" if features else "")
-    runtime = next(
-        (f"onnxruntime {v}" for n, v in machine.packages.items() if v and n.startswith("onnxruntime")), ""
-    )
     return Setting(
         source=os.fspath(model),
         calibration=calibration,
@@ -294,7 +287,7 @@ def _setting(
         target=target,
         prefer=goal.prefer,
         threads=original.engine.threads,
-        machine=f"{about}, {runtime}, {platform.system()}",
+        machine=machine().summary,
     )
 
 

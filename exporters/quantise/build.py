@@ -364,9 +364,8 @@ class _Builder:
         return "float32" if planned is None else planned.kind
 
     def _weights(self, node: ir.Node, rows: Any) -> Channelwise:
-        anywhere = (
-            seven_bits if group_of(node) > 1 else pair_safe
-        )  # grouped kernels sum in orders of their own
+        # Grouped kernels sum in orders of their own.
+        anywhere = seven_bits if group_of(node) > 1 else pair_safe
         form = full if self._recipe.target == "vnni" else anywhere
         found: Channelwise = self._once((node.name, form), lambda: form(rows))
         return found

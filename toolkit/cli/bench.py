@@ -14,7 +14,7 @@ from cnntk.cli.output import json_option, note, print_json
 if TYPE_CHECKING:
     from cnntk.benched import BenchResult
     from cnntk.benching import Load
-    from cnntk.measuring.regression import CaseVerdict
+    from cnntk.measuring.regression import Baseline, CaseVerdict
 
 _SESSIONS = 5
 _SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
@@ -94,7 +94,7 @@ def bench(model: str | None, **given: Any) -> None:
     from cnntk.benching import bench as measure
     from cnntk.picking import pick_model
 
-    _check(given)
+    base = _checked(given)
     picked = pick_model(model)
     if picked.why:
         note(f"model: {picked.path.name} ({picked.why})")
@@ -112,13 +112,15 @@ def bench(model: str | None, **given: Any) -> None:
         sessions=_SESSIONS if given["save"] or given["compare"] else 0,
         progress=_progress(),
     )
-    verdicts = _verdicts(result, given)
+    verdicts = _verdicts(result, base, given)
     _print(result, verdicts, given)
     if given["fail_above"] is not None and any(verdict.regressed for verdict in verdicts):
         raise click.exceptions.Exit(1)
 
 
-def _check(given: dict[str, Any]) -> None:
+def _checked(given: dict[str, Any]) -> Baseline | None:
+    """Finds what is wrong before anything is measured; gives what is to be compared with."""
+    from cnntk.measuring.regression import load_baseline
     from cnntk.runtime.errors import UsageError
     from cnntk.runtime.files import check_writable
 
@@ -131,10 +133,7 @@ def _check(given: dict[str, Any]) -> None:
     for name in ("save", "report"):
         if given[name]:
             check_writable(Path(given[name]))
-    if given["compare"]:
-        from cnntk.measuring.regression import load_baseline
-
-        load_baseline(given["compare"])
+    return load_baseline(given["compare"]) if given["compare"] else None
 
 
 def _load(given: dict[str, Any], model: Any) -> Load | None:
@@ -158,14 +157,13 @@ def _progress() -> Callable[[str], None]:
     return lambda what: print(f"\r\x1b[Kmeasuring {what} ...", end="", file=sys.stderr, flush=True)
 
 
-def _verdicts(result: BenchResult, given: dict[str, Any]) -> tuple[CaseVerdict, ...]:
-    from cnntk.measuring.regression import Baseline, load_baseline, regressed, save_baseline
+def _verdicts(result: BenchResult, base: Baseline | None, given: dict[str, Any]) -> tuple[CaseVerdict, ...]:
+    from cnntk.measuring.regression import Baseline, regressed, save_baseline
 
     now = Baseline.of(result.machine, result.cases)
     found: tuple[CaseVerdict, ...] = ()
-    if given["compare"]:
+    if base is not None:
         bound = given["fail_above"] or 0.0
-        base = load_baseline(given["compare"])
         found = regressed(base, now, bound, other_machine=given["other_machine"])
     if given["save"]:
         save_baseline(given["save"], now)

@@ -32,25 +32,13 @@ itself would else be called different one time in 20, by the meaning of a 95 % i
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Race):
     """How the second compares with the first.
 
     Attributes:
-        ratio: time of the first by time of the second: 2 means that the second takes half as long.
-        low: lower end of the 95 % confidence interval of ``ratio``.
-        high: upper end.
-        first_ms: median of a call.
-        second_ms: median of a call.
-        pairs: of blocks of calls.
         verdict: on the second; "faster" or "slower" only where all of the interval is, by over 2 %.
     """
 
-    ratio: float
-    low: float
-    high: float
-    first_ms: float
-    second_ms: float
-    pairs: int
     verdict: Word
 
     def to_json(self) -> dict[str, Any]:
@@ -86,6 +74,4 @@ def judged(found: Race) -> Comparison:
         verdict = "faster"
     elif found.high < 1 / (1 + _ALIKE):
         verdict = "slower"
-    return Comparison(
-        found.ratio, found.low, found.high, found.first_ms, found.second_ms, found.pairs, verdict
-    )
+    return Comparison(**asdict(found), verdict=verdict)

@@ -61,6 +61,14 @@ class Machine:
         """12 hex characters; the same where speed may be compared, whatever the versions of software."""
         return hashlib.sha256(json.dumps(self._deciding()).encode()).hexdigest()[:12]
 
+    @property
+    def summary(self) -> str:
+        """In a line: the processor with its wide vectors, cores, onnxruntime and the system."""
+        wide = " ".join(f for f in self.cpu_features if f.startswith(("avx", "amx", "asimd", "i8mm")))
+        about = f"{self.cpu}, {self.cores} cores" + (f" ({wide})" if wide else "")
+        runtime = "" if self.onnxruntime is None else f"onnxruntime {self.onnxruntime}"
+        return f"{about}, {runtime}, {self.system.partition(' ')[0]}"
+
     def differences(self, other: Machine) -> tuple[str, ...]:
         """What makes its speed another one's, like "cores: 8 there, 2 here"; here is this one."""
         return _compared(self._deciding(), other._deciding())
