@@ -8,15 +8,14 @@ from typing import Literal
 from cnntk.measuring.peaks import Peaks
 from cnntk.measuring.work import Work
 
-__all__ = ["Bound", "Limit", "bound_of"]
+__all__ = ["TOLERANCE", "Bound", "Limit", "bound_of"]
 
 Limit = Literal["compute", "memory", "in cache"]
 """What binds a layer; ``in cache``: neither, as it multiplies nothing and what it reads and writes never
 leaves the caches, of which there is no peak here."""
 
-
-_SURPASSED = 1.2
-"""So much faster than memory can be, a layer has found a part of its bytes in a cache."""
+TOLERANCE = 0.05
+"""By how much, as a share of its time, a layer may be faster than at a peak, and the peak be believed."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,9 @@ def bound_of(work: Work, time_ms: float, model_bytes: int, peaks: Peaks) -> Boun
 
     Bytes come from memory where the largest cache can't hold them until they are read: weights, if those of
     the whole model are more than it holds (what does not multiply has none to speak of); what the layer reads
-    and writes besides, if that alone is more. Where the system does not tell the size of its caches all bytes
-    count.
+    and writes besides, if that alone is more. A layer that is faster than that, and no faster than if the
+    cache had kept all that it holds, has found its bytes there. Where the system does not tell the size of
+    its caches all bytes count.
 
     Args:
         work: of the layer.
@@ -50,8 +50,9 @@ def bound_of(work: Work, time_ms: float, model_bytes: int, peaks: Peaks) -> Boun
     cache = peaks.cache_bytes or 0
     weights = work.weight_bytes if work.multiply_adds and model_bytes > cache else 0
     data = work.data_bytes if work.data_bytes > cache else 0
-    memory_ms = (weights + data) / peaks.memory_gb_s / 1e6
-    if memory_ms > _SURPASSED * time_ms:
+    missed = weights * (1 - cache / max(model_bytes, 1)) + max(0, data - cache)
+    memory_ms, least_ms = ((amount / peaks.memory_gb_s / 1e6) for amount in (weights + data, missed))
+    if memory_ms > (1 + TOLERANCE) * time_ms >= least_ms:
         memory_ms = 0.0
     if not work.weight_bytes + work.data_bytes:
         return Bound(None, None)

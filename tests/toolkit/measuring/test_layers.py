@@ -13,6 +13,7 @@ from torch import nn
 
 from cnntk.exporters import export
 from cnntk.measuring import layers as module
+from cnntk.measuring import peaks as peaks_module
 from cnntk.measuring.attribution import attributed
 from cnntk.measuring.layers import LayerReport, layer_times
 from cnntk.measuring.peaks import Peaks
@@ -148,10 +149,30 @@ def test_the_profilers_part_is_said_where_it_is_large(monkeypatch: pytest.Monkey
     assert not any(line.startswith("the profiler adds") for line in quick(shipped_model()).findings)
 
 
+SLOW = Peaks(float32_gmacs=1e-3, int8_gmacs=1e-3, memory_gb_s=1e-3, threads=1, cache_bytes=None)
+
+
 def test_peaks_that_are_too_low_are_said() -> None:
-    slow = Peaks(float32_gmacs=1e-3, int8_gmacs=1e-3, memory_gb_s=20, threads=1, cache_bytes=None)
-    found = layer_times(shipped_model(), threads=1, seconds=1e-3, limits=slow)
-    assert "0 takes less time than at the peak that was measured: measure the peaks again" in found.findings
+    found = layer_times(shipped_model(), threads=1, batch=8, seconds=1e-3, limits=SLOW)
+    assert any("less time than at the machine's peak" in line for line in found.findings)
+    assert not any("the machine's peak" in line for line in quick(shipped_model(), 8).findings)
+
+
+def test_peaks_that_a_layer_surpasses_are_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peaks_module, "user_cache", lambda: tmp_path)
+    monkeypatch.setattr(peaks_module, "_SECONDS", 0.02)
+    monkeypatch.setattr(peaks_module, "_MOST_SECONDS", 0.04)
+    peaks_module.peaks(1)
+    (file,) = tmp_path.iterdir()
+    file.write_text(json.dumps(SLOW.to_json()))
+    found = layer_times(shipped_model(), threads=1, batch=8, seconds=1e-3).peaks
+    assert found is not None
+    assert found.float32_gmacs > 1
+    high = found.to_json() | {"float32_gmacs": 1e6, "memory_gb_s": 1e6}
+    file.write_text(json.dumps(high))
+    assert layer_times(shipped_model(), threads=1, batch=8, seconds=1e-3).peaks == Peaks(**high)
 
 
 @pytest.mark.parametrize(("batch", "seconds"), [(0, 1.0), (1, 0.0), (1, math.nan)])

@@ -20,8 +20,12 @@ BIG, SMALL = 200_000_000, 1_000_000
         pytest.param(Work(0, "", 0, 4 * 10**7), 4.0, SMALL, ("memory", 0.5), id="pooling of much"),
         pytest.param(Work(0, "", 0, 10**6), 0.01, BIG, ("in cache", None), id="pooling of little"),
         pytest.param(Work(0, "", 16, 10**6), 0.01, BIG, ("in cache", None), id="axes are no weights"),
-        pytest.param(Work(10**6, "float32", 4 * 10**7, 0), 0.5, BIG, ("compute", 0.02), id="too fast"),
-        pytest.param(Work(0, "", 0, 4 * 10**7), 0.5, SMALL, ("in cache", None), id="pooling too fast"),
+        pytest.param(Work(10**6, "float32", 3 * 10**7, 0), 0.5, 4 * 10**7, ("compute", 0.02), id="kept"),
+        pytest.param(Work(10**6, "float32", 4 * 10**7, 0), 0.5, BIG, ("memory", 4.0), id="can't be kept"),
+        pytest.param(
+            Work(0, "", 0, 4 * 10**7), 0.5, SMALL, ("in cache", None), id="pooling of what was kept"
+        ),
+        pytest.param(Work(0, "", 0, 10**8), 0.5, SMALL, ("memory", 10.0), id="pooling of what can't be"),
         pytest.param(Work(10**8, "float16", 10**6, 10**6), 2.0, BIG, (None, None), id="no such peak"),
         pytest.param(Work(0, "", 0, 0), 0.001, BIG, (None, None), id="nothing"),
     ],
