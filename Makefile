@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CNNTK := $(BIN)/cnntk
+EXTRAS := cpu,export,train,parquet,transformers
 # A process a core, each with one thread of torch: they would else take the cores from each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
@@ -13,7 +14,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[cpu,export,train,parquet]' --group dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS)]' --group dev
 	@touch $@
 
 demo: $(READY)
@@ -49,7 +50,7 @@ $(VENV)-types/.ready: pyproject.toml constraints.txt $(shell find toolkit export
 	$(PYTHON) -m venv $(VENV)-types
 	$(VENV)-types/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	$(VENV)-types/bin/python -m pip install --quiet -c constraints.txt --config-settings editable_mode=strict \
-		-e '.[cpu,export,train,parquet]' --group dev
+		-e '.[$(EXTRAS)]' --group dev
 	@touch $@
 
 bench: $(READY)
