@@ -16,7 +16,7 @@ from cnntk.measuring.latency import PERCENTS, Latency
 from cnntk.measuring.layers import LayerReport, LayerRow
 from cnntk.measuring.machine import Machine
 from cnntk.measuring.memory import Memory
-from cnntk.measuring.opponents import Opponent
+from cnntk.measuring.opponent import Opponent
 from cnntk.measuring.peaks import Peaks
 from cnntk.measuring.regression import CaseVerdict
 from cnntk.measuring.roofline import Limit

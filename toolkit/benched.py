@@ -12,7 +12,7 @@ from cnntk.measuring.latency import Latency
 from cnntk.measuring.layers import LayerReport
 from cnntk.measuring.machine import Machine
 from cnntk.measuring.memory import Memory
-from cnntk.measuring.opponents import Opponent
+from cnntk.measuring.opponent import Opponent
 from cnntk.measuring.scenarios import ScenarioResult
 from cnntk.measuring.stages import Stages
 from cnntk.measuring.start_up import StartUp

@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-from numpy.typing import NDArray
-
-from cnntk.measuring.opponents import Opponent, first_line, in_order
+from cnntk.measuring.opponent import Arrays, Opponent, first_line, in_order
 from cnntk.runtime.digest import stated_digest
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DeviceUnavailable, MissingDependency, UsageError
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["torch_rivals"]
 
 _RANDOM = "random, seed "
-
-Arrays = dict[str, NDArray[Any]]
 
 
 @contextmanager

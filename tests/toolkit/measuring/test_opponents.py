@@ -6,7 +6,8 @@ import onnx
 import pytest
 
 from cnntk.measuring.batches import batch_inputs
-from cnntk.measuring.opponents import ALIKE, Opponent, opponents
+from cnntk.measuring.opponent import ALIKE, Opponent
+from cnntk.measuring.opponents import opponents
 from cnntk.runtime import Engine
 from cnntk.runtime.errors import MissingDependency, UsageError
 from cnntk.runtime.timing import race

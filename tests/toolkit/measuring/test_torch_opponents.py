@@ -9,7 +9,8 @@ import torch
 
 from cnntk.exporters import export
 from cnntk.measuring.batches import batch_inputs
-from cnntk.measuring.opponents import Opponent, opponents
+from cnntk.measuring.opponent import Opponent
+from cnntk.measuring.opponents import opponents
 from cnntk.models.factory import construct
 from cnntk.runtime import Engine
 from cnntk.runtime.errors import MissingDependency, UsageError
