@@ -18,7 +18,7 @@ from cnntk.measuring.machine import Machine
 from cnntk.measuring.memory import Memory
 from cnntk.measuring.opponent import Opponent
 from cnntk.measuring.peaks import Peaks
-from cnntk.measuring.regression import CaseVerdict
+from cnntk.measuring.regression import BaselineNote, CaseVerdict
 from cnntk.measuring.roofline import Limit
 from cnntk.measuring.scenarios import ScenarioResult
 from cnntk.measuring.stages import STAGES, FormatStages, Stage, Stages
@@ -83,11 +83,31 @@ def layers(*rows: LayerRow, peaks: Peaks | None = PEAKS) -> LayerReport:
 
 def sweep(*cells: tuple[int, int, float]) -> Sweep:
     """Of (batch, threads, ms)."""
+    alone = {batch: ms for batch, threads, ms in cells if threads == 1}
     found = [
-        Cell(batch, threads, ms, 0.9 * ms, 1.2 * ms, 1e3 * batch / ms, 1.31 if threads > 1 else 1.0, 0.655)
+        Cell(
+            batch,
+            threads,
+            ms,
+            0.9 * ms,
+            1.2 * ms,
+            1e3 * batch / ms,
+            *_speed_up(alone.get(batch), ms, threads),
+        )
         for batch, threads, ms in cells
     ]
     return Sweep(tuple(found), "cpu", 6, ("4 threads share the 2 cores that this process may use",))
+
+
+def _speed_up(alone_ms: float | None, ms: float, threads: int) -> tuple[Any, ...]:
+    """With its interval, in a word, and by threads."""
+    if alone_ms is None:
+        return (None,) * 5
+    ratio = alone_ms / ms
+    if threads == 1:
+        return ratio, ratio, ratio, None, ratio
+    word: Word = "faster" if 0.95 * ratio > 1 else "slower" if 1.05 * ratio < 1 else "no difference"
+    return ratio, 0.95 * ratio, 1.05 * ratio, word, ratio / threads
 
 
 def way(name: str, *times_ms: float) -> FormatStages:
@@ -190,7 +210,7 @@ def full_bench(**others: Any) -> BenchResult:
             "/proc/self/status",
         ),
         "layers": layers(*rows),
-        "sweep": sweep((1, 1, 2.0), (1, 2, 1.4), (8, 1, 15.3), (8, 2, 9.7), (32, 1, 61.0), (32, 2, 37.0)),
+        "sweep": sweep((1, 1, 2.0), (1, 2, 1.96), (8, 1, 15.3), (8, 2, 9.7), (32, 1, 61.0), (32, 2, 37.0)),
         "stages": Stages(
             (way("JPEG", 0.01, 0.73, 0.2, 2.0, 0.114), way("PNG", 0.01, 1.77, 0.2, 2.0, 0.113)),
             "cpu",
@@ -217,4 +237,13 @@ def verdicts() -> tuple[CaseVerdict, ...]:
             "batch 8", 15.0, 15.3, Estimate(2.0, -1.1, 5.2), False, "the model is another file than then"
         ),
         CaseVerdict("new", None, 7.77, None, False, "not in the baseline"),
+    )
+
+
+def baseline_note() -> BaselineNote:
+    return BaselineNote(
+        "base.json",
+        "2026-09-30T07:15:00+00:00",
+        ("cores: 8 there, 2 here",),
+        ("onnxruntime: 1.20.1 there, 1.22.0 here",),
     )

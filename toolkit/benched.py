@@ -8,6 +8,7 @@ from typing import Any
 
 from cnntk.measuring.case import Case
 from cnntk.measuring.comparison import Comparison
+from cnntk.measuring.cuda import CudaTimes
 from cnntk.measuring.latency import Latency
 from cnntk.measuring.layers import LayerReport
 from cnntk.measuring.machine import Machine
@@ -60,6 +61,7 @@ class BenchResult:
         latency: of a run.
         start_up: time to the first answer.
         memory: of a process with the model.
+        cuda: the GPU's time apart from the host's; None where another device was measured.
         layers: time layer by layer.
         sweep: over batches and threads.
         stages: from file to label.
@@ -78,6 +80,7 @@ class BenchResult:
     latency: Latency
     start_up: StartUp | None = None
     memory: Memory | None = None
+    cuda: CudaTimes | None = None
     layers: LayerReport | None = None
     sweep: Sweep | None = None
     stages: Stages | None = None
@@ -88,7 +91,7 @@ class BenchResult:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""
-        parts = ("start_up", "memory", "layers", "sweep", "stages")
+        parts = ("start_up", "memory", "cuda", "layers", "sweep", "stages")
         found = {name: getattr(self, name) for name in parts}
         return {
             "schema": SCHEMA,

@@ -7,23 +7,26 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from cnntk.benched import BenchResult, Rivalry
 from cnntk.labelled import LabelledFiles
 from cnntk.measuring.batches import batch_inputs, fixed_batch
+from cnntk.measuring.case import Case
 from cnntk.measuring.comparison import compare
-from cnntk.measuring.latency import measure_case, measure_latency
-from cnntk.measuring.layers import layer_times
+from cnntk.measuring.cuda import CudaTimes, cuda_times
+from cnntk.measuring.latency import Latency, measure_case, measure_latency
+from cnntk.measuring.layers import LayerReport, layer_times
 from cnntk.measuring.machine import machine
 from cnntk.measuring.memory import memory
 from cnntk.measuring.opponents import opponents
 from cnntk.measuring.scenarios import Scenario, ScenarioResult, measure_scenario
-from cnntk.measuring.stages import stages
+from cnntk.measuring.stages import Stages, stages
 from cnntk.measuring.start_up import start_up
-from cnntk.measuring.sweep import sweep
+from cnntk.measuring.sweep import Sweep, sweep
 from cnntk.runtime.digest import sha256_of
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.errors import UsageError
+from cnntk.runtime.errors import MissingDependency, UsageError
 
 __all__ = ["Load", "Progress", "bench"]
 
@@ -85,73 +88,143 @@ def bench(
         MissingDependency: something that was asked for needs a package that is not installed.
         CnntkError: the model can't be loaded or run there.
     """
-    told = progress or (lambda what: None)
     all_threads, batches = _several(threads, "threads"), _several(batch, "batch")
     engine = Engine(model, device, threads=all_threads[0] if all_threads else None)
-    first, size = engine.threads, batches[0] if batches else fixed_batch(engine) or 1
-    rivalries = tuple(_against(engine, size, against, seconds, told))
-    told("latency")
-    latency = measure_latency(model, device=device, threads=first, batch=size, seconds=seconds)
-    shapes = [b for b in batches if b != size]
-    starting = remembered = times = swept = way = None
-    if first_answer:
-        told("time to the first answer")
-        starting = start_up(model, device=device, threads=first, batches=[size, *shapes], processes=2)
-        told("memory")
-        remembered = memory(model, device=device, threads=first, batch=size)
-    if layers:
-        told("layers")
-        times = layer_times(model, device=device, threads=first, batch=size, seconds=seconds)
-    if len(all_threads) > 1 or len(batches) > 1:
-        told("batches and threads")
-        counts, sizes = all_threads or (first,), batches or (size,)
-        swept = sweep(model, batches=sizes, threads=counts, device=device, seconds=2 * seconds)
-    if images is not None:
-        told("end to end")
-        way = stages(model, images, device=device, threads=first, seconds=seconds)
-    met = []
+    if all_threads and engine.device != "cpu":
+        raise UsageError(f"threads: are for the CPU; leave them out on device {engine.device!r}")
+    size = batches[0] if batches else fixed_batch(engine) or 1
+    setting = _Setting(engine, size, seconds, progress or (lambda what: None))
+    notes: list[str] = []
+    parts: dict[str, Any] = {
+        "against": tuple(_against(setting, against)),
+        "latency": _latency(setting),
+        "cuda": _cuda(setting, notes),
+        **(_fresh(setting, batches) if first_answer else {}),
+        "layers": _layers(setting) if layers else None,
+        "sweep": _sweep(setting, all_threads, batches),
+        "stages": None if images is None else _stages(setting, images),
+        "scenarios": tuple(_scenarios(setting, scenarios, load or Load(seconds=seconds))),
+        "cases": _cases(setting, sessions) if sessions else {},
+    }
+    made = datetime.now(UTC).isoformat(timespec="seconds")
+    return BenchResult(**_identity(setting), **parts, made=made, machine=machine(), notes=tuple(notes))
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What is measured, and how.
+
+    Attributes:
+        engine: of the model; its file, its device and its threads are those of all parts, so that ``auto`` is
+            decided once.
+        batch: images a run.
+        seconds: for each kind of measurement.
+        told: what is measured next.
+    """
+
+    engine: Engine
+    batch: int
+    seconds: float
+    told: Progress
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What most measurements take."""
+        engine = self.engine
+        return {
+            "model": engine.name,
+            "device": engine.device,
+            "threads": engine.threads,
+            "seconds": self.seconds,
+        }
+
+
+def _identity(setting: _Setting) -> dict[str, Any]:
+    spec, file = setting.engine.spec, Path(setting.engine.name)
+    beside = spec.data.size_bytes if spec is not None and spec.data else 0
+    return {
+        "model": setting.engine.name,
+        "name": spec.name if spec is not None else file.stem,
+        "sha256": sha256_of(file),
+        "size_bytes": file.stat().st_size + beside,
+    }
+
+
+def _latency(setting: _Setting) -> Latency:
+    setting.told("latency")
+    return measure_latency(**setting.asked, batch=setting.batch)
+
+
+def _cuda(setting: _Setting, notes: list[str]) -> CudaTimes | None:
+    """None on another device, and where its libraries are missing: a note says what to install."""
+    if not setting.engine.device.startswith("cuda"):
+        return None
+    setting.told("the GPU")
+    try:
+        engine = setting.engine
+        return cuda_times(engine.name, device=engine.device, batch=setting.batch, seconds=setting.seconds)
+    except MissingDependency as error:
+        notes.append(str(error))
+        return None
+
+
+def _fresh(setting: _Setting, batches: Sequence[int]) -> dict[str, Any]:
+    """What is measured in processes of their own."""
+    asked = {name: setting.asked[name] for name in ("model", "device", "threads")}
+    shapes = [setting.batch, *(batch for batch in batches if batch != setting.batch)]
+    setting.told("time to the first answer")
+    started = start_up(**asked, batches=shapes, processes=2)
+    setting.told("memory")
+    return {"start_up": started, "memory": memory(**asked, batch=setting.batch)}
+
+
+def _layers(setting: _Setting) -> LayerReport:
+    setting.told("layers")
+    return layer_times(**setting.asked, batch=setting.batch)
+
+
+def _sweep(setting: _Setting, threads: Sequence[int], batches: Sequence[int]) -> Sweep | None:
+    if len(threads) < 2 and len(batches) < 2:
+        return None
+    setting.told("batches and threads")
+    engine = setting.engine
+    counts = threads or (engine.threads if engine.device == "cpu" else None,)
+    asked = {**setting.asked, "threads": counts, "seconds": 2 * setting.seconds}
+    return sweep(**asked, batches=batches or (setting.batch,))
+
+
+def _stages(setting: _Setting, images: Sequence[str | os.PathLike[str] | bytes]) -> Stages:
+    setting.told("end to end")
+    return stages(**setting.asked, images=images)
+
+
+def _cases(setting: _Setting, sessions: int) -> dict[str, Case]:
+    setting.told(f"latency, in {sessions} processes")
+    return {"latency": measure_case(**setting.asked, batch=setting.batch, sessions=sessions)}
+
+
+def _scenarios(setting: _Setting, scenarios: Sequence[Scenario], load: Load) -> Iterator[ScenarioResult]:
     for scenario in scenarios:
-        told(scenario)
-        met.append(_scenario(model, scenario, device, first, load or Load(seconds=seconds)))
-    cases = {}
-    if sessions:
-        told(f"latency, in {sessions} processes")
-        cases["latency"] = measure_case(
-            model, device=device, threads=first, batch=size, seconds=seconds, sessions=sessions
+        setting.told(scenario)
+        yield measure_scenario(
+            **{**setting.asked, "seconds": load.seconds},
+            scenario=scenario,
+            target_qps=load.queries_per_second if scenario == "Server" else None,
+            files=load.labelled,
         )
-    spec, file = engine.spec, Path(model)
-    return BenchResult(
-        model=os.fspath(model),
-        name=spec.name if spec is not None else file.stem,
-        sha256=sha256_of(file),
-        size_bytes=file.stat().st_size + (spec.data.size_bytes if spec is not None and spec.data else 0),
-        made=datetime.now(UTC).isoformat(timespec="seconds"),
-        machine=machine(),
-        latency=latency,
-        start_up=starting,
-        memory=remembered,
-        layers=times,
-        sweep=swept,
-        stages=way,
-        against=rivalries,
-        scenarios=tuple(met),
-        cases=cases,
-    )
 
 
-def _scenario(
-    model: str | os.PathLike[str], scenario: Scenario, device: str, threads: int, load: Load
-) -> ScenarioResult:
-    qps = load.queries_per_second if scenario == "Server" else None
-    return measure_scenario(
-        model,
-        scenario,
-        device=device,
-        threads=threads,
-        seconds=load.seconds,
-        target_qps=qps,
-        files=load.labelled,
-    )
+def _against(setting: _Setting, names: Sequence[str]) -> Iterator[Rivalry]:
+    inputs = batch_inputs(setting.engine, setting.batch)
+    for name in names:
+        setting.told(f"against {name}")
+        with opponents(name, setting.engine, inputs) as found:
+            for opponent in found:
+                call = opponent.call
+                faced = None
+                if call is not None:
+                    faced = compare(call, lambda: setting.engine.run(inputs), seconds=2 * setting.seconds)
+                yield Rivalry(opponent, faced)
 
 
 def _several(given: int | Sequence[int] | None, what: str) -> tuple[int, ...]:
@@ -159,18 +232,3 @@ def _several(given: int | Sequence[int] | None, what: str) -> tuple[int, ...]:
     if any(value < 1 for value in values) or len(set(values)) < len(values):
         raise UsageError(f"{what} {', '.join(map(str, values))}: expected different numbers of 1 or more")
     return values
-
-
-def _against(
-    engine: Engine, batch: int, names: Sequence[str], seconds: float, told: Progress
-) -> Iterator[Rivalry]:
-    inputs = batch_inputs(engine, batch)
-    for name in names:
-        told(f"against {name}")
-        with opponents(name, engine, inputs) as found:
-            for opponent in found:
-                call = opponent.call
-                faced = None
-                if call is not None:
-                    faced = compare(call, lambda: engine.run(inputs), seconds=2 * seconds)
-                yield Rivalry(opponent, faced)

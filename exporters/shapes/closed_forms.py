@@ -270,6 +270,12 @@ def _gather(node: ir.Node, shapes: _Shapes, numbers: _Shapes) -> tuple[Shape, st
     return (*before[:axis], *indices, *before[axis + 1 :]), f"picked along axis {axis}"
 
 
+def _measured(node: ir.Node, shapes: _Shapes, numbers: _Shapes) -> tuple[Shape, str]:
+    before = _need(shapes[0])
+    told = before[node.attributes.get_int("start", 0) : node.attributes.get_int("end", len(before))]
+    return (len(told),), f"dimensions of {shape_text(before)}"
+
+
 def _expand(node: ir.Node, shapes: _Shapes, numbers: _Shapes) -> tuple[Shape, str]:
     target = _need(numbers[1], "its target")
     return _broadcast_all([_need(shapes[0]), target]), f"broadcast to {shape_text(target)}"
@@ -294,6 +300,7 @@ _FORMS: dict[str, _Form] = {
     "MatMul": _matmul,
     "MaxPool": _pooling,
     "Reshape": _reshape,
+    "Shape": _measured,
     "Squeeze": _squeeze,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,

@@ -5,10 +5,10 @@ from __future__ import annotations
 __all__ = ["BROADCASTING", "REDUCTIONS", "SAME_SHAPE"]
 
 _SAME_SHAPE = """
-    Abs Acos Asin Atan BatchNormalization Cast Ceil Celu Clip Cos CumSum DequantizeLinear Dropout Elu Erf Exp
-    Floor Gelu GroupNormalization HardSigmoid HardSwish Hardmax Identity InstanceNormalization LRN
-    LayerNormalization LeakyRelu Log LogSoftmax LpNormalization MeanVarianceNormalization Mish Neg Not
-    QuantizeLinear RMSNormalization Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Softmax Softplus
+    Abs Acos Asin Atan BatchNormalization Cast CastLike Ceil Celu Clip Cos CumSum DequantizeLinear Dropout Elu
+    Erf Exp Floor Gelu GroupNormalization HardSigmoid HardSwish Hardmax Identity InstanceNormalization IsInf
+    IsNaN LRN LayerNormalization LeakyRelu Log LogSoftmax LpNormalization MeanVarianceNormalization Mish Neg
+    Not QuantizeLinear RMSNormalization Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Softmax Softplus
     Softsign Sqrt Swish Tan Tanh ThresholdedRelu
 """
 _BROADCASTING = """

@@ -26,8 +26,8 @@ def test_latency_alone(tiny_onnx: Path) -> None:
     assert latency.images_per_second.low <= latency.images_per_second.value <= latency.images_per_second.high
     assert found.sha256 == sha256_of(tiny_onnx)
     assert found.size_bytes == tiny_onnx.stat().st_size
-    parts = (found.start_up, found.memory, found.layers, found.sweep, found.stages)
-    assert parts == (None,) * 5
+    parts = (found.start_up, found.memory, found.cuda, found.layers, found.sweep, found.stages)
+    assert parts == (None,) * 6
     assert found.against == found.scenarios == found.notes == ()
 
 
@@ -92,6 +92,22 @@ def test_the_document_is_json(tiny_onnx: Path) -> None:
     described = (Path(__file__).parents[2] / "docs" / "bench-json.md").read_text()
     for name in (*data, *latency):
         assert f"`{name}`" in described, f"docs/bench-json.md leaves out {name}"
+
+
+def test_auto_is_decided_once(tiny_onnx: Path) -> None:
+    found = bench(tiny_onnx, device="auto", batch=(1, 2), seconds=0.05, first_answer=False)
+    assert found.sweep is not None
+    assert found.sweep.device == found.latency.device
+
+
+@pytest.mark.gpu
+def test_on_the_gpu() -> None:
+    found = bench(shipped_model(), device="cuda", batch=(1, 8), seconds=0.3, layers=True, images=())
+    assert found.sweep is not None
+    assert [cell.batch for cell in found.sweep.cells] == [1, 8]
+    assert found.cuda is not None or any("pip install" in note for note in found.notes)
+    with pytest.raises(UsageError, match="threads: are for the CPU; leave them out on device 'cuda:0'"):
+        bench(shipped_model(), device="cuda", threads=2, seconds=0.05)
 
 
 def test_a_fixed_batch_is_the_batch(batch_of_3: Path) -> None:

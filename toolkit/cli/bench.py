@@ -14,7 +14,7 @@ from cnntk.cli.output import json_option, note, print_json
 if TYPE_CHECKING:
     from cnntk.benched import BenchResult
     from cnntk.benching import Load
-    from cnntk.measuring.regression import Baseline, CaseVerdict
+    from cnntk.measuring.regression import Baseline, BaselineNote, CaseVerdict
 
 _SESSIONS = 5
 _SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
@@ -98,6 +98,8 @@ def bench(model: str | None, **given: Any) -> None:
     picked = pick_model(model)
     if picked.why:
         note(f"model: {picked.path.name} ({picked.why})")
+    if base is not None:
+        _check_settings(base, picked.path, given)
     result = measure(
         picked.path,
         device=given["device"],
@@ -113,14 +115,13 @@ def bench(model: str | None, **given: Any) -> None:
         progress=_progress(),
     )
     verdicts = _verdicts(result, base, given)
-    _print(result, verdicts, given)
+    _print(result, verdicts, _noted(base, result, given), given)
     if given["fail_above"] is not None and any(verdict.regressed for verdict in verdicts):
         raise click.exceptions.Exit(1)
 
 
 def _checked(given: dict[str, Any]) -> Baseline | None:
     """Finds what is wrong before anything is measured; gives what is to be compared with."""
-    from cnntk.measuring.regression import load_baseline
     from cnntk.runtime.errors import UsageError
     from cnntk.runtime.files import check_writable
 
@@ -133,7 +134,29 @@ def _checked(given: dict[str, Any]) -> Baseline | None:
     for name in ("save", "report"):
         if given[name]:
             check_writable(Path(given[name]))
-    return load_baseline(given["compare"]) if given["compare"] else None
+    return _baseline(given) if given["compare"] else None
+
+
+def _baseline(given: dict[str, Any]) -> Baseline:
+    from cnntk.measuring.machine import machine
+    from cnntk.measuring.regression import check_machine, load_baseline
+
+    base = load_baseline(given["compare"])
+    check_machine(base, machine(), other_machine=given["other_machine"])
+    return base
+
+
+def _check_settings(base: Baseline, model: Path, given: dict[str, Any]) -> None:
+    """As they will be, once the model is loaded on the device."""
+    from cnntk.measuring.batches import fixed_batch
+    from cnntk.measuring.machine import machine
+    from cnntk.measuring.regression import check_comparable
+    from cnntk.runtime.engine import Engine
+
+    engine = Engine(model, given["device"], threads=given["threads"][0] if given["threads"] else None)
+    batch = given["batch"][0] if given["batch"] else fixed_batch(engine) or 1
+    settings = {"device": engine.device, "threads": engine.threads, "batch": batch}
+    check_comparable(base, machine(), {"latency": settings}, other_machine=given["other_machine"])
 
 
 def _load(given: dict[str, Any], model: Any) -> Load | None:
@@ -170,19 +193,31 @@ def _verdicts(result: BenchResult, base: Baseline | None, given: dict[str, Any])
     return found
 
 
-def _print(result: BenchResult, verdicts: tuple[CaseVerdict, ...], given: dict[str, Any]) -> None:
+def _noted(base: Baseline | None, result: BenchResult, given: dict[str, Any]) -> BaselineNote | None:
+    from cnntk.measuring.regression import BaselineNote
+
+    return None if base is None else BaselineNote.of(given["compare"], base, result.machine)
+
+
+def _print(
+    result: BenchResult,
+    verdicts: tuple[CaseVerdict, ...],
+    baseline: BaselineNote | None,
+    given: dict[str, Any],
+) -> None:
     from cnntk.cli.bench_text import print_bench
 
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
     if given["as_json"]:
-        print_json({**result.to_json(), "compared": [verdict.to_json() for verdict in verdicts]})
+        compared = [verdict.to_json() for verdict in verdicts]
+        print_json({**result.to_json(), "baseline": baseline and baseline.to_json(), "compared": compared})
     else:
-        print_bench(result, verdicts)
+        print_bench(result, verdicts, baseline)
     if given["report"]:
         from cnntk.reports import write_bench_report
 
-        write_bench_report(result, given["report"], verdicts)
+        write_bench_report(result, given["report"], verdicts, baseline)
         note(f"report: {given['report']}")
     if given["plots"]:
         from cnntk.reports import write_plots

@@ -10,23 +10,27 @@ from cnntk.cli.output import print_table, size_text
 
 if TYPE_CHECKING:
     from cnntk.benched import BenchResult, Rivalry
+    from cnntk.measuring.cuda import Copies, CudaTimes
+    from cnntk.measuring.cuda_clocks import Gpu
     from cnntk.measuring.latency import Latency
     from cnntk.measuring.layers import LayerReport, LayerRow
     from cnntk.measuring.memory import Memory
-    from cnntk.measuring.regression import CaseVerdict
+    from cnntk.measuring.regression import BaselineNote, CaseVerdict
     from cnntk.measuring.scenarios import ScenarioResult
     from cnntk.measuring.stages import Stages
     from cnntk.measuring.start_up import StartUp
     from cnntk.measuring.statistics import Estimate
-    from cnntk.measuring.sweep import Sweep
+    from cnntk.measuring.sweep import Cell, Sweep
 
 __all__ = ["print_bench"]
 
 _WIDTH, _LABEL = 80, 13
-_NAME = 27
+_NAME, _NAMES = 27, 4
 
 
-def print_bench(result: BenchResult, verdicts: Iterable[CaseVerdict] = ()) -> None:
+def print_bench(
+    result: BenchResult, verdicts: Iterable[CaseVerdict] = (), baseline: BaselineNote | None = None
+) -> None:
     """Prints what was measured, a part after the other."""
     found, machine = result.latency, result.machine
     threads = f", {found.threads} thread{'s' * (found.threads > 1)}" if found.device == "cpu" else ""
@@ -40,6 +44,8 @@ def print_bench(result: BenchResult, verdicts: Iterable[CaseVerdict] = ()) -> No
         _line("memory", _memory(result.memory))
     for finding in found.findings:
         _line("noise", finding.message)
+    if result.cuda is not None:
+        _print_cuda(result.cuda)
     if result.stages is not None:
         _print_stages(result.stages)
     if result.sweep is not None:
@@ -50,6 +56,8 @@ def print_bench(result: BenchResult, verdicts: Iterable[CaseVerdict] = ()) -> No
         _line("against", _rivalry(rivalry))
     for scenario in result.scenarios:
         _line(scenario.scenario, _scenario(scenario))
+    if baseline is not None:
+        _print_baseline(baseline)
     for verdict in verdicts:
         _line("compared", _verdict(verdict))
     for text in result.notes:
@@ -86,6 +94,49 @@ def _memory(found: Memory) -> str:
     return f"{peak} at most; Python {python}, the runtime adds {runtime}, the model {model}"
 
 
+def _print_cuda(found: CudaTimes) -> None:
+    if found.gpu is not None:
+        _line("GPU", _gpu(found.gpu))
+    _line("on the GPU", f"{_ms(found.device_ms.value)}  {_between(found.device_ms)}")
+    _line("handed over", f"{_ms(found.host_ms.value)}  {_between(found.host_ms)}, by the host")
+    _line("done after", f"{_ms(found.whole_ms.value)}  {_between(found.whole_ms)}, by the host")
+    _line("copies", f"in {_copies(found.to_device)}; out {_copies(found.to_host)}; not page-locked")
+    inside = found.inside
+    copies = f"copies to the GPU: {len(inside.to_device)}, to the host: {len(inside.to_host)}"
+    _line("in the graph", f"{copies}; on the CPU: {_some(inside.on_cpu)}")
+    for text in found.findings:
+        _line("note", text)
+
+
+def _gpu(found: Gpu) -> str:
+    """What it is, and its largest figures while runs were measured."""
+    parts = [f"{found.name}, driver {found.driver}"]
+    for what, name, most, unit in (
+        ("sm_mhz", "clock", found.sm_mhz_max, "MHz"),
+        ("memory_mhz", "memory's", found.memory_mhz_max, "MHz"),
+        ("power_w", "power", found.power_limit_w, "W"),
+        ("temperature_c", "heat", None, "°C"),
+    ):
+        if (span := found.span(what)) is not None:
+            parts.append(f"{name} {span[1]:,.0f}{'' if most is None else f' of {most:,.0f}'} {unit}")
+    if (used := found.span("used_bytes")) is not None and found.memory_bytes is not None:
+        parts.append(f"{size_text(int(used[1]))} of {size_text(found.memory_bytes)} taken")
+    if found.model_bytes is not None:
+        parts.append(f"{size_text(found.model_bytes)} by the model")
+    return "; ".join(parts)
+
+
+def _some(names: tuple[str, ...]) -> str:
+    """The first, and how many more."""
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return ", ".join(names[:_NAMES]) + more or "nothing"
+
+
+def _copies(found: Copies) -> str:
+    rate = "" if found.gb_per_s is None else f" ({found.gb_per_s:.2g} GB/s)"
+    return f"{size_text(found.bytes)} in {_ms(found.ms.value)}{rate}"
+
+
 def _print_stages(found: Stages) -> None:
     for row in found.formats:
         steps = ", ".join(f"{stage.name} {_ms(stage.ms)}" for stage in row.stages)
@@ -103,14 +154,23 @@ def _print_sweep(found: Sweep) -> None:
             _ms(cell.latency_ms),
             f"{_number(cell.low_ms)} to {_number(cell.high_ms)}",
             f"{cell.images_per_second:,.1f}",
-            "" if cell.speed_up is None else f"{cell.speed_up:.2f}",
+            _speed_up(cell),
         )
         for cell in found.cells
     ]
     header = ("batch", "threads", "latency", "95 % interval", "images/s", "speed-up")
-    print_table(rows, header, right=(0, 1, 2, 4, 5))
+    print_table(rows, header, right=(0, 1, 2, 4))
     for text in found.notes:
         _line("note", text)
+
+
+def _speed_up(cell: Cell) -> str:
+    """With its interval; of one thread it is 1, and has none."""
+    if cell.speed_up is None or cell.verdict == "no difference":
+        return cell.verdict or ""
+    if cell.verdict is None:
+        return f"{cell.speed_up:.2f}"
+    return f"{cell.speed_up:.2f} ({cell.speed_up_low:.2f} to {cell.speed_up_high:.2f})"
 
 
 def _print_layers(found: LayerReport) -> None:
@@ -165,6 +225,16 @@ def _scenario(found: ScenarioResult) -> str:
     if found.accuracy is not None:
         accuracy = f"; accuracy {found.accuracy:.2%} of {found.accuracy_images:,} images"
     return f"{found.metric} {value}, {found.queries:,} queries{accuracy}; {verdict}"
+
+
+def _print_baseline(found: BaselineNote) -> None:
+    _line("baseline", f"{found.file}, measured at {found.made}")
+    for what, differ in (
+        ("another machine", found.machine_differences),
+        ("other versions", found.software_differences),
+    ):
+        if differ:
+            _line("", f"{what}: {'; '.join(differ)}")
 
 
 def _verdict(found: CaseVerdict) -> str:

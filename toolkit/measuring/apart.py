@@ -1,7 +1,8 @@
 """A function in a process of its own: what a measurement must not share with the one that asks for it.
 
 JSON goes in and JSON comes out; nothing is pickled. The child starts as a fresh interpreter and loads, before
-the function's own module, nothing but this one, which is light.
+the function's own module, nothing but this one, which is light. Its standard input stays open as long as
+somebody waits for the answer: where it closes, however the parent came to its end, the child ends too.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import traceback
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import IO, Any, cast
 
 from cnntk.runtime import errors
 from cnntk.runtime.errors import CnntkError, InferenceError, InferenceTimeout
@@ -41,16 +44,19 @@ def apart(function: str, arguments: Mapping[str, Any], *, timeout_s: float | Non
     """
     request = json.dumps({"function": function, "arguments": dict(arguments)})
     # -P: a file of the user's in this folder must not stand for a module.
-    with subprocess.Popen(
-        [sys.executable, "-P", "-c", _CHILD],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        errors="replace",
-    ) as child:
+    with (
+        subprocess.Popen(
+            [sys.executable, "-P", "-c", _CHILD],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+        ) as child,
+        _asking(child, request),
+    ):
         try:
-            answer, noise = child.communicate(request, timeout=timeout_s)
+            answer, noise = child.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
             child.kill()
             raise InferenceTimeout(
@@ -60,6 +66,29 @@ def apart(function: str, arguments: Mapping[str, Any], *, timeout_s: float | Non
             child.kill()
             raise
     return _result(function, child.returncode, answer, noise)
+
+
+@contextmanager
+def _asking(child: subprocess.Popen[str], request: str) -> Iterator[None]:
+    """Sends the request, and keeps the pipe open, which `communicate` would close.
+
+    A thread sends it: before it reads, the child may write more to its standard error than a pipe holds.
+    """
+    pipe, child.stdin = cast("IO[str]", child.stdin), None
+
+    def send() -> None:
+        with suppress(OSError):  # it ended without reading; its status tells
+            pipe.write(f"{request}\n")
+            pipe.flush()
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    try:
+        yield
+    finally:
+        sender.join()
+        with suppress(OSError):
+            pipe.close()
 
 
 def _result(function: str, status: int, answer: str, noise: str) -> Any:
@@ -91,9 +120,18 @@ def _serve() -> None:
     """In the child: what libraries print goes to the standard error, so that the answer stands alone."""
     answer = os.dup(1)
     os.dup2(2, 1)
-    request = json.loads(sys.stdin.buffer.read())
+    request = json.loads(sys.stdin.buffer.readline())
+    pipe = os.dup(0)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # what the function starts must not hold the pipe
+    threading.Thread(target=_end_with_parent, args=(pipe,), daemon=True).start()
     with open(answer, "w", encoding="utf-8") as stream:
         stream.write(_called(request["function"], request["arguments"]))
+
+
+def _end_with_parent(pipe: int) -> None:
+    """Blocked in the system until the pipe closes; the descriptor's own read holds no lock of Python's."""
+    os.read(pipe, 1)
+    os._exit(1)
 
 
 def _called(function: str, arguments: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ what fails there says why on the standard error, and ends it.
 from __future__ import annotations
 
 import json
+import math
 import os
 import statistics
 import sys
@@ -26,9 +27,11 @@ from numpy.typing import NDArray
 from cnntk.measuring.batches import batch_inputs, fixed_batch
 from cnntk.measuring.stages import prepared
 from cnntk.runtime.batching import BatchingEngine
+from cnntk.runtime.chunks import padded
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.errors import MissingDependency
+from cnntk.runtime.errors import MissingDependency, UsageError
+from cnntk.runtime.stacking import batch_dimension, stack
 
 __all__ = ["measured"]
 
@@ -61,8 +64,8 @@ def measured(
     import mlperf_loadgen as lg
 
     engine = Engine(model, device, threads=threads, allow_nonfinite=True)
+    _check_batch(engine)
     samples = _Files(engine, paths) if paths else _Noise(engine, sample_count)
-    batch = 1 if fixed_batch(engine) else batch
     system = (_Queue if scenario == "Server" else _Direct)(lg, engine, samples, batch)
     settings = _settings(lg, scenario, system, seconds)
     if target_qps is not None:
@@ -70,7 +73,14 @@ def measured(
     if target_latency_ms is not None:
         settings.server_target_latency_ns = int(1e6 * target_latency_ms)
     log, _ = _test(lg, settings, system)
-    found = {"log": log, "different_samples": len(samples), "accuracy": None, "accuracy_images": 0}
+    found = {
+        "log": log,
+        "different_samples": len(samples),
+        "fixed_batch": system.fixed,
+        "padding": system.padding,
+        "accuracy": None,
+        "accuracy_images": 0,
+    }
     if paths:
         settings.mode = lg.TestMode.AccuracyOnly
         settings.max_duration_ms = 0
@@ -81,11 +91,24 @@ def measured(
     return found
 
 
+def _check_batch(engine: Engine) -> None:
+    """Each row of a fixed batch must have an answer of its own, that samples may be padded to it."""
+    fixed = fixed_batch(engine) or 1
+    if fixed > 1 and batch_dimension((*engine.inputs, *engine.outputs)) != fixed:
+        raise UsageError(
+            f"{engine.name}: its batch is fixed at {fixed}, but not all its inputs and outputs have {fixed} "
+            "rows, so no answer is known to be that of one sample; export it with a free batch or with 1"
+        )
+
+
 class _Noise:
     """Different samples without end: one array of noise, turned round."""
 
     def __init__(self, engine: Engine, count: int) -> None:
-        self._one, self._count = batch_inputs(engine, 1), count
+        fixed = fixed_batch(engine)
+        whole = batch_inputs(engine, fixed or 1)
+        self._one = {name: array[:1] for name, array in whole.items()} if fixed else whole
+        self._count = count
 
     def __len__(self) -> int:
         return self._count
@@ -109,10 +132,19 @@ class _Files:
 
 
 class _System(ABC):
-    """What both ways to answer have in common: samples in memory, and answers handed back."""
+    """What both ways to answer have in common: samples in memory, and answers handed back.
+
+    To a fixed batch, samples are padded with copies of the last one. MLPerf's rules leave the batch to the
+    system ("dynamically switching between one or more batch sizes" is allowed), and nothing is cached.
+
+    Attributes:
+        fixed: the only batch that the model takes; None where it is free.
+        batch: samples that run together at most.
+    """
 
     def __init__(self, lg: Any, engine: Engine, samples: _Noise | _Files, batch: int) -> None:
-        self.engine, self.samples, self.batch = engine, samples, batch
+        self.engine, self.samples, self.fixed = engine, samples, fixed_batch(engine)
+        self.batch = self.fixed or batch
         self._lg, self._loaded = lg, dict[int, Arrays]()
         self._classifies = engine.spec is not None and engine.spec.head == "classifier"
 
@@ -126,6 +158,11 @@ class _System(ABC):
     def issue(self, queries: Query) -> None:
         """Takes queries in, each of one sample."""
 
+    @property
+    @abstractmethod
+    def padding(self) -> int:
+        """Copies that were run so far to fill a fixed batch."""
+
     def seconds_of(self, count: int) -> float:
         """To answer so many samples together: median of 10, after 3."""
         self._loaded = {0: self.samples[0]}
@@ -138,10 +175,8 @@ class _System(ABC):
 
     def inputs(self, queries: Query) -> Arrays:
         """Of these samples, which are of one size."""
-        parts = [self._loaded[query.index] for query in queries]
-        if len(parts) == 1:
-            return parts[0]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        together = stack([self._loaded[query.index] for query in queries])
+        return padded(together, self.fixed) if self.fixed else together
 
     def answer(
         self, queries: Query, answers: Arrays, complete: Callable[[list[Any]], None] | None = None
@@ -149,7 +184,7 @@ class _System(ABC):
         """Hands back the number of each class; of what is no classifier, that it is done."""
         best = np.zeros(len(queries), dtype=np.int64)
         if self._classifies:
-            best = np.argmax(answers["probabilities"], axis=1).astype(np.int64)
+            best = np.argmax(answers["probabilities"][: len(queries)], axis=1).astype(np.int64)
         at, size, response = best.ctypes.data, best.itemsize, self._lg.QuerySampleResponse
         responses = [response(query.id, at + size * i, size) for i, query in enumerate(queries)]
         (complete or self._lg.QuerySamplesComplete)(responses)
@@ -158,9 +193,16 @@ class _System(ABC):
 class _Direct(_System):
     """Runs what comes at once, in batches; nothing else comes meanwhile."""
 
+    _padding = 0
+
+    @property
+    def padding(self) -> int:
+        return self._padding
+
     def issue(self, queries: Query) -> None:
         for part in self._parts(queries):
             self.answer(part, self.engine.run(self.inputs(part)))
+            self._padding += self.fixed - len(part) if self.fixed else 0
 
     def _parts(self, queries: Query) -> Iterator[Query]:
         """Neighbours of one size."""
@@ -174,7 +216,12 @@ class _Queue(_System):
 
     def __init__(self, lg: Any, engine: Engine, samples: _Noise | _Files, batch: int) -> None:
         super().__init__(lg, engine, samples, batch)
-        self._batching = BatchingEngine(engine, max_batch=batch, max_wait_ms=0, max_queue=1_000_000)
+        self._batching = BatchingEngine(engine, max_batch=self.batch, max_wait_ms=0, max_queue=1_000_000)
+
+    @property
+    def padding(self) -> int:
+        done = self._batching.stats
+        return self.fixed * done.batches - done.requests if self.fixed else 0
 
     def issue(self, queries: Query) -> None:
         for query in queries:
@@ -206,7 +253,7 @@ def _settings(lg: Any, scenario: str, system: _System, seconds: float | None) ->
         settings.single_stream_expected_latency_ns = int(1e9 * stretch * system.seconds_of(1))
     elif scenario == "MultiStream":
         count = settings.multi_stream_samples_per_query
-        per_query = system.seconds_of(min(system.batch, count)) * max(1, count / system.batch)
+        per_query = system.seconds_of(min(system.batch, count)) * math.ceil(count / system.batch)
         settings.multi_stream_expected_latency_ns = int(1e9 * stretch * per_query)
     elif scenario == "Offline":
         per_second = system.batch / system.seconds_of(system.batch)

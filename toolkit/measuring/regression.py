@@ -15,20 +15,29 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cnntk.measuring.case import Case
+from cnntk.measuring.case import Case, Setting
 from cnntk.measuring.machine import Machine
 from cnntk.measuring.statistics import Estimate, t_quantile
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import readable, write_bytes
 
-__all__ = ["Baseline", "CaseVerdict", "load_baseline", "regressed", "save_baseline"]
+__all__ = [
+    "Baseline",
+    "BaselineNote",
+    "CaseVerdict",
+    "check_comparable",
+    "check_machine",
+    "load_baseline",
+    "regressed",
+    "save_baseline",
+]
 
 _FORMAT, _VERSION = "cnntk baseline", 1
 _AGAIN = "measure it again with --save"
@@ -68,6 +77,33 @@ class Baseline:
             "machine": self.machine.to_json(),
             "cases": {name: case.to_json() for name, case in self.cases.items()},
         }
+
+
+@dataclass(frozen=True)
+class BaselineNote:
+    """What a reader must know of the baseline that something was compared with.
+
+    Attributes:
+        file: of the baseline.
+        made: when, ISO 8601 in UTC.
+        machine_differences: what makes the machine another one than here, like "cores: 8 there, 2 here".
+        software_differences: versions that are others than here.
+    """
+
+    file: str
+    made: str
+    machine_differences: tuple[str, ...]
+    software_differences: tuple[str, ...]
+
+    @classmethod
+    def of(cls, file: str | os.PathLike[str], base: Baseline, here: Machine) -> BaselineNote:
+        """Of a baseline that was read from ``file``."""
+        differ = here.differences(base.machine), here.software_differences(base.machine)
+        return cls(os.fspath(file), base.made, *differ)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON data."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -127,6 +163,44 @@ def load_baseline(path: str | os.PathLike[str]) -> Baseline:
         raise UsageError(f"{file}: is damaged ({type(error).__name__}: {error}); {_AGAIN}") from error
 
 
+def check_machine(base: Baseline, here: Machine, *, other_machine: bool = False) -> None:
+    """Refuses a baseline of another machine, unless told to go on.
+
+    Raises:
+        UsageError: the machines differ.
+    """
+    differ = here.differences(base.machine)
+    if differ and not other_machine:
+        raise UsageError(
+            f"the baseline is of another machine ({'; '.join(differ)}): {_AGAIN} on this one, "
+            "or go on with --other-machine"
+        )
+
+
+def check_comparable(
+    base: Baseline,
+    here: Machine,
+    settings: Mapping[str, Mapping[str, Setting]],
+    *,
+    other_machine: bool = False,
+) -> None:
+    """Refuses before anything is measured what `regressed` would refuse afterwards.
+
+    Args:
+        base: measured then.
+        here: this machine.
+        settings: with which each case, by name, will be measured.
+        other_machine: whether different machines are compared all the same.
+
+    Raises:
+        UsageError: the machines differ, or no case can be compared.
+    """
+    planned = {
+        name: replace(then, settings=settings[name]) for name, then in base.cases.items() if name in settings
+    }
+    regressed(base, Baseline(here, planned, base.made), 0.0, other_machine=other_machine)
+
+
 def regressed(
     base: Baseline, now: Baseline, fail_above_percent: float, *, other_machine: bool = False
 ) -> tuple[CaseVerdict, ...]:
@@ -144,9 +218,7 @@ def regressed(
     """
     if not 0 <= fail_above_percent < math.inf:
         raise ValueError(f"fail_above_percent must be 0 or more, got {fail_above_percent}")
-    differ = now.machine.differences(base.machine)
-    if differ and not other_machine:
-        raise UsageError(f"the baseline is of another machine ({'; '.join(differ)}): {_AGAIN} on this one")
+    check_machine(base, now.machine, other_machine=other_machine)
     found = tuple(_verdicts(base, now, fail_above_percent))
     if all(verdict.slowdown_percent is None for verdict in found):
         reasons = "; ".join(f"{verdict.name}: {verdict.note}" for verdict in found) or "both are empty"

@@ -107,7 +107,8 @@ def measure_scenario(
 
     Preparing images is not measured: MLPerf has them in memory, prepared. What a classifier answers is
     brought down to the number of the class, which is measured. The load generator makes all queries
-    beforehand: 10 minutes of a model of 60 µs take 2.5 GB.
+    beforehand: 10 minutes of a model of 60 µs take 2.5 GB. Where the model's batch is fixed, samples are
+    padded to it with copies, whose answers are thrown away: a note says how many.
 
     Args:
         model: an ``.onnx`` file.
@@ -117,12 +118,13 @@ def measure_scenario(
         seconds: to stop after, instead of MLPerf's 10 minutes: a result, but not a valid one, as it says.
         target_qps: of Server, queries a second; by default MLPerf's 1, which stands for "say it yourself".
         target_latency_ms: of Server, for 99 % of the queries; by default MLPerf's 15 ms.
-        batch: images that run together at most, in Server and Offline.
+        batch: images that run together at most; the model's, where that is fixed.
         files: labelled images: they are what is sent, and after the measurement all of them are sent once
             more, to see how many are read right. Else seeded noise is sent.
 
     Raises:
-        UsageError: there is no such scenario, an option is not for it, or the model takes no single image.
+        UsageError: there is no such scenario, an option is not for it, or the model's batch is fixed, but not
+            that of all its inputs and outputs.
         MissingDependency: the load generator is not installed.
         UnsupportedArtifact: there are files, but the model is no classifier of images.
         InferenceError: the process ended without a result.
@@ -196,8 +198,16 @@ def result_of(scenario: Scenario, found: dict[str, Any], notes: tuple[str, ...])
         accuracy_images=found["accuracy_images"],
         settings={name: log[f"effective_{name}"] for name in _SETTINGS},
         loadgen=str(log["loadgen_version"]).split()[0],
-        notes=notes,
+        notes=(*notes, *_padded(found, samples)),
     )
+
+
+def _padded(found: dict[str, Any], samples: int) -> Iterator[str]:
+    if padding := found["padding"]:
+        yield (
+            f"the model's batch is fixed at {found['fixed_batch']}: {padding:,} of the {samples + padding:,} "
+            "samples that were run are padding"
+        )
 
 
 def _reasons(scenario: Scenario, log: Log, different: int, samples: int) -> Iterator[str]:

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from cnntk.measuring.batches import batch_inputs
+from cnntk.measuring.comparison import Word, judged
 from cnntk.measuring.trace import record
 from cnntk.runtime.cores import usable_cores
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.timing import median_interval
+from cnntk.runtime.timing import Race, median_interval
 
 __all__ = ["Cell", "Sweep", "sweep"]
 
@@ -42,6 +43,9 @@ class Cell:
         images_per_second: batch by latency.
         speed_up: time with one thread by time with these, at this batch: median over the rounds. None where
             one thread was not measured.
+        speed_up_low: lower end of its 95 % confidence interval.
+        speed_up_high: upper end.
+        verdict: on these threads beside one, as `cnntk.measuring.comparison` words it; None for one thread.
         efficiency: speed-up by threads; 1 where each thread does as much as one alone.
     """
 
@@ -52,6 +56,9 @@ class Cell:
     high_ms: float
     images_per_second: float
     speed_up: float | None
+    speed_up_low: float | None
+    speed_up_high: float | None
+    verdict: Word | None
     efficiency: float | None
 
 
@@ -145,8 +152,6 @@ def _cell(key: _Key, blocks_ms: dict[_Key, list[float]]) -> Cell:
     blocks = np.array(blocks_ms[key])
     low, high = median_interval(blocks)
     latency_ms = float(np.median(blocks))
-    alone = blocks_ms.get((batch, 1))
-    speed_up = None if alone is None else float(np.median(np.array(alone) / blocks))
     return Cell(
         batch=batch,
         threads=threads,
@@ -154,9 +159,22 @@ def _cell(key: _Key, blocks_ms: dict[_Key, list[float]]) -> Cell:
         low_ms=low,
         high_ms=high,
         images_per_second=1e3 * batch / latency_ms,
-        speed_up=speed_up,
-        efficiency=None if speed_up is None else speed_up / threads,
+        **_speed_up(blocks_ms.get((batch, 1)), blocks_ms[key], threads),
     )
+
+
+def _speed_up(alone_ms: list[float] | None, blocks_ms: list[float], threads: int) -> dict[str, Any]:
+    """The fields of a cell that compare it with one thread, round by round."""
+    if alone_ms is None:
+        return dict.fromkeys(("speed_up", "speed_up_low", "speed_up_high", "verdict", "efficiency"))
+    faced = judged(Race.of([alone_ms, blocks_ms]))
+    return {
+        "speed_up": faced.ratio,
+        "speed_up_low": faced.low,
+        "speed_up_high": faced.high,
+        "verdict": faced.verdict if threads > 1 else None,
+        "efficiency": faced.ratio / threads,
+    }
 
 
 def _notes(engines: Sequence[Engine]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnntk.benched import BenchResult
-from cnntk.measuring.regression import CaseVerdict
+from cnntk.measuring.regression import BaselineNote, CaseVerdict
 from cnntk.measuring.statistics import runs_needed
 from cnntk.reports import headlines
 from cnntk.reports.figure import Figure
@@ -33,11 +33,15 @@ class _Page:
     wide: Mapping[str, Figure]
     narrow: Mapping[str, Figure]
     verdicts: Sequence[CaseVerdict]
+    baseline: BaselineNote | None
     warnings: Sequence[str]
 
 
 def write_bench_report(
-    result: BenchResult, path: str | os.PathLike[str], verdicts: Sequence[CaseVerdict] = ()
+    result: BenchResult,
+    path: str | os.PathLike[str],
+    verdicts: Sequence[CaseVerdict] = (),
+    baseline: BaselineNote | None = None,
 ) -> None:
     """Writes a bench's report as one HTML page, whole or not at all; it opens offline.
 
@@ -45,15 +49,18 @@ def write_bench_report(
         result: of `cnntk.benching.bench`.
         path: of the page.
         verdicts: of `cnntk.measuring.regression.regressed`, where there is a baseline.
+        baseline: what to say of it.
 
     Raises:
         MissingDependency: jinja2 is not installed.
         UsageError: the page can't be written.
     """
-    write_bytes(Path(path), render_bench_report(result, verdicts).encode(errors="replace"))
+    write_bytes(Path(path), render_bench_report(result, verdicts, baseline).encode(errors="replace"))
 
 
-def render_bench_report(result: BenchResult, verdicts: Sequence[CaseVerdict] = ()) -> str:
+def render_bench_report(
+    result: BenchResult, verdicts: Sequence[CaseVerdict] = (), baseline: BaselineNote | None = None
+) -> str:
     """The page's HTML."""
     latency = result.latency
     unsteady = [] if latency.warm_up.steady else [latency.warm_up.reason]
@@ -64,6 +71,7 @@ def render_bench_report(result: BenchResult, verdicts: Sequence[CaseVerdict] = (
         wide=figures_of(result, _WIDE, verdicts),
         narrow=figures_of(result, _NARROW, verdicts),
         verdicts=verdicts,
+        baseline=baseline,
         warnings=[*unsteady, *(finding.message for finding in latency.findings)],
     )
     return rendered(_TEMPLATE, r=result, page=page, paint=lambda name: f"var(--{name})")

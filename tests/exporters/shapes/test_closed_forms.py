@@ -37,6 +37,10 @@ def forms(
         ("y = Concat <axis = 1> (x, x)", ("N", 6, 8, 8), "3 + 3 = 6"),
         ("y = Softmax (x)", ("N", 3, 8, 8), "same as its input"),
         ("y = Add (x, b)", ("N", 3, 8, 8), "Nx3x8x8 and 3x1x1 broadcast"),
+        ("y = IsNaN (x)", ("N", 3, 8, 8), "same as its input"),
+        ("s = Shape <start = 1> (x) c = CastLike (s, x) y = Sqrt (c)", (3,), "same as its input"),
+        ("s = Shape (x) i = Constant <value_ints = [-1]> () g = Gather (s, i) c = CastLike (g, x)"
+         " y = Mul (x, c)", ("N", 3, 8, 8), "Nx3x8x8 and 1 broadcast"),
         ("y = ReduceMax <keepdims = 0> (x)", (), "over the axes 0, 1, 2, 3"),
     ],
 )  # fmt: skip

@@ -15,7 +15,8 @@ from torch import nn
 
 from cnntk.exporters.capture import Captured, capture
 from cnntk.exporters.shapes.ledger import LedgerRow, closed_forms, four_way, inferred_shapes, ledger
-from cnntk.exporters.source import Source
+from cnntk.exporters.source import Source, SourceOptions
+from cnntk.exporters.sources import open_source
 from cnntk.models.zoo import build
 from cnntk.runtime.spec import Layer, Network, TensorSpec
 
@@ -117,6 +118,51 @@ def test_multiply_adds_of_groups_transposes_and_attention(everything: Captured) 
     assert row(rows, "up").multiply_adds == 16 * 8 * 8 * 4 * 16
     products = [r.multiply_adds for r in rows if r.op == "MatMul" and not r.weights]
     assert products == [2 * 64 * 64 * 4, 2 * 64 * 64 * 4]
+
+
+class Attention(nn.Module):
+    """Tokens that attend to each other; a scale that is given is cast to their type in the graph."""
+
+    def __init__(self, heads: int, scale: float | None) -> None:
+        super().__init__()
+        self.heads, self.scale = heads, scale
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        return nn.functional.scaled_dot_product_attention(tokens, tokens, tokens, scale=self.scale)
+
+
+@pytest.mark.parametrize("scale", [None, 0.25], ids=["own scale", "given scale"])
+@pytest.mark.parametrize(("heads", "tokens", "wide"), [(1, 7, 4), (2, 5, 4), (3, 4, 6)])
+def test_attention_is_two_products_of_activations(
+    heads: int, tokens: int, wide: int, scale: float | None
+) -> None:
+    model = captured(Attention(heads, scale), tokens, heads * wide).model
+    rows = ledger(model)
+    products = [r for r in rows if r.op == "MatMul"]
+    assert [r.multiply_adds for r in products] == [heads * tokens * tokens * wide] * 2
+    assert [r.shape for r in products] == [("N", heads, tokens, tokens), ("N", heads, tokens, wide)]
+    assert all("?" not in r.shape for r in rows)
+    assert [r.message for r in four_way(model, {}, run_shapes(model)) if not r.agree] == []
+
+
+def test_a_vit_of_transformers_is_its_closed_form() -> None:
+    pytest.importorskip("transformers")
+    image, patch, wide, inner, heads, blocks, classes = 24, 8, 12, 20, 3, 2, 5
+    fields = {
+        "image_size": image, "patch_size": patch, "hidden_size": wide, "intermediate_size": inner,
+        "num_attention_heads": heads, "num_hidden_layers": blocks, "num_labels": classes,
+    }  # fmt: skip
+    source = open_source("transformers:vit", SourceOptions(kwargs=fields, random=True))
+    rows = ledger(capture(source).model)
+    patches = (image // patch) ** 2
+    tokens = patches + 1
+    attention = 2 * heads * tokens * tokens * (wide // heads)
+    block = 4 * tokens * wide * wide + attention + 2 * tokens * wide * inner
+    whole = patches * wide * 3 * patch * patch + blocks * block + wide * classes
+    assert sum(r.multiply_adds for r in rows) == whole
+    products = [r.multiply_adds for r in rows if r.op == "MatMul" and not r.weights]
+    assert products == [attention // 2] * 2 * blocks
 
 
 def test_a_transposed_weight_is_its_layers(everything: Captured) -> None:

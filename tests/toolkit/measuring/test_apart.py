@@ -1,5 +1,6 @@
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from cnntk.measuring.apart import apart
 from cnntk.runtime.errors import InferenceError, InferenceTimeout, UsageError
 
 HELPER = """
-import os, signal, sys, time
+import os, signal, socket, subprocess, sys, time
 from cnntk.runtime.errors import UsageError
 
 def chatty(n):
@@ -27,6 +28,12 @@ def no_json(): return {1, 2}
 def waits(file):
     open(file, "w").write(str(os.getpid()))
     time.sleep(60)
+def calls(port):
+    with socket.create_connection(("127.0.0.1", port)) as line:
+        line.sendall(b"here")
+        time.sleep(60)
+def length(text): return len(text)
+def reads(): return sys.stdin.read() + subprocess.run(["cat"], capture_output=True, text=True).stdout
 """
 
 
@@ -93,6 +100,38 @@ def test_ctrl_c_ends_the_child_too(tmp_path: Path) -> None:
     parent.send_signal(signal.SIGINT)  # to the parent alone, as a terminal would not
     assert "KeyboardInterrupt" in parent.communicate(timeout=10)[1]
     assert not _alive(int(file.read_text()))
+
+
+@pytest.mark.parametrize("way", ["kill", "terminate"])
+def test_the_child_ends_when_its_parent_is_gone(way: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(60)
+        port = server.getsockname()[1]
+        code = f"from cnntk.measuring.apart import apart; apart('helper_of_apart:calls', {{'port': {port}}})"
+        with subprocess.Popen([sys.executable, "-c", code]) as parent, server.accept()[0] as line:
+            assert line.recv(4) == b"here"
+            line.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                line.recv(1)  # as long as the parent lives, so does the child
+            getattr(parent, way)()
+            line.settimeout(20)
+            assert line.recv(1) == b""  # the child's end closed it; it would sleep for 60 s
+
+
+def test_much_is_sent_while_much_is_said(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.stderr.write('x' * 1_000_000)")
+    assert apart("helper_of_apart:length", {"text": "y" * 1_000_000}, timeout_s=60) == 1_000_000
+
+
+@pytest.mark.skipif(os.name != "posix", reason="cat is POSIX")
+def test_the_function_has_nothing_to_read() -> None:
+    assert apart("helper_of_apart:reads", {}, timeout_s=60) == ""
+
+
+def test_a_process_that_never_reads_is_ended_in_time(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import time; time.sleep(60)")
+    with pytest.raises(InferenceTimeout):
+        apart("helper_of_apart:length", {"text": "y" * 1_000_000}, timeout_s=0.5)
 
 
 def _alive(pid: int) -> bool:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
@@ -27,6 +28,15 @@ def files(tmp_path: Path) -> LabelledFiles:
             levels = np.full((side, side), 250 - level if i == 9 else level, dtype=np.uint8)
             Image.fromarray(levels).save(tmp_path / "images" / label / f"{i}.png")
     return labelled_files(tmp_path / "images", LABELS)
+
+
+def fixed_at(batch: int, model: Path, folder: Path) -> Path:
+    """The same model with its batch fixed."""
+    proto = onnx.load(model)
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = batch
+    onnx.save(proto, folder / "fixed.onnx")
+    return folder / "fixed.onnx"
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
@@ -81,8 +91,40 @@ def test_an_image_that_can_not_be_read_ends_it(tiny_onnx: Path, files: LabelledF
         measure_scenario(tiny_onnx, "SingleStream", seconds=0.2, files=files)
 
 
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_fixed_batch_is_filled_with_copies(tiny_onnx: Path, tmp_path: Path, scenario: str) -> None:
+    rate = {"target_qps": 200} if scenario == "Server" else {}
+    found = measure_scenario(fixed_at(3, tiny_onnx, tmp_path), scenario, seconds=0.3, threads=1, **rate)
+    told = [note for note in found.notes if "the model's batch is fixed at 3" in note]
+    copies = {
+        "SingleStream": 2 * found.queries,  # 1 sample a query
+        "MultiStream": found.queries,  # 8, in batches of 3, 3 and 2
+        "Offline": -found.samples % 3,  # all in one query
+    }
+    if scenario == "Server":  # by what waits together
+        assert len(told) == 1
+    elif copies[scenario]:
+        ran = found.samples + copies[scenario]
+        assert told[0].endswith(f": {copies[scenario]:,} of the {ran:,} samples that were run are padding")
+    else:
+        assert told == []
+
+
+@pytest.mark.parametrize(("scenario", "batch"), [*((scenario, 7) for scenario in SCENARIOS), ("Server", 1)])
+def test_copies_are_not_answers(
+    tiny_onnx: Path, tmp_path: Path, files: LabelledFiles, scenario: str, batch: int
+) -> None:
+    model = fixed_at(batch, tiny_onnx, tmp_path)
+    found = measure_scenario(model, scenario, seconds=0.2, files=files)
+    assert (found.accuracy, found.accuracy_images) == (0.9, 20)
+    assert any("padding" in note for note in found.notes) == (batch > 1)
+
+
 def test_what_can_not_be_sent(foreign_onnx: Path, batch_of_3: Path, files: LabelledFiles) -> None:
-    with pytest.raises(UsageError, match="its batch is fixed at 3, not 1"):
+    proto = onnx.load(batch_of_3)
+    proto.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 6
+    onnx.save(proto, batch_of_3)
+    with pytest.raises(UsageError, match=r"fixed at 3, but not all .* have 3 rows.*export it with a free"):
         measure_scenario(batch_of_3, "Offline", seconds=0.2)
     with pytest.raises(UnsupportedArtifact, match="does not say how an image becomes its input"):
         measure_scenario(foreign_onnx, "Offline", seconds=0.2, files=files)

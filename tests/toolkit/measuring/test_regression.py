@@ -12,7 +12,15 @@ from made_up_traces import normals, trace
 
 from cnntk.measuring.case import Case, Setting, case_of
 from cnntk.measuring.machine import machine
-from cnntk.measuring.regression import Baseline, load_baseline, regressed, save_baseline
+from cnntk.measuring.regression import (
+    Baseline,
+    BaselineNote,
+    check_comparable,
+    check_machine,
+    load_baseline,
+    regressed,
+    save_baseline,
+)
 from cnntk.measuring.trace import Trace
 from cnntk.runtime.errors import UsageError
 
@@ -155,6 +163,39 @@ def test_another_machine_is_refused_unless_asked_for() -> None:
         regressed(base, now, 5)
     assert regressed(base, now, 5, other_machine=True)[0].regressed
     assert regressed(replace(base, machine=replace(HERE, python="9.9")), now, 5)[0].regressed
+
+
+def test_what_can_not_be_compared_is_refused_before_it_is_measured() -> None:
+    base = baseline(net=case(), other=case(threads=1))
+    check_machine(base, HERE)
+    check_comparable(base, HERE, {"net": SETTINGS})
+    with pytest.raises(UsageError, match=r"nothing to compare .*net: other settings .batch: 1 there, 8 here"):
+        check_comparable(base, HERE, {"net": {**SETTINGS, "batch": 8}})
+    with pytest.raises(UsageError, match=r"nothing to compare .*net: not measured now; other: not measured"):
+        check_comparable(base, HERE, {"new": SETTINGS})
+    with pytest.raises(UsageError, match="both are empty"):
+        check_comparable(baseline(), HERE, {"net": SETTINGS})
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, {**SETTINGS, "batch": 8}], ids=["same", "other settings"])
+def test_another_machine_is_refused_first(settings: dict[str, Setting]) -> None:
+    base = replace(baseline(net=case()), machine=replace(HERE, cpu="Z80"))
+    with pytest.raises(UsageError, match=r"another machine .cpu: Z80 there, .*--other-machine"):
+        check_machine(base, HERE)
+    with pytest.raises(UsageError, match="another machine"):
+        check_comparable(base, HERE, {"net": settings})
+    check_machine(base, HERE, other_machine=True)
+
+
+def test_a_note_on_the_baseline_says_how_it_differs() -> None:
+    base = replace(baseline(), machine=replace(HERE, cpu="Z80", python="2.7"))
+    note = BaselineNote.of(Path("base.json"), base, HERE)
+    assert (note.file, note.made) == ("base.json", base.made)
+    assert note.machine_differences == (f"cpu: Z80 there, {HERE.cpu} here",)
+    assert note.software_differences == (f"python: 2.7 there, {HERE.python} here",)
+    assert note.to_json()["machine_differences"] == note.machine_differences
+    same = BaselineNote.of("base.json", baseline(), HERE)
+    assert same.machine_differences == same.software_differences == ()
 
 
 @pytest.mark.parametrize("wrong", [-1, float("nan"), float("inf")])

@@ -40,9 +40,16 @@ SERVER: dict[str, Any] = SINGLE_STREAM | {
 }
 
 
-def result(scenario: Any, log: dict[str, Any], samples: int = 1024) -> ScenarioResult:
-    found = {"log": log, "different_samples": samples, "accuracy": None, "accuracy_images": 0}
-    return result_of(scenario, found, ())
+def result(scenario: Any, log: dict[str, Any], samples: int = 1024, padding: int = 0) -> ScenarioResult:
+    found = {
+        "log": log,
+        "different_samples": samples,
+        "fixed_batch": 3 if padding else None,
+        "padding": padding,
+        "accuracy": None,
+        "accuracy_images": 0,
+    }
+    return result_of(scenario, found, ("noise",))
 
 
 def test_a_valid_result() -> None:
@@ -52,6 +59,13 @@ def test_a_valid_result() -> None:
     assert (found.queries, found.samples, found.loadgen) == (5000, 5000, "6.0.17")
     assert found.settings["min_duration_ms"] == 600000
     assert found.to_json()["valid"]
+
+
+def test_padding_is_told_and_no_reason() -> None:
+    found = result("SingleStream", SINGLE_STREAM, padding=10_000)
+    told = "the model's batch is fixed at 3: 10,000 of the 15,000 samples that were run are padding"
+    assert (found.valid, found.samples, found.notes) == (True, 5000, ("noise", told))
+    assert result("SingleStream", SINGLE_STREAM).notes == ("noise",)
 
 
 def test_no_percentile_that_means_nothing() -> None:

@@ -1,8 +1,9 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from cnntk.measuring.sweep import sweep
+from cnntk.measuring.sweep import _cell, sweep
 from cnntk.runtime.cores import usable_cores
 from cnntk.runtime.errors import UsageError
 
@@ -14,15 +15,36 @@ def test_every_pair_is_a_cell(tiny_onnx: Path) -> None:
     for cell in found.cells:
         assert 0 < cell.low_ms <= cell.latency_ms <= cell.high_ms
         assert cell.images_per_second == pytest.approx(1e3 * cell.batch / cell.latency_ms)
+        assert cell.speed_up_low <= cell.speed_up <= cell.speed_up_high
         assert cell.efficiency == cell.speed_up / cell.threads
-    assert found.cells[0].speed_up == 1
+        assert (cell.verdict is None) == (cell.threads == 1)
+    one = found.cells[0]
+    assert one.speed_up == one.speed_up_low == one.speed_up_high == 1
     assert found.fastest.images_per_second == max(cell.images_per_second for cell in found.cells)
     assert len(found.to_json()["cells"]) == 4
 
 
 def test_no_speed_up_where_one_thread_was_not_measured(tiny_onnx: Path) -> None:
     (cell,) = sweep(tiny_onnx, batches=(1,), threads=(2,), seconds=0.1).cells
-    assert cell.speed_up is cell.efficiency is None
+    assert cell.speed_up is cell.speed_up_low is cell.speed_up_high is cell.verdict is cell.efficiency is None
+
+
+@pytest.mark.parametrize(
+    ("ratio", "verdict"), [(1.8, "faster"), (1.0, "no difference"), (1.015, "no difference"), (0.7, "slower")]
+)
+def test_a_speed_up_is_that_of_rounds(ratio: float, verdict: str) -> None:
+    """Weather that is alike in a round widens the interval of the latency, and not that of the speed-up."""
+    rng = np.random.default_rng(0)
+    weather = np.exp(rng.normal(0, 0.3, 40))
+    noise = np.exp(rng.normal(0, 0.003, (2, 40)))
+    alone, together = weather * noise[0], weather * noise[1] / ratio
+    cell = _cell((1, 2), {(1, 1): list(alone), (1, 2): list(together)})
+    assert cell.speed_up_low < ratio < cell.speed_up_high
+    assert cell.speed_up_high - cell.speed_up_low < 0.01 * ratio
+    assert cell.high_ms - cell.low_ms > 0.1 * cell.latency_ms
+    assert cell.verdict == verdict
+    shuffled = _cell((1, 2), {(1, 1): list(rng.permutation(alone)), (1, 2): list(together)})
+    assert shuffled.speed_up_high - shuffled.speed_up_low > 0.1 * ratio
 
 
 def test_the_engine_may_choose_its_threads(tiny_onnx: Path) -> None:

@@ -11,9 +11,21 @@ from typing import Any
 import numpy as np
 import pytest
 from html_tags import tags
-from made_up_bench import full_bench, latency, layer, layers, plain_bench, rivalry, sweep, verdicts
+from made_up_bench import (
+    baseline_note,
+    full_bench,
+    latency,
+    layer,
+    layers,
+    plain_bench,
+    rivalry,
+    sweep,
+    verdicts,
+)
+from made_up_gpu import cuda_times
 
 from cnntk.benched import BenchResult
+from cnntk.measuring.cuda import CudaTimes
 from cnntk.measuring.steady import WarmUp
 from cnntk.reports import write_bench_report
 from cnntk.reports.bench import render_bench_report
@@ -29,7 +41,7 @@ SECTIONS = {
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return render_bench_report(full_bench(), verdicts())
+    return render_bench_report(full_bench(), verdicts(), baseline_note())
 
 
 def sections_of(page: str) -> set[str | None]:
@@ -82,6 +94,10 @@ def test_words_on_it(page: str) -> None:
         "+12.2 %",
         "✗ slower",
         "not in the baseline",
+        "<code>base.json</code>, measured at 2026-09-30T07:15:00+00:00 on <b>another machine</b>.",
+        "<li>cores: 8 there, 2 here</li><li>onnxruntime: 1.20.1 there, 1.22.0 here</li>",
+        "1.50 to 1.66</td>",
+        "0.97 to 1.07: no difference</td>",
         "not measured",
         "Resize, Transpose, Expand and 1 more",
         "with features.1",
@@ -92,6 +108,13 @@ def test_words_on_it(page: str) -> None:
 def test_it_is_well_formed_and_has_all_sections(page: str) -> None:
     assert sections_of(page) == SECTIONS
     assert [tag for tag, _ in tags(page).seen].count("figure") == 11
+
+
+def test_a_baseline_of_this_machine_is_no_other() -> None:
+    here = replace(baseline_note(), machine_differences=(), software_differences=())
+    page = render_bench_report(full_bench(), verdicts(), here)
+    assert "<code>base.json</code>, measured at 2026-09-30T07:15:00+00:00." in page
+    assert "another machine" not in page
 
 
 def test_sections_without_figures_are_left_out() -> None:
@@ -125,7 +148,8 @@ def test_text_is_escaped(page: str) -> None:
         notes=(EVIL,),
         machine=replace(full_bench().machine, cpu=EVIL),
     )
-    found = render_bench_report(poisoned, [replace(v, name=EVIL, note=EVIL) for v in verdicts()])
+    note = replace(baseline_note(), file=EVIL, machine_differences=(EVIL,))
+    found = render_bench_report(poisoned, [replace(v, name=EVIL, note=EVIL) for v in verdicts()], note)
     assert "<script" not in found
     assert found.count("&lt;script&gt;") > 10
     assert {tag for tag, _ in tags(found).seen} == {tag for tag, _ in tags(page).seen}
@@ -138,6 +162,19 @@ def test_a_warm_up_without_end_is_a_warning() -> None:
     assert "What disturbed" not in render_bench_report(replace(result, latency=quiet))
     page = render_bench_report(replace(result, latency=replace(quiet, warm_up=shaky)))
     assert "<li>latencies were not steady after 1.5 s, 50 runs</li>" in page
+
+
+@pytest.mark.parametrize("times", [cuda_times(), cuda_times(gpu=None)], ids=["all", "without NVML"])
+def test_the_gpu(times: CudaTimes) -> None:
+    assert 'id="gpu"' not in render_bench_report(plain_bench())
+    found = render_bench_report(replace(plain_bench(), cuda=times))
+    tags(found)
+    section = found[found.index('<section id="gpu">') :].partition("</section>")[0]
+    for text in ("a run, on the GPU", "0.250", "0.240 to 0.260", "4.82 MB", "9.63", "preprocess/size"):
+        assert text in section
+    assert times.findings[0] in section
+    for text in ("NVIDIA H200", "252 to 260 W, 700 at most", "600 MB by the model"):
+        assert (text in section) == (times.gpu is not None)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +201,7 @@ def test_extremes(change: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_it_is_written_whole_or_not_at_all(page: str, tmp_path: Path) -> None:
-    write_bench_report(full_bench(), tmp_path / "r.html", verdicts())
+    write_bench_report(full_bench(), tmp_path / "r.html", verdicts(), baseline_note())
     assert (tmp_path / "r.html").read_text(encoding="utf-8") == page
     with pytest.raises(UsageError, match="does not exist"):
         write_bench_report(full_bench(), tmp_path / "missing" / "page.html")

@@ -1,0 +1,99 @@
+"""`Engine` on CUDA beside bare onnxruntime and torch, and where a run's time goes: the GPU, the host, copies.
+
+python benchmarks/gpu.py [NAME=MODEL.onnx ...]   # NAME: torch's network of that name, where the zoo has one
+
+By default the LeNet that ships with cnntk. Not called ``cuda.py``: that would stand for NVIDIA's own package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from common import duration, options, print_table, row
+
+from cnntk.measuring.comparison import compare
+from cnntk.measuring.cuda import Copies, CudaTimes, cuda_times
+from cnntk.runtime import Engine
+from cnntk.runtime.devices import onnxruntime_module, resolve
+from cnntk.runtime.trial import example_inputs
+from cnntk.shipped import shipped_model
+
+Call = Callable[[], object]
+
+BATCHES = (1, 64)
+
+
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("models", nargs="*", default=[f"lenet={shipped_model()}"], metavar="NAME=MODEL.onnx")
+    given = parser.parse_args()
+    seconds = 0.5 if given.quick else 10.0
+    models = [argument.partition("=")[::2] for argument in given.models]
+    print("From host array to host array, a run; all in float32, TF32 switched off.\n")
+    print_table(
+        row(f"{what}, {name}, batch {batch}", "session.run", compare(*calls, seconds=seconds))
+        for name, model in models
+        for batch in BATCHES
+        for what, calls in pairs(name, model, batch)
+    )
+    print("Where the time goes; copies from and to memory that is not page-locked.\n")
+    found = [
+        (f"{name}, batch {batch}", cuda_times(model, batch=batch, seconds=seconds))
+        for name, model in models
+        for batch in BATCHES
+    ]
+    print_table([split(*one) for one in found], ("what", "copies in", "GPU", "handing over", "copies out"))
+    for what, times in found:
+        for text in times.findings:
+            print(f"- {what}: {text}")
+
+
+def pairs(name: str, model: str, batch: int) -> Iterator[tuple[str, tuple[Call, Call]]]:
+    """Each with bare onnxruntime first."""
+    engine = Engine(model, "cuda", warm_up=True)
+    session = onnxruntime_module().InferenceSession(model, providers=resolve("cuda").providers)
+    inputs = example_inputs(engine.inputs, batch, engine.image_sizes)
+    binding = engine.bind(inputs)
+
+    def bare() -> object:
+        return session.run(None, inputs)
+
+    yield "Engine.run", (bare, lambda: engine.run(inputs))
+    yield "Engine.bind", (bare, lambda: binding.run(inputs))
+    yield "session.run", (bare, lambda: session.run(None, inputs))
+    if (eager := torch_call(name, batch)) is not None:
+        yield "torch eager", (bare, eager)
+
+
+def torch_call(name: str, batch: int) -> Call | None:
+    """The zoo's network in torch; None where there is none of that name."""
+    import torch
+
+    from cnntk.models import build, find, names
+    from cnntk.runtime.spec import Network
+
+    if name not in names():
+        return None
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    network = build(Network(name)).eval().cuda()
+    images = torch.randn(batch, *find(name).input_shape).numpy()
+
+    def call() -> object:
+        with torch.inference_mode():
+            return network(torch.from_numpy(images).cuda()).cpu().numpy()
+
+    return call
+
+
+def split(what: str, found: CudaTimes) -> tuple[str, ...]:
+    times = (duration(estimate.value) for estimate in (found.device_ms, found.host_ms))
+    return what, copied(found.to_device), *times, copied(found.to_host)
+
+
+def copied(found: Copies) -> str:
+    rate = "" if found.gb_per_s is None else f", {found.gb_per_s:.2g} GB/s"
+    return f"{duration(found.ms.value)}{rate}"
+
+
+if __name__ == "__main__":
+    main()
