@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from common import duration, options, print_table, row
 
 from cnntk.measuring.comparison import compare
-from cnntk.measuring.cuda import Copies, CudaTimes, cuda_times
+from cnntk.measuring.cuda.times import Copies, CudaTimes, cuda_times
 from cnntk.runtime import Engine
 from cnntk.runtime.devices import onnxruntime_module, resolve
 from cnntk.runtime.trial import example_inputs

@@ -11,21 +11,21 @@ from numpy.typing import NDArray
 from cnntk.benched import BenchResult, Rivalry
 from cnntk.measuring.case import Case
 from cnntk.measuring.comparison import Comparison, Word
-from cnntk.measuring.disturbance import Finding
 from cnntk.measuring.latency import PERCENTS, Latency
-from cnntk.measuring.layers import LayerReport, LayerRow
+from cnntk.measuring.layers.peaks import Peaks
+from cnntk.measuring.layers.roofline import Limit
+from cnntk.measuring.layers.times import LayerReport, LayerRow
 from cnntk.measuring.machine import Machine
 from cnntk.measuring.memory import Memory
 from cnntk.measuring.opponent import Opponent
-from cnntk.measuring.peaks import Peaks
 from cnntk.measuring.regression import BaselineNote, CaseVerdict
-from cnntk.measuring.roofline import Limit
 from cnntk.measuring.scenarios import ScenarioResult
 from cnntk.measuring.stages import STAGES, FormatStages, Stage, Stages
 from cnntk.measuring.start_up import StartUp
-from cnntk.measuring.statistics import Estimate, mean_estimate, percentiles
-from cnntk.measuring.steady import WarmUp
 from cnntk.measuring.sweep import Cell, Sweep
+from cnntk.measuring.traces.disturbance import Finding
+from cnntk.measuring.traces.statistics import Estimate, mean_estimate, percentiles
+from cnntk.measuring.traces.steady import WarmUp
 
 PEAKS = Peaks(float32_gmacs=112.0, int8_gmacs=448.0, memory_gb_s=28.0, threads=2, cache_bytes=33_554_432)
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from cnntk.measuring.cuda import Copies, CudaTimes
-from cnntk.measuring.cuda_clocks import Gpu, GpuSample
-from cnntk.measuring.cuda_inside import Inside
-from cnntk.measuring.statistics import Estimate
-from cnntk.measuring.steady import WarmUp
+from cnntk.measuring.cuda.clocks import Gpu, GpuSample
+from cnntk.measuring.cuda.inside import Inside
+from cnntk.measuring.cuda.times import Copies, CudaTimes
+from cnntk.measuring.traces.statistics import Estimate
+from cnntk.measuring.traces.steady import WarmUp
 
 
 @dataclass

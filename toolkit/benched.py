@@ -8,9 +8,9 @@ from typing import Any
 
 from cnntk.measuring.case import Case
 from cnntk.measuring.comparison import Comparison
-from cnntk.measuring.cuda import CudaTimes
+from cnntk.measuring.cuda.times import CudaTimes
 from cnntk.measuring.latency import Latency
-from cnntk.measuring.layers import LayerReport
+from cnntk.measuring.layers.times import LayerReport
 from cnntk.measuring.machine import Machine
 from cnntk.measuring.memory import Memory
 from cnntk.measuring.opponent import Opponent

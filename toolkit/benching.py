@@ -14,9 +14,9 @@ from cnntk.labelled import LabelledFiles
 from cnntk.measuring.batches import batch_inputs, fixed_batch
 from cnntk.measuring.case import Case
 from cnntk.measuring.comparison import compare
-from cnntk.measuring.cuda import CudaTimes, cuda_times
+from cnntk.measuring.cuda.times import CudaTimes, cuda_times
 from cnntk.measuring.latency import Latency, measure_case, measure_latency
-from cnntk.measuring.layers import LayerReport, layer_times
+from cnntk.measuring.layers.times import LayerReport, layer_times
 from cnntk.measuring.machine import machine
 from cnntk.measuring.memory import memory
 from cnntk.measuring.opponents import opponents

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from cnntk.measuring.layers import layer_times
+from cnntk.measuring.layers.times import layer_times
 from cnntk.measuring.machine import machine
 from cnntk.quantised import LayerRow, QuantizePreview, QuantizeReport, Setting
 from cnntk.runtime.digest import sha256_of

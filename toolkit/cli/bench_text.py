@@ -10,17 +10,17 @@ from cnntk.cli.output import print_table, size_text
 
 if TYPE_CHECKING:
     from cnntk.benched import BenchResult, Rivalry
-    from cnntk.measuring.cuda import Copies, CudaTimes
-    from cnntk.measuring.cuda_clocks import Gpu
+    from cnntk.measuring.cuda.clocks import Gpu
+    from cnntk.measuring.cuda.times import Copies, CudaTimes
     from cnntk.measuring.latency import Latency
-    from cnntk.measuring.layers import LayerReport, LayerRow
+    from cnntk.measuring.layers.times import LayerReport, LayerRow
     from cnntk.measuring.memory import Memory
     from cnntk.measuring.regression import BaselineNote, CaseVerdict
     from cnntk.measuring.scenarios import ScenarioResult
     from cnntk.measuring.stages import Stages
     from cnntk.measuring.start_up import StartUp
-    from cnntk.measuring.statistics import Estimate
     from cnntk.measuring.sweep import Cell, Sweep
+    from cnntk.measuring.traces.statistics import Estimate
 
 __all__ = ["print_bench"]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from cnntk.measuring.changes import block_medians
-from cnntk.measuring.statistics import Estimate, mean_estimate, percentiles, quantile_estimate
-from cnntk.measuring.trace import Trace
+from cnntk.measuring.traces.changes import block_medians
+from cnntk.measuring.traces.statistics import Estimate, mean_estimate, percentiles, quantile_estimate
+from cnntk.measuring.traces.trace import Trace
 
 __all__ = ["Case", "Setting", "case_of"]
 
@@ -93,7 +93,7 @@ def case_of(
             five, which know nothing of what differs from process to process.
         settings: with which all were measured.
         model_sha256: of the model's file.
-        others: as `cnntk.measuring.surroundings.Meanwhile` has it.
+        others: as `cnntk.measuring.traces.surroundings.Meanwhile` has it.
 
     Raises:
         ValueError: there are fewer than 10 runs in all, or a session without any.

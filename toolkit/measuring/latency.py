@@ -11,11 +11,11 @@ import numpy as np
 from cnntk.measuring.apart import apart
 from cnntk.measuring.batches import batch_inputs
 from cnntk.measuring.case import Case, case_of
-from cnntk.measuring.disturbance import Finding, findings
-from cnntk.measuring.statistics import Estimate, mean_estimate, percentiles
-from cnntk.measuring.steady import WarmUp, warm_up
-from cnntk.measuring.surroundings import meanwhile, surroundings
-from cnntk.measuring.trace import Trace, record
+from cnntk.measuring.traces.disturbance import Finding, findings
+from cnntk.measuring.traces.statistics import Estimate, mean_estimate, percentiles
+from cnntk.measuring.traces.steady import WarmUp, warm_up
+from cnntk.measuring.traces.surroundings import meanwhile, surroundings
+from cnntk.measuring.traces.trace import Trace, record
 from cnntk.runtime.digest import sha256_of
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UsageError

@@ -24,7 +24,7 @@ import numpy as np
 
 from cnntk.measuring.case import Case, Setting
 from cnntk.measuring.machine import Machine
-from cnntk.measuring.statistics import Estimate, t_quantile
+from cnntk.measuring.traces.statistics import Estimate, t_quantile
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import readable, write_bytes
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from cnntk.measuring.batches import batch_inputs
 from cnntk.measuring.comparison import Word, judged
-from cnntk.measuring.trace import record
+from cnntk.measuring.traces.trace import record
 from cnntk.runtime.cores import usable_cores
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UsageError

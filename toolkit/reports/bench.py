@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cnntk.benched import BenchResult
 from cnntk.measuring.regression import BaselineNote, CaseVerdict
-from cnntk.measuring.statistics import runs_needed
+from cnntk.measuring.traces.statistics import runs_needed
 from cnntk.reports import headlines
 from cnntk.reports.figure import Figure
 from cnntk.reports.page import rendered

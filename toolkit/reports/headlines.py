@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cnntk.benched import BenchResult, Rivalry
 from cnntk.measuring.latency import Latency
-from cnntk.measuring.layers import LayerReport
+from cnntk.measuring.layers.times import LayerReport
 from cnntk.measuring.memory import Memory
 from cnntk.measuring.regression import CaseVerdict
 from cnntk.measuring.stages import Stages

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnntk.measuring.latency import Latency
-from cnntk.measuring.trace import Trace
+from cnntk.measuring.traces.trace import Trace
 from cnntk.reports.axes import Frame, Scale, with_axes
 from cnntk.reports.figure import Figure, Line, Mark, Place, Polygon, Text
 from cnntk.reports.headlines import latency_headline

@@ -5,8 +5,8 @@ from made_up_bench import plain_bench
 from made_up_gpu import cuda_times, gpu
 
 from cnntk.cli.bench_text import print_bench
-from cnntk.measuring.cuda import CudaTimes
-from cnntk.measuring.cuda_inside import Inside
+from cnntk.measuring.cuda.inside import Inside
+from cnntk.measuring.cuda.times import CudaTimes
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from cnntk.measuring.regression import (
     regressed,
     save_baseline,
 )
-from cnntk.measuring.trace import Trace
+from cnntk.measuring.traces.trace import Trace
 from cnntk.runtime.errors import UsageError
 
 HERE = machine()

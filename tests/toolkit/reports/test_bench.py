@@ -25,8 +25,8 @@ from made_up_bench import (
 from made_up_gpu import cuda_times
 
 from cnntk.benched import BenchResult
-from cnntk.measuring.cuda import CudaTimes
-from cnntk.measuring.steady import WarmUp
+from cnntk.measuring.cuda.times import CudaTimes
+from cnntk.measuring.traces.steady import WarmUp
 from cnntk.reports import write_bench_report
 from cnntk.reports.bench import render_bench_report
 from cnntk.reports.text import bytes_text, count, percent, short

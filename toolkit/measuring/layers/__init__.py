@@ -1,0 +1,1 @@
+"""What each layer costs, and how far it is from the machine's limits."""
