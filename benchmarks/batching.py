@@ -1,7 +1,6 @@
 """`BatchingEngine` against a plain `Engine`: the same clients in a closed loop, in alternating rounds.
 
-cnntk export nin --random -o nin.onnx
-python benchmarks/batching.py nin.onnx [--device cuda]
+python benchmarks/batching.py [MODEL.onnx] [--device cuda]      # by default NiN with random weights
 
 Each client sends one image, waits for its answer, and sends again. The bar on a CPU: 0.97 of the plain
 engine's throughput, and 99 of 100 answers within max_wait_ms plus two batches.
@@ -10,14 +9,19 @@ engine's throughput, and 99 of 100 answers within max_wait_ms plus two batches.
 from __future__ import annotations
 
 import argparse
+import functools
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import duration, in_turn, options, paired, print_table, row
 
+from cnntk.measuring.traces.statistics import percentiles
 from cnntk.runtime import Engine
 from cnntk.runtime.batching import BatchingEngine
 from cnntk.runtime.trial import example_inputs
@@ -28,87 +32,100 @@ Call = Callable[[Arrays], Any]
 
 @dataclass(frozen=True)
 class Round:
-    """Requests a second, and what each of them took, in ms."""
+    """Time by requests, and what each of them took, in ms."""
 
-    throughput: float
-    latencies_ms: np.ndarray
+    each_ms: float
+    latencies_ms: list[float]
 
 
 def main() -> None:
-    options = arguments()
-    plain = Engine(options.model, options.device)
+    given = arguments()
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Engine(given.model or exported(folder), given.device)
     with BatchingEngine(
-        plain, max_batch=options.max_batch, max_wait_ms=options.max_wait_ms, workers=options.workers
+        plain, max_batch=given.max_batch, max_wait_ms=given.max_wait_ms, workers=given.workers
     ) as batching:
-        images = [example_inputs(plain.inputs, 1, plain.image_sizes) for _ in range(options.clients)]
-        full = {
-            name: np.concatenate([images[i % len(images)][name] for i in range(options.max_batch)])
-            for name in images[0]
+        images = [example_inputs(plain.inputs, 1, plain.image_sizes) for _ in range(given.clients)]
+        full = example_inputs(plain.inputs, given.max_batch, plain.image_sizes)
+        calls = {
+            "Engine": functools.partial(closed_loop, plain.run, images, given.seconds),
+            "BatchingEngine": functools.partial(closed_loop, batching.run, images, given.seconds),
+            "a full batch": functools.partial(closed_loop, plain.run, [full], given.seconds / 4),
         }
-        rounds: dict[str, list[Round]] = {"plain": [], "batching": []}
-        batch_ms = []
-        for number in range(options.rounds + 1):
-            calls: list[tuple[str, Call]] = [("plain", plain.run), ("batching", batching.run)]
-            for name, call in calls if number % 2 else reversed(calls):
-                rounds[name].append(closed_loop(call, images, options.seconds))
-            batch_ms.append(took_ms(lambda: plain.run(full)))
-        print(f"{plain!r}, {options.clients} clients, {options.max_batch} images a batch at most")
+        in_turn(calls, 1)
+        report(given, in_turn(calls, given.rounds))
         stats = batching.stats
-    report({name: found[1:] for name, found in rounds.items()}, options.max_wait_ms, batch_ms[1:])
-    print(f"{stats.requests / stats.batches:.1f} requests a batch")
+    print(f"{stats.requests / stats.batches:.1f} requests a batch.")
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model")
+    parser = options(__doc__)
+    parser.add_argument("model", nargs="?")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=6, help="of each round")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--max-batch", type=int, default=64)
     parser.add_argument("--max-wait-ms", type=float, default=2)
     parser.add_argument("--workers", type=int)
-    return parser.parse_args()
+    given = parser.parse_args()
+    if given.quick:
+        given.seconds, given.rounds = 0.2, 1
+    return given
 
 
-def closed_loop(call: Call, images: list[Arrays], seconds: float) -> Round:
+def exported(folder: str) -> Path:
+    from cnntk.exporters import export
+
+    export("nin", target := Path(folder) / "nin.onnx", random=True)
+    return target
+
+
+def closed_loop(call: Call, images: Sequence[Arrays], seconds: float) -> Round:
     """One client for each image; the last ones begun are waited for, and counted."""
-    latencies: list[float] = []
+    latencies_ms: list[float] = []
     begin = time.perf_counter()
 
     def client(image: Arrays) -> None:
-        while time.perf_counter() - begin < seconds:
-            latencies.append(took_ms(lambda: call(image)))
+        while (start := time.perf_counter()) - begin < seconds:
+            call(image)
+            latencies_ms.append(1e3 * (time.perf_counter() - start))
 
     threads = [threading.Thread(target=client, args=(image,)) for image in images]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return Round(len(latencies) / (time.perf_counter() - begin), np.array(latencies))
+    return Round(1e3 * (time.perf_counter() - begin) / len(latencies_ms), latencies_ms)
 
 
-def took_ms(call: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    call()
-    return (time.perf_counter() - start) * 1e3
-
-
-def report(rounds: dict[str, list[Round]], max_wait_ms: float, batch_ms: list[float]) -> None:
-    for name, found in rounds.items():
-        p50, p99 = np.percentile(np.concatenate([r.latencies_ms for r in found]), [50, 99])
-        rate = np.median([r.throughput for r in found])
-        print(f"{name}: {rate:.1f} requests/s, p50 {p50:.1f} ms, p99 {p99:.1f} ms")
-    ratios = [
-        ours.throughput / base.throughput
-        for ours, base in zip(rounds["batching"], rounds["plain"], strict=True)
-    ]
-    spread = f"{min(ratios):.3f} to {max(ratios):.3f}"
-    print(f"throughput, batching to plain: median {np.median(ratios):.3f} of rounds with {spread}")
-    batch = float(np.median(batch_ms))
+def report(given: argparse.Namespace, rounds: dict[str, list[Round]]) -> None:
+    each_ms = {name: [r.each_ms for r in found] for name, found in rounds.items()}
     print(
-        f"a full batch alone: {batch:.1f} ms; max_wait_ms and two batches: {max_wait_ms + 2 * batch:.1f} ms"
+        f"{given.clients} clients that each send one image and wait, {given.rounds} rounds of "
+        f"{given.seconds:g} s in turn; the time is a request's share of the clock.\n"
     )
+    found = paired(each_ms["Engine"], each_ms["BatchingEngine"])
+    print_table([row(f"{Path(given.model or 'nin').stem}, BatchingEngine", "Engine", found)])
+    print("What a client waits for:\n")
+    print_table((latency(name, rounds[name]) for name in ("Engine", "BatchingEngine")), WAITS)
+    batch = float(np.median(each_ms["a full batch"]))
+    print(
+        f"A full batch of {given.max_batch} alone takes {duration(batch)}, two and max_wait_ms "
+        f"{duration(2 * batch + given.max_wait_ms)}."
+    )
+
+
+WAITS = ("engine", "requests/s", "p50 [95 % interval]", "p99 [95 % interval]")
+
+
+def latency(name: str, rounds: list[Round]) -> tuple[str, ...]:
+    found = percentiles([ms for r in rounds for ms in r.latencies_ms], (50, 99))
+    told = (
+        "too few requests" if e is None else f"{duration(e.value)} [{duration(e.low)}, {duration(e.high)}]"
+        for e in found.values()
+    )
+    return name, f"{1e3 / np.median([r.each_ms for r in rounds]):.1f}", *told
 
 
 if __name__ == "__main__":

@@ -1,54 +1,62 @@
 """Whether `compare` tells a model from a slower one, and not from itself: on this machine, with its noise.
 
-python benchmarks/comparing.py [MODEL] [--seconds 10] [--rounds 20]
+python benchmarks/comparing.py [MODEL] [--seconds 6] [--rounds 20]
 
 The slower model is the same one that then waits busily for 5 % of its median run, measured just before. "the
-same engine" is compared with itself; "another engine" is the same file, loaded twice.
+same engine" is compared with itself; "another engine" is the same file, loaded twice. Each comparison is told
+on standard error as it comes.
 """
 
 from __future__ import annotations
 
-import argparse
+import functools
+import sys
 import time
-from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+from common import in_turn, options, print_table
 
 from cnntk.measuring.comparison import Comparison, compare
-from cnntk.measuring.surroundings import meanwhile, surroundings
-from cnntk.measuring.trace import record
+from cnntk.measuring.traces.surroundings import meanwhile, surroundings
+from cnntk.measuring.traces.trace import record
 from cnntk.runtime import Engine
 from cnntk.runtime.trial import example_inputs
 from cnntk.shipped import shipped_model
 
 Call = Callable[[], object]
 
+WORDS = ("no difference", "slower", "faster")
+
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options(__doc__)
     parser.add_argument("model", nargs="?", default=str(shipped_model()))
-    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--rounds", type=int, default=20)
-    asked = parser.parse_args()
+    given = parser.parse_args()
+    rounds, seconds = (1, 0.5) if given.quick else (given.rounds, given.seconds)
     pairs: dict[str, Callable[[], tuple[Call, Call]]] = {
-        "the same engine": lambda: same(asked.model),
-        "another engine": lambda: (running(asked.model), running(asked.model)),
-        "5 % slower": lambda: slower(asked.model, 0.05),
+        "the same engine": lambda: same(given.model),
+        "another engine": lambda: (running(given.model), running(given.model)),
+        "5 % slower": lambda: slower(given.model, 0.05),
     }
-    print(f"{asked.model}, {asked.seconds:g} s a comparison\n")
-    print(f"{'second':16} {'ratio':>6} {'95 % interval':>17} {'pairs':>5} {'others':>6}  verdict")
-    counts = {name: Counter[str]() for name in pairs}
-    for _ in range(asked.rounds):
-        for name, made in pairs.items():
-            before = surroundings()
-            found = compare(*made(), seconds=asked.seconds)
-            others = meanwhile(before, surroundings()).others
-            counts[name][found.verdict] += 1
-            print(row(name, found, others), flush=True)
-    print()
-    for name, counted in counts.items():
-        print(f"{name:16} {', '.join(f'{word}: {count}' for word, count in counted.most_common())}")
+    calls = {name: functools.partial(told, name, made, seconds) for name, made in pairs.items()}
+    found = in_turn(calls, rounds)
+    stem = Path(given.model).stem
+    print(f"{stem} beside others, {rounds} comparisons with each, {seconds:g} s a comparison:\n")
+    print_table(map(summary, found, found.values()), ("beside", *WORDS, "ratio: median, and all"))
+
+
+def told(name: str, made: Callable[[], tuple[Call, Call]], seconds: float) -> Comparison:
+    before = surroundings()
+    found = compare(*made(), seconds=seconds)
+    others = meanwhile(before, surroundings()).others
+    busy = "" if others is None else f", others {others:.0%}"
+    ratio = f"{found.ratio:.4f} [{found.low:.4f}, {found.high:.4f}]"
+    print(f"{name}: {ratio} of {found.pairs} pairs{busy}: {found.verdict}", file=sys.stderr)
+    return found
 
 
 def same(model: str) -> tuple[Call, Call]:
@@ -78,10 +86,10 @@ def running(model: str) -> Call:
     return lambda: engine.run(inputs)
 
 
-def row(name: str, found: Comparison, others: float | None) -> str:
-    interval = f"{found.low:.4f} to {found.high:.4f}"
-    busy = "" if others is None else f"{others * 100:.0f} %"
-    return f"{name:16} {found.ratio:6.4f} {interval:>17} {found.pairs:5} {busy:>6}  {found.verdict}"
+def summary(name: str, found: list[Comparison]) -> tuple[str, ...]:
+    counts = (str(sum(one.verdict == word for one in found)) for word in WORDS)
+    ratios = [one.ratio for one in found]
+    return name, *counts, f"{np.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}"
 
 
 if __name__ == "__main__":

@@ -3,40 +3,39 @@
     python benchmarks/directory.py [FOLDER of photographs]      # without one, images are made up
 
 The photographs are brought to sizes around 500x375 and saved as JPEG of quality 90; the networks have random
-weights. For each it prints:
+weights. `infer` is measured beside:
 
-- infer: images a second, from file to answer.
-- ideal: cores / (core-time of an image's decoding + preprocessing + network), each measured alone on one
-  core. Core-time is what the thread ran, not what the clock said: other processes do not add to it.
-- share: infer / ideal; the bar is 0.9. It holds for a machine that has nothing else to do: how many cores
-  others took meanwhile is printed, too, and the share of those that they left.
-- plain: a loop of Pillow, numpy and session.run with its default threads; the bar is to be 1.3 times as fast.
-- memory: the largest resident size after so many images, and after many more; the bar is no growth.
+- a plain loop of Pillow, numpy and session.run with its default threads; the bar is to be 1.3 times as fast.
+- the ideal: core-time of an image's decoding, preprocessing and network by the number of cores, each
+  measured alone on one core; the bar is to be 0.9 times as fast. Core-time is what the thread ran, not what
+  the clock said: other processes do not add to it. It holds for a machine that has nothing else to do: how
+  much of the cores others took meanwhile is printed, too, and the share of what they left.
 
-All are measured in turn, round by round, and medians are printed.
+All are measured in turn, round by round. Memory is the largest resident size after so many images, and after
+many more; the bar is no growth.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import resource
-import statistics
-import subprocess
-import sys
+import multiprocessing
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from common import duration, in_turn, options, paired, print_table, row
 from PIL import Image
 
 from cnntk.inference import infer
 from cnntk.inference.running import BATCH
+from cnntk.measuring.memory import of_status
+from cnntk.measuring.traces.surroundings import meanwhile, surroundings
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.cores import usable_cores
 from cnntk.runtime.spec import Preprocessing
@@ -55,53 +54,63 @@ T = TypeVar("T")
 ALONE = 96
 """Images on which the core-times are measured: whole batches."""
 
+PARTS = ("decoding", "preprocessing", "network", "all, in infer")
+
 
 def main() -> None:
-    arguments = _arguments()
-    if arguments.memory_of:
-        _memory(arguments.memory_of, _files(arguments.folder), arguments.images, arguments.many)
-        return
+    given = arguments()
     with tempfile.TemporaryDirectory() as temporary:
         photos = Path(temporary) / "photos"
-        make_photos(arguments.folder, photos, arguments.images)
-        files = _files(photos)
-        print(f"{len(files)} images, {usable_cores()} cores, {arguments.rounds} rounds")
-        for network in arguments.networks:
+        make_photos(given.folder, photos, given.images)
+        files = sorted(map(str, photos.iterdir()))
+        rounds = f"{given.rounds} rounds in turn"
+        print(f"{len(files)} images, {usable_cores()} cores, {rounds}; the time is an image's.\n")
+        for network in given.networks:
             host, model = Path(temporary) / f"{network}-host.onnx", Path(temporary) / f"{network}.onnx"
             export(network, host, "host")
-            export(network, model, arguments.preprocess)
-            compare(network, model, host, files, arguments.rounds)
-            if arguments.many > len(files):
-                command = [sys.executable, __file__, str(photos), "--memory-of", str(model)]
-                sizes = ["--images", str(len(files)), "--many", str(arguments.many)]
-                subprocess.run([*command, *sizes], check=True)
+            export(network, model, given.preprocess)
+            compare(network, model, host, files, given.rounds)
+            few, many = grown(model, files, given.many)
+            print(f"Memory: {few:.0f} MB after {len(files)} images, {many:.0f} MB after {given.many}.\n")
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def arguments() -> argparse.Namespace:
+    parser = options(__doc__)
     parser.add_argument("folder", nargs="?", type=Path, help="of photographs; by default made-up images")
     parser.add_argument("--networks", nargs="+", default=["nin", "alexnet"], help="of the zoo")
     parser.add_argument("--preprocess", choices=("graph", "host"), default="graph", help="of infer's model")
-    parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument(
-        "--many", type=int, default=20_000, help="images after which memory is looked at again"
-    )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--memory-of", type=Path, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--many", type=int, default=4000, help="images after which memory is looked at again")
+    parser.add_argument("--rounds", type=int, default=7)
+    given = parser.parse_args()
+    if given.quick:
+        given.networks, given.images, given.many, given.rounds = ["nin"], ALONE, 2 * ALONE, 1
+    return given
 
 
 def make_photos(source: Path | None, folder: Path, count: int) -> None:
     """Writes ``count`` JPEG files of about 500x375, of the photographs in ``source`` in turn."""
     folder.mkdir()
     rng = np.random.default_rng(0)
-    originals = _opened(source) if source else [_made_up(rng) for _ in range(20)]
+    if source is None:
+        originals = [made_up(rng) for _ in range(20)]
+    else:
+        originals = [Image.open(file).convert("RGB") for file in sorted(source.iterdir())]
     for i, original in enumerate(islice(cycle(originals), count)):
         width = int(rng.integers(420, 581))
         size = width, int(width * rng.uniform(0.65, 0.85))
         original.resize(size, Image.Resampling.BICUBIC).save(folder / f"{i:05}.jpg", quality=90)
+
+
+def made_up(rng: np.random.Generator) -> Image.Image:
+    """Coarse and fine noise, which is about as long to decode as a photograph."""
+    coarse, fine = (
+        Image.fromarray(rng.integers(0, 256, (n, n, 3), dtype=np.uint8)).resize(
+            (600, 450), Image.Resampling.BICUBIC
+        )
+        for n in (8, 200)
+    )
+    return Image.blend(coarse, fine, 0.25)
 
 
 def export(network: str, path: Path, preprocess: str) -> None:
@@ -112,99 +121,73 @@ def export(network: str, path: Path, preprocess: str) -> None:
 
 
 @dataclass(frozen=True)
-class Round:
-    """What one round measured.
+class Run:
+    """What one run over the files took.
 
     Attributes:
-        alone_ms: core-times of an image: decoding, preprocessing, network.
-        infer: images a second.
-        plain: images a second.
-        others: cores that other processes took while `infer` ran.
-        spent_ms: core-time of an image in `infer`.
+        each_ms: of an image.
+        spent_ms: core-time of an image.
+        others: share of the cores that other processes took meanwhile.
     """
 
-    alone_ms: tuple[float, float, float]
-    infer: float
-    plain: float
-    others: float
+    each_ms: float
     spent_ms: float
-
-    @property
-    def share(self) -> float:
-        """Of the ideal."""
-        return self.infer / self.ideal
-
-    @property
-    def ideal(self) -> float:
-        """Images a second."""
-        return 1e3 * usable_cores() / sum(self.alone_ms)
-
-    @property
-    def share_of_rest(self) -> float:
-        """Of the ideal on the cores that others left."""
-        return self.share * usable_cores() / max(0.1, usable_cores() - self.others)
+    others: float
 
 
 def compare(network: str, model: Path, host: Path, files: list[str], rounds: int) -> None:
     """Prints a network's figures."""
     classifier = Classifier(model, threads=1)
     plain = Plain(host)
-    same = sum(
-        result.predictions is not None and result.predictions.best.label == plain.label(result.file)
-        for result in infer(classifier, files[:ALONE])
+    calls = {
+        "alone": lambda: alone_ms(classifier, files[:ALONE]),
+        "infer": lambda: timed(lambda: infer(classifier, files)),
+        "plain": lambda: timed(lambda: map(plain, files)),
+    }
+    found = in_turn(calls, rounds)
+    infer_ms = [run.each_ms for run in found["infer"]]
+    busy = np.array([run.others for run in found["infer"]])
+    alone = np.array(found["alone"])
+    ideal_ms = alone.sum(axis=1) / usable_cores()
+    beside = {
+        "a plain loop": [run.each_ms for run in found["plain"]],
+        "the ideal": ideal_ms,
+        "the ideal on what others left": ideal_ms / np.maximum(1 - busy, 0.05),
+    }
+    print(f"### {network}\n")
+    print_table(
+        row(f"{network}, infer", name, paired(times_ms, infer_ms)) for name, times_ms in beside.items()
     )
-    measured = [one_round(classifier, plain, files) for _ in range(rounds)]
-
-    def median(of: Callable[[Round], float]) -> float:
-        return statistics.median(map(of, measured))
-
-    def both(of: Callable[[Round], float]) -> str:
-        return f"{median(of):.2f} (best round {max(map(of, measured)):.2f})"
-
-    decoding, fitting, running = (statistics.median(r.alone_ms[i] for r in measured) for i in range(3))
+    spent_ms = np.median([run.spent_ms for run in found["infer"]])
+    print("Core-time of an image, the parts alone on one core and all of them in `infer`:\n")
+    print_table([[duration(ms) for ms in (*np.median(alone, axis=0), spent_ms)]], PARTS)
     print(
-        f"{network}: an image alone on one core: decoding {decoding:.2f} ms, preprocessing {fitting:.2f} ms,"
+        f"Others took {np.median(busy):.0%} of the cores while `infer` ran. "
+        f"The plain loop has the same class for {same(classifier, plain, files)} of {ALONE} images."
     )
-    print(f"  network {running:.2f} ms; in infer {median(lambda r: r.spent_ms):.2f} ms")
-    print(f"  infer {both(lambda r: r.infer)} images/s, ideal {median(lambda r: r.ideal):.2f}")
-    print(f"  share {both(lambda r: r.share)}; others took {median(lambda r: r.others):.2f} cores,")
-    print(f"  share of the rest {both(lambda r: r.share_of_rest)}")
-    print(f"  plain {both(lambda r: r.plain)} images/s, the same class for {same} of {len(files[:ALONE])}")
-    print(f"  infer is {both(lambda r: r.infer / r.plain)} times as fast as plain", flush=True)
 
 
-def one_round(classifier: Classifier, plain: Plain, files: list[str]) -> Round:
-    """Each part alone, then `infer`, then the plain loop."""
-    alone = _alone_ms(classifier, files[:ALONE])
-    busy, own, start = _busy_s(), time.process_time(), time.perf_counter()
-    count = sum(1 for _ in infer(classifier, files))
-    wall, own, busy = time.perf_counter() - start, time.process_time() - own, _busy_s() - busy
-    start = time.perf_counter()
-    for file in files:
-        plain(file)
-    plain_s = time.perf_counter() - start
-    return Round(alone, count / wall, len(files) / plain_s, max(0.0, busy - own) / wall, 1e3 * own / count)
+def timed(work: Callable[[], Iterable[object]]) -> Run:
+    before, own, start = surroundings(), time.process_time(), time.perf_counter()
+    count = sum(1 for _ in work())
+    ms, own = 1e3 * (time.perf_counter() - start), time.process_time() - own
+    others = meanwhile(before, surroundings()).others
+    return Run(ms / count, 1e3 * own / count, others)
 
 
-def _alone_ms(classifier: Classifier, files: list[str]) -> tuple[float, float, float]:
-    decoding, pixels = _core_ms(lambda: [classifier.read(file) for file in files])
-    fitting, fitted = _core_ms(lambda: [classifier.fit(image) for image in pixels])
+def alone_ms(classifier: Classifier, files: list[str]) -> tuple[float, float, float]:
+    """Core-times of an image: decoding, preprocessing, network."""
+    decoding, pixels = core_ms(lambda: [classifier.read(file) for file in files])
+    fitting, fitted = core_ms(lambda: [classifier.fit(image) for image in pixels])
     batches = [fitted[i : i + BATCH] for i in range(0, len(fitted), BATCH)]
-    network, _ = _core_ms(lambda: [classifier.classify_fitted(batch) for batch in batches])
+    network, _ = core_ms(lambda: [classifier.classify_fitted(batch) for batch in batches])
     return decoding / len(files), fitting / len(files), network / len(files)
 
 
-def _core_ms(work: Callable[[], list[T]]) -> tuple[float, list[T]]:
+def core_ms(work: Callable[[], list[T]]) -> tuple[float, list[T]]:
     start = time.thread_time()
     done = work()
     return 1e3 * (time.thread_time() - start), done
-
-
-def _busy_s() -> float:
-    """Core-seconds that all processes ran since the machine was started; the hypervisor's share, too."""
-    with open("/proc/stat", encoding="ascii") as stream:
-        user, nice, system, _idle, _wait, hard, soft, stolen, *_ = map(int, stream.readline().split()[1:])
-    return (user + nice + system + hard + soft + stolen) / os.sysconf("SC_CLK_TCK")
 
 
 class Plain:
@@ -233,34 +216,27 @@ class Plain:
         return self.labels[int(self(file).argmax())]
 
 
-def _memory(model: Path, files: list[str], few: int, many: int) -> None:
-    """Prints the largest resident size after ``few`` and after ``many`` images, named again and again."""
-    results = infer(model, islice(cycle(files), many))
-    sizes = []
-    for count in (few, many - few):
-        done = sum(1 for _ in islice(results, count))
-        assert done == count
-        sizes.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
-    print(f"  memory: {sizes[0]:.0f} MB after {few} images, {sizes[1]:.0f} MB after {many}", flush=True)
-
-
-def _files(folder: Path) -> list[str]:
-    return sorted(map(str, folder.iterdir()))
-
-
-def _opened(folder: Path) -> list[Image.Image]:
-    return [Image.open(file).convert("RGB") for file in _files(folder)]
-
-
-def _made_up(rng: np.random.Generator) -> Image.Image:
-    """Coarse and fine noise, which is about as long to decode as a photograph."""
-    coarse, fine = (
-        Image.fromarray(rng.integers(0, 256, (n, n, 3), dtype=np.uint8)).resize(
-            (600, 450), Image.Resampling.BICUBIC
-        )
-        for n in (8, 200)
+def same(classifier: Classifier, plain: Plain, files: list[str]) -> int:
+    """For how many of the first images `infer` and the plain loop have the same class."""
+    return sum(
+        result.predictions is not None and result.predictions.best.label == plain.label(result.file)
+        for result in infer(classifier, files[:ALONE])
     )
-    return Image.blend(coarse, fine, 0.25)
+
+
+def grown(model: Path, files: list[str], many: int) -> list[float]:
+    """Largest resident MB after all files and after ``many``, in a process of its own."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as apart:
+        return apart.submit(peaks, model, files, many).result()
+
+
+def peaks(model: Path, files: list[str], many: int) -> list[float]:
+    results = infer(model, islice(cycle(files), many))
+    found = []
+    for count in (len(files), many - len(files)):
+        assert sum(1 for _ in islice(results, count)) == count
+        found.append(of_status()["peak"] / 1e6)
+    return found
 
 
 if __name__ == "__main__":

@@ -5,31 +5,30 @@ python benchmarks/export_cost.py [NETWORK ...]
 
 from __future__ import annotations
 
+import functools
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 
-from cnntk.runtime.timing import Race
-
-ROUNDS = 3
+import numpy as np
+from common import in_turn, options, paired, print_table, row
 
 PREPARE = """
-import resource, sys, time, torch, warnings
+import sys, time, torch, warnings
 warnings.simplefilter("ignore")
+from cnntk.measuring.memory import of_status
 from cnntk.models import zoo
 from cnntk.runtime.spec import Network
 import onnxruntime, onnxscript, cnntk.exporters.pipeline
 name, path = sys.argv[1:]
 shape = zoo.find(name).input_shape
 network = zoo.build(Network(name, {"in_channels": shape[0], "image_size": shape[1]})).eval()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 start = time.perf_counter()
 """
 REPORT = """
-took = time.perf_counter() - start
-print("figures", took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, before / 1e3)
+print("figures", 1e3 * (time.perf_counter() - start), of_status()["peak"] / 1e6)
 """
 TORCH = """
 example, batch = torch.zeros(2, *shape), torch.export.Dim("N")
@@ -42,25 +41,31 @@ cnntk.exporters.pipeline.export(network, path, input_shape=shape, force=True)
 
 
 def main() -> None:
-    for name in sys.argv[1:] or ("lenet", "nin", "alexnet", "vgg11"):
-        runs = [(figures(TORCH, name), figures(OURS, name)) for _ in range(ROUNDS)]
-        torch_s, ours_s = (statistics.median(run[i][0] for run in runs) for i in (0, 1))
-        torch_mb, ours_mb = (statistics.median(run[i][1] for run in runs) for i in (0, 1))
-        found = Race.of([[b[0] for _, b in runs], [a[0] for a, _ in runs]])
-        print(
-            f"{name}: torch.onnx.export {torch_s:.1f} s, peak {torch_mb:.0f} MB; with proof {ours_s:.1f} s, "
-            f"peak {ours_mb:.0f} MB; time x{found.ratio:.2f} [{found.low:.2f}, {found.high:.2f}] "
-            f"({ours_s - torch_s:+.1f} s), "
-            f"peak {ours_mb - torch_mb:+.0f} MB"
-        )
+    parser = options(__doc__)
+    parser.add_argument("networks", nargs="*", help="of the zoo")
+    given = parser.parse_args()
+    networks = given.networks or (["lenet"] if given.quick else ["lenet", "nin", "alexnet", "vgg11"])
+    rounds = 1 if given.quick else 6
+    print(f"Each export in a process of its own, its imports not counted; in turn, {rounds} rounds.\n")
+    times, peaks = [], []
+    for name in networks:
+        calls = {"torch": TORCH, "ours": OURS}
+        found = in_turn({k: functools.partial(figures, code, name) for k, code in calls.items()}, rounds)
+        ms = {k: np.array(runs)[:, 0] for k, runs in found.items()}
+        times.append(row(f"{name}, with proof", "torch.onnx.export alone", paired(ms["torch"], ms["ours"])))
+        ours, torch = (statistics.median(peak for _, peak in found[k]) for k in ("ours", "torch"))
+        peaks.append((name, f"{ours:.0f} MB", f"{torch:.0f} MB", f"{ours - torch:+.0f} MB"))
+    print_table(times)
+    print("The most memory that was resident:\n")
+    print_table(peaks, ("network", "with proof", "torch.onnx.export alone", "difference"))
 
 
 def figures(body: str, name: str) -> tuple[float, float]:
-    """Seconds, and peak resident memory in MB."""
+    """Milliseconds, and peak resident memory in MB."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", PREPARE + body + REPORT, name, os.path.join(folder, "model.onnx")]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
-    _, took, peak, _ = done.stdout.splitlines()[-1].split()
+    _, took, peak = done.stdout.splitlines()[-1].split()
     return float(took), float(peak)
 
 

@@ -6,63 +6,70 @@ python benchmarks/layers.py MODEL.onnx ...
 
 from __future__ import annotations
 
-import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cnntk.measuring.layers import LayerReport, LayerRow, layer_times
+from common import duration, options, print_table
+
+from cnntk.measuring.layers.times import LayerReport, LayerRow, layer_times
 from cnntk.runtime.errors import CnntkError
 
 NETWORKS = ("lenet", "alexnet", "vgg11", "nin", "transformers:resnet")
-SECONDS = 6.0
+SUMS = ("network", "layers", "a run", "unaccounted", "million multiply-adds")
+COLUMNS = ("layer", "time", "share", "million multiply-adds", "10^9 a second", "GB/s", "limit", "of it")
 
 
 def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("models", nargs="*", type=Path)
+    given = parser.parse_args()
+    names, seconds = (NETWORKS[:1], 0.5) if given.quick else (NETWORKS, 6.0)
     with tempfile.TemporaryDirectory() as folder:
-        models = [Path(name) for name in sys.argv[1:]] or exported(Path(folder))
-        sums = []
-        for model in models:
-            report = layer_times(model, seconds=SECONDS)
-            print(f"\n{model.stem}, {report.threads} threads, {report.runs} runs")
-            for row in report.rows:
-                print(line(row))
-            for finding in report.findings:
-                print(f"note: {finding}")
-            sums.append(summary(model.stem, report))
-    print("\n" + "\n".join(sums))
+        models = given.models or exported(names, Path(folder))
+        reports = {model.stem: layer_times(model, seconds=seconds) for model in models}
+    print("The sum of the layers beside a run without profiler, in turn in one process.\n")
+    print_table((summary(name, report) for name, report in reports.items()), SUMS)
+    for name, report in reports.items():
+        print(f"<details><summary>{name}, {report.threads} threads, {report.runs} runs</summary>\n")
+        print_table(map(line, report.rows), COLUMNS)
+        for finding in report.findings:
+            print(f"- {finding}")
+        print("\n</details>\n")
 
 
-def exported(folder: Path) -> Iterator[Path]:
+def exported(names: Sequence[str], folder: Path) -> Iterator[Path]:
     """Each network with random weights, which cost what trained ones do."""
     from cnntk.exporters import export
 
-    for name in NETWORKS:
+    for name in names:
         path = folder / f"{name.rpartition(':')[2]}.onnx"
         try:
             export(name, output=path, random=True)
         except CnntkError as error:
-            print(f"{name}: {error}")
+            print(f"{name}: left out: {error}\n")
             continue
         yield path
 
 
-def line(row: LayerRow) -> str:
-    def number(value: float | None, digits: int = 1) -> str:
-        return "" if value is None else f"{value:.{digits}f}"
-
+def line(row: LayerRow) -> tuple[str, ...]:
+    rates = ("" if rate is None else f"{rate:.1f}" for rate in (row.gmacs_per_s, row.gb_per_s))
     distance = "" if row.distance is None else f"{row.distance:.0%}"
+    multiply_adds = f"{row.multiply_adds / 1e6:.2f}"
     return (
-        f"  {row.name:<44.44} {row.time_ms:9.4f} ms {row.share:6.1%} {row.multiply_adds / 1e6:9.2f} M "
-        f"{number(row.gmacs_per_s):>7} G/s {number(row.gb_per_s):>6} GB/s {row.limit or '':>8} {distance:>5}"
+        row.name,
+        duration(row.time_ms),
+        f"{row.share:.1%}",
+        multiply_adds,
+        *rates,
+        row.limit or "",
+        distance,
     )
 
 
-def summary(name: str, report: LayerReport) -> str:
-    return (
-        f"{name:10} layers {report.sum_ms:9.4f} ms, run {report.run_ms:9.4f} ms, unaccounted "
-        f"{report.unaccounted_share:+6.1%}, {report.multiply_adds / 1e6:.2f} M multiply-adds"
-    )
+def summary(name: str, report: LayerReport) -> tuple[str, ...]:
+    times = (duration(report.sum_ms), duration(report.run_ms))
+    return name, *times, f"{report.unaccounted_share:+.1%}", f"{report.multiply_adds / 1e6:.2f}"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """How long a model takes to load: `Engine` against a bare InferenceSession, and from a cache.
 
-    cnntk export vgg11 --random -o vgg11.onnx
-    python benchmarks/load.py [MODEL...]      # by default the LeNet that ships with cnntk
+python benchmarks/load.py [MODEL...]      # by default the LeNet that ships with cnntk, and a random VGG-11
 
 The ways in turn, round by round, one thread each; medians. The bars: at most 5 ms over the bare session for
 LeNet, at most 3 % for VGG-11. What an engine does more: SHA-256 of the file (of a large one while onnxruntime
@@ -10,71 +9,69 @@ loads it), the spec, and the search for weights outside of the file.
 
 from __future__ import annotations
 
-import argparse
+import functools
 import gc
-import os
-import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import onnxruntime
+from common import in_turn, options, paired, print_table, row
 
 from cnntk.runtime import Engine
-from cnntk.runtime.timing import Race
 from cnntk.shipped import shipped_model
+
+BARE = "bare session"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("models", nargs="*", default=[str(shipped_model())])
-    parser.add_argument("--rounds", type=int, help="by default as many as fit into about a minute")
-    arguments = parser.parse_args()
-    for model in arguments.models:
-        with tempfile.TemporaryDirectory() as cache:
-            compare(model, cache, arguments.rounds)
+    parser = options(__doc__)
+    parser.add_argument("models", nargs="*", type=Path)
+    given = parser.parse_args()
+    print("One thread; the ways in turn, round by round, from a file that is in the system's cache.\n")
+    with tempfile.TemporaryDirectory() as folder:
+        models = given.models or [Path(shipped_model()), *([] if given.quick else [vgg11(folder)])]
+        print_table(r for model in models for r in rows(model, folder, 2 if given.quick else None))
 
 
-def compare(model: str, cache: str, rounds: int | None) -> None:
-    """Prints a line for each way to load ``model``."""
+def vgg11(folder: str) -> Path:
+    from cnntk.exporters import export
+
+    export("vgg11", target := Path(folder) / "vgg11.onnx", random=True)
+    return target
+
+
+def rows(model: Path, cache: str, rounds: int | None) -> Iterator[tuple[str, ...]]:
+    """One for each way to load, of as many rounds as fit into about a minute."""
     ways: dict[str, Callable[[], object]] = {
-        "bare": lambda: bare(model),
-        "engine": lambda: Engine(model, threads=1),
-        "engine, cached": lambda: Engine(model, threads=1, cache=cache),
-        "engine, cached, shared": lambda: Engine(model, threads=1, cache=cache, share_weights=True),
+        BARE: lambda: bare(model),
+        "Engine": lambda: Engine(model, threads=1),
+        "Engine, cached": lambda: Engine(model, threads=1, cache=cache),
+        "Engine, cached, shared": lambda: Engine(model, threads=1, cache=cache, share_weights=True),
     }
-    for way in ways.values():  # fills the caches, too
-        seconds = timed(way)
-    rounds = rounds or max(5, min(300, round(15 / seconds)))
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for i in range(rounds):
-        for name in list(ways)[:: 1 if i % 2 else -1]:
-            times[name].append(timed(ways[name]))
-    print(f"{model}: {os.path.getsize(model) / 1e6:.1f} MB, {rounds} rounds, load {os.getloadavg()[0]:.1f}")
-    for name, values in times.items():
-        more = statistics.median(v - b for v, b in zip(values, times["bare"], strict=True))
-        found = Race.of([values, times["bare"]])
-        print(
-            f"  {name:24} {statistics.median(values) * 1e3:8.2f} ms, {more * 1e3:+8.2f} ms over bare, "
-            f"{found.ratio:.3f} of it [{found.low:.3f}, {found.high:.3f}]"
-        )
+    calls = {name: functools.partial(took_ms, way) for name, way in ways.items()}
+    slowest = max(in_turn(calls, 1)[BARE])  # fills the caches, too
+    times = in_turn(calls, rounds or max(6, min(300, round(15e3 / slowest))))
+    for name in list(ways)[1:]:
+        yield row(f"{model.stem}, {name}", BARE, paired(times[BARE], times[name]))
 
 
-def bare(model: str) -> object:
+def bare(model: Path) -> object:
     """What a user would write without cnntk."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
 
 
-def timed(load: Callable[[], object]) -> float:
-    """Seconds; what was loaded is let go outside of them."""
+def took_ms(load: Callable[[], object]) -> float:
+    """What was loaded is let go outside of them."""
     gc.collect()
     start = time.perf_counter()
     made = load()
-    seconds = time.perf_counter() - start
+    ms = 1e3 * (time.perf_counter() - start)
     del made
-    return seconds
+    return ms
 
 
 if __name__ == "__main__":

@@ -1,15 +1,16 @@
 """What `Engine.run` and `Classifier` cost over bare onnxruntime, in turn in one process.
 
-python benchmarks/overhead.py [MODEL]
+python benchmarks/overhead.py [MODEL]      # by default the LeNet that ships with cnntk
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
+from common import options, print_table, row
 
 from cnntk.measuring.comparison import compare
 from cnntk.runtime import Classifier, Engine
@@ -18,49 +19,46 @@ from cnntk.runtime.spec import IMAGE
 from cnntk.runtime.trial import example_inputs
 from cnntk.shipped import shipped_model
 
-SECONDS = 15.0
+Call = Callable[[], object]
 
 
 def main() -> None:
-    model = sys.argv[1] if len(sys.argv) > 1 else str(shipped_model())
-    for threads in (1, 2):
-        overhead(model, threads)
+    parser = options(__doc__)
+    parser.add_argument("model", nargs="?", default=str(shipped_model()))
+    given = parser.parse_args()
+    seconds = 0.5 if given.quick else 15.0
+    print("One image, on the same session settings; `session.run` beside itself is the control.\n")
+    print_table(
+        row(
+            f"{Path(given.model).stem}, {what}, {threads} thread{'s' * (threads > 1)}",
+            "session.run",
+            compare(*calls, seconds=seconds),
+        )
+        for threads in (1, 2)
+        for what, calls in pairs(given.model, threads)
+    )
 
 
-def overhead(model: str, threads: int) -> None:
+def pairs(model: str, threads: int) -> Iterator[tuple[str, tuple[Call, Call]]]:
+    """Each with bare onnxruntime first."""
     engine = Engine(model, threads=threads)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
     inputs = example_inputs(engine.inputs, 1, engine.image_sizes)
     names = [o.name for o in engine.outputs]
-    report(f"Engine.run, {threads} threads", lambda: session.run(names, inputs), lambda: engine.run(inputs))
-    report(
-        f"  control: session.run twice, {threads} threads",
-        lambda: session.run(names, inputs),
-        lambda: session.run(names, inputs),
-    )
-    classifier = Classifier(engine)
-    spec = engine.spec
-    if spec is None or spec.preprocessing is None:
+
+    def bare() -> object:
+        return session.run(names, inputs)
+
+    yield "Engine.run", (bare, lambda: engine.run(inputs))
+    yield "session.run", (bare, lambda: session.run(names, inputs))
+    if engine.spec is None or (p := engine.spec.preprocessing) is None:
         return
-    pixels = np.random.default_rng(0).integers(0, 256, (28, 28, 1), dtype=np.uint8)
-    p, name = spec.preprocessing, engine.inputs[0].name
+    classifier, name = Classifier(engine), engine.inputs[0].name
+    pixels = np.random.default_rng(0).integers(0, 256, (p.height, p.width, p.channels), dtype=np.uint8)
     prepared = (lambda: pixels[None]) if name == IMAGE else (lambda: preprocess([pixels], p))
-    report(
-        f"Classifier on an array, {threads} threads",
-        lambda: session.run(names, {name: prepared()}),
-        lambda: classifier(pixels),
-    )
-
-
-def report(title: str, bare: Callable[[], object], ours: Callable[[], object]) -> None:
-    found = compare(ours, bare, seconds=SECONDS)
-    more = 1e3 * (found.first_ms - found.second_ms)
-    print(
-        f"{title}: {1e3 * found.first_ms:.2f} us, bare {1e3 * found.second_ms:.2f} us ({more:+.2f}), "
-        f"ratio {found.ratio:.3f} [{found.low:.3f}, {found.high:.3f}]"
-    )
+    yield "Classifier, an array", (lambda: session.run(names, {name: prepared()}), lambda: classifier(pixels))
 
 
 if __name__ == "__main__":

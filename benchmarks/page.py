@@ -1,6 +1,7 @@
 """Runs cnntk's own figures, and writes them to docs/benchmarks.md with the machine and the date.
 
-python benchmarks/page.py [--photographs FOLDER] [--only NAME ...]
+    python benchmarks/page.py [--only NAME ...] [--photographs FOLDER]
+    python benchmarks/page.py --quick --output trial.md      # minutes: does every script run?
 
 Takes about an hour on two cores. What is not run keeps what the page had, with its own date.
 """
@@ -12,11 +13,17 @@ import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from common import HEADER, options, table_lines
+
 from cnntk.measuring.machine import machine
-from cnntk.measuring.surroundings import meanwhile, surroundings
+from cnntk.measuring.traces.surroundings import meanwhile, surroundings
+from cnntk.runtime.devices import resolve
+from cnntk.runtime.errors import DeviceUnavailable
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
@@ -29,47 +36,111 @@ TITLES = {
     "preprocessing": "What preprocessing in the graph costs",
     "directory": "A folder of photographs",
     "batching": "Batches of many clients' requests",
+    "shared_weights": "Weights that processes share",
     "quantized": "Quantised models, beside other quantisers",
     "layers": "Layer by layer",
+    "gpu": "On a GPU",
     "comparing": "How far comparisons can be trusted",
 }
 
 HEAD = """# Benchmarks
 
-Measured by `python benchmarks/page.py`: each script beside what it is compared with, in one run, in turns; in
-square brackets the 95 % confidence interval. Figures hold for the machine and the day that stand with them.
+Measured by `python benchmarks/page.py`: each script beside what it is compared with, in one run, in turns.
+Times are medians; "times as fast" is the other's time by this one's, with its 95 % confidence interval in
+square brackets, and "faster" or "slower" is said only where all of it is, by over 2 %. Figures hold for the
+machine and the day that stand with them; so does what other processes used of its cores meanwhile.
+"""
+
+SHORT = """## In short
+
+The first row of each comparison below.
 """
 
 
+PHOTOGRAPHS = ("preprocessing", "directory")
+"""Scripts that take a folder of them, and else do without."""
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=list(TITLES), default=list(TITLES))
-    parser.add_argument("--photographs", help="a folder, for `directory`, which else makes some up")
-    given = parser.parse_args()
-    parts = known()
+    given = arguments()
+    parts, failed = known(given.output), []
     for name in given.only:
-        arguments = [given.photographs] if given.photographs and name == "directory" else []
+        if name == "gpu" and (problem := without_cuda()):
+            print(f"{name}: left out: {problem}")
+            continue
         print(f"{name} ...", flush=True)
-        parts[name] = measured(name, arguments)
-        order = [parts[n] for n in TITLES if n in parts]
-        PAGE.write_text("\n".join([HEAD, *order]), encoding="utf-8")
+        start = time.monotonic()
+        asked = ["--quick"] if given.quick else []
+        if given.photographs and name in PHOTOGRAPHS:
+            asked.append(given.photographs)
+        try:
+            parts[name] = measured(name, asked)
+        except subprocess.CalledProcessError:
+            failed.append(name)
+        given.output.write_text(page(parts), encoding="utf-8")
+        print(f"{name}: {time.monotonic() - start:.0f} s", flush=True)
+    if failed:
+        sys.exit(f"{', '.join(failed)}: failed; the page keeps what it had")
 
 
-def known() -> dict[str, str]:
+def arguments() -> argparse.Namespace:
+    parser = options(__doc__)
+    parser.add_argument("--only", nargs="+", choices=list(TITLES), default=list(TITLES), metavar="NAME")
+    parser.add_argument("--photographs", help=f"a folder, for {' and '.join(PHOTOGRAPHS)}")
+    parser.add_argument("--output", type=Path, default=PAGE)
+    given = parser.parse_args()
+    if given.quick and given.output.resolve() == PAGE.resolve():
+        parser.error("--quick has no figures to keep: name another --output")
+    return given
+
+
+def without_cuda() -> str:
+    """Why there is no GPU here; empty where there is one."""
+    try:
+        resolve("cuda")
+    except DeviceUnavailable as error:
+        return str(error)
+    return ""
+
+
+def known(path: Path) -> dict[str, str]:
     """The parts that the page has, by name."""
-    if not PAGE.exists():
+    if not path.exists():
         return {}
-    found = re.split(r"(?m)^(?=## )", PAGE.read_text(encoding="utf-8"))[1:]
-    names = {title: name for name, title in TITLES.items()}
-    return {names[part.splitlines()[0][3:]]: part.rstrip("\n") + "\n" for part in found}
+    found = re.split(r"(?m)^## ", path.read_text(encoding="utf-8"))[1:]
+    bodies = {title: body for title, _, body in (part.partition("\n") for part in found)}
+    return {name: bodies[title].strip() for name, title in TITLES.items() if title in bodies}
 
 
-def measured(name: str, arguments: list[str]) -> str:
+def page(parts: dict[str, str]) -> str:
+    """All of it, the parts in the order of `TITLES`."""
+    texts = [HEAD]
+    if short := list(in_short(parts)):
+        texts.append("\n".join((SHORT, *table_lines(short, ("part", *HEADER)), "")))
+    texts += (f"## {title}\n\n{parts[name]}\n" for name, title in TITLES.items() if name in parts)
+    return "\n".join(texts)
+
+
+def in_short(parts: dict[str, str]) -> Iterator[tuple[str, ...]]:
+    """The first row of each table of comparisons, which says the most."""
+    for name, title in TITLES.items():
+        anchor = re.sub(r"[^\w -]", "", title).lower().replace(" ", "-")
+        lines = parts.get(name, "").splitlines()
+        for header, first in zip(lines, lines[2:], strict=False):
+            if cells(header) == HEADER:
+                yield f"[{title}](#{anchor})", *cells(first)
+
+
+def cells(line: str) -> tuple[str, ...]:
+    return tuple(line.removeprefix("| ").removesuffix(" |").split(" | "))
+
+
+def measured(name: str, asked: list[str]) -> str:
     """A part of the page: what a script printed, where and when."""
     before = surroundings()
     # Its own children are its, and no others': os.times counts them once they have ended.
     done = subprocess.run(
-        [sys.executable, str(HERE / f"{name}.py"), *arguments],
+        [sys.executable, str(HERE / f"{name}.py"), *asked],
         stdout=subprocess.PIPE,
         text=True,
         cwd=HERE.parent,
@@ -79,8 +150,7 @@ def measured(name: str, arguments: list[str]) -> str:
     others = meanwhile(before, surroundings()).others
     when = f"{datetime.now(UTC).date()}, {machine().summary}"
     noise = "" if others is None else f"; other processes used {others:.0%} of the cores meanwhile"
-    text = re.sub(r"\S*/(\S+\.onnx)", r"\1", done.stdout).strip()
-    return f"## {TITLES[name]}\n\n`benchmarks/{name}.py`, {when}{noise}.\n\n```text\n{text}\n```\n"
+    return f"`benchmarks/{name}.py`, {when}{noise}.\n\n{done.stdout.strip()}"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What preprocessing in the graph costs, and how far its resize is from Pillow's.
 
-python benchmarks/preprocessing.py [FOLDER of photographs]
+python benchmarks/preprocessing.py [FOLDER of photographs]      # by default scikit-learn's two
 
 Cost: the same network with and without preprocessing in the graph, run in turn in one process on an image
 that has the size already. Parity: photographs brought to sizes from 32x32 to 3000x4000, resized from there.
@@ -8,9 +8,7 @@ that has the size already. Parity: photographs brought to sizes from 32x32 to 30
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,79 +17,74 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime
 import torch
+from common import options, print_table, row
 from PIL import Image
 
 from cnntk.exporters.capture import capture
 from cnntk.exporters.passes import run_passes
-from cnntk.exporters.pixels import PixelsRecord, add_preprocessing
+from cnntk.exporters.pixels import add_preprocessing
 from cnntk.exporters.source import Source
+from cnntk.measuring.comparison import compare
 from cnntk.models import build
 from cnntk.runtime.preprocess import fit, preprocess
 from cnntk.runtime.spec import Network, Preprocessing, TensorSpec
 
 LENET = Preprocessing("grey", 28, 28, mean=(0.1307,), std=(0.3081,))
 IMAGENET = Preprocessing("rgb", 224, 224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+LIGHT, SHORTEST = {"invert": "light-background"}, {"resize": "shortest"}
 SIZES = ((32, 32), (100, 120), (224, 224), (480, 640), (1080, 1920), (3000, 4000))
+
+CASES: tuple[tuple[str, str, Preprocessing, tuple[int, int]], ...] = (
+    ("lenet", "stretch", LENET, (28, 28)),
+    ("lenet", "shortest", replace(LENET, **SHORTEST), (28, 28)),
+    ("lenet", "longest", replace(LENET, resize="longest"), (28, 28)),
+    ("lenet", "stretch, light background", replace(LENET, **LIGHT), (28, 28)),
+    ("lenet", "longest, light background", replace(LENET, resize="longest", **LIGHT), (28, 28)),
+    ("nin", "stretch", IMAGENET, (224, 224)),
+    ("nin", "shortest", replace(IMAGENET, **SHORTEST), (224, 224)),
+    ("nin", "float32 levels", replace(IMAGENET, levels="float32"), (224, 224)),
+    ("nin", "stretch, light background", replace(IMAGENET, **LIGHT), (224, 224)),
+    ("nin", "shortest, bgr", replace(IMAGENET, color="bgr", **SHORTEST), (224, 224)),
+    ("nin", "crop 0.875 of 375x500", replace(IMAGENET, crop_ratio=0.875, **SHORTEST), (375, 500)),
+)
+"""Network, what is special, preprocessing, and the size of the image: height and width."""
 
 
 def main() -> None:
-    print(f"onnxruntime {onnxruntime.__version__}, 1 thread; medians of interleaved runs")
-    light = {"invert": "light-background"}
-    for what, p in {
-        "stretch": LENET,
-        "shortest": replace(LENET, resize="shortest"),
-        "longest": replace(LENET, resize="longest"),
-        "stretch, light-background": replace(LENET, **light),
-        "longest, light-background": replace(LENET, resize="longest", **light),
-    }.items():
-        cost("lenet", what, p, rounds=5000)
-    shortest = replace(IMAGENET, resize="shortest")
-    for what, p in {
-        "stretch": IMAGENET,
-        "shortest": shortest,
-        "float32 levels": replace(IMAGENET, levels="float32"),
-        "stretch, light-background": replace(IMAGENET, **light),
-        "shortest, bgr": replace(shortest, color="bgr"),
-    }.items():
-        cost("nin", what, p, rounds=60)
-    cost(
-        "nin",
-        "a photo of 375x500, crop 0.875",
-        replace(shortest, crop_ratio=0.875),
-        rounds=60,
-        size=(375, 500),
+    parser = options(__doc__)
+    parser.add_argument("folder", nargs="?", type=Path)
+    given = parser.parse_args()
+    print("One image, one thread, bare onnxruntime; beside the same network on floats that are ready made:\n")
+    cases, seconds = (CASES[:1], 0.5) if given.quick else (CASES, 7.0)
+    print_table(r for case in cases for r in costs(*case, seconds=seconds))
+    originals = (
+        [np.asarray(Image.open(file).convert("RGB")) for file in sorted(given.folder.iterdir())]
+        if given.folder
+        else samples()
     )
-    for folder in sys.argv[1:]:
-        parity(sorted(Path(folder).iterdir()))
+    print("How far levels resized in the graph are from Pillow's, 0 to 255, to 224x224:\n")
+    header = ("from", "interpolation", "levels", "photographs", "at the worst", "on average")
+    print_table(parity(originals, SIZES[:2] if given.quick else SIZES), header)
 
 
-def cost(name: str, what: str, p: Preprocessing, rounds: int, size: tuple[int, int] | None = None) -> None:
-    """Prints the graph's time with preprocessing against the same with a float input."""
+def costs(
+    name: str, what: str, p: Preprocessing, size: tuple[int, int], *, seconds: float
+) -> Iterator[tuple[str, ...]]:
+    """In the graph, and on the host."""
     plain = network(name, p)
     pixels = plain.clone()
     record = add_preprocessing(pixels, p)
-    image = np.random.default_rng(0).integers(
-        0, 256, (*(size or (p.height, p.width)), p.channels), dtype=np.uint8
-    )
+    image = np.random.default_rng(0).integers(0, 256, (*size, p.channels), dtype=np.uint8)
     inputs, batch = preprocess([image], p), image[None]
     with_floats, with_pixels = session(plain), session(pixels)
-    bare, ours, host = interleave(
-        (
-            lambda: with_floats.run(None, {"input": inputs}),
-            lambda: with_pixels.run(None, {"image": batch}),
-            lambda: with_floats.run(None, {"input": preprocess([image], p)}),
-        ),
-        rounds,
-    )
-    print(
-        f"{name}, {what}: {bare:.1f} µs on floats, {ours - bare:+.1f} µs ({ours / bare - 1:+.1%}) in the "
-        f"graph, {host - bare:+.1f} µs on the host; {told(record)}"
-    )
 
+    def bare() -> object:
+        return with_floats.run(None, {"input": inputs})
 
-def told(record: PixelsRecord) -> str:
-    folded = f"{len(record.folded)} folded" + (f", not {len(record.kept)}" if record.kept else "")
-    return f"{record.nodes} nodes, {folded}"
+    graph = compare(bare, lambda: with_pixels.run(None, {"image": batch}), seconds=seconds)
+    yield row(f"{name}, {what}: in the graph, {record.nodes} nodes", "floats", graph)
+    host = compare(bare, lambda: with_floats.run(None, {"input": preprocess([image], p)}), seconds=seconds)
+    yield row(f"{name}, {what}: on the host", "floats", host)
 
 
 def network(name: str, p: Preprocessing) -> ir.Model:
@@ -104,39 +97,31 @@ def network(name: str, p: Preprocessing) -> ir.Model:
 
 
 def session(model: ir.Model) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = 1
     data = ir.to_proto(model).SerializeToString()
-    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(data, settings, providers=["CPUExecutionProvider"])
 
 
-def interleave(calls: tuple[Callable[[], object], ...], rounds: int) -> list[float]:
-    """Median in µs of each, called in turn."""
-    times = np.empty((len(calls), rounds))
-    for i in range(-max(3, rounds // 20), rounds):
-        for which in np.roll(np.arange(len(calls)), i):
-            start = time.perf_counter_ns()
-            calls[which]()
-            if i >= 0:
-                times[which, i] = time.perf_counter_ns() - start
-    return [float(t) for t in np.median(times, axis=1) / 1e3]
+def samples() -> list[np.ndarray]:
+    """The two photographs that scikit-learn brings."""
+    from sklearn.datasets import load_sample_images
+
+    return list(load_sample_images().images)
 
 
-def parity(files: list[Path]) -> None:
-    """Prints how far the graph's resize is from Pillow's, at the worst and on average."""
+def parity(originals: Sequence[np.ndarray], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[str, ...]]:
+    """How far the graph's resize is from Pillow's, at the worst and on average."""
     for interpolation in ("bilinear", "bicubic"):
         for levels in ("uint8", "float32"):
             p = replace(
                 IMAGENET, interpolation=interpolation, levels=levels, mean=(0.0,) * 3, std=(1 / 255,) * 3
             )
             run = session(resizer(p))
-            for size in SIZES:
-                gaps = [gap(run, photo, p) for photo in photos(files, size)]
-                worst, mean = max(g for g, _ in gaps), float(np.mean([m for _, m in gaps]))
-                print(
-                    f"{interpolation}, {levels}, {size[0]}x{size[1]} to 224x224, {len(gaps)} photographs: "
-                    f"{worst:.4f} levels at the worst, {mean:.5f} on average"
-                )
+            for size in sizes:
+                gaps = np.array([gap(run, photo, p) for photo in photos(originals, size)])
+                worst, mean = f"{gaps[:, 0].max():.4f}", f"{gaps[:, 1].mean():.5f}"
+                yield f"{size[0]}x{size[1]}", interpolation, levels, str(len(gaps)), worst, mean
 
 
 def gap(run: Any, photo: np.ndarray, p: Preprocessing) -> tuple[float, float]:
@@ -155,11 +140,10 @@ def resizer(p: Preprocessing) -> ir.Model:
     return model
 
 
-def photos(files: list[Path], size: tuple[int, int]) -> Iterator[np.ndarray]:
+def photos(originals: Sequence[np.ndarray], size: tuple[int, int]) -> Iterator[np.ndarray]:
     """Every photograph at that size; of the large sizes, the first few."""
-    for file in files[: 4 if size[0] > 1000 else None]:
-        with Image.open(file) as image:
-            yield np.asarray(image.convert("RGB").resize(size[::-1], Image.Resampling.LANCZOS))
+    for pixels in originals[: 4 if size[0] > 1000 else None]:
+        yield np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.LANCZOS))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import io
 import logging
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -28,20 +28,22 @@ from typing import Any
 
 import numpy as np
 import onnx
+from common import options, print_table, row
 from PIL import Image
 
 from cnntk import quantize, train
 from cnntk.exporters import export
 from cnntk.exporters.quantise.images import batches_of
+from cnntk.measuring.comparison import compare
 from cnntk.runtime import Engine
 from cnntk.runtime.spec import METADATA_KEY
-from cnntk.runtime.timing import race
 from cnntk.runtime.trial import example_inputs
 from cnntk.splitting import images_for
 
 Run = Callable[[dict[str, Any]], np.ndarray]
 """Inputs to logits (N, K)."""
 
+FLOAT = "float32"
 ZOO = ("alexnet", "vgg11", "nin")
 IMAGE = {"resize": "stretch", "mean": "0.485,0.456,0.406", "std": "0.229,0.224,0.225"}
 
@@ -57,28 +59,30 @@ class Rival:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--images", type=int, default=1000, help="to judge by, at most")
     parser.add_argument("--calibration", type=int, default=128, help="images, at most")
-    parser.add_argument("--only", help="one of alexnet, vgg11, nin, lenet")
+    parser.add_argument("--only", choices=(*ZOO, "lenet"))
     parser.add_argument("models", nargs="*")
     given = parser.parse_args()
+    if given.quick:
+        given.images, given.calibration, given.only = 50, 20, "lenet"
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
-        for model, data in rows(given, Path(folder)):
+        for model, data in models(given, Path(folder)):
             calibration, _, evaluation = data.partition(",")
-            compare(model, calibration, evaluation or None, given, Path(folder))
+            measure(model, calibration, evaluation or None, given, Path(folder))
 
 
-def rows(given: argparse.Namespace, folder: Path) -> Iterable[tuple[Path, str]]:
+def models(given: argparse.Namespace, folder: Path) -> Iterator[tuple[Path, str]]:
+    """Each with its DATA."""
+    for pair in given.models:
+        model, _, data = pair.partition("=")
+        yield Path(model), data
     if given.models:
-        for pair in given.models:
-            model, _, data = pair.partition("=")
-            yield Path(model), data
         return
-    names = (given.only,) if given.only else (*ZOO, "lenet")
     photographs(folder / "photographs")
-    for name in names:
+    for name in (given.only,) if given.only else (*ZOO, "lenet"):
         target = folder / f"{name}.onnx"
         if name == "lenet":
             train(name, data="digits", output=folder / name)
@@ -102,7 +106,7 @@ def photographs(folder: Path, count: int = 256) -> None:
         Image.fromarray(scene[top : top + 224, left : left + 224]).save(folder / f"{i:03}.png")
 
 
-def compare(model: Path, calibration: str, evaluation: str | None, given: Any, folder: Path) -> None:
+def measure(model: Path, calibration: str, evaluation: str | None, given: Any, folder: Path) -> None:
     engine = Engine(model)
     spec = engine.spec
     if spec is None:
@@ -113,39 +117,39 @@ def compare(model: Path, calibration: str, evaluation: str | None, given: Any, f
         for batch in batches_of(spec, parts.calibration)
         for i in range(len(batch.names))
     ]
-    print(f"\n{model.stem}: {engine.threads} threads, {len(feed)} calibration images", flush=True)
+    judge = list(islice(parts.evaluation, given.images))
+    base = Rival(FLOAT, lambda x: engine.run(x)["logits"], model.stat().st_size)
     ours, report = quantised_by_us(model, calibration, evaluation, given.calibration, folder)
     plain = without_spec(model, folder)
-    rivals = [ours, *(make(plain, feed, folder, engine.threads) for make in (static, dynamic, openvino))]
-    judge = list(islice(parts.evaluation, given.images))
+    peers = [make(plain, feed, folder, engine.threads) for make in (static, dynamic, openvino)]
+    there = [peer for peer in peers if peer.run is not None]
+
+    print(f"### {model.stem}\n")
+    print(f"{engine.threads} threads, {len(feed)} calibration images, {len(judge)} to judge by.\n")
     inputs = example_inputs(engine.inputs, 1, engine.image_sizes)
-    expected, labels = answered(lambda x: engine.run(x)["logits"], spec, judge)
-    right = "" if labels is None else f"top-1 {100 * (expected == labels).mean():.2f} %"
-    print(f"  {'float32':30} {model.stat().st_size / 1e6:8.2f} MB {right}")
-    for rival in rivals:
-        print(f"  {rival.name:30} ", end="", flush=True)
-        if rival.run is None:
-            print(rival.why)
-            continue
-        told = [f"{rival.size / 1e6:8.2f} MB ({rival.size / model.stat().st_size:.3f})"]
-        found, _ = answered(rival.run, spec, judge)
-        told.append(
-            f"as float32 {100 * (found == expected).mean():.2f} %"
-            if labels is None
-            else f"top-1 {100 * (found == labels).mean():.2f} %"
-        )
-        against = race(lambda: engine.run(inputs), lambda r=rival.run: r(inputs), seconds=8)
-        told.append(f"{against.first_ms:.3f} -> {against.second_ms:.3f} ms, {interval(against)}")
-        if rival is not ours and ours.run is not None:
-            ahead = race(lambda r=rival.run: r(inputs), lambda: ours.run(inputs), seconds=8)
-            told.append(f"ours {interval(ahead)} as fast")
-        print("; ".join(told), flush=True)
-    for note in report.notes:
-        print(f"  {note}")
+    pairs = [(rival, base) for rival in (ours, *there)] + [(ours, peer) for peer in there]
+    print_table(raced(model.stem, *pair, inputs, 0.5 if given.quick else 8.0) for pair in pairs)
+    expected, labels = answered(base.run, spec, judge)
+    header = ("model", "size", "of float32", "best class as float32's", "top-1")
+    print_table((judged(r, base, spec, judge, expected, labels) for r in (base, ours, *there)), header)
+    kept = () if report.changed else (f"{ours.name}: stays float32: {report.reason}",)
+    for note in (*kept, *report.notes, *(f"{peer.name}: {peer.why}" for peer in peers if peer.why)):
+        print(f"- {note}")
+    print()
 
 
-def interval(found: Any) -> str:
-    return f"{found.ratio:.2f} [{found.low:.2f}, {found.high:.2f}]"
+def raced(model: str, what: Rival, beside: Rival, inputs: dict[str, Any], seconds: float) -> tuple[str, ...]:
+    found = compare(lambda: beside.run(inputs), lambda: what.run(inputs), seconds=seconds)
+    return row(f"{model}, {what.name}", beside.name, found)
+
+
+def judged(
+    rival: Rival, base: Rival, spec: Any, judge: list[Any], expected: np.ndarray, labels: np.ndarray | None
+) -> tuple[str, ...]:
+    found, _ = answered(rival.run, spec, judge)
+    right = "" if labels is None else f"{(found == labels).mean():.2%}"
+    size, share = f"{rival.size / 1e6:.2f} MB", f"{rival.size / base.size:.3f}"
+    return rival.name, size, share, f"{(found == expected).mean():.2%}", right
 
 
 def answered(run: Run, spec: Any, images: Iterable[Any]) -> tuple[np.ndarray, np.ndarray | None]:
@@ -164,8 +168,7 @@ def quantised_by_us(
     target = folder / f"{model.stem}-ours.onnx"
     report = quantize(model, calibration, evaluation=evaluation, output=target, limit=limit, force=True)
     engine = Engine(target)
-    what = "cnntk quantize" if report.changed else f"cnntk quantize (stays float32: {report.reason})"
-    return Rival(what, lambda x: engine.run(x)["logits"], report.size_bytes), report
+    return Rival("cnntk quantize", lambda x: engine.run(x)["logits"], report.size_bytes), report
 
 
 def without_spec(model: Path, folder: Path) -> Path:

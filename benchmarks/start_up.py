@@ -5,21 +5,19 @@ python benchmarks/start_up.py
 
 from __future__ import annotations
 
-import statistics
+import functools
 import subprocess
 import sys
 import time
 
-from cnntk.runtime.timing import Race
+from common import duration, in_turn, options, paired, print_table, row
 
-ROUNDS = 15
+from cnntk.measuring.start_up import start_up
+from cnntk.shipped import shipped_model
 
 PAIRS = {
-    "cnntk --help over import click": (
-        ["-m", "cnntk", "--help"],
-        ["-c", "import click"],
-    ),
-    "import cnntk.runtime over onnxruntime and Pillow": (
+    ("cnntk --help", "import click"): (["-m", "cnntk", "--help"], ["-c", "import click"]),
+    ("import cnntk.runtime", "import onnxruntime and Pillow"): (
         ["-c", "from cnntk.runtime import Classifier, Engine"],
         ["-c", "import onnxruntime, PIL.Image"],
     ),
@@ -27,20 +25,24 @@ PAIRS = {
 
 
 def main() -> None:
-    for title, (ours, base) in PAIRS.items():
-        pairs = [(seconds(ours), seconds(base)) for _ in range(ROUNDS)]
-        more = statistics.median(a - b for a, b in pairs) * 1e3
-        found = Race.of([[1e3 * s for s in column] for column in zip(*pairs, strict=True)])
-        print(
-            f"{title}: {found.first_ms:.0f} ms against {found.second_ms:.0f} ms, median of the differences "
-            f"{more:+.0f} ms, ratio {found.ratio:.2f} [{found.low:.2f}, {found.high:.2f}]"
-        )
+    rounds = 2 if options(__doc__).parse_args().quick else 25
+    print(f"Whole processes, the interpreter's start included, in turn, {rounds} rounds.\n")
+    rows = []
+    for (what, beside), commands in PAIRS.items():
+        calls = dict(zip((what, beside), (functools.partial(took_ms, c) for c in commands), strict=True))
+        times = in_turn(calls, rounds)
+        rows.append(row(what, beside, paired(times[beside], times[what])))
+    print_table(rows)
+    found = start_up(shipped_model(), processes=rounds)
+    print("To the first answer of the LeNet that ships with cnntk, medians of as many processes:\n")
+    parts = (found.import_ms, found.session_ms, found.first_run_ms, found.first_answer_ms)
+    print_table([[duration(ms) for ms in parts]], ("imports", "session", "first run", "in all"))
 
 
-def seconds(arguments: list[str]) -> float:
+def took_ms(arguments: list[str]) -> float:
     start = time.perf_counter()
     subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
-    return time.perf_counter() - start
+    return 1e3 * (time.perf_counter() - start)
 
 
 if __name__ == "__main__":
