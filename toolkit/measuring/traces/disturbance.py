@@ -10,15 +10,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.measuring.traces.changes import Change, changes
+from cnntk.measuring.traces.changes import LEAST_TOLD, Change, changes
 from cnntk.measuring.traces.modes import modes
 from cnntk.measuring.traces.surroundings import Meanwhile, Surroundings, meanwhile
 from cnntk.measuring.traces.trace import Trace
 
-__all__ = ["Finding", "Kind", "findings"]
+__all__ = ["Finding", "Kind", "findings", "noise"]
 
 Float64 = NDArray[np.float64]
-Kind = Literal["drift", "step", "throttling", "bimodal", "outliers", "others", "stolen", "quota"]
+Kind = Literal["few", "drift", "step", "throttling", "bimodal", "outliers", "others", "stolen", "quota"]
 
 _OUTLIER, _TIME_IN_OUTLIERS = 3.0, 0.05
 _OTHERS, _STOLEN, _HELD_BACK = 0.05, 0.01, 0.01
@@ -51,17 +51,38 @@ def findings(
     """What disturbed a measurement.
 
     Args:
-        trace: that was measured; changes are told from 50 runs on, two speeds from 100.
+        trace: that was measured; changes are told from `LEAST_TOLD` runs on, and so are two speeds.
         before: a look just before it.
         after: a look just after it.
     """
     around = None if before is None or after is None else meanwhile(before, after)
     changed = changes(trace.latencies_ms)
     level = _flat(trace.latencies_ms, changed)
-    found = [*_of_changes(trace, changed), *_of_modes(level), *_of_outliers(level)]
+    found = [*_of_few(trace), *_of_changes(trace, changed), *_of_modes(level), *_of_outliers(level)]
     if around is not None:
         found += [*_of_clock(changed, around), *_of_others(around)]
     return tuple(found)
+
+
+def noise(before: Surroundings, after: Surroundings) -> tuple[Finding, ...]:
+    """What the machine did meanwhile, where there is no trace to see it in.
+
+    Args:
+        before: a look just before a measurement.
+        after: a look just after it.
+    """
+    around = meanwhile(before, after)
+    return (*_slower_clock(around), *_of_others(around))
+
+
+def _of_few(trace: Trace) -> Iterator[Finding]:
+    if (runs := len(trace)) < LEAST_TOLD:
+        seconds = LEAST_TOLD * float(trace.latencies_ms.mean()) / 1e3
+        yield Finding(
+            "few",
+            f"{runs} runs are too few to tell drift from noise, and intervals of so few may be too narrow: "
+            f"{LEAST_TOLD} take about {seconds:.2g} s",
+        )
 
 
 def _of_changes(trace: Trace, changed: tuple[Change, ...]) -> Iterator[Finding]:
@@ -95,8 +116,11 @@ def _of_outliers(level: Float64) -> Iterator[Finding]:
 
 
 def _of_clock(changed: tuple[Change, ...], around: Meanwhile) -> Iterator[Finding]:
-    if not changed or changed[-1].after_ms <= changed[0].before_ms:
-        return
+    if changed and changed[-1].after_ms > changed[0].before_ms:
+        yield from _slower_clock(around)
+
+
+def _slower_clock(around: Meanwhile) -> Iterator[Finding]:
     if around.hot:
         yield Finding("throttling", f"the processor was too hot and slowed down, {around.hot} times")
     elif around.mhz is not None and around.mhz[1] < around.mhz[0] * (1 - _SLOWER_CLOCK):

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.measuring.traces.changes import block_medians, changes
+from cnntk.measuring.traces.changes import LEAST_TOLD, block_medians, changes
 from cnntk.measuring.traces.trace import Trace, record
 
 __all__ = ["WarmUp", "steady_from", "warm_up"]
 
 _FIRST_LOOK_S = 0.25
-_LEAST_RUNS, _RUNS_A_BLOCK, _LEAST_BLOCKS, _MOST_BLOCKS = 20, 5, 40, 1000
+_RUNS_A_BLOCK, _LEAST_BLOCKS, _MOST_BLOCKS = 5, 40, 1000
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,15 @@ class WarmUp:
     Attributes:
         runs: that were made.
         seconds: that they took, all of them.
-        steady: whether latencies came to be steady.
-        steady_after_s: when they did; None where they did not.
+        steady: whether latencies came to be steady; None where there were too few runs to tell.
+        steady_after_s: when they did; None where that is not known.
         reason: why the warm-up ended.
         first_ms: the first run.
     """
 
     runs: int
     seconds: float
-    steady: bool
+    steady: bool | None
     steady_after_s: float | None
     reason: str
     first_ms: float
@@ -80,22 +80,23 @@ def warm_up(call: Callable[[], object], *, seconds_at_most: float = 5.0) -> Warm
 def steady_from(trace: Trace) -> int:
     """The run from which on latencies are steady; ``len(trace)`` where they are not, or are too few to tell.
 
-    At most the first half of the trace is given up: if what comes then still changes, it is not steady.
+    At most the first half of the trace is given up, and never so much that nothing can be told of the rest:
+    if what comes then still changes, it is not steady.
     """
     values = trace.latencies_ms
-    if len(values) < _LEAST_RUNS:
+    if len(values) < LEAST_TOLD:
         return len(values)
     size = max(1, min(_RUNS_A_BLOCK, len(values) // _LEAST_BLOCKS))
     medians = block_medians(values, _MOST_BLOCKS, size)
     ends = np.cumsum([len(block) for block in np.array_split(values, len(medians))])
-    cut = _cut(medians)
+    cut = _cut(medians, (len(values) - LEAST_TOLD) // size)
     start = int(ends[cut - 1]) if cut else 0
     return len(values) if changes(values[start:]) else start
 
 
-def _cut(levels: NDArray[np.float64]) -> int:
+def _cut(levels: NDArray[np.float64], most: int) -> int:
     """How many of the first are left out, so that the mean of the others is known best."""
-    rest = len(levels) - np.arange(len(levels) // 2 + 1)
+    rest = len(levels) - np.arange(min(len(levels) // 2, most) + 1)
     centred = (levels - np.median(levels))[::-1]
     sums, squares = np.cumsum(centred)[rest - 1], np.cumsum(centred**2)[rest - 1]
     return int(np.argmin((squares - sums**2 / rest) / rest**2))
@@ -107,10 +108,10 @@ def _ended(trace: Trace, found: int, seconds: float) -> WarmUp:
         after = float(trace.starts_s[found]) if found else 0.0
         reason = f"steady after {after:.2g} s, {found} runs" if found else "steady from the first run on"
         return WarmUp(runs, seconds, True, after, reason, first)
-    if runs < _LEAST_RUNS:
+    if runs < LEAST_TOLD:
         reason = f"runs in {seconds:.2g} s: {runs}, too few to tell whether latencies are steady"
-    else:
-        reason = f"latencies were not steady after {seconds:.2g} s, {runs} runs"
+        return WarmUp(runs, seconds, None, None, reason, first)
+    reason = f"latencies were not steady after {seconds:.2g} s, {runs} runs"
     return WarmUp(runs, seconds, False, None, reason, first)
 
 

@@ -52,9 +52,16 @@ def test_a_late_step_is_not_steady(count: int) -> None:
     assert found(np.where(np.arange(count) < 0.8 * count, 1, 1.5))[0] == 1
 
 
-@pytest.mark.parametrize("count", [0, 1, 19])
+@pytest.mark.parametrize("count", [0, 1, 20, 99])
 def test_too_few_to_tell(count: int) -> None:
     assert steady_from(trace(np.ones(count))) == count
+
+
+@pytest.mark.parametrize("count", [100, 120, 190])
+def test_enough_are_left_to_tell(count: int) -> None:
+    """Where the first ones are given up, what remains is neither called steady unseen, nor all given up."""
+    assert found(np.where(np.arange(count) < count - 100, 1.5, 1))[10] == pytest.approx(1 - 100 / count, abs=0.03)
+    assert found(np.linspace(1.5, 1, count))[2] == 1
 
 
 def test_a_warm_up_ends_when_runs_are_steady() -> None:
@@ -87,7 +94,7 @@ def test_a_warm_up_that_never_gets_steady_ends_with_its_time() -> None:
 
 def test_a_call_that_takes_longer_than_there_is_time() -> None:
     done = warm_up(lambda: time.sleep(0.03), seconds_at_most=0.01)
-    assert (done.runs, done.steady) == (1, False)
+    assert (done.runs, done.steady) == (1, None)
     assert "too few to tell" in done.reason
 
 
