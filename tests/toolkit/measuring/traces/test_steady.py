@@ -60,7 +60,8 @@ def test_too_few_to_tell(count: int) -> None:
 @pytest.mark.parametrize("count", [100, 120, 190])
 def test_enough_are_left_to_tell(count: int) -> None:
     """Where the first ones are given up, what remains is neither called steady unseen, nor all given up."""
-    assert found(np.where(np.arange(count) < count - 100, 1.5, 1))[10] == pytest.approx(1 - 100 / count, abs=0.03)
+    slow = 1 - 100 / count
+    assert found(np.where(np.arange(count) < slow * count, 1.5, 1))[10] == pytest.approx(slow, abs=0.03)
     assert found(np.linspace(1.5, 1, count))[2] == 1
 
 
