@@ -24,7 +24,7 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("models", nargs="*", type=Path)
     given = parser.parse_args()
-    names, seconds = (NETWORKS[:1], 0.5) if given.quick else (NETWORKS, 6.0)
+    names, seconds = (NETWORKS[:1], 0.5) if given.quick else (NETWORKS, 20.0)
     with tempfile.TemporaryDirectory() as folder:
         models = given.models or exported(names, Path(folder))
         reports = {model.stem: layer_times(model, seconds=seconds) for model in models}

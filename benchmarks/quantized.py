@@ -37,7 +37,6 @@ from cnntk.exporters.quantise.images import batches_of
 from cnntk.measuring.comparison import compare
 from cnntk.runtime import Engine
 from cnntk.runtime.spec import METADATA_KEY
-from cnntk.runtime.trial import example_inputs
 from cnntk.splitting import images_for
 
 Run = Callable[[dict[str, Any]], np.ndarray]
@@ -118,7 +117,7 @@ def measure(model: Path, calibration: str, evaluation: str | None, given: Any, f
         for i in range(len(batch.names))
     ]
     judge = list(islice(parts.evaluation, given.images))
-    base = Rival(FLOAT, lambda x: engine.run(x)["logits"], model.stat().st_size)
+    base = Rival(FLOAT, lambda x: engine.run(x, allow_nonfinite=True)["logits"], model.stat().st_size)
     ours, report = quantised_by_us(model, calibration, evaluation, given.calibration, folder)
     plain = without_spec(model, folder)
     peers = [make(plain, feed, folder, engine.threads) for make in (static, dynamic, openvino)]
@@ -126,7 +125,7 @@ def measure(model: Path, calibration: str, evaluation: str | None, given: Any, f
 
     print(f"### {model.stem}\n")
     print(f"{engine.threads} threads, {len(feed)} calibration images, {len(judge)} to judge by.\n")
-    inputs = example_inputs(engine.inputs, 1, engine.image_sizes)
+    inputs = feed[0]
     pairs = [(rival, base) for rival in (ours, *there)] + [(ours, peer) for peer in there]
     print_table(raced(model.stem, *pair, inputs, 0.5 if given.quick else 8.0) for pair in pairs)
     expected, labels = answered(base.run, spec, judge)
@@ -168,7 +167,8 @@ def quantised_by_us(
     target = folder / f"{model.stem}-ours.onnx"
     report = quantize(model, calibration, evaluation=evaluation, output=target, limit=limit, force=True)
     engine = Engine(target)
-    return Rival("cnntk quantize", lambda x: engine.run(x)["logits"], report.size_bytes), report
+    ours = Rival("cnntk quantize", lambda x: engine.run(x, allow_nonfinite=True)["logits"], report.size_bytes)
+    return ours, report
 
 
 def without_spec(model: Path, folder: Path) -> Path:
@@ -219,7 +219,7 @@ def in_onnxruntime(name: str, make: Callable[[Path], None], target: Path, thread
         engine = Engine(target, threads=threads)
     except Exception as error:  # whatever stops a peer is its result
         return Rival(name, None, why=f"fails: {' '.join(str(error).split())[:120]}")
-    return Rival(name, lambda x: engine.run(x)["logits"], target.stat().st_size)
+    return Rival(name, lambda x: engine.run(x, allow_nonfinite=True)["logits"], target.stat().st_size)
 
 
 def openvino(model: Path, feed: list[dict[str, Any]], folder: Path, threads: int) -> Rival:

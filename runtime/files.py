@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +52,13 @@ def check_writable(target: Path) -> None:
         raise UsageError(f"{target}: is a folder; name a file")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f"{target}: the folder {folder} is not writable; choose another")
+    try:  # rights are not all: /proc, full disks
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"{target}: no file can be made in the folder {folder} ({error.strerror}); choose another"
+        ) from error
 
 
 def readable(path: str | os.PathLike[str], what: str) -> Path:

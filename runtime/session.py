@@ -21,10 +21,12 @@ from cnntk.runtime.files import readable
 from cnntk.runtime.log import log
 from cnntk.runtime.spec import METADATA_KEY, DataFile, ModelSpec, TensorSpec
 
-__all__ = ["Opened", "SessionSettings", "failures", "open_session", "tensor_specs"]
+__all__ = ["Opened", "SessionSettings", "check_threads", "failures", "open_session", "tensor_specs"]
 
 TINY = 1_000_000
 """Multiply-adds of one image below which a second thread costs as much as it brings."""
+
+_MANY_THREADS, _THREADS_A_CORE = 64, 4
 
 _DTYPES = {"float": "float32", "double": "float64"}
 _NO_PREPACKING = "session.disable_prepacking"
@@ -232,6 +234,21 @@ def tensor_specs(values: Any) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(v.name, _dtype(v.type), tuple(v.shape)) for v in values)
 
 
+def check_threads(threads: int) -> None:
+    """Refuses what would hang the machine: thousands of threads that take turns on a few cores.
+
+    Raises:
+        UsageError: it is more than 64 and more than four times the cores that this process may use.
+    """
+    cores = usable_cores()
+    most = max(_MANY_THREADS, _THREADS_A_CORE * cores)
+    if threads > most:
+        raise UsageError(
+            f"threads={threads}: {most} at most, as this process may use {cores} core{'s' * (cores != 1)}; "
+            f"more than {cores} only slow it down"
+        )
+
+
 def _threads(settings: SessionSettings, spec: ModelSpec | None) -> int:
     if _pool_size:
         if isinstance(settings.threads, int):
@@ -241,6 +258,7 @@ def _threads(settings: SessionSettings, spec: ModelSpec | None) -> int:
             )
         return _pool_size
     if isinstance(settings.threads, int):
+        check_threads(settings.threads)
         return settings.threads
     tiny = spec is not None and 0 < sum(layer.multiply_adds for layer in spec.layers) < TINY
     return 1 if tiny and settings.threads is None else usable_cores()

@@ -19,7 +19,7 @@ from cnntk.measuring.machine import Machine
 from cnntk.measuring.memory import Memory
 from cnntk.measuring.opponent import Opponent
 from cnntk.measuring.regression import BaselineNote, CaseVerdict
-from cnntk.measuring.scenarios import ScenarioResult
+from cnntk.measuring.scenarios import SETTINGS, ScenarioResult
 from cnntk.measuring.stages import STAGES, FormatStages, Stage, Stages
 from cnntk.measuring.start_up import StartUp
 from cnntk.measuring.sweep import Cell, Sweep
@@ -154,7 +154,7 @@ def scenario(valid: bool) -> ScenarioResult:
         samples=12_345,
         accuracy=0.9876 if valid else None,
         accuracy_images=500 if valid else 0,
-        settings={},
+        settings=dict.fromkeys(SETTINGS, 0.0),
         loadgen="5.1",
         notes=("seeded noise was sent",),
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 from cnntk.benched import BenchResult, Rivalry
 from cnntk.labelled import LabelledFiles
-from cnntk.measuring.batches import batch_inputs, fixed_batch
+from cnntk.measuring.batches import batch_inputs, chosen_batch
 from cnntk.measuring.case import Case
 from cnntk.measuring.comparison import compare
 from cnntk.measuring.cuda.times import CudaTimes, cuda_times
@@ -21,12 +21,13 @@ from cnntk.measuring.machine import machine
 from cnntk.measuring.memory import memory
 from cnntk.measuring.opponents import opponents
 from cnntk.measuring.scenarios import Scenario, ScenarioResult, measure_scenario
-from cnntk.measuring.stages import Stages, stages
+from cnntk.measuring.stages import Stages, classifier_of, stages
 from cnntk.measuring.start_up import start_up
 from cnntk.measuring.sweep import Sweep, sweep
 from cnntk.runtime.digest import sha256_of
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import MissingDependency, UsageError
+from cnntk.runtime.session import check_threads
 
 __all__ = ["Load", "Progress", "bench"]
 
@@ -60,6 +61,8 @@ def bench(
     layers: bool = False,
     images: Sequence[str | os.PathLike[str] | bytes] | None = None,
     against: Sequence[str] = (),
+    weights: str | None = None,
+    random: bool = False,
     scenarios: Sequence[Scenario] = (),
     load: Load | None = None,
     sessions: int = 0,
@@ -78,6 +81,8 @@ def bench(
         images: end to end, from these files or bytes to labels; an empty sequence takes made ones.
         against: others to be measured in turn with the model, as
             `cnntk.measuring.opponents.opponents` takes them.
+        weights: of a ``torch:SOURCE`` to be measured against that has none of its own.
+        random: take seeded random weights for such a source.
         scenarios: MLPerf's.
         load: of the scenarios; by default seeded noise, for ``seconds``, which MLPerf takes for too short.
         sessions: processes in which latency is measured for a baseline; 0 for none.
@@ -89,14 +94,20 @@ def bench(
         CnntkError: the model can't be loaded or run there.
     """
     all_threads, batches = _several(threads, "threads"), _several(batch, "batch")
+    for count in all_threads:
+        check_threads(count)
     engine = Engine(model, device, threads=all_threads[0] if all_threads else None)
     if all_threads and engine.device != "cpu":
         raise UsageError(f"threads: are for the CPU; leave them out on device {engine.device!r}")
-    size = batches[0] if batches else fixed_batch(engine) or 1
+    if (weights is not None or random) and not any(map(_is_torch_source, against)):
+        raise UsageError("weights and random: are for torch:SOURCE, to be named in against")
+    if images is not None:
+        classifier_of(engine)
+    size = chosen_batch(engine, batches)
     setting = _Setting(engine, size, seconds, progress or (lambda what: None))
     notes: list[str] = []
     parts: dict[str, Any] = {
-        "against": tuple(_against(setting, against)),
+        "against": tuple(_against(setting, against, weights, random)),
         "latency": _latency(setting),
         "cuda": _cuda(setting, notes),
         **(_fresh(setting, batches) if first_answer else {}),
@@ -107,7 +118,9 @@ def bench(
         "cases": _cases(setting, sessions) if sessions else {},
     }
     made = datetime.now(UTC).isoformat(timespec="seconds")
-    return BenchResult(**_identity(setting), **parts, made=made, machine=machine(), notes=tuple(notes))
+    return BenchResult(
+        **_identity(setting), **parts, made=made, machine=machine(engine.device), notes=tuple(notes)
+    )
 
 
 @dataclass(frozen=True)
@@ -214,16 +227,27 @@ def _scenarios(setting: _Setting, scenarios: Sequence[Scenario], load: Load) -> 
         )
 
 
-def _against(setting: _Setting, names: Sequence[str]) -> Iterator[Rivalry]:
+def _is_torch_source(name: str) -> bool:
+    return name.startswith("torch:")
+
+
+def _against(
+    setting: _Setting, names: Sequence[str], weights: str | None = None, random: bool = False
+) -> Iterator[Rivalry]:
     inputs = batch_inputs(setting.engine, setting.batch)
+
+    def ours() -> object:
+        # Nobody else looks for NaN in the answers, which took 5 % of a run of LeNet.
+        return setting.engine.run(inputs, allow_nonfinite=True)
+
     for name in names:
         setting.told(f"against {name}")
-        with opponents(name, setting.engine, inputs) as found:
+        own: dict[str, Any] = {"weights": weights, "random": random} if _is_torch_source(name) else {}
+        with opponents(name, setting.engine, inputs, **own) as found:
             for opponent in found:
-                call = opponent.call
                 faced = None
-                if call is not None:
-                    faced = compare(call, lambda: setting.engine.run(inputs), seconds=2 * setting.seconds)
+                if opponent.call is not None:
+                    faced = compare(opponent.call, ours, seconds=2 * setting.seconds)
                 yield Rivalry(opponent, faced)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -59,7 +60,7 @@ class LabelledFiles:
         return LabelledFiles(paths, labels, self.unreadable, (*self.notes, note))
 
 
-def labelled_files(folder: Path, labels: Sequence[str]) -> LabelledFiles:
+def labelled_files(folder: str | os.PathLike[str], labels: Sequence[str]) -> LabelledFiles:
     """The images of a folder that has a folder per class, or a ``labels.csv``.
 
     Args:
@@ -69,8 +70,13 @@ def labelled_files(folder: Path, labels: Sequence[str]) -> LabelledFiles:
     Raises:
         DataError: there is no image, or none whose class the model knows.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; name one that has a folder per class")
+    if not labels:
+        raise DataError(
+            f"{folder}: the model does not say what its classes are called; export it with labels"
+        )
     errors: list[str] = []
     table = folder / TABLE
     found = _from_table(table) if table.is_file() else _from_folders(folder, errors)

@@ -122,6 +122,13 @@ def test_threads(tiny_onnx: Path) -> None:
         Engine(tiny_onnx, threads=0)
 
 
+def test_threads_beyond_reason_are_refused(tiny_onnx: Path) -> None:
+    most = max(64, 4 * usable_cores())
+    with pytest.raises(UsageError, match=rf"threads={most + 1}: {most} at most, as this process may use"):
+        Engine(tiny_onnx, threads=most + 1)
+    assert Engine(tiny_onnx, threads=most).threads == most
+
+
 def test_many_threads_get_the_same_answers(tiny_onnx: Path) -> None:
     engine = Engine(tiny_onnx)
     expected = engine.run({"input": BATCH})["logits"]

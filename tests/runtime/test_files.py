@@ -70,3 +70,14 @@ def test_unwritable_targets(tmp_path: Path, name: str, message: str) -> None:
 def test_unreadable_sources(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         readable(tmp_path / name, "a model")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
+def test_a_folder_that_takes_no_files_whatever_its_rights() -> None:
+    with pytest.raises(UsageError, match="no file can be made in the folder /proc"):
+        check_writable(Path("/proc/page.html"))
+
+
+def test_looking_leaves_nothing_behind(tmp_path: Path) -> None:
+    check_writable(tmp_path / "page.html")
+    assert os.listdir(tmp_path) == []

@@ -6,13 +6,16 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
+from cnntk import benching
 from cnntk.benched import SCHEMA
 from cnntk.benching import Load, bench
 from cnntk.measuring.regression import Baseline, regressed
 from cnntk.runtime.digest import sha256_of
-from cnntk.runtime.errors import UsageError
+from cnntk.runtime.engine import Engine
+from cnntk.runtime.errors import NonFiniteAnswer, UsageError
 from cnntk.shipped import shipped_model
 
 
@@ -122,6 +125,8 @@ def test_a_fixed_batch_is_the_batch(batch_of_3: Path) -> None:
         ({"batch": 0}, "batch 0: expected different numbers of 1 or more"),
         ({"batch": (1, 1)}, "batch 1, 1"),
         ({"threads": (2, 0)}, "threads 2, 0"),
+        ({"threads": (1, 9999)}, "threads=9999"),
+        ({"random": True, "against": ("torch",)}, "weights and random: are for torch:SOURCE"),
         ({"seconds": 0}, "seconds 0: expected a positive number"),
         ({"seconds": float("nan")}, "seconds nan"),
         ({"against": ("nobody",)}, "nobody"),
@@ -131,3 +136,16 @@ def test_a_fixed_batch_is_the_batch(batch_of_3: Path) -> None:
 def test_what_makes_no_sense_is_told(tiny_onnx: Path, wrong: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         bench(tiny_onnx, **{"first_answer": False, "seconds": 0.01, **wrong})
+
+
+def test_nobody_in_a_race_looks_for_nan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tmp_path / "sqrt.onnx"
+    graph = '<ir_version: 10, opset_import: ["": 18]> g (float[N,4] x) => (float[N,4] y) { y = Sqrt(x) }'
+    onnx.save(onnx.parser.parse_model(graph), model)
+    inputs = {"x": np.full((1, 4), -1, np.float32)}
+    with pytest.raises(NonFiniteAnswer):
+        Engine(model).run(inputs)
+    setting = benching._Setting(Engine(model), 1, 0.01, lambda _: None)
+    monkeypatch.setattr(benching, "batch_inputs", lambda *_: inputs)
+    (rivalry,) = benching._against(setting, [str(model)])
+    assert rivalry.comparison is not None

@@ -52,4 +52,12 @@ def test_the_extras_are_those_that_pip_installs() -> None:
     absent = [f"no-such-{line}" for line in lines]
     assert "no-such-onnx-ir" in missing_of(absent)["export"]
     assert "no-such-safetensors" in missing_of(absent)["train"]
-    assert set(missing_of(absent)) == {"cuda", "export", "loadgen", "parquet", "train", "transformers"}
+    assert set(missing_of(absent)) == {
+        "cuda",
+        "export",
+        "loadgen",
+        "parquet",
+        "reports",
+        "train",
+        "transformers",
+    }

@@ -41,6 +41,11 @@ def test_labels_that_are_numbers_are_labels_first(tmp_path: Path) -> None:
     assert labelled_files(photos(tmp_path / "one", "1"), ("1", "0")).labels == (0,)
 
 
+def test_a_model_without_labels(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not say what its classes are called"):
+        labelled_files(str(photos(tmp_path, "1")), ())
+
+
 def test_what_the_model_does_not_know_is_told(tmp_path: Path) -> None:
     found = labelled_files(photos(tmp_path, "cat", "horse", "crane"), LABELS)
     assert found.labels == (0,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from cnntk.benching import Load
     from cnntk.measuring.regression import Baseline, BaselineNote, CaseVerdict
 
-_SESSIONS = 5
 _SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
 
 
@@ -48,6 +48,15 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str | None) -> f
     return found
 
 
+def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    """NaN passes a range, as it is neither less nor more."""
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value}: expected a positive number", ctx, param)
+    return value
+
+
+_POSITIVE = click.FloatRange(min=0, min_open=True)
+
 _OPTIONS: tuple[Callable[..., Any], ...] = (
     click.argument("model", required=False),
     click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 or auto."),
@@ -55,24 +64,27 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
                  help="On the CPU; by default what suits the model. Several are swept over."),
     click.option("--batch", callback=_numbers, metavar="N[,N...]",
                  help="Images a run, by default 1. Several are swept over."),
-    click.option("--seconds", default=3.0, show_default=True, type=click.FloatRange(min=0, min_open=True),
+    click.option("--seconds", default=3.0, show_default=True, type=_POSITIVE, callback=_finite,
                  help="For each kind of measurement."),
     click.option("--layers", is_flag=True, help="Time layer by layer, and how far each is from the limit."),
     click.option("--end-to-end", is_flag=True, help="From file to label: read, decode, preprocess, run."),
-    click.option("--image", "images", multiple=True, metavar="FILE",
-                 help="End to end with this image; may be repeated."),
+    click.option("--image", "images", multiple=True, metavar="IMAGE",
+                 help="End to end with this file, or those of a folder; may be repeated."),
     click.option("--against", multiple=True, metavar="OTHER",
                  help="In turn with OTHER: a .onnx, torch, torch:SOURCE or openvino; may be repeated."),
+    click.option("--weights", metavar="FILE", help="Of --against torch:SOURCE, if it has none of its own."),
+    click.option("--random", is_flag=True, help="Random weights for --against torch:SOURCE."),
     click.option("--scenario", "scenarios", multiple=True, type=click.Choice(_SCENARIOS),
                  help="By MLPerf's load generator; may be repeated."),
     click.option("--full", is_flag=True, help="Scenarios as long as MLPerf wants them: 10 minutes."),
-    click.option("--qps", type=click.FloatRange(min=0, min_open=True), help="Queries a second of Server."),
+    click.option("--qps", type=_POSITIVE, callback=_finite,
+                 help="Queries a second of Server; without it, MLPerf's placeholder of 1."),
     click.option("--labelled", metavar="FOLDER",
                  help="Scenarios send its images and tell their accuracy: a folder per class or labels.csv."),
     click.option("--save", metavar="FILE", help="Keep the latency, to compare with later."),
     click.option("--compare", metavar="FILE", help="With what --save kept."),
     click.option("--fail-above", callback=_percent, metavar="PERCENT",
-                 help="With --compare: exit 1 if a run surely takes longer by more than this."),
+                 help="With --compare: exit 1 if a run surely takes longer by more than this, twice."),
     click.option("--other-machine", is_flag=True, help="Compare with another machine all the same."),
     click.option("--report", metavar="FILE", help="Write a page to open in a browser; adds --layers."),
     click.option("--plots", metavar="FOLDER", help="Write the report's plots as files."),
@@ -92,12 +104,17 @@ def _with_options(command: Callable[..., None]) -> Callable[..., None]:
 def bench(model: str | None, **given: Any) -> None:
     """Measure how fast MODEL answers."""
     from cnntk.benching import bench as measure
+    from cnntk.cli.bench_checks import check_options, check_outputs
+    from cnntk.measuring.latency import SESSIONS
     from cnntk.picking import pick_model
 
-    base = _checked(given)
+    check_options(given)
+    images = _images(given)
+    base = _baseline(given) if given["compare"] else None
     picked = pick_model(model)
     if picked.why:
         note(f"model: {picked.path.name} ({picked.why})")
+    check_outputs(given, picked.path)
     if base is not None:
         _check_settings(base, picked.path, given)
     result = measure(
@@ -107,11 +124,13 @@ def bench(model: str | None, **given: Any) -> None:
         batch=given["batch"],
         seconds=given["seconds"],
         layers=given["layers"] or bool(given["report"] or given["plots"]),
-        images=given["images"] if given["images"] or given["end_to_end"] else None,
+        images=images,
         against=given["against"],
+        weights=given["weights"],
+        random=given["random"],
         scenarios=given["scenarios"],
         load=_load(given, picked.path),
-        sessions=_SESSIONS if given["save"] or given["compare"] else 0,
+        sessions=SESSIONS if given["save"] or given["compare"] else 0,
         progress=_progress(),
     )
     verdicts = _verdicts(result, base, given)
@@ -120,21 +139,13 @@ def bench(model: str | None, **given: Any) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _checked(given: dict[str, Any]) -> Baseline | None:
-    """Finds what is wrong before anything is measured; gives what is to be compared with."""
-    from cnntk.runtime.errors import UsageError
-    from cnntk.runtime.files import check_writable
+def _images(given: dict[str, Any]) -> tuple[str, ...] | None:
+    """Files; none of them for made ones, and None where nothing is measured end to end."""
+    from cnntk.measuring.stages import image_files
 
-    if given["fail_above"] is not None and not given["compare"]:
-        raise UsageError("--fail-above needs --compare FILE, which says what to compare with")
-    if not given["scenarios"] and (given["full"] or given["qps"] or given["labelled"]):
-        raise UsageError("--full, --qps and --labelled are for --scenario")
-    if given["qps"] and "Server" not in given["scenarios"]:
-        raise UsageError("--qps is for --scenario Server")
-    for name in ("save", "report"):
-        if given[name]:
-            check_writable(Path(given[name]))
-    return _baseline(given) if given["compare"] else None
+    if given["images"]:
+        return image_files(given["images"])
+    return () if given["end_to_end"] else None
 
 
 def _baseline(given: dict[str, Any]) -> Baseline:
@@ -148,15 +159,16 @@ def _baseline(given: dict[str, Any]) -> Baseline:
 
 def _check_settings(base: Baseline, model: Path, given: dict[str, Any]) -> None:
     """As they will be, once the model is loaded on the device."""
-    from cnntk.measuring.batches import fixed_batch
+    from cnntk.measuring.batches import chosen_batch
     from cnntk.measuring.machine import machine
     from cnntk.measuring.regression import check_comparable
     from cnntk.runtime.engine import Engine
 
     engine = Engine(model, given["device"], threads=given["threads"][0] if given["threads"] else None)
-    batch = given["batch"][0] if given["batch"] else fixed_batch(engine) or 1
-    settings = {"device": engine.device, "threads": engine.threads, "batch": batch}
-    check_comparable(base, machine(), {"latency": settings}, other_machine=given["other_machine"])
+    batch = chosen_batch(engine, given["batch"] or ())
+    settings: dict[str, Any] = {"device": engine.device, "threads": engine.threads, "batch": batch}
+    here = machine(engine.device)
+    check_comparable(base, here, {"latency": settings}, other_machine=given["other_machine"])
 
 
 def _load(given: dict[str, Any], model: Any) -> Load | None:
@@ -164,6 +176,8 @@ def _load(given: dict[str, Any], model: Any) -> Load | None:
 
     if not given["scenarios"]:
         return None
+    if "Server" in given["scenarios"] and given["qps"] is None:
+        note("Server without --qps sends 1 query a second, MLPerf's placeholder; say what you expect")
     labelled = None
     if given["labelled"]:
         from cnntk.labelled import labelled_files
@@ -181,16 +195,16 @@ def _progress() -> Callable[[str], None]:
 
 
 def _verdicts(result: BenchResult, base: Baseline | None, given: dict[str, Any]) -> tuple[CaseVerdict, ...]:
-    from cnntk.measuring.regression import Baseline, regressed, save_baseline
+    from cnntk.measuring.confirming import regressed_twice
+    from cnntk.measuring.regression import Baseline, save_baseline
 
     now = Baseline.of(result.machine, result.cases)
-    found: tuple[CaseVerdict, ...] = ()
-    if base is not None:
-        bound = given["fail_above"] or 0.0
-        found = regressed(base, now, bound, other_machine=given["other_machine"])
     if given["save"]:
         save_baseline(given["save"], now)
-    return found
+    if base is None:
+        return ()
+    bound, other = given["fail_above"], given["other_machine"]
+    return regressed_twice(base, now, result.model, bound, other_machine=other, progress=_progress())
 
 
 def _noted(base: Baseline | None, result: BenchResult, given: dict[str, Any]) -> BaselineNote | None:

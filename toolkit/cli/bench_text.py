@@ -26,6 +26,7 @@ __all__ = ["print_bench"]
 
 _WIDTH, _LABEL = 80, 13
 _NAME, _NAMES = 27, 4
+_PERCENTS = ("50", "90", "99")
 
 
 def print_bench(
@@ -35,7 +36,7 @@ def print_bench(
     found, machine = result.latency, result.machine
     threads = f", {found.threads} thread{'s' * (found.threads > 1)}" if found.device == "cpu" else ""
     _line(result.name, f"on {found.device}{threads}, batch {found.batch}; {size_text(result.size_bytes)}")
-    _line("machine", f"{machine.cpu}, {machine.cores} cores, onnxruntime {machine.onnxruntime}")
+    _line("machine", f"{machine.cpu}, {machine.cores_text}, onnxruntime {machine.onnxruntime}")
     for label, text in _latency(found):
         _line(label, text)
     if result.start_up is not None:
@@ -55,7 +56,7 @@ def print_bench(
     for rivalry in result.against:
         _line("against", _rivalry(rivalry))
     for scenario in result.scenarios:
-        _line(scenario.scenario, _scenario(scenario))
+        _print_scenario(scenario)
     if baseline is not None:
         _print_baseline(baseline)
     for verdict in verdicts:
@@ -74,10 +75,13 @@ def _latency(found: Latency) -> Iterator[tuple[str, str]]:
             yield label, f"p{percent:<5}{_ms(estimate.value)}  {_between(estimate)}"
         label = ""
     rate = found.images_per_second
-    yield "throughput", f"{rate.value:,.1f} images/s  ({rate.low:,.1f} to {rate.high:,.1f})"
+    yield "throughput", f"{rate.value:,.1f} images/s  ({rate.low:,.1f} to {rate.high:,.1f}), by the mean"
     warm = found.warm_up
-    when = f"steady after {warm.steady_after_s:.2f} s" if warm.steady_after_s is not None else "never steady"
+    when = "never steady" if warm.steady is False else "too few to tell whether steady"
+    if warm.steady_after_s is not None:
+        when = f"steady after {warm.steady_after_s:.2f} s"
     yield "runs", f"{found.runs:,}, after {warm.runs:,} to warm up ({when})"
+    yield "intervals", "95 %, of this process alone; --save measures several"
 
 
 def _start_up(found: StartUp) -> str:
@@ -177,8 +181,7 @@ def _print_layers(found: LayerReport) -> None:
     print()
     header = ("layer", "ms", "share", "MMAC", "GMAC/s", "GB/s", "of the limit")
     print_table([_layer(row) for row in found.rows], header, right=(1, 2, 3, 4, 5))
-    whole = f"{_ms(found.sum_ms)}; a run without profiler takes {_ms(found.run_ms)}"
-    _line("sum", f"{whole} ({found.unaccounted_share:+.1%} unaccounted for)")
+    _line("sum", f"{_ms(found.sum_ms)}, {found.balance}, {_ms(found.run_ms)}")
     if found.peaks is not None:
         peaks = found.peaks
         _line(
@@ -214,8 +217,16 @@ def _rivalry(found: Rivalry) -> str:
         "no difference": f"no difference, {faced.ratio:.2f}",
     }[faced.verdict]
     times = f"{_ms(faced.second_ms)} against its {_ms(faced.first_ms)}"
-    note = f"; {found.opponent.note}" if found.opponent.note else ""
-    return f"{name}: {word} ({faced.low:.2f} to {faced.high:.2f}), {times}{note}"
+    notes = "; ".join(filter(None, (times, found.opponent.note, *faced.noise)))
+    return f"{name}: {word} ({faced.low:.2f} to {faced.high:.2f}), {notes}"
+
+
+def _print_scenario(found: ScenarioResult) -> None:
+    _line(found.scenario, _scenario(found))
+    if told := [f"p{p} {_ms(found.percentiles_ms[p])}" for p in _PERCENTS if p in found.percentiles_ms]:
+        _line("", ", ".join(told))
+    for text in found.notes:
+        _line("", text)
 
 
 def _scenario(found: ScenarioResult) -> str:
@@ -243,9 +254,19 @@ def _verdict(found: CaseVerdict) -> str:
     slowdown = found.slowdown_percent
     word = "slower" if slowdown.low > 0 else "faster" if slowdown.high < 0 else "no difference"
     text = f"{slowdown.value:+.1f} % ({slowdown.low:+.1f} to {slowdown.high:+.1f})"
-    verdict = ", REGRESSED" if found.regressed else ""
+    text += _judged(found)
     note = f"; {found.note}" if found.note else ""
-    return f"{found.name}: {_ms(found.base_ms)} then, {_ms(found.now_ms)} now: {word}, {text}{verdict}{note}"
+    return f"{found.name}: {_ms(found.base_ms)} then, {_ms(found.now_ms)} now: {word}, {text}{note}"
+
+
+def _judged(found: CaseVerdict) -> str:
+    """By the bound, where there is one."""
+    verdict = ", REGRESSED" if found.regressed and found.fail_above_percent is not None else ""
+    again = found.again_percent
+    if again is None:
+        return verdict
+    then = f"then {again.value:+.1f} % ({again.low:+.1f} to {again.high:+.1f})"
+    return f"{verdict or ', not regressed'} (measured twice, {then})"
 
 
 def _between(found: Estimate) -> str:

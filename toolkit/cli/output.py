@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -15,8 +16,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 def print_json(data: Any) -> None:
-    """One JSON document on standard output."""
-    json.dump(data, sys.stdout, ensure_ascii=False, indent=2)
+    """One JSON document on standard output; numbers that are not finite are null, as JSON has none."""
+    json.dump(_finite(data), sys.stdout, ensure_ascii=False, indent=2, allow_nan=False)
     print()
 
 
@@ -35,6 +36,14 @@ def print_table(rows: Iterable[Sequence[str]], header: Sequence[str] = (), right
             for i, (c, w) in enumerate(zip(line, widths, strict=True))
         ]
         print("  ".join(cells).rstrip())
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, Mapping):
+        return {key: _finite(value) for key, value in data.items()}
+    return [_finite(value) for value in data] if isinstance(data, list | tuple) else data
 
 
 def size_text(size_bytes: int) -> str:

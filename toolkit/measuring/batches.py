@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -10,13 +11,18 @@ from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.trial import example_inputs
 
-__all__ = ["batch_inputs", "fixed_batch"]
+__all__ = ["batch_inputs", "chosen_batch", "fixed_batch"]
 
 
 def fixed_batch(engine: Engine) -> int | None:
     """The only batch that a model takes; None where it is free."""
     first = engine.inputs[0].shape[:1]
     return first[0] if first and isinstance(first[0], int) else None
+
+
+def chosen_batch(engine: Engine, asked: Sequence[int] = ()) -> int:
+    """Images a run, where one number is needed: the first that was asked for, the fixed one, or 1."""
+    return asked[0] if asked else fixed_batch(engine) or 1
 
 
 def batch_inputs(engine: Engine, batch: int) -> dict[str, NDArray[Any]]:

@@ -33,6 +33,7 @@ class Case:
         percentiles_ms: 90, 99 and 99.9, as "99"; None where there were too few runs.
         others: share of the cores' time that other processes used meanwhile, 0 to 1; None where not known.
         sessions: in each, medians of up to 50 blocks of runs, in ms; two sessions or more.
+        session_seconds: for how long each was to measure; None where that was not said.
     """
 
     settings: Mapping[str, Setting]
@@ -43,12 +44,15 @@ class Case:
     percentiles_ms: Mapping[str, Estimate | None]
     others: float | None
     sessions: tuple[tuple[float, ...], ...]
+    session_seconds: float | None = None
 
     def __post_init__(self) -> None:
         if len(self.sessions) < 2 or not all(self.sessions):
             raise ValueError("two sessions or more are needed, none of them empty")
         if not all(0 < median < float("inf") for session in self.sessions for median in session):
             raise ValueError("latencies must be positive and finite")
+        if self.others is not None and not 0 <= self.others <= 1:
+            raise ValueError(f"others must lie between 0 and 1, got {self.others}")
 
     def differences(self, other: Case) -> tuple[str, ...]:
         """Settings of another one that are not as here, like "threads: 2 there, 1 here"."""
@@ -65,17 +69,25 @@ class Case:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Case:
-        """What `to_json` gave."""
-        beyond = data["percentiles_ms"].items()
+        """What `to_json` gave.
+
+        Raises:
+            ValueError, TypeError, KeyError, AttributeError: it is something else.
+        """
+        others, sha256, seconds = data["others"], data["model_sha256"], data.get("session_seconds")
         return cls(
             settings=dict(data["settings"]),
-            model_sha256=data["model_sha256"],
+            model_sha256=None if sha256 is None else _text(sha256),
             runs=int(data["runs"]),
-            median_ms=Estimate(**data["median_ms"]),
-            mean_ms=Estimate(**data["mean_ms"]),
-            percentiles_ms={name: None if found is None else Estimate(**found) for name, found in beyond},
-            others=data["others"],
+            median_ms=_estimate(data["median_ms"]),
+            mean_ms=_estimate(data["mean_ms"]),
+            percentiles_ms={
+                name: None if found is None else _estimate(found)
+                for name, found in data["percentiles_ms"].items()
+            },
+            others=None if others is None else float(others),
             sessions=tuple(tuple(map(float, session)) for session in data["sessions"]),
+            session_seconds=None if seconds is None else float(seconds),
         )
 
 
@@ -85,6 +97,7 @@ def case_of(
     settings: Mapping[str, Setting],
     model_sha256: str | None = None,
     others: float | None = None,
+    session_seconds: float | None = None,
 ) -> Case:
     """Sums sessions up.
 
@@ -94,6 +107,7 @@ def case_of(
         settings: with which all were measured.
         model_sha256: of the model's file.
         others: as `cnntk.measuring.traces.surroundings.Meanwhile` has it.
+        session_seconds: for how long each was to measure.
 
     Raises:
         ValueError: there are fewer than 10 runs in all, or a session without any.
@@ -113,4 +127,15 @@ def case_of(
         percentiles_ms={f"{p:g}": found for p, found in percentiles(values, (90, 99, 99.9)).items()},
         others=others,
         sessions=tuple(tuple(block_medians(part).round(_DIGITS).tolist()) for part in parts),
+        session_seconds=session_seconds,
     )
+
+
+def _estimate(data: Mapping[str, Any]) -> Estimate:
+    return Estimate(*(float(data[end]) for end in ("value", "low", "high")))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected text, got {value!r}")
+    return value

@@ -11,9 +11,11 @@ often the longer one looks (Armitage, McPherson and Rowe, J. R. Stat. Soc. A 132
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from cnntk.measuring.traces.disturbance import noise
+from cnntk.measuring.traces.surroundings import surroundings
 from cnntk.runtime.timing import Race, race
 
 __all__ = ["Comparison", "Word", "compare", "judged"]
@@ -37,9 +39,11 @@ class Comparison(Race):
 
     Attributes:
         verdict: on the second; "faster" or "slower" only where all of the interval is, by over 2 %.
+        noise: what else the machine did meanwhile, a sentence each; turns take most of it out of the ratio.
     """
 
     verdict: Word
+    noise: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""
@@ -64,7 +68,9 @@ def compare(
     Raises:
         ValueError: there is no time to measure in.
     """
-    return judged(race(first, second, seconds=seconds, at_least=_LEAST_PAIRS, progress=progress))
+    before = surroundings()
+    found = judged(race(first, second, seconds=seconds, at_least=_LEAST_PAIRS, progress=progress))
+    return replace(found, noise=tuple(finding.message for finding in noise(before, surroundings())))
 
 
 def judged(found: Race) -> Comparison:

@@ -20,10 +20,14 @@ from cnntk.runtime.digest import sha256_of
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UsageError
 
-__all__ = ["PERCENTS", "Latency", "measure_case", "measure_latency"]
+__all__ = ["PERCENTS", "SESSIONS", "Latency", "measure_case", "measure_latency"]
 
 PERCENTS = (50, 90, 99, 99.9)
 
+SESSIONS = 10
+"""Of a baseline: few of them would be left where a third was disturbed."""
+
+_SESSION_LEAST_S = 0.25
 _WARM_UP_SHARE, _WARM_UP_LEAST_S = 0.5, 1.0
 _LEAST_RUNS, _MOST_RUNS = 20, 200_000
 _SERIES = 300
@@ -140,7 +144,7 @@ def measure_case(
     threads: int | None = None,
     batch: int = 1,
     seconds: float = 3.0,
-    sessions: int = 5,
+    sessions: int = SESSIONS,
 ) -> Case:
     """Latency in several processes, one after the other: what differs between them is part of the answer.
 
@@ -149,25 +153,34 @@ def measure_case(
         device: as `Engine` takes it.
         threads: as `Engine` takes it.
         batch: images a run.
-        seconds: in all.
+        seconds: in all, but a quarter of a second in each at least; a process takes some 0.5 s more to start
+            and to warm up.
         sessions: processes, two or more.
 
     Raises:
         UsageError, CnntkError: as `measure_latency`.
     """
+    if sessions < 2:
+        raise UsageError(f"sessions {sessions}: expected two or more, which alone show what differs")
+    each_s = max(seconds / sessions, _SESSION_LEAST_S)
     request = {
         "model": os.fspath(model),
         "device": device,
         "threads": threads,
         "batch": batch,
-        "seconds": seconds / sessions,
+        "seconds": each_s,
     }
     found = [apart("cnntk.measuring.latency:_session", request) for _ in range(sessions)]
     traces = [Trace(np.array(s["starts_s"]), np.array(s["latencies_ms"])) for s in found]
     settings = {"device": found[0]["device"], "threads": found[0]["threads"], "batch": batch}
     busy = [session["others"] for session in found if session["others"] is not None]
-    others = float(np.mean(busy)) if busy else None
-    return case_of(traces, settings=settings, model_sha256=sha256_of(model), others=others)
+    return case_of(
+        traces,
+        settings=settings,
+        model_sha256=sha256_of(model),
+        others=float(np.mean(busy)) if busy else None,
+        session_seconds=each_s,
+    )
 
 
 def _session(**request: Any) -> dict[str, Any]:

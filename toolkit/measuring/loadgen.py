@@ -63,7 +63,7 @@ def measured(
     """One scenario, and the accuracy where there are labelled images; the log's entries as they are."""
     import mlperf_loadgen as lg
 
-    engine = Engine(model, device, threads=threads, allow_nonfinite=True)
+    engine = Engine(model, device, threads=threads)
     _check_batch(engine)
     samples = _Files(engine, paths) if paths else _Noise(engine, sample_count)
     system = (_Queue if scenario == "Server" else _Direct)(lg, engine, samples, batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -28,8 +29,8 @@ class Opponent:
         name: for people, as ``torch, compiled``.
         call: one run on the inputs; None where it can't be had, and ``note`` says why.
         note: what to know about it, its answers included; phrases with semicolons between them.
-        apart: largest difference to the model's answers, as a share of the largest of them; None where no
-            answer has the same shape, or there is no call.
+        apart: largest difference to the model's answers, as a share of the largest of them; infinite where
+            one is not finite; None where no answer has the same shape, or there is no call.
         agree: share of the inputs for which the largest answer is the same one, 0 to 1; None as above.
     """
 
@@ -45,12 +46,12 @@ class Opponent:
         return self.apart is not None and self.apart <= ALIKE
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON data; a call is not."""
+        """As JSON data; a call is not, nor is an infinite ``apart``: null."""
         return {
             "name": self.name,
             "runs": self.call is not None,
             "note": self.note,
-            "apart": self.apart,
+            "apart": self.apart if self.apart is not None and math.isfinite(self.apart) else None,
             "agree": self.agree,
             "alike": self.alike,
         }

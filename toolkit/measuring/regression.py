@@ -3,10 +3,9 @@
 Base and now were measured at different times, and what differs from one time to the next (where memory lies,
 the temperature, the neighbours) is the same in all runs of one time: a million runs don't take it away. So
 both are measured in several sessions, best each in a process of its own, and sessions are what is compared:
-Welch's test on the logarithms of their medians, ``(mean - mean') ± t sqrt(s²/n + s'²/n' + 0.01²)``. The 1 %
-is between any two loadings of a model, and is in no session; so the slowdown's interval is never narrower
-than ± 2 %. What no test can tell is a machine whose neighbours were quiet in all sessions then, and in none
-now: a note says so.
+see `cnntk.measuring.slowdown`. Sessions that follow each other share the machine's state of those seconds,
+so a regression is confirmed some time later (`cnntk.measuring.confirming`). What no test can tell is a
+machine whose neighbours were quiet in all sessions then, and in none now: a note says so.
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cnntk.measuring.case import Case, Setting
 from cnntk.measuring.machine import Machine
-from cnntk.measuring.traces.statistics import Estimate, t_quantile
+from cnntk.measuring.slowdown import calm, slowdown_percent
+from cnntk.measuring.traces.statistics import Estimate
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import readable, write_bytes
 
@@ -34,6 +33,7 @@ __all__ = [
     "CaseVerdict",
     "check_comparable",
     "check_machine",
+    "check_replaceable",
     "load_baseline",
     "regressed",
     "save_baseline",
@@ -41,10 +41,6 @@ __all__ = [
 
 _FORMAT, _VERSION = "cnntk baseline", 1
 _AGAIN = "measure it again with --save"
-
-_LOADINGS = 0.01
-"""Two engines on one LeNet, measured in turns, were apart by 1 % (standard deviation of 15; the most was 2
-%)."""
 
 _BUSIER = 0.1
 
@@ -112,11 +108,15 @@ class CaseVerdict:
 
     Attributes:
         name: of the case.
-        base_ms: median of a run then; None where it was not measured.
-        now_ms: median of a run now; None where it was not measured.
+        base_ms: what is compared: of a run then, the geometric mean of calm sessions' medians; None where it
+            was not measured.
+        now_ms: the same of now.
         slowdown_percent: 5 means that a run takes 5 % longer; None where they can't be compared.
-        regressed: whether all of ``slowdown_percent``'s interval is above the bound.
+        regressed: whether all of ``slowdown_percent``'s interval is above the bound; and all of
+            ``again_percent``'s, where it was measured twice.
         note: what else must be said, or why they can't be compared; may be empty.
+        fail_above_percent: the bound; None where none was given, which is compared with as 0.
+        again_percent: the slowdown of a second round of sessions; None where there was none.
     """
 
     name: str
@@ -125,6 +125,8 @@ class CaseVerdict:
     slowdown_percent: Estimate | None
     regressed: bool
     note: str
+    fail_above_percent: float | None = None
+    again_percent: Estimate | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""
@@ -135,9 +137,21 @@ def save_baseline(path: str | os.PathLike[str], baseline: Baseline) -> None:
     """Writes it, whole or not at all.
 
     Raises:
-        UsageError: the folder can't be written to.
+        UsageError: the folder can't be written to, or the file is there and is no baseline.
     """
+    check_replaceable(path)
     write_bytes(Path(path), (json.dumps(baseline.to_json(), indent=1) + "\n").encode())
+
+
+def check_replaceable(path: str | os.PathLike[str]) -> None:
+    """Refuses to lose what is no baseline: a model, say.
+
+    Raises:
+        UsageError: the file is there, and is something else than a baseline.
+    """
+    file = Path(path)
+    if file.is_file() and _format_of(file.read_bytes()) is None:
+        raise UsageError(f"{file}: is there already, and is no baseline; choose another name")
 
 
 def load_baseline(path: str | os.PathLike[str]) -> Baseline:
@@ -147,20 +161,39 @@ def load_baseline(path: str | os.PathLike[str]) -> Baseline:
         UsageError: there is no such file, it is something else, damaged, or of another version.
     """
     file = readable(path, "a baseline, as cnntk bench --save writes it")
-    try:
-        data = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise UsageError(f"{file}: is damaged, or no baseline: not JSON ({error}); {_AGAIN}") from error
-    if not isinstance(data, dict) or data.get("format") != _FORMAT:
-        raise UsageError(f"{file}: is JSON, but not a baseline of cnntk; name a file that --save wrote")
+    data = _format_of(file.read_bytes())
+    if data is None:
+        raise UsageError(f"{file}: is no baseline, or a damaged one; name a file that --save wrote")
     if data.get("version") != _VERSION:
         versions = f"version {data.get('version')!r}; this cnntk reads version {_VERSION}"
         raise UsageError(f"{file}: is a baseline of {versions}: update cnntk, or {_AGAIN}")
+    with _part(file, "machine"):
+        machine, made = Machine.from_json(data["machine"]), str(data["made"])
+    with _part(file, "cases"):
+        named = data["cases"].items()
+    cases = {}
+    for name, case in named:
+        with _part(file, f"case {name!r}"):
+            cases[name] = Case.from_json(case)
+    return Baseline(machine, cases, made)
+
+
+def _format_of(content: bytes) -> dict[str, Any] | None:
+    """The data of a baseline of any version; None where it is none."""
     try:
-        cases = {name: Case.from_json(case) for name, case in data["cases"].items()}
-        return Baseline(Machine.from_json(data["machine"]), cases, str(data["made"]))
+        data = json.loads(content)
+    except ValueError:  # no JSON, or no text
+        return None
+    return data if isinstance(data, dict) and data.get("format") == _FORMAT else None
+
+
+@contextmanager
+def _part(file: Path, what: str) -> Iterator[None]:
+    """What goes wrong while a part is read means that it is not as it was written."""
+    try:
+        yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{file}: is damaged ({type(error).__name__}: {error}); {_AGAIN}") from error
+        raise UsageError(f"{file}: is damaged: its {what} can't be read; {_AGAIN}") from error
 
 
 def check_machine(base: Baseline, here: Machine, *, other_machine: bool = False) -> None:
@@ -198,25 +231,25 @@ def check_comparable(
     planned = {
         name: replace(then, settings=settings[name]) for name, then in base.cases.items() if name in settings
     }
-    regressed(base, Baseline(here, planned, base.made), 0.0, other_machine=other_machine)
+    regressed(base, Baseline(here, planned, base.made), other_machine=other_machine)
 
 
 def regressed(
-    base: Baseline, now: Baseline, fail_above_percent: float, *, other_machine: bool = False
+    base: Baseline, now: Baseline, fail_above_percent: float | None = None, *, other_machine: bool = False
 ) -> tuple[CaseVerdict, ...]:
     """Compares case by case: those of the base in their order, then new ones.
 
     Args:
         base: measured then.
         now: measured now.
-        fail_above_percent: slowdown that is borne, 0 or more.
+        fail_above_percent: slowdown that is borne, 0 or more; by default none is.
         other_machine: whether different machines are compared all the same.
 
     Raises:
         UsageError: the machines differ, or no case can be compared: a check that looks at nothing never
         fails. ValueError: ``fail_above_percent`` is negative or not finite.
     """
-    if not 0 <= fail_above_percent < math.inf:
+    if fail_above_percent is not None and not 0 <= fail_above_percent < math.inf:
         raise ValueError(f"fail_above_percent must be 0 or more, got {fail_above_percent}")
     check_machine(base, now.machine, other_machine=other_machine)
     found = tuple(_verdicts(base, now, fail_above_percent))
@@ -226,40 +259,39 @@ def regressed(
     return found
 
 
-def _verdicts(base: Baseline, now: Baseline, bound: float) -> Iterator[CaseVerdict]:
+def _verdicts(base: Baseline, now: Baseline, bound: float | None) -> Iterator[CaseVerdict]:
     for name, then in base.cases.items():
         if name in now.cases:
             yield _verdict(name, then, now.cases[name], bound)
         else:
-            yield CaseVerdict(name, then.median_ms.value, None, None, False, "not measured now")
+            ms = calm(then.sessions).ms
+            yield CaseVerdict(name, ms, None, None, False, "not measured now", bound)
     for name, case in now.cases.items():
         if name not in base.cases:
-            yield CaseVerdict(name, None, case.median_ms.value, None, False, "not in the baseline")
+            yield CaseVerdict(name, None, calm(case.sessions).ms, None, False, "not in the baseline", bound)
 
 
-def _verdict(name: str, base: Case, now: Case, bound: float) -> CaseVerdict:
-    medians = base.median_ms.value, now.median_ms.value
+def _verdict(name: str, base: Case, now: Case, bound: float | None) -> CaseVerdict:
+    levels = calm(base.sessions).ms, calm(now.sessions).ms
     if differ := now.differences(base):
-        return CaseVerdict(name, *medians, None, False, f"other settings ({'; '.join(differ)})")
-    slowdown = _slowdown(base, now)
-    return CaseVerdict(name, *medians, slowdown, slowdown.low > bound, "; ".join(_notes(base, now)))
+        return CaseVerdict(name, *levels, None, False, f"other settings ({'; '.join(differ)})", bound)
+    slowdown = slowdown_percent(base, now)
+    return CaseVerdict(
+        name, *levels, slowdown, slowdown.low > (bound or 0), "; ".join(_notes(base, now)), bound
+    )
 
 
 def _notes(base: Case, now: Case) -> Iterator[str]:
     if base.model_sha256 != now.model_sha256:
         yield "the model is another file than then"
+    then, later = _sessions(base), _sessions(now)
+    if then != later:
+        yield f"measured in {then} then, {later} now"
     if base.others is not None and now.others is not None and abs(now.others - base.others) > _BUSIER:
         shares = f"{base.others * 100:.0f} % of the cores then, {now.others * 100:.0f} % now"
         yield f"other processes used {shares}: what differs may be the machine"
 
 
-def _slowdown(base: Case, now: Case) -> Estimate:
-    """In percent, by Welch's test (Biometrika 34 (1947) 28)."""
-    levels = [np.log([np.median(session) for session in case.sessions]) for case in (base, now)]
-    errors = [float(np.var(level, ddof=1)) / len(level) for level in levels]
-    freedoms = [error**2 / (len(level) - 1) for error, level in zip(errors, levels, strict=True)]
-    freedom = sum(errors) ** 2 / sum(freedoms) if sum(freedoms) else math.inf
-    apart = float(levels[1].mean() - levels[0].mean())
-    reach = math.hypot(t_quantile(freedom) * math.sqrt(sum(errors)), t_quantile(math.inf) * _LOADINGS)
-    low, value, high = (math.expm1(end) * 100 for end in (apart - reach, apart, apart + reach))
-    return Estimate(value, low, high)
+def _sessions(case: Case) -> str:
+    length = "" if case.session_seconds is None else f" of {case.session_seconds:g} s"
+    return f"{len(case.sessions)} sessions{length}"

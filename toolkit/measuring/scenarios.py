@@ -20,7 +20,7 @@ from cnntk.runtime.errors import MissingDependency, UsageError
 if TYPE_CHECKING:
     from cnntk.labelled import LabelledFiles
 
-__all__ = ["Scenario", "ScenarioResult", "measure_scenario", "result_of"]
+__all__ = ["SETTINGS", "Scenario", "ScenarioResult", "measure_scenario", "result_of"]
 
 Scenario = Literal["SingleStream", "MultiStream", "Server", "Offline"]
 
@@ -28,7 +28,10 @@ Log = dict[str, Any]
 
 _PERCENTILE = re.compile(r"result_(\d+\.\d+)_percentile_(?:per_query_)?latency_ns")
 
-_SETTINGS = (
+_RAN_OUT = re.compile("Ending early: Max test duration reached")
+"""What the load generator writes of a run that ``seconds`` cut short, once for each of its threads."""
+
+SETTINGS = (
     "samples_per_query",
     "target_qps",
     "target_latency_ns",
@@ -38,6 +41,7 @@ _SETTINGS = (
     "min_query_count",
     "performance_sample_count",
 )
+"""Of the load generator's, those that a result tells."""
 
 _ENOUGH = 10
 """Queries beyond a percentile, of which it needs so many to mean something."""
@@ -196,7 +200,7 @@ def result_of(scenario: Scenario, found: dict[str, Any], notes: tuple[str, ...])
         samples=samples,
         accuracy=found["accuracy"],
         accuracy_images=found["accuracy_images"],
-        settings={name: log[f"effective_{name}"] for name in _SETTINGS},
+        settings={name: log[f"effective_{name}"] for name in SETTINGS},
         loadgen=str(log["loadgen_version"]).split()[0],
         notes=(*notes, *_padded(found, samples)),
     )
@@ -227,7 +231,9 @@ def _reasons(scenario: Scenario, log: Log, different: int, samples: int) -> Iter
         yield f"sent {samples} samples, MLPerf at least {_OFFLINE_SAMPLES}"
     if different < _SAMPLES:
         yield f"had {different} different samples, MLPerf at least {_SAMPLES}"
-    yield from (f"the load generator: {_plain(message)}" for message in log["errors"])
+    for message in map(_plain, log["errors"]):
+        if log["result_min_duration_met"] or not _RAN_OUT.search(message):
+            yield f"the load generator: {message}"
 
 
 def _metric(scenario: Scenario, log: Log) -> tuple[str, float, str]:

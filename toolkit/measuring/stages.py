@@ -19,15 +19,31 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cnntk.inference.finding import expand
+from cnntk.inference.result import ImageResult
+from cnntk.measuring.traces.disturbance import noise
+from cnntk.measuring.traces.surroundings import surroundings
 from cnntk.runtime.classifier import Classifier, Prediction, Predictions
-from cnntk.runtime.errors import ImageError, UsageError
+from cnntk.runtime.engine import Engine
+from cnntk.runtime.errors import ImageError, UnsupportedArtifact, UsageError
+from cnntk.runtime.files import readable
 from cnntk.runtime.headers import HEAD_BYTES, file_format
 from cnntk.runtime.images import Pixels
 from cnntk.runtime.preprocess import fit, normalise
 from cnntk.runtime.spec import IMAGE, Preprocessing
 from cnntk.runtime.timing import median_interval
 
-__all__ = ["STAGES", "FormatStages", "Stage", "Stages", "prepared", "staged", "stages"]
+__all__ = [
+    "STAGES",
+    "FormatStages",
+    "Stage",
+    "Stages",
+    "classifier_of",
+    "image_files",
+    "prepared",
+    "staged",
+    "stages",
+]
 
 STAGES = ("read", "decode", "preprocess", "run", "postprocess")
 """In the order of the data."""
@@ -131,14 +147,47 @@ def stages(
     """
     if not 0 < seconds < float("inf"):
         raise UsageError(f"seconds {seconds:g} must be a positive number")
-    classifier = Classifier(model, device, threads=threads)
+    classifier = classifier_of(Engine(model, device, threads=threads))
     given = list(images) or list(_made(_preprocessing(classifier)))
     groups: dict[str, list[ImageFile]] = {}
     for image in given:
         groups.setdefault(_format(image), []).append(image)
+    before = surroundings()
     rows = tuple(_measured(classifier, name, groups[name], seconds / len(groups)) for name in sorted(groups))
+    disturbed = (finding.message for finding in noise(before, surroundings()))
     engine = classifier.engine
-    return Stages(rows, engine.device, engine.threads, tuple(_notes(classifier, images, rows)))
+    notes = (*_notes(classifier, images, rows), *disturbed)
+    return Stages(rows, engine.device, engine.threads, notes)
+
+
+def classifier_of(engine: Engine) -> Classifier:
+    """The same model, from image to label.
+
+    Raises:
+        UnsupportedArtifact: it does not say how an image becomes its input, or is no classifier.
+    """
+    try:
+        return Classifier(engine)
+    except UnsupportedArtifact as error:
+        raise UnsupportedArtifact(
+            f"{engine.name}: can't be measured end to end: its file must say how an image becomes its input "
+            "and what its classes are, as cnntk export writes it for a classifier; leave out --end-to-end "
+            "and --image (images)"
+        ) from error
+
+
+def image_files(names: Iterable[str]) -> tuple[str, ...]:
+    """The image files behind files, folders and patterns.
+
+    Raises:
+        UsageError: one is missing or may not be read, or a folder or pattern holds none.
+    """
+    found = []
+    for entry in expand(names):
+        if isinstance(entry, ImageResult):
+            raise UsageError(str(entry.error))
+        found.append(str(readable(entry, "an image")))
+    return tuple(found)
 
 
 def staged(classifier: Classifier, image: ImageFile) -> tuple[Prediction, list[int]]:

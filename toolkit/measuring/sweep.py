@@ -14,6 +14,8 @@ import numpy as np
 
 from cnntk.measuring.batches import batch_inputs
 from cnntk.measuring.comparison import Word, judged
+from cnntk.measuring.traces.disturbance import noise
+from cnntk.measuring.traces.surroundings import surroundings
 from cnntk.measuring.traces.trace import record
 from cnntk.runtime.cores import usable_cores
 from cnntk.runtime.engine import Engine
@@ -112,16 +114,18 @@ def sweep(
         UsageError: there is nothing to measure, or a batch or a number of threads can't be.
     """
     _check(batches, threads, device, seconds)
-    engines = [Engine(model, device, threads=count, allow_nonfinite=True) for count in dict.fromkeys(threads)]
+    engines = [Engine(model, device, threads=count) for count in dict.fromkeys(threads)]
     calls: dict[_Key, Callable[[], object]] = {
         (batch, engine.threads): functools.partial(engine.run, batch_inputs(engine, batch))
         for batch in sorted(set(batches))
         for engine in engines
     }
+    before = surroundings()
     blocks_ms = _rounds(calls, seconds)
+    disturbed = (finding.message for finding in noise(before, surroundings()))
     cells = tuple(_cell(key, blocks_ms) for key in sorted(calls))
     rounds = len(next(iter(blocks_ms.values())))
-    return Sweep(cells, engines[0].device, rounds, _notes(engines))
+    return Sweep(cells, engines[0].device, rounds, (*_notes(engines), *disturbed))
 
 
 def _check(batches: Sequence[int], threads: Sequence[int | None], device: str, seconds: float) -> None:

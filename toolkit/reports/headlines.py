@@ -32,12 +32,13 @@ __all__ = [
 
 
 def verdict_of(result: BenchResult) -> str:
-    """``p50 0.052 ms, 19,100 images/s on 1 thread``."""
+    """``p50 0.052 ms; 19,100 images/s on average; 1 thread``."""
     latency = result.latency
     p50 = latency.percentiles_ms.get("50")
     time = f"p50 {short(p50.value)} ms" if p50 else f"mean {short(latency.mean_ms.value)} ms"
     batch = f", batch {latency.batch}" if latency.batch > 1 else ""
-    return f"{time}, {short(latency.images_per_second.value)} images/s on {where(latency)}{batch}"
+    rate = f"{short(latency.images_per_second.value)} images/s on average"
+    return f"{time}; {rate}; {where(latency)}{batch}"
 
 
 def where(latency: Latency) -> str:

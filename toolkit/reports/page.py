@@ -20,7 +20,9 @@ def rendered(template: str, **values: Any) -> str:
     try:
         import jinja2
     except ImportError as missing:
-        raise MissingDependency("pages and SVG files need jinja2: pip install jinja2") from missing
+        raise MissingDependency(
+            "pages and SVG files need jinja2, which is not installed; run: pip install 'cnntk[reports]'"
+        ) from missing
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("cnntk.reports", package_path=""),
         autoescape=True,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from cnntk.measuring.layers.peaks import Peaks
+from cnntk.measuring.layers.roofline import TOLERANCE
 from cnntk.measuring.layers.times import LayerReport, LayerRow
 from cnntk.reports.axes import Frame, Scale, key, with_axes
 from cnntk.reports.figure import Circle, Figure, Line, Mark, Text, text_width
@@ -19,8 +20,11 @@ __all__ = ["draw_roofline"]
 _HEIGHT = 380
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 30, 40
 _LARGEST, _LEAST = 15.0, 2.5
+_PITCH = 18
 _NAMED = 8
 """Layers, the longest."""
+
+_IN_CACHE = "above the memory roof: read from the cache"
 
 _ALONG = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Of a roof: where its name may stand."""
@@ -35,7 +39,7 @@ def draw_roofline(report: LayerReport, width: int) -> Figure | None:
     frame = Frame(_LEFT, width - _RIGHT, _TOP, _HEIGHT - _BOTTOM)
     xs, ys = _scales(rows, report.peaks, frame)
     roofs = [*_memory(report.peaks, xs, ys), *_compute(report.peaks, xs, ys)]
-    dots = [_dot(row, rows[0].time_ms, xs, ys) for row in rows]
+    dots = [_dot(row, rows[0].time_ms, report.peaks, xs, ys) for row in rows]
     named = (_beside(dot, shorten(row.name, 18)) for row, dot in zip(rows[:_NAMED], dots, strict=False))
     marks: list[Mark] = [
         *with_axes(frame, xs, ys, "multiply-adds a byte, log scale", "G multiply-adds a second, log scale"),
@@ -44,7 +48,15 @@ def draw_roofline(report: LayerReport, width: int) -> Figure | None:
         *placed([*(names for _, names in roofs), *named], dots, frame),
     ]
     explained, end = key(limit_key(rows), frame.bottom + 46, width)
+    if any(_cached(row, report.peaks) for row in rows):
+        explained.append(Text(0, end + 8.5, _IN_CACHE, "ink"))
+        end += _PITCH
     return Figure("roofline", roofline_headline(report), width, round(end), (*marks, *explained))
+
+
+def _cached(row: LayerRow, peaks: Peaks) -> bool:
+    """Whether it moves more bytes a second than memory gives: it stands above that roof."""
+    return (row.gb_per_s or 0.0) > (1 + TOLERANCE) * peaks.memory_gb_s
 
 
 def _intensity(row: LayerRow) -> float:
@@ -90,7 +102,7 @@ def _compute(peaks: Peaks, xs: Scale, ys: Scale) -> Iterator[tuple[Line, list[Te
         yield Line(((begin, y), (xs.last, y)), "muted", 1.5, hint=f"{words} G multiply-adds/s"), names
 
 
-def _dot(row: LayerRow, longest_ms: float, xs: Scale, ys: Scale) -> Circle:
+def _dot(row: LayerRow, longest_ms: float, peaks: Peaks, xs: Scale, ys: Scale) -> Circle:
     radius = max(_LARGEST * math.sqrt(row.time_ms / longest_ms), _LEAST)
     speed = row.gmacs_per_s or 0.0
     hint = (
@@ -99,6 +111,8 @@ def _dot(row: LayerRow, longest_ms: float, xs: Scale, ys: Scale) -> Circle:
     )
     if row.distance is not None:
         hint += f", {percent(row.distance)} of the limit"
+    if _cached(row, peaks):
+        hint += ", from the cache"
     return Circle(xs.at(_intensity(row)), ys.at(speed), round(radius, 1), INKS[row.limit], hint)
 
 

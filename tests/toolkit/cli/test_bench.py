@@ -1,17 +1,23 @@
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_bench import baseline_note, full_bench, verdicts
+from made_up_bench import baseline_note, full_bench, plain_bench, verdicts
 from made_up_traces import trace
+from PIL import Image
 
+from cnntk.cli.bench_checks import check_outputs
 from cnntk.cli.bench_text import print_bench
+from cnntk.measuring import latency
 from cnntk.measuring.case import case_of
 from cnntk.measuring.machine import machine
 from cnntk.measuring.regression import Baseline, save_baseline
+from cnntk.measuring.traces.statistics import Estimate
+from cnntk.runtime.errors import UsageError
 
 QUICK = ("--seconds", "0.1", "--threads", "1")
 
@@ -27,7 +33,7 @@ def test_all_fits_80_columns(cnntk: Callable, tiny_onnx: Path) -> None:
     lists = ("--threads", "1,2", "--batch", "1,8")
     done = cnntk("bench", tiny_onnx, "--seconds", "0.1", *lists, "--layers", "--against", tiny_onnx)
     assert done.status == 0
-    for word in ("speed-up", "of the limit", "against", "unaccounted for"):
+    for word in ("speed-up", "of the limit", "against", "than a run without profiler"):
         assert word in " ".join(done.out.split())
     assert max(map(len, done.out.splitlines())) <= 80
 
@@ -77,36 +83,53 @@ def elsewhere(base: Path) -> Path:
     return base
 
 
-# Who is measured against is looked up before all measuring: "nobody" in the error means that it had begun.
-BEGUN = (*QUICK, "--against", "nobody")
+@pytest.fixture
+def begun(tmp_path: Path) -> tuple[object, ...]:
+    """Who is measured against is loaded before all measuring: "junk" in the error means that it had begun."""
+    (tmp_path / "junk.onnx").write_bytes(b"no model")
+    return (*QUICK, "--against", tmp_path / "junk.onnx")
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ((), "nobody"),
+        ((), "junk"),
         (("--threads", "2"), "other settings (threads: 1 there, 2 here)"),
         (("--batch", "8,1"), "other settings (batch: 1 there, 8 here)"),
     ],
     ids=["same", "threads", "batch"],
 )
 def test_other_settings_are_refused_before_measuring(
-    cnntk: Callable, tiny_onnx: Path, base: Path, settings: tuple[str, ...], message: str
+    cnntk: Callable,
+    tiny_onnx: Path,
+    base: Path,
+    begun: tuple[object, ...],
+    settings: tuple[str, ...],
+    message: str,
 ) -> None:
-    done = cnntk("bench", tiny_onnx, *BEGUN, "--compare", base, *settings)
+    done = cnntk("bench", tiny_onnx, *begun, "--compare", base, *settings)
     assert done.status == 2
     assert message in done.err
 
 
-def test_another_machine_is_refused_before_measuring(cnntk: Callable, tiny_onnx: Path, base: Path) -> None:
-    done = cnntk("bench", "no-such-model.onnx", *BEGUN, "--compare", elsewhere(base))
+def test_another_machine_is_refused_before_measuring(
+    cnntk: Callable, tiny_onnx: Path, base: Path, begun: tuple[object, ...]
+) -> None:
+    done = cnntk("bench", "no-such-model.onnx", *begun, "--compare", elsewhere(base))
     assert done.status == 2
     assert "another machine (cpu: another one there" in done.err
-    told = cnntk("bench", tiny_onnx, *BEGUN, "--compare", base, "--other-machine")
-    assert "nobody" in told.err
+    told = cnntk("bench", tiny_onnx, *begun, "--compare", base, "--other-machine")
+    assert "junk" in told.err
+
+
+@pytest.fixture
+def few_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten would only take longer."""
+    monkeypatch.setattr(latency, "SESSIONS", 2)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_sessions")
 def test_told_to_go_on_it_says_how_they_differ(
     cnntk: Callable, tiny_onnx: Path, base: Path, tmp_path: Path
 ) -> None:
@@ -121,6 +144,7 @@ def test_told_to_go_on_it_says_how_they_differ(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_sessions")
 def test_a_baseline_and_what_is_slower(cnntk: Callable, tiny_onnx: Path, tmp_path: Path) -> None:
     base = tmp_path / "base.json"
     assert cnntk("bench", tiny_onnx, *QUICK, "--save", base).status == 0
@@ -134,8 +158,11 @@ def test_a_baseline_and_what_is_slower(cnntk: Callable, tiny_onnx: Path, tmp_pat
     base.write_text(json.dumps(known))
     slower = cnntk("bench", tiny_onnx, *QUICK, "--compare", base, "--fail-above", "5%")
     assert slower.status == 1
-    assert "REGRESSED" in slower.out
-    assert cnntk("bench", tiny_onnx, *QUICK, "--compare", base).status == 0
+    assert "REGRESSED (measured twice, then +" in " ".join(slower.out.split())
+    told = cnntk("bench", tiny_onnx, *QUICK, "--compare", base)
+    assert told.status == 0
+    assert "slower" in told.out
+    assert "REGRESSED" not in told.out
 
 
 def test_report_and_plots(cnntk: Callable, tiny_onnx: Path, tmp_path: Path) -> None:
@@ -156,7 +183,21 @@ def test_report_and_plots(cnntk: Callable, tiny_onnx: Path, tmp_path: Path) -> N
         (("--qps", "10"), "are for --scenario"),
         (("--compare", "nothing.json"), "nothing.json: no such file"),
         (("--save", "no/such/folder/base.json"), "no/such/folder"),
-        (("--against", "nobody"), "nobody"),
+        (("--against", "nobody"), "--against nobody: is nobody to measure against"),
+        (("--against", "nothing.onnx"), "nothing.onnx: no such file"),
+        (("--weights", "x.pt"), "--weights and --random are for --against torch:SOURCE"),
+        (("--random", "--against", "torch"), "--weights and --random are for --against torch:SOURCE"),
+        (("--image", "nope.jpg"), "nope.jpg: no such file"),
+        (("--image", "."), ".: holds no image"),
+        (("--report", "/proc/x.html"), "no file can be made in the folder /proc"),
+        (("--save", "/proc/x.json"), "no file can be made in the folder /proc"),
+        (("--plots", "/proc/plots"), "no file can be made in the folder /proc"),
+        (("--plots", "/proc/version"), "/proc/version: is a file; name a folder"),
+        (("--plots", "all.png"), "plots are written as svg"),
+        (("--threads", "9999"), "threads=9999: "),
+        (("--threads", "1,9999"), "threads=9999: "),
+        (("--qps", "nan", "--scenario", "Server"), "--qps"),
+        (("--seconds", "nan"), "--seconds"),
     ],
 )
 def test_wrong_options_are_one_line(
@@ -166,3 +207,137 @@ def test_wrong_options_are_one_line(
     assert done.status == 2
     assert message in done.err
     assert done.out == ""
+
+
+@pytest.mark.parametrize("option", ["--save", "--report"])
+@pytest.mark.parametrize("reads", ["model", "against", "image"])
+def test_what_is_read_is_not_overwritten(
+    cnntk: Callable, tiny_onnx: Path, seven: Path, option: str, reads: str
+) -> None:
+    file = seven if reads == "image" else tiny_onnx
+    before = file.read_bytes()
+    others = {"model": (), "against": ("--against", tiny_onnx), "image": ("--image", seven)}[reads]
+    done = cnntk("bench", *(() if reads == "against" else (tiny_onnx,)), *QUICK, *others, option, file)
+    assert done.status == 2
+    assert "that is read; choose another name" in done.err
+    assert file.read_bytes() == before
+
+
+def test_a_baseline_takes_the_place_of_no_other_file(
+    cnntk: Callable, tiny_onnx: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    done = cnntk("bench", tiny_onnx, *QUICK, "--save", tmp_path / "notes.txt")
+    assert done.status == 2
+    assert "is there already, and is no baseline; choose another name" in done.err
+    same = tmp_path / "one.json"
+    done = cnntk("bench", tiny_onnx, *QUICK, "--save", same, "--report", same)
+    assert "choose another name" in done.err
+
+
+def test_the_baseline_that_is_compared_with_may_be_renewed(base: Path, tiny_onnx: Path) -> None:
+    given = dict.fromkeys(("report", "plots", "weights")) | {"against": (), "images": ()}
+    check_outputs({**given, "save": str(base), "compare": str(base)}, tiny_onnx)
+    with pytest.raises(UsageError, match="is --compare that is read"):
+        check_outputs({**given, "save": None, "report": str(base), "compare": str(base)}, tiny_onnx)
+
+
+@pytest.mark.parametrize(
+    ("package", "options", "needs"),
+    [
+        ("jinja2", ("--report", "page.html"), "--report needs jinja2"),
+        ("jinja2", ("--plots", "plots"), "--plots needs jinja2"),
+        ("torch", ("--against", "torch"), "--against torch needs torch"),
+        ("openvino", ("--against", "openvino"), "--against openvino needs openvino"),
+        ("mlperf_loadgen", ("--scenario", "Offline"), "--scenario needs mlperf_loadgen"),
+    ],
+)
+def test_what_is_not_installed_is_told_first(
+    cnntk: Callable,
+    tiny_onnx: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    package: str,
+    options: tuple[str, ...],
+    needs: str,
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    done = cnntk("bench", tiny_onnx, *QUICK, *options)
+    assert done.status == 2
+    assert f"{needs}, which is not installed: pip install" in done.err
+    assert done.out == ""
+
+
+def test_a_folder_of_images(cnntk: Callable, seven: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("a.png", "b.png"):
+        (photos / name).write_bytes(seven.read_bytes())
+    found = cnntk("bench", *QUICK, "--image", photos, "--json").json
+    assert [row["images"] for row in found["stages"]["formats"]] == [2]
+
+
+def test_end_to_end_needs_a_classifier(cnntk: Callable, foreign_onnx: Path) -> None:
+    done = cnntk("bench", foreign_onnx, *QUICK, "--end-to-end")
+    assert done.status == 2
+    assert "can't be measured end to end" in done.err
+    assert "leave out --end-to-end" in done.err
+    assert "use Engine" not in done.err
+
+
+def test_torch_with_random_weights(cnntk: Callable, tiny_onnx: Path) -> None:
+    pytest.importorskip("torch")
+    options = ("--against", "torch:nowhere.py:Net", "--random")
+    done = cnntk("bench", tiny_onnx, *QUICK, *options)
+    assert done.status == 2
+    assert "nowhere" in done.err
+
+
+def labelled(folder: Path) -> Path:
+    """Two images of each of two digits."""
+    for label in ("1", "7"):
+        (folder / label).mkdir(parents=True)
+        for number in range(2):
+            pixels = np.full((28, 28), 40 * number, np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{number}.png")
+    return folder
+
+
+def test_accuracy_of_a_scenario(cnntk: Callable, tmp_path: Path) -> None:
+    pytest.importorskip("mlperf_loadgen")
+    options = ("--scenario", "SingleStream", "--labelled", labelled(tmp_path / "digits"), "--json")
+    (found,) = cnntk("bench", *QUICK, *options).json["scenarios"]
+    assert found["accuracy_images"] == 4
+    assert 0 <= found["accuracy"] <= 1
+
+
+def test_a_labelled_folder_that_is_not_there(cnntk: Callable) -> None:
+    pytest.importorskip("mlperf_loadgen")
+    done = cnntk("bench", *QUICK, "--scenario", "SingleStream", "--labelled", "nowhere")
+    assert done.status != 0
+    assert "nowhere: no such folder" in done.err
+
+
+@pytest.mark.parametrize(
+    ("judged", "words"),
+    [
+        ({"regressed": True}, ["slower, +12.2 % (+8.1 to +16.4)"]),
+        ({"regressed": True, "fail_above_percent": 5.0}, ["+16.4), REGRESSED"]),
+        (
+            {"regressed": True, "fail_above_percent": 5.0, "again_percent": Estimate(12.0, 8.0, 16.0)},
+            ["REGRESSED (measured twice, then +12.0 % (+8.0 to +16.0))"],
+        ),
+        (
+            {"regressed": False, "fail_above_percent": 5.0, "again_percent": Estimate(1.0, -1.0, 3.0)},
+            ["not regressed (measured twice, then +1.0 % (-1.0 to +3.0))"],
+        ),
+    ],
+    ids=["no bound", "bound", "twice", "not twice"],
+)
+def test_verdicts_in_words(
+    capsys: pytest.CaptureFixture[str], judged: dict[str, object], words: list[str]
+) -> None:
+    print_bench(plain_bench(), [replace(verdicts()[0], **judged)], baseline_note())
+    text = " ".join(capsys.readouterr().out.split())
+    for one in words:
+        assert one in text
+    assert ("REGRESSED" in text) == any("REGRESSED" in one for one in words)

@@ -1,6 +1,7 @@
 """Machines are the same where what decides speed is, whatever software they have."""
 
 import json
+import sys
 from dataclasses import replace
 
 import onnxruntime
@@ -53,6 +54,38 @@ def test_software_is_told_apart() -> None:
 def test_the_identity_never_changes() -> None:
     """Files bear it: caches of peaks, baselines."""
     assert HERE.identity == "a4c159acebdd"
+
+
+def test_gpus_are_told_apart_where_they_are_known() -> None:
+    h200, other = replace(HERE, gpu="NVIDIA H200"), replace(HERE, gpu="NVIDIA L4")
+    assert h200.differences(other) == ("gpu: NVIDIA L4 there, NVIDIA H200 here",)
+    assert h200.differences(HERE) == HERE.differences(h200) == h200.differences(h200) == ()
+    assert len({m.identity for m in (HERE, h200, other)}) == 3
+
+
+def test_no_gpu_is_looked_for_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cnntk.measuring.cuda.clocks", None)  # importing it fails
+    assert machine().gpu is None
+    with pytest.raises(ImportError):
+        machine("cuda:0")
+
+
+def test_without_its_library_a_gpu_has_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert machine("cuda:0").gpu is None
+
+
+@pytest.mark.gpu
+def test_a_gpu_has_a_name() -> None:
+    pytest.importorskip("pynvml")
+    assert "NVIDIA" in str(machine("cuda:0").gpu)
+
+
+def test_one_core_is_no_cores() -> None:
+    assert replace(HERE, cores=1).cores_text == "1 core"
+    assert HERE.cores_text == "2 cores"
+    assert "A, 1 core (avx2)" in replace(HERE, cores=1).summary
 
 
 def test_json_there_and_back() -> None:

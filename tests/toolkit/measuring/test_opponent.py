@@ -28,6 +28,15 @@ def test_how_far_apart_and_how_many_agree() -> None:
     assert found.note == "answers differ by 0.25 of the largest; 50% of the inputs have the same best"
 
 
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_answers_that_are_not_finite_are_not_alike(odd: float) -> None:
+    found = answering({"logits": np.array([[0.0, odd], [2.0, 1.0]])})
+    assert not found.alike
+    assert found.apart == float("inf")
+    assert found.to_json()["apart"] is None
+    assert answering(OURS).to_json()["apart"] == 0
+
+
 def test_another_name_is_compared_with_the_nearest_of_its_shape() -> None:
     assert answering({"other": OURS["logits"]}).apart == 0
     assert answering({"other": OURS["logits"][:1]}).apart is None

@@ -2,6 +2,7 @@
 said."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -213,18 +214,27 @@ def _edit(change: Callable[[dict], object]) -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is damaged, or no baseline: not JSON"),
-        (b"\xff\xfe\x00", "is damaged, or no baseline: not JSON"),
-        (_edit(lambda _: None)[:-100], "is damaged, or no baseline: not JSON"),
-        (b"[1, 2]", "is JSON, but not a baseline of cnntk"),
-        (b'{"version": 1}', "is JSON, but not a baseline of cnntk"),
+        (b"", "is no baseline, or a damaged one"),
+        (b"\xff\xfe\x00", "is no baseline, or a damaged one"),
+        (_edit(lambda _: None)[:-100], "is no baseline, or a damaged one"),
+        (b"[1, 2]", "is no baseline, or a damaged one"),
+        (b'{"version": 1}', "is no baseline, or a damaged one"),
         (_edit(lambda d: d.update(version=2)), "version 2; this cnntk reads version 1: update cnntk"),
-        (_edit(lambda d: d.pop("machine")), r"is damaged \(KeyError: 'machine'\); measure it again"),
-        (_edit(lambda d: d["machine"].update(colour="red")), "is damaged .*colour"),
-        (_edit(lambda d: d.update(cases=[])), "is damaged"),
-        (_edit(lambda d: d["cases"]["net"].update(sessions=[[1.0]])), "damaged .*two sessions"),
-        (_edit(lambda d: d["cases"]["net"].update(sessions=[[1.0], []])), "damaged .*none of them empty"),
-        (_edit(lambda d: d["cases"]["net"].update(sessions=[[1.0], [float("nan")]])), "damaged .*positive"),
+        (_edit(lambda d: d.pop("machine")), "is damaged: its machine can't be read; measure it again"),
+        (_edit(lambda d: d["machine"].update(colour="red")), "its machine"),
+        (_edit(lambda d: d["machine"].update(cpu=5)), "its machine"),
+        (_edit(lambda d: d["machine"].update(gpu=[])), "its machine"),
+        (_edit(lambda d: d["machine"].update(cores="2")), "its machine"),
+        (_edit(lambda d: d.update(cases=[])), "its cases"),
+        (_edit(lambda d: d["cases"].update(net=None)), "its case 'net'"),
+        (_edit(lambda d: d["cases"]["net"].update(others="x")), "its case 'net'"),
+        (_edit(lambda d: d["cases"]["net"].update(others=1.5)), "its case 'net'"),
+        (_edit(lambda d: d["cases"]["net"].update(model_sha256=7)), "its case 'net'"),
+        (_edit(lambda d: d["cases"]["net"].update(mean_ms={"value": "x"})), "its case 'net'"),
+        (_edit(lambda d: d["cases"]["net"].update(session_seconds="x")), "its case 'net'"),
+        (_edit(lambda d: d["cases"]["net"].update(sessions=[[1.0]])), "its case 'net'"),
+        (_edit(lambda d: d["cases"]["net"].update(sessions=[[1.0], []])), "its case 'net'"),
+        (_edit(lambda d: d["cases"]["net"].update(sessions=[[1.0], [float("nan")]])), "its case 'net'"),
     ],
 )
 def test_a_file_that_is_no_baseline(tmp_path: Path, content: bytes, message: str) -> None:
@@ -234,6 +244,47 @@ def test_a_file_that_is_no_baseline(tmp_path: Path, content: bytes, message: str
         load_baseline(file)
     assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert not re.search(r"Error|could not convert|object has no", str(caught.value))
+
+
+def test_a_baseline_takes_the_place_of_another_one_only(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"\x08\x0a")
+    with pytest.raises(UsageError, match="is there already, and is no baseline; choose another name"):
+        save_baseline(tmp_path / "model.onnx", baseline())
+    assert (tmp_path / "model.onnx").read_bytes() == b"\x08\x0a"
+    (tmp_path / "base.json").write_bytes(_edit(lambda d: d.update(version=99)))
+    save_baseline(tmp_path / "base.json", baseline(net=case()))
+    assert set(load_baseline(tmp_path / "base.json").cases) == {"net"}
+
+
+def test_a_baseline_of_before_can_still_be_compared(tmp_path: Path) -> None:
+    """Of five sessions, without what was added since."""
+    data = baseline(net=case()).to_json()
+    del data["cases"]["net"]["session_seconds"], data["machine"]["gpu"]
+    (tmp_path / "base.json").write_text(json.dumps(data))
+    now = replace(case(1.3, seed=1, count=10), session_seconds=0.3)
+    (found,) = regressed(load_baseline(tmp_path / "base.json"), baseline(net=now), 5)
+    assert found.regressed
+    assert found.note == "measured in 5 sessions then, 10 sessions of 0.3 s now"
+
+
+def test_what_is_shown_is_what_is_compared() -> None:
+    """Two sessions of five that took twice as long move the medians over all runs, not the verdict."""
+    base, now = case(), case(seed=1)
+    slow = tuple(tuple(2 * ms for ms in session) for session in now.sessions[:2])
+    disturbed = replace(now, sessions=(*slow, *now.sessions[2:]))
+    (found,) = regressed(baseline(net=base), baseline(net=disturbed), 5)
+    assert found.slowdown_percent is not None
+    assert found.base_ms is not None
+    assert found.now_ms == pytest.approx(found.base_ms * (1 + found.slowdown_percent.value / 100))
+    assert abs(found.slowdown_percent.value) < 3
+
+
+def test_without_a_bound_it_is_told_so() -> None:
+    (found,) = regressed(baseline(net=case()), baseline(net=case(1.3, seed=1)))
+    assert found.regressed
+    assert found.fail_above_percent is None
+    assert regressed(baseline(net=case()), baseline(net=case()), 0)[0].fail_above_percent == 0
 
 
 def test_no_file_at_all(tmp_path: Path) -> None:

@@ -93,6 +93,15 @@ def test_each_rule_that_is_broken_is_a_reason(changed: dict[str, Any], reason: s
     assert (found.valid, found.reasons) == (False, (reason,))
 
 
+def test_what_is_said_already_is_not_said_again() -> None:
+    raw = ["IssueQueryThread 0 Ending early: Max test duration reached. duration_ns 1000133274"]
+    short = SERVER | {"result_validity": "INVALID", "result_min_duration_met": False, "errors": raw}
+    assert result("Server", short).reasons == ("lasted less than MLPerf's 600 s",)
+    assert result("Server", short | {"result_min_duration_met": True}).reasons == (
+        f"the load generator: {raw[0]}",
+    )
+
+
 def test_what_the_load_generator_says_counts_without_a_reason_too() -> None:
     assert not result("Server", SERVER | {"result_validity": "INVALID"}).valid
 

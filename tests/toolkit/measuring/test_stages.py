@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnntk.measuring.stages import STAGES, staged, stages
+from cnntk.measuring.stages import STAGES, image_files, staged, stages
 from cnntk.runtime import Classifier
 from cnntk.runtime.errors import ImageError, UnsupportedArtifact, UsageError
 from cnntk.shipped import shipped_model
@@ -84,10 +84,25 @@ def test_what_is_no_image_is_refused(tiny_onnx: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_no_classifier_is_refused(foreign_onnx: Path) -> None:
-    with pytest.raises(UnsupportedArtifact, match="does not say how an image becomes its input"):
+    with pytest.raises(UnsupportedArtifact, match="must say how an image becomes its input"):
         stages(foreign_onnx)
 
 
 def test_no_time_to_measure_in(tiny_onnx: Path) -> None:
     with pytest.raises(UsageError, match="must be a positive number"):
         stages(tiny_onnx, seconds=0)
+
+
+def test_files_of_folders_and_patterns(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(drawn("PNG", 4))
+    (tmp_path / "empty").mkdir()
+    both = (str(tmp_path / "a.png"), str(tmp_path / "b.png"))
+    assert image_files([str(tmp_path)]) == image_files([str(tmp_path / "*.png")]) == image_files(both) == both
+    for names, message in (
+        ([str(tmp_path), str(tmp_path / "empty")], "empty: holds no image"),
+        ([str(tmp_path / "*.gif")], "no file fits this pattern"),
+        ([*both, str(tmp_path / "c.png")], "c.png: no such file"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            image_files(names)

@@ -55,8 +55,10 @@ def test_the_engine_may_choose_its_threads(tiny_onnx: Path) -> None:
 def test_more_threads_than_cores_are_told(tiny_onnx: Path) -> None:
     many = usable_cores() + 1
     found = sweep(tiny_onnx, batches=(1,), threads=(1, many), seconds=0.1)
-    assert found.notes == (f"{many} threads share the {usable_cores()} cores that this process may use",)
-    assert sweep(tiny_onnx, batches=(1,), threads=(1,), seconds=0.1).notes == ()
+    told = f"{many} threads share the {usable_cores()} cores that this process may use"
+    assert told in found.notes
+    one = sweep(tiny_onnx, batches=(1,), threads=(1,), seconds=0.1)
+    assert not any("threads share" in note for note in one.notes)
 
 
 def test_a_fixed_batch_is_the_only_one(batch_of_3: Path) -> None:

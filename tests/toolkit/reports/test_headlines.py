@@ -9,11 +9,11 @@ from cnntk.reports import headlines
 
 def test_the_verdict() -> None:
     result = plain_bench(latency=latency(np.full(100, 0.052)))
-    assert headlines.verdict_of(result) == "p50 0.0520 ms, 19,200 images/s on 1 thread"
+    assert headlines.verdict_of(result) == "p50 0.0520 ms; 19,200 images/s on average; 1 thread"
     several = replace(result.latency, batch=8, threads=2)
-    assert headlines.verdict_of(replace(result, latency=several)).endswith("on 2 threads, batch 8")
+    assert headlines.verdict_of(replace(result, latency=several)).endswith("; 2 threads, batch 8")
     on_gpu = replace(result.latency, device="cuda:0")
-    assert headlines.verdict_of(replace(result, latency=on_gpu)).endswith("on cuda:0")
+    assert headlines.verdict_of(replace(result, latency=on_gpu)).endswith("; cuda:0")
 
 
 def test_of_few_runs_the_mean_is_told() -> None:

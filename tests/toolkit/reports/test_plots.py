@@ -1,3 +1,4 @@
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from PIL import Image
 from cnntk.reports import write_plots
 from cnntk.reports.figure import Circle, Figure, Line, Polygon, Rect, Text, moved
 from cnntk.reports.plots import figures_of, svg_of
-from cnntk.runtime.errors import UsageError
+from cnntk.runtime.errors import MissingDependency, UsageError
 
 NAMES = [
     "latency-over-time", "latency-histogram", "start-up", "memory", "layers", "roofline", "sweep-throughput",
@@ -81,3 +82,10 @@ def test_what_can_not_be_written_is_told(tmp_path: Path) -> None:
 def test_a_mark_is_moved_whole() -> None:
     assert moved(Circle(1, 2, 3, "ink"), 10, 20) == Circle(11, 22, 3, "ink")
     assert moved(Polygon(((1, 2), (3, 4)), "ink"), 10, 20) == Polygon(((11, 22), (13, 24)), "ink")
+
+
+def test_without_jinja2_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)  # so that importing it fails
+    with pytest.raises(MissingDependency, match=r"pip install 'cnntk\[reports\]'"):
+        write_plots(plain_bench(), tmp_path, "svg")
+    assert write_plots(plain_bench(), tmp_path, "png")

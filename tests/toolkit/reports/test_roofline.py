@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_bench import PEAKS, full_bench, layer, layers
 
-from cnntk.reports.figure import Circle, Figure, Line, Text
+from cnntk.reports.figure import Circle, Figure, Line, Text, text_width
 from cnntk.reports.labels import area_of
 from cnntk.reports.roofline import draw_roofline
 
@@ -76,3 +76,14 @@ def test_nothing_to_draw() -> None:
     assert draw_roofline(layers(layer("a", 1.0, 0, 10)), 580) is None
     assert draw_roofline(layers(layer("a", 0.0, 10, 10)), 580) is None
     assert draw_roofline(layers(layer("a", 1.0, 10, 10), peaks=replace(PEAKS, cache_bytes=None)), 580)
+
+
+@pytest.mark.parametrize("width", [336, 580])
+def test_what_lies_above_the_memory_roof_is_explained(width: int) -> None:
+    words = "above the memory roof: read from the cache"
+    above, below = (1.0, 1_000_000, 40_000_000), (1.0, 1_000_000, 20_000_000)  # 28 MB a ms are the roof
+    figure = roofline(above, below, width=width)
+    (text,) = (text for text in marks_of(figure, Text) if text.text == words)
+    assert text.x + text_width(words) < width
+    assert [dot.hint.endswith("from the cache") for dot in marks_of(figure, Circle)] == [True, False]
+    assert words not in texts_of(roofline(below, width=width))

@@ -13,6 +13,8 @@ from cnntk.measuring.layers.profiled import NodeTimes, measure_nodes
 from cnntk.measuring.layers.roofline import TOLERANCE as PEAK_TOLERANCE
 from cnntk.measuring.layers.roofline import Bound, Limit, bound_of
 from cnntk.measuring.layers.work import Work, layers_of, work_of
+from cnntk.measuring.traces.disturbance import noise
+from cnntk.measuring.traces.surroundings import surroundings
 
 __all__ = ["TOLERANCE", "LayerReport", "LayerRow", "layer_times"]
 
@@ -106,6 +108,12 @@ class LayerReport:
         return 1 - self.sum_ms / self.run_ms
 
     @property
+    def balance(self) -> str:
+        """What the rows' sum is: ``13.9 % more than a run without profiler``."""
+        share = self.unaccounted_share
+        return f"{abs(share) * 100:.1f} % {'more' if share < 0 else 'less'} than a run without profiler"
+
+    @property
     def multiply_adds(self) -> int:
         """Of a run, all images of it."""
         return sum(row.multiply_adds for row in self.rows)
@@ -140,7 +148,9 @@ def layer_times(
         UsageError: batch or seconds are not positive, or the model's input has no size to try.
         CnntkError: the model can't be loaded or run there.
     """
+    before = surroundings()
     times = measure_nodes(model, threads=threads, batch=batch, device=device, seconds=seconds)
+    disturbed = (finding.message for finding in noise(before, surroundings()))
     on_cpu = times.device == "cpu"
     known = (limits or peaks(times.opened.threads)) if on_cpu else None
     rows = _rows(times, batch, known)
@@ -158,7 +168,7 @@ def layer_times(
         profiler_us=times.profiler_us,
         peaks=known,
     )
-    return replace(report, findings=tuple(_findings(report, times)))
+    return replace(report, findings=(*_findings(report, times), *disturbed))
 
 
 def _surpassing(rows: Sequence[LayerRow], times: NodeTimes) -> list[LayerRow]:
@@ -213,11 +223,11 @@ def _row(
 
 
 def _findings(report: LayerReport, times: NodeTimes) -> Iterator[str]:
-    share, nodes = report.unaccounted_share, len(times.nodes)
-    if abs(share) > TOLERANCE:
+    nodes = len(times.nodes)
+    if abs(report.unaccounted_share) > TOLERANCE:
         yield (
-            f"the layers add up to {report.sum_ms:.3g} ms, a run without profiler is {report.run_ms:.3g} ms "
-            f"({share:.0%} unaccounted for); try a quiet machine, or more seconds"
+            f"the layers add up to {report.sum_ms:.3g} ms, {report.balance} ({report.run_ms:.3g} ms); "
+            "try a quiet machine, or more seconds"
         )
     added = report.profiler_us * nodes / 1e3 / report.run_ms
     if added > _MUCH:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from made_up_traces import lognormal, lognormals, trace
 
-from cnntk.measuring.traces.disturbance import Finding, findings
+from cnntk.measuring.traces.disturbance import Finding, findings, noise
 from cnntk.measuring.traces.surroundings import Surroundings
 
 RUNS = 3000
@@ -126,3 +126,11 @@ def test_a_short_moment_says_nothing_about_others() -> None:
 def test_without_looks_only_the_trace_is_judged() -> None:
     assert findings(trace(lognormal(RUNS))) == findings(trace(lognormal(RUNS)), CALM) == ()
     assert Finding("drift", "x").to_json() == {"kind": "drift", "message": "x"}
+
+
+def test_noise_without_a_trace() -> None:
+    assert noise(CALM, LATER) == ()
+    told = {f.kind for f in noise(CALM, replace(LATER, busy_s=16.0, stolen_s=4.0, held_back_s=2.0, hot=2))}
+    assert told == {"others", "stolen", "quota", "throttling"}
+    (slower,) = noise(CALM, replace(LATER, mhz=2400.0))
+    assert slower.message == "the processor's clock slowed down meanwhile: 3000 to 2400 MHz"
