@@ -1,6 +1,6 @@
 """Whether `compare` tells a model from a slower one, and not from itself: on this machine, with its noise.
 
-python benchmarks/comparing.py [MODEL] [--seconds 6] [--rounds 20]
+python benchmarks/comparing.py [MODEL] [--seconds 20] [--rounds 10]
 
 The slower model is the same one that then waits busily for 5 % of its median run, measured just before. "the
 same engine" is compared with itself; "another engine" is the same file, loaded twice. Each comparison is told
@@ -33,8 +33,8 @@ WORDS = ("no difference", "slower", "faster")
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("model", nargs="?", default=str(shipped_model()))
-    parser.add_argument("--seconds", type=float, default=6.0)
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--rounds", type=int, default=10)
     given = parser.parse_args()
     rounds, seconds = (1, 0.5) if given.quick else (given.rounds, given.seconds)
     pairs: dict[str, Callable[[], tuple[Call, Call]]] = {

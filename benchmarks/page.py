@@ -94,6 +94,12 @@ def arguments() -> argparse.Namespace:
     return given
 
 
+def environment() -> dict[str, str]:
+    """As of a user's installation, whose modules pip has compiled."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONWARNINGS": "ignore"}
+
+
 def without_cuda() -> str:
     """Why there is no GPU here; empty where there is one."""
     try:
@@ -144,7 +150,7 @@ def measured(name: str, asked: list[str]) -> str:
         stdout=subprocess.PIPE,
         text=True,
         cwd=HERE.parent,
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        env=environment(),
         check=True,
     )
     others = meanwhile(before, surroundings()).others

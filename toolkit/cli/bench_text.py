@@ -252,11 +252,10 @@ def _verdict(found: CaseVerdict) -> str:
     if found.slowdown_percent is None or found.base_ms is None or found.now_ms is None:
         return f"{found.name}: {found.note}"
     slowdown = found.slowdown_percent
-    word = "slower" if slowdown.low > 0 else "faster" if slowdown.high < 0 else "no difference"
     text = f"{slowdown.value:+.1f} % ({slowdown.low:+.1f} to {slowdown.high:+.1f})"
     text += _judged(found)
     note = f"; {found.note}" if found.note else ""
-    return f"{found.name}: {_ms(found.base_ms)} then, {_ms(found.now_ms)} now: {word}, {text}{note}"
+    return f"{found.name}: {_ms(found.base_ms)} then, {_ms(found.now_ms)} now: {found.word}, {text}{note}"
 
 
 def _judged(found: CaseVerdict) -> str:

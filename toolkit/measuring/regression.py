@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from cnntk.measuring.case import Case, Setting
+from cnntk.measuring.comparison import Word
 from cnntk.measuring.machine import Machine
 from cnntk.measuring.slowdown import calm, slowdown_percent
 from cnntk.measuring.traces.statistics import Estimate
@@ -128,9 +129,17 @@ class CaseVerdict:
     fail_above_percent: float | None = None
     again_percent: Estimate | None = None
 
+    @property
+    def word(self) -> Word | None:
+        """What the interval shows; None where they can't be compared."""
+        found = self.slowdown_percent
+        if found is None:
+            return None
+        return "slower" if found.low > 0 else "faster" if found.high < 0 else "no difference"
+
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""
-        return asdict(self)
+        return {**asdict(self), "word": self.word}
 
 
 def save_baseline(path: str | os.PathLike[str], baseline: Baseline) -> None:

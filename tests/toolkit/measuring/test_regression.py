@@ -69,7 +69,7 @@ def test_a_slowdown_is_found_with_its_size() -> None:
     assert found.slowdown_percent.low > 5
     assert found.slowdown_percent.low < 20 < found.slowdown_percent.high
     assert (found.base_ms, found.now_ms) == (pytest.approx(2.0, rel=0.03), pytest.approx(2.4, rel=0.03))
-    assert found.note == ""
+    assert (found.word, found.note) == ("slower", "")
     assert found.to_json()["slowdown_percent"]["low"] == found.slowdown_percent.low
 
 
@@ -84,6 +84,7 @@ def test_what_is_borne_is_no_regression() -> None:
     base, now = baseline(net=case()), baseline(net=case(1.06, seed=1))
     assert not regressed(base, now, 5)[0].regressed
     assert not regressed(now, base, 0)[0].regressed
+    assert (regressed(now, base, 0)[0].word, regressed(base, base, 0)[0].word) == ("faster", "no difference")
     assert regressed(base, baseline(net=case(1.12, seed=1)), 0)[0].regressed
 
 
