@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UsageError
+from cnntk.runtime.session import Opened, tensor_specs
 from cnntk.runtime.trial import example_inputs
 
-__all__ = ["batch_inputs", "chosen_batch", "fixed_batch"]
+__all__ = ["batch_inputs", "chosen_batch", "fixed_batch", "session_inputs"]
 
 
 def fixed_batch(engine: Engine) -> int | None:
@@ -37,3 +38,14 @@ def batch_inputs(engine: Engine, batch: int) -> dict[str, NDArray[Any]]:
             f"{engine.name}: its batch is fixed at {fixed}, not {batch}; export it with a free one"
         )
     return example_inputs(engine.inputs, batch, engine.image_sizes)
+
+
+def session_inputs(opened: Opened, batch: int) -> dict[str, NDArray[Any]]:
+    """Likewise for a session without an engine around it.
+
+    Raises:
+        UsageError: as `batch_inputs`.
+    """
+    preprocessing = None if opened.spec is None else opened.spec.preprocessing
+    sizes = None if preprocessing is None else preprocessing.image_sizes
+    return example_inputs(tensor_specs(opened.session.get_inputs()), batch, sizes)

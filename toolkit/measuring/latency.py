@@ -13,7 +13,7 @@ from cnntk.measuring.batches import batch_inputs
 from cnntk.measuring.case import Case, case_of
 from cnntk.measuring.traces.disturbance import Finding, findings
 from cnntk.measuring.traces.statistics import Estimate, mean_estimate, percentiles
-from cnntk.measuring.traces.steady import WarmUp, warm_up
+from cnntk.measuring.traces.steady import WarmUp, warm_up, warm_up_limit_s
 from cnntk.measuring.traces.surroundings import meanwhile, surroundings
 from cnntk.measuring.traces.trace import Trace, record
 from cnntk.runtime.digest import sha256_of
@@ -28,7 +28,6 @@ SESSIONS = 10
 """Of a baseline: few of them would be left where a third was disturbed."""
 
 _SESSION_LEAST_S = 0.25
-_WARM_UP_SHARE, _WARM_UP_LEAST_S = 0.5, 1.0
 _LEAST_RUNS, _MOST_RUNS = 20, 200_000
 _SERIES = 300
 """Points of the series and of the histogram's data that go into JSON."""
@@ -119,7 +118,7 @@ def measure_latency(
     def call() -> object:
         return engine.run(inputs)
 
-    warm = warm_up(call, seconds_at_most=max(_WARM_UP_LEAST_S, _WARM_UP_SHARE * seconds))
+    warm = warm_up(call, seconds_at_most=warm_up_limit_s(seconds))
     before = surroundings()
     trace = record(call, seconds=seconds, at_least=_LEAST_RUNS, at_most=_MOST_RUNS)
     after = surroundings()

@@ -12,22 +12,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnntk.measuring.batches import session_inputs
 from cnntk.measuring.cuda.clocks import Gpu, GpuSample, Reader, Sampler, gpu_findings, gpu_reader
 from cnntk.measuring.cuda.events import Stream, cuda_stream
 from cnntk.measuring.cuda.inside import Inside, inside_of
 from cnntk.measuring.cuda.runs import BoundRun
 from cnntk.measuring.traces.statistics import Estimate, quantile_estimate
-from cnntk.measuring.traces.steady import WarmUp, warm_up
+from cnntk.measuring.traces.steady import WarmUp, warm_up, warm_up_limit_s
 from cnntk.measuring.traces.trace import record
 from cnntk.runtime.devices import Device, resolve
 from cnntk.runtime.errors import DeviceUnavailable, UsageError
-from cnntk.runtime.session import open_session, tensor_specs
-from cnntk.runtime.trial import example_inputs
+from cnntk.runtime.session import open_session
 
 __all__ = ["Copies", "CudaTimes", "cuda_findings", "cuda_times", "measured"]
 
 _CUDA = "CUDAExecutionProvider"
-_WARM_UP_SHARE, _WARM_UP_LEAST_S = 0.5, 1.0
 _LEAST_RUNS, _MOST_RUNS = 20, 200_000
 
 _HOST_BOUND = 0.9
@@ -154,11 +153,9 @@ def measured(
     """
     before = None if reader is None else reader.sample()
     opened = open_session(model, device)
-    preprocessing = None if opened.spec is None else opened.spec.preprocessing
-    sizes = None if preprocessing is None else preprocessing.image_sizes
-    inputs = example_inputs(tensor_specs(opened.session.get_inputs()), batch, sizes)
+    inputs = session_inputs(opened, batch)
     run = BoundRun(opened, device, stream, inputs)
-    warm = warm_up(run, seconds_at_most=max(_WARM_UP_LEAST_S, _WARM_UP_SHARE * seconds))
+    warm = warm_up(run, seconds_at_most=warm_up_limit_s(seconds))
     run.forget()
     during = _recorded(run, reader, seconds)
     gpu = None if reader is None or before is None else reader.gpu(before, during, reader.sample())

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnntk.measuring.batches import session_inputs
 from cnntk.measuring.layers.graph import Graph, Node, graph_of
 from cnntk.measuring.layers.profile import Profile, RanNode, read_profile
 from cnntk.measuring.layers.profiler_cost import Calibration
 from cnntk.measuring.layers.rounds import SETTLE_S, Player, calm_rounds, play
 from cnntk.runtime.devices import resolve
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.session import Opened, SessionSettings, open_session, tensor_specs
-from cnntk.runtime.trial import example_inputs
+from cnntk.runtime.session import Opened, SessionSettings, open_session
 
 __all__ = ["NodeTimes", "measure_nodes"]
 
@@ -88,7 +88,7 @@ def measure_nodes(
         kept = replace(settings, cache=folder / "optimised")
         profiled = open_session(model, where, kept, str(folder / "profile"))
         calibration = Calibration(folder, plain.threads)
-        inputs, settle = _inputs(plain, batch), SETTLE_S if plain.threads > 1 else 0.0
+        inputs, settle = session_inputs(plain, batch), SETTLE_S if plain.threads > 1 else 0.0
         pair = [Player(_call(o.session, inputs), _BLOCK_S, _MOST_RUNS, settle) for o in (plain, profiled)]
         everybody = (*pair, *calibration.players)
         play(everybody, seconds=seconds, at_least=_FEWEST_ROUNDS, at_most=_MOST_ROUNDS)
@@ -120,12 +120,6 @@ def _averages(pair: Sequence[Player], calibration: Calibration, profile: Profile
         "profiler_us": float(added.mean()),
         "runs": sum(len(block.trace) for block in profiled),
     }
-
-
-def _inputs(opened: Opened, batch: int) -> dict[str, NDArray[Any]]:
-    preprocessing = None if opened.spec is None else opened.spec.preprocessing
-    sizes = None if preprocessing is None else preprocessing.image_sizes
-    return example_inputs(tensor_specs(opened.session.get_inputs()), batch, sizes)
 
 
 def _call(session: Any, inputs: dict[str, NDArray[Any]]) -> Callable[[], object]:

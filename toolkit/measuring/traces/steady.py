@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cnntk.measuring.traces.changes import LEAST_TOLD, block_medians, changes
 from cnntk.measuring.traces.trace import Trace, record
 
-__all__ = ["WarmUp", "steady_from", "warm_up"]
+__all__ = ["WarmUp", "steady_from", "warm_up", "warm_up_limit_s"]
 
 _FIRST_LOOK_S = 0.25
 _RUNS_A_BLOCK, _LEAST_BLOCKS, _MOST_BLOCKS = 5, 40, 1000
@@ -75,6 +75,11 @@ def warm_up(call: Callable[[], object], *, seconds_at_most: float = 5.0) -> Warm
         if found < len(trace) or seconds >= seconds_at_most:
             return _ended(trace, found, seconds)
         look *= 2
+
+
+def warm_up_limit_s(seconds: float) -> float:
+    """How long to warm up at most before so many seconds of measuring: half of them, or one."""
+    return max(1.0, 0.5 * seconds)
 
 
 def steady_from(trace: Trace) -> int:
