@@ -12,7 +12,7 @@ from typing import Any
 
 from cnntk.runtime.session import Opened
 
-__all__ = ["Placement", "ProviderShare", "placement_of"]
+__all__ = ["Placement", "ProviderShare", "placement_of", "profiled"]
 
 _RUNS = 5
 
@@ -56,18 +56,26 @@ def placement_of(open_profiled: Callable[[str], Opened], inputs: dict[str, Any])
         open_profiled: opens the model; takes the beginning of the profile's path.
         inputs: for a run.
     """
-    with TemporaryDirectory(prefix="cnntk-") as folder:
-        session = open_profiled(str(Path(folder) / "profile")).session
-        session.run(None, inputs)  # its allocations would count as the nodes' time
-        for _ in range(_RUNS):
-            session.run(None, inputs)
-        events = json.loads(Path(session.end_profiling()).read_text())
-        assigned: list[Any] = list(getattr(session, "get_provider_graph_assignment_info", list)())
+    # One more: the first run's allocations would count as the nodes' time, and `_times` leaves it out.
+    session, events = profiled(open_profiled, inputs, 1 + _RUNS)
+    assigned: list[Any] = list(getattr(session, "get_provider_graph_assignment_info", list)())
     times = _times(events)
     counts = Counter(part.ep_name for part in assigned for _ in part.get_nodes()) or _counts(events)
     total = sum(times.values()) or 1
     rows = (ProviderShare(p, counts[p], times[p] / total) for p in {**counts, **times})
     return Placement(tuple(sorted(rows, key=lambda row: (-row.share, row.provider))))
+
+
+def profiled(
+    open_profiled: Callable[[str], Opened], inputs: dict[str, Any], runs: int
+) -> tuple[Any, list[dict[str, Any]]]:
+    """A session after some runs under onnxruntime's profiler, and the events that it wrote down."""
+    with TemporaryDirectory(prefix="cnntk-") as folder:
+        session = open_profiled(str(Path(folder) / "profile")).session
+        for _ in range(runs):
+            session.run(None, inputs)
+        text = Path(session.end_profiling()).read_text(encoding="utf-8", errors="replace")
+    return session, json.loads(text)
 
 
 def _kernels(events: list[dict[str, Any]]) -> list[dict[str, Any]]:

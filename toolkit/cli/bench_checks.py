@@ -83,14 +83,13 @@ def _check_together(given: dict[str, Any]) -> None:
 
 
 def _check_against(given: dict[str, Any]) -> None:
+    from cnntk.measuring.opponents import NOBODY
+
     for name in given["against"]:
         if name.endswith(".onnx") and not name.startswith(_SOURCE):
             readable(name, "an ONNX model to measure against")
         elif name not in ("torch", "openvino") and not name.startswith(_SOURCE):
-            raise UsageError(
-                f"--against {name}: is nobody to measure against; name an .onnx file, torch, torch:SOURCE "
-                "or openvino"
-            )
+            raise UsageError(f"--against {name}: {NOBODY}")
 
 
 def _check_packages(given: dict[str, Any]) -> None:

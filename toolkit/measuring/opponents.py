@@ -16,7 +16,10 @@ from cnntk.measuring.opponent import Arrays, Opponent, compared, first_line, in_
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import InputError, MissingDependency, UnsupportedArtifact, UsageError
 
-__all__ = ["opponents"]
+__all__ = ["NOBODY", "opponents"]
+
+NOBODY = "is nobody to measure against; name an .onnx file, torch, torch:SOURCE or openvino"
+"""What is said of another name."""
 
 
 @contextmanager
@@ -65,9 +68,7 @@ def _rivals(
         return _just(_openvino(engine, inputs))
     if name.endswith(".onnx"):
         return _just(_file(name, engine, inputs))
-    raise UsageError(
-        f"{name!r} is nobody to measure against; name an .onnx file, torch, torch:SOURCE or openvino"
-    )
+    raise UsageError(f"{name!r} {NOBODY}")
 
 
 @contextmanager

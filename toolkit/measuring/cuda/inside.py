@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
+from cnntk.runtime.placement import profiled
 from cnntk.runtime.session import Opened
 
 __all__ = ["Inside", "inside", "inside_of"]
@@ -43,10 +41,7 @@ def inside_of(open_profiled: Callable[[str], Opened], inputs: dict[str, Any]) ->
         open_profiled: opens the model; takes the beginning of the profile's path.
         inputs: for the run.
     """
-    with TemporaryDirectory(prefix="cnntk-") as folder:
-        session = open_profiled(str(Path(folder) / "profile")).session
-        session.run(None, inputs)
-        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8", errors="replace"))
+    _, events = profiled(open_profiled, inputs, 1)
     return inside(events)
 
 
