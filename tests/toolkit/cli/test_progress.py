@@ -24,7 +24,7 @@ class Screen:
     def shown(self, until: str = "") -> str:
         """What it shows that it did not before; waits until it holds ``until``."""
         self.stream.flush()
-        found, end = self._read(), time.monotonic() + 10
+        found, end = self._read(), time.monotonic() + 60
         while until not in found and time.monotonic() < end:
             time.sleep(0.01)
             found += self._read()
