@@ -23,7 +23,7 @@ from common import duration, in_turn, options, paired, print_table, row
 
 from cnntk.measuring.traces.statistics import percentiles
 from cnntk.runtime import Engine
-from cnntk.runtime.batching import BatchingEngine
+from cnntk.runtime.batching.batching import BatchingEngine
 from cnntk.runtime.trial import example_inputs
 
 Arrays = dict[str, np.ndarray]

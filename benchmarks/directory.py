@@ -36,9 +36,9 @@ from cnntk.inference import infer
 from cnntk.inference.running import BATCH
 from cnntk.measuring.memory import of_status
 from cnntk.measuring.traces.surroundings import meanwhile, surroundings
+from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.classifier import Classifier
-from cnntk.runtime.cores import usable_cores
-from cnntk.runtime.spec import Preprocessing
+from cnntk.runtime.session.cores import usable_cores
 
 IMAGENET = Preprocessing(
     "rgb",

@@ -20,7 +20,7 @@ import sys, time, torch, warnings
 warnings.simplefilter("ignore")
 from cnntk.measuring.memory import of_status
 from cnntk.models import zoo
-from cnntk.runtime.spec import Network
+from cnntk.runtime.artifact.spec import Network
 import onnxruntime, onnxscript, cnntk.exporters.pipeline
 name, path = sys.argv[1:]
 shape = zoo.find(name).input_shape

@@ -14,7 +14,7 @@ from common import duration, options, print_table, row
 from cnntk.measuring.comparison import compare
 from cnntk.measuring.cuda.times import Copies, CudaTimes, cuda_times
 from cnntk.runtime import Engine
-from cnntk.runtime.devices import onnxruntime_module, resolve
+from cnntk.runtime.session.devices import onnxruntime_module, resolve
 from cnntk.runtime.trial import example_inputs
 from cnntk.shipped import shipped_model
 
@@ -70,7 +70,7 @@ def torch_call(name: str, batch: int) -> Call | None:
     import torch
 
     from cnntk.models import build, find, names
-    from cnntk.runtime.spec import Network
+    from cnntk.runtime.artifact.spec import Network
 
     if name not in names():
         return None

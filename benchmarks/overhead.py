@@ -14,8 +14,8 @@ from common import options, print_table, row
 
 from cnntk.measuring.comparison import compare
 from cnntk.runtime import Classifier, Engine
-from cnntk.runtime.preprocess import preprocess
-from cnntk.runtime.spec import IMAGE
+from cnntk.runtime.artifact.spec import IMAGE
+from cnntk.runtime.preprocessing.preprocess import preprocess
 from cnntk.runtime.trial import example_inputs
 from cnntk.shipped import shipped_model
 

@@ -22,8 +22,8 @@ from common import HEADER, options, table_lines
 
 from cnntk.measuring.machine import machine
 from cnntk.measuring.traces.surroundings import meanwhile, surroundings
-from cnntk.runtime.devices import resolve
 from cnntk.runtime.errors import DeviceUnavailable
+from cnntk.runtime.session.devices import resolve
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"

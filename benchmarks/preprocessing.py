@@ -26,8 +26,8 @@ from cnntk.exporters.pixels import add_preprocessing
 from cnntk.exporters.source import Source
 from cnntk.measuring.comparison import compare
 from cnntk.models import build
-from cnntk.runtime.preprocess import fit, preprocess
-from cnntk.runtime.spec import Network, Preprocessing, TensorSpec
+from cnntk.runtime.artifact.spec import Network, Preprocessing, TensorSpec
+from cnntk.runtime.preprocessing.preprocess import fit, preprocess
 
 LENET = Preprocessing("grey", 28, 28, mean=(0.1307,), std=(0.3081,))
 IMAGENET = Preprocessing("rgb", 224, 224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

@@ -36,7 +36,7 @@ from cnntk.exporters import export
 from cnntk.exporters.quantise.images import batches_of
 from cnntk.measuring.comparison import compare
 from cnntk.runtime import Engine
-from cnntk.runtime.spec import METADATA_KEY
+from cnntk.runtime.artifact.spec import METADATA_KEY
 from cnntk.splitting import images_for
 
 Run = Callable[[dict[str, Any]], np.ndarray]

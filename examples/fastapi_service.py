@@ -27,11 +27,11 @@ from cnntk.runtime import (
     Classifier,
     Engine,
     ImageError,
+    Pixels,
     Prediction,
     Predictions,
     QueueFull,
 )
-from cnntk.runtime.images import Pixels
 from cnntk.shipped import shipped_model
 
 MAX_BYTES = 20_000_000

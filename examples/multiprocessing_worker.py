@@ -17,8 +17,7 @@ from pathlib import Path
 
 from drawn_digits import drawn_digit
 
-from cnntk.runtime import Classifier, Engine, ImageError, Prediction
-from cnntk.runtime.images import ImageSource
+from cnntk.runtime import Classifier, Engine, ImageError, ImageSource, Prediction
 from cnntk.shipped import shipped_model
 
 _classifier: Classifier  # of a worker process; `start` makes it

@@ -18,10 +18,10 @@ import onnx
 import onnx_ir as ir
 
 from cnntk.exporters.beside import Beside, raw_bytes
-from cnntk.runtime.digest import seal
-from cnntk.runtime.fingerprint import STRUCTURE, bounded, fingerprint
-from cnntk.runtime.spec import METADATA_KEY, ModelSpec
-from cnntk.runtime.wire import metadata
+from cnntk.runtime.artifact.digest import seal
+from cnntk.runtime.artifact.fingerprint import STRUCTURE, bounded, fingerprint
+from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec
+from cnntk.runtime.artifact.wire import metadata
 
 __all__ = ["Written", "append_spec", "without_weights", "write_graph", "write_hashed"]
 

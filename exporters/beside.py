@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from cnntk.runtime.artifact.external import places_in
+from cnntk.runtime.artifact.fingerprint import fingerprint
+from cnntk.runtime.artifact.spec import DataFile
 from cnntk.runtime.errors import ArtifactCorrupt, UsageError
-from cnntk.runtime.external import places_in
 from cnntk.runtime.files import staged
-from cnntk.runtime.fingerprint import fingerprint
-from cnntk.runtime.spec import DataFile
 
 __all__ = ["ALIGNMENT", "LARGEST_INSIDE", "Beside", "raw_bytes", "weights_beside"]
 

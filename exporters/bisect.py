@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from cnntk.exporters.artifact import write_graph
 from cnntk.exporters.shapes.ledger import ledger
-from cnntk.runtime.devices import onnxruntime_module
+from cnntk.runtime.artifact.self_test import without_nan
+from cnntk.runtime.artifact.spec import SCOPE, Layer
 from cnntk.runtime.errors import UnsupportedArtifact
-from cnntk.runtime.self_test import without_nan
-from cnntk.runtime.session import failures
-from cnntk.runtime.spec import SCOPE, Layer
+from cnntk.runtime.session.devices import onnxruntime_module
+from cnntk.runtime.session.opening import failures
 
 __all__ = ["Divergence", "GraphPair", "WeightDifference"]
 

@@ -18,8 +18,8 @@ from cnntk.exporters.source import Source
 from cnntk.exporters.sources.edges import name_edges, user_inputs, user_outputs
 from cnntk.exporters.sources.inputs import form, parameters_of
 from cnntk.exporters.sources.quiet import quiet
+from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import CaptureError
-from cnntk.runtime.spec import TensorSpec
 
 __all__ = ["IR_VERSION", "OPSET", "Captured", "capture", "example_inputs"]
 

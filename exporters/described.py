@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any, get_args, get_type_hints
 
 from cnntk.exporters.source import Source
+from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.spec import Preprocessing
 
 __all__ = ["described"]
 

@@ -15,8 +15,8 @@ from cnntk.exporters.proof.pixels import PixelsPart
 from cnntk.exporters.proof.prove import Case
 from cnntk.exporters.proof.reference import Arrays, Reference
 from cnntk.exporters.source import Source
+from cnntk.runtime.artifact.spec import IMAGE, Preprocessing, TensorSpec
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.spec import IMAGE, Preprocessing, TensorSpec
 
 __all__ = ["AskedByImages", "Face", "PreprocessOption", "face_of", "takes_images"]
 

@@ -17,8 +17,8 @@ from typing import Literal
 import onnx_ir as ir
 
 from cnntk.exporters.passes.graph import dimensions, fresh_name, made_by, sweep
+from cnntk.runtime.artifact.spec import Head
 from cnntk.runtime.errors import ProofError, UsageError
-from cnntk.runtime.spec import Head
 
 __all__ = ["HeadOption", "HeadRecord", "add_head", "body_of", "double_softmax"]
 

@@ -18,8 +18,8 @@ from cnntk.exporters.passes.session import GraphSession
 from cnntk.exporters.proof.blame import blame
 from cnntk.exporters.source import Dtype, Source
 from cnntk.exporters.sources.precision import in_precision, precisions
-from cnntk.runtime.devices import onnxruntime_module
 from cnntk.runtime.errors import CaptureError, InferenceError
+from cnntk.runtime.session.devices import onnxruntime_module
 
 __all__ = ["missing_kernel", "runnable", "unrunnable"]
 

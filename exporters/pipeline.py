@@ -49,10 +49,10 @@ from cnntk.exporters.source import Dtype, InputShape, Source, SourceOptions
 from cnntk.exporters.sources import open_source
 from cnntk.exporters.sources.precision import EPSILON
 from cnntk.exporters.vectors import CASES, FEW_CASES, RESIZED_CASE, self_test_of
+from cnntk.runtime.artifact.self_test import run_self_test
+from cnntk.runtime.artifact.spec import ModelSpec, Preprocessing, SelfTest
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.files import check_writable, staged
-from cnntk.runtime.self_test import run_self_test
-from cnntk.runtime.spec import ModelSpec, Preprocessing, SelfTest
 
 __all__ = ["PreprocessOption", "export"]
 

@@ -26,8 +26,8 @@ from cnntk.exporters.proof.samples import Samples, samples_check
 from cnntk.exporters.proof.static import check_finite_weights, check_nothing_random
 from cnntk.exporters.shapes.ledger import ledger
 from cnntk.exporters.source import Source
+from cnntk.runtime.artifact.spec import Layer
 from cnntk.runtime.errors import CaptureError, InferenceError
-from cnntk.runtime.spec import Layer
 
 __all__ = ["Prepared", "prepare"]
 

@@ -13,7 +13,7 @@ from cnntk.exporters.proof.divergence import LayerError
 from cnntk.exporters.proof.parity import Parity
 from cnntk.exporters.proof.record import Check
 from cnntk.exporters.shapes.ledger import LedgerRow
-from cnntk.runtime.spec import DataFile, Layer, SelfTest, TensorSpec
+from cnntk.runtime.artifact.spec import DataFile, Layer, SelfTest, TensorSpec
 
 __all__ = ["ExportReport"]
 

@@ -9,8 +9,8 @@ import onnx
 import onnx_ir as ir
 
 from cnntk.exporters.artifact import without_weights
-from cnntk.runtime.cores import usable_cores
-from cnntk.runtime.devices import onnxruntime_module
+from cnntk.runtime.session.cores import usable_cores
+from cnntk.runtime.session.devices import onnxruntime_module
 
 __all__ = ["session_of"]
 

@@ -10,7 +10,7 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from cnntk.runtime.spec import Network, Preprocessing, TensorSpec
+from cnntk.runtime.artifact.spec import Network, Preprocessing, TensorSpec
 
 __all__ = ["Dtype", "InputShape", "Source", "SourceOptions"]
 

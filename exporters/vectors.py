@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnntk.exporters.proof.parity import FACTOR, FLOOR, SMALLEST, SOFTMAX_ERROR, softmax
-from cnntk.runtime.canonical import canonical_inputs
+from cnntk.runtime.artifact.canonical import canonical_inputs
+from cnntk.runtime.artifact.spec import Pattern, SelfTest, SelfTestCase, TensorSpec
 from cnntk.runtime.errors import ParityError
-from cnntk.runtime.spec import Pattern, SelfTest, SelfTestCase, TensorSpec
 
 __all__ = ["CASES", "FEW_CASES", "RESIZED_CASE", "Case", "Run", "answers_text", "rounded_up", "self_test_of"]
 

@@ -15,9 +15,9 @@ from cnntk.models.factory import file_of
 from cnntk.models.transfer import WITH_NEW_HEAD
 from cnntk.models.weights import load_weights, write_weights
 from cnntk.models.zoo import build
+from cnntk.runtime.artifact.spec import ModelSpec, Network
 from cnntk.runtime.errors import ArtifactCorrupt, CheckpointError, UsageError
 from cnntk.runtime.files import check_writable, readable, staged
-from cnntk.runtime.spec import ModelSpec, Network
 
 __all__ = [
     "SPEC_FILE",

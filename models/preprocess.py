@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cnntk.runtime.spec import Preprocessing
+from cnntk.runtime.artifact.spec import Preprocessing
 
 __all__ = ["Preprocess"]
 
@@ -14,7 +14,7 @@ __all__ = ["Preprocess"]
 _LUMA = (19595, 38470, 7471)
 
 _LIGHT = 0.25
-"""As `cnntk.runtime.preprocess.LIGHT`, where the reason is."""
+"""As `cnntk.runtime.preprocessing.preprocess.LIGHT`, where the reason is."""
 
 
 class Preprocess(nn.Module):
@@ -91,7 +91,7 @@ def _filtered(images: Tensor, size: tuple[int, int], p: Preprocessing) -> Tensor
 
 
 def _nearest(size: int, resized: int, device: torch.device) -> Tensor:
-    """Indices by `cnntk.runtime.sampling.nearest`."""
+    """Indices by `cnntk.runtime.preprocessing.sampling.nearest`."""
     return (2 * torch.arange(resized, device=device) + 1) * size // (2 * resized)
 
 

@@ -16,8 +16,8 @@ from torch.func import functional_call
 from cnntk.models.foreign import blame
 from cnntk.models.initialise import initialise
 from cnntk.models.zoo import build
+from cnntk.runtime.artifact.spec import Network
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.spec import Network
 
 __all__ = ["WITH_NEW_HEAD", "NewHead", "with_new_head", "without_head", "zoo_with_new_head"]
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from cnntk.models.factory import construct
 from cnntk.models.foreign import blame
 from cnntk.models.plugins import added, giver
+from cnntk.runtime.artifact.spec import Network
 from cnntk.runtime.errors import CnntkError, UsageError
-from cnntk.runtime.spec import Network
 
 if TYPE_CHECKING:
     from torch import nn

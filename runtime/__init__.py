@@ -21,12 +21,14 @@ from cnntk.runtime.errors import (
 from cnntk.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from cnntk.runtime.batching import BatchingEngine, BatchingStats
-    from cnntk.runtime.binding import Binding
+    from cnntk.runtime.artifact.spec import ModelSpec, Preprocessing
+    from cnntk.runtime.batching.batching import BatchingEngine, BatchingStats
     from cnntk.runtime.classifier import Classifier, Prediction, Predictions
     from cnntk.runtime.engine import Engine
-    from cnntk.runtime.placement import Placement, ProviderShare
-    from cnntk.runtime.spec import ModelSpec, Preprocessing
+    from cnntk.runtime.images.pixels import Pixels
+    from cnntk.runtime.images.reading import ImageSource
+    from cnntk.runtime.session.binding import Binding
+    from cnntk.runtime.session.placement import Placement, ProviderShare
 
 __all__ = [
     "ArtifactCorrupt",
@@ -39,11 +41,13 @@ __all__ = [
     "Engine",
     "EngineClosed",
     "ImageError",
+    "ImageSource",
     "InferenceError",
     "InferenceTimeout",
     "InputError",
     "ModelSpec",
     "NonFiniteAnswer",
+    "Pixels",
     "Placement",
     "Prediction",
     "Predictions",
@@ -58,16 +62,18 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     __all__,
     {
-        "BatchingEngine": "cnntk.runtime.batching",
-        "BatchingStats": "cnntk.runtime.batching",
-        "Binding": "cnntk.runtime.binding",
+        "BatchingEngine": "cnntk.runtime.batching.batching",
+        "BatchingStats": "cnntk.runtime.batching.batching",
+        "Binding": "cnntk.runtime.session.binding",
         "Classifier": "cnntk.runtime.classifier",
         "Prediction": "cnntk.runtime.classifier",
         "Predictions": "cnntk.runtime.classifier",
         "Engine": "cnntk.runtime.engine",
-        "Placement": "cnntk.runtime.placement",
-        "ProviderShare": "cnntk.runtime.placement",
-        "ModelSpec": "cnntk.runtime.spec",
-        "Preprocessing": "cnntk.runtime.spec",
+        "Placement": "cnntk.runtime.session.placement",
+        "ProviderShare": "cnntk.runtime.session.placement",
+        "ImageSource": "cnntk.runtime.images.reading",
+        "Pixels": "cnntk.runtime.images.pixels",
+        "ModelSpec": "cnntk.runtime.artifact.spec",
+        "Preprocessing": "cnntk.runtime.artifact.spec",
     },
 )

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnntk.runtime.artifact.spec import IMAGE, Preprocessing
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UnsupportedArtifact
-from cnntk.runtime.images import MAX_MEGAPIXELS, DecodedImage, ImageSource, Pixels, decode_image
-from cnntk.runtime.preprocess import fit, luma, normalise
-from cnntk.runtime.resizing import shrink, shrinkable
-from cnntk.runtime.spec import IMAGE, Preprocessing
+from cnntk.runtime.images.reading import MAX_MEGAPIXELS, DecodedImage, ImageSource, Pixels, decode_image
+from cnntk.runtime.preprocessing.preprocess import fit, luma, normalise
+from cnntk.runtime.preprocessing.resizing import shrink, shrinkable
 
 __all__ = ["Classifier", "Prediction", "Predictions"]
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy import vdot
 from numpy.typing import NDArray
 
-from cnntk.runtime.binding import Binding, check_out, run_into
+from cnntk.runtime.artifact.self_test import SelfTestResult, run_self_test
+from cnntk.runtime.artifact.spec import ModelSpec, TensorSpec
 from cnntk.runtime.chunks import run_in_chunks
 from cnntk.runtime.contract import InputContract
-from cnntk.runtime.devices import Device, onnxruntime_module, resolve
 from cnntk.runtime.errors import (
     CnntkError,
     DeviceUnavailable,
@@ -27,14 +27,14 @@ from cnntk.runtime.errors import (
     SelfTestFailed,
     UsageError,
 )
-from cnntk.runtime.finite import is_finite
 from cnntk.runtime.log import log
-from cnntk.runtime.placement import Placement, placement_of
-from cnntk.runtime.self_test import SelfTestResult, run_self_test
-from cnntk.runtime.session import Opened, SessionSettings, failures, open_session, tensor_specs
-from cnntk.runtime.spec import ModelSpec, TensorSpec
+from cnntk.runtime.session.binding import Binding, check_out, run_into
+from cnntk.runtime.session.devices import Device, onnxruntime_module, resolve
+from cnntk.runtime.session.finite import is_finite
+from cnntk.runtime.session.opening import Opened, SessionSettings, failures, open_session, tensor_specs
+from cnntk.runtime.session.placement import Placement, placement_of
+from cnntk.runtime.session.watchdog import FOREVER, bounded, deadline
 from cnntk.runtime.trial import example_inputs
-from cnntk.runtime.watchdog import FOREVER, bounded, deadline
 
 __all__ = ["Engine"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.spec import TensorSpec
 
 __all__ = ["example_inputs"]
 

@@ -9,9 +9,9 @@ import onnx
 import onnx.parser
 import pytest
 
-from cnntk.runtime.cuda import cuda_state, problem_of
-from cnntk.runtime.devices import onnxruntime_module
-from cnntk.runtime.spec import METADATA_KEY, ModelSpec, Preprocessing, TensorSpec
+from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec, Preprocessing, TensorSpec
+from cnntk.runtime.session.cuda import cuda_state, problem_of
+from cnntk.runtime.session.devices import onnxruntime_module
 
 # First of all imports of onnxruntime: its telemetry has a thread, which children made by fork do not survive.
 onnxruntime = onnxruntime_module()

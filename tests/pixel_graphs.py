@@ -12,8 +12,8 @@ import onnx_ir as ir
 import onnxruntime
 
 from cnntk.exporters.pixels import add_preprocessing
-from cnntk.runtime.preprocess import preprocess
-from cnntk.runtime.spec import Preprocessing
+from cnntk.runtime.artifact.spec import Preprocessing
+from cnntk.runtime.preprocessing.preprocess import preprocess
 
 Run = Callable[[np.ndarray], np.ndarray]
 

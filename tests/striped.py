@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from cnntk.runtime.preprocess import preprocess
-from cnntk.runtime.spec import Preprocessing
+from cnntk.runtime.artifact.spec import Preprocessing
+from cnntk.runtime.preprocessing.preprocess import preprocess
 
 LABELS = tuple(
     " ".join(w) for w in itertools.product(("red", "blue"), ("rows", "columns"), ("dim", "bright"))

@@ -24,10 +24,10 @@ from cnntk.measuring.scenarios import Scenario, ScenarioResult, measure_scenario
 from cnntk.measuring.stages import Stages, classifier_of, stages
 from cnntk.measuring.start_up import start_up
 from cnntk.measuring.sweep import Sweep, sweep
-from cnntk.runtime.digest import sha256_of
+from cnntk.runtime.artifact.digest import sha256_of
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import MissingDependency, UsageError
-from cnntk.runtime.session import check_threads
+from cnntk.runtime.session.opening import check_threads
 
 __all__ = ["Load", "Progress", "bench"]
 

@@ -14,7 +14,7 @@ from cnntk.data import FORMS, ArrayImages, Dataset, FileImages, open_data
 from cnntk.data.images import Images
 from cnntk.inference.finding import expand
 from cnntk.runtime.errors import DataError, ImageError, UsageError
-from cnntk.runtime.images import Pixels, read_image
+from cnntk.runtime.images.reading import Pixels, read_image
 
 if TYPE_CHECKING:
     from cnntk.exporters.quantise.images import CalibrationImage

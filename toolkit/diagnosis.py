@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cnntk.measuring.processor import cpu_features, cpu_name, memory_bytes, read_cpu_info
-from cnntk.runtime.cores import usable_cores
-from cnntk.runtime.cuda import CudaState, cuda_state, problem_of
-from cnntk.runtime.devices import onnxruntime_module
 from cnntk.runtime.errors import MissingDependency
+from cnntk.runtime.session.cores import usable_cores
+from cnntk.runtime.session.cuda import CudaState, cuda_state, problem_of
+from cnntk.runtime.session.devices import onnxruntime_module
 from cnntk.version import __version__
 
 __all__ = ["Diagnosis", "cpu_features", "diagnose", "missing_of", "problems_of"]

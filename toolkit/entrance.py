@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnntk.runtime.artifact.spec import IMAGE, Preprocessing
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import ArtifactError, UsageError
-from cnntk.runtime.preprocess import fit, normalise
-from cnntk.runtime.spec import IMAGE, Preprocessing
+from cnntk.runtime.preprocessing.preprocess import fit, normalise
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cnntk.runtime.artifact.spec import Layer, ModelSpec, TensorSpec
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.spec import Layer, ModelSpec, TensorSpec
 
 __all__ = ["Inspection", "inspect"]
 

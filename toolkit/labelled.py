@@ -14,7 +14,7 @@ import numpy as np
 
 from cnntk.inference.finding import expand
 from cnntk.runtime.errors import DataError, UsageError
-from cnntk.runtime.images import IMAGE_SUFFIXES
+from cnntk.runtime.images.reading import IMAGE_SUFFIXES
 
 __all__ = ["LabelledFiles", "labelled_files", "places_of"]
 

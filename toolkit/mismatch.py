@@ -20,12 +20,12 @@ from cnntk.entrance import Entrance
 from cnntk.labelled import labelled_files
 from cnntk.mistakes import Mistake, mistakes_of
 from cnntk.paired import calibrated, holm, log_likelihoods, mcnemar, sign_flips
-from cnntk.runtime.cores import usable_cores
+from cnntk.runtime.artifact.spec import ModelSpec, Preprocessing
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DataError, ImageError, MissingDependency, UnsupportedArtifact
 from cnntk.runtime.files import readable
-from cnntk.runtime.images import read_image
-from cnntk.runtime.spec import ModelSpec, Preprocessing
+from cnntk.runtime.images.reading import read_image
+from cnntk.runtime.session.cores import usable_cores
 
 __all__ = ["ALPHA", "LIMIT", "Candidate", "MismatchReport", "find_mismatch"]
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.runtime.images import Pixels
-from cnntk.runtime.preprocess import fit, luma
-from cnntk.runtime.spec import Interpolation, Invert, Preprocessing, Resize
+from cnntk.runtime.artifact.spec import Interpolation, Invert, Preprocessing, Resize
+from cnntk.runtime.images.reading import Pixels
+from cnntk.runtime.preprocessing.preprocess import fit, luma
 
 __all__ = ["Mistake", "mistakes_of"]
 

@@ -17,11 +17,11 @@ from typing import Any
 from cnntk.measuring.layers.times import layer_times
 from cnntk.measuring.machine import machine
 from cnntk.quantised import LayerRow, QuantizePreview, QuantizeReport, Setting
-from cnntk.runtime.digest import sha256_of
+from cnntk.runtime.artifact.digest import sha256_of
+from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DataError, MissingDependency, UnsupportedArtifact, UsageError
 from cnntk.runtime.files import check_writable, readable, write_bytes
-from cnntk.runtime.spec import METADATA_KEY, ModelSpec
 from cnntk.runtime.trial import example_inputs
 from cnntk.splitting import Parts, images_for
 from cnntk.version import __version__

@@ -12,8 +12,8 @@ from cnntk.calibrating import CalibrationImages, calibration_images
 from cnntk.data import FORMS, Dataset, open_data
 from cnntk.data.folder import read_to_judge
 from cnntk.labelled import places_of
+from cnntk.runtime.artifact.spec import ModelSpec
 from cnntk.runtime.errors import DataError
-from cnntk.runtime.spec import ModelSpec
 
 __all__ = ["Parts", "images_for", "judged_images"]
 

@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.runtime.canonical import canonical_inputs
-from cnntk.runtime.digest import digest_of, sha256_of, stated_digest
+from cnntk.runtime.artifact.canonical import canonical_inputs
+from cnntk.runtime.artifact.digest import digest_of, sha256_of, stated_digest
+from cnntk.runtime.artifact.external import check_places, places_in, weights_beside
+from cnntk.runtime.artifact.fingerprint import STRUCTURE, changed, fingerprints_in, layer_of
+from cnntk.runtime.artifact.self_test import AnswerCheck, SelfTestResult
+from cnntk.runtime.artifact.spec import IMAGE, METADATA_KEY, ModelSpec, Pattern, TensorSpec
+from cnntk.runtime.artifact.wire import Contents, contents_of, view_of
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import (
     ArtifactCorrupt,
@@ -22,12 +27,7 @@ from cnntk.runtime.errors import (
     UnsupportedArtifact,
     UsageError,
 )
-from cnntk.runtime.external import check_places, places_in, weights_beside
 from cnntk.runtime.files import readable
-from cnntk.runtime.fingerprint import STRUCTURE, changed, fingerprints_in, layer_of
-from cnntk.runtime.self_test import AnswerCheck, SelfTestResult
-from cnntk.runtime.spec import IMAGE, METADATA_KEY, ModelSpec, Pattern, TensorSpec
-from cnntk.runtime.wire import Contents, contents_of, view_of
 
 if TYPE_CHECKING:
     from cnntk.exporters.bisect import Divergence

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cnntk.exporters.session import session_of
 from cnntk.runtime.errors import InferenceError
-from cnntk.runtime.session import failures
+from cnntk.runtime.session.opening import failures
 
 __all__ = ["Arrays", "GraphSession"]
 

@@ -20,8 +20,8 @@ from cnntk.exporters.pixels.normalise import FoldNormalisation, Normalisation, n
 from cnntk.exporters.pixels.padding import pad
 from cnntk.exporters.pixels.resize import resize
 from cnntk.exporters.pixels.tape import FLOAT, UINT8, Dims, Picture, Tape, as_float
+from cnntk.runtime.artifact.spec import IMAGE, SCOPE, Preprocessing, TensorSpec
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.spec import IMAGE, SCOPE, Preprocessing, TensorSpec
 
 __all__ = ["PixelsRecord", "add_preprocessing", "image_spec"]
 

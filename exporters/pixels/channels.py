@@ -9,7 +9,7 @@ the graph takes (N, H, W, 1), and who reads an image makes it grey.
 from __future__ import annotations
 
 from cnntk.exporters.pixels.tape import INT64, Dims, Picture, Tape
-from cnntk.runtime.spec import Preprocessing
+from cnntk.runtime.artifact.spec import Preprocessing
 
 __all__ = ["arrange"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from cnntk.exporters.pixels.tape import INT64, Picture, Tape
-from cnntk.runtime.spec import Preprocessing
+from cnntk.runtime.artifact.spec import Preprocessing
 
 __all__ = ["crop"]
 

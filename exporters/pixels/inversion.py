@@ -15,8 +15,8 @@ import numpy as np
 import onnx_ir as ir
 
 from cnntk.exporters.pixels.tape import FLOAT, INT64, Dims, Picture, Tape, as_float
-from cnntk.runtime.preprocess import LIGHT
-from cnntk.runtime.spec import Preprocessing
+from cnntk.runtime.artifact.spec import Preprocessing
+from cnntk.runtime.preprocessing.preprocess import LIGHT
 
 __all__ = ["MIDDLE", "to_dark"]
 

@@ -20,7 +20,7 @@ from cnntk.exporters.passes.infra import Rewrites
 from cnntk.exporters.passes.linear import Affine
 from cnntk.exporters.pixels.inversion import MIDDLE
 from cnntk.exporters.pixels.tape import FLOAT, Dims, Tape
-from cnntk.runtime.spec import Preprocessing
+from cnntk.runtime.artifact.spec import Preprocessing
 
 __all__ = ["FoldNormalisation", "Normalisation", "normalisation_of", "normalise"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cnntk.exporters.pixels.tape import INT64, Picture, Tape
-from cnntk.runtime.spec import Preprocessing
+from cnntk.runtime.artifact.spec import Preprocessing
 
 __all__ = ["pad"]
 

@@ -21,8 +21,8 @@ import onnx_ir as ir
 
 from cnntk.exporters.pixels.size import image_size, resized_size
 from cnntk.exporters.pixels.tape import FLOAT, INT64, UINT8, Dims, Picture, Tape, as_float
-from cnntk.runtime.resizing import MODES, resize_attributes
-from cnntk.runtime.spec import Preprocessing
+from cnntk.runtime.artifact.spec import Preprocessing
+from cnntk.runtime.preprocessing.resizing import MODES, resize_attributes
 
 __all__ = ["resize"]
 

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnntk.exporters.proof.reference import Arrays
-from cnntk.runtime.images import Pixels
-from cnntk.runtime.preprocess import luma, normalise, preprocess
-from cnntk.runtime.resizing import shrink, shrinkable
-from cnntk.runtime.sampling import nearest
-from cnntk.runtime.spec import IMAGE, Preprocessing, TensorSpec
+from cnntk.runtime.artifact.spec import IMAGE, Preprocessing, TensorSpec
+from cnntk.runtime.images.reading import Pixels
+from cnntk.runtime.preprocessing.preprocess import luma, normalise, preprocess
+from cnntk.runtime.preprocessing.resizing import shrink, shrinkable
+from cnntk.runtime.preprocessing.sampling import nearest
 
 __all__ = ["FEW", "KINDS", "ORDINARY", "SAMPLES", "Trials", "numpy_dtype", "trial_images", "trial_inputs"]
 

@@ -34,9 +34,9 @@ from cnntk.exporters.pixels import PixelsRecord
 from cnntk.exporters.proof.record import Check
 from cnntk.exporters.session import session_of
 from cnntk.models.preprocess import Preprocess
+from cnntk.runtime.artifact.spec import IMAGE, Preprocessing
 from cnntk.runtime.errors import ParityError
-from cnntk.runtime.preprocess import luma, preprocess
-from cnntk.runtime.spec import IMAGE, Preprocessing
+from cnntk.runtime.preprocessing.preprocess import luma, preprocess
 
 __all__ = ["Photographs", "PixelsPart", "Whole", "check_pixels", "pixels_part", "worst_images"]
 

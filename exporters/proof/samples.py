@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from cnntk.exporters.proof.inputs import SAMPLES
 from cnntk.exporters.proof.record import Check
 from cnntk.exporters.source import Source
+from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.contract import fits
 from cnntk.runtime.errors import ImageError, UsageError
 from cnntk.runtime.files import readable
-from cnntk.runtime.images import IMAGE_SUFFIXES, ImageSource, Pixels, describe, read_image
-from cnntk.runtime.preprocess import preprocess
-from cnntk.runtime.spec import TensorSpec
+from cnntk.runtime.images.reading import IMAGE_SUFFIXES, ImageSource, Pixels, describe, read_image
+from cnntk.runtime.preprocessing.preprocess import preprocess
 
 __all__ = ["Samples", "SamplesLike", "samples_check", "take_samples"]
 

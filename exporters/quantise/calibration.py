@@ -19,7 +19,7 @@ from cnntk.exporters.quantise.images import Batch
 from cnntk.exporters.session import session_of
 from cnntk.runtime.contract import InputContract
 from cnntk.runtime.errors import DataError, InferenceError, UsageError
-from cnntk.runtime.session import failures, tensor_specs
+from cnntk.runtime.session.opening import failures, tensor_specs
 
 __all__ = ["CALIBRATION_VERSION", "Calibration", "calibrate"]
 

@@ -21,11 +21,11 @@ from cnntk.exporters.quantise.workbench import Original
 from cnntk.exporters.session import session_of
 from cnntk.exporters.shapes.dataflow import weight_of
 from cnntk.exporters.vectors import answers_text, rounded_up
-from cnntk.runtime.canonical import canonical_inputs
+from cnntk.runtime.artifact.canonical import canonical_inputs
+from cnntk.runtime.artifact.spec import Layer, ModelSpec, SelfTest, SelfTestCase
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import ParityError, ProofError, UnsupportedArtifact
 from cnntk.runtime.files import staged
-from cnntk.runtime.spec import Layer, ModelSpec, SelfTest, SelfTestCase
 
 __all__ = ["HOLDS_ON", "Finished", "finish"]
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnntk.runtime.artifact.spec import IMAGE, ModelSpec, Preprocessing
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UnsupportedArtifact
-from cnntk.runtime.images import Pixels
-from cnntk.runtime.preprocess import fit, luma, normalise
-from cnntk.runtime.resizing import shrink, shrinkable
-from cnntk.runtime.spec import IMAGE, ModelSpec, Preprocessing
+from cnntk.runtime.images.reading import Pixels
+from cnntk.runtime.preprocessing.preprocess import fit, luma, normalise
+from cnntk.runtime.preprocessing.resizing import shrink, shrinkable
 
 __all__ = ["BATCH", "Batch", "CalibrationImage", "batches_of", "named"]
 

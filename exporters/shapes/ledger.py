@@ -28,7 +28,7 @@ from cnntk.exporters.shapes.dims import (
     shape_text,
 )
 from cnntk.exporters.shapes.receptive import Field, receptive_fields
-from cnntk.runtime.spec import Layer
+from cnntk.runtime.artifact.spec import Layer
 
 __all__ = [
     "ClosedForm",

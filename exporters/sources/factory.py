@@ -6,8 +6,8 @@ from cnntk.exporters.source import Source, SourceOptions
 from cnntk.exporters.sources.inputs import dtype_of, input_specs
 from cnntk.exporters.sources.weights import with_weights
 from cnntk.models import zoo
+from cnntk.runtime.artifact.spec import Network
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.spec import Network
 
 __all__ = ["from_factory"]
 

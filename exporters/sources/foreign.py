@@ -13,12 +13,12 @@ from onnx_ir.passes.common import ShapeInferencePass
 from cnntk.exporters.source import InputShape, Source, SourceOptions
 from cnntk.exporters.sources.inputs import INPUT, form, input_specs
 from cnntk.exporters.sources.quiet import quiet
-from cnntk.runtime.devices import resolve
+from cnntk.runtime.artifact.external import check_places, places_in
+from cnntk.runtime.artifact.spec import METADATA_KEY, TensorSpec
 from cnntk.runtime.errors import ArtifactCorrupt, UsageError
-from cnntk.runtime.external import check_places, places_in
 from cnntk.runtime.files import readable
-from cnntk.runtime.session import SessionSettings, open_session
-from cnntk.runtime.spec import METADATA_KEY, TensorSpec
+from cnntk.runtime.session.devices import resolve
+from cnntk.runtime.session.opening import SessionSettings, open_session
 
 __all__ = ["OLDEST_OPSET", "from_onnx"]
 

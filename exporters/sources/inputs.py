@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from cnntk.exporters.source import InputShape
+from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.spec import TensorSpec
 
 __all__ = [
     "INPUT",

@@ -13,9 +13,9 @@ from torch.export.graph_signature import InputKind, TensorArgument
 from cnntk.exporters.source import Source, SourceOptions
 from cnntk.exporters.sources.inputs import form, input_specs
 from cnntk.exporters.sources.quiet import quiet
+from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import ArtifactCorrupt, UsageError
 from cnntk.runtime.files import readable
-from cnntk.runtime.spec import TensorSpec
 
 __all__ = ["from_program", "from_pt2"]
 

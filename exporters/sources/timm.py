@@ -12,8 +12,8 @@ from torch import nn
 from cnntk.exporters.source import Source, SourceOptions
 from cnntk.exporters.sources.inputs import dtype_of, input_specs, one_shape
 from cnntk.exporters.sources.weights import with_weights
+from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.errors import MissingDependency, UsageError
-from cnntk.runtime.spec import Preprocessing
 
 __all__ = ["from_timm", "preprocessing_of"]
 

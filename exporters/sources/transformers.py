@@ -18,8 +18,8 @@ from cnntk.exporters.sources.outputs import answer_by_name
 from cnntk.exporters.sources.preprocessor import Unmapped, preprocessing_of
 from cnntk.exporters.sources.quiet import quiet
 from cnntk.exporters.sources.weights import with_weights
+from cnntk.runtime.artifact.spec import Preprocessing, TensorSpec
 from cnntk.runtime.errors import CheckpointError, MissingDependency, UsageError
-from cnntk.runtime.spec import Preprocessing, TensorSpec
 
 __all__ = ["from_transformers"]
 

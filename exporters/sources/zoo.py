@@ -6,7 +6,7 @@ from cnntk.exporters.source import Source, SourceOptions
 from cnntk.exporters.sources.inputs import dtype_of, input_specs, one_shape
 from cnntk.exporters.sources.weights import with_weights
 from cnntk.models import zoo
-from cnntk.runtime.spec import Network
+from cnntk.runtime.artifact.spec import Network
 
 __all__ = ["from_zoo"]
 

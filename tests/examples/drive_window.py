@@ -13,7 +13,7 @@ from drawn_digits import drawn_digit
 from PySide6.QtWidgets import QApplication, QWidget
 
 from cnntk.runtime import Classifier, Predictions
-from cnntk.runtime.images import ImageSource
+from cnntk.runtime.images.reading import ImageSource
 from cnntk.shipped import shipped_model
 
 SLOW_S = 0.4

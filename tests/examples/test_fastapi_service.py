@@ -22,7 +22,7 @@ from drawn_digits import drawn_digit
 from PIL import Image
 
 from cnntk.runtime import Classifier
-from cnntk.runtime.spec import METADATA_KEY
+from cnntk.runtime.artifact.spec import METADATA_KEY
 from cnntk.shipped import shipped_model
 
 SERVICE = Path(__file__).parents[2] / "examples" / "fastapi_service.py"

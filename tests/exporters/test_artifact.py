@@ -10,9 +10,9 @@ from torch import nn
 from cnntk.exporters.artifact import append_spec, write_graph, write_hashed
 from cnntk.exporters.capture import capture
 from cnntk.exporters.source import Source
+from cnntk.runtime.artifact.spec import ModelSpec, TensorSpec
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import ArtifactCorrupt
-from cnntk.runtime.spec import ModelSpec, TensorSpec
 
 INPUTS = (TensorSpec("input", "float32", ("N", 3, 8, 8)),)
 SPEC = ModelSpec("small", ("a",) * 5, INPUTS)

@@ -17,10 +17,10 @@ from cnntk.exporters import beside as writing
 from cnntk.exporters import export
 from cnntk.exporters.artifact import append_spec, write_hashed
 from cnntk.exporters.beside import ALIGNMENT, weights_beside
+from cnntk.runtime.artifact.spec import ModelSpec, TensorSpec
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import ProofError, UsageError
 from cnntk.runtime.files import staged
-from cnntk.runtime.spec import ModelSpec, TensorSpec
 from cnntk.verification import verify_self
 
 TEXT = """<ir_version: 10, opset_import: ["": 18]>

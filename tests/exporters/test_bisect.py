@@ -11,7 +11,7 @@ import onnx.parser
 import pytest
 
 from cnntk.exporters.bisect import GraphPair
-from cnntk.runtime.spec import Layer
+from cnntk.runtime.artifact.spec import Layer
 
 TEXT = """
 <ir_version: 10, opset_import: ["" : 18]>

@@ -15,8 +15,8 @@ from cnntk.exporters.capture import IR_VERSION, OPSET, Captured, capture, exampl
 from cnntk.exporters.source import InputShape, Source, SourceOptions
 from cnntk.exporters.sources import open_source
 from cnntk.exporters.sources.inputs import input_specs
+from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import CaptureError
-from cnntk.runtime.spec import TensorSpec
 
 SHAPE = (3, 8, 8)
 

@@ -5,8 +5,8 @@ from torch import nn
 
 from cnntk.exporters.described import described
 from cnntk.exporters.source import Source
+from cnntk.runtime.artifact.spec import Preprocessing, TensorSpec
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.spec import Preprocessing, TensorSpec
 
 
 def source(*shape: int, preprocessing: Preprocessing | None = None) -> Source:

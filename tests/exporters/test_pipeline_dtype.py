@@ -27,9 +27,9 @@ from cnntk.exporters.sources.precision import EPSILON
 from cnntk.models import zoo
 from cnntk.models.checkpoint import save_checkpoint
 from cnntk.runtime import Classifier, Engine
+from cnntk.runtime.artifact.self_test import run_self_test
+from cnntk.runtime.artifact.spec import ModelSpec, Network, Preprocessing, TensorSpec
 from cnntk.runtime.errors import CaptureError, CheckpointError, InferenceError, ParityError, UsageError
-from cnntk.runtime.self_test import run_self_test
-from cnntk.runtime.spec import ModelSpec, Network, Preprocessing, TensorSpec
 
 pytestmark = pytest.mark.slow
 

@@ -14,9 +14,9 @@ from torch import nn
 
 from cnntk.exporters.vectors import CASES, Arrays, Case, self_test_of
 from cnntk.models.checkpoint import load_checkpoint
+from cnntk.runtime.artifact.self_test import run_self_test
+from cnntk.runtime.artifact.spec import ModelSpec, TensorSpec
 from cnntk.runtime.errors import ParityError
-from cnntk.runtime.self_test import run_self_test
-from cnntk.runtime.spec import ModelSpec, TensorSpec
 
 LENET = Path(__file__).parents[2] / "toolkit" / "shipped" / "lenet"
 

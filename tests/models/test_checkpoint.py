@@ -12,8 +12,8 @@ from cnntk.models.checkpoint import SPEC_FILE, WEIGHTS_FILE, load_checkpoint, sa
 from cnntk.models.lenet import lenet
 from cnntk.models.transfer import NewHead
 from cnntk.models.zoo import build
+from cnntk.runtime.artifact.spec import ModelSpec, Network, TensorSpec
 from cnntk.runtime.errors import CheckpointError, UnsupportedArtifact, UsageError
-from cnntk.runtime.spec import ModelSpec, Network, TensorSpec
 
 SPEC = ModelSpec(
     name="lenet",

@@ -148,7 +148,7 @@ def test_without_torch_the_extra_is_named() -> None:
         "import sys; sys.modules['torch'] = None\n"  # what Python itself does for a module that may not load
         "from cnntk.models import build\n"
         "from cnntk.runtime.errors import MissingDependency\n"
-        "from cnntk.runtime.spec import Network\n"
+        "from cnntk.runtime.artifact.spec import Network\n"
         "try: build(Network('lenet'))\n"
         "except MissingDependency as error: print(error)"
     )

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from cnntk.models.preprocess import Preprocess
-from cnntk.runtime.preprocess import fit, preprocess
-from cnntk.runtime.spec import Preprocessing
+from cnntk.runtime.artifact.spec import Preprocessing
+from cnntk.runtime.preprocessing.preprocess import fit, preprocess
 
 RGB = Preprocessing(color="rgb", height=12, width=20, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 GREY = Preprocessing(color="grey", height=12, width=20, mean=(0.5,), std=(0.2,))

@@ -14,8 +14,8 @@ from cnntk.models.nin import nin
 from cnntk.models.transfer import NewHead, with_new_head, without_head, zoo_with_new_head
 from cnntk.models.vgg import vgg, vgg11
 from cnntk.models.zoo import build
+from cnntk.runtime.artifact.spec import Network
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.spec import Network
 
 
 class Pooled(nn.Module):

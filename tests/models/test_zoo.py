@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from cnntk.models.zoo import Recipe, build, find, names
+from cnntk.runtime.artifact.spec import Network
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.spec import Network
 
 BUILT_IN = ("lenet", "alexnet", "vgg11", "vgg13", "vgg16", "vgg19", "nin")
 
@@ -98,7 +98,7 @@ def ask(folder: Path, code: str) -> str:
     preamble = (
         "from cnntk.models import build, find, names\n"
         "from cnntk.runtime.errors import UsageError\n"
-        "from cnntk.runtime.spec import Network\n"
+        "from cnntk.runtime.artifact.spec import Network\n"
     )
     body = f"try: print({code})\nexcept UsageError as error: print('UsageError:', error)"
     env = {**os.environ, "PYTHONPATH": str(folder)}

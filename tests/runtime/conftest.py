@@ -16,7 +16,7 @@ from torch import nn
 from cnntk.exporters import export
 from cnntk.exporters.artifact import append_spec, write_hashed
 from cnntk.exporters.vectors import Arrays, self_test_of
-from cnntk.runtime.spec import Layer, ModelSpec, TensorSpec
+from cnntk.runtime.artifact.spec import Layer, ModelSpec, TensorSpec
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.contract import InputContract, fits
 from cnntk.runtime.errors import InputError, UnsupportedArtifact
-from cnntk.runtime.spec import TensorSpec
 
 TWO = (TensorSpec("a", "float32", ("N", 3, 8, 9)), TensorSpec("b", "int64", ("N",)))
 

@@ -15,7 +15,6 @@ import psutil
 import pytest
 
 from cnntk.runtime import ArtifactCorrupt, DeviceUnavailable, Engine, InputError, UnsupportedArtifact
-from cnntk.runtime.cores import usable_cores
 from cnntk.runtime.errors import (
     InferenceError,
     InferenceTimeout,
@@ -23,6 +22,7 @@ from cnntk.runtime.errors import (
     SelfTestFailed,
     UsageError,
 )
+from cnntk.runtime.session.cores import usable_cores
 
 BATCH = np.random.default_rng(0).random((3, 1, 4, 4), dtype=np.float32)
 

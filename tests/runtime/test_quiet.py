@@ -52,7 +52,7 @@ print("CHANGED", json.dumps(changed), flush=True)
 USE = """
 import cnntk.runtime
 from cnntk.runtime import Classifier, Engine, ImageError, InputError
-from cnntk.runtime.batching import BatchingEngine
+from cnntk.runtime.batching.batching import BatchingEngine
 from cnntk.shipped import shipped_model
 
 engine = Engine(shipped_model(), self_test=True)

@@ -13,7 +13,7 @@ from cnntk import benching
 from cnntk.benched import SCHEMA
 from cnntk.benching import Load, bench
 from cnntk.measuring.regression import Baseline, regressed
-from cnntk.runtime.digest import sha256_of
+from cnntk.runtime.artifact.digest import sha256_of
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import NonFiniteAnswer, UsageError
 from cnntk.shipped import shipped_model

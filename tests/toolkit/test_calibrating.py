@@ -10,7 +10,7 @@ from PIL import Image
 from cnntk.calibrating import calibration_images
 from cnntk.data import open_data
 from cnntk.runtime.errors import DataError, UsageError
-from cnntk.runtime.images import read_image
+from cnntk.runtime.images.reading import read_image
 
 
 def save(file: Path, level: int) -> None:

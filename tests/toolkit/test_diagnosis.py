@@ -2,7 +2,7 @@ from dataclasses import replace
 from importlib.metadata import requires
 
 from cnntk.diagnosis import cpu_features, diagnose, missing_of, problems_of
-from cnntk.runtime.cuda import CudaState
+from cnntk.runtime.session.cuda import CudaState
 
 CPU = CudaState(offered=False, wheels=("onnxruntime",))
 GPU = CudaState(offered=True, wheels=("onnxruntime-gpu",), needs="13.0", driver="13.0", gpus=1)

@@ -16,9 +16,9 @@ from torch import nn
 
 from cnntk.entrance import Entrance
 from cnntk.exporters import export
+from cnntk.runtime.artifact.spec import METADATA_KEY, Preprocessing
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.preprocess import fit, normalise
-from cnntk.runtime.spec import METADATA_KEY, Preprocessing
+from cnntk.runtime.preprocessing.preprocess import fit, normalise
 
 COLOR = Preprocessing("rgb", 12, 10, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
 SPECS = {

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cnntk import inspect
-from cnntk.runtime.spec import METADATA_KEY, ModelSpec
+from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec
 
 
 @pytest.fixture

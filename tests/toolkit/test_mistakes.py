@@ -10,8 +10,8 @@ import pytest
 from cnntk.exporters.described import described
 from cnntk.exporters.source import Source
 from cnntk.mistakes import mistakes_of
-from cnntk.runtime.preprocess import normalise, preprocess
-from cnntk.runtime.spec import Preprocessing, TensorSpec
+from cnntk.runtime.artifact.spec import Preprocessing, TensorSpec
+from cnntk.runtime.preprocessing.preprocess import normalise, preprocess
 
 COLOR = Preprocessing("rgb", 12, 10, mean=(0.0,) * 3, std=(1.0,) * 3)
 IMAGENET = replace(

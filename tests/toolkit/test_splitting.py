@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from cnntk.data import ArrayImages, open_data
+from cnntk.runtime.artifact.spec import IMAGE, Layer, ModelSpec, Preprocessing, TensorSpec
 from cnntk.runtime.errors import DataError, UsageError
-from cnntk.runtime.spec import IMAGE, Layer, ModelSpec, Preprocessing, TensorSpec
 from cnntk.splitting import LEAST_JUDGED, MOST_JUDGED, images_for, judged_images
 
 DIGITS = tuple(str(n) for n in range(10))

@@ -20,9 +20,9 @@ from torch import nn
 
 from cnntk.exporters.artifact import append_spec, write_hashed
 from cnntk.exporters.vectors import Arrays, self_test_of
+from cnntk.runtime.artifact.spec import METADATA_KEY, Layer, ModelSpec, TensorSpec
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UnsupportedArtifact, UsageError
-from cnntk.runtime.spec import METADATA_KEY, Layer, ModelSpec, TensorSpec
 from cnntk.verification import verify_against, verify_self
 
 INPUTS = (TensorSpec("input", "float32", ("N", 3, 8, 8)),)

@@ -157,7 +157,7 @@ def _print_tables(results: Iterator[ImageResult], top: int, bar: Bar) -> int:
 
 
 def _cells(file: str, predictions: Predictions, top: int) -> _Cells:
-    from cnntk.runtime.images import describe
+    from cnntk.runtime.images.reading import describe
 
     best, *rest = predictions.top(top)
     others = ", ".join(f"{p.label} {p.probability:.1%}" for p in rest)

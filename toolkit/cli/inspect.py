@@ -13,7 +13,7 @@ from cnntk.cli.output import json_option, note, print_json, print_table, size_te
 
 if TYPE_CHECKING:
     from cnntk.inspection import Inspection
-    from cnntk.runtime.spec import Layer, ModelSpec, TensorSpec
+    from cnntk.runtime.artifact.spec import Layer, ModelSpec, TensorSpec
 
 
 @click.command()
@@ -84,7 +84,7 @@ def _print_layers(layers: tuple[Layer, ...]) -> None:
 
 
 def _spec_rows(spec: ModelSpec) -> list[tuple[str, str]]:
-    from cnntk.runtime.spec import IMAGE
+    from cnntk.runtime.artifact.spec import IMAGE
 
     rows = [("name", spec.name), ("head", spec.head)]
     if spec.labels:

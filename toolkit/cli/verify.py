@@ -14,7 +14,7 @@ from cnntk.cli.output import json_option, note, print_json, print_table
 
 if TYPE_CHECKING:
     from cnntk.mismatch import Candidate, MismatchReport
-    from cnntk.runtime.self_test import AnswerCheck
+    from cnntk.runtime.artifact.self_test import AnswerCheck
     from cnntk.verification import Comparison, Verification
 
 

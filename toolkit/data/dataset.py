@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnntk.data.images import Images
+from cnntk.runtime.artifact.spec import Resize
 from cnntk.runtime.errors import DataError
-from cnntk.runtime.spec import Resize
 
 __all__ = ["Dataset", "Labels", "Split"]
 

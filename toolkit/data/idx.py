@@ -16,7 +16,7 @@ import numpy as np
 from cnntk.data.dataset import Dataset, Labels, Split
 from cnntk.data.images import ArrayImages
 from cnntk.runtime.errors import DataError
-from cnntk.runtime.images import Pixels
+from cnntk.runtime.images.reading import Pixels
 
 __all__ = ["open_fashion_mnist", "open_mnist", "read_idx"]
 

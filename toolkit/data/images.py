@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnntk.runtime.cores import usable_cores
+from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.errors import DataError, ImageError
-from cnntk.runtime.images import Pixels, read_image
-from cnntk.runtime.preprocess import fit
-from cnntk.runtime.spec import Preprocessing
+from cnntk.runtime.images.reading import Pixels, read_image
+from cnntk.runtime.preprocessing.preprocess import fit
+from cnntk.runtime.session.cores import usable_cores
 
 __all__ = ["ArrayImages", "FileImages", "Images", "Indices"]
 

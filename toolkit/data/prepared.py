@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnntk.data.images import ArrayImages, Images, Indices
-from cnntk.runtime.images import Pixels
-from cnntk.runtime.spec import Preprocessing
+from cnntk.runtime.artifact.spec import Preprocessing
+from cnntk.runtime.images.reading import Pixels
 
 __all__ = ["MEMORY_BYTES", "Prepared", "prepare"]
 

@@ -9,7 +9,7 @@ from itertools import chain
 
 from cnntk.inference.result import ImageResult
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.images import IMAGE_SUFFIXES
+from cnntk.runtime.images.reading import IMAGE_SUFFIXES
 
 __all__ = ["STANDARD_INPUT", "expand"]
 

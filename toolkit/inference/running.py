@@ -23,9 +23,9 @@ from typing import cast
 from cnntk.inference.finding import STANDARD_INPUT
 from cnntk.inference.result import ImageResult
 from cnntk.runtime.classifier import Classifier
-from cnntk.runtime.cores import usable_cores
 from cnntk.runtime.errors import ImageError
-from cnntk.runtime.images import MAX_MEGAPIXELS, DecodedImage, ImageSource, Pixels
+from cnntk.runtime.images.reading import MAX_MEGAPIXELS, DecodedImage, ImageSource, Pixels
+from cnntk.runtime.session.cores import usable_cores
 
 __all__ = ["BATCH", "BATCH_ELSEWHERE", "File", "Model", "default_batch", "infer", "opened"]
 

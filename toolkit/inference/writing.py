@@ -12,12 +12,12 @@ from typing import Any
 from cnntk.inference.journal import Journal
 from cnntk.inference.rows import Format, format_of, row_writer
 from cnntk.inference.running import File, Model, default_batch, infer, opened
+from cnntk.runtime.artifact.spec import ModelSpec
 from cnntk.runtime.classifier import Classifier
-from cnntk.runtime.cores import usable_cores
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import check_writable, staged
-from cnntk.runtime.images import MAX_MEGAPIXELS
-from cnntk.runtime.spec import ModelSpec
+from cnntk.runtime.images.reading import MAX_MEGAPIXELS
+from cnntk.runtime.session.cores import usable_cores
 
 __all__ = ["Written", "infer_to_file", "part_of"]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.session import Opened, tensor_specs
+from cnntk.runtime.session.opening import Opened, tensor_specs
 from cnntk.runtime.trial import example_inputs
 
 __all__ = ["batch_inputs", "chosen_batch", "fixed_batch", "session_inputs"]

@@ -16,7 +16,7 @@ from cnntk.measuring.traces.statistics import Estimate, mean_estimate, percentil
 from cnntk.measuring.traces.steady import WarmUp, warm_up, warm_up_limit_s
 from cnntk.measuring.traces.surroundings import meanwhile, surroundings
 from cnntk.measuring.traces.trace import Trace, record
-from cnntk.runtime.digest import sha256_of
+from cnntk.runtime.artifact.digest import sha256_of
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UsageError
 

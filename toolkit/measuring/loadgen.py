@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 
 from cnntk.measuring.batches import batch_inputs, fixed_batch
 from cnntk.measuring.stages import prepared
-from cnntk.runtime.batching import BatchingEngine
+from cnntk.runtime.batching.batching import BatchingEngine
+from cnntk.runtime.batching.stacking import batch_dimension, stack
 from cnntk.runtime.chunks import padded
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import MissingDependency, UsageError
-from cnntk.runtime.stacking import batch_dimension, stack
 
 __all__ = ["measured"]
 

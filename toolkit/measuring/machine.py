@@ -18,8 +18,8 @@ from cnntk.measuring.processor import (
     physical_cores,
     read_cpu_info,
 )
-from cnntk.runtime.cores import usable_cores
 from cnntk.runtime.errors import DeviceUnavailable, InferenceError, MissingDependency
+from cnntk.runtime.session.cores import usable_cores
 from cnntk.version import __version__
 
 __all__ = ["Machine", "machine"]

@@ -14,7 +14,7 @@ from cnntk.measuring.apart import apart
 from cnntk.runtime.errors import UsageError
 
 if TYPE_CHECKING:
-    from cnntk.runtime.wire import Place
+    from cnntk.runtime.artifact.wire import Place
 
 __all__ = ["Memory", "memory"]
 
@@ -97,9 +97,9 @@ def occupied(model: str, device: str, threads: int | None, batch: int | None) ->
     import numpy as np
 
     from cnntk.measuring.batches import batch_inputs, fixed_batch
-    from cnntk.runtime.devices import onnxruntime_module
+    from cnntk.runtime.artifact.external import places_in
     from cnntk.runtime.engine import Engine
-    from cnntk.runtime.external import places_in
+    from cnntk.runtime.session.devices import onnxruntime_module
 
     onnxruntime_module()
     np.random.default_rng(0)  # loads its library, which is no part of a model

@@ -23,14 +23,14 @@ from cnntk.inference.finding import expand
 from cnntk.inference.result import ImageResult
 from cnntk.measuring.traces.disturbance import noise
 from cnntk.measuring.traces.surroundings import surroundings
+from cnntk.runtime.artifact.spec import IMAGE, Preprocessing
 from cnntk.runtime.classifier import Classifier, Prediction, Predictions
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import ImageError, UnsupportedArtifact, UsageError
 from cnntk.runtime.files import readable
-from cnntk.runtime.headers import HEAD_BYTES, file_format
-from cnntk.runtime.images import Pixels
-from cnntk.runtime.preprocess import fit, normalise
-from cnntk.runtime.spec import IMAGE, Preprocessing
+from cnntk.runtime.images.headers import HEAD_BYTES, file_format
+from cnntk.runtime.images.reading import Pixels
+from cnntk.runtime.preprocessing.preprocess import fit, normalise
 from cnntk.runtime.timing import median_interval
 
 __all__ = [

@@ -102,8 +102,8 @@ def start_up(
 def started(model: str, device: str, threads: int | None, batches: Sequence[int]) -> dict[str, Any]:
     """In a fresh process: the times of one start, in ms."""
     marks = [time.perf_counter()]
-    from cnntk.runtime.devices import onnxruntime_module
     from cnntk.runtime.engine import Engine
+    from cnntk.runtime.session.devices import onnxruntime_module
 
     onnxruntime_module()
     marks.append(time.perf_counter())

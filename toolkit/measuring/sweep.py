@@ -17,9 +17,9 @@ from cnntk.measuring.comparison import Word, judged
 from cnntk.measuring.traces.disturbance import noise
 from cnntk.measuring.traces.surroundings import surroundings
 from cnntk.measuring.traces.trace import record
-from cnntk.runtime.cores import usable_cores
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UsageError
+from cnntk.runtime.session.cores import usable_cores
 from cnntk.runtime.timing import Race, median_interval
 
 __all__ = ["Cell", "Sweep", "sweep"]

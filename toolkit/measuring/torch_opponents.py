@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from cnntk.measuring.opponent import Arrays, Opponent, first_line, in_order
-from cnntk.runtime.digest import stated_digest
+from cnntk.runtime.artifact.digest import stated_digest
+from cnntk.runtime.artifact.spec import IMAGE, ModelSpec
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DeviceUnavailable, MissingDependency, UsageError
-from cnntk.runtime.spec import IMAGE, ModelSpec
 from cnntk.shipped import shipped_checkpoint, shipped_model
 
 if TYPE_CHECKING:

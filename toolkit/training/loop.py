@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD, AdamW, Optimizer
 
+from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.spec import Preprocessing
 from cnntk.training.augment import augmented
 from cnntk.training.batches import Batches
 from cnntk.training.errors import TrainingDiverged
@@ -145,7 +145,7 @@ def make_optimizer(module: nn.Module, settings: Settings) -> Optimizer:
 
 
 class Normalise:
-    """`cnntk.runtime.preprocess.normalise` on the device, in the same float32 arithmetic."""
+    """`cnntk.runtime.preprocessing.preprocess.normalise` on the device, in the same float32 arithmetic."""
 
     def __init__(self, p: Preprocessing, device: torch.device) -> None:
         factor = torch.tensor([p.scale / s for s in p.std], device=device)

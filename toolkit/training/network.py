@@ -18,8 +18,8 @@ from cnntk.models.foreign import blame
 from cnntk.models.initialise import initialise
 from cnntk.models.transfer import WITH_NEW_HEAD, NewHead, without_head
 from cnntk.models.zoo import Recipe, build, find, names
+from cnntk.runtime.artifact.spec import Network, Preprocessing
 from cnntk.runtime.errors import CheckpointError, UsageError
-from cnntk.runtime.spec import Network, Preprocessing
 from cnntk.training.options import TrainOptions
 from cnntk.training.preprocessing import preprocessing_for
 

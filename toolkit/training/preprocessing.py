@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnntk.data import Prepared, Split
-from cnntk.runtime.images import Pixels
-from cnntk.runtime.spec import Preprocessing
+from cnntk.runtime.artifact.spec import Preprocessing
+from cnntk.runtime.images.reading import Pixels
 
 __all__ = ["measured", "preprocessing_for"]
 

@@ -12,8 +12,8 @@ from torch import nn
 
 from cnntk.data import Split
 from cnntk.models.factory import absolute
+from cnntk.runtime.artifact.spec import Network
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.spec import Network
 from cnntk.training.options import TrainOptions
 
 __all__ = ["DATA_PLACE", "Request", "check_same", "place_of"]

@@ -14,7 +14,7 @@ from torch import nn
 
 from cnntk.data import Dataset, FileImages, Prepared, Split, open_data, prepare
 from cnntk.models.checkpoint import save_checkpoint
-from cnntk.runtime.spec import ModelSpec, Network, Preprocessing, TensorSpec
+from cnntk.runtime.artifact.spec import ModelSpec, Network, Preprocessing, TensorSpec
 from cnntk.training.batches import Batches
 from cnntk.training.device import torch_device
 from cnntk.training.folder import RunFolder

@@ -8,7 +8,7 @@ from cnntk.exporters.capture import capture
 from cnntk.exporters.layers.anatomy import Anatomy, anatomy
 from cnntk.exporters.source import Source
 from cnntk.models.zoo import build
-from cnntk.runtime.spec import Network, TensorSpec
+from cnntk.runtime.artifact.spec import Network, TensorSpec
 
 
 def of(module: nn.Module, *shape: int) -> Anatomy:

@@ -14,7 +14,7 @@ from cnntk.exporters.layers import oddities
 from cnntk.exporters.layers.oddities import CHECKS
 from cnntk.exporters.layers.view import View, view
 from cnntk.exporters.source import Source
-from cnntk.runtime.spec import TensorSpec
+from cnntk.runtime.artifact.spec import TensorSpec
 
 Check = Callable[[View], Iterator[str]]
 

@@ -16,7 +16,7 @@ from cnntk.exporters.capture import capture
 from cnntk.exporters.passes import GraphPass, PassRecord, run_passes
 from cnntk.exporters.passes.session import GraphSession
 from cnntk.exporters.source import Source
-from cnntk.runtime.spec import TensorSpec
+from cnntk.runtime.artifact.spec import TensorSpec
 
 
 class Wrapped(nn.Module):

@@ -10,9 +10,9 @@ import pytest
 from pixel_graphs import dark_and_light, echo, open_session
 
 from cnntk.exporters.pixels import add_preprocessing
+from cnntk.runtime.artifact.spec import Preprocessing, TensorSpec
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.preprocess import preprocess
-from cnntk.runtime.spec import Preprocessing, TensorSpec
+from cnntk.runtime.preprocessing.preprocess import preprocess
 
 P = Preprocessing("rgb", 4, 5, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 

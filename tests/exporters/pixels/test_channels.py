@@ -5,7 +5,7 @@ import pytest
 from pixel_graphs import echo, graph, open_session
 
 from cnntk.exporters.pixels import add_preprocessing
-from cnntk.runtime.spec import Preprocessing
+from cnntk.runtime.artifact.spec import Preprocessing
 
 RNG = np.random.default_rng(0)
 

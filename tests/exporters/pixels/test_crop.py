@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pixel_graphs import graph
 
-from cnntk.runtime.spec import Preprocessing
+from cnntk.runtime.artifact.spec import Preprocessing
 
 
 @pytest.mark.parametrize("size", [(4, 4), (4, 5), (4, 6), (4, 7), (8, 4), (4, 9)])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from pixel_graphs import dark_and_light, gap, graph
 
-from cnntk.runtime.preprocess import preprocess
-from cnntk.runtime.spec import Preprocessing
+from cnntk.runtime.artifact.spec import Preprocessing
+from cnntk.runtime.preprocessing.preprocess import preprocess
 
 
 @pytest.mark.parametrize("resize", ["stretch", "longest"])

@@ -14,8 +14,8 @@ from cnntk.exporters.capture import capture
 from cnntk.exporters.passes import run_passes
 from cnntk.exporters.pixels import PixelsRecord, add_preprocessing
 from cnntk.exporters.source import Source
-from cnntk.runtime.preprocess import preprocess
-from cnntk.runtime.spec import Preprocessing, TensorSpec
+from cnntk.runtime.artifact.spec import Preprocessing, TensorSpec
+from cnntk.runtime.preprocessing.preprocess import preprocess
 
 P = Preprocessing("rgb", 12, 12, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 

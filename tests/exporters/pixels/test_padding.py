@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pixel_graphs import graph
 
-from cnntk.runtime.spec import Preprocessing
+from cnntk.runtime.artifact.spec import Preprocessing
 
 
 @pytest.mark.parametrize("invert", ["never", "always", "light-background"])

@@ -10,7 +10,7 @@ from PIL import Image
 from pixel_graphs import dark_and_light, echo, gap, open_session
 
 from cnntk.exporters.pixels import add_preprocessing
-from cnntk.runtime.spec import Preprocessing
+from cnntk.runtime.artifact.spec import Preprocessing
 
 P = Preprocessing("rgb", 20, 30, mean=(0.0,) * 3, std=(1 / 255,) * 3, scale=1 / 255)
 

@@ -9,7 +9,7 @@ from pixel_graphs import open_session
 
 from cnntk.exporters.pixels.size import resized_size
 from cnntk.exporters.pixels.tape import UINT8, Tape
-from cnntk.runtime.spec import Preprocessing
+from cnntk.runtime.artifact.spec import Preprocessing
 
 
 def sizes_of(p: Preprocessing) -> Any:

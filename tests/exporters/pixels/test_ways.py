@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pixel_graphs import dark_and_light, gap, graph
 
-from cnntk.runtime.spec import Preprocessing
+from cnntk.runtime.artifact.spec import Preprocessing
 
 RGB = Preprocessing("rgb", 1, 1, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 GREY = Preprocessing("grey", 1, 1, mean=(0.5,), std=(0.2,))

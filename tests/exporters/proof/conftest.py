@@ -10,7 +10,7 @@ from torch import nn
 from cnntk.exporters.capture import Captured, capture
 from cnntk.exporters.proof.inputs import Trials, trial_inputs
 from cnntk.exporters.source import Source
-from cnntk.runtime.spec import TensorSpec
+from cnntk.runtime.artifact.spec import TensorSpec
 
 INPUT = (TensorSpec("input", "float32", ("N", 3, 8, 8)),)
 

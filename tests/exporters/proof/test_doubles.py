@@ -10,7 +10,7 @@ from cnntk.exporters.proof.doubles import DoubleReference
 from cnntk.exporters.proof.inputs import trial_inputs
 from cnntk.exporters.proof.reference import ProgramReference
 from cnntk.exporters.source import Source
-from cnntk.runtime.spec import TensorSpec
+from cnntk.runtime.artifact.spec import TensorSpec
 
 INPUT = (TensorSpec("input", "float64", ("N", 3, 8, 8)),)
 TRIALS = trial_inputs(INPUT, None)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cnntk.exporters.proof.inputs import KINDS, ORDINARY, SAMPLES, trial_inputs
-from cnntk.runtime.spec import Preprocessing, TensorSpec
+from cnntk.runtime.artifact.spec import Preprocessing, TensorSpec
 
 SPEC = TensorSpec("input", "float32", ("N", 3, 8, 8))
 

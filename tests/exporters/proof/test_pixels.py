@@ -12,8 +12,8 @@ from pixel_graphs import dark_and_light, echo, open_session
 
 from cnntk.exporters.pixels import PixelsRecord, add_preprocessing
 from cnntk.exporters.proof.pixels import Whole, check_pixels, pixels_part, worst_images
+from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.errors import ParityError
-from cnntk.runtime.spec import Preprocessing
 
 P = Preprocessing(
     "rgb",

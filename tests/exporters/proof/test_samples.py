@@ -9,9 +9,9 @@ from PIL import Image
 from cnntk.exporters.proof.inputs import SAMPLES
 from cnntk.exporters.proof.samples import take_samples
 from cnntk.exporters.source import Source
+from cnntk.runtime.artifact.spec import Preprocessing, TensorSpec
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.preprocess import preprocess
-from cnntk.runtime.spec import Preprocessing, TensorSpec
+from cnntk.runtime.preprocessing.preprocess import preprocess
 
 IMAGE = TensorSpec("input", "float32", ("N", 3, 8, 8))
 AGE = TensorSpec("age", "int64", ("N", 1))

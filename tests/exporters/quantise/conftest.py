@@ -14,8 +14,8 @@ import pytest
 from cnntk.exporters.quantise.histogram import Histogram
 from cnntk.exporters.quantise.images import Batch
 from cnntk.exporters.quantise.workbench import Original
+from cnntk.runtime.artifact.spec import METADATA_KEY
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.spec import METADATA_KEY
 
 GRAPH = """
 <ir_version: 10, opset_import: ["" : 18]>

@@ -17,9 +17,9 @@ from cnntk.exporters.quantise.finish import HOLDS_ON, Finished, finish
 from cnntk.exporters.quantise.images import batches_of, named
 from cnntk.exporters.quantise.recipe import LayerPlan, Recipe, linear_layers
 from cnntk.exporters.quantise.workbench import Original
+from cnntk.runtime.artifact.spec import ModelSpec
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import ArtifactCorrupt, ParityError, ProofError, UnsupportedArtifact
-from cnntk.runtime.spec import ModelSpec
 from cnntk.verification import verify_self
 
 STEP = 0.15
@@ -104,7 +104,7 @@ def test_another_models_answers_are_seen(finished: Finished, original: Original)
             array = value.const_value.numpy()
             value.const_value = ir.Tensor(array * np.float32(1.3), name=value.name)
     from cnntk.exporters.session import session_of
-    from cnntk.runtime.self_test import run_self_test
+    from cnntk.runtime.artifact.self_test import run_self_test
 
     session = session_of(spoilt)
     names = [o.name for o in session.get_outputs()]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from cnntk.exporters.quantise.images import CalibrationImage, batches_of, named
+from cnntk.runtime.artifact.spec import IMAGE, ModelSpec, Preprocessing, TensorSpec
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UnsupportedArtifact
-from cnntk.runtime.spec import IMAGE, ModelSpec, Preprocessing, TensorSpec
 from cnntk.shipped import shipped_model
 
 SIZES = [(28, 28, 1), (28, 28, 1), (28, 28, 3), (9, 17, 3), (9, 17, 1), (40, 30, 1), (28, 28, 1)]

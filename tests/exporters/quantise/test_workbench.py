@@ -17,8 +17,8 @@ from cnntk.exporters.quantise.images import batches_of, named
 from cnntk.exporters.quantise.recipe import LayerPlan, Recipe, linear_layers
 from cnntk.exporters.quantise.store import Store
 from cnntk.exporters.quantise.workbench import Original, Workbench, layer_facts
+from cnntk.runtime.artifact.spec import METADATA_KEY
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.spec import METADATA_KEY
 from cnntk.runtime.timing import Race
 
 

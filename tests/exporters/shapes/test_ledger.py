@@ -18,7 +18,7 @@ from cnntk.exporters.shapes.ledger import LedgerRow, closed_forms, four_way, inf
 from cnntk.exporters.source import Source, SourceOptions
 from cnntk.exporters.sources import open_source
 from cnntk.models.zoo import build
-from cnntk.runtime.spec import Layer, Network, TensorSpec
+from cnntk.runtime.artifact.spec import Layer, Network, TensorSpec
 
 BATCHES = (1, 2, 3, 8)
 

@@ -8,7 +8,7 @@ from cnntk.exporters.capture import capture
 from cnntk.exporters.shapes.ledger import known_shapes, ledger
 from cnntk.exporters.shapes.receptive import receptive_fields
 from cnntk.exporters.source import Source
-from cnntk.runtime.spec import Layer, TensorSpec
+from cnntk.runtime.artifact.spec import Layer, TensorSpec
 
 
 def rows(module: nn.Module, *shape: int) -> tuple[Layer, ...]:

@@ -9,8 +9,8 @@ import pytest
 from cnntk.exporters.capture import capture
 from cnntk.exporters.source import InputShape, SourceOptions
 from cnntk.exporters.sources import open_source
+from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import ArtifactCorrupt, UnsupportedArtifact, UsageError
-from cnntk.runtime.spec import TensorSpec
 
 NONE = SourceOptions()
 

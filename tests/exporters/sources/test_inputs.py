@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from cnntk.exporters.sources.inputs import dtype_of, in_forward_order, input_specs, one_shape, parse_input
+from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.spec import TensorSpec
 
 
 @pytest.mark.parametrize(

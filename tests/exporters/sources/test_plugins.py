@@ -11,7 +11,7 @@ from cnntk.runtime.errors import UsageError
 CODE = """
 from torch import nn
 from cnntk.exporters.source import Source
-from cnntk.runtime.spec import TensorSpec
+from cnntk.runtime.artifact.spec import TensorSpec
 
 def linear(text, options):
     size = int(text)

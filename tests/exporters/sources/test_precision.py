@@ -10,8 +10,8 @@ from torch import nn
 from cnntk.exporters.source import Source, SourceOptions
 from cnntk.exporters.sources import open_source
 from cnntk.exporters.sources.precision import in_precision, precisions
+from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.spec import TensorSpec
 
 SHAPE = (3, 8, 8)
 

@@ -11,8 +11,8 @@ from torch.export import Dim, ExportedProgram
 from cnntk.exporters.capture import capture
 from cnntk.exporters.source import SourceOptions
 from cnntk.exporters.sources import open_source
+from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import ArtifactCorrupt, UsageError
-from cnntk.runtime.spec import TensorSpec
 
 X = torch.zeros(2, 3, 8, 8)
 

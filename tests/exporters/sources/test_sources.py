@@ -13,8 +13,8 @@ from cnntk.exporters.source import Source, SourceOptions
 from cnntk.exporters.sources import open_source
 from cnntk.models import zoo
 from cnntk.models.checkpoint import save_checkpoint
+from cnntk.runtime.artifact.spec import ModelSpec, Network, TensorSpec
 from cnntk.runtime.errors import CheckpointError, MissingDependency, UsageError
-from cnntk.runtime.spec import ModelSpec, Network, TensorSpec
 
 SHAPE = (3, 8, 8)
 

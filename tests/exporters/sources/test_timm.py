@@ -6,8 +6,8 @@ import pytest
 from cnntk.exporters.source import SourceOptions
 from cnntk.exporters.sources import open_source
 from cnntk.exporters.sources.timm import preprocessing_of
+from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.errors import MissingDependency, UsageError
-from cnntk.runtime.spec import Preprocessing
 
 CONFIG = {
     "interpolation": "bicubic",

@@ -11,8 +11,8 @@ import torch
 from cnntk.exporters.capture import capture
 from cnntk.exporters.source import Source, SourceOptions
 from cnntk.exporters.sources import open_source
+from cnntk.runtime.artifact.spec import Preprocessing, TensorSpec
 from cnntk.runtime.errors import CheckpointError, UsageError
-from cnntk.runtime.spec import Preprocessing, TensorSpec
 
 transformers = pytest.importorskip("transformers")
 

@@ -10,7 +10,7 @@ import pytest
 
 from cnntk.exporters.layers.anatomy import anatomy
 from cnntk.exporters.shapes.ledger import ledger
-from cnntk.runtime.spec import METADATA_KEY, ModelSpec
+from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from cnntk.data import open_data
 from cnntk.exporters import export
 from cnntk.exporters.artifact import append_spec, write_hashed
 from cnntk.exporters.vectors import Arrays, self_test_of
+from cnntk.runtime.artifact.spec import ModelSpec, TensorSpec
 from cnntk.runtime.errors import DataError, UnsupportedArtifact
-from cnntk.runtime.spec import ModelSpec, TensorSpec
 from cnntk.shipped import shipped_checkpoint, shipped_model
 
 

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from cnntk.data.cifar import open_cifar10, read_pickle
+from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.errors import DataError
-from cnntk.runtime.spec import Preprocessing
 
 AS_IT_IS = Preprocessing("rgb", 32, 32, mean=(0.0,) * 3, std=(1.0,) * 3)
 

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 
 from cnntk.data.digits import open_digits
-from cnntk.runtime.spec import Preprocessing
+from cnntk.runtime.artifact.spec import Preprocessing
 
 
 def test_digits() -> None:

@@ -8,8 +8,8 @@ from PIL import Image
 
 from cnntk.data.folder import open_folder
 from cnntk.data.images import FileImages
+from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.errors import DataError
-from cnntk.runtime.spec import Preprocessing
 
 SMALL = Preprocessing("rgb", 8, 8, "shortest", mean=(0.0,) * 3, std=(1.0,) * 3)
 

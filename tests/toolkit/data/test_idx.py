@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from cnntk.data.idx import open_fashion_mnist, open_mnist, read_idx
+from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.errors import DataError
-from cnntk.runtime.spec import Preprocessing
 
 IdxWriter = Callable[[Path, np.ndarray], None]
 

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from cnntk.data.images import ArrayImages, FileImages, Images
+from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.errors import DataError
-from cnntk.runtime.images import read_image
-from cnntk.runtime.preprocess import fit
-from cnntk.runtime.spec import Preprocessing
+from cnntk.runtime.images.reading import read_image
+from cnntk.runtime.preprocessing.preprocess import fit
 
 RANDOM = np.random.default_rng(0)
 RGB = RANDOM.integers(0, 256, (6, 12, 10, 3), dtype=np.uint8)

@@ -4,7 +4,7 @@ import numpy as np
 
 from cnntk.data.images import ArrayImages
 from cnntk.data.prepared import prepare
-from cnntk.runtime.spec import Preprocessing
+from cnntk.runtime.artifact.spec import Preprocessing
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 9, 9, 1), dtype=np.uint8)
 

@@ -15,7 +15,7 @@ from cnntk.inference import ImageResult, infer, running
 from cnntk.runtime import Classifier, Engine
 from cnntk.runtime.classifier import Predictions
 from cnntk.runtime.errors import InputError, UsageError
-from cnntk.runtime.images import Pixels
+from cnntk.runtime.images.reading import Pixels
 
 
 def kinds(results: list[ImageResult]) -> list[str]:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from cnntk.measuring.sweep import _cell, sweep
-from cnntk.runtime.cores import usable_cores
 from cnntk.runtime.errors import UsageError
+from cnntk.runtime.session.cores import usable_cores
 
 
 def test_every_pair_is_a_cell(tiny_onnx: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cnntk.data import ArrayImages, Dataset, prepare
-from cnntk.runtime.spec import Preprocessing
+from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.training.batches import Batches
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (7, 4, 5, 3), dtype=np.uint8)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from cnntk.data import Split, prepare
+from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.preprocess import normalise
-from cnntk.runtime.spec import Preprocessing
+from cnntk.runtime.preprocessing.preprocess import normalise
 from cnntk.training.batches import Batches
 from cnntk.training.errors import TrainingDiverged
 from cnntk.training.loop import Loop, Normalise, make_optimizer

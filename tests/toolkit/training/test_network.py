@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from cnntk.data import Dataset, FileImages, Split
+from cnntk.runtime.artifact.spec import Network
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.spec import Network
 from cnntk.training.network import Plan, plan_for
 from cnntk.training.options import TrainOptions
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from cnntk.data import ArrayImages, Split, open_data, prepare
-from cnntk.runtime.preprocess import fit, normalise
-from cnntk.runtime.spec import Preprocessing
+from cnntk.runtime.artifact.spec import Preprocessing
+from cnntk.runtime.preprocessing.preprocess import fit, normalise
 from cnntk.training.loop import Normalise
 from cnntk.training.preprocessing import measured, preprocessing_for
 

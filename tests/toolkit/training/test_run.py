@@ -14,9 +14,9 @@ from torch import nn
 
 from cnntk.data import Split
 from cnntk.models.checkpoint import load_checkpoint, save_checkpoint
+from cnntk.runtime.artifact.spec import Network
 from cnntk.runtime.errors import CheckpointError, DataError, UsageError
-from cnntk.runtime.preprocess import preprocess
-from cnntk.runtime.spec import Network
+from cnntk.runtime.preprocessing.preprocess import preprocess
 from cnntk.training import TrainingDiverged, train
 
 
@@ -49,7 +49,7 @@ def test_digits_learn_and_the_runtime_sees_what_training_saw(tmp_path: Path) -> 
 def accuracy_by_the_runtime(folder: Path, paper: Callable[[np.ndarray], np.ndarray]) -> float:
     """Decoded images through the runtime's own preprocessing, and the network of the checkpoint."""
     from cnntk.data import open_data
-    from cnntk.runtime.spec import Preprocessing
+    from cnntk.runtime.artifact.spec import Preprocessing
 
     checkpoint = load_checkpoint(folder)
     test = open_data("digits").test
@@ -217,7 +217,7 @@ except cnntk.CnntkError as error:
 
 def test_a_checkpoint_of_another_kind_is_no_body(split: Split, tmp_path: Path) -> None:
     from cnntk.models.zoo import build
-    from cnntk.runtime.spec import ModelSpec, TensorSpec
+    from cnntk.runtime.artifact.spec import ModelSpec, TensorSpec
 
     network = Network("lenet", {"num_classes": 3})
     spec = ModelSpec(

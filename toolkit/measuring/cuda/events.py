@@ -119,7 +119,7 @@ def cuda_stream(index: int) -> Iterator[CudaStream]:
 
     Args:
         index: of the GPU, from 0, as CUDA counts: after CUDA_VISIBLE_DEVICES. That there is a driver
-            `cnntk.runtime.devices.resolve` has seen before.
+            `cnntk.runtime.session.devices.resolve` has seen before.
 
     Raises:
         MissingDependency: cuda-bindings is not installed, or is too new for the driver.

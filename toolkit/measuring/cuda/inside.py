@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cnntk.runtime.placement import profiled
-from cnntk.runtime.session import Opened
+from cnntk.runtime.session.opening import Opened
+from cnntk.runtime.session.placement import profiled
 
 __all__ = ["Inside", "inside", "inside_of"]
 

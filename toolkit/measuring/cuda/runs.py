@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnntk.measuring.cuda.events import Stream
-from cnntk.runtime.devices import Device, onnxruntime_module
 from cnntk.runtime.errors import InferenceError
-from cnntk.runtime.session import Opened, failures
+from cnntk.runtime.session.devices import Device, onnxruntime_module
+from cnntk.runtime.session.opening import Opened, failures
 
 __all__ = ["PARTS", "BoundRun"]
 

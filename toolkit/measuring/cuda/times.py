@@ -20,9 +20,9 @@ from cnntk.measuring.cuda.runs import BoundRun
 from cnntk.measuring.traces.statistics import Estimate, quantile_estimate
 from cnntk.measuring.traces.steady import WarmUp, warm_up, warm_up_limit_s
 from cnntk.measuring.traces.trace import record
-from cnntk.runtime.devices import Device, resolve
 from cnntk.runtime.errors import DeviceUnavailable, UsageError
-from cnntk.runtime.session import open_session
+from cnntk.runtime.session.devices import Device, resolve
+from cnntk.runtime.session.opening import open_session
 
 __all__ = ["Copies", "CudaTimes", "cuda_findings", "cuda_times", "measured"]
 

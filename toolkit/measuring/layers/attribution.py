@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from cnntk.measuring.layers.graph import Graph, Node
 from cnntk.measuring.layers.lineage import CONVERTS, REORDERS, Flow, Lineage, prepares, trace_back
-from cnntk.runtime.spec import SCOPE, Layer
+from cnntk.runtime.artifact.spec import SCOPE, Layer
 
 __all__ = ["Share", "attributed"]
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cnntk.runtime.artifact.wire import spans, view_of
 from cnntk.runtime.errors import ArtifactCorrupt
-from cnntk.runtime.wire import spans, view_of
 
 __all__ = ["Graph", "Node", "Weight", "graph_of"]
 

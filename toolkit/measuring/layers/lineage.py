@@ -19,7 +19,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from cnntk.measuring.layers.graph import Graph, Node
-from cnntk.runtime.spec import SCOPE, Layer
+from cnntk.runtime.artifact.spec import SCOPE, Layer
 
 __all__ = ["CONVERTS", "REORDERS", "Flow", "Lineage", "prepares", "trace_back"]
 

@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 
 from cnntk.measuring.layers.small_graphs import model, node, tensor, value
 from cnntk.measuring.traces.trace import record
-from cnntk.runtime.cores import usable_cores
-from cnntk.runtime.devices import onnxruntime_module, resolve
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import write_bytes
 from cnntk.runtime.log import log
-from cnntk.runtime.session import SessionSettings, open_session
+from cnntk.runtime.session.cores import usable_cores
+from cnntk.runtime.session.devices import onnxruntime_module, resolve
+from cnntk.runtime.session.opening import SessionSettings, open_session
 
 __all__ = ["Peaks", "cache_bytes", "peaks", "user_cache"]
 

@@ -17,9 +17,9 @@ from cnntk.measuring.layers.graph import Graph, Node, graph_of
 from cnntk.measuring.layers.profile import Profile, RanNode, read_profile
 from cnntk.measuring.layers.profiler_cost import Calibration
 from cnntk.measuring.layers.rounds import SETTLE_S, Player, calm_rounds, play
-from cnntk.runtime.devices import resolve
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.session import Opened, SessionSettings, open_session
+from cnntk.runtime.session.devices import resolve
+from cnntk.runtime.session.opening import Opened, SessionSettings, open_session
 
 __all__ = ["NodeTimes", "measure_nodes"]
 

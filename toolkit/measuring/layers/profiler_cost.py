@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from cnntk.measuring.layers.profile import Profile, read_profile
 from cnntk.measuring.layers.rounds import Player
 from cnntk.measuring.layers.small_graphs import model, node, tensor, value
-from cnntk.runtime.devices import resolve
-from cnntk.runtime.session import SessionSettings, open_session
+from cnntk.runtime.session.devices import resolve
+from cnntk.runtime.session.opening import SessionSettings, open_session
 
 __all__ = ["Calibration", "Cost"]
 

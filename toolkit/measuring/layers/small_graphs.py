@@ -1,6 +1,6 @@
 """Graphs of a few nodes as ONNX bytes, to measure the machine with, in an install without onnx.
 
-Field numbers are those of onnx.proto, written by `cnntk.runtime.wire`.
+Field numbers are those of onnx.proto, written by `cnntk.runtime.artifact.wire`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from cnntk.runtime.wire import message
+from cnntk.runtime.artifact.wire import message
 
 __all__ = ["model", "node", "tensor", "value"]
 

@@ -10,7 +10,7 @@ from cnntk.measuring.layers.attribution import Share
 from cnntk.measuring.layers.graph import Graph, Node, Weight
 from cnntk.measuring.layers.profile import RanNode
 from cnntk.measuring.layers.profiled import NodeTimes
-from cnntk.runtime.spec import Layer
+from cnntk.runtime.artifact.spec import Layer
 
 __all__ = ["Work", "layers_of", "work_of"]
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cnntk.runtime.cores import cpu_groups, usable_cores
+from cnntk.runtime.session.cores import cpu_groups, usable_cores
 
 __all__ = ["Meanwhile", "Surroundings", "meanwhile", "surroundings"]
 

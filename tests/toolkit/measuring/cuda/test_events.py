@@ -36,7 +36,7 @@ def test_what_to_install() -> None:
 
 @pytest.mark.gpu
 def test_copies_there_and_back() -> None:
-    from cnntk.runtime.devices import onnxruntime_module
+    from cnntk.runtime.session.devices import onnxruntime_module
 
     given = np.arange(1000, dtype=np.float32)
     back = np.zeros_like(given)

@@ -4,8 +4,8 @@ from typing import Any
 import numpy as np
 
 from cnntk.measuring.cuda.inside import inside, inside_of
-from cnntk.runtime.devices import resolve
-from cnntk.runtime.session import open_session
+from cnntk.runtime.session.devices import resolve
+from cnntk.runtime.session.opening import open_session
 
 
 def event(name: str, op: str, provider: str) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from cnntk.measuring.cuda.runs import PARTS, BoundRun
 from cnntk.runtime import Engine
-from cnntk.runtime.devices import resolve
 from cnntk.runtime.errors import InferenceError
-from cnntk.runtime.session import open_session
+from cnntk.runtime.session.devices import resolve
+from cnntk.runtime.session.opening import open_session
 
 IMAGES = np.random.default_rng(0).random((3, 1, 4, 4), dtype=np.float32)
 

@@ -13,9 +13,9 @@ from cnntk.measuring.cuda.inside import Inside
 from cnntk.measuring.cuda.times import cuda_findings, measured
 from cnntk.measuring.traces.statistics import Estimate
 from cnntk.measuring.traces.steady import WarmUp
-from cnntk.runtime.cuda import cuda_state, problem_of
-from cnntk.runtime.devices import onnxruntime_module, resolve
 from cnntk.runtime.errors import DeviceUnavailable, UsageError
+from cnntk.runtime.session.cuda import cuda_state, problem_of
+from cnntk.runtime.session.devices import onnxruntime_module, resolve
 from cnntk.shipped import shipped_model
 
 NO_CUDA = problem_of(cuda_state(onnxruntime_module()))

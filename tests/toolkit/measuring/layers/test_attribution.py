@@ -11,10 +11,10 @@ from cnntk.exporters import export
 from cnntk.measuring.layers.attribution import Share, attributed
 from cnntk.measuring.layers.graph import Graph, Node, graph_of
 from cnntk.quantising import quantize
-from cnntk.runtime.devices import resolve
+from cnntk.runtime.artifact.spec import Layer
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.session import SessionSettings, open_session
-from cnntk.runtime.spec import Layer
+from cnntk.runtime.session.devices import resolve
+from cnntk.runtime.session.opening import SessionSettings, open_session
 from cnntk.runtime.timing import Race
 from cnntk.shipped import shipped_model
 

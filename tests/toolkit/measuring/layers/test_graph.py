@@ -8,8 +8,8 @@ import onnx.parser
 import pytest
 
 from cnntk.measuring.layers.graph import Weight, graph_of
+from cnntk.runtime.artifact.wire import message
 from cnntk.runtime.errors import ArtifactCorrupt
-from cnntk.runtime.wire import message
 from cnntk.shipped import shipped_model
 
 

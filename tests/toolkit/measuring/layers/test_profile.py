@@ -8,9 +8,9 @@ import onnx.parser
 import pytest
 
 from cnntk.measuring.layers.profile import Profile, read_profile
-from cnntk.runtime.devices import resolve
 from cnntk.runtime.errors import InferenceError
-from cnntk.runtime.session import open_session
+from cnntk.runtime.session.devices import resolve
+from cnntk.runtime.session.opening import open_session
 
 BRANCHES = """
 <ir_version: 10, opset_import: ["" : 18]>

@@ -21,8 +21,8 @@ from cnntk.measuring.layers.times import LayerReport, layer_times
 from cnntk.measuring.layers.work import layers_of, work_of
 from cnntk.models import zoo
 from cnntk.quantising import quantize
+from cnntk.runtime.artifact.spec import Network
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.spec import Network
 from cnntk.runtime.timing import Race
 from cnntk.shipped import shipped_model
 

@@ -1,0 +1,1 @@
+"""From pixels to a model's input, as its spec says."""

@@ -1,0 +1,307 @@
+"""Weights beside the file: found wherever they are named, and read from nowhere but the model's folder."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.parser
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+from onnx.external_data_helper import set_external_data
+
+from cnntk.runtime.artifact.external import check_places, places_in, weights_beside
+from cnntk.runtime.artifact.spec import DataFile
+from cnntk.runtime.engine import Engine
+from cnntk.runtime.errors import ArtifactCorrupt, UsageError
+
+BATCH = np.random.default_rng(0).random((2, 1, 4, 4), dtype=np.float32)
+IMAGES = np.random.default_rng(0).random((2, 3, 8, 8), dtype=np.float32)
+OWN = pytest.mark.parametrize("own", [False, True], ids=["foreign", "artifact"])
+
+
+def elsewhere(location: str = "w.data", name: str = "hidden", **more: int) -> TensorProto:
+    tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=[3])
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in {"location": location, **more}.items():
+        tensor.external_data.add(key=key, value=str(value))
+    return tensor
+
+
+def split(model: Path, location: str, **more: int) -> bytes:
+    """Puts the weight of ``model`` beside it; returns its bytes."""
+    proto = onnx.load(model)
+    tensor = proto.graph.initializer[0]
+    data = tensor.raw_data
+    set_external_data(tensor, location, **more)
+    tensor.ClearField("raw_data")
+    model.write_bytes(proto.SerializeToString())
+    return data
+
+
+def graph_of(node: onnx.NodeProto) -> onnx.GraphProto:
+    return helper.make_graph([node], "g", [], [helper.make_tensor_value_info("y", 1, [3])])
+
+
+def constant(tensor: TensorProto) -> onnx.NodeProto:
+    return helper.make_node("Constant", [], ["y"], value=tensor)
+
+
+def in_initializer(t: TensorProto) -> onnx.ModelProto:
+    model = helper.make_model(graph_of(helper.make_node("Identity", ["hidden"], ["y"])))
+    model.graph.initializer.append(t)
+    return model
+
+
+def in_attribute(t: TensorProto) -> onnx.ModelProto:
+    return helper.make_model(graph_of(constant(t)))
+
+
+def in_attribute_of_many(t: TensorProto) -> onnx.ModelProto:
+    node = helper.make_node("Any", [], ["y"])
+    node.attribute.append(helper.make_attribute("all", [t]))
+    return helper.make_model(graph_of(node))
+
+
+def in_branch(t: TensorProto) -> onnx.ModelProto:
+    inner = graph_of(constant(t))
+    node = helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=graph_of(constant(t)))
+    return helper.make_model(graph_of(node))
+
+
+def in_function(t: TensorProto) -> onnx.ModelProto:
+    model = helper.make_model(graph_of(helper.make_node("F", [], ["y"], domain="d")))
+    function = helper.make_function("d", "F", [], ["y"], [constant(t)], [helper.make_opsetid("", 18)])
+    model.functions.append(function)
+    return model
+
+
+def in_sparse_initializer(t: TensorProto) -> onnx.ModelProto:
+    model = in_attribute(TensorProto(name="plain"))
+    model.graph.sparse_initializer.append(onnx.SparseTensorProto(values=t, dims=[9]))
+    return model
+
+
+def in_sparse_attribute(t: TensorProto) -> onnx.ModelProto:
+    node = onnx.NodeProto(op_type="Constant", output=["y"])
+    node.attribute.append(
+        onnx.AttributeProto(name="sparse_value", type=11, sparse_tensor=onnx.SparseTensorProto(indices=t))
+    )
+    return helper.make_model(graph_of(node))
+
+
+def in_training(t: TensorProto) -> onnx.ModelProto:
+    model = in_attribute(TensorProto(name="plain"))
+    model.training_info.add().algorithm.CopyFrom(graph_of(constant(t)))
+    return model
+
+
+def without_location_bit(t: TensorProto) -> onnx.ModelProto:
+    t.ClearField("data_location")
+    return in_initializer(t)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        in_initializer,
+        in_attribute,
+        in_attribute_of_many,
+        in_branch,
+        in_function,
+        in_sparse_initializer,
+        in_sparse_attribute,
+        in_training,
+        without_location_bit,
+    ],
+)
+def test_tensors_are_found_wherever_they_are(
+    build: Callable[[TensorProto], onnx.ModelProto], tmp_path: Path
+) -> None:
+    data = build(elsewhere("../secret", offset=64, length=12)).SerializeToString()
+    places = places_in(data, "m.onnx")
+    assert {(p.tensor, p.locations) for p in places} == {("hidden", ("../secret",))}
+    assert places[0].numbers == {"offset": "64", "length": "12"}
+    (tmp_path / "m.onnx").write_bytes(data)
+    assert places_in(str(tmp_path / "m.onnx"), "m.onnx") == places
+    with pytest.raises(ArtifactCorrupt, match=r"'hidden' is in '\.\./secret', outside of the model's folder"):
+        Engine(tmp_path / "m.onnx")
+    inside = TensorProto(name="hidden", data_type=1, dims=[3], raw_data=b"location" * 2)
+    assert places_in(build(inside).SerializeToString(), "m.onnx") == ()
+
+
+def test_a_graph_that_stands_twice_is_read_twice() -> None:
+    """Protobuf joins what stands twice, so looking at one of them is not enough."""
+    data = in_attribute(TensorProto(name="plain")).SerializeToString()
+    more = onnx.ModelProto(graph=in_initializer(elsewhere()).graph).SerializeToString()
+    assert [p.tensor for p in places_in(data + more, "m")] == ["hidden"]
+
+
+def test_a_tag_of_five_bytes_is_read_as_protobuf_does() -> None:
+    data = in_initializer(elsewhere()).SerializeToString()
+    at = data.index(bytes([7 << 3 | 2]) + data[data.index(b":") + 1 :][:1])
+    odd = data[:at] + bytes([0x80 | 7 << 3 | 2, 0x80, 0x80, 0x80, 0x10]) + data[at + 1 :]
+    assert [p.tensor for p in places_in(odd, "m")] == ["hidden"]
+
+
+@pytest.mark.parametrize("folder", ["", "weights/"])
+def test_files_in_the_folder_are_read(foreign_onnx: Path, folder: str) -> None:
+    expected = Engine(foreign_onnx).run({"input": BATCH})["logits"]
+    (foreign_onnx.parent / "weights").mkdir()
+    data = split(foreign_onnx, f"{folder}w.data", offset=4096, length=192)
+    (foreign_onnx.parent / f"{folder}w.data").write_bytes(bytes(4096) + data)
+    assert np.array_equal(Engine(foreign_onnx).run({"input": BATCH})["logits"], expected)
+    (place,) = places_in(str(foreign_onnx), "m")
+    assert bytes(weights_beside([place], foreign_onnx.parent)["weight"]) == data
+
+
+@pytest.mark.parametrize(
+    ("location", "reason"),
+    [
+        ("../w.data", "outside of the model's folder"),
+        ("weights/../../w.data", "outside"),
+        ("..", "outside"),
+        ("..\\w.data", "outside"),
+        ("/etc/hostname", "outside"),
+        ("\\\\server\\w.data", "outside"),
+        ("C:w.data", "outside"),
+        (".", "outside"),
+        ("*/_ORT_MEM_ADDR_/*", "address in memory"),
+        ("w.data\0/x", "address in memory"),
+        ("missing.data", r"No such file or directory\. Copy that file there"),
+        ("weights", "no plain file"),
+        ("pipe", "no plain file"),
+        ("foreign.onnx/w.data", "Not a directory"),
+    ],
+)
+def test_other_places_are_refused(foreign_onnx: Path, location: str, reason: str) -> None:
+    (foreign_onnx.parent / "weights").mkdir()
+    os.mkfifo(foreign_onnx.parent / "pipe")
+    split(foreign_onnx, location)
+    with pytest.raises(ArtifactCorrupt, match=rf"^\S+foreign\.onnx: the tensor 'weight' is .*{reason}"):
+        Engine(foreign_onnx)
+
+
+def test_a_hard_link_is_refused_which_onnxruntime_follows(foreign_onnx: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret" / "key"
+    secret.parent.mkdir()
+    secret.write_bytes(split(foreign_onnx, "w.data"))
+    os.link(secret, tmp_path / "w.data")
+    onnxruntime.InferenceSession(foreign_onnx, providers=["CPUExecutionProvider"])
+    with pytest.raises(ArtifactCorrupt, match=r"w\.data, which is a hard link: 2 names for one file; put"):
+        Engine(foreign_onnx)
+    secret.unlink()
+    Engine(foreign_onnx)
+
+
+@pytest.mark.parametrize("linked", ["file", "folder"])
+def test_symbolic_links_are_refused(foreign_onnx: Path, tmp_path: Path, linked: str) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "w.data").write_bytes(split(foreign_onnx, "link/w.data"))
+    if linked == "folder":
+        (tmp_path / "link").symlink_to("real")
+    else:
+        (tmp_path / "link").mkdir()
+        (tmp_path / "link" / "w.data").symlink_to("../real/w.data")
+    with pytest.raises(ArtifactCorrupt, match=r"'weight' is in .*link.*, which is a symbolic link"):
+        Engine(foreign_onnx)
+
+
+def test_the_folder_itself_may_be_a_link(pair: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(pair.parent)
+    assert Engine(tmp_path / "link" / pair.name).self_test().holds
+
+
+@pytest.mark.parametrize(
+    ("numbers", "reason"),
+    [
+        ({"offset": -1}, "has the offset '-1'"),
+        ({"length": -192}, "has the length '-192'"),
+        ({"offset": 2**64}, "has the offset '18446744073709551616'"),
+        ({"offset": 1, "length": 192}, r"ends at byte 193 of w\.data, which has 192 bytes"),
+        ({"offset": 2**63 - 1, "length": 2**63 - 1}, "ends at byte 18446744073709551614"),
+        ({"length": 9_000_000_000}, "ends at byte 9000000000"),
+        ({"offset": 193}, "ends at byte 193"),
+    ],
+)
+def test_what_is_not_in_the_file(foreign_onnx: Path, numbers: dict[str, int], reason: str) -> None:
+    proto = onnx.load(foreign_onnx)
+    tensor = proto.graph.initializer[0]
+    (foreign_onnx.parent / "w.data").write_bytes(tensor.raw_data)
+    hidden = elsewhere("w.data", **numbers)
+    tensor.external_data.extend(hidden.external_data)
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.ClearField("raw_data")
+    foreign_onnx.write_bytes(proto.SerializeToString())
+    with pytest.raises(ArtifactCorrupt, match=f"'weight' {reason}"):
+        Engine(foreign_onnx)
+
+
+def test_a_short_file_of_which_nothing_is_said(foreign_onnx: Path) -> None:
+    data = split(foreign_onnx, "w.data")
+    (foreign_onnx.parent / "w.data").write_bytes(data[:-1])
+    with pytest.raises(ArtifactCorrupt, match=r"foreign\.onnx: onnxruntime refuses it"):
+        Engine(foreign_onnx)
+
+
+@OWN
+def test_bytes_need_their_path(foreign_onnx: Path, pair: Path, own: bool) -> None:
+    data = split(foreign_onnx, "w.data")
+    (foreign_onnx.parent / "w.data").write_bytes(data)
+    model = pair if own else foreign_onnx
+    Engine(model)
+    with pytest.raises(UsageError, match=r"<bytes>: has weights beside its file, in w\S+, .*give its path"):
+        Engine(model.read_bytes())
+
+
+def test_an_artifact_has_one_file_and_no_other(pair: Path) -> None:
+    (place,) = places_in(str(pair), "m")
+    own = Engine(pair).spec.data
+    check_places([place], pair, own, sealed=True)
+    for other in (None, DataFile("other.data", own.size_bytes, own.sha256)):
+        with pytest.raises(ArtifactCorrupt, match=rf"'fc.weight' is in '{own.file}', where its spec names"):
+            check_places([place], pair, other, sealed=True)
+
+
+def test_every_changed_byte_of_the_data_is_found(pair: Path) -> None:
+    expected = Engine(pair).run({"input": IMAGES})["logits"]
+    data = pair.parent / Engine(pair).spec.data.file
+    whole = data.read_bytes()
+    assert len(whole) == 96 << 10
+    for at in range(0, len(whole), 499):
+        data.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(ArtifactCorrupt, match=rf"{data.name}: is damaged, or belongs to another model"):
+            Engine(pair)
+    data.write_bytes(whole)
+    assert np.array_equal(Engine(pair).run({"input": IMAGES})["logits"], expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda d: d[:-1], "ends at byte 98304"),
+        (lambda d: d + b"\0", "has 98305 bytes"),
+        (None, "No such file"),
+    ],
+    ids=["short", "long", "missing"],
+)
+def test_data_of_another_size(pair: Path, change: Callable[[bytes], bytes] | None, reason: str) -> None:
+    data = pair.parent / Engine(pair).spec.data.file
+    if change is None:
+        data.unlink()
+    else:
+        data.write_bytes(change(data.read_bytes()))
+    with pytest.raises(ArtifactCorrupt, match=reason):
+        Engine(pair)
+
+
+def test_a_pair_may_be_moved(pair: Path, tmp_path: Path) -> None:
+    expected = Engine(pair).run({"input": IMAGES})["logits"]
+    (tmp_path / "there").mkdir()
+    data = pair.parent / Engine(pair).spec.data.file
+    pair.rename(tmp_path / "there" / "renamed.onnx")
+    data.rename(tmp_path / "there" / data.name)
+    engine = Engine(tmp_path / "there" / "renamed.onnx")
+    assert np.array_equal(engine.run({"input": IMAGES})["logits"], expected)
