@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import InferenceError, InputError
-
-if TYPE_CHECKING:
-    from cnntk.runtime.engine import Engine
 
 __all__ = ["padded", "run_in_chunks"]
 
@@ -20,29 +18,39 @@ BATCH = 32
 
 
 def run_in_chunks(
-    engine: Engine, inputs: Mapping[str, NDArray[Any]], batch_size: int | None, timeout: float | None
+    run: Callable[[Arrays], Arrays],
+    specs: Sequence[TensorSpec],
+    name: str,
+    inputs: Mapping[str, NDArray[Any]],
+    batch_size: int | None,
 ) -> Arrays:
-    """As `Engine.run_many` says."""
-    fixed = _fixed_batch(engine)
+    """As `Engine.run_many` says.
+
+    Args:
+        run: answers one batch.
+        specs: of the model's inputs.
+        name: the model's, for messages.
+        inputs: arrays by name, with one common batch.
+        batch_size: images a run; None lets the model say, else 32.
+    """
+    fixed = _fixed_batch(specs)
     if batch_size is not None and (batch_size < 1 or (fixed and batch_size != fixed)):
         raise ValueError(f"batch_size must be {fixed or 'at least 1'}, got {batch_size}")
-    size, count = fixed or batch_size or BATCH, _count(engine, inputs)
+    size, count = fixed or batch_size or BATCH, _count(name, inputs)
     if count == 0:
-        one = {name: np.zeros((size if fixed else 0, *a.shape[1:]), a.dtype) for name, a in inputs.items()}
-        return {name: value[:0] for name, value in engine.run(one, timeout=timeout).items()}
+        one = {key: np.zeros((size if fixed else 0, *a.shape[1:]), a.dtype) for key, a in inputs.items()}
+        return {key: value[:0] for key, value in run(one).items()}
     answers: Arrays = {}
     for start in range(0, count, size):
-        piece = {name: array[start : start + size] for name, array in inputs.items()}
+        piece = {key: array[start : start + size] for key, array in inputs.items()}
         images = min(size, count - start)
-        found = engine.run(padded(piece, size) if fixed else piece, timeout=timeout)
-        for name, value in found.items():
+        found = run(padded(piece, size) if fixed else piece)
+        for key, value in found.items():
             if not value.ndim or len(value) != (size if fixed else images):
-                raise InferenceError(
-                    f"{engine.name}: {name} has no batch dimension; use run, one batch at a time"
-                )
-            if name not in answers:
-                answers[name] = np.empty((count, *value.shape[1:]), value.dtype)
-            answers[name][start : start + images] = value[:images]
+                raise InferenceError(f"{name}: {key} has no batch dimension; use run, one batch at a time")
+            if key not in answers:
+                answers[key] = np.empty((count, *value.shape[1:]), value.dtype)
+            answers[key][start : start + images] = value[:images]
     return answers
 
 
@@ -56,19 +64,19 @@ def padded(inputs: Arrays, size: int) -> Arrays:
     }
 
 
-def _fixed_batch(engine: Engine) -> int:
+def _fixed_batch(specs: Sequence[TensorSpec]) -> int:
     """The model's own batch, 0 where any will do."""
-    sizes = {spec.shape[0] for spec in engine.inputs if spec.shape}
+    sizes = {spec.shape[0] for spec in specs if spec.shape}
     numbers = {size for size in sizes if isinstance(size, int)}
     return numbers.pop() if len(numbers) == 1 and len(sizes) == 1 else 0
 
 
-def _count(engine: Engine, inputs: Mapping[str, NDArray[Any]]) -> int:
+def _count(name: str, inputs: Mapping[str, NDArray[Any]]) -> int:
     if not isinstance(inputs, Mapping) or not all(
         isinstance(a, np.ndarray | np.generic) for a in inputs.values()
     ):
-        raise InputError(f"{engine.name}: run_many: expected a dict of arrays by name")
-    counts = {name: len(array) if np.ndim(array) else None for name, array in inputs.items()}
+        raise InputError(f"{name}: run_many: expected a dict of arrays by name")
+    counts = {key: len(array) if np.ndim(array) else None for key, array in inputs.items()}
     if len(set(counts.values())) != 1 or None in counts.values():
-        raise InputError(f"{engine.name}: inputs must have one common batch, got {counts or 'no inputs'}")
+        raise InputError(f"{name}: inputs must have one common batch, got {counts or 'no inputs'}")
     return next(count for count in counts.values() if count is not None)

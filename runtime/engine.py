@@ -216,7 +216,11 @@ class Engine:
             InputError: the inputs have no common batch, or do not fit.
             InferenceError: onnxruntime failed, or an answer has no batch dimension.
         """
-        return run_in_chunks(self, inputs, batch_size, timeout)
+
+        def run(piece: Arrays) -> Arrays:
+            return self.run(piece, timeout=timeout)
+
+        return run_in_chunks(run, self.inputs, self.name, inputs, batch_size)
 
     def bind(
         self, inputs: Mapping[str, NDArray[Any]], *, outputs: Literal["host", "device"] = "host"
