@@ -42,10 +42,13 @@ def _noise(rng: np.random.Generator, spec: TensorSpec, batch: int) -> NDArray[An
         raise UsageError(f"{spec.name}: the model's batch is fixed at {first}, not {batch}")
     if free := [d for d in rest if not isinstance(d, int)]:
         raise UsageError(
-            f"{spec.name}: its size {list(spec.shape)} is open ({free[0]}); export it with a fixed one"
+            f"{spec.name}: its size {list(spec.shape)} is open ({', '.join(free)}); export it with a "
+            "fixed one, or with cnntk export, whose files tell the size of their images"
         )
     shape = (first if isinstance(first, int) else batch, *(int(d) for d in rest))
     dtype = np.dtype(spec.dtype)
+    if dtype.kind == "b":
+        return rng.integers(0, 2, shape).astype(dtype)
     if dtype.kind == "f":
         return rng.standard_normal(shape).astype(dtype)
     return rng.integers(0, min(256, np.iinfo(dtype).max), shape).astype(dtype)

@@ -152,6 +152,7 @@ def scenario(valid: bool) -> ScenarioResult:
         percentiles_ms={"50": 2.22, "90": 2.71} if valid else {},
         queries=12_345 if valid else 1,
         samples=12_345,
+        batch=1 if valid else 32,
         accuracy=0.9876 if valid else None,
         accuracy_images=500 if valid else 0,
         settings=dict.fromkeys(SETTINGS, 0.0),
@@ -232,11 +233,11 @@ def full_bench(**others: Any) -> BenchResult:
 
 def verdicts() -> tuple[CaseVerdict, ...]:
     return (
-        CaseVerdict("latency", 1.8, 2.02, Estimate(12.2, 8.1, 16.4), True, ""),
+        CaseVerdict("latency", 1.8, 2.02, Estimate(12.2, 8.1, 16.4), True, "", 5.0),
         CaseVerdict(
-            "batch 8", 15.0, 15.3, Estimate(2.0, -1.1, 5.2), False, "the model is another file than then"
+            "batch 8", 15.0, 15.3, Estimate(2.0, -1.1, 5.2), False, "the model is another file than then", 5.0
         ),
-        CaseVerdict("new", None, 7.77, None, False, "not in the baseline"),
+        CaseVerdict("new", None, 7.77, None, False, "not in the baseline", 5.0),
     )
 
 

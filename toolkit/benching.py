@@ -11,7 +11,7 @@ from typing import Any
 
 from cnntk.benched import BenchResult, Rivalry
 from cnntk.labelled import LabelledFiles
-from cnntk.measuring.batches import batch_inputs, chosen_batch
+from cnntk.measuring.batches import batch_inputs, chosen_batch, run_notes
 from cnntk.measuring.case import Case
 from cnntk.measuring.comparison import compare
 from cnntk.measuring.cuda.times import CudaTimes, cuda_times
@@ -21,7 +21,7 @@ from cnntk.measuring.machine import machine
 from cnntk.measuring.memory import memory
 from cnntk.measuring.opponents import opponents
 from cnntk.measuring.scenarios import Scenario, ScenarioResult, measure_scenario
-from cnntk.measuring.stages import Stages, classifier_of, stages
+from cnntk.measuring.stages import Stages, check_images, classifier_of, stages
 from cnntk.measuring.start_up import start_up
 from cnntk.measuring.sweep import Sweep, sweep
 from cnntk.runtime.artifact.digest import sha256_of
@@ -83,7 +83,7 @@ def bench(
             `cnntk.measuring.opponents.opponents` takes them.
         weights: of a ``torch:SOURCE`` to be measured against that has none of its own.
         random: take seeded random weights for such a source.
-        scenarios: MLPerf's.
+        scenarios: MLPerf's; ``batch`` images run together at most, 32 if it isn't said.
         load: of the scenarios; by default seeded noise, for ``seconds``, which MLPerf takes for too short.
         sessions: processes in which latency is measured for a baseline; 0 for none.
         progress: is told what is measured.
@@ -102,10 +102,10 @@ def bench(
     if (weights is not None or random) and not any(map(_is_torch_source, against)):
         raise UsageError("weights and random: are for torch:SOURCE, to be named in against")
     if images is not None:
-        classifier_of(engine)
+        check_images(classifier_of(engine), images)
     size = chosen_batch(engine, batches)
     setting = _Setting(engine, size, seconds, progress or (lambda what: None))
-    notes: list[str] = []
+    notes = list(run_notes(engine, size))
     parts: dict[str, Any] = {
         "against": tuple(_against(setting, against, weights, random)),
         "latency": _latency(setting),
@@ -114,7 +114,7 @@ def bench(
         "layers": _layers(setting) if layers else None,
         "sweep": _sweep(setting, all_threads, batches),
         "stages": None if images is None else _stages(setting, images),
-        "scenarios": tuple(_scenarios(setting, scenarios, load or Load(seconds=seconds))),
+        "scenarios": tuple(_scenarios(setting, scenarios, load or Load(seconds=seconds), batches)),
         "cases": _cases(setting, sessions) if sessions else {},
     }
     made = datetime.now(UTC).isoformat(timespec="seconds")
@@ -216,13 +216,16 @@ def _cases(setting: _Setting, sessions: int) -> dict[str, Case]:
     return {"latency": measure_case(**setting.asked, batch=setting.batch, sessions=sessions)}
 
 
-def _scenarios(setting: _Setting, scenarios: Sequence[Scenario], load: Load) -> Iterator[ScenarioResult]:
+def _scenarios(
+    setting: _Setting, scenarios: Sequence[Scenario], load: Load, batches: Sequence[int]
+) -> Iterator[ScenarioResult]:
     for scenario in scenarios:
         setting.told(scenario)
         yield measure_scenario(
             **{**setting.asked, "seconds": load.seconds},
             scenario=scenario,
             target_qps=load.queries_per_second if scenario == "Server" else None,
+            batch=batches[0] if batches else None,
             files=load.labelled,
         )
 

@@ -6,10 +6,14 @@ A command's module is loaded when it is named, and loads its libraries when it r
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from types import FrameType
 
 import click
 
@@ -21,6 +25,7 @@ __all__ = ["main"]
 COMMANDS = ("train", "export", "verify", "inspect", "quantize", "infer", "bench", "doctor")
 
 INTERRUPTED = 130
+TERMINATED = 143
 INTERNAL_ERROR = 70
 
 
@@ -63,9 +68,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
     Returns:
-        The exit status: 0 success, 1 the answer is no, 2 wrong use, 130 interrupted, 70 a bug in cnntk.
+        The exit status: 0 success, 1 the answer is no, 2 wrong use, 130 interrupted, 143 terminated, 70 a bug
+        in cnntk.
     """
     state: dict[str, bool] = {}
+    with _ended_by_sigterm(state):
+        status = _run(argv, state)
+    return TERMINATED if state.get("terminated") else status
+
+
+@contextmanager
+def _ended_by_sigterm(state: dict[str, bool]) -> Iterator[None]:
+    """SIGTERM ends what runs as Ctrl-C does, so that files that are temporary go and children end.
+
+    Further ones are ignored, as ``timeout`` sends two. Who has a handler of their own keeps it.
+    """
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if not state.get("terminated"):
+            state["terminated"] = True
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _run(argv: Sequence[str] | None, state: dict[str, bool]) -> int:
     stdout = sys.stdout
     # Behind the installed packages, so that a user's own module is found and none of them is shadowed.
     sys.path.append(os.getcwd())
@@ -78,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CnntkError as error:
         return _fail(str(error), error.exit_status, state)
     except (click.Abort, KeyboardInterrupt):
-        return _fail("interrupted", INTERRUPTED, state)
+        return _fail("terminated" if state.get("terminated") else "interrupted", INTERRUPTED, state)
     except SystemExit as error:
         # click wraps standard output and exits where a pipe's reader has enough, as with `| head`.
         if sys.stdout is not stdout:

@@ -63,7 +63,7 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option("--threads", callback=_numbers, metavar="N[,N...]",
                  help="On the CPU; by default what suits the model. Several are swept over."),
     click.option("--batch", callback=_numbers, metavar="N[,N...]",
-                 help="Images a run, by default 1. Several are swept over."),
+                 help="Images a run, by default 1, in scenarios at most 32. Several are swept over."),
     click.option("--seconds", default=3.0, show_default=True, type=_POSITIVE, callback=_finite,
                  help="For each kind of measurement."),
     click.option("--layers", is_flag=True, help="Time layer by layer, and how far each is from the limit."),
@@ -134,7 +134,10 @@ def bench(model: str | None, **given: Any) -> None:
         progress=_progress(),
     )
     verdicts = _verdicts(result, base, given)
+    saved = _saved(result, verdicts, given)
     _print(result, verdicts, _noted(base, result, given), given)
+    if saved:
+        note(saved)
     if given["fail_above"] is not None and any(verdict.regressed for verdict in verdicts):
         raise click.exceptions.Exit(1)
 
@@ -196,15 +199,27 @@ def _progress() -> Callable[[str], None]:
 
 def _verdicts(result: BenchResult, base: Baseline | None, given: dict[str, Any]) -> tuple[CaseVerdict, ...]:
     from cnntk.measuring.confirming import regressed_twice
-    from cnntk.measuring.regression import Baseline, save_baseline
+    from cnntk.measuring.regression import Baseline
 
-    now = Baseline.of(result.machine, result.cases)
-    if given["save"]:
-        save_baseline(given["save"], now)
     if base is None:
         return ()
+    now = Baseline.of(result.machine, result.cases)
     bound, other = given["fail_above"], given["other_machine"]
     return regressed_twice(base, now, result.model, bound, other_machine=other, progress=_progress())
+
+
+def _saved(result: BenchResult, verdicts: tuple[CaseVerdict, ...], given: dict[str, Any]) -> str:
+    """What became of ``--save``: a baseline stays where a run that failed by it would take its place."""
+    from cnntk.cli.bench_checks import same_file
+    from cnntk.measuring.regression import Baseline, save_baseline, why_keep
+
+    if not given["save"]:
+        return ""
+    judge = given["compare"] and same_file(Path(given["save"]), Path(given["compare"]))
+    if judge and (why := why_keep(verdicts)):
+        return f"kept: {given['save']} as it was, since {why}; to accept this run, --save it by another name"
+    save_baseline(given["save"], Baseline.of(result.machine, result.cases))
+    return f"saved: {given['save']}"
 
 
 def _noted(base: Baseline | None, result: BenchResult, given: dict[str, Any]) -> BaselineNote | None:
@@ -238,5 +253,3 @@ def _print(
 
         for path in write_plots(result, given["plots"], given["plot_format"], verdicts):
             note(f"plot: {path}")
-    if given["save"]:
-        note(f"saved: {given['save']}")

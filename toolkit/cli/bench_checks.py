@@ -11,7 +11,7 @@ from typing import Any
 from cnntk.runtime.errors import MissingDependency, UsageError
 from cnntk.runtime.files import check_writable, readable
 
-__all__ = ["check_options", "check_outputs"]
+__all__ = ["check_options", "check_outputs", "same_file"]
 
 _SOURCE = "torch:"
 
@@ -45,7 +45,7 @@ def check_outputs(given: dict[str, Any], model: Path) -> None:
     read = dict(_inputs(given, model))
     for option, file in outputs.items():
         for what, other in read.items():
-            if _same(file, other) and not (option == "--save" and what == "--compare"):
+            if same_file(file, other) and not (option == "--save" and what == "--compare"):
                 raise UsageError(f"{option} {file}: is {what} that is read; choose another name")
         read[f"the file of {option}"] = file
     if given["save"]:
@@ -64,7 +64,8 @@ def _inputs(given: dict[str, Any], model: Path) -> Iterator[tuple[str, Path]]:
         yield "--compare", Path(given["compare"])
 
 
-def _same(one: Path, other: Path) -> bool:
+def same_file(one: Path, other: Path) -> bool:
+    """Whatever their names, and whether they are there or not."""
     if one.exists() and other.exists():
         return os.path.samefile(one, other)
     return one.resolve() == other.resolve()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from cnntk.cli.output import print_table, size_text
+from cnntk.reports.text import shorten
 
 if TYPE_CHECKING:
     from cnntk.benched import BenchResult, Rivalry
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from cnntk.measuring.memory import Memory
     from cnntk.measuring.regression import BaselineNote, CaseVerdict
     from cnntk.measuring.scenarios import ScenarioResult
-    from cnntk.measuring.stages import Stages
+    from cnntk.measuring.stages import FormatStages, Stages
     from cnntk.measuring.start_up import StartUp
     from cnntk.measuring.sweep import Cell, Sweep
     from cnntk.measuring.traces.statistics import Estimate
@@ -25,8 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["print_bench"]
 
 _WIDTH, _LABEL = 80, 13
-_NAME, _NAMES = 27, 4
+_LONGEST, _SHORTEST, _NAMES = 27, 8, 4
 _PERCENTS = ("50", "90", "99")
+_DECIMALS = 6
 
 
 def print_bench(
@@ -67,15 +70,17 @@ def print_bench(
 
 def _latency(found: Latency) -> Iterator[tuple[str, str]]:
     label = "latency"
+    known = [estimate for estimate in found.percentiles_ms.values() if estimate is not None]
+    wide = max((len(_ms(estimate.value)) for estimate in known), default=0)
     for percent, estimate in found.percentiles_ms.items():
         if estimate is None:
             needed = round(10 / (1 - float(percent) / 100))
             yield label, f"p{percent:<5}(needs {needed:,} runs, had {found.runs:,})"
         else:
-            yield label, f"p{percent:<5}{_ms(estimate.value)}  {_between(estimate)}"
+            yield label, f"p{percent:<5}{_ms(estimate.value):{wide}}  {_between(estimate)}"
         label = ""
     rate = found.images_per_second
-    yield "throughput", f"{rate.value:,.1f} images/s  ({rate.low:,.1f} to {rate.high:,.1f}), by the mean"
+    yield "throughput", f"{_number(rate.value)} images/s  {_between(rate)}, by the mean"
     warm = found.warm_up
     when = "never steady" if warm.steady is False else "too few to tell whether steady"
     if warm.steady_after_s is not None:
@@ -144,25 +149,34 @@ def _copies(found: Copies) -> str:
 def _print_stages(found: Stages) -> None:
     for row in found.formats:
         steps = ", ".join(f"{stage.name} {_ms(stage.ms)}" for stage in row.stages)
-        _line(f"from {row.format}", f"{_ms(row.whole_ms)}: {steps}")
+        _line(f"from {row.format}", f"{_ms(row.sum_ms)}: {steps}")
+        _line("", f"in one call {_ms(row.whole_ms)}; {_more(row)}")
     for text in found.notes:
         _line("note", text)
 
 
+def _more(row: FormatStages) -> str:
+    """Of pairs: the two medians may differ by something else."""
+    low, high = row.unaccounted_low_ms, row.unaccounted_high_ms
+    return f"pair by pair {row.unaccounted_ms:+#.2g} ms ({low:+#.2g} to {high:+#.2g})"
+
+
 def _print_sweep(found: Sweep) -> None:
     print()
+    times = _aligned([cell.latency_ms for cell in found.cells])
+    rates = _aligned([cell.images_per_second for cell in found.cells])
     rows = [
         (
             str(cell.batch),
             str(cell.threads),
-            _ms(cell.latency_ms),
+            time,
             f"{_number(cell.low_ms)} to {_number(cell.high_ms)}",
-            f"{cell.images_per_second:,.1f}",
+            rate,
             _speed_up(cell),
         )
-        for cell in found.cells
+        for cell, time, rate in zip(found.cells, times, rates, strict=True)
     ]
-    header = ("batch", "threads", "latency", "95 % interval", "images/s", "speed-up")
+    header = ("batch", "threads", "ms", "95 % interval", "images/s", "speed-up")
     print_table(rows, header, right=(0, 1, 2, 4))
     for text in found.notes:
         _line("note", text)
@@ -180,7 +194,13 @@ def _speed_up(cell: Cell) -> str:
 def _print_layers(found: LayerReport) -> None:
     print()
     header = ("layer", "ms", "share", "MMAC", "GMAC/s", "GB/s", "of the limit")
-    print_table([_layer(row) for row in found.rows], header, right=(1, 2, 3, 4, 5))
+    times = _aligned([row.time_ms for row in found.rows])
+    rest = [(time, *_layer(row)) for row, time in zip(found.rows, times, strict=True)]
+    columns = zip(header[1:], *rest, strict=True)
+    left = _WIDTH - sum(2 + max(map(len, column)) for column in columns)
+    longest = max(min(left, _LONGEST), _SHORTEST)
+    rows = [(shorten(row.name, longest), *cells) for row, cells in zip(found.rows, rest, strict=True)]
+    print_table(rows, header, right=(1, 2, 3, 4, 5))
     _line("sum", f"{_ms(found.sum_ms)}, {found.balance}, {_ms(found.run_ms)}")
     if found.peaks is not None:
         peaks = found.peaks
@@ -194,11 +214,9 @@ def _print_layers(found: LayerReport) -> None:
 
 
 def _layer(row: LayerRow) -> tuple[str, ...]:
-    name = row.name if len(row.name) <= _NAME else f"{row.name[: _NAME - 1]}…"
+    """Without its name and time."""
     distance = "" if row.distance is None else f"{row.distance:.0%} {row.limit}"
     return (
-        name,
-        _number(row.time_ms),
         f"{row.share:.1%}",
         f"{row.multiply_adds / 1e6:.2f}" if row.multiply_adds else "",
         "" if row.gmacs_per_s is None else f"{row.gmacs_per_s:.0f}",
@@ -224,18 +242,19 @@ def _rivalry(found: Rivalry) -> str:
 def _print_scenario(found: ScenarioResult) -> None:
     _line(found.scenario, _scenario(found))
     if told := [f"p{p} {_ms(found.percentiles_ms[p])}" for p in _PERCENTS if p in found.percentiles_ms]:
-        _line("", ", ".join(told))
+        _line("", f"as measured: {', '.join(told)}")
     for text in found.notes:
         _line("", text)
 
 
 def _scenario(found: ScenarioResult) -> str:
-    value = f"{found.value:,.3f} {found.unit}" if found.unit == "ms" else f"{found.value:,.1f} a second"
+    value = _ms(found.value) if found.unit == "ms" else _number(found.value)
     verdict = "valid" if found.valid else f"not valid: {'; '.join(found.reasons)}"
     accuracy = ""
     if found.accuracy is not None:
         accuracy = f"; accuracy {found.accuracy:.2%} of {found.accuracy_images:,} images"
-    return f"{found.metric} {value}, {found.queries:,} queries{accuracy}; {verdict}"
+    queries = f"{found.queries:,} quer{'y' if found.queries == 1 else 'ies'}"
+    return f"{found.metric}: {value}; {queries}{accuracy}; {verdict}"
 
 
 def _print_baseline(found: BaselineNote) -> None:
@@ -260,7 +279,7 @@ def _verdict(found: CaseVerdict) -> str:
 
 def _judged(found: CaseVerdict) -> str:
     """By the bound, where there is one."""
-    verdict = ", REGRESSED" if found.regressed and found.fail_above_percent is not None else ""
+    verdict = ", REGRESSED" if found.regressed else ""
     again = found.again_percent
     if again is None:
         return verdict
@@ -277,11 +296,25 @@ def _ms(value: float) -> str:
 
 
 def _number(value: float) -> str:
-    """Three digits or more of it, and never more decimals than nanoseconds have."""
-    return f"{value:.3f}" if value < 10 else f"{value:.2f}" if value < 100 else f"{value:,.1f}"
+    """Three digits or more of it, and never more decimals than nanoseconds of milliseconds have."""
+    rounded = abs(float(f"{value:.3g}"))
+    if not 0 < rounded < math.inf:
+        return f"{value:g}"
+    return f"{value:,.{min(max(2 - math.floor(math.log10(rounded)), 0), _DECIMALS)}f}"
+
+
+def _aligned(values: Sequence[float]) -> list[str]:
+    """Their points one below the other."""
+    told = [_number(value) for value in values]
+    behind = [len(text.partition(".")[2]) + ("." in text) for text in told]
+    return [f"{text}{' ' * (max(behind) - own)}" for text, own in zip(told, behind, strict=True)]
 
 
 def _line(label: str, text: str) -> None:
-    lines = textwrap.wrap(text, _WIDTH - _LABEL, break_long_words=True) or [""]
+    """A label that has no room beside the text stands above it."""
+    lines = textwrap.wrap(text, _WIDTH - _LABEL, break_on_hyphens=False) or [""]
+    if len(label) >= _LABEL:
+        print(shorten(label, _WIDTH))
+        label = ""
     for i, line in enumerate(lines):
         print(f"{label if i == 0 else '':{_LABEL}}{line}")

@@ -2,7 +2,8 @@
 
 JSON goes in and JSON comes out; nothing is pickled. The child starts as a fresh interpreter and loads, before
 the function's own module, nothing but this one, which is light. Its standard input stays open as long as
-somebody waits for the answer: where it closes, however the parent came to its end, the child ends too.
+somebody waits for the answer: where it closes, however the parent came to its end, the child ends too. The
+child's temporary files lie in a folder of the parent's, which removes it however the child came to its end.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Iterator, Mapping
@@ -45,8 +47,10 @@ def apart(function: str, arguments: Mapping[str, Any], *, timeout_s: float | Non
     request = json.dumps({"function": function, "arguments": dict(arguments)})
     # -P: a file of the user's in this folder must not stand for a module.
     with (
+        tempfile.TemporaryDirectory(prefix="cnntk-", ignore_cleanup_errors=True) as folder,
         subprocess.Popen(
             [sys.executable, "-P", "-c", _CHILD],
+            env={**os.environ, "TMPDIR": folder},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -73,4 +73,6 @@ def _both(first: CaseVerdict, second: CaseVerdict) -> CaseVerdict:
     """The first one, if the second round says the same."""
     if not first.regressed:
         return first
-    return replace(first, regressed=second.regressed, again_percent=second.slowdown_percent)
+    doubt = "most sessions of the second round were slow, and left out" if second.mostly_left_out else ""
+    note = "; ".join(filter(None, (first.note, doubt)))
+    return replace(first, regressed=second.regressed, again_percent=second.slowdown_percent, note=note)

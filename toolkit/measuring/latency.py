@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from cnntk.measuring.apart import apart
-from cnntk.measuring.batches import batch_inputs
+from cnntk.measuring.batches import batch_inputs, runs_on
 from cnntk.measuring.case import Case, case_of
+from cnntk.measuring.patience import runs_at_least
 from cnntk.measuring.traces.disturbance import Finding, findings
 from cnntk.measuring.traces.statistics import Estimate, mean_estimate, percentiles
 from cnntk.measuring.traces.steady import WarmUp, warm_up, warm_up_limit_s
@@ -28,7 +30,8 @@ SESSIONS = 10
 """Of a baseline: few of them would be left where a third was disturbed."""
 
 _SESSION_LEAST_S = 0.25
-_LEAST_RUNS, _MOST_RUNS = 20, 200_000
+_LEAST_RUNS, _LEAST_SLOW_RUNS, _MOST_RUNS = 20, 3, 200_000
+_CASE_RUNS = 10
 _SERIES = 300
 """Points of the series and of the histogram's data that go into JSON."""
 
@@ -96,6 +99,7 @@ def measure_latency(
     threads: int | None = None,
     batch: int = 1,
     seconds: float = 3.0,
+    slow_runs: int = _LEAST_SLOW_RUNS,
 ) -> Latency:
     """Warms a model up until it is steady, then times its runs.
 
@@ -105,6 +109,7 @@ def measure_latency(
         threads: as `Engine` takes it.
         batch: images a run.
         seconds: to time for; at least 20 runs. The warm-up comes before, half as long at most, or a second.
+        slow_runs: at least, instead of 20, where a run takes over a second; 2 or more.
 
     Raises:
         UsageError: the model's input has no size to try, or another batch than this.
@@ -113,14 +118,11 @@ def measure_latency(
     if not 0 < seconds < float("inf"):
         raise UsageError(f"seconds {seconds}: expected a positive number")
     engine = Engine(model, device, threads=threads)
-    inputs = batch_inputs(engine, batch)
-
-    def call() -> object:
-        return engine.run(inputs)
-
+    call = runs_on(engine, batch_inputs(engine, batch))
     warm = warm_up(call, seconds_at_most=warm_up_limit_s(seconds))
     before = surroundings()
-    trace = record(call, seconds=seconds, at_least=_LEAST_RUNS, at_most=_MOST_RUNS)
+    at_least = runs_at_least(_LEAST_RUNS, warm.seconds / warm.runs, slow=slow_runs)
+    trace = record(call, seconds=seconds, at_least=at_least, at_most=_MOST_RUNS)
     after = surroundings()
     mean = mean_estimate(trace)
     return Latency(
@@ -168,6 +170,7 @@ def measure_case(
         "threads": threads,
         "batch": batch,
         "seconds": each_s,
+        "slow_runs": max(_LEAST_SLOW_RUNS, math.ceil(_CASE_RUNS / sessions)),
     }
     found = [apart("cnntk.measuring.latency:_session", request) for _ in range(sessions)]
     traces = [Trace(np.array(s["starts_s"]), np.array(s["latencies_ms"])) for s in found]

@@ -13,17 +13,18 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cnntk.measuring.case import Case, Setting
+from cnntk.measuring.case_notes import case_notes
 from cnntk.measuring.comparison import Word
 from cnntk.measuring.machine import Machine
-from cnntk.measuring.slowdown import calm, slowdown_percent
+from cnntk.measuring.slowdown import calm, mostly_left_out, slowdown_percent
 from cnntk.measuring.traces.statistics import Estimate
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import readable, write_bytes
@@ -38,12 +39,11 @@ __all__ = [
     "load_baseline",
     "regressed",
     "save_baseline",
+    "why_keep",
 ]
 
 _FORMAT, _VERSION = "cnntk baseline", 1
 _AGAIN = "measure it again with --save"
-
-_BUSIER = 0.1
 
 
 @dataclass(frozen=True)
@@ -114,10 +114,12 @@ class CaseVerdict:
         now_ms: the same of now.
         slowdown_percent: 5 means that a run takes 5 % longer; None where they can't be compared.
         regressed: whether all of ``slowdown_percent``'s interval is above the bound; and all of
-            ``again_percent``'s, where it was measured twice.
+            ``again_percent``'s, where it was measured twice. Without a bound nothing is.
         note: what else must be said, or why they can't be compared; may be empty.
-        fail_above_percent: the bound; None where none was given, which is compared with as 0.
+        fail_above_percent: the bound; None where none was given.
         again_percent: the slowdown of a second round of sessions; None where there was none.
+        mostly_left_out: whether over half of now's sessions were left out as disturbed, and a larger share
+            than of the base's.
     """
 
     name: str
@@ -128,14 +130,22 @@ class CaseVerdict:
     note: str
     fail_above_percent: float | None = None
     again_percent: Estimate | None = None
+    mostly_left_out: bool = False
 
     @property
-    def word(self) -> Word | None:
-        """What the interval shows; None where they can't be compared."""
+    def word(self) -> Word | Literal["undecided"] | None:
+        """What the interval shows; None where they can't be compared.
+
+        Where most sessions were left out as slow, the few others may show that it is slower, else nothing.
+        """
         found = self.slowdown_percent
         if found is None:
             return None
-        return "slower" if found.low > 0 else "faster" if found.high < 0 else "no difference"
+        if found.low > 0:
+            return "slower"
+        if self.mostly_left_out:
+            return "undecided"
+        return "faster" if found.high < 0 else "no difference"
 
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""
@@ -219,6 +229,23 @@ def check_machine(base: Baseline, here: Machine, *, other_machine: bool = False)
         )
 
 
+def why_keep(verdicts: Iterable[CaseVerdict]) -> str | None:
+    """Why the baseline that a run was judged by must not be replaced by this run; None where it may be.
+
+    Else a regression is found once: the next run is compared with the slow one.
+    """
+    for verdict in verdicts:
+        if verdict.fail_above_percent is None:
+            continue
+        if verdict.regressed:
+            return f"{verdict.name} regressed by more than {verdict.fail_above_percent:g} %"
+        if verdict.again_percent is not None:
+            return f"{verdict.name} was slower in the first of two rounds"
+        if verdict.word == "undecided":
+            return f"{verdict.name} is undecided"
+    return None
+
+
 def check_comparable(
     base: Baseline,
     here: Machine,
@@ -251,7 +278,7 @@ def regressed(
     Args:
         base: measured then.
         now: measured now.
-        fail_above_percent: slowdown that is borne, 0 or more; by default none is.
+        fail_above_percent: slowdown that is borne, 0 or more; without it nothing is called regressed.
         other_machine: whether different machines are compared all the same.
 
     Raises:
@@ -284,23 +311,7 @@ def _verdict(name: str, base: Case, now: Case, bound: float | None) -> CaseVerdi
     levels = calm(base.sessions).ms, calm(now.sessions).ms
     if differ := now.differences(base):
         return CaseVerdict(name, *levels, None, False, f"other settings ({'; '.join(differ)})", bound)
-    slowdown = slowdown_percent(base, now)
-    return CaseVerdict(
-        name, *levels, slowdown, slowdown.low > (bound or 0), "; ".join(_notes(base, now)), bound
-    )
-
-
-def _notes(base: Case, now: Case) -> Iterator[str]:
-    if base.model_sha256 != now.model_sha256:
-        yield "the model is another file than then"
-    then, later = _sessions(base), _sessions(now)
-    if then != later:
-        yield f"measured in {then} then, {later} now"
-    if base.others is not None and now.others is not None and abs(now.others - base.others) > _BUSIER:
-        shares = f"{base.others * 100:.0f} % of the cores then, {now.others * 100:.0f} % now"
-        yield f"other processes used {shares}: what differs may be the machine"
-
-
-def _sessions(case: Case) -> str:
-    length = "" if case.session_seconds is None else f" of {case.session_seconds:g} s"
-    return f"{len(case.sessions)} sessions{length}"
+    slowdown, note = slowdown_percent(base, now), "; ".join(case_notes(base, now))
+    beyond = bound is not None and slowdown.low > bound
+    doubtful = mostly_left_out(base, now)
+    return CaseVerdict(name, *levels, slowdown, beyond, note, bound, mostly_left_out=doubtful)

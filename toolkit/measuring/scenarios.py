@@ -46,6 +46,8 @@ SETTINGS = (
 _ENOUGH = 10
 """Queries beyond a percentile, of which it needs so many to mean something."""
 
+_BATCH = 32
+
 _SAMPLES = 1024
 """Different samples, of which MLPerf sends no fewer."""
 
@@ -61,13 +63,16 @@ class ScenarioResult:
         scenario: MLPerf's name of it.
         valid: whether MLPerf would take it.
         reasons: why not, a phrase each.
-        metric: what MLPerf compares: ``90th percentile latency``, ``samples per second``.
+        metric: what MLPerf compares: ``samples per second``; ``90th percentile latency, early-stopping
+            estimate``: with 99 % confidence the percentile is no longer than that, so it is above the one
+            in ``percentiles_ms``. Of too few queries for it, ``90th percentile latency`` as it was measured.
         value: of the metric, in ``unit``.
         unit: ``ms`` or ``1/s``.
-        percentiles_ms: latency of a query, by ``50``, ``99.9``; those that at least ten queries lie beyond.
-            Empty for Offline, which is one query.
+        percentiles_ms: latency of a query as measured, by ``50``, ``99.9``; those that at least ten queries
+            lie beyond. Empty for Offline, which is one query.
         queries: that were sent.
         samples: that were answered.
+        batch: samples that ran together at most.
         accuracy: share of the labelled images that are read right, 0 to 1; None without such images.
         accuracy_images: how many these are.
         settings: the load generator's, as they took effect; 0 where there is no such bound.
@@ -84,6 +89,7 @@ class ScenarioResult:
     percentiles_ms: dict[str, float]
     queries: int
     samples: int
+    batch: int
     accuracy: float | None
     accuracy_images: int
     settings: dict[str, float]
@@ -104,7 +110,7 @@ def measure_scenario(
     seconds: float | None = None,
     target_qps: float | None = None,
     target_latency_ms: float | None = None,
-    batch: int = 32,
+    batch: int | None = None,
     files: LabelledFiles | None = None,
 ) -> ScenarioResult:
     """Runs one scenario, in a process of its own.
@@ -122,7 +128,7 @@ def measure_scenario(
         seconds: to stop after, instead of MLPerf's 10 minutes: a result, but not a valid one, as it says.
         target_qps: of Server, queries a second; by default MLPerf's 1, which stands for "say it yourself".
         target_latency_ms: of Server, for 99 % of the queries; by default MLPerf's 15 ms.
-        batch: images that run together at most; the model's, where that is fixed.
+        batch: samples that run together at most, 32 if it isn't said; the model's own, where that is fixed.
         files: labelled images: they are what is sent, and after the measurement all of them are sent once
             more, to see how many are read right. Else seeded noise is sent.
 
@@ -142,7 +148,7 @@ def measure_scenario(
         "seconds": seconds,
         "target_qps": target_qps,
         "target_latency_ms": target_latency_ms,
-        "batch": batch,
+        "batch": batch or _BATCH,
         "sample_count": _SAMPLES,
         "paths": list(files.paths) if files is not None else [],
         "labels": list(files.labels) if files is not None else [],
@@ -152,7 +158,7 @@ def measure_scenario(
 
 
 def _check(
-    scenario: str, seconds: float | None, qps: float | None, latency_ms: float | None, batch: int
+    scenario: str, seconds: float | None, qps: float | None, latency_ms: float | None, batch: int | None
 ) -> None:
     if scenario not in get_args(Scenario):
         raise UsageError(f"scenario {scenario!r}: choose one of {', '.join(get_args(Scenario))}")
@@ -172,7 +178,7 @@ def _notes(scenario: Scenario, files: LabelledFiles | None, target_qps: float | 
     if files is None:
         yield "seeded noise was sent; labelled images would show the accuracy, too"
     if scenario == "Server" and target_qps is None:
-        yield "1 query a second is MLPerf's placeholder; give target_qps"
+        yield "1 query a second is MLPerf's placeholder; say with --qps (target_qps) what you expect"
 
 
 def result_of(scenario: Scenario, found: dict[str, Any], notes: tuple[str, ...]) -> ScenarioResult:
@@ -186,6 +192,7 @@ def result_of(scenario: Scenario, found: dict[str, Any], notes: tuple[str, ...])
     log: Log = found["log"]
     queries = int(log["result_query_count"])
     samples = queries * int(log["effective_samples_per_query"])
+    batch = _batch(scenario, found)
     reasons = tuple(_reasons(scenario, log, found["different_samples"], samples))
     metric, value, unit = _metric(scenario, log)
     return ScenarioResult(
@@ -198,12 +205,25 @@ def result_of(scenario: Scenario, found: dict[str, Any], notes: tuple[str, ...])
         percentiles_ms={} if scenario == "Offline" else _percentiles_ms(log, queries),
         queries=queries,
         samples=samples,
+        batch=batch,
         accuracy=found["accuracy"],
         accuracy_images=found["accuracy_images"],
         settings={name: log[f"effective_{name}"] for name in SETTINGS},
         loadgen=str(log["loadgen_version"]).split()[0],
-        notes=(*notes, *_padded(found, samples)),
+        notes=(*notes, *_together(scenario, batch), *_padded(found, samples)),
     )
+
+
+def _batch(scenario: Scenario, found: dict[str, Any]) -> int:
+    """Samples of different queries run together in Server alone."""
+    if scenario == "Server" or found["fixed_batch"]:
+        return int(found["batch"])
+    return min(int(found["batch"]), int(found["log"]["effective_samples_per_query"]))
+
+
+def _together(scenario: Scenario, batch: int) -> Iterator[str]:
+    if scenario != "SingleStream":
+        yield f"at most {batch} samples ran together"
 
 
 def _padded(found: dict[str, Any], samples: int) -> Iterator[str]:
@@ -247,7 +267,8 @@ def _metric(scenario: Scenario, log: Log) -> tuple[str, float, str]:
     each = "_per_query" if scenario == "MultiStream" else ""
     measured = log[f"result_{percentile:.2f}_percentile{each}_latency_ns"]
     estimated = log.get(f"early_stopping_latency_{short}") if log["early_stopping_met"] else None
-    return f"{percentile:g}th percentile latency", float(estimated or measured) / 1e6, "ms"
+    name = f"{percentile:g}th percentile latency{', early-stopping estimate' if estimated else ''}"
+    return name, float(estimated or measured) / 1e6, "ms"
 
 
 def _percentiles_ms(log: Log, queries: int) -> dict[str, float]:

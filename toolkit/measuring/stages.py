@@ -21,12 +21,13 @@ from PIL import Image
 
 from cnntk.inference.finding import expand
 from cnntk.inference.result import ImageResult
+from cnntk.measuring.patience import runs_at_least
 from cnntk.measuring.traces.disturbance import noise
 from cnntk.measuring.traces.surroundings import surroundings
 from cnntk.runtime.artifact.spec import IMAGE, Preprocessing
 from cnntk.runtime.classifier import Classifier, Prediction, Predictions
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.errors import ImageError, UnsupportedArtifact, UsageError
+from cnntk.runtime.errors import ImageError, NonFiniteAnswer, UnsupportedArtifact, UsageError
 from cnntk.runtime.files import readable
 from cnntk.runtime.images.headers import HEAD_BYTES, file_format
 from cnntk.runtime.images.reading import Pixels
@@ -38,6 +39,7 @@ __all__ = [
     "FormatStages",
     "Stage",
     "Stages",
+    "check_images",
     "classifier_of",
     "image_files",
     "prepared",
@@ -63,7 +65,7 @@ class Stage:
         ms: median over the runs.
         low_ms: lower end of its 95 % confidence interval.
         high_ms: upper end.
-        share: of the sum of the steps, 0 to 1.
+        share: of `FormatStages.sum_ms`, 0 to 1.
     """
 
     name: str
@@ -82,10 +84,11 @@ class FormatStages:
         images: that were measured.
         runs: of each way.
         stages: in the order of the data.
-        sum_ms: median of the sum of the steps.
+        sum_ms: of the steps' medians, of which `Stage.share` is a share.
         whole_ms: median of `Classifier`'s own call.
         unaccounted_ms: what the whole call takes more than the steps: median over the pairs, which have one
-            image and come one after the other.
+            image and come one after the other; so it need not be ``whole_ms - sum_ms``, which the machine's
+            noise moves more.
         unaccounted_low_ms: lower end of its 95 % confidence interval.
         unaccounted_high_ms: upper end.
     """
@@ -138,7 +141,8 @@ def stages(
             as PNG and as JPEG.
         device: as `Engine` takes it.
         threads: as `Engine` takes it.
-        seconds: for all of it; at least 20 runs of each format, which may take longer.
+        seconds: for all of it; at least 20 runs of each format, or 3 of those that take over a second, which
+            may take longer.
 
     Raises:
         UsageError: there is no time to measure in, or no such model or device.
@@ -148,7 +152,11 @@ def stages(
     if not 0 < seconds < float("inf"):
         raise UsageError(f"seconds {seconds:g} must be a positive number")
     classifier = classifier_of(Engine(model, device, threads=threads))
+    check_images(classifier, images)
     given = list(images) or list(_made(_preprocessing(classifier)))
+    finite = _answers_finite(classifier, given[0])
+    if not finite:
+        classifier = classifier_of(Engine(model, device, threads=threads, allow_nonfinite=True))
     groups: dict[str, list[ImageFile]] = {}
     for image in given:
         groups.setdefault(_format(image), []).append(image)
@@ -156,7 +164,8 @@ def stages(
     rows = tuple(_measured(classifier, name, groups[name], seconds / len(groups)) for name in sorted(groups))
     disturbed = (finding.message for finding in noise(before, surroundings()))
     engine = classifier.engine
-    notes = (*_notes(classifier, images, rows), *disturbed)
+    let_through = () if finite else ("answers that are not finite were let through, which Engine refuses",)
+    notes = (*_notes(classifier, images, rows), *let_through, *disturbed)
     return Stages(rows, engine.device, engine.threads, notes)
 
 
@@ -174,6 +183,21 @@ def classifier_of(engine: Engine) -> Classifier:
             "and what its classes are, as cnntk export writes it for a classifier; leave out --end-to-end "
             "and --image (images)"
         ) from error
+
+
+def check_images(classifier: Classifier, images: Sequence[ImageFile]) -> None:
+    """Decodes each image once, so that none is found to be unreadable after long measuring.
+
+    Raises:
+        ImageError: one can't be read; it is named.
+    """
+    for number, image in enumerate(images, 1):
+        try:
+            classifier.read(image)
+        except ImageError as error:
+            if not isinstance(image, bytes):
+                raise  # names the file
+            raise ImageError(f"image {number} of {len(images)}: {error}") from error
 
 
 def image_files(names: Iterable[str]) -> tuple[str, ...]:
@@ -223,15 +247,25 @@ def _preprocessing(classifier: Classifier) -> Preprocessing:
     return spec.preprocessing
 
 
+def _answers_finite(classifier: Classifier, image: ImageFile) -> bool:
+    try:
+        classifier(image)
+    except NonFiniteAnswer:
+        return False
+    return True
+
+
 def _measured(classifier: Classifier, name: str, images: Sequence[ImageFile], seconds: float) -> FormatStages:
     """Both ways in turn, each first in every other pair."""
     turns = cycle(images)
-    for _ in range(_WARM_UP):
+    pair_s = sum(_pair(classifier, next(turns), whole_first=False)) / 1e9
+    for _ in range(runs_at_least(_WARM_UP, pair_s / 2, slow=1) - 1):
         _pair(classifier, next(turns), whole_first=False)
+    at_least = runs_at_least(_AT_LEAST, pair_s / 2)
     end = time.perf_counter() + seconds
     turns = cycle(images)
     taken: list[list[int]] = []
-    while len(taken) < _AT_LEAST or time.perf_counter() < end:
+    while len(taken) < at_least or time.perf_counter() < end:
         taken.append(_pair(classifier, next(turns), whole_first=len(taken) % 2 == 1))
     return _row(name, min(len(images), len(taken)), np.array(taken, dtype=np.float64) / 1e6)
 
@@ -255,17 +289,17 @@ def _row(name: str, images: int, taken_ms: NDArray[np.float64]) -> FormatStages:
     steps, whole = taken_ms[:, :-1], taken_ms[:, -1]
     sums = steps.sum(axis=1)
     medians = np.median(steps, axis=0)
-    total = medians.sum()
+    sum_ms = float(medians.sum())
     low, high = median_interval(whole - sums)
     return FormatStages(
         format=name,
         images=images,
         runs=len(whole),
         stages=tuple(
-            Stage(stage, float(medians[i]), *median_interval(steps[:, i]), float(medians[i] / total))
+            Stage(stage, float(medians[i]), *median_interval(steps[:, i]), float(medians[i]) / sum_ms)
             for i, stage in enumerate(STAGES)
         ),
-        sum_ms=float(np.median(sums)),
+        sum_ms=sum_ms,
         whole_ms=float(np.median(whole)),
         unaccounted_ms=float(np.median(whole - sums)),
         unaccounted_low_ms=low,

@@ -11,7 +11,8 @@ from itertools import pairwise
 from typing import Any
 
 from cnntk.measuring.apart import apart
-from cnntk.runtime.errors import UsageError
+from cnntk.measuring.patience import runs_at_least
+from cnntk.runtime.errors import InferenceError, UsageError
 
 __all__ = ["StartUp", "start_up"]
 
@@ -29,7 +30,8 @@ class StartUp:
         session_ms: until the model is loaded and optimised.
         first_run_ms: of all.
         next_shapes: the first run at each further batch, as (batch, ms).
-        steady_ms: a run as the first one, later: median of 20.
+        steady_ms: a run as the first one, later: median of 20, or of 3 where a run
+            takes over a second.
         batch: of the first run and the steady ones.
         device: that ran it.
         threads: on the CPU.
@@ -80,7 +82,7 @@ def start_up(
     if processes < 1 or any(batch < 1 for batch in batches):
         raise UsageError(f"processes {processes} and batches {list(batches)} must be positive numbers")
     asked = {"model": os.fspath(model), "device": device, "threads": threads, "batches": list(batches)}
-    found: list[dict[str, Any]] = [apart("cnntk.measuring.start_up:started", asked) for _ in range(processes)]
+    found = [_start(asked) for _ in range(processes)]
 
     def median(key: str) -> float:
         return float(statistics.median(one[key] for one in found))
@@ -99,8 +101,22 @@ def start_up(
     )
 
 
-def started(model: str, device: str, threads: int | None, batches: Sequence[int]) -> dict[str, Any]:
-    """In a fresh process: the times of one start, in ms."""
+def _start(asked: dict[str, Any]) -> dict[str, Any]:
+    """The times of one start; ``asked`` is told to take zeros where integers of noise do not run."""
+    found: dict[str, Any] | None = apart("cnntk.measuring.start_up:started", asked)
+    if found is None:
+        asked["zeros"] = True
+        return _start(asked)
+    return found
+
+
+def started(
+    model: str, device: str, threads: int | None, batches: Sequence[int], zeros: bool = False
+) -> dict[str, Any] | None:
+    """In a fresh process: the times of one start, in ms; None where it should be tried with zeros.
+
+    No run comes before the first that is timed, not even to see whether the model runs on noise.
+    """
     marks = [time.perf_counter()]
     from cnntk.runtime.engine import Engine
     from cnntk.runtime.session.devices import onnxruntime_module
@@ -109,12 +125,20 @@ def started(model: str, device: str, threads: int | None, batches: Sequence[int]
     marks.append(time.perf_counter())
     engine = Engine(model, device, threads=threads, allow_nonfinite=True)
     marks.append(time.perf_counter())
-    from cnntk.measuring.batches import batch_inputs, fixed_batch
+    from cnntk.measuring.batches import fixed_batch, plain_inputs
 
     first = fixed_batch(engine) or 1
     further = [batch for batch in dict.fromkeys(batches) if batch != first]
-    inputs = [batch_inputs(engine, batch) for batch in (first, *further)]
-    runs_ms = [_run_ms(engine, arrays) for arrays in inputs]
+    inputs = [plain_inputs(engine, batch, zeros=zeros) for batch in (first, *further)]
+    try:
+        runs_ms = [_run_ms(engine, arrays) for arrays in inputs]
+    except InferenceError:
+        if zeros or engine.spec is not None:
+            raise
+        return None
+    steady_ms = [_run_ms(engine, inputs[0])]
+    more = runs_at_least(_STEADY_RUNS, steady_ms[0] / 1e3) - 1
+    steady_ms += [_run_ms(engine, inputs[0]) for _ in range(more)]
     imported, loaded = (1e3 * (after - before) for before, after in pairwise(marks))
     return {
         "import_ms": imported,
@@ -122,7 +146,7 @@ def started(model: str, device: str, threads: int | None, batches: Sequence[int]
         "first_run_ms": runs_ms[0],
         "batches": further,
         "next_shapes_ms": runs_ms[1:],
-        "steady_ms": statistics.median(_run_ms(engine, inputs[0]) for _ in range(_STEADY_RUNS)),
+        "steady_ms": statistics.median(steady_ms),
         "batch": first,
         "device": engine.device,
         "threads": engine.threads,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import random
 import time
@@ -12,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from cnntk.measuring.batches import batch_inputs
+from cnntk.measuring.batches import batch_inputs, runs_on
 from cnntk.measuring.comparison import Word, judged
+from cnntk.measuring.patience import runs_at_least
 from cnntk.measuring.traces.disturbance import noise
 from cnntk.measuring.traces.surroundings import surroundings
 from cnntk.measuring.traces.trace import record
@@ -63,6 +63,15 @@ class Cell:
     verdict: Word | None
     efficiency: float | None
 
+    def told_apart(self, other: Cell) -> bool:
+        """Whether it is surely faster than another of its batch: by the verdict beside one thread, else by
+        the intervals of the speed-ups, which are of rounds, or of the latencies where there are none."""
+        if other.threads == 1 and self.verdict is not None:
+            return self.verdict == "faster"
+        if self.speed_up_low is not None and other.speed_up_high is not None:
+            return self.speed_up_low > other.speed_up_high
+        return self.high_ms < other.low_ms
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -82,8 +91,18 @@ class Sweep:
 
     @property
     def fastest(self) -> Cell:
-        """The cell with the most images a second."""
-        return max(self.cells, key=lambda cell: cell.images_per_second)
+        """The cell with the most images a second; of those on fewer threads that are not told apart from it
+        at its batch, the one with the fewest."""
+        return self._fewest(max(self.cells, key=lambda cell: cell.images_per_second))
+
+    @property
+    def quickest(self) -> Cell:
+        """Likewise, the one whose runs are the shortest."""
+        return self._fewest(min(self.cells, key=lambda cell: cell.latency_ms))
+
+    def _fewest(self, best: Cell) -> Cell:
+        alike = (cell for cell in self.cells if cell.batch == best.batch and not best.told_apart(cell))
+        return min((best, *alike), key=lambda cell: cell.threads)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""
@@ -116,7 +135,7 @@ def sweep(
     _check(batches, threads, device, seconds)
     engines = [Engine(model, device, threads=count) for count in dict.fromkeys(threads)]
     calls: dict[_Key, Callable[[], object]] = {
-        (batch, engine.threads): functools.partial(engine.run, batch_inputs(engine, batch))
+        (batch, engine.threads): runs_on(engine, batch_inputs(engine, batch))
         for batch in sorted(set(batches))
         for engine in engines
     }
@@ -142,12 +161,16 @@ def _rounds(calls: dict[_Key, Callable[[], object]], seconds: float) -> dict[_Ke
     """Median of each block in ms, by cell; a block a round, the order drawn anew each time, but seeded."""
     found: dict[_Key, list[float]] = {key: [] for key in calls}
     order, draw = list(calls), random.Random(0)
+    settled = dict.fromkeys(calls, 1)
     end = time.perf_counter() + seconds
     while len(found[order[0]]) < _ROUNDS or time.perf_counter() < end:
         draw.shuffle(order)
         for key in order:
-            record(calls[key], seconds=_SETTLE_S)
+            if settled[key]:
+                record(calls[key], seconds=_SETTLE_S)
             found[key].append(float(np.median(record(calls[key], seconds=_MEASURE_S).latencies_ms)))
+            # What a slow run meets in its first moments weighs little.
+            settled[key] = runs_at_least(1, found[key][-1] / 1e3, slow=0)
     return found
 
 

@@ -11,7 +11,7 @@ from cnntk.measuring.memory import Memory
 from cnntk.measuring.regression import CaseVerdict
 from cnntk.measuring.stages import Stages
 from cnntk.measuring.start_up import StartUp
-from cnntk.measuring.sweep import Sweep
+from cnntk.measuring.sweep import Cell, Sweep
 from cnntk.reports.text import bytes_text, count, percent, short, shorten
 
 __all__ = [
@@ -102,14 +102,21 @@ def roofline_headline(report: LayerReport) -> str:
 def throughput_headline(sweep: Sweep) -> str:
     """Where it is the highest."""
     best = sweep.fastest
-    rate = short(best.images_per_second)
-    return f"{rate} images/s at most: batch {best.batch} on {_threads(best.threads)}"
+    most = max(cell.images_per_second for cell in sweep.cells)
+    return _best(best, f"{short(best.images_per_second)} images/s", "most", best.images_per_second == most)
 
 
 def latency_sweep_headline(sweep: Sweep) -> str:
     """Where it is the lowest."""
-    best = min(sweep.cells, key=lambda cell: cell.latency_ms)
-    return f"{short(best.latency_ms)} ms a run at least: batch {best.batch} on {_threads(best.threads)}"
+    best = sweep.quickest
+    least = min(cell.latency_ms for cell in sweep.cells)
+    return _best(best, f"{short(best.latency_ms)} ms a run", "least", best.latency_ms == least)
+
+
+def _best(cell: Cell, figure: str, word: str, alone: bool) -> str:
+    """Not in the extreme's words where more threads measured a little better, and are not told apart."""
+    where = f"batch {cell.batch} on {_threads(cell.threads)}"
+    return f"{figure} at {word}: {where}" if alone else f"{figure}: {where}; more make no clear difference"
 
 
 def stages_headline(found: Stages) -> str:
@@ -135,9 +142,15 @@ def against_headline(against: Sequence[Rivalry]) -> str:
 
 
 def regression_headline(verdicts: Sequence[CaseVerdict]) -> str:
-    """What got slower since the baseline."""
-    slower = [verdict.name for verdict in verdicts if verdict.regressed]
-    return f"Slower than is borne: {', '.join(slower)}" if slower else "Nothing is slower than is borne"
+    """What got slower since the baseline: than is borne, where a bound was given."""
+    bound = all(v.fail_above_percent is not None for v in verdicts)
+    than = "than is borne" if bound else "than then"
+    slower = [v.name for v in verdicts if v.regressed or (not bound and v.word == "slower")]
+    undecided = [v.name for v in verdicts if v.word == "undecided"]
+    told = [f"Slower {than}: {', '.join(slower)}"] if slower else []
+    if undecided:
+        told.append(f"{'undecided' if slower else 'Undecided'}: {', '.join(undecided)}")
+    return "; ".join(told) or f"Nothing is {'' if bound else 'surely '}slower {than}"
 
 
 def _threads(number: int) -> str:

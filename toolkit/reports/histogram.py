@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,28 +20,43 @@ __all__ = ["draw_histogram", "edges_of"]
 
 _HEIGHT = 270
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 56, 40
+_ROW, _ROWS = 13, 2
+"""Height of a row of names, and how many there is room for; more rows make the plot higher."""
+
 _MOST_BINS = 60
+
+
+@dataclass(frozen=True)
+class _Name:
+    """Of a percentile: where its line stands, and its name, in which row above the frame."""
+
+    x: float
+    middle: float
+    words: str
+    row: int
 
 
 def draw_histogram(latency: Latency, width: int) -> Figure:
     """The plot, so many units wide."""
     values = latency.trace.latencies_ms
     window = window_of(values)
-    frame = Frame(_LEFT, width - _RIGHT, _TOP, _HEIGHT - _BOTTOM)
-    xs = Scale(window.low, window.high, frame.left, frame.right, window.log)
+    xs = Scale(window.low, window.high, _LEFT, width - _RIGHT, window.log)
+    names = list(_names(latency, xs))
+    more = _ROW * max(max((name.row for name in names), default=0) + 1 - _ROWS, 0)
+    frame = Frame(_LEFT, width - _RIGHT, _TOP + more, _HEIGHT + more - _BOTTOM)
     edges = edges_of(values[values <= window.high], window)
     shares = 100 * np.histogram(values, edges)[0] / len(values)
     ys = Scale(0.0, 1.08 * float(shares.max()), frame.bottom, frame.top)
     marks: list[Mark] = [
-        *with_axes(frame, xs, ys, f"ms{', log scale' * window.log}", "% of the runs", above=_TOP - 12),
+        *with_axes(frame, xs, ys, f"ms{', log scale' * window.log}", "% of the runs", above=frame.top - 12),
         *_bars(edges, shares, xs, ys),
-        *_percentiles(latency, frame, xs),
+        *_percentiles(names, frame),
     ]
     if window.told:
         x, y = frame.right, frame.bottom - 6
         marks.append(Polygon(((x, y - 4), (x, y + 4), (x + 7, y)), "bad", window.told))
         marks.append(Text(frame.right, 12, window.told, "bad", "end", 10.5))
-    return Figure("latency-histogram", spread_headline(latency), width, _HEIGHT, tuple(marks))
+    return Figure("latency-histogram", spread_headline(latency), width, _HEIGHT + more, tuple(marks))
 
 
 def edges_of(values: NDArray[np.float64], window: Window) -> NDArray[np.float64]:
@@ -68,16 +84,22 @@ def _bars(edges: NDArray[np.float64], shares: NDArray[np.float64], xs: Scale, ys
             yield Rect(left, ys.first - height, max(right - left - 0.5, 0.8), height, "series-1", hint)
 
 
-def _percentiles(latency: Latency, frame: Frame, xs: Scale) -> Iterator[Mark]:
-    """Dashed lines, their names above them where there is room."""
-    ends = [-np.inf, -np.inf]
+def _names(latency: Latency, xs: Scale) -> Iterator[_Name]:
+    """Each in the lowest row where it meets no other."""
+    ends: list[float] = []
     for percent, found in latency.percentiles_ms.items():
         if found is None or found.value > xs.high:
             continue
         x, words = xs.at(found.value), f"p{percent} {short(found.value)}"
         half = text_width(words, 10.5) / 2
-        place = min(max(x, frame.left + half), frame.right + _RIGHT - half)
-        row = 0 if place - half > ends[0] else 1
-        ends[row] = place + half + 4
-        yield Line(((x, frame.top - 3), (x, frame.bottom)), "ink", 1.0, dashed=True)
-        yield Text(place, frame.top - 8 - 13 * row, words, "ink", "middle", 10.5)
+        middle = min(max(x, xs.first + half), xs.last + _RIGHT - half)
+        row = next((i for i, end in enumerate(ends) if middle - half > end), len(ends))
+        ends[row : row + 1] = [middle + half + 4]
+        yield _Name(x, middle, words, row)
+
+
+def _percentiles(names: Sequence[_Name], frame: Frame) -> Iterator[Mark]:
+    """Dashed lines, their names above them."""
+    for name in names:
+        yield Line(((name.x, frame.top - 3), (name.x, frame.bottom)), "ink", 1.0, dashed=True)
+        yield Text(name.middle, frame.top - 8 - _ROW * name.row, name.words, "ink", "middle", 10.5)

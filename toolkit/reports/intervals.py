@@ -65,7 +65,8 @@ def draw_regressions(verdicts: Sequence[CaseVerdict], width: int) -> Figure | No
             low=found.low,
             high=found.high,
             told=f"{found.value:+.1f} % ({found.low:+.1f} to {found.high:+.1f})"
-            + ": regressed" * verdict.regressed,
+            + ": regressed" * verdict.regressed
+            + ": undecided" * (verdict.word == "undecided"),
             ink="bad" if verdict.regressed else "muted",
         )
         for verdict in verdicts

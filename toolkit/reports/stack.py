@@ -18,6 +18,7 @@ __all__ = ["Bar", "Part", "draw_memory", "draw_stages", "draw_start_up"]
 
 _THICK, _PITCH, _TOP = 26, 62, 24
 _MB = 1e6
+_NOTHING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ def _way(row: FormatStages) -> Bar:
 def _drawn(name: str, title: str, bars: Sequence[Bar], unit: str, width: int) -> Figure:
     ends = [sum(max(part.value, 0.0) for part in bar.parts) for bar in bars]
     marked = [bar.mark.value for bar in bars if bar.mark is not None]
-    scale = Scale(0.0, max(*ends, *marked, 0.0) * 1.02 or 1.0, 1.0, width - 1.0)
+    longest = max(*ends, *marked, 0.0)
+    scale = Scale(0.0, 1.02 * longest if longest > _NOTHING else 1.0, 1.0, width - 1.0)
     bottom = _TOP + (len(bars) - 1) * _PITCH + _THICK + 22
     marks: list[Mark] = list(_axis(scale, unit, bottom, width))
     for number, bar in enumerate(bars):

@@ -1,4 +1,5 @@
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -140,7 +141,11 @@ def test_told_to_go_on_it_says_how_they_differ(
     assert "cpu: another one there" in (tmp_path / "page.html").read_text()
     found = cnntk("bench", tiny_onnx, *QUICK, *options, "--json").json
     assert found["baseline"]["file"] == str(base)
-    assert found["compared"][0]["regressed"]
+    (compared,) = found["compared"]
+    assert (compared["word"], compared["regressed"]) == ("slower", False)
+    page = (tmp_path / "page.html").read_text()
+    assert "Slower than then: latency" in page
+    assert not re.search("regressed|than is borne|✗", page)
 
 
 @pytest.mark.slow
@@ -163,6 +168,25 @@ def test_a_baseline_and_what_is_slower(cnntk: Callable, tiny_onnx: Path, tmp_pat
     assert told.status == 0
     assert "slower" in told.out
     assert "REGRESSED" not in told.out
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_sessions")
+def test_a_regression_is_not_forgotten(cnntk: Callable, tiny_onnx: Path, base: Path, tmp_path: Path) -> None:
+    """Where the baseline is renewed by each run: what failed by it does not take its place."""
+    before, other = base.read_bytes(), tmp_path / "other.json"
+    for _ in range(2):
+        done = cnntk("bench", tiny_onnx, *QUICK, "--compare", base, "--save", base, "--fail-above", "5%")
+        assert done.status == 1
+        assert f"kept: {base} as it was, since latency regressed by more than 5 %" in done.err
+        assert "to accept this run, --save it by another name" in done.err
+        assert base.read_bytes() == before
+    done = cnntk("bench", tiny_onnx, *QUICK, "--compare", base, "--save", other, "--fail-above", "5%")
+    assert (done.status, other.exists(), "kept" in done.err) == (1, True, False)
+    done = cnntk("bench", tiny_onnx, *QUICK, "--compare", base, "--save", base)
+    assert done.status == 0
+    assert f"saved: {base}" in done.err
+    assert base.read_bytes() != before
 
 
 def test_report_and_plots(cnntk: Callable, tiny_onnx: Path, tmp_path: Path) -> None:
@@ -320,7 +344,7 @@ def test_a_labelled_folder_that_is_not_there(cnntk: Callable) -> None:
 @pytest.mark.parametrize(
     ("judged", "words"),
     [
-        ({"regressed": True}, ["slower, +12.2 % (+8.1 to +16.4)"]),
+        ({"regressed": False, "fail_above_percent": None}, ["slower, +12.2 % (+8.1 to +16.4)"]),
         ({"regressed": True, "fail_above_percent": 5.0}, ["+16.4), REGRESSED"]),
         (
             {"regressed": True, "fail_above_percent": 5.0, "again_percent": Estimate(12.0, 8.0, 16.0)},
@@ -330,8 +354,17 @@ def test_a_labelled_folder_that_is_not_there(cnntk: Callable) -> None:
             {"regressed": False, "fail_above_percent": 5.0, "again_percent": Estimate(1.0, -1.0, 3.0)},
             ["not regressed (measured twice, then +1.0 % (-1.0 to +3.0))"],
         ),
+        (
+            {
+                "regressed": False,
+                "slowdown_percent": Estimate(-0.3, -2.2, 1.7),
+                "mostly_left_out": True,
+                "note": "judged on 2 of 10 sessions",
+            },
+            ["undecided, -0.3 % (-2.2 to +1.7); judged on 2 of 10 sessions"],
+        ),
     ],
-    ids=["no bound", "bound", "twice", "not twice"],
+    ids=["no bound", "bound", "twice", "not twice", "undecided"],
 )
 def test_verdicts_in_words(
     capsys: pytest.CaptureFixture[str], judged: dict[str, object], words: list[str]

@@ -1,11 +1,15 @@
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cnntk.cli import COMMANDS
+from cnntk.shipped import shipped_model
 from cnntk.version import __version__
 
 
@@ -70,3 +74,30 @@ def test_a_closed_pipe_is_no_error() -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert done.stderr == ""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
+def test_sigterm_ends_a_command_and_takes_its_files_away(tmp_path: Path) -> None:
+    """Sent twice, as ``timeout`` does; while a folder of a child's is there."""
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "cnntk", "bench", str(shipped_model()), "--seconds", "0.2"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as running:
+        while running.poll() is None and not list(tmp_path.glob("cnntk-*")):
+            time.sleep(0.01)
+        for _ in range(2):
+            running.send_signal(signal.SIGTERM)
+        said = running.communicate(timeout=60)[1]
+    assert running.returncode == 143
+    assert said.strip() == "cnntk: terminated"
+    assert list(tmp_path.glob("cnntk-*")) == []
+
+
+def test_who_handles_sigterm_keeps_their_handler(cnntk: Callable) -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        assert cnntk("--version").status == 0
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert cnntk("--version").status == 0
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -3,6 +3,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -33,6 +34,14 @@ def calls(port):
         line.sendall(b"here")
         time.sleep(60)
 def length(text): return len(text)
+def leaves_files():
+    import tempfile
+    print(tempfile.mkdtemp(), flush=True)
+    os._exit(1)
+def killed_with_files():
+    import tempfile
+    print(tempfile.mkdtemp(), flush=True)
+    killed()
 def reads(): return sys.stdin.read() + subprocess.run(["cat"], capture_output=True, text=True).stdout
 """
 
@@ -140,3 +149,14 @@ def _alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
+@pytest.mark.parametrize("ends", ["leaves_files", "killed_with_files"])
+def test_what_a_child_leaves_is_removed(ends: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with pytest.raises(InferenceError, match=rf"it said: {tmp_path / 'temporary'}/cnntk-"):
+        apart(f"helper_of_apart:{ends}", {})
+    assert list((tmp_path / "temporary").iterdir()) == []

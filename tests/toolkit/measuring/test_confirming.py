@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cnntk.measuring import confirming
 from cnntk.measuring.case import Case
 from cnntk.measuring.confirming import regressed_twice
 from cnntk.measuring.latency import measure_case
@@ -49,12 +50,27 @@ def test_the_second_round_does_not(measured: Case) -> None:
     assert found.again_percent.high < 5
 
 
+@pytest.mark.parametrize("slow", [0, 6])
+def test_a_second_round_of_slow_sessions_is_said(
+    measured: Case, slow: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet = replace(measured, sessions=((1.0, 1.0),) * 10)
+    again = replace(measured, sessions=((1.5,),) * slow + ((1.0,),) * (10 - slow))
+    monkeypatch.setattr(confirming, "_again", lambda *_: again)
+    slower = replace(measured, sessions=((1.2, 1.2),) * 10)
+    base, now = (Baseline.of(machine(), {"latency": case}) for case in (quiet, slower))
+    (found,) = regressed_twice(base, now, MODEL, 5, pause_s=0)
+    assert not found.regressed
+    assert ("most sessions of the second round were slow, and left out" in found.note) == bool(slow)
+
+
 @pytest.mark.parametrize(("factor", "bound"), [(1e-6, None), (1.0, 5.0)], ids=["no bound", "no regression"])
 def test_else_nothing_is_measured_again(measured: Case, factor: float, bound: float | None) -> None:
     no_model = Path("nowhere.onnx")
     (found,) = regressed_twice(times(measured, factor), times(measured, 1.0), no_model, bound, pause_s=1e9)
     assert found.again_percent is None
-    assert found.regressed == (bound is None)
+    assert not found.regressed
+    assert found.word == ("slower" if bound is None else "no difference")
 
 
 def test_sessions_are_long_enough(measured: Case) -> None:

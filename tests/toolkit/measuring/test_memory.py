@@ -36,6 +36,16 @@ def test_a_model_of_32_megabytes_adds_as_much(tiny_onnx: Path, tmp_path: Path) -
 
 
 @LINUX
+def test_what_onnxruntime_takes_for_any_model_is_not_the_models(tmp_path: Path) -> None:
+    """Its first run, of any model, takes 10 MB."""
+    copy = helper.make_node("Identity", ["x"], ["y"])
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy")
+    file = tmp_path / "copy.onnx"
+    onnx.save(helper.make_model(helper.make_graph([copy], "copy", [x], [y]), ir_version=10), file)
+    assert memory(file, threads=1).model_bytes < 2 * MEGABYTE
+
+
+@LINUX
 def test_a_larger_batch_takes_more(tmp_path: Path) -> None:
     file = tmp_path / "wide.onnx"
     onnx.save(_product(16, 65536), file)

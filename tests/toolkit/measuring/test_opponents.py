@@ -127,3 +127,13 @@ def test_without_openvino_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "openvino", None)  # so that importing it fails
     with pytest.raises(MissingDependency, match="pip install openvino"):
         against("openvino", foreign_onnx)
+
+
+@pytest.mark.parametrize("shape", [None, []], ids=["unknown", "none"])
+def test_a_rank_that_the_file_does_not_tell(shape: list | None, tmp_path: Path) -> None:
+    ends = [onnx.helper.make_tensor_value_info(name, 1, shape) for name in ("x", "y")]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", ends[:1], ends[1:])
+    opset = onnx.helper.make_opsetid("", 18)
+    onnx.save(onnx.helper.make_model(graph, ir_version=10, opset_imports=[opset]), tmp_path / "any.onnx")
+    (found,) = against(tmp_path / "any.onnx", tmp_path / "any.onnx", 1)
+    assert found.alike

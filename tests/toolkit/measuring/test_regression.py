@@ -21,7 +21,9 @@ from cnntk.measuring.regression import (
     load_baseline,
     regressed,
     save_baseline,
+    why_keep,
 )
+from cnntk.measuring.traces.statistics import Estimate
 from cnntk.measuring.traces.trace import Trace
 from cnntk.runtime.errors import UsageError
 
@@ -283,9 +285,57 @@ def test_what_is_shown_is_what_is_compared() -> None:
 
 def test_without_a_bound_it_is_told_so() -> None:
     (found,) = regressed(baseline(net=case()), baseline(net=case(1.3, seed=1)))
-    assert found.regressed
+    assert (found.word, found.regressed) == ("slower", False)
     assert found.fail_above_percent is None
+    assert regressed(baseline(net=case()), baseline(net=case(1.3, seed=1)), 0)[0].regressed
     assert regressed(baseline(net=case()), baseline(net=case()), 0)[0].fail_above_percent == 0
+
+
+def slow_at_times(slow: int, level: float = 1.0) -> Baseline:
+    """Ten sessions, so many of which take 25 % longer."""
+    made = sessions(level, seed=1, count=10)
+    found = [trace(one.latencies_ms * (1.25 if i < slow else 1)) for i, one in enumerate(made)]
+    return baseline(net=case_of(found, settings=SETTINGS, model_sha256="ab" * 32))
+
+
+@pytest.mark.parametrize(
+    ("slow", "level", "word"),
+    [
+        (0, 1.0, "no difference"),
+        (5, 1.0, "no difference"),
+        (7, 1.0, "undecided"),
+        (8, 1.0, "undecided"),
+        (7, 0.8, "undecided"),
+        (7, 1.3, "slower"),
+        (10, 1.0, "slower"),
+    ],
+)
+def test_where_most_sessions_are_slow_it_is_not_called_no_difference(
+    slow: int, level: float, word: str
+) -> None:
+    (found,) = regressed(baseline(net=case(count=10)), slow_at_times(slow, level), 5)
+    assert found.word == word
+    assert found.regressed == (word == "slower")
+    kept = f"judged on 10 of 10 sessions then, {10 - slow} of 10 now; the others were over 15 % slower"
+    assert (kept in found.note) == (0 < slow < 10)
+    assert ("it is the model that is slow at times" in found.note) == found.mostly_left_out
+
+
+def test_a_machine_that_was_as_disturbed_then_leaves_nothing_undecided() -> None:
+    (found,) = regressed(slow_at_times(7), slow_at_times(7), 5)
+    assert found.word == "no difference"
+    assert "judged on 3 of 10 sessions then, 3 of 10 now" in found.note
+
+
+def test_what_must_not_take_the_place_of_its_baseline() -> None:
+    base = baseline(net=case(count=10))
+    (slower,) = regressed(base, slow_at_times(10), 5)
+    assert why_keep([slower]) == "net regressed by more than 5 %"
+    assert why_keep(regressed(base, slow_at_times(7), 5)) == "net is undecided"
+    once = replace(slower, regressed=False, again_percent=Estimate(0, -2, 2))
+    assert why_keep([once]) == "net was slower in the first of two rounds"
+    assert why_keep(regressed(base, base, 5)) is None
+    assert why_keep(regressed(base, slow_at_times(10))) is None
 
 
 def test_no_file_at_all(tmp_path: Path) -> None:

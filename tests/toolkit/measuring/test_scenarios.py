@@ -44,6 +44,7 @@ def result(scenario: Any, log: dict[str, Any], samples: int = 1024, padding: int
     found = {
         "log": log,
         "different_samples": samples,
+        "batch": 3 if padding else 32,
         "fixed_batch": 3 if padding else None,
         "padding": padding,
         "accuracy": None,
@@ -55,10 +56,17 @@ def result(scenario: Any, log: dict[str, Any], samples: int = 1024, padding: int
 def test_a_valid_result() -> None:
     found = result("SingleStream", SINGLE_STREAM)
     assert (found.valid, found.reasons) == (True, ())
-    assert (found.metric, found.value, found.unit) == ("90th percentile latency", 0.002624, "ms")
+    estimate = "90th percentile latency, early-stopping estimate"
+    assert (found.metric, found.value, found.unit) == (estimate, 0.002624, "ms")
     assert (found.queries, found.samples, found.loadgen) == (5000, 5000, "6.0.17")
     assert found.settings["min_duration_ms"] == 600000
     assert found.to_json()["valid"]
+
+
+def test_how_many_ran_together_is_told_where_more_than_one_may() -> None:
+    found = result("Server", SERVER)
+    assert (found.batch, found.notes) == (32, ("noise", "at most 32 samples ran together"))
+    assert result("SingleStream", SINGLE_STREAM).notes == ("noise",)
 
 
 def test_padding_is_told_and_no_reason() -> None:

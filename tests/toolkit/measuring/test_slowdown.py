@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnntk.measuring.case import Case
-from cnntk.measuring.slowdown import calm, slowdown_percent
+from cnntk.measuring.slowdown import calm, left_out, mostly_left_out, slowdown_percent
 from cnntk.measuring.traces.statistics import Estimate
 
 CASES = 500
@@ -52,7 +52,26 @@ def test_disturbed_sessions_are_left_out() -> None:
     quiet = [(1.0,), (1.01,), (1.02,), (1.1,)]
     assert calm([*quiet, (1.3,), (2.0,)]) == calm(quiet)
     assert calm(quiet).sessions == 4
+    assert (left_out(quiet), left_out([*quiet, (1.3,), (2.0,)])) == (0, 2)
     assert calm(quiet).ms == pytest.approx((1.0 * 1.01 * 1.02 * 1.1) ** 0.25)
+
+
+@pytest.mark.parametrize(
+    ("slow_then", "slow", "mostly"),
+    [(0, 5, False), (0, 6, True), (0, 8, True), (0, 9, False), (6, 6, False), (6, 7, True)],
+)
+def test_most_sessions_are_left_out(slow_then: int, slow: int, mostly: bool) -> None:
+    """Nine slow ones of ten are as the second fastest is, and none is left out."""
+    base, now = (case(np.where(np.arange(10) < number, 1.25, 1.0)) for number in (slow_then, slow))
+    assert mostly_left_out(base, now) == mostly
+
+
+@pytest.mark.parametrize(("slow", "share"), [(0, 0), (0.1, 0.01), (0.3, 0.07), (0.5, 0.3)])
+def test_a_disturbed_machine_is_rarely_taken_for_a_model_that_is_slow_at_times(
+    slow: float, share: float
+) -> None:
+    pairs = zip(simulated(slow, 10, 0), simulated(slow, 10, 1), strict=True)
+    assert np.mean([mostly_left_out(*pair) for pair in pairs]) <= share
 
 
 def test_a_lucky_session_does_not_leave_out_the_others() -> None:

@@ -2,10 +2,12 @@ import io
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
-from cnntk.measuring.stages import STAGES, image_files, staged, stages
+from cnntk.measuring import patience
+from cnntk.measuring.stages import STAGES, check_images, image_files, staged, stages
 from cnntk.runtime import Classifier
 from cnntk.runtime.errors import ImageError, UnsupportedArtifact, UsageError
 from cnntk.shipped import shipped_model
@@ -45,6 +47,7 @@ def test_each_format_has_its_row(artifact: Path, tmp_path: Path) -> None:
         assert [stage.name for stage in row.stages] == list(STAGES)
         assert all(0 < stage.low_ms <= stage.ms <= stage.high_ms for stage in row.stages)
         assert sum(stage.share for stage in row.stages) == pytest.approx(1)
+        assert [stage.ms / row.sum_ms for stage in row.stages] == [stage.share for stage in row.stages]
         assert row.unaccounted_low_ms <= row.unaccounted_ms <= row.unaccounted_high_ms
         assert row.whole_ms > 0 < row.sum_ms
     assert "files come from the system's cache, not from the disk, once they were read" in found.notes
@@ -106,3 +109,33 @@ def test_files_of_folders_and_patterns(tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=message):
             image_files(names)
+
+
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_an_unreadable_image_is_named(tiny_onnx: Path, tmp_path: Path, as_bytes: bool) -> None:
+    (tmp_path / "a.png").write_bytes(drawn("PNG", 4))
+    (tmp_path / "b.png").write_text("no image")
+    files = [tmp_path / "a.png", tmp_path / "b.png"]
+    images = [file.read_bytes() for file in files] if as_bytes else files
+    classifier = Classifier(tiny_onnx)
+    check_images(classifier, images[:1])
+    with pytest.raises(ImageError, match="image 2 of 2: " if as_bytes else r"b\.png: is no image"):
+        check_images(classifier, images)
+    with pytest.raises(ImageError, match="image 2 of 2: " if as_bytes else r"b\.png: is no image"):
+        stages(tiny_onnx, images)
+
+
+def test_answers_that_are_not_finite_are_let_through_and_told(tiny_onnx: Path) -> None:
+    told = "answers that are not finite were let through, which Engine refuses"
+    assert told not in stages(tiny_onnx, seconds=0.1).notes
+    model = onnx.load(tiny_onnx)
+    bias = next(w for w in model.graph.initializer if w.name == "bias")
+    bias.CopyFrom(onnx.numpy_helper.from_array(np.full(3, np.nan, np.float32), "bias"))
+    onnx.save(model, tiny_onnx)
+    assert told in stages(tiny_onnx, seconds=0.1).notes
+
+
+def test_of_slow_runs_there_are_fewer(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "SLOW_S", 0)
+    (row,) = stages(tiny_onnx, [drawn("PNG", 4)], seconds=1e-6).formats
+    assert row.runs == 3

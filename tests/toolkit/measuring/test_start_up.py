@@ -1,8 +1,10 @@
 from pathlib import Path
 
+import onnx
+import onnx.parser
 import pytest
 
-from cnntk.measuring.start_up import start_up
+from cnntk.measuring.start_up import start_up, started
 from cnntk.runtime.errors import ArtifactCorrupt, UsageError
 
 
@@ -36,3 +38,13 @@ def test_errors_come_from_the_process_as_they_are(tmp_path: Path) -> None:
 def test_wrong_use(tiny_onnx: Path, wrong: dict) -> None:
     with pytest.raises(UsageError, match="must be positive"):
         start_up(tiny_onnx, **wrong)
+
+
+def test_indices_are_zeros_in_a_process_that_ran_nothing_before(tmp_path: Path) -> None:
+    text = "g (int64[N] at) => (float[N] y) <float[2] w = {0, 1}> { y = Gather (w, at) }"
+    model = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 18]>{text}')
+    onnx.save(model, tmp_path / "indexes.onnx")
+    assert started(str(tmp_path / "indexes.onnx"), "cpu", 1, []) is None
+    found = start_up(tmp_path / "indexes.onnx", batches=(1, 2), processes=2)
+    assert found.first_run_ms > 0
+    assert [batch for batch, _ in found.next_shapes] == [2]

@@ -1,9 +1,14 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from made_up_bench import sweep as made_up
 
+from cnntk.measuring import patience
+from cnntk.measuring import sweep as sweep_module
 from cnntk.measuring.sweep import _cell, sweep
+from cnntk.measuring.traces.trace import Trace
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.session.cores import usable_cores
 
@@ -20,7 +25,9 @@ def test_every_pair_is_a_cell(tiny_onnx: Path) -> None:
         assert (cell.verdict is None) == (cell.threads == 1)
     one = found.cells[0]
     assert one.speed_up == one.speed_up_low == one.speed_up_high == 1
-    assert found.fastest.images_per_second == max(cell.images_per_second for cell in found.cells)
+    best = max(found.cells, key=lambda cell: cell.images_per_second)
+    assert found.fastest.batch == best.batch
+    assert not best.told_apart(found.fastest)
     assert len(found.to_json()["cells"]) == 4
 
 
@@ -78,3 +85,32 @@ def test_nothing_to_measure(tiny_onnx: Path, wrong: dict) -> None:
 def test_threads_are_for_the_cpu(tiny_onnx: Path) -> None:
     with pytest.raises(UsageError, match="leave them out on device 'cuda'"):
         sweep(tiny_onnx, device="cuda")
+
+
+def test_the_fewest_threads_that_are_not_told_apart() -> None:
+    """Beside one thread by the verdict; among others by their speed-ups, else by their latencies."""
+    alike = made_up((1, 1, 4.0), (1, 2, 2.0), (1, 4, 1.95), (8, 1, 40.0))
+    assert (alike.quickest.batch, alike.quickest.threads) == (1, 2)
+    assert alike.fastest.threads == 2
+    assert made_up((1, 1, 4.0), (1, 2, 2.0), (1, 4, 1.0)).quickest.threads == 4
+    assert made_up((1, 2, 2.0), (1, 4, 1.95)).quickest.threads == 2
+    assert made_up((1, 2, 2.0), (1, 4, 1.0)).quickest.threads == 4
+
+
+def test_slow_runs_are_not_made_to_settle(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "SLOW_S", 0)
+    settling = []
+    monkeypatch.setattr(sweep_module, "_SETTLE_S", 0.001)
+    real = sweep_module.record
+
+    def counted(call: Callable[[], object], *, seconds: float) -> Trace:
+        settling.append(seconds == 0.001)
+        return real(call, seconds=seconds)
+
+    monkeypatch.setattr(sweep_module, "record", counted)
+    assert sweep(tiny_onnx, batches=(1,), threads=(1,), seconds=0.01).rounds == 6
+    assert sum(settling) == 1
+    monkeypatch.setattr(patience, "SLOW_S", 60)
+    settling.clear()
+    sweep(tiny_onnx, batches=(1,), threads=(1,), seconds=0.01)
+    assert sum(settling) == 6

@@ -26,6 +26,7 @@ from made_up_gpu import cuda_times
 
 from cnntk.benched import BenchResult
 from cnntk.measuring.cuda.times import CudaTimes
+from cnntk.measuring.traces.statistics import Estimate
 from cnntk.measuring.traces.steady import WarmUp
 from cnntk.reports import write_bench_report
 from cnntk.reports.bench import render_bench_report
@@ -117,6 +118,24 @@ def test_a_baseline_of_this_machine_is_no_other() -> None:
     assert "another machine" not in page
 
 
+@pytest.mark.parametrize(
+    ("judged", "cell"),
+    [
+        ({}, '<span class="no">✗ slower</span>'),
+        ({"regressed": False}, '<span class="yes">✓</span> slower'),
+        ({"regressed": False, "fail_above_percent": None}, "slower"),
+        ({"regressed": False, "slowdown_percent": Estimate(0, -2, 2), "mostly_left_out": True}, "undecided"),
+    ],
+    ids=["regressed", "borne", "no bound", "undecided"],
+)
+def test_a_verdict_accuses_only_by_a_bound(judged: dict[str, Any], cell: str) -> None:
+    found = render_bench_report(plain_bench(), [replace(verdicts()[0], **judged)])
+    assert f'<td class="wrap">{cell} </td>' in found
+    noted = render_bench_report(plain_bench(), [replace(verdicts()[0], **judged, note="more")])
+    assert f'<td class="wrap">{cell}; more</td>' in noted
+    assert ("regressed</text>" in found) == (judged == {})
+
+
 def test_sections_without_figures_are_left_out() -> None:
     page = render_bench_report(plain_bench())
     assert sections_of(page) == {"latency", "machine", "file"}
@@ -206,3 +225,13 @@ def test_it_is_written_whole_or_not_at_all(page: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not exist"):
         write_bench_report(full_bench(), tmp_path / "missing" / "page.html")
     assert [f.name for f in tmp_path.iterdir()] == ["r.html"]
+
+
+def test_what_is_no_reason_stands_in_no_list_of_reasons(page: str) -> None:
+    reasons, notes = page.partition("Offline is not valid:")[2].split("What else to know of Offline:")
+    assert "lasted less than" in reasons
+    assert "seeded noise" not in reasons
+    assert "seeded noise was sent" in notes
+    assert "SingleStream is not valid" not in page
+    assert "What else to know of SingleStream:" in page
+    assert "1/s" not in page[page.index('<section id="scenarios">') :]

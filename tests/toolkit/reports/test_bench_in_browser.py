@@ -25,7 +25,7 @@ from cnntk.reports.bench import render_bench_report
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
 DESKTOP, PHONE = 1280, 390
-HEIGHT = 8400
+HEIGHT = 9000
 """Pixels, a little more than the page on a phone has."""
 
 SIZE = (64, 48)

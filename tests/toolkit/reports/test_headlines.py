@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
-from made_up_bench import full_bench, latency, layer, layers, plain_bench
+from made_up_bench import full_bench, latency, layer, layers, plain_bench, sweep, verdicts
 from made_up_traces import lognormal
 
 from cnntk.reports import headlines
@@ -45,3 +45,32 @@ def test_without_a_limit_and_without_others() -> None:
     assert headlines.roofline_headline(nothing) == "No layer has a limit that is known"
     assert headlines.against_headline(()) == "Nobody could be measured"
     assert headlines.regression_headline(()) == "Nothing is slower than is borne"
+
+
+def test_only_by_a_bound_something_is_borne_or_not() -> None:
+    slower, same, _ = verdicts()
+    undecided = replace(same, mostly_left_out=True)
+    assert headlines.regression_headline([slower, undecided]) == (
+        "Slower than is borne: latency; undecided: batch 8"
+    )
+    assert headlines.regression_headline([undecided]) == "Undecided: batch 8"
+    assert headlines.regression_headline([same]) == "Nothing is slower than is borne"
+    told = replace(slower, regressed=False, fail_above_percent=None)
+    assert headlines.regression_headline([told]) == "Slower than then: latency"
+    unbound = replace(same, fail_above_percent=None)
+    assert headlines.regression_headline([unbound]) == "Nothing is surely slower than then"
+
+
+def test_threads_that_make_no_difference_are_not_the_best() -> None:
+    alike = sweep((1, 1, 2.0), (1, 2, 1.96))
+    assert headlines.latency_sweep_headline(alike) == (
+        "2.00 ms a run: batch 1 on 1 thread; more make no clear difference"
+    )
+    assert headlines.throughput_headline(alike) == (
+        "500 images/s: batch 1 on 1 thread; more make no clear difference"
+    )
+    apart = sweep((1, 1, 2.0), (1, 2, 1.0))
+    assert headlines.latency_sweep_headline(apart) == "1.00 ms a run at least: batch 1 on 2 threads"
+    assert headlines.throughput_headline(apart) == "1,000 images/s at most: batch 1 on 2 threads"
+    slower = sweep((1, 1, 1.0), (1, 2, 2.0))
+    assert headlines.latency_sweep_headline(slower) == "1.00 ms a run at least: batch 1 on 1 thread"

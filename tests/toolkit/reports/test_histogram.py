@@ -1,3 +1,5 @@
+from itertools import combinations
+
 import numpy as np
 import pytest
 from drawn import marks_of, stray_marks, texts_of
@@ -6,8 +8,9 @@ from hypothesis import strategies as st
 from made_up_bench import latency
 from made_up_traces import lognormal
 
-from cnntk.reports.figure import Figure, Rect
+from cnntk.reports.figure import Figure, Rect, Text
 from cnntk.reports.histogram import draw_histogram, edges_of
+from cnntk.reports.labels import area_of
 from cnntk.reports.window import window_of
 
 
@@ -53,3 +56,25 @@ def test_any_runs_stay_in_the_frame(values: list[float], width: int) -> None:
     figure = draw_histogram(latency(np.array(values)), width)
     assert stray_marks(figure) == []
     assert len(marks_of(figure, Rect)) <= 60
+
+
+def names_of(figure: Figure) -> list[Text]:
+    return [text for text in marks_of(figure, Text) if text.text.startswith("p")]
+
+
+@pytest.mark.parametrize("width", [336, 580])
+@pytest.mark.parametrize("spread", [0.01, 0.05, 0.1, 0.3])
+def test_names_of_percentiles_never_meet(spread: float, width: int) -> None:
+    values = np.exp(np.random.default_rng(0).normal(0, spread, 12_000))
+    values[0] = 1.5
+    figure = draw_histogram(latency(values), width)
+    assert len(names_of(figure)) == 4
+    told = [area_of(text) for text in marks_of(figure, Text) if text.y < 90]
+    assert not any(a.meets(b) for a, b in combinations(told, 2))
+
+
+def test_the_plot_is_higher_only_where_two_rows_do_not_do() -> None:
+    narrow = np.exp(np.random.default_rng(0).normal(0, 0.01, 12_000))
+    narrow[0] = 1.5
+    heights = [draw_histogram(latency(values), 336).height for values in (narrow, narrow[:20])]
+    assert heights[0] > heights[1] == 270

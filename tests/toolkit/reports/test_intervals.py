@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from drawn import marks_of, stray_marks, texts_of
 from made_up_bench import full_bench, rivalry, verdicts
@@ -39,6 +41,16 @@ def test_what_regressed_is_told() -> None:
     assert "+12.2 % (+8.1 to +16.4): regressed" in texts_of(figure)
     assert "+2.0 % (-1.1 to +5.2)" in texts_of(figure)
     assert figure.title == "Slower than is borne: latency"
+
+
+def test_without_a_bound_nothing_is_accused() -> None:
+    slower, same, _ = verdicts()
+    told = replace(slower, regressed=False, fail_above_percent=None)
+    figure = draw_regressions([told, replace(same, mostly_left_out=True)], 580)
+    assert figure is not None
+    assert [dot.ink for dot in marks_of(figure, Circle)] == ["muted", "muted"]
+    assert "+12.2 % (+8.1 to +16.4)" in texts_of(figure)
+    assert "+2.0 % (-1.1 to +5.2): undecided" in texts_of(figure)
 
 
 def test_nobody_and_nothing_to_draw() -> None:

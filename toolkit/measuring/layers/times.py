@@ -224,15 +224,17 @@ def _row(
 
 def _findings(report: LayerReport, times: NodeTimes) -> Iterator[str]:
     nodes = len(times.nodes)
+    added = report.profiler_us * nodes / 1e3 / report.run_ms
+    short = added > _MUCH
     if abs(report.unaccounted_share) > TOLERANCE:
         yield (
             f"the layers add up to {report.sum_ms:.3g} ms, {report.balance} ({report.run_ms:.3g} ms); "
-            "try a quiet machine, or more seconds"
+            f"{'its nodes are short for the profiler' if short else 'try a quiet machine, or more seconds'}"
         )
-    added = report.profiler_us * nodes / 1e3 / report.run_ms
-    if added > _MUCH:
+    if short:
+        each = f"each of {nodes:,} nodes" if nodes > 1 else "its one node"
         yield (
-            f"the profiler adds {report.profiler_us:.1f} us to each of {nodes} nodes, {added:.0%} of a run; "
+            f"the profiler adds {report.profiler_us:.1f} us to {each}, {added:.0%} of a run; "
             "it is subtracted, and what is left of small layers is rough"
         )
     if report.peaks is None:
