@@ -10,7 +10,7 @@ import numpy as np
 from cnntk.measuring.latency import Latency
 from cnntk.measuring.traces.trace import Trace
 from cnntk.reports.axes import Frame, Scale, with_axes
-from cnntk.reports.figure import Figure, Line, Mark, Place, Polygon, Text
+from cnntk.reports.figure import Figure, Line, Mark, Place, Polygon, Text, text_width
 from cnntk.reports.headlines import latency_headline
 from cnntk.reports.text import short
 from cnntk.reports.window import Window, window_of
@@ -21,6 +21,8 @@ _HEIGHT = 270
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 62, 40, 40
 _UNITS_A_STRETCH = 2.0
 _LABEL_PITCH = 12
+_TOLD_ABOVE = 12
+_SIZE = 10.5
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,12 @@ def draw_over_time(latency: Latency, width: int) -> Figure:
     xs = Scale(0.0, end, frame.left, frame.right)
     ys = Scale(window.low, window.high, frame.bottom, frame.top, window.log)
     stretches = stretches_of(trace, int((frame.right - frame.left) / _UNITS_A_STRETCH))
-    what = "ms a run" + ": least, median, most" * (len(stretches) < len(trace))
+    what = "ms a run" + ": least, median, most" * (len(stretches) < len(trace)) + ", log scale" * window.log
+    beside = text_width(what + window.told, _SIZE) < frame.right
     marks: list[Mark] = [
-        *with_axes(frame, xs, ys, "seconds", what + ", log scale" * window.log),
+        *with_axes(
+            frame, xs, ys, "seconds", what, above=_TOLD_ABOVE if beside else _TOLD_ABOVE + _LABEL_PITCH + 2
+        ),
         *_band(stretches, xs, ys),
         *_percentiles(latency, frame, ys),
         *_cut_off(stretches, window, xs, frame),
@@ -88,7 +93,7 @@ def _percentiles(latency: Latency, frame: Frame, ys: Scale) -> Iterator[Mark]:
         hint = f"p{percent}: {short(found.value)} ms ({short(found.low)} to {short(found.high)})"
         yield Line(((frame.left, y), (frame.right, y)), "ink", 1.0, dashed=True, hint=hint)
         free = min(y + 3.5, free - _LABEL_PITCH)
-        yield Text(frame.right + 5, free, words, "ink", size=10.5, hint=hint)
+        yield Text(frame.right + 5, free, words, "ink", size=_SIZE, hint=hint)
 
 
 def _cut_off(stretches: tuple[Stretch, ...], window: Window, xs: Scale, frame: Frame) -> Iterator[Mark]:
@@ -99,4 +104,4 @@ def _cut_off(stretches: tuple[Stretch, ...], window: Window, xs: Scale, frame: F
             points = ((x - 3.5, frame.top), (x + 3.5, frame.top), (x, frame.top - 6))
             yield Polygon(points, "bad", hint)
     if window.told:
-        yield Text(frame.right, frame.top - 12, window.told, "bad", "end", 10.5)
+        yield Text(frame.right, frame.top - _TOLD_ABOVE, window.told, "bad", "end", _SIZE)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from made_up_bench import latency
 from made_up_traces import lognormal, trace
 
-from cnntk.reports.figure import Line, Polygon
+from cnntk.reports.figure import Line, Polygon, Text, text_width
 from cnntk.reports.over_time import draw_over_time, stretches_of
 
 
@@ -38,6 +38,18 @@ def test_a_run_that_is_far_off_is_marked_and_told() -> None:
     assert [m.hint for m in marks_of(figure, Polygon) if m.ink == "bad"] == ["up to 40.0 ms"]
     assert any("1 run beyond" in text and "40.0 ms" in text for text in texts_of(figure))
     assert not [m for m in marks_of(quiet, Polygon) if m.ink == "bad"]
+
+
+@pytest.mark.parametrize(("width", "apart"), [(336, True), (580, False)])
+def test_what_is_cut_off_and_the_axis_never_touch(width: int, apart: bool) -> None:
+    values = lognormal(2000)
+    values[1000] = 40.0
+    axis, told = (
+        next(m for m in marks_of(draw_over_time(latency(values), width), Text) if start in m.text)
+        for start in ("ms a run", "run beyond")
+    )
+    assert (told.y - axis.y >= 12) == apart
+    assert apart or text_width(axis.text + told.text, 10.5) < told.x
 
 
 def test_percentiles_are_named_where_there_are_runs_enough() -> None:
