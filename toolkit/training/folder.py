@@ -16,6 +16,7 @@ from cnntk.training.state import TrainingState
 __all__ = ["RunFolder"]
 
 _STATE_FILE = "training.safetensors"
+_OF_SAFETENSORS = ".tmp" + 6 * "[a-zA-Z0-9]"  # what it writes to before a file takes its name
 _REPORT_FILE = "report.json"
 _OURS = (_STATE_FILE, _REPORT_FILE, SPEC_FILE, WEIGHTS_FILE)
 
@@ -85,8 +86,8 @@ class RunFolder:
 
     def sweep(self) -> None:
         """Removes the temporary files that a killed run left."""
-        for name in _OURS:
-            for file in self.path.glob(f".{name}.*.tmp"):
+        for pattern in (*(f".{name}.*.tmp" for name in _OURS), _OF_SAFETENSORS):
+            for file in self.path.glob(pattern):
                 file.unlink(missing_ok=True)
 
     def finish(self, report: TrainReport) -> None:
@@ -97,7 +98,7 @@ class RunFolder:
     def _untouched(self) -> bool:
         """Whether there is nothing in it, but for what a run that was killed at once may leave."""
         return not self.path.exists() or all(
-            f.name.startswith(".") and f.name.endswith(".tmp") for f in self.path.iterdir()
+            f.match(".*.tmp") or f.match(_OF_SAFETENSORS) for f in self.path.iterdir()
         )
 
     def _check_resumable(self) -> None:

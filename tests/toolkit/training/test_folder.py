@@ -26,10 +26,12 @@ def test_another_is_refused_before_anything_changes(tmp_path: Path) -> None:
 
 
 def test_force_removes_what_is_ours_only(tmp_path: Path) -> None:
-    for name in ("mine.txt", "spec.json", "model.safetensors", ".model.safetensors.1-ab.tmp", ".mine.tmp"):
+    ours = ("spec.json", "model.safetensors", ".model.safetensors.1-ab.tmp", ".tmp6aQFWl")
+    others = (".mine.tmp", ".tmpfile", ".tmp6aQFWl2", "mine.txt")
+    for name in (*ours, *others):
         (tmp_path / name).write_text("x")
     open_(tmp_path, force=True).start()
-    assert sorted(f.name for f in tmp_path.iterdir()) == [".mine.tmp", "mine.txt"]
+    assert sorted(f.name for f in tmp_path.iterdir()) == sorted(others)
 
 
 def test_nothing_to_resume(tmp_path: Path) -> None:
@@ -40,8 +42,9 @@ def test_nothing_to_resume(tmp_path: Path) -> None:
         open_(tmp_path, resume=True)
 
 
-def test_a_run_that_was_killed_at_once_can_be_resumed(tmp_path: Path) -> None:
-    (tmp_path / ".training.safetensors.1-ab.tmp").write_text("")
+@pytest.mark.parametrize("left", [".training.safetensors.1-ab.tmp", ".tmp6aQFWl"])
+def test_a_run_that_was_killed_at_once_can_be_resumed(tmp_path: Path, left: str) -> None:
+    (tmp_path / left).write_text("")
     assert open_(tmp_path, resume=True).state() is None
     assert open_(tmp_path, resume=True).finished() is None
 
