@@ -208,7 +208,7 @@ def _sweep(setting: _Setting, threads: Sequence[int], batches: Sequence[int]) ->
 
 def _stages(setting: _Setting, images: Sequence[str | os.PathLike[str] | bytes]) -> Stages:
     setting.told("end to end")
-    return stages(**setting.asked, images=images)
+    return stages(**setting.asked, images=images, checked=True)
 
 
 def _cases(setting: _Setting, sessions: int) -> dict[str, Case]:

@@ -132,6 +132,7 @@ def stages(
     device: str = "cpu",
     threads: int | None = None,
     seconds: float = 3.0,
+    checked: bool = False,
 ) -> Stages:
     """Measures the way from image to label, an image at a time.
 
@@ -143,6 +144,7 @@ def stages(
         threads: as `Engine` takes it.
         seconds: for all of it; at least 20 runs of each format, or 3 of those that take over a second, which
             may take longer.
+        checked: whether `check_images` was called for these images already.
 
     Raises:
         UsageError: there is no time to measure in, or no such model or device.
@@ -152,7 +154,8 @@ def stages(
     if not 0 < seconds < float("inf"):
         raise UsageError(f"seconds {seconds:g} must be a positive number")
     classifier = classifier_of(Engine(model, device, threads=threads))
-    check_images(classifier, images)
+    if not checked:
+        check_images(classifier, images)
     given = list(images) or list(_made(_preprocessing(classifier)))
     finite = _answers_finite(classifier, given[0])
     if not finite:
