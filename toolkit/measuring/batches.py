@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import InferenceError, NonFiniteAnswer, UsageError
 from cnntk.runtime.session.opening import Opened, failures, tensor_specs
@@ -69,10 +70,7 @@ def plain_inputs(engine: Engine, batch: int, *, zeros: bool = False) -> Arrays:
         raise UsageError(
             f"{engine.name}: its batch is fixed at {fixed}, not {batch}; export it with a free one"
         )
-    try:
-        noise = example_inputs(engine.inputs, batch, engine.image_sizes)
-    except UsageError as error:
-        raise UsageError(f"{engine.name}: {error}") from None
+    noise = _noise(engine.name, engine.inputs, batch, engine.image_sizes)
     return _zeroed(noise) if zeros else noise
 
 
@@ -84,10 +82,7 @@ def session_inputs(opened: Opened, batch: int) -> Arrays:
     """
     preprocessing = None if opened.spec is None else opened.spec.preprocessing
     sizes = None if preprocessing is None else preprocessing.image_sizes
-    try:
-        noise = example_inputs(tensor_specs(opened.session.get_inputs()), batch, sizes)
-    except UsageError as error:
-        raise UsageError(f"{opened.name}: {error}") from None
+    noise = _noise(opened.name, tensor_specs(opened.session.get_inputs()), batch, sizes)
     if opened.spec is not None:
         return noise
     return _that_run(noise, lambda arrays: opened.session.run(None, arrays), failures())
@@ -124,6 +119,13 @@ def runs_on(engine: Engine, inputs: Arrays) -> Callable[[], Arrays]:
             return engine.run(inputs, allow_nonfinite=True)
 
     return run
+
+
+def _noise(name: str, specs: tuple[TensorSpec, ...], batch: int, sizes: Mapping[str, int] | None) -> Arrays:
+    try:
+        return example_inputs(specs, batch, sizes)
+    except UsageError as error:
+        raise UsageError(f"{name}: {error}") from None
 
 
 def _that_run(noise: Arrays, run: Callable[[Arrays], object], kinds: tuple[type[Exception], ...]) -> Arrays:

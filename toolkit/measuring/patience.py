@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["SLOW_S", "runs_at_least"]
+__all__ = ["SLOW_S", "is_slow", "runs_at_least"]
 
 SLOW_S = 1.0
 """A run that takes longer is waited for: 20 of them are longer than anybody meant by a few seconds."""
+
+
+def is_slow(run_s: float) -> bool:
+    """Whether a run takes over a second."""
+    return run_s > SLOW_S
 
 
 def runs_at_least(usual: int, run_s: float, *, slow: int = 3) -> int:
@@ -16,4 +21,4 @@ def runs_at_least(usual: int, run_s: float, *, slow: int = 3) -> int:
         run_s: what a run takes, in seconds.
         slow: of runs that take over a second; who shows the figures says that they are few.
     """
-    return min(usual, slow) if run_s > SLOW_S else usual
+    return min(usual, slow) if is_slow(run_s) else usual

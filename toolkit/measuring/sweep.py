@@ -13,7 +13,7 @@ import numpy as np
 
 from cnntk.measuring.batches import batch_inputs, runs_on
 from cnntk.measuring.comparison import Word, judged
-from cnntk.measuring.patience import runs_at_least
+from cnntk.measuring.patience import is_slow
 from cnntk.measuring.traces.disturbance import noise
 from cnntk.measuring.traces.surroundings import surroundings
 from cnntk.measuring.traces.trace import record
@@ -161,16 +161,14 @@ def _rounds(calls: dict[_Key, Callable[[], object]], seconds: float) -> dict[_Ke
     """Median of each block in ms, by cell; a block a round, the order drawn anew each time, but seeded."""
     found: dict[_Key, list[float]] = {key: [] for key in calls}
     order, draw = list(calls), random.Random(0)
-    settled = dict.fromkeys(calls, 1)
     end = time.perf_counter() + seconds
     while len(found[order[0]]) < _ROUNDS or time.perf_counter() < end:
         draw.shuffle(order)
         for key in order:
-            if settled[key]:
+            # What a slow run meets in its first moments weighs little.
+            if not (found[key] and is_slow(found[key][-1] / 1e3)):
                 record(calls[key], seconds=_SETTLE_S)
             found[key].append(float(np.median(record(calls[key], seconds=_MEASURE_S).latencies_ms)))
-            # What a slow run meets in its first moments weighs little.
-            settled[key] = runs_at_least(1, found[key][-1] / 1e3, slow=0)
     return found
 
 
