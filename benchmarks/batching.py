@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from common import duration, in_turn, options, paired, print_table, row
 
-from cnntk.measuring.traces.statistics import percentiles
+from cnntk.benchmark.statistics.intervals import percentiles
 from cnntk.runtime import Engine
 from cnntk.runtime.batching.batching import BatchingEngine
 from cnntk.runtime.trial import example_inputs

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from numpy.typing import ArrayLike
 
-from cnntk.measuring.comparison import Comparison, judged
+from cnntk.benchmark.compare import Comparison, judged
 from cnntk.reports.text import short
-from cnntk.runtime.timing import Race
+from cnntk.benchmark.interleaved import Race
 
 __all__ = ["HEADER", "duration", "in_turn", "options", "paired", "print_table", "row", "table_lines"]
 

@@ -34,8 +34,8 @@ from PIL import Image
 
 from cnntk.inference import infer
 from cnntk.inference.running import BATCH
-from cnntk.measuring.memory import of_status
-from cnntk.measuring.traces.surroundings import meanwhile, surroundings
+from cnntk.benchmark.memory import of_status
+from cnntk.benchmark.statistics.system_load import meanwhile, surroundings
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.session.cores import usable_cores

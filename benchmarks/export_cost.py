@@ -18,7 +18,7 @@ from common import in_turn, options, paired, print_table, row
 PREPARE = """
 import sys, time, torch, warnings
 warnings.simplefilter("ignore")
-from cnntk.measuring.memory import of_status
+from cnntk.benchmark.memory import of_status
 from cnntk.models import zoo
 from cnntk.runtime.artifact.spec import Network
 import onnxruntime, onnxscript, cnntk.exporters.pipeline

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 
 from common import duration, options, print_table, row
 
-from cnntk.measuring.comparison import compare
-from cnntk.measuring.cuda.times import Copies, CudaTimes, cuda_times
+from cnntk.benchmark.compare import compare
+from cnntk.benchmark.cuda.report import Copies, CudaTimes, cuda_times
 from cnntk.runtime import Engine
 from cnntk.runtime.session.devices import onnxruntime_module, resolve
 from cnntk.runtime.trial import example_inputs

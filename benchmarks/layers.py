@@ -12,7 +12,7 @@ from pathlib import Path
 
 from common import duration, options, print_table
 
-from cnntk.measuring.layers.times import LayerReport, LayerRow, layer_times
+from cnntk.benchmark.layers.report import LayerReport, LayerRow, layer_times
 from cnntk.runtime.errors import CnntkError
 
 NETWORKS = ("lenet", "alexnet", "vgg11", "nin", "transformers:resnet")

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 from common import options, print_table, row
 
-from cnntk.measuring.comparison import compare
+from cnntk.benchmark.compare import compare
 from cnntk.runtime import Classifier, Engine
 from cnntk.runtime.artifact.spec import IMAGE
 from cnntk.runtime.preprocessing.preprocess import preprocess

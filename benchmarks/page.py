@@ -20,8 +20,8 @@ from pathlib import Path
 
 from common import HEADER, options, table_lines
 
-from cnntk.measuring.machine import machine
-from cnntk.measuring.traces.surroundings import meanwhile, surroundings
+from cnntk.benchmark.machine import machine
+from cnntk.benchmark.statistics.system_load import meanwhile, surroundings
 from cnntk.runtime.errors import DeviceUnavailable
 from cnntk.runtime.session.devices import resolve
 

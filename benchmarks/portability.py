@@ -42,7 +42,7 @@ from pathlib import Path
 import numpy as np
 
 import cnntk.runtime
-from cnntk.exporters.quantise.images import batches_of
+from cnntk.data.batches import batches_of
 from cnntk.runtime import Engine
 from cnntk.splitting import images_for
 

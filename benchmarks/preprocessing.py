@@ -22,9 +22,9 @@ from PIL import Image
 
 from cnntk.exporters.capture import capture
 from cnntk.exporters.passes import run_passes
-from cnntk.exporters.pixels import add_preprocessing
+from cnntk.exporters.preprocessing import add_preprocessing
 from cnntk.exporters.source import Source
-from cnntk.measuring.comparison import compare
+from cnntk.benchmark.compare import compare
 from cnntk.models import build
 from cnntk.runtime.artifact.spec import Network, Preprocessing, TensorSpec
 from cnntk.runtime.preprocessing.preprocess import fit, preprocess

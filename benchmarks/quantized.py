@@ -33,8 +33,8 @@ from PIL import Image
 
 from cnntk import quantize, train
 from cnntk.exporters import export
-from cnntk.exporters.quantise.images import batches_of
-from cnntk.measuring.comparison import compare
+from cnntk.data.batches import batches_of
+from cnntk.benchmark.compare import compare
 from cnntk.runtime import Engine
 from cnntk.runtime.artifact.spec import METADATA_KEY
 from cnntk.splitting import images_for

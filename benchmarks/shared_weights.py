@@ -25,7 +25,7 @@ from typing import Any
 
 from common import options, print_table, row
 
-from cnntk.measuring.comparison import compare
+from cnntk.benchmark.compare import compare
 from cnntk.runtime import Engine
 from cnntk.runtime.trial import example_inputs
 

@@ -12,7 +12,7 @@ import time
 
 from common import duration, in_turn, options, paired, print_table, row
 
-from cnntk.measuring.start_up import start_up
+from cnntk.benchmark.cold_start import start_up
 from cnntk.shipped import shipped_model
 
 PAIRS = {

@@ -8,7 +8,7 @@ from cnntk.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
     from cnntk.exporters.pipeline import export
-    from cnntk.exporters.proof.parity import Parity
+    from cnntk.exporters.checks.parity import Parity
     from cnntk.exporters.report import ExportReport
     from cnntk.exporters.source import Source
 
@@ -19,7 +19,7 @@ __getattr__, __dir__ = lazy_names(
     __all__,
     {
         "ExportReport": "cnntk.exporters.report",
-        "Parity": "cnntk.exporters.proof.parity",
+        "Parity": "cnntk.exporters.checks.parity",
         "Source": "cnntk.exporters.source",
         "export": "cnntk.exporters.pipeline",
     },

@@ -3,7 +3,7 @@
 The graph is written and tested first; the spec, which tells of the test, is appended as one more protobuf
 field without reading or writing the weights again. Weights go from the tensors' memory straight to the file:
 serialising them through protobuf takes two copies of the model, and most of an export's time for a large one.
-Large ones may be in a file beside it (`cnntk.exporters.beside`).
+Large ones may be in a file beside it (`cnntk.exporters.external_data`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from cnntk.exporters.beside import Beside, raw_bytes
+from cnntk.exporters.external_data import Beside, raw_bytes
 from cnntk.runtime.artifact.digest import seal
 from cnntk.runtime.artifact.fingerprint import STRUCTURE, bounded, fingerprint
 from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec

@@ -26,24 +26,24 @@ except ImportError as error:
     ) from error
 
 from cnntk.exporters.artifact import append_spec, write_hashed
-from cnntk.exporters.beside import weights_beside
+from cnntk.exporters.external_data import weights_beside
 from cnntk.exporters.described import described
-from cnntk.exporters.face import AskedByImages, Face, PreprocessOption, face_of, takes_images
+from cnntk.exporters.model_inputs import AskedByImages, Face, PreprocessOption, face_of, takes_images
 from cnntk.exporters.head import HeadOption
-from cnntk.exporters.kernels import runnable
-from cnntk.exporters.layers.anatomy import Anatomy, anatomy
+from cnntk.exporters.op_support import runnable
+from cnntk.exporters.graph_lint.anatomy import Anatomy, anatomy
 from cnntk.exporters.passes.order import REPAIRS
 from cnntk.exporters.prepare import Prepared, prepare
-from cnntk.exporters.proof.divergence import LayerError, layer_errors
-from cnntk.exporters.proof.halves import check_in_float32
-from cnntk.exporters.proof.parity import Answers, reference_answers
-from cnntk.exporters.proof.pixels import PixelsPart, check_pixels
-from cnntk.exporters.proof.precision import check_finite_answers
-from cnntk.exporters.proof.prove import Case, Proof, prove
-from cnntk.exporters.proof.record import Check
-from cnntk.exporters.proof.reference import Reference
-from cnntk.exporters.proof.samples import Samples, SamplesLike, take_samples
-from cnntk.exporters.proof.whole import whole_of
+from cnntk.exporters.checks.divergence import LayerError, layer_errors
+from cnntk.exporters.checks.halves import check_in_float32
+from cnntk.exporters.checks.parity import Answers, reference_answers
+from cnntk.exporters.checks.pixels import PixelsPart, check_pixels
+from cnntk.exporters.checks.precision import check_finite_answers
+from cnntk.exporters.checks.prove import Case, Proof, prove
+from cnntk.exporters.checks.record import Check
+from cnntk.exporters.checks.reference import Reference
+from cnntk.exporters.checks.samples import Samples, SamplesLike, take_samples
+from cnntk.exporters.checks.whole import whole_of
 from cnntk.exporters.report import ExportReport
 from cnntk.exporters.source import Dtype, InputShape, Source, SourceOptions
 from cnntk.exporters.sources import open_source

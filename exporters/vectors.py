@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.exporters.proof.parity import FACTOR, FLOOR, SMALLEST, SOFTMAX_ERROR, softmax
+from cnntk.exporters.checks.parity import FACTOR, FLOOR, SMALLEST, SOFTMAX_ERROR, softmax
 from cnntk.runtime.artifact.canonical import canonical_inputs
 from cnntk.runtime.artifact.spec import Pattern, SelfTest, SelfTestCase, TensorSpec
 from cnntk.runtime.errors import ParityError

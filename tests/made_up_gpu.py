@@ -9,11 +9,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from cnntk.measuring.cuda.clocks import Gpu, GpuSample
-from cnntk.measuring.cuda.inside import Inside
-from cnntk.measuring.cuda.times import Copies, CudaTimes
-from cnntk.measuring.traces.statistics import Estimate
-from cnntk.measuring.traces.steady import WarmUp
+from cnntk.benchmark.cuda.nvml import Gpu, GpuSample
+from cnntk.benchmark.cuda.inside import Inside
+from cnntk.benchmark.cuda.report import Copies, CudaTimes
+from cnntk.benchmark.statistics.intervals import Estimate
+from cnntk.benchmark.statistics.steady import WarmUp
 
 
 @dataclass

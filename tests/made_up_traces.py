@@ -9,7 +9,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.measuring.traces.trace import Trace
+from cnntk.benchmark.statistics.samples import Trace
 
 Float64 = NDArray[np.float64]
 

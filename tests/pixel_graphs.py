@@ -11,7 +11,7 @@ import onnx.parser
 import onnx_ir as ir
 import onnxruntime
 
-from cnntk.exporters.pixels import add_preprocessing
+from cnntk.exporters.preprocessing import add_preprocessing
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.preprocessing.preprocess import preprocess
 

@@ -12,18 +12,18 @@ from cnntk.runtime.lazy import lazy_names
 from cnntk.version import __version__
 
 if TYPE_CHECKING:
-    from cnntk.benched import BenchResult
-    from cnntk.benching import bench
-    from cnntk.diagnosis import Diagnosis, diagnose
+    from cnntk.benchmark.result import BenchResult
+    from cnntk.benchmark.run import bench
+    from cnntk.doctor import Diagnosis, diagnose
     from cnntk.exporters import ExportReport, export
     from cnntk.inference import ImageResult, infer, infer_to_file
-    from cnntk.inspection import Inspection, inspect
-    from cnntk.mismatch import MismatchReport, find_mismatch
-    from cnntk.quantised import QuantizePreview, QuantizeReport
-    from cnntk.quantising import preview_quantize, quantize
+    from cnntk.verification.inspection import Inspection, inspect
+    from cnntk.verification.preprocessing_check import MismatchReport, find_mismatch
+    from cnntk.quantization.report import QuantizePreview, QuantizeReport
+    from cnntk.quantization.pipeline import preview_quantize, quantize
     from cnntk.runtime import Classifier, Engine, ModelSpec, Prediction
     from cnntk.training import TrainReport, train
-    from cnntk.verification import Verification, verify_against, verify_self
+    from cnntk.verification.artifact import Verification, verify_against, verify_self
 
 __all__ = [
     "BenchResult",
@@ -60,31 +60,31 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     __all__,
     {
-        "bench": "cnntk.benching",
-        "BenchResult": "cnntk.benched",
+        "bench": "cnntk.benchmark.run",
+        "BenchResult": "cnntk.benchmark.result",
         "Classifier": "cnntk.runtime",
-        "diagnose": "cnntk.diagnosis",
-        "Diagnosis": "cnntk.diagnosis",
+        "diagnose": "cnntk.doctor",
+        "Diagnosis": "cnntk.doctor",
         "Engine": "cnntk.runtime",
         "export": "cnntk.exporters",
         "ExportReport": "cnntk.exporters",
-        "find_mismatch": "cnntk.mismatch",
+        "find_mismatch": "cnntk.verification.preprocessing_check",
         "ImageResult": "cnntk.inference",
         "infer": "cnntk.inference",
         "infer_to_file": "cnntk.inference",
-        "inspect": "cnntk.inspection",
-        "Inspection": "cnntk.inspection",
-        "MismatchReport": "cnntk.mismatch",
+        "inspect": "cnntk.verification.inspection",
+        "Inspection": "cnntk.verification.inspection",
+        "MismatchReport": "cnntk.verification.preprocessing_check",
         "ModelSpec": "cnntk.runtime",
         "Prediction": "cnntk.runtime",
-        "preview_quantize": "cnntk.quantising",
-        "quantize": "cnntk.quantising",
-        "QuantizePreview": "cnntk.quantised",
-        "QuantizeReport": "cnntk.quantised",
+        "preview_quantize": "cnntk.quantization.pipeline",
+        "quantize": "cnntk.quantization.pipeline",
+        "QuantizePreview": "cnntk.quantization.report",
+        "QuantizeReport": "cnntk.quantization.report",
         "train": "cnntk.training",
         "TrainReport": "cnntk.training",
-        "Verification": "cnntk.verification",
-        "verify_against": "cnntk.verification",
-        "verify_self": "cnntk.verification",
+        "Verification": "cnntk.verification.artifact",
+        "verify_against": "cnntk.verification.artifact",
+        "verify_self": "cnntk.verification.artifact",
     },
 )

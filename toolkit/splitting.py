@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cnntk.calibrating import CalibrationImages, calibration_images
+from cnntk.data.calibration import CalibrationImages, calibration_images
 from cnntk.data import FORMS, Dataset, open_data
 from cnntk.data.folder import read_to_judge
-from cnntk.labelled import places_of
+from cnntk.data.labeled import places_of
 from cnntk.runtime.artifact.spec import ModelSpec
 from cnntk.runtime.errors import DataError
 

@@ -57,7 +57,7 @@ class Preprocessing:
 
     In this order: colour, resize, centre crop, inversion, padding, ``value * scale``,
     ``(value - mean) / std``, layout. `cnntk.runtime.preprocessing.preprocess` does it in numpy and Pillow,
-    `cnntk.models.preprocess` in torch, `cnntk.exporters.pixels` in ONNX, with one answer. Sizes are whole
+    `cnntk.models.preprocess` in torch, `cnntk.exporters.preprocessing` in ONNX, with one answer. Sizes are whole
     numbers throughout (`resized_size`), so that no language rounds them otherwise.
 
     Attributes:

@@ -15,12 +15,12 @@ from torch import nn
 
 from cnntk.exporters import ExportReport, export
 from cnntk.exporters.artifact import write_graph
-from cnntk.exporters.kernels import runnable
+from cnntk.exporters.op_support import runnable
 from cnntk.exporters.passes.session import GraphSession
 from cnntk.exporters.prepare import prepare
-from cnntk.exporters.proof.halves import check_in_float32
-from cnntk.exporters.proof.parity import reference_answers
-from cnntk.exporters.proof.prove import Proof, prove
+from cnntk.exporters.checks.halves import check_in_float32
+from cnntk.exporters.checks.parity import reference_answers
+from cnntk.exporters.checks.prove import Proof, prove
 from cnntk.exporters.source import Dtype, SourceOptions
 from cnntk.exporters.sources import open_source
 from cnntk.exporters.sources.precision import EPSILON

@@ -10,9 +10,9 @@ from torch import nn
 
 from cnntk.exporters import export
 from cnntk.exporters.prepare import prepare
-from cnntk.exporters.proof.parity import check_parity, reference_answers
-from cnntk.exporters.proof.runs import Runs
-from cnntk.exporters.proof.samples import take_samples
+from cnntk.exporters.checks.parity import check_parity, reference_answers
+from cnntk.exporters.checks.runs import Runs
+from cnntk.exporters.checks.samples import take_samples
 from cnntk.exporters.session import session_of
 from cnntk.exporters.source import SourceOptions
 from cnntk.exporters.sources import open_source

@@ -12,7 +12,7 @@ import pytest
 from made_up_bench import baseline_note, full_bench, verdicts
 from made_up_gpu import cuda_times
 
-from cnntk.benched import SCHEMA
+from cnntk.benchmark.result import SCHEMA
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "bench-json.md"
 

@@ -13,9 +13,9 @@ import click
 from cnntk.cli.output import json_option, note, print_json
 
 if TYPE_CHECKING:
-    from cnntk.benched import BenchResult
-    from cnntk.benching import Load
-    from cnntk.measuring.regression import Baseline, BaselineNote, CaseVerdict
+    from cnntk.benchmark.result import BenchResult
+    from cnntk.benchmark.run import Load
+    from cnntk.benchmark.regression import Baseline, BaselineNote, CaseVerdict
 
 _SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
 
@@ -103,10 +103,10 @@ def _with_options(command: Callable[..., None]) -> Callable[..., None]:
 @_with_options
 def bench(model: str | None, **given: Any) -> None:
     """Measure how fast MODEL answers."""
-    from cnntk.benching import bench as measure
+    from cnntk.benchmark.run import bench as measure
     from cnntk.cli.bench_checks import check_options, check_outputs
-    from cnntk.measuring.latency import SESSIONS
-    from cnntk.picking import pick_model
+    from cnntk.benchmark.latency import SESSIONS
+    from cnntk.shipped.model_choice import pick_model
 
     check_options(given)
     images = _images(given)
@@ -144,7 +144,7 @@ def bench(model: str | None, **given: Any) -> None:
 
 def _images(given: dict[str, Any]) -> tuple[str, ...] | None:
     """Files; none of them for made ones, and None where nothing is measured end to end."""
-    from cnntk.measuring.stages import image_files
+    from cnntk.benchmark.stages import image_files
 
     if given["images"]:
         return image_files(given["images"])
@@ -152,8 +152,8 @@ def _images(given: dict[str, Any]) -> tuple[str, ...] | None:
 
 
 def _baseline(given: dict[str, Any]) -> Baseline:
-    from cnntk.measuring.machine import machine
-    from cnntk.measuring.regression import check_machine, load_baseline
+    from cnntk.benchmark.machine import machine
+    from cnntk.benchmark.regression import check_machine, load_baseline
 
     base = load_baseline(given["compare"])
     check_machine(base, machine(), other_machine=given["other_machine"])
@@ -162,9 +162,9 @@ def _baseline(given: dict[str, Any]) -> Baseline:
 
 def _check_settings(base: Baseline, model: Path, given: dict[str, Any]) -> None:
     """As they will be, once the model is loaded on the device."""
-    from cnntk.measuring.batches import chosen_batch
-    from cnntk.measuring.machine import machine
-    from cnntk.measuring.regression import check_comparable
+    from cnntk.benchmark.inputs import chosen_batch
+    from cnntk.benchmark.machine import machine
+    from cnntk.benchmark.regression import check_comparable
     from cnntk.runtime.engine import Engine
 
     engine = Engine(model, given["device"], threads=given["threads"][0] if given["threads"] else None)
@@ -175,7 +175,7 @@ def _check_settings(base: Baseline, model: Path, given: dict[str, Any]) -> None:
 
 
 def _load(given: dict[str, Any], model: Any) -> Load | None:
-    from cnntk.benching import Load
+    from cnntk.benchmark.run import Load
 
     if not given["scenarios"]:
         return None
@@ -183,7 +183,7 @@ def _load(given: dict[str, Any], model: Any) -> Load | None:
         note("Server without --qps sends 1 query a second, MLPerf's placeholder; say what you expect")
     labelled = None
     if given["labelled"]:
-        from cnntk.labelled import labelled_files
+        from cnntk.data.labeled import labelled_files
         from cnntk.runtime import Engine
 
         spec = Engine(model).spec
@@ -198,8 +198,8 @@ def _progress() -> Callable[[str], None]:
 
 
 def _verdicts(result: BenchResult, base: Baseline | None, given: dict[str, Any]) -> tuple[CaseVerdict, ...]:
-    from cnntk.measuring.confirming import regressed_twice
-    from cnntk.measuring.regression import Baseline
+    from cnntk.benchmark.confirming import regressed_twice
+    from cnntk.benchmark.regression import Baseline
 
     if base is None:
         return ()
@@ -211,7 +211,7 @@ def _verdicts(result: BenchResult, base: Baseline | None, given: dict[str, Any])
 def _saved(result: BenchResult, verdicts: tuple[CaseVerdict, ...], given: dict[str, Any]) -> str:
     """What became of ``--save``: a baseline stays where a run that failed by it would take its place."""
     from cnntk.cli.bench_checks import same_file
-    from cnntk.measuring.regression import Baseline, save_baseline, why_keep
+    from cnntk.benchmark.regression import Baseline, save_baseline, why_keep
 
     if not given["save"]:
         return ""
@@ -223,7 +223,7 @@ def _saved(result: BenchResult, verdicts: tuple[CaseVerdict, ...], given: dict[s
 
 
 def _noted(base: Baseline | None, result: BenchResult, given: dict[str, Any]) -> BaselineNote | None:
-    from cnntk.measuring.regression import BaselineNote
+    from cnntk.benchmark.regression import BaselineNote
 
     return None if base is None else BaselineNote.of(given["compare"], base, result.machine)
 

@@ -39,7 +39,7 @@ def check_outputs(given: dict[str, Any], model: Path) -> None:
     Raises:
         UsageError: one would.
     """
-    from cnntk.measuring.regression import check_replaceable
+    from cnntk.benchmark.regression import check_replaceable
 
     outputs = {f"--{name}": Path(given[name]) for name in ("save", "report", "plots") if given[name]}
     read = dict(_inputs(given, model))
@@ -84,7 +84,7 @@ def _check_together(given: dict[str, Any]) -> None:
 
 
 def _check_against(given: dict[str, Any]) -> None:
-    from cnntk.measuring.opponents import NOBODY
+    from cnntk.benchmark.targets import NOBODY
 
     for name in given["against"]:
         if name.endswith(".onnx") and not name.startswith(_SOURCE):

@@ -11,18 +11,18 @@ from cnntk.cli.output import print_table, size_text
 from cnntk.reports.text import shorten
 
 if TYPE_CHECKING:
-    from cnntk.benched import BenchResult, Rivalry
-    from cnntk.measuring.cuda.clocks import Gpu
-    from cnntk.measuring.cuda.times import Copies, CudaTimes
-    from cnntk.measuring.latency import Latency
-    from cnntk.measuring.layers.times import LayerReport, LayerRow
-    from cnntk.measuring.memory import Memory
-    from cnntk.measuring.regression import BaselineNote, CaseVerdict
-    from cnntk.measuring.scenarios import ScenarioResult
-    from cnntk.measuring.stages import FormatStages, Stages
-    from cnntk.measuring.start_up import StartUp
-    from cnntk.measuring.sweep import Cell, Sweep
-    from cnntk.measuring.traces.statistics import Estimate
+    from cnntk.benchmark.result import BenchResult, Rivalry
+    from cnntk.benchmark.cuda.nvml import Gpu
+    from cnntk.benchmark.cuda.report import Copies, CudaTimes
+    from cnntk.benchmark.latency import Latency
+    from cnntk.benchmark.layers.report import LayerReport, LayerRow
+    from cnntk.benchmark.memory import Memory
+    from cnntk.benchmark.regression import BaselineNote, CaseVerdict
+    from cnntk.benchmark.scenarios import ScenarioResult
+    from cnntk.benchmark.stages import FormatStages, Stages
+    from cnntk.benchmark.cold_start import StartUp
+    from cnntk.benchmark.sweep import Cell, Sweep
+    from cnntk.benchmark.statistics.intervals import Estimate
 
 __all__ = ["print_bench"]
 

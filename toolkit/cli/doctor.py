@@ -9,14 +9,14 @@ import click
 from cnntk.cli.output import json_option, print_json, print_table, size_text
 
 if TYPE_CHECKING:
-    from cnntk.diagnosis import Diagnosis
+    from cnntk.doctor import Diagnosis
 
 
 @click.command()
 @json_option
 def doctor(as_json: bool) -> int:
     """Look at the machine, the providers and the installation."""
-    from cnntk.diagnosis import diagnose
+    from cnntk.doctor import diagnose
 
     found = diagnose()
     if as_json:

@@ -60,7 +60,7 @@ def infer(
     _check_options(form, output, resume=resume, force=force, as_json=as_json)
     from cnntk.inference import expand
     from cnntk.inference import infer as classify
-    from cnntk.picking import pick_model
+    from cnntk.shipped.model_choice import pick_model
 
     files = expand(images)
     picked = pick_model(model)

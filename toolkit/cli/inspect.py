@@ -12,7 +12,7 @@ import click
 from cnntk.cli.output import json_option, note, print_json, print_table, size_text
 
 if TYPE_CHECKING:
-    from cnntk.inspection import Inspection
+    from cnntk.verification.inspection import Inspection
     from cnntk.runtime.artifact.spec import Layer, ModelSpec, TensorSpec
 
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 @json_option
 def inspect(model: str | None, as_json: bool) -> None:
     """Show the layers, shapes, memory, head, preprocessing, proof and oddities of MODEL."""
-    from cnntk.inspection import inspect as look
-    from cnntk.picking import pick_model
+    from cnntk.verification.inspection import inspect as look
+    from cnntk.shipped.model_choice import pick_model
 
     picked = pick_model(model)
     if picked.why:

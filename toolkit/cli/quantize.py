@@ -14,7 +14,7 @@ from cnntk.cli.output import json_option, note, print_json, print_table, size_te
 from cnntk.cli.progress import Bar
 
 if TYPE_CHECKING:
-    from cnntk.quantised import LayerRow, QuantizePreview, QuantizeReport
+    from cnntk.quantization.report import LayerRow, QuantizePreview, QuantizeReport
 
 _WIDTH = 80
 _INTERRUPTED = 130
@@ -57,9 +57,9 @@ def quantize(
     Every candidate is compared with MODEL on images that it was not calibrated with, and timed beside it.
     What would be slower stays as it was. Ctrl-C keeps the best so far.
     """
-    from cnntk.picking import pick_model
-    from cnntk.quantising import LIMIT, preview_quantize
-    from cnntk.quantising import quantize as quantize_model
+    from cnntk.shipped.model_choice import pick_model
+    from cnntk.quantization.pipeline import LIMIT, preview_quantize
+    from cnntk.quantization.pipeline import quantize as quantize_model
     from cnntk.runtime.files import check_writable
 
     picked = pick_model(model)

@@ -13,9 +13,9 @@ import click
 from cnntk.cli.output import json_option, note, print_json, print_table
 
 if TYPE_CHECKING:
-    from cnntk.mismatch import Candidate, MismatchReport
+    from cnntk.verification.preprocessing_check import Candidate, MismatchReport
     from cnntk.runtime.artifact.self_test import AnswerCheck
-    from cnntk.verification import Comparison, Verification
+    from cnntk.verification.artifact import Comparison, Verification
 
 
 @click.command()
@@ -46,8 +46,8 @@ def verify(
     With --images: whether its preprocessing is the one it was trained with. FOLDER holds a folder per class,
     named by the model's label or its number; the usual mistakes (BGR, no /255, another mean, ...) are tried.
     """
-    from cnntk.picking import pick_model
-    from cnntk.verification import verify_against, verify_self
+    from cnntk.shipped.model_choice import pick_model
+    from cnntk.verification.artifact import verify_against, verify_self
 
     _check_options(alone, against, weights, random)
     _check_images(alone, against, images, limit)
@@ -87,7 +87,7 @@ def _check_images(alone: bool, against: str | None, images: str | None, limit: i
 
 def _find_mismatch(model: Path, images: str, limit: int | None, device: str, as_json: bool) -> int:
     from cnntk.cli.progress import Bar
-    from cnntk.mismatch import LIMIT, find_mismatch
+    from cnntk.verification.preprocessing_check import LIMIT, find_mismatch
 
     total = 0
 

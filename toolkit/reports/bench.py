@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnntk.benched import BenchResult
-from cnntk.measuring.regression import BaselineNote, CaseVerdict
-from cnntk.measuring.traces.statistics import runs_needed
+from cnntk.benchmark.result import BenchResult
+from cnntk.benchmark.regression import BaselineNote, CaseVerdict
+from cnntk.benchmark.statistics.intervals import runs_needed
 from cnntk.reports import headlines
 from cnntk.reports.figure import Figure
 from cnntk.reports.page import rendered
@@ -46,9 +46,9 @@ def write_bench_report(
     """Writes a bench's report as one HTML page, whole or not at all; it opens offline.
 
     Args:
-        result: of `cnntk.benching.bench`.
+        result: of `cnntk.benchmark.run.bench`.
         path: of the page.
-        verdicts: of `cnntk.measuring.regression.regressed`, where there is a baseline.
+        verdicts: of `cnntk.benchmark.regression.regressed`, where there is a baseline.
         baseline: what to say of it.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from cnntk.measuring.sweep import Cell, Sweep
+from cnntk.benchmark.sweep import Cell, Sweep
 from cnntk.reports.axes import Frame, Scale, key, with_axes
 from cnntk.reports.colours import SERIES
 from cnntk.reports.figure import Circle, Figure, Line, Mark

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cnntk.benched import BenchResult, Rivalry
-from cnntk.measuring.latency import Latency
-from cnntk.measuring.layers.times import LayerReport
-from cnntk.measuring.memory import Memory
-from cnntk.measuring.regression import CaseVerdict
-from cnntk.measuring.stages import Stages
-from cnntk.measuring.start_up import StartUp
-from cnntk.measuring.sweep import Cell, Sweep
+from cnntk.benchmark.result import BenchResult, Rivalry
+from cnntk.benchmark.latency import Latency
+from cnntk.benchmark.layers.report import LayerReport
+from cnntk.benchmark.memory import Memory
+from cnntk.benchmark.regression import CaseVerdict
+from cnntk.benchmark.stages import Stages
+from cnntk.benchmark.cold_start import StartUp
+from cnntk.benchmark.sweep import Cell, Sweep
 from cnntk.reports.text import bytes_text, count, percent, short, shorten
 
 __all__ = [

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.measuring.latency import Latency
+from cnntk.benchmark.latency import Latency
 from cnntk.reports.axes import Frame, Scale, with_axes
 from cnntk.reports.figure import Figure, Line, Mark, Polygon, Rect, Text, text_width
 from cnntk.reports.headlines import spread_headline

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cnntk.measuring.layers.roofline import Limit
-from cnntk.measuring.layers.times import LayerReport, LayerRow
+from cnntk.benchmark.layers.roofline import Limit
+from cnntk.benchmark.layers.report import LayerReport, LayerRow
 from cnntk.reports.axes import Scale, key
 from cnntk.reports.figure import Figure, Line, Mark, Rect, Text, text_width
 from cnntk.reports.headlines import layers_headline

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnntk.measuring.latency import Latency
-from cnntk.measuring.traces.trace import Trace
+from cnntk.benchmark.latency import Latency
+from cnntk.benchmark.statistics.samples import Trace
 from cnntk.reports.axes import Frame, Scale, with_axes
 from cnntk.reports.figure import Figure, Line, Mark, Place, Polygon, Text, text_width
 from cnntk.reports.headlines import latency_headline

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from cnntk.benched import BenchResult
-from cnntk.measuring.regression import CaseVerdict
+from cnntk.benchmark.result import BenchResult
+from cnntk.benchmark.regression import CaseVerdict
 from cnntk.reports.colours import COLOURS
 from cnntk.reports.curves import draw_sweep_latency, draw_throughput
 from cnntk.reports.figure import Figure, Rect, Text, moved, text_width
@@ -71,11 +71,11 @@ def write_plots(
     """Writes each plot of a bench as a file, on light paper; PNG with two pixels for each unit.
 
     Args:
-        result: of `cnntk.benching.bench`.
+        result: of `cnntk.benchmark.run.bench`.
         path: a folder, which may not exist yet, for files like ``roofline.svg``; or a file name with the
             format's suffix: ``out.svg`` becomes ``out-roofline.svg``, and so on.
         format: ``svg`` or ``png``.
-        verdicts: of `cnntk.measuring.regression.regressed`.
+        verdicts: of `cnntk.benchmark.regression.regressed`.
 
     Returns:
         The files, in the order of the page.

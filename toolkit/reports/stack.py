@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from cnntk.measuring.memory import Memory
-from cnntk.measuring.stages import FormatStages, Stages
-from cnntk.measuring.start_up import StartUp
+from cnntk.benchmark.memory import Memory
+from cnntk.benchmark.stages import FormatStages, Stages
+from cnntk.benchmark.cold_start import StartUp
 from cnntk.reports.axes import Scale, key
 from cnntk.reports.colours import SERIES
 from cnntk.reports.figure import Anchor, Figure, Line, Mark, Rect, Text

@@ -13,11 +13,11 @@ from PIL import Image
 
 from cnntk.cli.bench_checks import check_outputs
 from cnntk.cli.bench_text import print_bench
-from cnntk.measuring import latency
-from cnntk.measuring.case import case_of
-from cnntk.measuring.machine import machine
-from cnntk.measuring.regression import Baseline, save_baseline
-from cnntk.measuring.traces.statistics import Estimate
+from cnntk.benchmark import latency
+from cnntk.benchmark.case import case_of
+from cnntk.benchmark.machine import machine
+from cnntk.benchmark.regression import Baseline, save_baseline
+from cnntk.benchmark.statistics.intervals import Estimate
 from cnntk.runtime.errors import UsageError
 
 QUICK = ("--seconds", "0.1", "--threads", "1")

@@ -8,7 +8,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from cnntk.exporters.layers.anatomy import anatomy
+from cnntk.exporters.graph_lint.anatomy import anatomy
 from cnntk.exporters.shapes.ledger import ledger
 from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec
 

@@ -9,12 +9,12 @@ import digit_nets
 import pytest
 from click.testing import CliRunner, Result
 
-from cnntk import quantising
+from cnntk.quantization import pipeline as quantising
 from cnntk.cli import main
 from cnntk.cli.inspect import inspect
 from cnntk.cli.quantize import quantize
-from cnntk.exporters.quantise import search
-from cnntk.runtime.timing import Race
+from cnntk.quantization import search
+from cnntk.benchmark.interleaved import Race
 from cnntk.shipped import shipped_model
 
 

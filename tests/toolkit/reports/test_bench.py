@@ -24,10 +24,10 @@ from made_up_bench import (
 )
 from made_up_gpu import cuda_times
 
-from cnntk.benched import BenchResult
-from cnntk.measuring.cuda.times import CudaTimes
-from cnntk.measuring.traces.statistics import Estimate
-from cnntk.measuring.traces.steady import WarmUp
+from cnntk.benchmark.result import BenchResult
+from cnntk.benchmark.cuda.report import CudaTimes
+from cnntk.benchmark.statistics.intervals import Estimate
+from cnntk.benchmark.statistics.steady import WarmUp
 from cnntk.reports import write_bench_report
 from cnntk.reports.bench import render_bench_report
 from cnntk.reports.text import bytes_text, count, percent, short

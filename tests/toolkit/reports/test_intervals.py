@@ -4,8 +4,8 @@ import pytest
 from drawn import marks_of, stray_marks, texts_of
 from made_up_bench import full_bench, rivalry, verdicts
 
-from cnntk.measuring.regression import CaseVerdict
-from cnntk.measuring.traces.statistics import Estimate
+from cnntk.benchmark.regression import CaseVerdict
+from cnntk.benchmark.statistics.intervals import Estimate
 from cnntk.reports.figure import Circle, Line, Text
 from cnntk.reports.intervals import draw_against, draw_regressions
 

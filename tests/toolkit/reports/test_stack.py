@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_bench import full_bench, way
 
-from cnntk.measuring.stages import Stages
+from cnntk.benchmark.stages import Stages
 from cnntk.reports.figure import Figure, Line, Rect
 from cnntk.reports.stack import draw_memory, draw_stages, draw_start_up
 

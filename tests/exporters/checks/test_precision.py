@@ -1,0 +1,104 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cnntk.exporters import export
+from cnntk.exporters.prepare import prepare
+from cnntk.exporters.checks.inputs import Trials
+from cnntk.exporters.checks.parity import Answers
+from cnntk.exporters.checks.precision import check_cast, check_finite_answers
+from cnntk.exporters.source import SourceOptions
+from cnntk.exporters.sources import open_source
+from cnntk.runtime.errors import ParityError
+
+SHAPE = (3, 8, 8)
+
+
+def cost(module: nn.Module, dtype: str = "float16", change: float | None = None) -> str:
+    """What `check_cast` says; ``change`` multiplies weights before it, behind its back."""
+    source = open_source(module.eval(), SourceOptions(SHAPE, dtype=dtype))
+    prepared = prepare(source, "auto")
+    if change is not None:
+        with torch.no_grad():
+            weights = list(source.uncast.module.parameters())[-2]
+            weights.copy_(weights * change)
+    case = prepared.case
+    return check_cast(source, case.reference, case.trials, case.order, case.eps).detail
+
+
+def test_rounding_alone_passes(small_cnn: nn.Module) -> None:
+    text = cost(small_cnn)
+    assert text.startswith("float32 to float16 moves answers by at most ")
+    assert text.endswith("of the largest, on noise, hot pixel, white")
+    assert float(text.split()[8]) < 2e-3
+
+
+def test_float64_to_float32_passes(small_cnn: nn.Module) -> None:
+    assert float(cost(small_cnn.double(), "float32").split()[8]) < 1e-6
+
+
+@pytest.mark.parametrize(("dtype", "change"), [("float16", 1.5), ("float32", 1.0001)])
+def test_more_than_rounding_is_refused(small_cnn: nn.Module, dtype: str, change: float) -> None:
+    network = small_cnn.double()
+    assert cost(network, dtype)
+    with pytest.raises(ParityError, match=rf"logits: on .* moves by .*cast to {dtype}, .*keep float64"):
+        cost(network, dtype, change)
+
+
+def small_weights() -> nn.Module:
+    """Weights of 1e-8, which float16 takes for 0, and behind them weights that make up for it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = nn.Sequential(
+            nn.Flatten(), nn.Linear(192, 8, bias=False), nn.ReLU(), nn.Linear(8, 4, bias=False)
+        )
+    with torch.no_grad():
+        network[1].weight.mul_(1e-7)
+        network[3].weight.mul_(1e5)
+    return network.eval()
+
+
+def test_weights_that_float16_takes_for_zero_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ParityError, match="which holds its weights or inner values badly; keep float32"):
+        export(small_weights(), tmp_path / "m.onnx", input_shape=SHAPE, dtype="float16")
+    assert not list(tmp_path.iterdir())
+    assert export(small_weights(), tmp_path / "m.onnx", input_shape=SHAPE).parity
+
+
+def test_several_inputs_and_outputs_are_taken_by_name(tmp_path: Path) -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(3, 4, 3)
+
+        def forward(self, image: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+            made = self.layer(image * mask)
+            return {"maps": made, "size": made.new_ones(1) * mask.sum((1, 2, 3))}
+
+    report = export(
+        Two(), tmp_path / "m.onnx", input_shape={"mask": (1, 8, 8), "image": SHAPE}, dtype="float16"
+    )
+    assert "cast" in {check.name for check in report.checks}
+    assert {p.output for p in report.parity} == {"maps", "size"}
+
+
+KINDS = ("noise", "extremes", "black")
+TRIALS = Trials(KINDS, {"x": np.zeros((3, 2), np.float32)}, (1,))
+
+
+def answers(bounds: list[float]) -> Answers:
+    return Answers(TRIALS, {"y": np.zeros((3, 2))}, {"y": np.zeros((3, 2))}, {"y": np.array(bounds)})
+
+
+@pytest.mark.parametrize("bounds", [[1, 1, 1], [1, np.nan, 1], [np.nan, np.nan, 1]])
+def test_one_ordinary_image_is_enough(bounds: list[float]) -> None:
+    check_finite_answers(answers(bounds))
+
+
+@pytest.mark.parametrize("bounds", [[np.nan] * 3, [np.nan, 1, np.nan]])
+def test_none_is_refused(bounds: list[float]) -> None:
+    with pytest.raises(ParityError, match=r"y: torch itself answers NaN or infinity .*--dtype float32"):
+        check_finite_answers(answers(bounds))

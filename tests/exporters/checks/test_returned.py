@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cnntk.exporters import export
+from cnntk.exporters.checks.inputs import Trials
+from cnntk.exporters.checks.parity import Answers
+from cnntk.exporters.checks.returned import compare_returned
+from cnntk.runtime.errors import ParityError
+
+LOGITS = np.array([[1.0, 2.0, 3.0], [150.0, 170.0, 200.0], [-4.0, 0.0, 200.0]])
+TRIALS = Trials(("noise", "white", "ramp"), {"x": np.zeros((3, 3), np.float32)}, (1,))
+ANSWERS = Answers(TRIALS, {"logits": LOGITS}, {"logits": LOGITS}, {"logits": np.array([1e-5, 1e-3, 1e-3])})
+NETWORK = nn.Linear(3, 3)
+
+
+def held(name: str, tensor: torch.Tensor) -> list[bool]:
+    found = compare_returned(name, tensor, ANSWERS, NETWORK)
+    return (found.errors <= found.bounds).tolist()
+
+
+EXACT = torch.from_numpy(LOGITS)
+ENDINGS = {"logits": EXACT, "Softmax": EXACT.softmax(1), "LogSoftmax": EXACT.log_softmax(1)}
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_each_ending_is_compared_with_the_logits(name: str) -> None:
+    assert held(name, ENDINGS[name].float()) == [True, True, True]
+    assert held(name, ENDINGS[name][:1].float()) == [True]
+    assert held(name, ENDINGS[name].float() * 1.001)[0] is False
+    assert held(name, ENDINGS[name].flip(1).float())[:2] == [False, False]
+
+
+def test_a_softmax_by_hand_may_overflow_and_lose_digits() -> None:
+    naive = EXACT.float().exp() / EXACT.float().exp().sum(1, keepdim=True)
+    assert naive.isnan().any()
+    assert held("Softmax", naive) == [True, True, True]
+    assert EXACT.float().softmax(1).log().isinf().any()
+    assert held("LogSoftmax", EXACT.float().softmax(1).log()) == [True, True, True]
+    wrong = naive.clone()
+    wrong[0, 0] += 0.01
+    assert held("Softmax", wrong) == [False, True, True]
+
+
+def test_nan_is_no_answer_where_there_is_no_softmax() -> None:
+    assert held("logits", EXACT.float() * torch.tensor([1, torch.nan, 1])) == [False, False, False]
+
+
+def test_what_is_not_known_is_not_compared() -> None:
+    assert compare_returned("", EXACT, ANSWERS, NETWORK) is None
+    assert compare_returned("maps", EXACT, ANSWERS, NETWORK) is None
+
+
+class Specialised(nn.Module):
+    """Answers something else where it is captured."""
+
+    def __init__(self, ending: nn.Module, factor: float) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.layer = nn.Linear(192, 5)
+        self.ending, self.factor = ending, factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits = self.layer(x.flatten(1))
+        return self.ending(logits * self.factor if torch.compiler.is_exporting() else logits)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize(
+    "ending", [nn.Identity(), nn.Softmax(1), nn.LogSoftmax(1)], ids=["plain", "p", "log p"]
+)
+def test_a_wrong_capture_is_found_behind_a_softmax(
+    tmp_path: Path, ending: nn.Module, dtype: torch.dtype
+) -> None:
+    path = tmp_path / "m.onnx"
+    assert export(Specialised(ending, 1.0).eval().to(dtype), path, input_shape=(3, 8, 8), force=True).parity
+    with pytest.raises(ParityError, match="the program that torch captured differs from the module"):
+        export(Specialised(ending, 1.1).eval().to(dtype), path, input_shape=(3, 8, 8), force=True)

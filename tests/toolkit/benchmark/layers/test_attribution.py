@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import digit_nets
+import pytest
+
+from cnntk.exporters import export
+from cnntk.benchmark.layers.attribution import Share, attributed
+from cnntk.benchmark.layers.graph import Graph, Node, graph_of
+from cnntk.quantization.pipeline import quantize
+from cnntk.runtime.artifact.spec import Layer
+from cnntk.runtime.engine import Engine
+from cnntk.runtime.session.devices import resolve
+from cnntk.runtime.session.opening import SessionSettings, open_session
+from cnntk.benchmark.interleaved import Race
+from cnntk.shipped import shipped_model
+
+
+def optimised(model: Path, folder: Path) -> Graph:
+    open_session(model, resolve("cpu"), SessionSettings(cache=folder))
+    return graph_of(next(folder.glob("*/model.onnx")))
+
+
+def layers_in(model: Path) -> tuple[Layer, ...]:
+    spec = Engine(model).spec
+    assert spec is not None
+    return spec.layers
+
+
+def shares_of(model: Path, folder: Path) -> dict[str, Share]:
+    nodes = optimised(model, folder).nodes
+    layers = layers_in(model)
+    found = attributed(layers, nodes, graph_of(model))
+    assert Counter(i for share in found for i in share.nodes) == Counter(range(len(nodes)))
+    assert Counter(i for share in found for i in share.layers) == Counter(range(len(layers)))
+    assert len({share.name for share in found}) == len(found)
+    return {share.name: share for share in found}
+
+
+def fused(share: Share, layers: tuple[Layer, ...]) -> list[str]:
+    return [layers[i].name for i in share.layers]
+
+
+def test_lenet_with_its_preprocessing(tmp_path: Path) -> None:
+    layers = layers_in(shipped_model())
+    found = shares_of(shipped_model(), tmp_path)
+    assert [name for name in found if not name.startswith("reordering")] == [
+        *("preprocess", "0", "2", "3", "5", "6", "7", "9", "11", "softmax")
+    ]
+    assert fused(found["0"], layers) == ["0", "1"]
+    assert fused(found["7"], layers) == ["7", "8"]
+    assert fused(found["11"], layers) == ["11"]
+    assert found["7"].ops == ("FusedGemm",)
+    assert found["7"].kind == "Gemm"
+    assert found["softmax"].kind == "Softmax"
+    assert "Resize" in found["preprocess"].ops
+
+
+@pytest.mark.slow
+def test_quantised(tmp_path: Path) -> None:
+    source, target = tmp_path / "digits.onnx", tmp_path / "small.onnx"
+    source.write_bytes(digit_nets.artifact())
+    faster = lambda *_: Race(2, 1.9, 2.1, 2, 1, 60)  # noqa: E731
+    quantize(source, "digits", output=target, limit=40, racing=faster)
+    found = shares_of(target, tmp_path / "cache")
+    layers = layers_in(target)
+    assert found["2"].ops == ("QLinearConv",)
+    assert found["4"].ops == ("NhwcMaxPool",)
+    assert "3" in fused(found["4"], layers)  # ReLU is part of the levels' range
+    between = found["conversion between 0 and 2"]
+    assert between.kind == "conversion"
+    assert "QuantizeLinear" in between.ops
+    assert found["reordering between 7 and 8"].ops == ("Transpose",)
+
+
+def test_residual_network(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ResNetConfig(
+        embedding_size=8, hidden_sizes=[16, 16], depths=[1, 2], layer_type="basic", num_labels=3
+    )
+    net = transformers.ResNetForImageClassification(config).eval()
+    model = tmp_path / "resnet.onnx"
+    export(net, model, input_shape=(3, 32, 32))
+    layers = layers_in(model)
+    found = shares_of(model, tmp_path / "cache")
+    convolutions = [layer.name for layer in layers if layer.op == "Conv"]
+    assert set(convolutions) <= set(found)
+    added = found["resnet.encoder.stages.1.layers.1.layer.1.convolution"]
+    assert {"Add", "Relu"} <= {layers[i].op for i in added.layers}
+
+
+ROW = (
+    Layer("conv", "Conv", (), 9, 90, ("w",), "a", ("x",)),
+    Layer("act", "Relu", (), 0, 0, (), "b", ("a",)),
+    Layer("pool", "MaxPool", (), 0, 0, (), "c", ("b",)),
+    Layer("fc", "Gemm", (), 3, 30, ("v",), "d", ("c",)),
+)
+
+
+def rows(
+    *nodes: Node, original: Graph | None = None, layers: tuple[Layer, ...] = ROW
+) -> list[tuple[str, str]]:
+    found = attributed(layers, nodes, original or Graph())
+    return [(share.name, "+".join(share.ops)) for share in found]
+
+
+def test_by_value_name_weight_and_place() -> None:
+    original = Graph((Node("node_act", "Relu", ("a",), ("b",)),))
+    assert rows(
+        Node("z1", "Conv", ("x", "w"), ("t1",)),
+        Node("node_act", "Relu", ("t1",), ("t2",)),
+        Node("z2", "NhwcMaxPool", ("t2",), ("t3",)),
+        Node("z3", "Gemm", ("t3", "other"), ("d",)),
+        original=original,
+    ) == [("conv", "Conv"), ("act", "Relu"), ("pool", "NhwcMaxPool"), ("fc", "Gemm")]
+
+
+def test_what_was_put_in_between() -> None:
+    assert rows(
+        Node("q", "QuantizeLinear", ("x",), ("t0",)),
+        Node("b_nchwc", "Conv", ("t0", "w"), ("t1",)),
+        Node("r", "ReorderOutput", ("t1",), ("b",)),
+        Node("p", "MaxPool", ("b",), ("c",)),
+        Node("s", "Shape", ("c",), ("t2",)),
+        Node("f", "Gemm", ("c", "v", "t2"), ("d",)),
+        Node("o", "Transpose", ("d",), ("e",)),
+    ) == [
+        ("conversion between input and conv", "QuantizeLinear"),
+        ("conv", "Conv"),
+        ("reordering between conv and pool", "ReorderOutput"),
+        ("pool", "MaxPool"),
+        ("fc", "Shape+Gemm"),
+        ("reordering between fc and output", "Transpose"),
+    ]
+
+
+def test_a_transpose_of_the_users_own_is_a_layer() -> None:
+    own = (*ROW[:3], Layer("turn", "Transpose", (), 0, 0, (), "t", ("c",)))
+    nodes = (Node("p", "MaxPool", ("x",), ("c",)), Node("turned", "Transpose", ("c",), ("t",)))
+    assert rows(*nodes, layers=own)[1] == ("turn", "Transpose")
+    assert rows(*nodes, layers=own[2:3])[1] == ("reordering between pool and output", "Transpose")
+
+
+def test_one_module_of_many_nodes_is_one_row() -> None:
+    gelu = tuple(replace(layer, name="gelu") for layer in ROW[1:3])
+    nodes = (Node("1", "Relu", ("x",), ("b",)), Node("2", "MaxPool", ("b",), ("c",)))
+    assert rows(*nodes, layers=gelu) == [("gelu", "Relu+MaxPool")]
+
+
+def test_nodes_of_which_nothing_is_known_stand_for_themselves() -> None:
+    assert rows(Node("a7", "Neg", (), ()), Node("a8", "Cast", (), ()), layers=()) == [
+        ("a7", "Neg"),
+        ("a8", "Cast"),
+    ]
+
+
+def test_other_names_are_not_taken_for_layers(tmp_path: Path) -> None:
+    """Without values, names and weights of the layers there is nothing to tell them by."""
+    strange = tuple(
+        replace(layer, name=f"?{i}", output=f"?{i}", inputs=(), weights=())
+        for i, layer in enumerate(layers_in(shipped_model()))
+    )
+    nodes = optimised(shipped_model(), tmp_path).nodes
+    found = attributed(strange, nodes, graph_of(shipped_model()))
+    assert not any(share.layers for share in found)

@@ -1,0 +1,199 @@
+"""Multiply-adds and rows of real networks; times are looked at for what they are made of, not how long."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from cnntk.exporters import export
+from cnntk.benchmark.layers import peaks as peaks_module
+from cnntk.benchmark.layers import report as module
+from cnntk.benchmark.layers.attribution import attributed
+from cnntk.benchmark.layers.peaks import Peaks
+from cnntk.benchmark.layers.profiled import measure_nodes
+from cnntk.benchmark.layers.report import LayerReport, layer_times
+from cnntk.benchmark.layers.work import layers_of, work_of
+from cnntk.models import zoo
+from cnntk.quantization.pipeline import quantize
+from cnntk.runtime.artifact.spec import Network
+from cnntk.runtime.errors import UsageError
+from cnntk.benchmark.interleaved import Race
+from cnntk.shipped import shipped_model
+
+PEAKS = Peaks(float32_gmacs=100, int8_gmacs=400, memory_gb_s=20, threads=1, cache_bytes=32_000_000)
+SIZES = {"lenet": (1, 28, 28), "alexnet": (3, 96, 96), "vgg11": (3, 32, 32), "nin": (3, 96, 96)}
+LENET = 416_520
+
+
+def quick(model: Path, batch: int = 1) -> LayerReport:
+    return layer_times(model, threads=1, batch=batch, seconds=1e-3, limits=PEAKS)
+
+
+def closed_form(name: str, shape: tuple[int, ...]) -> int:
+    """Output elements times the dot product behind each, of the torch modules."""
+    counts = []
+
+    def count(layer: nn.Module, _: object, output: torch.Tensor) -> None:
+        assert isinstance(layer, nn.Conv2d | nn.Linear)
+        counts.append(output[0].numel() * layer.weight[0].numel())
+
+    kwargs = {"num_classes": 10, "in_channels": shape[0], "image_size": shape[1]}
+    with torch.device("meta"):
+        net = zoo.build(Network(name, kwargs))
+        for layer in net.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                layer.register_forward_hook(count)
+        net(torch.empty(1, *shape))
+    return sum(counts)
+
+
+@pytest.fixture(scope="module")
+def lenet() -> LayerReport:
+    return quick(shipped_model())
+
+
+def test_lenet(lenet: LayerReport) -> None:
+    assert lenet.multiply_adds == closed_form("lenet", (1, 28, 28)) == LENET
+    rows = {row.name: row for row in lenet.rows}
+    assert [row.name for row in lenet.rows][-2:] == ["softmax", "call"]
+    first, last = rows["0"], rows["11"]
+    assert (first.kind, first.ops, first.fused, first.numbers) == ("Conv", ("Conv",), ("1",), "float32")
+    assert first.multiply_adds == 28 * 28 * 6 * 25
+    assert last.bytes == 4 * (84 * 10 + 10 + 84 + 10)  # weights and bias, what it reads, what it writes
+    assert rows["6"].bytes == 0  # a view
+    assert rows["preprocess"].multiply_adds == 0
+
+
+def test_figures_that_belong_together(lenet: LayerReport) -> None:
+    assert sum(row.share for row in lenet.rows) == pytest.approx(1)
+    assert lenet.sum_ms == pytest.approx(sum(row.time_ms for row in lenet.rows))
+    assert lenet.unaccounted_share == pytest.approx((lenet.run_ms - lenet.sum_ms) / lenet.run_ms)
+    for row in lenet.rows:
+        if row.gmacs_per_s is not None:
+            assert row.gmacs_per_s * row.time_ms * 1e6 == pytest.approx(row.multiply_adds)
+        if row.distance is not None:
+            assert row.distance == pytest.approx(row.multiply_adds / 100e6 / row.time_ms)
+        assert (row.limit == "compute") == (row.multiply_adds > 0)
+
+
+def test_as_json(lenet: LayerReport) -> None:
+    data = json.loads(json.dumps(lenet.to_json()))
+    assert data["multiply_adds"] == LENET
+    assert data["rows"][-1]["name"] == "call"
+    assert data["peaks"]["int8_gmacs"] == 400
+    assert math.isfinite(data["unaccounted_share"])
+
+
+def test_a_batch_is_so_many_times_the_work() -> None:
+    three = quick(shipped_model(), batch=3)
+    assert three.multiply_adds == 3 * LENET
+    row = next(row for row in three.rows if row.name == "11")
+    assert row.bytes == 4 * (84 * 10 + 10 + 3 * (84 + 10))
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("networks")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["nin", pytest.param("alexnet", marks=pytest.mark.slow), pytest.param("vgg11", marks=pytest.mark.slow)],
+)
+def test_multiply_adds_are_the_closed_form_with_and_without_a_spec(name: str, networks: Path) -> None:
+    model, bare = networks / f"{name}.onnx", networks / f"{name}-bare.onnx"
+    export(name, model, random=True, input_shape=SIZES[name], labels=[*"abcdefghij"])
+    expected = closed_form(name, SIZES[name])
+    assert quick(model).multiply_adds == expected
+    graph = onnx.load(model)
+    del graph.metadata_props[:]
+    onnx.save(graph, bare)
+    found = quick(bare)
+    assert found.multiply_adds == expected
+    assert {row.name for row in found.rows} >= {"node_conv2d", "node_conv2d_1"}
+
+
+def test_quantised_lenet(tmp_path: Path) -> None:
+    model = tmp_path / "small.onnx"
+    faster = lambda *_: Race(2, 1.9, 2.1, 2, 1, 60)  # noqa: E731
+    quantize(shipped_model(), "digits", output=model, prefer="size", limit=16, racing=faster, max_drop=50)
+    found = quick(model)
+    assert found.multiply_adds == LENET
+    rows = {row.name: row for row in found.rows}
+    assert (rows["0"].ops, rows["0"].numbers) == (("QLinearConv",), "int8")
+    # Weights of 4 bits, but so few that what is multiplied are floats.
+    assert (rows["7"].ops, rows["7"].numbers) == (("MatMulNBits",), "float32")
+    assert rows["conversion between 0 and 1"].ops == ("Transpose", "DequantizeLinear")
+    times = measure_nodes(model, threads=1, batch=2, device="cpu", seconds=1e-3)
+    nodes = layers_of(times.original)
+    shares = attributed(nodes, times.nodes, times.original)
+    assert sum(work_of(share, nodes, times, 2).multiply_adds for share in shares) == 2 * LENET
+
+
+def test_what_does_not_add_up_is_said(lenet: LayerReport, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TOLERANCE", -1.0)
+    assert any("the layers add up to" in line for line in quick(shipped_model()).findings)
+    monkeypatch.setattr(module, "TOLERANCE", math.inf)
+    assert not any("the layers add up to" in line for line in quick(shipped_model()).findings)
+
+
+def test_the_profilers_part_is_said_where_it_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert any(line.startswith("the profiler adds") for line in quick(shipped_model()).findings)
+    monkeypatch.setattr(module, "_MUCH", math.inf)
+    assert not any(line.startswith("the profiler adds") for line in quick(shipped_model()).findings)
+
+
+SLOW = Peaks(float32_gmacs=1e-3, int8_gmacs=1e-3, memory_gb_s=1e-3, threads=1, cache_bytes=None)
+
+
+def test_peaks_that_are_too_low_are_said() -> None:
+    found = layer_times(shipped_model(), threads=1, batch=8, seconds=1e-3, limits=SLOW)
+    assert any("less time than at the machine's peak" in line for line in found.findings)
+    assert not any("the machine's peak" in line for line in quick(shipped_model(), 8).findings)
+
+
+def test_peaks_that_a_layer_surpasses_are_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peaks_module, "user_cache", lambda: tmp_path)
+    monkeypatch.setattr(peaks_module, "_SECONDS", 0.02)
+    monkeypatch.setattr(peaks_module, "_MOST_SECONDS", 0.04)
+    peaks_module.peaks(1)
+    (file,) = tmp_path.iterdir()
+    file.write_text(json.dumps(SLOW.to_json()))
+    found = layer_times(shipped_model(), threads=1, batch=8, seconds=1e-3).peaks
+    assert found is not None
+    assert found.float32_gmacs > 1
+    high = found.to_json() | {"float32_gmacs": 1e6, "memory_gb_s": 1e6}
+    file.write_text(json.dumps(high))
+    assert layer_times(shipped_model(), threads=1, batch=8, seconds=1e-3).peaks == Peaks(**high)
+
+
+@pytest.mark.parametrize(("batch", "seconds"), [(0, 1.0), (1, 0.0), (1, math.nan)])
+def test_nothing_to_measure(batch: int, seconds: float) -> None:
+    with pytest.raises(UsageError, match="must be positive"):
+        layer_times(shipped_model(), batch=batch, seconds=seconds, limits=PEAKS)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such file"):
+        layer_times(tmp_path / "none.onnx", limits=PEAKS)
+
+
+def test_a_foreign_file_whose_graph_cannot_be_kept(foreign_onnx: Path, tmp_path: Path) -> None:
+    model = onnx.load(foreign_onnx)
+    for i, node in enumerate(model.graph.node):
+        node.name = f"node {i}"
+    apart = tmp_path / "apart.onnx"
+    onnx.save(model, apart, save_as_external_data=True, location="apart.bin", size_threshold=0)
+    found = quick(apart)
+    assert [row.name for row in found.rows] == ["node 0", "node 1", "node 2", "call"]
+    assert found.multiply_adds == 16 * 3
+    assert any("own graph can't be had" in line for line in found.findings)
+    assert not any("own graph can't be had" in line for line in quick(foreign_onnx).findings)

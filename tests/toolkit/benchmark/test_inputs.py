@@ -1,0 +1,109 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.parser
+import pytest
+
+from cnntk.benchmark.inputs import (
+    batch_inputs,
+    chosen_batch,
+    fixed_batch,
+    plain_inputs,
+    run_notes,
+    runs_on,
+    session_inputs,
+)
+from cnntk.runtime import Engine
+from cnntk.runtime.errors import InferenceError, NonFiniteAnswer, UsageError
+from cnntk.runtime.session.devices import resolve
+from cnntk.runtime.session.opening import SessionSettings, open_session
+
+
+def test_a_free_batch(tiny_onnx: Path) -> None:
+    engine = Engine(tiny_onnx)
+    assert fixed_batch(engine) is None
+    assert batch_inputs(engine, 5)["input"].shape == (5, 1, 4, 4)
+
+
+def test_a_fixed_batch(batch_of_3: Path) -> None:
+    engine = Engine(batch_of_3)
+    assert fixed_batch(engine) == 3
+    assert batch_inputs(engine, 3)["input"].shape == (3, 1, 4, 4)
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+def test_no_other_batch_stands_for_the_one_asked(batch_of_3: Path, batch: int) -> None:
+    with pytest.raises(UsageError, match=f"its batch is fixed at 3, not {batch}; export it with a free one"):
+        batch_inputs(Engine(batch_of_3), batch)
+
+
+def parsed(text: str, file: Path) -> Path:
+    """A model, as ONNX text."""
+    onnx.save(onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 18]>\n{text}'), file)
+    return file
+
+
+INDEXES = "indexes (int64[N] at) => (float[N] y) <float[2] w = {0, 1}> { y = Gather (w, at) }"
+ADDS = "adds (int64[N] x, int64[N] z) => (int64[N] y) { y = Add (x, z) }"
+NOT_FINITE = "logs (float[N, 8] x) => (float[N, 8] y) { a = Abs (x) b = Neg (a) y = Log (b) }"
+
+
+def test_indices_are_zeros_where_noise_does_not_run(tmp_path: Path) -> None:
+    engine = Engine(parsed(INDEXES, tmp_path / "indexes.onnx"))
+    assert not batch_inputs(engine, 4)["at"].any()
+    assert plain_inputs(engine, 4)["at"].any()
+    assert list(run_notes(engine, 4)) == [
+        "at: zeros were sent, as the model does not run on noise of 0 to 255"
+    ]
+    opened = open_session(engine.name, resolve("cpu"), SessionSettings())
+    assert not session_inputs(opened, 4)["at"].any()
+
+
+def test_integers_are_noise_where_it_runs(tmp_path: Path) -> None:
+    engine = Engine(parsed(ADDS, tmp_path / "adds.onnx"))
+    assert all(array.any() for array in batch_inputs(engine, 4).values())
+    assert list(run_notes(engine, 4)) == []
+
+
+def test_where_zeros_do_not_run_either_the_error_is_that_of_noise(tmp_path: Path) -> None:
+    weights = "<float[2] w = {0, 1}, int64 by = {9}>"
+    text = f"far (int64[N] at) => (float[N] y) {weights} {{ b = Add (at, by) y = Gather (w, b) }}"
+    engine = Engine(parsed(text, tmp_path / "far.onnx"))
+    with pytest.raises(InferenceError, match=r"far\.onnx: onnxruntime failed: .*idx=226"):
+        list(run_notes(engine, 1))
+
+
+def test_answers_that_are_not_finite_are_let_through_and_told(tmp_path: Path, tiny_onnx: Path) -> None:
+    engine = Engine(parsed(NOT_FINITE, tmp_path / "logs.onnx"))
+    inputs = batch_inputs(engine, 1)
+    with pytest.raises(NonFiniteAnswer):
+        engine.run(inputs)
+    run = runs_on(engine, inputs)
+    assert np.isnan(run()["y"]).all()
+    assert np.isnan(run()["y"]).all()
+    (note,) = run_notes(engine, 1)
+    assert note.startswith("y: its answers are not finite")
+    assert list(run_notes(Engine(tiny_onnx), 1)) == []
+
+
+def test_booleans_are_noise(tmp_path: Path) -> None:
+    engine = Engine(parsed("turns (bool[N, 9] x) => (bool[N, 9] y) { y = Not (x) }", tmp_path / "turns.onnx"))
+    assert set(batch_inputs(engine, 1)["x"].ravel()) == {True, False}
+
+
+def test_an_open_size_names_the_file(tmp_path: Path) -> None:
+    engine = Engine(
+        parsed("o (float[N, 3, H, W] x) => (float[N, 3, H, W] y) { y = Relu (x) }", tmp_path / "o.onnx")
+    )
+    with pytest.raises(UsageError, match=r"o\.onnx: x: its size .* is open \(H, W\); export it with a fixed"):
+        batch_inputs(engine, 1)
+    opened = open_session(engine.name, resolve("cpu"), SessionSettings())
+    with pytest.raises(UsageError, match=r"o\.onnx: x: its size"):
+        session_inputs(opened, 1)
+
+
+def test_a_model_without_inputs_is_refused(tmp_path: Path) -> None:
+    text = "fixed () => (float[1] y) <float[1] w = {1}> { y = Relu (w) }"
+    with pytest.raises(UsageError, match=r"fixed\.onnx: has no inputs"):
+        chosen_batch(Engine(parsed(text, tmp_path / "fixed.onnx")))

@@ -1,0 +1,57 @@
+"""Each part of a bench says when others used the cores meanwhile; here a process does nothing else.
+
+What is said in which case, and that a quiet machine is not blamed, is in `traces/test_disturbance`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from cnntk.benchmark.compare import compare
+from cnntk.benchmark.layers.peaks import Peaks
+from cnntk.benchmark.layers.report import layer_times
+from cnntk.benchmark.stages import stages
+from cnntk.benchmark.sweep import sweep
+from cnntk.benchmark.statistics.system_load import surroundings
+
+PEAKS = Peaks(100.0, 400.0, 25.0, 1, None)
+
+pytestmark = pytest.mark.skipif(surroundings().busy_s is None, reason="the system does not tell")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _busy() -> Iterator[None]:
+    """So many processes that the cores of this one can't be left alone."""
+    cores = surroundings().cores
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(cores)]
+    yield
+    for other in others:
+        other.kill()
+        other.wait()
+
+
+def _compared(_: Path) -> Sequence[str]:
+    def call() -> None:
+        time.sleep(0.001)
+
+    return compare(call, call, seconds=0.5).noise
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        _compared,
+        lambda model: sweep(model, batches=(1,), threads=(1,), seconds=0.5).notes,
+        lambda model: stages(model, seconds=0.5).notes,
+        lambda model: layer_times(model, threads=1, seconds=0.5, limits=PEAKS).findings,
+    ],
+    ids=["against", "sweep", "stages", "layers"],
+)
+def test_others_are_told(said: Callable[[Path], Sequence[str]], tiny_onnx: Path) -> None:
+    assert any(line.startswith("other processes used") for line in said(tiny_onnx))

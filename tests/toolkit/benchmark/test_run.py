@@ -1,0 +1,149 @@
+"""One bench, whole; what each part measures is tested where it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from cnntk.benchmark import run as benching
+from cnntk.benchmark.result import SCHEMA
+from cnntk.benchmark.run import Load, bench
+from cnntk.benchmark.regression import Baseline, regressed
+from cnntk.runtime.artifact.digest import sha256_of
+from cnntk.runtime.engine import Engine
+from cnntk.runtime.errors import NonFiniteAnswer, UsageError
+from cnntk.shipped import shipped_model
+
+
+def test_latency_alone(tiny_onnx: Path) -> None:
+    found = bench(tiny_onnx, seconds=0.2, threads=1, first_answer=False)
+    latency = found.latency
+    assert latency.batch == latency.threads == 1
+    assert latency.runs == len(latency.trace) > 1000
+    assert latency.median_ms.low <= latency.median_ms.value <= latency.median_ms.high
+    assert latency.images_per_second.value == pytest.approx(1000 / latency.mean_ms.value)
+    assert latency.images_per_second.low <= latency.images_per_second.value <= latency.images_per_second.high
+    assert found.sha256 == sha256_of(tiny_onnx)
+    assert found.size_bytes == tiny_onnx.stat().st_size
+    parts = (found.start_up, found.memory, found.cuda, found.layers, found.sweep, found.stages)
+    assert parts == (None,) * 6
+    assert found.against == found.scenarios == found.notes == ()
+
+
+def test_few_runs_have_no_99th_percentile(tiny_onnx: Path) -> None:
+    few = bench(tiny_onnx, seconds=1e-6, first_answer=False).latency
+    assert few.runs == 20
+    assert {name: found is None for name, found in few.percentiles_ms.items()} == {
+        "50": False,
+        "90": True,
+        "99": True,
+        "99.9": True,
+    }
+    many = bench(tiny_onnx, seconds=0.3, first_answer=False).latency
+    assert many.percentiles_ms["99"] is not None
+
+
+def test_all_at_once() -> None:
+    said: list[str] = []
+    found = bench(
+        shipped_model(),
+        seconds=0.2,
+        threads=(1, 2),
+        batch=(2, 4),
+        layers=True,
+        images=(),
+        against=(str(shipped_model()),),
+        sessions=2,
+        progress=said.append,
+    )
+    assert found.start_up is not None
+    assert [batch for batch, _ in found.start_up.next_shapes] == [2, 4]
+    assert found.memory is not None
+    assert found.memory.batch == found.latency.batch == 2
+    assert found.layers is not None
+    assert found.layers.batch == 2
+    assert found.sweep is not None
+    assert [(c.batch, c.threads) for c in found.sweep.cells] == [(2, 1), (2, 2), (4, 1), (4, 2)]
+    assert found.stages is not None
+    (rivalry,) = found.against
+    assert rivalry.opponent.alike
+    assert rivalry.comparison is not None
+    assert set(found.cases) == {"latency"}
+    base = Baseline.of(found.machine, found.cases)
+    (verdict,) = regressed(base, base, 5)
+    assert not verdict.regressed
+    assert len(said) == len(set(said)) == 8
+
+
+def test_the_document_is_json(tiny_onnx: Path) -> None:
+    found = bench(tiny_onnx, seconds=0.1, layers=True)
+    data = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert data["schema"] == SCHEMA
+    assert data["model"]["file"] == str(tiny_onnx)
+    latency = data["latency"]
+    assert latency["quantiles_ms"] == sorted(latency["quantiles_ms"])
+    assert latency["quantiles_ms"][50] == pytest.approx(found.latency.median_ms.value, rel=0.05)
+    series = np.array(latency["series"])
+    assert series.shape[0] <= 300
+    assert (series[:, 1] <= series[:, 2]).all()
+    assert (series[:, 2] <= series[:, 3]).all()
+    assert (np.diff(series[:, 0]) > 0).all()
+    described = (Path(__file__).parents[2] / "docs" / "bench-json.md").read_text()
+    for name in (*data, *latency):
+        assert f"`{name}`" in described, f"docs/bench-json.md leaves out {name}"
+
+
+def test_auto_is_decided_once(tiny_onnx: Path) -> None:
+    found = bench(tiny_onnx, device="auto", batch=(1, 2), seconds=0.05, first_answer=False)
+    assert found.sweep is not None
+    assert found.sweep.device == found.latency.device
+
+
+@pytest.mark.gpu
+def test_on_the_gpu() -> None:
+    found = bench(shipped_model(), device="cuda", batch=(1, 8), seconds=0.3, layers=True, images=())
+    assert found.sweep is not None
+    assert [cell.batch for cell in found.sweep.cells] == [1, 8]
+    assert found.cuda is not None or any("pip install" in note for note in found.notes)
+    with pytest.raises(UsageError, match="threads: are for the CPU; leave them out on device 'cuda:0'"):
+        bench(shipped_model(), device="cuda", threads=2, seconds=0.05)
+
+
+def test_a_fixed_batch_is_the_batch(batch_of_3: Path) -> None:
+    assert bench(batch_of_3, seconds=0.05, first_answer=False).latency.batch == 3
+    with pytest.raises(UsageError, match="its batch is fixed at 3, not 2"):
+        bench(batch_of_3, batch=2, seconds=0.05)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"batch": 0}, "batch 0: expected different numbers of 1 or more"),
+        ({"batch": (1, 1)}, "batch 1, 1"),
+        ({"threads": (2, 0)}, "threads 2, 0"),
+        ({"threads": (1, 9999)}, "threads=9999"),
+        ({"random": True, "against": ("torch",)}, "weights and random: are for torch:SOURCE"),
+        ({"seconds": 0}, "seconds 0: expected a positive number"),
+        ({"seconds": float("nan")}, "seconds nan"),
+        ({"against": ("nobody",)}, "nobody"),
+        ({"scenarios": ("Server",), "load": Load(seconds=-1)}, "-1"),
+    ],
+)
+def test_what_makes_no_sense_is_told(tiny_onnx: Path, wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        bench(tiny_onnx, **{"first_answer": False, "seconds": 0.01, **wrong})
+
+
+def test_nobody_in_a_race_looks_for_nan(tmp_path: Path) -> None:
+    model = tmp_path / "nan.onnx"
+    graph = "g (float[N,4] x) => (float[N,4] y) { a = Abs(x) b = Neg(a) y = Log(b) }"
+    onnx.save(onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["": 18]> {graph}'), model)
+    engine = Engine(model)
+    with pytest.raises(NonFiniteAnswer):
+        engine.run({"x": np.ones((1, 4), np.float32)})
+    (rivalry,) = benching._against(benching._Setting(engine, 1, 0.01, lambda _: None), [str(model)])
+    assert rivalry.comparison is not None

@@ -1,0 +1,116 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_up_bench import sweep as made_up
+
+from cnntk.benchmark import patience
+from cnntk.benchmark import sweep as sweep_module
+from cnntk.benchmark.sweep import _cell, sweep
+from cnntk.benchmark.statistics.samples import Trace
+from cnntk.runtime.errors import UsageError
+from cnntk.runtime.session.cores import usable_cores
+
+
+def test_every_pair_is_a_cell(tiny_onnx: Path) -> None:
+    found = sweep(tiny_onnx, batches=(8, 1), threads=(2, 1), seconds=0.1)
+    assert [(cell.batch, cell.threads) for cell in found.cells] == [(1, 1), (1, 2), (8, 1), (8, 2)]
+    assert found.rounds == 6
+    for cell in found.cells:
+        assert 0 < cell.low_ms <= cell.latency_ms <= cell.high_ms
+        assert cell.images_per_second == pytest.approx(1e3 * cell.batch / cell.latency_ms)
+        assert cell.speed_up_low <= cell.speed_up <= cell.speed_up_high
+        assert cell.efficiency == cell.speed_up / cell.threads
+        assert (cell.verdict is None) == (cell.threads == 1)
+    one = found.cells[0]
+    assert one.speed_up == one.speed_up_low == one.speed_up_high == 1
+    best = max(found.cells, key=lambda cell: cell.images_per_second)
+    assert found.fastest.batch == best.batch
+    assert not best.told_apart(found.fastest)
+    assert len(found.to_json()["cells"]) == 4
+
+
+def test_no_speed_up_where_one_thread_was_not_measured(tiny_onnx: Path) -> None:
+    (cell,) = sweep(tiny_onnx, batches=(1,), threads=(2,), seconds=0.1).cells
+    assert cell.speed_up is cell.speed_up_low is cell.speed_up_high is cell.verdict is cell.efficiency is None
+
+
+@pytest.mark.parametrize(
+    ("ratio", "verdict"), [(1.8, "faster"), (1.0, "no difference"), (1.015, "no difference"), (0.7, "slower")]
+)
+def test_a_speed_up_is_that_of_rounds(ratio: float, verdict: str) -> None:
+    """Weather that is alike in a round widens the interval of the latency, and not that of the speed-up."""
+    rng = np.random.default_rng(0)
+    weather = np.exp(rng.normal(0, 0.3, 40))
+    noise = np.exp(rng.normal(0, 0.003, (2, 40)))
+    alone, together = weather * noise[0], weather * noise[1] / ratio
+    cell = _cell((1, 2), {(1, 1): list(alone), (1, 2): list(together)})
+    assert cell.speed_up_low < ratio < cell.speed_up_high
+    assert cell.speed_up_high - cell.speed_up_low < 0.01 * ratio
+    assert cell.high_ms - cell.low_ms > 0.1 * cell.latency_ms
+    assert cell.verdict == verdict
+    shuffled = _cell((1, 2), {(1, 1): list(rng.permutation(alone)), (1, 2): list(together)})
+    assert shuffled.speed_up_high - shuffled.speed_up_low > 0.1 * ratio
+
+
+def test_the_engine_may_choose_its_threads(tiny_onnx: Path) -> None:
+    (cell,) = sweep(tiny_onnx, batches=(1,), threads=(None,), seconds=0.1).cells
+    assert cell.threads >= 1
+
+
+def test_more_threads_than_cores_are_told(tiny_onnx: Path) -> None:
+    many = usable_cores() + 1
+    found = sweep(tiny_onnx, batches=(1,), threads=(1, many), seconds=0.1)
+    told = f"{many} threads share the {usable_cores()} cores that this process may use"
+    assert told in found.notes
+    one = sweep(tiny_onnx, batches=(1,), threads=(1,), seconds=0.1)
+    assert not any("threads share" in note for note in one.notes)
+
+
+def test_a_fixed_batch_is_the_only_one(batch_of_3: Path) -> None:
+    assert [cell.batch for cell in sweep(batch_of_3, batches=(3,), threads=(1,), seconds=0.1).cells] == [3]
+    with pytest.raises(UsageError, match="its batch is fixed at 3, not 1"):
+        sweep(batch_of_3)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"batches": ()}, {"threads": ()}, {"batches": (0,)}, {"threads": (0,)}, {"seconds": 0}]
+)
+def test_nothing_to_measure(tiny_onnx: Path, wrong: dict) -> None:
+    with pytest.raises(UsageError, match="must be positive numbers"):
+        sweep(tiny_onnx, **wrong)
+
+
+def test_threads_are_for_the_cpu(tiny_onnx: Path) -> None:
+    with pytest.raises(UsageError, match="leave them out on device 'cuda'"):
+        sweep(tiny_onnx, device="cuda")
+
+
+def test_the_fewest_threads_that_are_not_told_apart() -> None:
+    """Beside one thread by the verdict; among others by their speed-ups, else by their latencies."""
+    alike = made_up((1, 1, 4.0), (1, 2, 2.0), (1, 4, 1.95), (8, 1, 40.0))
+    assert (alike.quickest.batch, alike.quickest.threads) == (1, 2)
+    assert alike.fastest.threads == 2
+    assert made_up((1, 1, 4.0), (1, 2, 2.0), (1, 4, 1.0)).quickest.threads == 4
+    assert made_up((1, 2, 2.0), (1, 4, 1.95)).quickest.threads == 2
+    assert made_up((1, 2, 2.0), (1, 4, 1.0)).quickest.threads == 4
+
+
+def test_slow_runs_are_not_made_to_settle(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "SLOW_S", 0)
+    settling = []
+    monkeypatch.setattr(sweep_module, "_SETTLE_S", 0.001)
+    real = sweep_module.record
+
+    def counted(call: Callable[[], object], *, seconds: float) -> Trace:
+        settling.append(seconds == 0.001)
+        return real(call, seconds=seconds)
+
+    monkeypatch.setattr(sweep_module, "record", counted)
+    assert sweep(tiny_onnx, batches=(1,), threads=(1,), seconds=0.01).rounds == 6
+    assert sum(settling) == 1
+    monkeypatch.setattr(patience, "SLOW_S", 60)
+    settling.clear()
+    sweep(tiny_onnx, batches=(1,), threads=(1,), seconds=0.01)
+    assert sum(settling) == 6

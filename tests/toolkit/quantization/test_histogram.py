@@ -1,0 +1,101 @@
+"""Counts are exact, and those of the values alone."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cnntk.quantization.histogram import BINS, HALF, Histogram
+from cnntk.runtime.errors import DataError
+
+RANDOM = np.random.RandomState(0)
+VALUES = {
+    "noise": RANDOM.randn(5000),
+    "growing": RANDOM.randn(5000) * np.geomspace(1e-30, 1e30, 5000),
+    "shrinking": RANDOM.randn(5000) * np.geomspace(1e30, 1e-44, 5000),
+    "relu": np.maximum(RANDOM.randn(5000), 0),
+    "negative": -np.abs(RANDOM.randn(5000)) - 3,
+    "powers of two": RANDOM.choice([-1, 1], 300) * 2.0 ** RANDOM.randint(-20, 20, 300),
+    "zeros": np.zeros(40),
+    "the largest": np.array([np.finfo(np.float32).max, -1, 0]),
+}
+
+
+def added(values: np.ndarray, cuts: int) -> Histogram:
+    histogram = Histogram("tensor")
+    for part in np.array_split(values.astype(np.float32), cuts):
+        histogram.add(part)
+    return histogram
+
+
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+def test_counts_are_those_of_numpy(values: np.ndarray) -> None:
+    histogram, exact = added(values, 7), values.astype(np.float32).astype(np.float64)
+    edges = (np.arange(BINS + 1) - HALF) * histogram.width
+    assert np.array_equal(histogram.counts, np.histogram(exact, edges)[0])
+    assert (histogram.minimum, histogram.maximum) == (exact.min(), exact.max())
+    assert (histogram.count, histogram.zeros) == (exact.size, (exact == 0).sum())
+    assert histogram.mean == pytest.approx(exact.mean())
+
+
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+def test_neither_order_nor_split_makes_a_difference(values: np.ndarray) -> None:
+    one = added(values, 1)
+    for other in (added(values, 3), added(values, len(values)), added(values[::-1], 11)):
+        assert np.array_equal(one.counts, other.counts)
+        assert (one.exponent, one.minimum, one.maximum) == (other.exponent, other.minimum, other.maximum)
+        assert (one.count, one.zeros) == (other.count, other.zeros)
+
+
+def test_the_larger_side_uses_at_least_half_of_its_bins() -> None:
+    for largest in (1.0, 1.001, 1.999, 2.0, 77.0):
+        used = np.flatnonzero(added(np.array([0.1, largest]), 1).positive)
+        assert used[-1] >= HALF // 2 - 1
+
+
+def test_sides_are_counted_from_zero_outwards() -> None:
+    histogram = added(np.array([-1.0, -0.001, 0.0, 0.0, 0.001, 1.5]), 1)
+    assert (histogram.positive.sum(), histogram.negative.sum(), histogram.zeros) == (2, 2, 2)
+    assert histogram.positive[int(1.5 / histogram.width)] == 1
+    assert histogram.negative[int(1 / histogram.width) - 1] == 1
+
+
+def test_of_no_values_there_is_nothing() -> None:
+    histogram = added(np.zeros((0,)), 1)
+    assert (histogram.count, histogram.counts.sum()) == (0, 0)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float16, np.float64])
+def test_any_numbers_are_counted_as_float32(dtype: type) -> None:
+    histogram = Histogram("tensor")
+    histogram.add(np.arange(6).astype(dtype).reshape(2, 3))
+    assert (histogram.count, histogram.maximum, histogram.total) == (6, 5, 15)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf, 1e300], ids=str)
+def test_what_is_not_finite_is_named_and_not_counted(wrong: float) -> None:
+    histogram = added(np.ones(3), 1)
+    before = histogram.to_json()
+    with pytest.raises(DataError, match=r"tensor: holds .* for image cat\.png \(1 of 2 values"):
+        histogram.add(np.array([1.0, wrong]), "cat.png")
+    assert histogram.to_json() == before
+
+
+@pytest.mark.parametrize("values", [*VALUES.values(), np.zeros(0)], ids=[*VALUES, "nothing"])
+def test_json_loses_nothing(values: np.ndarray) -> None:
+    histogram = added(values, 3)
+    read = Histogram.from_json(json.loads(json.dumps(histogram.to_json(), allow_nan=False)))
+    assert read.to_json() == histogram.to_json()
+    read.add(np.array([5.0, -2.0]))
+    histogram.add(np.array([5.0, -2.0]))
+    assert read.to_json() == histogram.to_json()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"first": -1}, {"first": BINS}, {"counts": [-1]}, {"counts": "many"}, {"zeros": 99}],
+    ids=str,
+)
+def test_damaged_json_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"bins|zeros|int"):
+        Histogram.from_json(added(np.ones(3), 1).to_json() | change)

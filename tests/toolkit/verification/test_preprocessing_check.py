@@ -1,0 +1,290 @@
+"""Networks that were trained, exported with a spec that is wrong in one thing: it is found and named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import striped
+import torch
+from PIL import Image
+from torch import nn
+
+from cnntk.exporters import export
+from cnntk.verification.preprocessing_check import ALPHA, MismatchReport, find_mismatch
+from cnntk.runtime.classifier import Classifier
+from cnntk.runtime.errors import DataError, MissingDependency, UnsupportedArtifact
+
+pytestmark = pytest.mark.slow  # networks are trained first
+
+Way = Literal["host", "graph"]
+Exported = Callable[..., Path]
+
+RIGHT = {"mean": "0.5,0.5,0.5", "std": "0.5,0.5,0.5", "resize": "shortest"}
+OTHER_MEAN = {"mean": "0.485,0.456,0.406", "std": "0.229,0.224,0.225"}
+
+WRONG = [
+    pytest.param({"color": "bgr"}, {"RGB"}, id="bgr"),
+    pytest.param({"scale": "1"}, {"/255"}, id="no /255"),
+    pytest.param({"scale": "1/65025"}, {"/255"}, id="twice /255"),
+    pytest.param({"mean": "0,0,0", "std": "1,1,1"}, {"0.5/0.5"}, id="no mean"),
+    pytest.param(OTHER_MEAN, {"0.5/0.5"}, id="imagenet"),
+    pytest.param({"antialias": "false"}, {"antialias"}, id="no antialias"),
+    pytest.param({"interpolation": "nearest"}, {"bilinear", "bicubic"}, id="nearest"),
+    pytest.param({"resize": "stretch"}, {"crop"}, id="stretch"),
+    pytest.param({"resize": "longest"}, {"crop"}, id="letterbox"),
+    pytest.param({"invert": "always"}, {"not inverted"}, id="inverted"),
+]
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    return striped.trained()
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return striped.write_photos(tmp_path_factory.mktemp("photos"))
+
+
+@pytest.fixture(scope="module")
+def exported(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """The network with the right spec, but for the fields that are given."""
+    folder, made = tmp_path_factory.mktemp("models"), {}
+
+    def make(way: Way, module: nn.Module | None = None, **fields: str) -> Path:
+        key = (way, id(module), *sorted(fields.items()))
+        if key not in made:
+            file = folder / f"{len(made)}.onnx"
+            export(
+                module or network,
+                file,
+                input_shape=(3, 16, 16),
+                labels=striped.LABELS,
+                image={**RIGHT, **fields},
+                preprocess=way,
+            )
+            made[key] = file
+        return made[key]
+
+    return make
+
+
+def better(report: MismatchReport) -> set[str]:
+    return {c.name for c in report.candidates if c.better}
+
+
+@pytest.mark.parametrize("way", ["host", "graph"])
+@pytest.mark.parametrize(("fields", "expected"), WRONG)
+def test_what_is_wrong_is_named(
+    fields: dict[str, str], expected: set[str], way: Way, exported: Exported, photos: Path
+) -> None:
+    report = find_mismatch(exported(way, **fields), photos)
+    best = report.best
+    assert best is not None
+    assert best.name in expected
+    assert best.accuracy > 0.85
+    assert best.accuracy > report.spec.accuracy + 0.3
+    assert best.p < 1e-5
+    assert not report.holds
+    assert report.verdict.startswith(
+        f"mismatch: {best.name} would score {100 * best.accuracy:.1f} % instead of"
+    )
+    assert report.left_out == ()
+
+
+@pytest.mark.parametrize("fields", [{"color": "bgr"}, OTHER_MEAN, {"resize": "longest"}])
+def test_the_options_it_names_mend_it(fields: dict[str, str], exported: Exported, photos: Path) -> None:
+    """What the verdict says, typed."""
+    best = find_mismatch(exported("graph", **fields), photos).best
+    assert best is not None
+    mended = dict(option.split("=", 1) for option in best.options)
+    again = find_mismatch(exported("graph", **{**fields, **mended}), photos)
+    assert again.holds, again.verdict
+    assert again.spec.accuracy == pytest.approx(best.accuracy, abs=0.02)
+
+
+@pytest.mark.parametrize("way", ["host", "graph"])
+def test_of_a_right_spec_nothing_is_claimed(way: Way, exported: Exported, photos: Path) -> None:
+    report = find_mismatch(exported(way), photos)
+    assert report.holds
+    assert better(report) == set()
+    assert report.spec.accuracy > 0.85
+    assert "nothing would score better than the spec's" in report.verdict
+    assert {c.images for c in (report.spec, *report.candidates)} == {96}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_of_shuffled_labels_nothing_is_claimed(seed: int, exported: Exported, tmp_path: Path) -> None:
+    folder = striped.write_photos(tmp_path / "shuffled", shuffle=seed)
+    report = find_mismatch(exported("host"), folder)
+    assert report.holds, report.verdict
+    assert any("is what guessing scores" in note for note in report.notes)
+
+
+def _across(image: Any) -> Any:
+    return np.ascontiguousarray(image.transpose(1, 0, 2))
+
+
+def _grey(image: Any) -> Any:
+    return np.asarray(Image.fromarray(image).convert("L").convert("RGB"))
+
+
+@pytest.mark.parametrize("way", ["host", "graph"])
+@pytest.mark.parametrize(("name", "before"), [("transposed", _across), ("grey", _grey)])
+def test_what_no_option_says_is_named_too(
+    name: str, before: Callable[[Any], Any], way: Way, tmp_path: Path
+) -> None:
+    network = striped.trained(before=before)
+    if name == "grey":  # on which three channels are one, so that only the sum of their weights is learnt
+        weight = network[0].weight
+        weight.data = weight.data.sum(1, keepdim=True) * torch.tensor([3.0, 1.0, -3.0]).reshape(1, 3, 1, 1)
+    file = tmp_path / "model.onnx"
+    export(network, file, input_shape=(3, 16, 16), labels=striped.LABELS, image=RIGHT, preprocess=way)
+    report = find_mismatch(file, striped.write_photos(tmp_path / "photos"))
+    assert report.best is not None, [(c.name, c.accuracy) for c in report.candidates]
+    assert report.best.name == name
+    assert report.best.options == ()
+    assert "no --image option says it" in report.verdict
+
+
+@pytest.mark.parametrize("way", ["host", "graph"])
+def test_two_mistakes_at_once_that_are_one_habit(way: Way, tmp_path: Path) -> None:
+    """As Caffe's networks have it, whose levels no byte expresses beside ImageNet's."""
+    caffe = replace(striped.TRUE, color="bgr", scale=1.0, mean=(103.939, 116.779, 123.68), std=(1.0,) * 3)
+    file = tmp_path / "model.onnx"
+    export(
+        striped.trained(caffe),
+        file,
+        input_shape=(3, 16, 16),
+        labels=striped.LABELS,
+        image={**RIGHT, **OTHER_MEAN},
+        preprocess=way,
+    )
+    best = find_mismatch(file, striped.write_photos(tmp_path / "photos")).best
+    assert best is not None
+    assert best.name == "Caffe"
+    assert best.options == ("color=bgr", "scale=1", "mean=103.939,116.779,123.68", "std=1,1,1")
+
+
+def test_host_and_graph_score_alike(exported: Exported, photos: Path) -> None:
+    found = [find_mismatch(exported(way, color="bgr"), photos) for way in ("host", "graph")]
+    scores = [{c.name: (c.accuracy, c.gained, c.lost) for c in report.candidates} for report in found]
+    assert scores[0] == scores[1]
+    likely = [{c.name: c.log_likelihood for c in report.candidates} for report in found]
+    assert likely[0] == pytest.approx(likely[1], rel=1e-3)
+
+
+def test_the_spec_scores_as_the_classifier_does(exported: Exported, photos: Path) -> None:
+    """A control of the whole way by another one."""
+    for way in ("host", "graph"):
+        classify = Classifier(exported(way))
+        files = sorted(photos.glob("*/*.png"))
+        right = [classify(file).best.label == file.parent.name for file in files]
+        found = find_mismatch(exported(way), photos).spec.accuracy
+        assert found == pytest.approx(np.mean(right), abs=0.02)
+
+
+def test_without_onnx_bytes_are_tried_and_the_rest_is_said(
+    exported: Exported, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, host = exported("graph", color="bgr"), exported("host", scale="1")
+    monkeypatch.setitem(sys.modules, "onnx_ir", None)
+    report = find_mismatch(graph, photos)
+    assert report.best is not None
+    assert report.best.name == "RGB"
+    assert {"no /255", "ImageNet"} <= set(report.left_out)
+    assert not {"inverted", "stretch", "no antialias", "transposed"} & set(report.left_out)
+    assert any("no /255" in note and "pip install 'cnntk[export]'" in note for note in report.notes)
+    assert find_mismatch(host, photos).left_out == ()
+
+
+def test_levels_between_bytes_need_onnx(
+    exported: Exported, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = exported("graph", color="bgr", levels="float32")
+    report = find_mismatch(model, photos)
+    assert report.best is not None
+    assert report.best.name == "RGB"
+    monkeypatch.setitem(sys.modules, "onnx_ir", None)
+    with pytest.raises(MissingDependency, match=r"cnntk\[export\]"):
+        find_mismatch(model, photos)
+
+
+def test_few_images_claim_nothing_and_say_so(exported: Exported, tmp_path: Path) -> None:
+    report = find_mismatch(exported("host", color="bgr"), striped.write_photos(tmp_path / "few", count=8))
+    assert report.holds
+    assert any("8 images can't show anything" in note and "at least 10" in note for note in report.notes)
+    enough = find_mismatch(exported("host", color="bgr"), striped.write_photos(tmp_path / "more", count=16))
+    assert not enough.holds
+
+
+def test_images_that_need_no_resize_can_t_tell_ways_to_resize(exported: Exported, tmp_path: Path) -> None:
+    for index, image in enumerate(striped.photos(16, seed=3)[0]):
+        folder = tmp_path / "small" / striped.LABELS[index % 8]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[:16, 32:48]).save(folder / f"{index}.png")
+    report = find_mismatch(exported("host"), tmp_path / "small")
+    same = {c.name for c in report.candidates if not c.differing}
+    assert {"nearest", "bicubic", "no antialias", "stretch", "letterbox"} == same
+    assert all(c.p == 1 for c in report.candidates if not c.differing)
+    assert any(note.startswith("make no difference") for note in report.notes)
+
+
+def test_broken_images_are_told_and_left_out(exported: Exported, photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(photos, folder)
+    broken = folder / "red rows dim" / "zz.png"
+    broken.write_bytes(sorted(folder.glob("*/*.png"))[0].read_bytes()[:200])
+    (folder / "red rows dim" / "notes.txt").write_text("no image")
+    report = find_mismatch(exported("host"), folder)
+    assert report.spec.images == 96
+    assert len(report.broken) == 1
+    assert str(broken) in report.broken[0]
+    for file in folder.glob("*/*.png"):
+        file.write_bytes(b"")
+    with pytest.raises(DataError, match="no image of it can be read"):
+        find_mismatch(exported("host"), folder)
+
+
+def test_at_most_so_many_are_used_always_the_same(exported: Exported, photos: Path) -> None:
+    model, done = exported("host", color="bgr"), []
+    first = find_mismatch(model, photos, limit=40, progress=lambda *numbers: done.append(numbers))
+    assert first.spec.images == 40
+    assert any("40 of 96 images are used" in note for note in first.notes)
+    assert first == find_mismatch(model, photos, limit=40)
+    assert first != find_mismatch(model, photos, limit=40, seed=1)
+    assert done == [(16, 40), (32, 40), (40, 40)]
+    with pytest.raises(ValueError, match="limit must be at least 1"):
+        find_mismatch(model, photos, limit=0)
+
+
+def test_numbers_name_classes(exported: Exported, tmp_path: Path) -> None:
+    named = striped.write_photos(tmp_path / "photos", names=tuple(map(str, range(8))))
+    assert find_mismatch(exported("host"), named).spec.accuracy > 0.85
+
+
+def test_the_report_is_json(exported: Exported, photos: Path) -> None:
+    report = find_mismatch(exported("host", scale="1"), photos)
+    data = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    assert data["holds"] is False
+    assert data["candidates"][0]["options"] == ["scale=1/255"]
+    assert data["candidates"][0]["better"] is True
+    assert data["verdict"] == report.verdict
+    assert all(c["better"] == (c["p"] < ALPHA) for c in data["candidates"])
+
+
+def test_other_files_are_refused(foreign_onnx: Path, tiny_onnx: Path, photos: Path) -> None:
+    with pytest.raises(UnsupportedArtifact, match="does not say how an image becomes its input"):
+        find_mismatch(foreign_onnx, photos)
+    with pytest.raises(DataError, match="no class of it is one of the model's"):
+        find_mismatch(tiny_onnx, photos)
+    with pytest.raises(DataError, match="no such folder"):
+        find_mismatch(tiny_onnx, photos / "nowhere")

@@ -1,0 +1,100 @@
+"""The ways that are tried: no two alike, each with the words that mend it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cnntk.exporters.described import described
+from cnntk.exporters.source import Source
+from cnntk.verification.preprocessing_variants import mistakes_of
+from cnntk.runtime.artifact.spec import Preprocessing, TensorSpec
+from cnntk.runtime.preprocessing.preprocess import normalise, preprocess
+
+COLOR = Preprocessing("rgb", 12, 10, mean=(0.0,) * 3, std=(1.0,) * 3)
+IMAGENET = replace(
+    COLOR, resize="shortest", crop_ratio=0.875, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+)
+SPECS = [
+    COLOR,
+    IMAGENET,
+    replace(IMAGENET, color="bgr", interpolation="bicubic", antialias=False, levels="float32"),
+    replace(COLOR, layout="NHWC", interpolation="nearest", invert="always"),
+    replace(COLOR, scale=1.0, mean=(103.939, 116.779, 123.68), color="bgr", interpolation="lanczos"),
+    Preprocessing("grey", 12, 10, resize="longest", invert="light-background", mean=(0.13,), std=(0.31,)),
+]
+each = pytest.mark.parametrize("p", SPECS, ids=lambda p: f"{p.color} {p.resize} {p.interpolation} {p.layout}")
+
+
+@each
+def test_names_differ_and_so_do_inputs(p: Preprocessing) -> None:
+    found = mistakes_of(p)
+    names = [m.name for m in found]
+    assert len(set(names)) == len(names)
+    assert {"transposed", "inverted" if p.invert != "always" else "not inverted"} <= set(names)
+    dark = np.random.default_rng(0).integers(0, 120, (37, 61, 3), dtype=np.uint8)
+    images = [dark, dark + 130]
+    for mistake in found:
+        levels = np.stack([mistake.levels(image) for image in images])
+        assert levels.shape == (2, p.height, p.width, p.channels), mistake.name
+        assert not np.array_equal(normalise(levels, mistake.preprocessing), preprocess(images, p)), (
+            mistake.name
+        )
+
+
+@each
+def test_the_options_make_the_preprocessing_of_the_spec(p: Preprocessing) -> None:
+    shape = (p.channels, p.height, p.width)
+    spec = TensorSpec("input", "float32", ("N", *(shape if p.layout == "NCHW" else (*shape[1:], shape[0]))))
+    source = Source("net", (spec,), module=_module(), preprocessing=p)
+    for mistake in mistakes_of(p):
+        fields = dict(option.split("=", 1) for option in mistake.options(p))
+        assert bool(fields) == (mistake.before is None and mistake.behind is None)
+        assert described(source, fields).preprocessing == mistake.preprocessing, mistake.name
+
+
+def _module() -> object:
+    from torch import nn
+
+    return nn.Identity()
+
+
+def test_what_the_words_say() -> None:
+    options = {m.name: m.options(IMAGENET) for m in mistakes_of(IMAGENET)}
+    assert options["BGR"] == ("color=bgr",)
+    assert options["no /255"] == ("scale=1",)
+    assert options["twice /255"] == ("scale=1/65025",)
+    assert options["0.5/0.5"] == ("mean=0.5,0.5,0.5", "std=0.5,0.5,0.5")
+    assert options["no antialias"] == ("antialias=false",)
+    assert options["crop"] == ("crop_ratio=1",)
+    assert options["stretch"] == ("resize=stretch",)
+    assert options["grey"] == options["transposed"] == options["reshaped"] == ()
+    assert "ImageNet" not in options
+
+
+def test_what_differs_in_writing_alone_is_not_tried() -> None:
+    """Mean and deviation in levels, which is ImageNet's in other words."""
+    p = replace(
+        IMAGENET,
+        scale=1.0,
+        mean=tuple(255 * m for m in IMAGENET.mean),
+        std=tuple(255 * s for s in IMAGENET.std),
+    )
+    assert "ImageNet" not in {m.name for m in mistakes_of(p)}
+
+
+def test_reshaped_pixels_are_read_in_their_order_of_bytes() -> None:
+    image = np.arange(12 * 10 * 3, dtype=np.uint16).reshape(12, 10, 3).astype(np.uint8)
+    reshaped = next(m for m in mistakes_of(COLOR) if m.name == "reshaped").levels(image)
+    assert np.array_equal(reshaped.transpose(2, 0, 1).ravel(), image.ravel())
+
+
+def test_of_grey_and_transposed_images() -> None:
+    image = np.zeros((10, 12, 3), np.uint8)
+    image[2, 5] = 0, 255, 0
+    found = {m.name: m.levels(image) for m in mistakes_of(replace(COLOR, height=12, width=10))}
+    assert found["transposed"][5, 2].tolist() == [0, 255, 0]
+    grey = next(m for m in mistakes_of(replace(COLOR, height=10, width=12)) if m.name == "grey").levels(image)
+    assert grey[2, 5].tolist() == [150, 150, 150]

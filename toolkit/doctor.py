@@ -1,0 +1,125 @@
+"""The machine, the providers, and what is wrong with the installation."""
+
+from __future__ import annotations
+
+import importlib.metadata as metadata
+import platform
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cnntk.benchmark.processor import cpu_features, cpu_name, memory_bytes, read_cpu_info
+from cnntk.runtime.errors import MissingDependency
+from cnntk.runtime.session.cores import usable_cores
+from cnntk.runtime.session.cuda import CudaState, cuda_state, problem_of
+from cnntk.runtime.session.devices import onnxruntime_module
+from cnntk.version import __version__
+
+__all__ = ["Diagnosis", "cpu_features", "diagnose", "missing_of", "problems_of"]
+
+_PACKAGES = ("numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "torch", "onnx", "onnxscript", "onnx-ir")
+_RUNTIMES = ("cpu", "gpu")  # extras of which one is enough
+_OF_EXTRA = re.compile(r"""([\w.-]+).*;.*\bextra\s*==\s*["']([^"']+)["']""")
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What the doctor found.
+
+    Attributes:
+        cnntk: its version.
+        python: its version.
+        system: operating system and architecture.
+        cpu: model name.
+        cpu_features: instruction sets, as `cpu_features` names them; empty where the system does not tell.
+        cores: that this process may use.
+        memory_bytes: of the machine; None where the system does not tell.
+        packages: version of each; None where it is not installed.
+        providers: what onnxruntime offers.
+        missing_extras: an extra, and the packages that it lacks here.
+        problems: what is wrong, and what mends it; empty on a sound installation.
+    """
+
+    cnntk: str
+    python: str
+    system: str
+    cpu: str
+    cpu_features: tuple[str, ...]
+    cores: int
+    memory_bytes: int | None
+    packages: dict[str, str | None]
+    providers: tuple[str, ...]
+    missing_extras: dict[str, tuple[str, ...]]
+    problems: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON data."""
+        return asdict(self)
+
+
+def diagnose() -> Diagnosis:
+    """Looks at the machine and the installation."""
+    packages = {name: _version(name) for name in _PACKAGES}
+    providers, problems = _providers()
+    cpu_info = read_cpu_info()
+    return Diagnosis(
+        cnntk=__version__,
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        cpu=cpu_name(cpu_info),
+        cpu_features=cpu_features(cpu_info),
+        cores=usable_cores(),
+        memory_bytes=memory_bytes(),
+        packages=packages,
+        providers=providers,
+        missing_extras=missing_of(_requirements()),
+        problems=problems,
+    )
+
+
+def problems_of(cuda: CudaState) -> tuple[str, ...]:
+    """What is wrong with the wheels of onnxruntime, and with CUDA where its wheel is installed."""
+    if "onnxruntime-gpu" not in cuda.wheels:
+        return ()
+    problem = problem_of(cuda)
+    return () if problem is None else (f"CUDA: {problem}",)
+
+
+def missing_of(requirements: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Each extra that lacks packages here, and which; the extras cpu and gpu, of which one is enough, aside.
+
+    Args:
+        requirements: as a distribution's metadata has them: ``onnx>=1.22; extra == "export"``.
+    """
+    missing: dict[str, tuple[str, ...]] = {}
+    for name, extra in (m.groups() for line in requirements if (m := _OF_EXTRA.match(line))):
+        if extra not in _RUNTIMES and _version(name) is None:
+            missing[extra] = (*missing.get(extra, ()), name)
+    return missing
+
+
+def _providers() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What onnxruntime offers, and what is wrong with it."""
+    try:
+        ort = onnxruntime_module()
+        return tuple(ort.get_available_providers()), problems_of(cuda_state(ort))
+    except MissingDependency as error:
+        return (), (str(error),)
+    except AttributeError:
+        return (), ("onnxruntime's folder is there but empty: uninstall and install it again",)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _requirements() -> list[str]:
+    """cnntk's own, so that the extras can't differ from those that pip installs."""
+    try:
+        return metadata.requires("cnntk") or []
+    except metadata.PackageNotFoundError:  # run from its files, without an installation
+        return []

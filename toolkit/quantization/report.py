@@ -1,0 +1,153 @@
+"""What quantising a model did and showed, or would try."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cnntk.quantization.accuracy import Accuracy
+    from cnntk.quantization.result import Step
+    from cnntk.benchmark.interleaved import Race
+
+__all__ = ["LayerRow", "QuantizePreview", "QuantizeReport", "Setting"]
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """A linear layer of the result.
+
+    Attributes:
+        node: its name in the graph.
+        title: of the torch module, where that is known.
+        op: ONNX operator.
+        parameters: weights.
+        multiply_adds: of one image.
+        kind: as in `cnntk.quantization.config.LayerPlan`.
+        reason: why.
+        cost: how far the answers were from the original's with it alone quantised, in nats; None where that
+            was not asked.
+        time_ms: of a run of the result; None where layers were not timed, or it ran as part of another.
+        limit: what binds it: ``compute``, ``memory`` or ``in cache``; None where that is not known.
+        distance: its time at the machine's limit as a share of its time: 1 is at the limit; None likewise.
+    """
+
+    node: str
+    title: str
+    op: str
+    parameters: int
+    multiply_adds: int
+    kind: str
+    reason: str
+    cost: float | None = None
+    time_ms: float | None = None
+    limit: str | None = None
+    distance: float | None = None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What was asked for, and where it was measured.
+
+    Attributes:
+        source: the file that was quantised.
+        calibration: DATA.
+        calibration_images: how many.
+        max_drop: in points.
+        target: ``any`` or ``vnni``.
+        prefer: ``speed`` or ``size``.
+        threads: of all measurements of time.
+        machine: on which they were made.
+    """
+
+    source: str
+    calibration: str
+    calibration_images: int
+    max_drop: float
+    target: str
+    prefer: str
+    threads: int
+    machine: str
+
+
+@dataclass(frozen=True)
+class QuantizeReport:
+    """What quantising a model did and showed.
+
+    Attributes:
+        path: of the file that was written.
+        name: of the model.
+        changed: whether it is quantised; else the file is the original, as it was.
+        reason: why this is the result.
+        holds_on: for which CPUs its answers hold.
+        setting: what was asked for.
+        layers: the linear ones, in the order of the graph.
+        accuracy: beside the original; None where that stays.
+        race: the original against it; None where that stays.
+        size_bytes: of the file.
+        original_size_bytes: of the original.
+        path_steps: every candidate that was measured, in order.
+        warnings: of the calibration.
+        interrupted: whether the search was ended early.
+        digest: SHA-256 of the file.
+        seconds: how long it took.
+        notes: what the user should know.
+    """
+
+    path: str
+    name: str
+    changed: bool
+    reason: str
+    holds_on: str
+    setting: Setting
+    layers: tuple[LayerRow, ...]
+    accuracy: Accuracy | None
+    race: Race | None
+    size_bytes: int
+    original_size_bytes: int
+    path_steps: tuple[Step, ...]
+    warnings: tuple[str, ...] = ()
+    interrupted: bool = False
+    digest: str = ""
+    seconds: float = 0.0
+    notes: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON data."""
+        return {
+            **{k: v for k, v in asdict(self).items() if k not in ("accuracy", "race", "path_steps")},
+            "accuracy": self.accuracy and self.accuracy.to_json(),
+            "race": self.race and self.race.to_json(),
+            "path_steps": [step.to_json() for step in self.path_steps],
+        }
+
+
+@dataclass(frozen=True)
+class QuantizePreview:
+    """What `quantize` would try, and how long it would take.
+
+    Attributes:
+        name: of the model.
+        path: of the file that would be written.
+        setting: what was asked for.
+        layers: what is tried first, in the order of the graph.
+        evaluation_images: by which each candidate would be judged.
+        labelled: whether these have labels.
+        original_ms: of one image, in the original.
+        least_seconds: where the first candidate holds.
+        most_seconds: where precision must be given back layer by layer.
+    """
+
+    name: str
+    path: str
+    setting: Setting
+    layers: tuple[LayerRow, ...]
+    evaluation_images: int
+    labelled: bool
+    original_ms: float
+    least_seconds: float
+    most_seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON data."""
+        return asdict(self)

@@ -1,0 +1,1 @@
+"""Checks of a finished model: self-test, comparison with its source, preprocessing, inspection."""
