@@ -9,8 +9,8 @@ from typing import TypeVar
 from numpy.typing import ArrayLike
 
 from cnntk.benchmark.compare import Comparison, judged
-from cnntk.reports.text import short
 from cnntk.benchmark.interleaved import Race
+from cnntk.reports.text import short
 
 __all__ = ["HEADER", "duration", "in_turn", "options", "paired", "print_table", "row", "table_lines"]
 

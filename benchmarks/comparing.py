@@ -19,8 +19,8 @@ import numpy as np
 from common import in_turn, options, print_table
 
 from cnntk.benchmark.compare import Comparison, compare
-from cnntk.benchmark.statistics.system_load import meanwhile, surroundings
 from cnntk.benchmark.statistics.samples import record
+from cnntk.benchmark.statistics.system_load import meanwhile, surroundings
 from cnntk.runtime import Engine
 from cnntk.runtime.trial import example_inputs
 from cnntk.shipped import shipped_model

@@ -32,10 +32,10 @@ import numpy as np
 from common import duration, in_turn, options, paired, print_table, row
 from PIL import Image
 
-from cnntk.inference import infer
-from cnntk.inference.running import BATCH
 from cnntk.benchmark.memory import of_status
 from cnntk.benchmark.statistics.system_load import meanwhile, surroundings
+from cnntk.inference import infer
+from cnntk.inference.running import BATCH
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.session.cores import usable_cores

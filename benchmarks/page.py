@@ -37,7 +37,7 @@ TITLES = {
     "directory": "A folder of photographs",
     "batching": "Batches of many clients' requests",
     "shared_weights": "Weights that processes share",
-    "quantized": "Quantised models, beside other quantisers",
+    "quantized": "Quantized models, beside other quantizers",
     "layers": "Layer by layer",
     "gpu": "On a GPU",
     "comparing": "How far comparisons can be trusted",

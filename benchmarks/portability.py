@@ -1,11 +1,11 @@
-"""Whether quantised models answer alike on other CPUs: this one, and emulated ones without VNNI.
+"""Whether quantized models answer alike on other CPUs: this one, and emulated ones without VNNI.
 
 python benchmarks/portability.py [--images N] [--data DATA] [--arm64 ROOT] [--control FILE] MODEL.onnx ...
 
 Needs qemu-user (``apt install qemu-user``), which runs Python and onnxruntime as a Haswell (AVX2, whose
 16-bit sums saturate) and as a Nehalem (SSE4). Said of each model: its self-test there, how many images have
 another best class than here, the largest difference of a logit, as a share of the logits' range and in
-quantisation steps, of which the range has 255, and of how many images all logits are the same to the bit.
+quantization steps, of which the range has 255, and of how many images all logits are the same to the bit.
 Status 1 where a self-test or a best class differs, or a logit by over one step.
 
 The images are smooth noise, or those that DATA, as ``cnntk quantize`` takes it, keeps to judge by.

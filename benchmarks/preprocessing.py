@@ -20,16 +20,16 @@ import torch
 from common import options, print_table, row
 from PIL import Image
 
+from cnntk.benchmark.compare import compare
 from cnntk.exporters.capture import capture
 from cnntk.exporters.passes import run_passes
 from cnntk.exporters.preprocessing import add_preprocessing
 from cnntk.exporters.source import Source
-from cnntk.benchmark.compare import compare
 from cnntk.models import build
 from cnntk.runtime.artifact.spec import Network, Preprocessing, TensorSpec
 from cnntk.runtime.preprocessing.preprocess import fit, preprocess
 
-LENET = Preprocessing("grey", 28, 28, mean=(0.1307,), std=(0.3081,))
+LENET = Preprocessing("gray", 28, 28, mean=(0.1307,), std=(0.3081,))
 IMAGENET = Preprocessing("rgb", 224, 224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 LIGHT, SHORTEST = {"invert": "light-background"}, {"resize": "shortest"}
 SIZES = ((32, 32), (100, 120), (224, 224), (480, 640), (1080, 1920), (3000, 4000))

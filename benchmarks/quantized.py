@@ -1,4 +1,4 @@
-"""cnntk quantize beside its peers: onnxruntime's static and dynamic quantisers, and OpenVINO with NNCF.
+"""cnntk quantize beside its peers: onnxruntime's static and dynamic quantizers, and OpenVINO with NNCF.
 
 python benchmarks/quantized.py [--images N] [MODEL.onnx=CALIBRATION[,EVALUATION] ...]
 
@@ -32,9 +32,9 @@ from common import options, print_table, row
 from PIL import Image
 
 from cnntk import quantize, train
-from cnntk.exporters import export
-from cnntk.data.batches import batches_of
 from cnntk.benchmark.compare import compare
+from cnntk.data.batches import batches_of
+from cnntk.exporters import export
 from cnntk.runtime import Engine
 from cnntk.runtime.artifact.spec import METADATA_KEY
 from cnntk.splitting import images_for
@@ -49,7 +49,7 @@ IMAGE = {"resize": "stretch", "mean": "0.485,0.456,0.406", "std": "0.229,0.224,0
 
 @dataclass
 class Rival:
-    """A quantised model, or why there is none."""
+    """A quantized model, or why there is none."""
 
     name: str
     run: Run | None
@@ -118,7 +118,7 @@ def measure(model: Path, calibration: str, evaluation: str | None, given: Any, f
     ]
     judge = list(islice(parts.evaluation, given.images))
     base = Rival(FLOAT, lambda x: engine.run(x, allow_nonfinite=True)["logits"], model.stat().st_size)
-    ours, report = quantised_by_us(model, calibration, evaluation, given.calibration, folder)
+    ours, report = quantized_by_us(model, calibration, evaluation, given.calibration, folder)
     plain = without_spec(model, folder)
     peers = [make(plain, feed, folder, engine.threads) for make in (static, dynamic, openvino)]
     there = [peer for peer in peers if peer.run is not None]
@@ -161,7 +161,7 @@ def answered(run: Run, spec: Any, images: Iterable[Any]) -> tuple[np.ndarray, np
     return np.array(best), None if None in labels else np.array(labels)
 
 
-def quantised_by_us(
+def quantized_by_us(
     model: Path, calibration: str, evaluation: str | None, limit: int, folder: Path
 ) -> tuple[Rival, Any]:
     target = folder / f"{model.stem}-ours.onnx"
@@ -233,11 +233,11 @@ def openvino(model: Path, feed: list[dict[str, Any]], folder: Path, threads: int
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             network = ov.Core().read_model(str(model))
             network.reshape({name: list(array.shape) for name, array in feed[0].items()})
-            quantised = nncf.quantize(network, nncf.Dataset(feed), subset_size=len(feed))
+            quantized = nncf.quantize(network, nncf.Dataset(feed), subset_size=len(feed))
         target = folder / f"{model.stem}-openvino.xml"
-        ov.save_model(quantised, target, compress_to_fp16=False)
+        ov.save_model(quantized, target, compress_to_fp16=False)
         settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
-        request = ov.Core().compile_model(quantised, "CPU", settings).create_infer_request()
+        request = ov.Core().compile_model(quantized, "CPU", settings).create_infer_request()
     except Exception as error:  # whatever stops a peer is its result
         return Rival(name, None, why=f"fails: {' '.join(str(error).split())[:120]}")
     size = target.stat().st_size + target.with_suffix(".bin").stat().st_size

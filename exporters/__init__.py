@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from cnntk.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from cnntk.exporters.pipeline import export
     from cnntk.exporters.checks.parity import Parity
+    from cnntk.exporters.pipeline import export
     from cnntk.exporters.report import ExportReport
     from cnntk.exporters.source import Source
 

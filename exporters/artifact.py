@@ -2,7 +2,7 @@
 
 The graph is written and tested first; the spec, which tells of the test, is appended as one more protobuf
 field without reading or writing the weights again. Weights go from the tensors' memory straight to the file:
-serialising them through protobuf takes two copies of the model, and most of an export's time for a large one.
+serializing them through protobuf takes two copies of the model, and most of an export's time for a large one.
 Large ones may be in a file beside it (`cnntk.exporters.external_data`).
 """
 

@@ -66,7 +66,7 @@ def capture(source: Source, folder: Path | None = None) -> Captured:
 
 
 def example_inputs(inputs: tuple[TensorSpec, ...]) -> tuple[torch.Tensor, ...]:
-    """Zeros of each input's type and shape, as a batch of 2, because torch specialises on 1."""
+    """Zeros of each input's type and shape, as a batch of 2, because torch specializes on 1."""
     return tuple(
         torch.zeros([d if isinstance(d, int) else 2 for d in spec.shape], dtype=getattr(torch, spec.dtype))
         for spec in inputs

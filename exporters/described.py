@@ -48,7 +48,7 @@ def _usual(source: Source, values: Mapping[str, Any]) -> dict[str, Any]:
     if len(shape) != 4 or channels not in (1, 3):
         raise UsageError(f"--image: the input is {list(shape)}, and no image becomes that")
     return {
-        "color": "grey" if channels == 1 else "rgb",
+        "color": "gray" if channels == 1 else "rgb",
         "height": sides[0],
         "width": sides[1],
         "mean": (0.0,) * channels,

@@ -232,7 +232,7 @@ def _check_axis(softmax: ir.Node) -> None:
     if axis % rank != 1:
         raise ProofError(
             f"{softmax.outputs[0].name}: {softmax.op_type} over axis {axis}, the "
-            f"{'batch' if axis % rank == 0 else 'pixels'}: an image's answer would depend on its neighbours; "
+            f"{'batch' if axis % rank == 0 else 'pixels'}: an image's answer would depend on its neighbors; "
             "take it over axis 1, the classes"
         )
 

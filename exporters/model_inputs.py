@@ -9,11 +9,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from cnntk.exporters.preprocessing import PixelsRecord, add_preprocessing
 from cnntk.exporters.checks.inputs import numpy_dtype
 from cnntk.exporters.checks.pixels import PixelsPart
 from cnntk.exporters.checks.prove import Case
 from cnntk.exporters.checks.reference import Arrays, Reference
+from cnntk.exporters.preprocessing import PixelsRecord, add_preprocessing
 from cnntk.exporters.source import Source
 from cnntk.runtime.artifact.spec import IMAGE, Preprocessing, TensorSpec
 from cnntk.runtime.errors import UsageError

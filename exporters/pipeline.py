@@ -26,14 +26,6 @@ except ImportError as error:
     ) from error
 
 from cnntk.exporters.artifact import append_spec, write_hashed
-from cnntk.exporters.external_data import weights_beside
-from cnntk.exporters.described import described
-from cnntk.exporters.model_inputs import AskedByImages, Face, PreprocessOption, face_of, takes_images
-from cnntk.exporters.head import HeadOption
-from cnntk.exporters.op_support import runnable
-from cnntk.exporters.graph_lint.anatomy import Anatomy, anatomy
-from cnntk.exporters.passes.order import REPAIRS
-from cnntk.exporters.prepare import Prepared, prepare
 from cnntk.exporters.checks.divergence import LayerError, layer_errors
 from cnntk.exporters.checks.halves import check_in_float32
 from cnntk.exporters.checks.parity import Answers, reference_answers
@@ -44,6 +36,14 @@ from cnntk.exporters.checks.record import Check
 from cnntk.exporters.checks.reference import Reference
 from cnntk.exporters.checks.samples import Samples, SamplesLike, take_samples
 from cnntk.exporters.checks.whole import whole_of
+from cnntk.exporters.described import described
+from cnntk.exporters.external_data import weights_beside
+from cnntk.exporters.graph_lint.anatomy import Anatomy, anatomy
+from cnntk.exporters.head import HeadOption
+from cnntk.exporters.model_inputs import AskedByImages, Face, PreprocessOption, face_of, takes_images
+from cnntk.exporters.op_support import runnable
+from cnntk.exporters.passes.order import REPAIRS
+from cnntk.exporters.prepare import Prepared, prepare
 from cnntk.exporters.report import ExportReport
 from cnntk.exporters.source import Dtype, InputShape, Source, SourceOptions
 from cnntk.exporters.sources import open_source

@@ -10,11 +10,6 @@ import onnx_ir as ir
 
 from cnntk.exporters.attributes import widen_attributes
 from cnntk.exporters.capture import Captured, capture
-from cnntk.exporters.head import HeadOption, HeadRecord, add_head, body_of
-from cnntk.exporters.op_support import unrunnable
-from cnntk.exporters.passes.graph import epsilon
-from cnntk.exporters.passes.infra import PassRecord
-from cnntk.exporters.passes.run import run_passes
 from cnntk.exporters.checks.doubles import DoubleReference
 from cnntk.exporters.checks.flat import Flattened
 from cnntk.exporters.checks.inputs import FEW, KINDS, SAMPLES, Trials, trial_images, trial_inputs
@@ -24,6 +19,11 @@ from cnntk.exporters.checks.record import Check
 from cnntk.exporters.checks.reference import GraphReference, ProgramReference, Reference
 from cnntk.exporters.checks.samples import Samples, samples_check
 from cnntk.exporters.checks.static import check_finite_weights, check_nothing_random
+from cnntk.exporters.head import HeadOption, HeadRecord, add_head, body_of
+from cnntk.exporters.op_support import unrunnable
+from cnntk.exporters.passes.graph import epsilon
+from cnntk.exporters.passes.infra import PassRecord
+from cnntk.exporters.passes.run import run_passes
 from cnntk.exporters.shapes.ledger import ledger
 from cnntk.exporters.source import Source
 from cnntk.runtime.artifact.spec import Layer

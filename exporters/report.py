@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cnntk.exporters.checks.divergence import LayerError
+from cnntk.exporters.checks.parity import Parity
+from cnntk.exporters.checks.record import Check
 from cnntk.exporters.graph_lint.anatomy import Anatomy
 from cnntk.exporters.passes.infra import PassRecord
 from cnntk.exporters.passes.order import REPAIRS
 from cnntk.exporters.preprocessing import PixelsRecord
-from cnntk.exporters.checks.divergence import LayerError
-from cnntk.exporters.checks.parity import Parity
-from cnntk.exporters.checks.record import Check
 from cnntk.exporters.shapes.ledger import LedgerRow
 from cnntk.runtime.artifact.spec import DataFile, Layer, SelfTest, TensorSpec
 

@@ -18,8 +18,8 @@ _LARGE = 1 << 20
 """Bytes from which a weight is handed over in place; smaller ones may be read while shapes are inferred."""
 
 
-def session_of(model: ir.Model, *, optimise: bool = False, shapes_first: bool = False) -> Any:
-    """An onnxruntime session on ``model``, on the CPU; with every optimisation off, unless asked for.
+def session_of(model: ir.Model, *, optimize: bool = False, shapes_first: bool = False) -> Any:
+    """An onnxruntime session on ``model``, on the CPU; with every optimization off, unless asked for.
 
     Large weights stay where they are, so ``model`` must outlive the session and keep them unchanged.
     ``shapes_first`` runs each Shape node as soon as it can be, so that no value is kept for it.
@@ -28,7 +28,7 @@ def session_of(model: ir.Model, *, optimise: bool = False, shapes_first: bool = 
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = usable_cores()
-    if not optimise:
+    if not optimize:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.add_session_config_entry("session.disable_prepacking", "1")  # it copies the weights
     if shapes_first:

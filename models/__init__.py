@@ -13,12 +13,12 @@ from cnntk.runtime.lazy import lazy_names
 if TYPE_CHECKING:
     from cnntk.models.blocks import nin_block, vgg_block
     from cnntk.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-    from cnntk.models.initialise import init_cnn, init_normal
+    from cnntk.models.initialize import init_cnn, init_normal
     from cnntk.models.transfer import with_new_head, without_head, zoo_with_new_head
     from cnntk.models.weights import load_weights
     from cnntk.models.zoo import Recipe, ZooEntry, build, find, names
 
-# A function that bears its module's name (lenet, vgg, initialise) can't be lazy here: as soon as the
+# A function that bears its module's name (lenet, vgg, initialize) can't be lazy here: as soon as the
 # module is loaded, Python binds the module to that name of the package.
 __all__ = [
     "Checkpoint",
@@ -48,8 +48,8 @@ __getattr__, __dir__ = lazy_names(
         "ZooEntry": "cnntk.models.zoo",
         "build": "cnntk.models.zoo",
         "find": "cnntk.models.zoo",
-        "init_cnn": "cnntk.models.initialise",
-        "init_normal": "cnntk.models.initialise",
+        "init_cnn": "cnntk.models.initialize",
+        "init_normal": "cnntk.models.initialize",
         "load_checkpoint": "cnntk.models.checkpoint",
         "load_weights": "cnntk.models.weights",
         "names": "cnntk.models.zoo",

@@ -6,7 +6,7 @@ from torch import nn
 
 from cnntk.models.blocks import dense_head
 from cnntk.models.geometry import feature_map, require_positive
-from cnntk.models.initialise import initialise
+from cnntk.models.initialize import initialize
 from cnntk.models.reference.shapes import Pair
 
 __all__ = ["alexnet"]
@@ -47,4 +47,4 @@ def alexnet(
     )
     height, width = feature_map("alexnet", features, image_size)
     head = dense_head(256 * height * width, num_classes, dropout)
-    return initialise(nn.Sequential(*features, *head), "xavier")
+    return initialize(nn.Sequential(*features, *head), "xavier")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from cnntk.models.geometry import feature_map, require_positive
-from cnntk.models.initialise import initialise
+from cnntk.models.initialize import initialize
 from cnntk.models.reference.shapes import Pair
 
 __all__ = ["lenet"]
@@ -43,4 +43,4 @@ def lenet(num_classes: int = 10, in_channels: int = 1, image_size: Pair = 28) ->
         nn.Sigmoid(),
         nn.Linear(84, num_classes),
     )
-    return initialise(network, "xavier")
+    return initialize(network, "xavier")

@@ -6,7 +6,7 @@ from torch import nn
 
 from cnntk.models.blocks import nin_block
 from cnntk.models.geometry import feature_map, require_positive
-from cnntk.models.initialise import initialise
+from cnntk.models.initialize import initialize
 from cnntk.models.reference.shapes import Pair
 
 __all__ = ["nin"]
@@ -41,4 +41,4 @@ def nin(
         nin_block(384, num_classes, kernel_size=3, stride=1, padding=1),
     )
     feature_map("nin", features, image_size)
-    return initialise(nn.Sequential(*features, nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten()), "xavier")
+    return initialize(nn.Sequential(*features, nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten()), "xavier")

@@ -20,7 +20,7 @@ _LIGHT = 0.25
 class Preprocess(nn.Module):
     """Decoded images of one size to the network's input, step by step as `Preprocessing` has them.
 
-    Takes uint8 (N, H, W, C), RGB or grey, and gives float32 (N, C, height, width), or (N, height, width, C)
+    Takes uint8 (N, H, W, C), RGB or gray, and gives float32 (N, C, height, width), or (N, height, width, C)
     where ``p.layout`` says so. Filters are torch's: those of uint8 images differ from Pillow's by 1 level at
     most, those of floats by rounding.
 
@@ -45,9 +45,9 @@ class Preprocess(nn.Module):
         return values if self.preprocessing.layout == "NCHW" else values.permute(0, 2, 3, 1).contiguous()
 
     def levels(self, images: Tensor) -> Tensor:
-        """All but the normalisation and the layout: (N, C, height, width), 0 to 255, as ``p.levels`` says."""
+        """All but the normalization and the layout: (N, C, height, width), 0 to 255, as ``p.levels`` says."""
         p = self.preprocessing
-        if p.color == "grey" and images.shape[3] == 3:
+        if p.color == "gray" and images.shape[3] == 3:
             images = _luma(images)
         levels = _resize(images.permute(0, 3, 1, 2), p.resized_size(*images.shape[1:3]), p)
         if p.resize == "shortest":

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from cnntk.models.foreign import blame
-from cnntk.models.initialise import initialise
+from cnntk.models.initialize import initialize
 from cnntk.models.zoo import build
 from cnntk.runtime.artifact.spec import Network
 from cnntk.runtime.errors import UsageError
@@ -87,7 +87,7 @@ def with_new_head(
     like = _example(body)
     width = _likely_features(body) if input_shape is None else _features(body, input_shape, like.device)
     head = nn.Linear(width, num_classes, device=like.device, dtype=like.dtype)
-    return NewHead(body, initialise(head, "xavier"), frozen=frozen)
+    return NewHead(body, initialize(head, "xavier"), frozen=frozen)
 
 
 def without_head(network: nn.Module) -> nn.Module:

@@ -9,7 +9,7 @@ from torch import nn
 
 from cnntk.models.blocks import dense_head, vgg_block
 from cnntk.models.geometry import feature_map, require_positive
-from cnntk.models.initialise import initialise
+from cnntk.models.initialize import initialize
 from cnntk.models.reference.shapes import Pair
 from cnntk.runtime.errors import UsageError
 
@@ -47,7 +47,7 @@ def vgg(
     blocks = _blocks(arch, in_channels)
     height, width = feature_map("vgg", blocks, image_size)
     head = dense_head(arch[-1][1] * height * width, num_classes, dropout)
-    return initialise(nn.Sequential(*blocks, *head), "xavier")
+    return initialize(nn.Sequential(*blocks, *head), "xavier")
 
 
 def vgg11(

@@ -45,8 +45,8 @@ class Recipe:
         batch_size: images a step.
         schedule: of the learning rate, over the whole training.
         augment: what is done to training images: ``shift`` by some pixels, ``zoom`` in or out around the
-            centre, ``flip`` left and right.
-        init: how the weights start, as in `cnntk.models.initialise`.
+            center, ``flip`` left and right.
+        init: how the weights start, as in `cnntk.models.initialize`.
     """
 
     optimizer: Optimizer

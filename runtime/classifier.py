@@ -14,7 +14,7 @@ from cnntk.runtime.artifact.spec import IMAGE, Preprocessing
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UnsupportedArtifact
 from cnntk.runtime.images.reading import MAX_MEGAPIXELS, DecodedImage, ImageSource, Pixels, decode_image
-from cnntk.runtime.preprocessing.preprocess import fit, luma, normalise
+from cnntk.runtime.preprocessing.preprocess import fit, luma, normalize
 from cnntk.runtime.preprocessing.resizing import shrink, shrinkable
 
 __all__ = ["Classifier", "Prediction", "Predictions"]
@@ -95,7 +95,7 @@ class Classifier:
         return self.decode(image).pixels
 
     def decode(self, image: ImageSource, *, max_megapixels: float = MAX_MEGAPIXELS) -> DecodedImage:
-        """The pixels of an image, and what was done to it; grey where the network sees grey.
+        """The pixels of an image, and what was done to it; gray where the network sees gray.
 
         Transparency is composed on the background that the artifact names.
 
@@ -108,7 +108,7 @@ class Classifier:
         """
         background = self._preprocessing.background
         found = decode_image(image, background=background, max_megapixels=max_megapixels)
-        if self._preprocessing.color == "grey" and found.pixels.shape[2] == 3:
+        if self._preprocessing.color == "gray" and found.pixels.shape[2] == 3:
             return DecodedImage(luma(found.pixels), found.notes)
         return found
 
@@ -148,7 +148,7 @@ class Classifier:
         """Of all classes, (N, K), for N images of one size."""
         batch: NDArray[Any] = images[0][None] if len(images) == 1 else np.stack(images)
         if not self._in_graph:
-            batch = normalise(batch, self._preprocessing).astype(self._input.dtype, copy=False)
+            batch = normalize(batch, self._preprocessing).astype(self._input.dtype, copy=False)
         return self.engine.run({self._input.name: batch})["probabilities"]
 
 

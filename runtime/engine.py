@@ -70,7 +70,7 @@ class Engine:
         allow_nonfinite: whether NaN and infinity are answers; else they raise.
         share_weights: keep the weights in the memory that the ``.data`` file is mapped to, which processes
             share, at the price of speed; for a model with its weights beside it.
-        cache: a folder for the model as onnxruntime has optimised it, to load sooner the next time.
+        cache: a folder for the model as onnxruntime has optimized it, to load sooner the next time.
         warm_up: run a few times now, so that the first call is no slower than the others.
         self_test: run the file's own self-test now.
 

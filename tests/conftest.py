@@ -43,7 +43,7 @@ def tiny_spec() -> ModelSpec:
         name="tiny",
         labels=LABELS,
         inputs=(TensorSpec("input", "float32", ("N", 1, SIZE, SIZE)),),
-        preprocessing=Preprocessing(color="grey", height=SIZE, width=SIZE, interpolation="nearest"),
+        preprocessing=Preprocessing(color="gray", height=SIZE, width=SIZE, interpolation="nearest"),
     )
 
 
@@ -66,7 +66,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture
 def tiny_onnx(tmp_path: Path) -> Path:
-    """An artifact that takes grey 4x4 images."""
+    """An artifact that takes gray 4x4 images."""
     path = tmp_path / "tiny.onnx"
     path.write_bytes(tiny_model(tiny_spec()).SerializeToString())
     return path

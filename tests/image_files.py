@@ -48,8 +48,8 @@ def png_from(
     return png(size, depth, color, data, *before)
 
 
-def interlaced(grey: Pixels) -> bytes:
-    """A grey PNG file in the seven passes of Adam7."""
+def interlaced(gray: Pixels) -> bytes:
+    """A gray PNG file in the seven passes of Adam7."""
     passes = [
         (0, 0, 8, 8),
         (0, 4, 8, 8),
@@ -59,9 +59,9 @@ def interlaced(grey: Pixels) -> bytes:
         (0, 1, 2, 2),
         (1, 0, 2, 1),
     ]
-    parts = [grey[y::dy, x::dx] for y, x, dy, dx in passes]
+    parts = [gray[y::dy, x::dx] for y, x, dy, dx in passes]
     rows = b"".join(b"\0" + row.tobytes() for part in parts if part.size for row in part)
-    return png((grey.shape[1], grey.shape[0]), 8, 0, zlib.compress(rows), interlace=1)
+    return png((gray.shape[1], gray.shape[0]), 8, 0, zlib.compress(rows), interlace=1)
 
 
 def tiff(
@@ -87,7 +87,7 @@ def tiff(
 def gif(
     canvas: tuple[int, int], frame: tuple[int, int, int, int], data: bytes = b"\x02\x02\x4c\x01\0"
 ) -> bytes:
-    """A GIF file of two colours with one frame (left, top, width, height): by default one white pixel."""
+    """A GIF file of two colors with one frame (left, top, width, height): by default one white pixel."""
     palette = b"\0\0\0\xff\xff\xff"
     return (
         b"GIF89a"

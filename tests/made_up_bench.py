@@ -8,24 +8,24 @@ import numpy as np
 from made_up_traces import lognormal, trace
 from numpy.typing import NDArray
 
-from cnntk.benchmark.result import BenchResult, Rivalry
 from cnntk.benchmark.case import Case
+from cnntk.benchmark.cold_start import StartUp
 from cnntk.benchmark.compare import Comparison, Word
 from cnntk.benchmark.latency import PERCENTS, Latency
 from cnntk.benchmark.layers.peaks import Peaks
-from cnntk.benchmark.layers.roofline import Limit
 from cnntk.benchmark.layers.report import LayerReport, LayerRow
+from cnntk.benchmark.layers.roofline import Limit
 from cnntk.benchmark.machine import Machine
 from cnntk.benchmark.memory import Memory
 from cnntk.benchmark.opponent import Opponent
 from cnntk.benchmark.regression import BaselineNote, CaseVerdict
+from cnntk.benchmark.result import BenchResult, Rivalry
 from cnntk.benchmark.scenarios import SETTINGS, ScenarioResult
 from cnntk.benchmark.stages import STAGES, FormatStages, Stage, Stages
-from cnntk.benchmark.cold_start import StartUp
-from cnntk.benchmark.sweep import Cell, Sweep
 from cnntk.benchmark.statistics.findings import Finding
 from cnntk.benchmark.statistics.intervals import Estimate, mean_estimate, percentiles
 from cnntk.benchmark.statistics.steady import WarmUp
+from cnntk.benchmark.sweep import Cell, Sweep
 
 PEAKS = Peaks(float32_gmacs=112.0, int8_gmacs=448.0, memory_gb_s=28.0, threads=2, cache_bytes=33_554_432)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from cnntk.benchmark.cuda.nvml import Gpu, GpuSample
 from cnntk.benchmark.cuda.inside import Inside
+from cnntk.benchmark.cuda.nvml import Gpu, GpuSample
 from cnntk.benchmark.cuda.report import Copies, CudaTimes
 from cnntk.benchmark.statistics.intervals import Estimate
 from cnntk.benchmark.statistics.steady import WarmUp

@@ -15,7 +15,7 @@ Float64 = NDArray[np.float64]
 
 
 def normals(rng: np.random.Generator, rows: int, count: int, alike: float = 0.0) -> Float64:
-    """Standard normal numbers, (rows, count); of neighbours in a row the correlation is ``alike``: AR(1)."""
+    """Standard normal numbers, (rows, count); of neighbors in a row the correlation is ``alike``: AR(1)."""
     found = rng.normal(size=(rows, count))
     for i in range(1, count if alike else 0):
         found[:, i] = alike * found[:, i - 1] + math.sqrt(1 - alike**2) * found[:, i]
@@ -29,7 +29,7 @@ def lognormals(rows: int, count: int, *, spread: float = 0.1, alike: float = 0.0
 
 
 def lognormal(count: int, *, spread: float = 0.1) -> Float64:
-    """One row, without likeness of neighbours."""
+    """One row, without likeness of neighbors."""
     found: Float64 = np.exp(spread * np.random.default_rng(3).normal(size=count))
     return found
 

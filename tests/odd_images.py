@@ -16,7 +16,7 @@ from PIL import Image
 __all__ = ["BROKEN", "LARGE", "LEGAL_BOMB", "ODD", "Odd"]
 
 RNG = np.random.default_rng(0)
-GREY: Pixels = RNG.integers(0, 256, (5, 7), dtype=np.uint8)
+GRAY: Pixels = RNG.integers(0, 256, (5, 7), dtype=np.uint8)
 RGB: Pixels = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
 WIDE: NDArray[np.uint16] = RNG.integers(0, 65536, (5, 7)).astype(np.uint16)
 RAMP: Pixels = np.add.outer(np.arange(48) * 2, np.arange(64) * 2).astype(np.uint8)  # JPEG keeps it well
@@ -41,7 +41,7 @@ class Odd:
     within: int = 0
 
 
-def grey(pixels: NDArray[np.generic]) -> Pixels:
+def gray(pixels: NDArray[np.generic]) -> Pixels:
     return pixels.astype(np.uint8)[:, :, None]
 
 
@@ -66,10 +66,10 @@ PALETTE = palette_image()
 COLORS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [9, 8, 7]], dtype=np.uint8)
 INDICES = np.asarray(PALETTE)
 ALPHA: Pixels = RNG.integers(0, 256, (5, 7), dtype=np.uint8)
-SCALED = grey((WIDE.astype(int) + 128) // 257)
+SCALED = gray((WIDE.astype(int) + 128) // 257)
 COMPOSED = ("transparency composed on white",)
 FROM_16 = ("16-bit values scaled to 8 bits",)
-CUT = ("16-bit colour cut to its upper 8 bits",)
+CUT = ("16-bit color cut to its upper 8 bits",)
 
 
 def frames(form: str, count: int, **options: object) -> bytes:
@@ -87,7 +87,7 @@ def animated_gif() -> bytes:
 
 
 def ycck() -> bytes:
-    """Pillow writes CMYK only; the mark says that the planes are luma and chroma of the inverted colours."""
+    """Pillow writes CMYK only; the mark says that the planes are luma and chroma of the inverted colors."""
     stored = np.asarray(Image.new("RGB", (16, 16), (0, 255, 255)).convert("YCbCr"))
     planes = np.concatenate([255 - stored, np.zeros((16, 16, 1), np.uint8)], axis=2)
     file = encoded(Image.frombytes("CMYK", (16, 16), planes.tobytes()), "JPEG", quality=100, subsampling=0)
@@ -115,7 +115,7 @@ def rgb_tiff(order: str = "<", **more: int | tuple[int, ...]) -> bytes:
     return tiff({**tags, **{int(k[1:]): v for k, v in more.items()}}, RGB.tobytes(), order)
 
 
-def grey_tiff(
+def gray_tiff(
     values: NDArray[np.generic], dtype: str, order: str = "<", **more: int | tuple[int, ...]
 ) -> bytes:
     data = values.astype(order + dtype).tobytes()
@@ -132,7 +132,7 @@ def tiff_of_12_bits() -> bytes:
 
 def tiled_tiff() -> bytes:
     whole = np.zeros((16, 16), dtype=np.uint8)
-    whole[:5, :7] = GREY
+    whole[:5, :7] = GRAY
     tags = {256: 7, 257: 5, 258: 8, 259: 1, 262: 1, 277: 1, 322: 16, 323: 16, 324: 8, 325: 256}
     return tiff(tags, whole.tobytes())
 
@@ -145,7 +145,7 @@ def planar_tiff() -> bytes:
 
 def endless_tiff() -> bytes:
     """Its directory follows upon itself."""
-    plain = grey_tiff(GREY, "u1")
+    plain = gray_tiff(GRAY, "u1")
     place = struct.unpack_from("<I", plain, 4)[0]
     return plain[:-4] + struct.pack("<I", place)
 
@@ -163,32 +163,32 @@ def webp_alpha() -> bytes:
 
 
 ODD: dict[str, Odd] = {
-    "grey.jpg": Odd(lambda: encoded(RAMP, "JPEG", quality=95), grey(RAMP), within=4),
-    "progressive.jpg": Odd(lambda: encoded(RAMP, "JPEG", quality=95, progressive=True), grey(RAMP), within=4),
+    "gray.jpg": Odd(lambda: encoded(RAMP, "JPEG", quality=95), gray(RAMP), within=4),
+    "progressive.jpg": Odd(lambda: encoded(RAMP, "JPEG", quality=95, progressive=True), gray(RAMP), within=4),
     "cmyk.jpg": Odd(
         lambda: encoded(Image.fromarray(RED).convert("CMYK"), "JPEG", quality=100),
         RED,
-        ("CMYK converted to RGB without its colour profile",),
+        ("CMYK converted to RGB without its color profile",),
         within=3,
     ),
     "cmyk without Adobe's mark.jpg": Odd(
-        jpeg_without_adobe, RED, ("CMYK converted to RGB without its colour profile",), within=3
+        jpeg_without_adobe, RED, ("CMYK converted to RGB without its color profile",), within=3
     ),
-    "ycck.jpg": Odd(ycck, RED, ("CMYK converted to RGB without its colour profile",), within=3),
+    "ycck.jpg": Odd(ycck, RED, ("CMYK converted to RGB without its color profile",), within=3),
     "on its side.jpg": Odd(
         lambda: encoded(RAMP, "JPEG", quality=95, exif=exif(6)),
-        grey(np.rot90(RAMP, -1)),
+        gray(np.rot90(RAMP, -1)),
         ("turned upright, as its EXIF orientation 6 says",),
         within=4,
     ),
-    "broken exif.jpg": Odd(broken_exif, grey(RAMP), within=4),
+    "broken exif.jpg": Odd(broken_exif, gray(RAMP), within=4),
     "junk after the end.jpg": Odd(
-        lambda: encoded(RAMP, "JPEG", quality=95) + b"\xff\xd8junk" * 99, grey(RAMP), within=4
+        lambda: encoded(RAMP, "JPEG", quality=95) + b"\xff\xd8junk" * 99, gray(RAMP), within=4
     ),
-    "a jpeg by its content.png": Odd(lambda: encoded(RAMP, "JPEG", quality=95), grey(RAMP), within=4),
+    "a jpeg by its content.png": Odd(lambda: encoded(RAMP, "JPEG", quality=95), gray(RAMP), within=4),
     "no suffix": Odd(lambda: encoded(RGB, "PNG"), RGB),
     "palette.png": Odd(lambda: encoded(PALETTE, "PNG"), COLORS[INDICES]),
-    "palette with one transparent colour.png": Odd(
+    "palette with one transparent color.png": Odd(
         lambda: encoded(PALETTE, "PNG", transparency=2),
         np.where((INDICES == 2)[..., None], np.uint8(255), COLORS[INDICES]),
         COMPOSED,
@@ -205,31 +205,31 @@ ODD: dict[str, Odd] = {
     "alpha that hides nothing.png": Odd(
         lambda: encoded(np.dstack([RGB, np.full_like(ALPHA, 255)]), "PNG"), RGB
     ),
-    "grey with alpha.png": Odd(
-        lambda: png_from(two_planes(GREY, ALPHA, "u1"), (7, 5), 8, 4),
-        on(WHITE, np.repeat(grey(GREY), 3, axis=2), ALPHA),
+    "gray with alpha.png": Odd(
+        lambda: png_from(two_planes(GRAY, ALPHA, "u1"), (7, 5), 8, 4),
+        on(WHITE, np.repeat(gray(GRAY), 3, axis=2), ALPHA),
         COMPOSED,
         within=1,
     ),
-    "16-bit grey.png": Odd(lambda: encoded(WIDE, "PNG"), SCALED, FROM_16),
-    "16-bit grey with a transparent value.png": Odd(
+    "16-bit gray.png": Odd(lambda: encoded(WIDE, "PNG"), SCALED, FROM_16),
+    "16-bit gray with a transparent value.png": Odd(
         lambda: png_from(
             WIDE.astype(">u2"), (7, 5), 16, 0, chunk(b"tRNS", struct.pack(">H", int(WIDE[1, 1])))
         ),
         np.where(np.equal(WIDE, WIDE[1, 1])[..., None], np.uint8(255), np.repeat(SCALED, 3, axis=2)),
         (*FROM_16, *COMPOSED),
     ),
-    "16-bit grey with alpha.png": Odd(
+    "16-bit gray with alpha.png": Odd(
         lambda: png_from(two_planes(WIDE, np.full_like(WIDE, 65535), ">u2"), (7, 5), 16, 4),
-        np.repeat(grey(WIDE >> 8), 3, axis=2),
+        np.repeat(gray(WIDE >> 8), 3, axis=2),
         CUT,
     ),
-    "16-bit colour.png": Odd(
+    "16-bit color.png": Odd(
         lambda: png_from(np.dstack([WIDE, WIDE + 99, ~WIDE]).astype(">u2"), (7, 5), 16, 2),
         np.dstack([WIDE >> 8, WIDE + 99 >> 8, ~WIDE >> 8]).astype(np.uint8),
         CUT,
     ),
-    "16-bit colour with a transparent one.png": Odd(
+    "16-bit color with a transparent one.png": Odd(
         lambda: png_from(
             [struct.pack(">6H", 65535, 0, 0x1234, 1, 2, 3)],
             (2, 1),
@@ -240,30 +240,30 @@ ODD: dict[str, Odd] = {
         np.array([[[255, 255, 255], [0, 0, 0]]], dtype=np.uint8),
         (*CUT, *COMPOSED),
     ),
-    "1 bit.png": Odd(lambda: encoded(GREY > 127, "PNG"), grey((GREY > 127) * 255)),
-    "4-bit grey with a transparent value.png": Odd(
+    "1 bit.png": Odd(lambda: encoded(GRAY > 127, "PNG"), gray((GRAY > 127) * 255)),
+    "4-bit gray with a transparent value.png": Odd(
         lambda: png_from([b"\x0f"], (2, 1), 4, 0, chunk(b"tRNS", b"\0\0")),
         np.array([[[255, 255, 255], [255, 255, 255]]], dtype=np.uint8),
         COMPOSED,
     ),
-    "2-bit grey with white transparent.png": Odd(
+    "2-bit gray with white transparent.png": Odd(
         lambda: png_from([b"\x60"], (2, 1), 2, 0, chunk(b"tRNS", b"\0\1")),
         np.array([[[255, 255, 255], [170, 170, 170]]], dtype=np.uint8),
         COMPOSED,
     ),
-    "colour with a transparent one.png": Odd(
+    "color with a transparent one.png": Odd(
         lambda: png_from(RGB, (7, 5), 8, 2, chunk(b"tRNS", struct.pack(">3H", *(int(v) for v in RGB[2, 3])))),
         np.where(np.equal(RGB, RGB[2, 3]).all(axis=2)[..., None], np.uint8(255), RGB),
         COMPOSED,
     ),
-    "interlaced.png": Odd(lambda: interlaced(GREY), grey(GREY)),
+    "interlaced.png": Odd(lambda: interlaced(GRAY), gray(GRAY)),
     "exif after the pixels.png": Odd(
-        lambda: encoded(GREY, "PNG")[:-12] + chunk(b"eXIf", exif(3).tobytes()[6:]) + chunk(b"IEND", b""),
-        grey(GREY[::-1, ::-1]),
+        lambda: encoded(GRAY, "PNG")[:-12] + chunk(b"eXIf", exif(3).tobytes()[6:]) + chunk(b"IEND", b""),
+        gray(GRAY[::-1, ::-1]),
         ("turned upright, as its EXIF orientation 3 says",),
     ),
     "animated.png": Odd(lambda: frames("PNG", 3), RGB, ("the first of 3 frames",)),
-    "a row.png": Odd(lambda: encoded(GREY[:1], "PNG"), grey(GREY[:1])),
+    "a row.png": Odd(lambda: encoded(GRAY[:1], "PNG"), gray(GRAY[:1])),
     "a pixel.png": Odd(lambda: encoded(RGB[:1, :1], "PNG"), RGB[:1, :1]),
     "tall.png": Odd(
         lambda: encoded(np.zeros((60_000, 1), np.uint8), "PNG"), np.zeros((60_000, 1, 1), np.uint8)
@@ -277,33 +277,33 @@ ODD: dict[str, Odd] = {
     "frame beyond its canvas.gif": Odd(
         lambda: gif((1, 1), (1, 0, 1, 1)), np.array([[[0, 0, 0], [255, 255, 255]]], dtype=np.uint8)
     ),
-    "colour.bmp": Odd(lambda: encoded(RGB, "BMP"), RGB),
-    "1 bit.bmp": Odd(lambda: encoded(GREY > 127, "BMP"), grey((GREY > 127) * 255)),
+    "color.bmp": Odd(lambda: encoded(RGB, "BMP"), RGB),
+    "1 bit.bmp": Odd(lambda: encoded(GRAY > 127, "BMP"), gray((GRAY > 127) * 255)),
     "run lengths.bmp": Odd(rle_bmp, np.array([[[0, 0, 255]] * 7, [[255, 0, 0]] * 7], dtype=np.uint8)),
     "lzw.tif": Odd(lambda: encoded(RGB, "TIFF", compression="tiff_lzw"), RGB),
     "lzw with predictor.tif": Odd(
         lambda: encoded(RGB, "TIFF", compression="tiff_lzw", tiffinfo={317: 2}), RGB
     ),
-    "fax.tif": Odd(lambda: encoded(GREY > 127, "TIFF", compression="group4"), grey((GREY > 127) * 255)),
+    "fax.tif": Odd(lambda: encoded(GRAY > 127, "TIFF", compression="group4"), gray((GRAY > 127) * 255)),
     "big endian.tif": Odd(lambda: rgb_tiff(">"), RGB),
     "64-bit offsets.tif": Odd(lambda: encoded(RGB, "TIFF", big_tiff=True), RGB),
-    "16-bit grey.tif": Odd(lambda: grey_tiff(WIDE, "u2"), SCALED, FROM_16),
-    "16-bit grey, big endian.tif": Odd(lambda: grey_tiff(WIDE, "u2", ">"), SCALED, FROM_16),
-    "16-bit grey, white is 0.tif": Odd(lambda: grey_tiff(65535 - WIDE, "u2", _262=0), SCALED, FROM_16),
-    "16-bit grey, white is 0, big endian.tif": Odd(
-        lambda: grey_tiff(65535 - WIDE, "u2", ">", _262=0), SCALED, FROM_16
+    "16-bit gray.tif": Odd(lambda: gray_tiff(WIDE, "u2"), SCALED, FROM_16),
+    "16-bit gray, big endian.tif": Odd(lambda: gray_tiff(WIDE, "u2", ">"), SCALED, FROM_16),
+    "16-bit gray, white is 0.tif": Odd(lambda: gray_tiff(65535 - WIDE, "u2", _262=0), SCALED, FROM_16),
+    "16-bit gray, white is 0, big endian.tif": Odd(
+        lambda: gray_tiff(65535 - WIDE, "u2", ">", _262=0), SCALED, FROM_16
     ),
-    "8-bit grey, white is 0.tif": Odd(lambda: grey_tiff(255 - GREY, "u1", _262=0), grey(GREY)),
-    "12-bit grey.tif": Odd(
+    "8-bit gray, white is 0.tif": Odd(lambda: gray_tiff(255 - GRAY, "u1", _262=0), gray(GRAY)),
+    "12-bit gray.tif": Odd(
         tiff_of_12_bits,
         np.array([[[255], [18]]], dtype=np.uint8),
         ("12-bit values scaled to 8 bits",),
     ),
-    "32-bit grey within 16.tif": Odd(lambda: grey_tiff(WIDE, "u4"), SCALED, FROM_16),
-    "tiles larger than the image.tif": Odd(tiled_tiff, grey(GREY)),
+    "32-bit gray within 16.tif": Odd(lambda: gray_tiff(WIDE, "u4"), SCALED, FROM_16),
+    "tiles larger than the image.tif": Odd(tiled_tiff, gray(GRAY)),
     "plane after plane.tif": Odd(planar_tiff, RGB),
     "pages.tif": Odd(lambda: frames("TIFF", 3), RGB, ("the first of 3 pages",)),
-    "pages without end.tif": Odd(endless_tiff, grey(GREY)),
+    "pages without end.tif": Odd(endless_tiff, gray(GRAY)),
     "on its head.tif": Odd(
         lambda: rgb_tiff(_274=3), RGB[::-1, ::-1], ("turned upright, as its EXIF orientation 3 says",)
     ),
@@ -315,8 +315,8 @@ ODD: dict[str, Odd] = {
     "lossless.webp": Odd(lambda: encoded(RGB, "WEBP", lossless=True), RGB),
     "alpha.webp": Odd(webp_alpha, on(WHITE, RGB, ALPHA), COMPOSED, within=1),
     "animated.webp": Odd(lambda: frames("WEBP", 3, lossless=True), RGB, ("the first of 3 frames",)),
-    "colour.ppm": Odd(lambda: encoded(RGB, "PPM"), RGB),
-    "16-bit grey.pgm": Odd(lambda: b"P5 7 5 65535\n" + WIDE.astype(">u2").tobytes(), SCALED, FROM_16),
+    "color.ppm": Odd(lambda: encoded(RGB, "PPM"), RGB),
+    "16-bit gray.pgm": Odd(lambda: b"P5 7 5 65535\n" + WIDE.astype(">u2").tobytes(), SCALED, FROM_16),
     "in words.ppm": Odd(
         lambda: b"P3 # two pixels\n2 1\n255\n1 2 3\n4 5 6\n",
         np.array([[[1, 2, 3], [4, 5, 6]]], dtype=np.uint8),
@@ -439,15 +439,15 @@ BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
     "no height.tif": (lambda: rgb_tiff(_257=0), UNREADABLE.format("no pixels")),
     "12-bit.jpg": (lambda: jpeg_of(48, 64, bits=12), UNREADABLE.format("12-bit")),
     "float.tif": (
-        lambda: encoded(GREY.astype(np.float32), "TIFF"),
+        lambda: encoded(GRAY.astype(np.float32), "TIFF"),
         "floating-point pixels have no defined range; save it with 8 or 16 bits",
     ),
     "float.pfm": (lambda: b"Pf 1 1 -1.0\n\0\0\0\0", "floating-point pixels have no defined range"),
     "beyond 16 bits.tif": (
-        lambda: grey_tiff(np.full((5, 7), 65536), "u4"),
+        lambda: gray_tiff(np.full((5, 7), 65536), "u4"),
         r"pixels beyond 0\.\.65535 have no defined range; save it with 16 bits",
     ),
-    "below 0.tif": (lambda: grey_tiff(np.full((5, 7), -1), "i4", _339=2), r"pixels beyond 0\.\.65535"),
+    "below 0.tif": (lambda: gray_tiff(np.full((5, 7), -1), "i4", _339=2), r"pixels beyond 0\.\.65535"),
     "compressed as before 1995.tif": (old_jpeg_tiff, UNREADABLE.format("JPEG in the manner of before 1995")),
     "nowhere to be found.tif": (
         lambda: tiff({256: 7, 257: 5, 258: 8, 259: 1, 262: 1}, b""),
@@ -469,7 +469,7 @@ BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: text_bomb(b"iTXt", b"k\0\1\0\0\0"),
         UNREADABLE.format("[Tt]oo [Ll]arge"),
     ),
-    "colour profile bomb.png": (lambda: text_bomb(b"iCCP", b"k\0\0"), UNREADABLE.format("[Tt]oo [Ll]arge")),
+    "color profile bomb.png": (lambda: text_bomb(b"iCCP", b"k\0\0"), UNREADABLE.format("[Tt]oo [Ll]arge")),
     "canvas of 65535x65535.gif": (lambda: gif((65535, 65535), (0, 0, 1, 1)), LARGE.format("65535x65535")),
     "frame far beyond its canvas.gif": (
         lambda: gif((1, 1), (65535, 65535, 9, 9)),
@@ -506,12 +506,12 @@ def flat(
     return lambda: encoded(Image.new(mode, size, value), form, **options)
 
 
-# Flat colour that is just not refused: each as large as its format's memory allows, or as any image may be.
+# Flat color that is just not refused: each as large as its format's memory allows, or as any image may be.
 LARGE: dict[str, tuple[Callable[[], bytes], tuple[int, int, int], int]] = {
-    "grey.png": (flat("PNG", "L", (7100, 7100), 77), (7100, 7100, 1), 77),
-    "colour.png": (flat("PNG", "RGB", (4450, 4450), (77, 77, 77)), (4450, 4450, 3), 77),
+    "gray.png": (flat("PNG", "L", (7100, 7100), 77), (7100, 7100, 1), 77),
+    "color.png": (flat("PNG", "RGB", (4450, 4450), (77, 77, 77)), (4450, 4450, 3), 77),
     "alpha.png": (flat("PNG", "RGBA", (4450, 4450), (77, 77, 77, 0)), (4450, 4450, 3), 255),
-    "16-bit grey.png": (flat("PNG", "I;16", (6800, 6800), 257 * 77), (6800, 6800, 1), 77),
+    "16-bit gray.png": (flat("PNG", "I;16", (6800, 6800), 257 * 77), (6800, 6800, 1), 77),
     "palette.gif": (flat("GIF", "P", (5250, 5250), 0), (5250, 5250, 3), 0),
     "progressive.jpg": (
         flat("JPEG", "RGB", (3700, 3700), (77, 77, 77), progressive=True),
@@ -524,10 +524,10 @@ LARGE: dict[str, tuple[Callable[[], bytes], tuple[int, int, int], int]] = {
         77,
     ),
     "a page at 600 dpi.tif": (flat("TIFF", "1", (4960, 7016), 1, compression="group4"), (7016, 4960, 1), 255),
-    "colour.tif": (
+    "color.tif": (
         flat("TIFF", "RGB", (4150, 4150), (77, 77, 77), compression="tiff_lzw"),
         (4150, 4150, 3),
         77,
     ),
-    "colour.webp": (flat("WEBP", "RGB", (2950, 2950), (77, 77, 77), lossless=True), (2950, 2950, 3), 77),
+    "color.webp": (flat("WEBP", "RGB", (2950, 2950), (77, 77, 77), lossless=True), (2950, 2950, 3), 77),
 }

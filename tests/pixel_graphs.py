@@ -29,25 +29,25 @@ def echo(p: Preprocessing) -> ir.Model:
     return ir.from_proto(onnx.parser.parse_model(text))
 
 
-def open_session(model: ir.Model, optimise: bool = True) -> Any:
+def open_session(model: ir.Model, optimize: bool = True) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    if not optimise:
+    if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     data = ir.to_proto(model).SerializeToString()
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
 def graph(p: Preprocessing) -> Run:
-    """The graph's way; onnxruntime's optimised graph answers the same as the plain one, to the bit."""
+    """The graph's way; onnxruntime's optimized graph answers the same as the plain one, to the bit."""
     model = echo(p)
     add_preprocessing(model, p)
     onnx.checker.check_model(ir.to_proto(model), full_check=True)
-    sessions = [open_session(model, optimise) for optimise in (False, True)]
+    sessions = [open_session(model, optimize) for optimize in (False, True)]
 
     def run(batch: np.ndarray) -> np.ndarray:
-        plain, optimised = (s.run(None, {"image": batch})[0] for s in sessions)
-        np.testing.assert_array_equal(plain, optimised)
+        plain, optimized = (s.run(None, {"image": batch})[0] for s in sessions)
+        np.testing.assert_array_equal(plain, optimized)
         return plain
 
     return run

@@ -1,6 +1,6 @@
 """Photos by hand in which every step of preprocessing matters, and a small network that was trained on them.
 
-The centre square of a photo, 48x48, is red or blue, dim or bright, with broad stripes along rows or columns;
+The center square of a photo, 48x48, is red or blue, dim or bright, with broad stripes along rows or columns;
 that is its class. Across them run fine stripes, which averaging takes away and sampling makes broad ones, and
 beside the square is what belongs to another class.
 """
@@ -60,12 +60,12 @@ def trained(p: Preprocessing = TRUE, before: Callable[[Any], Any] = lambda image
             nn.Flatten(),
             nn.Linear(256, len(LABELS)),
         )
-        optimiser = torch.optim.Adam(network.parameters(), 5e-3)
+        optimizer = torch.optim.Adam(network.parameters(), 5e-3)
         for _ in range(15):
             for batch in torch.randperm(len(y)).split(64):
-                optimiser.zero_grad()
+                optimizer.zero_grad()
                 nn.functional.cross_entropy(network(x[batch]), y[batch]).backward()
-                optimiser.step()
+                optimizer.step()
     return network.eval()
 
 

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from cnntk.doctor import Diagnosis, diagnose
     from cnntk.exporters import ExportReport, export
     from cnntk.inference import ImageResult, infer, infer_to_file
-    from cnntk.verification.inspection import Inspection, inspect
-    from cnntk.verification.preprocessing_check import MismatchReport, find_mismatch
-    from cnntk.quantization.report import QuantizePreview, QuantizeReport
     from cnntk.quantization.pipeline import preview_quantize, quantize
+    from cnntk.quantization.report import QuantizePreview, QuantizeReport
     from cnntk.runtime import Classifier, Engine, ModelSpec, Prediction
     from cnntk.training import TrainReport, train
     from cnntk.verification.artifact import Verification, verify_against, verify_self
+    from cnntk.verification.inspection import Inspection, inspect
+    from cnntk.verification.preprocessing_check import MismatchReport, find_mismatch
 
 __all__ = [
     "BenchResult",

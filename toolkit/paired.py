@@ -3,7 +3,7 @@
 - Correctness: McNemar's test, exact. Of the images that one way alone gets right, b are right by the second
   and c by the first; by chance b is binomial, ``p = sum over k >= b of C(b + c, k) / 2^(b + c)``.
   McNemar, Psychometrika 12 (1947) 153.
-- Likelihood of the true label: Fisher's randomisation test on the mean of the paired differences, whose signs
+- Likelihood of the true label: Fisher's randomization test on the mean of the paired differences, whose signs
   are equally likely by chance; ``p = (1 + at least as large) / (1 + tried)`` where not all can be tried.
   Fisher, The Design of Experiments (1935) §21; Phipson and Smyth, Stat. Appl. Genet. Mol. Biol. 9 (2010) 39.
 - Many ways: Holm's step-down correction, ``max over j <= i of (m - j + 1) p_(j)``.
@@ -47,7 +47,7 @@ def log_likelihoods(logits: NDArray[Any], truth: NDArray[np.int64], sharpness: f
         sharpness: 1 over the temperature.
     """
     finite = np.isfinite(logits).all(axis=1)
-    scores = sharpness * _centred(logits, finite)
+    scores = sharpness * _centered(logits, finite)
     found = scores[np.arange(len(truth)), truth] - np.log(np.exp(scores).sum(axis=1))
     return np.where(finite, np.maximum(found, FLOOR), FLOOR)
 
@@ -58,7 +58,7 @@ def calibrated(logits: NDArray[Any], truth: NDArray[np.int64]) -> Float64:
     Its derivative by the sharpness falls throughout, so its zero is found by bisection, in 1e-6 to 1e6.
     """
     finite = np.isfinite(logits).all(axis=1)
-    scores, rows = _centred(logits, finite)[finite], truth[finite]
+    scores, rows = _centered(logits, finite)[finite], truth[finite]
     right = float(scores[np.arange(len(rows)), rows].sum())
     low, high = -6.0, 6.0
     for _ in range(_STEPS):
@@ -109,7 +109,7 @@ def holm(p: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted)
 
 
-def _centred(logits: NDArray[Any], finite: NDArray[np.bool_]) -> Float64:
+def _centered(logits: NDArray[Any], finite: NDArray[np.bool_]) -> Float64:
     """Less the largest of each row; rows that are not finite are 0."""
     values = np.where(finite[:, None], logits, 0).astype(np.float64)
     return np.asarray(values - values.max(axis=1, keepdims=True))

@@ -1,4 +1,4 @@
-"""Which images a quantised model is calibrated with, and on which other ones it is judged."""
+"""Which images a quantized model is calibrated with, and on which other ones it is judged."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cnntk.data.calibration import CalibrationImages, calibration_images
 from cnntk.data import FORMS, Dataset, open_data
+from cnntk.data.calibration import CalibrationImages, calibration_images
 from cnntk.data.folder import read_to_judge
 from cnntk.data.labeled import places_of
 from cnntk.runtime.artifact.spec import ModelSpec
@@ -36,7 +36,7 @@ class Parts:
 
 
 def images_for(data: str, spec: ModelSpec, limit: int, evaluation: str | None = None) -> Parts:
-    """The images of DATA in two parts: labelled data as it is split for training, a bare folder in halves.
+    """The images of DATA in two parts: labeled data as it is split for training, a bare folder in halves.
 
     Args:
         data: as `calibration_images` takes it.
@@ -53,10 +53,10 @@ def images_for(data: str, spec: ModelSpec, limit: int, evaluation: str | None = 
     if evaluation is not None:
         calibration = calibration_images(data, limit, background)
         other = _judging(evaluation, judged, background)
-        return Parts(calibration, _labelled_as(other, spec, evaluation))
-    if _is_labelled(data):
+        return Parts(calibration, _labeled_as(other, spec, evaluation))
+    if _is_labeled(data):
         calibration = calibration_images(data, limit, background)
-        return Parts(calibration, _labelled_as(_held_out(data, judged, background), spec, data))
+        return Parts(calibration, _labeled_as(_held_out(data, judged, background), spec, data))
     return _halves(data, limit, judged, background)
 
 
@@ -66,14 +66,14 @@ def judged_images(spec: ModelSpec) -> int:
     return min(MOST_JUDGED, max(LEAST_JUDGED, _WORK // max(work, 1)))
 
 
-def _is_labelled(data: str) -> bool:
+def _is_labeled(data: str) -> bool:
     kind, colon, _ = data.partition(":")
     return data in FORMS or bool(colon and f"{kind}:DIR" in FORMS)
 
 
 def _judging(data: str, limit: int, background: Sequence[int]) -> CalibrationImages:
     """The images of DATA that is there to judge by: of a folder all, unless it is split itself."""
-    if not _is_labelled(data):
+    if not _is_labeled(data):
         return calibration_images(data, limit, background)
     kind, _, place = data.partition(":")
     if kind == "folder":
@@ -103,14 +103,14 @@ def _halves(data: str, limit: int, judged: int, background: Sequence[int]) -> Pa
         raise DataError(
             f"{data}: holds {count} image, and one half is to calibrate with, the other to judge by"
         )
-    learnt = set(_spread(count, min(limit, count // 2)))
-    others = [i for i in range(count) if i not in learnt]
+    learned = set(_spread(count, min(limit, count // 2)))
+    others = [i for i in range(count) if i not in learned]
     rest = [others[i] for i in _spread(len(others), judged)]
-    first, second = ([everything.chosen[i] for i in part] for part in (sorted(learnt), rest))
+    first, second = ([everything.chosen[i] for i in part] for part in (sorted(learned), rest))
     return Parts(replace(everything, chosen=tuple(first)), replace(everything, chosen=tuple(second)))
 
 
-def _labelled_as(images: CalibrationImages, spec: ModelSpec, data: str) -> CalibrationImages:
+def _labeled_as(images: CalibrationImages, spec: ModelSpec, data: str) -> CalibrationImages:
     """With the model's classes for those of the data."""
     if not images.labels:
         return images

@@ -1,4 +1,4 @@
-"""The captured program is the module: torch may specialise while it captures, and says nothing."""
+"""The captured program is the module: torch may specialize while it captures, and says nothing."""
 
 from __future__ import annotations
 

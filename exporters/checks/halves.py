@@ -14,9 +14,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from cnntk.exporters.passes.session import GraphSession
 from cnntk.exporters.checks.parity import FACTOR, FLOOR, Answers
 from cnntk.exporters.checks.record import Check
+from cnntk.exporters.passes.session import GraphSession
 from cnntk.exporters.sources.precision import EPSILON
 from cnntk.runtime.errors import InferenceError, ParityError
 

@@ -1,4 +1,4 @@
-"""An image's answer depends neither on its neighbours in the batch nor on earlier calls."""
+"""An image's answer depends neither on its neighbors in the batch nor on earlier calls."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def check_batch_invariance(runs: Runs, answers: Answers, blame: Callable[[], str
             worst = max(worst, moved)
             if np.isfinite(allowed) and not moved <= 2 * allowed:
                 raise ProofError(
-                    f"{name}: an image's answer moves by {moved:.3g} with its neighbours in the batch"
-                    f"{blame()}: normalise over each image, or by running statistics. Nothing was written"
+                    f"{name}: an image's answer moves by {moved:.3g} with its neighbors in the batch"
+                    f"{blame()}: normalize over each image, or by running statistics. Nothing was written"
                 )
-    return Check("batch invariance", f"neighbours move an answer by at most {worst:.2g}")
+    return Check("batch invariance", f"neighbors move an answer by at most {worst:.2g}")
 
 
 def _largest(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cnntk.exporters.checks.reference import Arrays
 from cnntk.runtime.artifact.spec import IMAGE, Preprocessing, TensorSpec
 from cnntk.runtime.images.reading import Pixels
-from cnntk.runtime.preprocessing.preprocess import luma, normalise, preprocess
+from cnntk.runtime.preprocessing.preprocess import luma, normalize, preprocess
 from cnntk.runtime.preprocessing.resizing import shrink, shrinkable
 from cnntk.runtime.preprocessing.sampling import nearest
 
@@ -179,15 +179,15 @@ def _levels(kind: str, shape: tuple[int, ...], rng: np.random.Generator) -> NDAr
         return np.broadcast_to(np.linspace(0, 255, shape[-1] if shape else 1).astype(np.uint8), shape).copy()
     levels = np.full(shape, 255 if kind == "white" else 0, dtype=np.uint8)
     if kind == "hot pixel":
-        centre: Any = (..., *(n // 2 for n in shape[-2:]))
-        levels[centre] = 255
+        center: Any = (..., *(n // 2 for n in shape[-2:]))
+        levels[center] = 255
     return levels
 
 
 def _values(levels: NDArray[np.uint8], preprocessing: Preprocessing | None) -> NDArray[np.float64]:
     """As the preprocessing makes them; -1 to 1 where that is not known."""
     if preprocessing is not None:
-        return normalise(np.moveaxis(levels, 1, -1), preprocessing).astype(np.float64)
+        return normalize(np.moveaxis(levels, 1, -1), preprocessing).astype(np.float64)
     return levels / 127.5 - 1
 
 

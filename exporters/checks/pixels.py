@@ -16,7 +16,7 @@ How far they may be apart, in levels:
 |                          |                     | n become m, so k = min(n, m); without, k = n            |
 | nearest, or no resize    | 0                   | whole numbers                                           |
 
-0.005 is added to all: levels are compared after the normalisation, in float32.
+0.005 is added to all: levels are compared after the normalization, in float32.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 
-from cnntk.exporters.preprocessing import PixelsRecord
 from cnntk.exporters.checks.record import Check
+from cnntk.exporters.preprocessing import PixelsRecord
 from cnntk.exporters.session import session_of
 from cnntk.models.preprocess import Preprocess
 from cnntk.runtime.artifact.spec import IMAGE, Preprocessing
@@ -147,7 +147,7 @@ def worst_images(p: Preprocessing) -> dict[str, NDArray[np.uint8]]:
         "half the size": noise(h / 2, w / 2),
         f"{shrunk:.2g} times the size": noise(h * shrunk, w * shrunk),
         "a photograph's shape": noise(1.3 * h, 1.7 * w, dark=False),
-        "grey": noise(1.7 * h, 1.3 * w, channels=1),
+        "gray": noise(1.7 * h, 1.3 * w, channels=1),
     }
 
 
@@ -159,17 +159,17 @@ class PixelsPart:
     """
 
     def __init__(self, model: ir.Model, p: Preprocessing, record: PixelsRecord) -> None:
-        self._sessions = [session_of(pixels_part(model, record), optimise=yes) for yes in (False, True)]
+        self._sessions = [session_of(pixels_part(model, record), optimize=yes) for yes in (False, True)]
         shape = (1, -1, 1, 1) if p.layout == "NCHW" else (1, 1, 1, -1)
         self._shift, self.level = (np.array(v).reshape(shape) for v in (record.shift, record.factor))
 
     def __call__(self, images: NDArray[np.uint8], name: str) -> NDArray[np.float64]:
-        """The network's input, normalised in float64."""
-        plain, optimised = (s.run(None, {IMAGE: images})[0] for s in self._sessions)
-        if not np.array_equal(plain, optimised):
+        """The network's input, normalized in float64."""
+        plain, optimized = (s.run(None, {IMAGE: images})[0] for s in self._sessions)
+        if not np.array_equal(plain, optimized):
             raise ParityError(
-                f"pixels: on {name} onnxruntime's optimised graph gives other levels than the plain one, by "
-                f"{np.abs(plain - optimised).max():.3g}; use --preprocess host. Nothing was written"
+                f"pixels: on {name} onnxruntime's optimized graph gives other levels than the plain one, by "
+                f"{np.abs(plain - optimized).max():.3g}; use --preprocess host. Nothing was written"
             )
         return np.asarray((plain.astype(np.float64) - self._shift) * self.level)
 
@@ -214,7 +214,7 @@ def _gap(name: str, ways: str, found: Array, expected: Array, p: Preprocessing, 
 
 
 def _either_way(p: Preprocessing) -> tuple[Preprocessing, ...]:
-    """Whether a photograph whose edge is of middle grey is inverted, may hang on the rounding of a level."""
+    """Whether a photograph whose edge is of middle gray is inverted, may hang on the rounding of a level."""
     if p.invert != "light-background":
         return (p,)
     return replace(p, invert="never"), replace(p, invert="always")
@@ -263,7 +263,7 @@ def _told(gaps: list[_Gap], made: int, photographs: int, p: Preprocessing) -> st
 
 
 def _usable(photographs: Photographs, p: Preprocessing) -> dict[str, NDArray[np.uint8]]:
-    """A network of grey images takes grey ones alone: colour is the host's to take away."""
+    """A network of gray images takes gray ones alone: color is the host's to take away."""
     if p.channels == 3:
         return dict(photographs)
     return {name: luma(image) if image.shape[2] == 3 else image for name, image in photographs.items()}

@@ -30,7 +30,7 @@ def check_cast(
 
     The bound is derived: what rounding in the coarser type does to the cast network's answers is measured
     against float64 on the same images, as for parity; rounding the weights may do `FACTOR` times as much as
-    parity allows. A weight that the type can't tell from 0, or from its neighbours, does more.
+    parity allows. A weight that the type can't tell from 0, or from its neighbors, does more.
 
     Args:
         source: after the cast; ``source.uncast`` is the one before.

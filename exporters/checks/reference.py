@@ -181,7 +181,7 @@ def _array(tensor: torch.Tensor) -> NDArray[Any]:
 class GraphReference:
     """Somebody's ONNX model as its own reference: there is no other.
 
-    ``exact`` is onnxruntime with every optimisation off, ``single`` with all of them on: two float32 programs
+    ``exact`` is onnxruntime with every optimization off, ``single`` with all of them on: two float32 programs
     of one function, whose difference is the rounding that its users live with already.
 
     Args:
@@ -192,7 +192,7 @@ class GraphReference:
     def __init__(self, model: ir.Model, outputs: Mapping[str, str]) -> None:
         self.outputs = dict(outputs)
         self._plain = session_of(model)
-        self._optimised = session_of(model, optimise=True)
+        self._optimized = session_of(model, optimize=True)
         self._made = {o.name for o in self._plain.get_outputs()}
 
     def exact(self, inputs: Arrays, visit: Visitor | None = None) -> Arrays:
@@ -201,7 +201,7 @@ class GraphReference:
 
     def single(self, inputs: Arrays, visit: Visitor | None = None) -> Arrays:
         """The answers as onnxruntime gives them by default."""
-        return self._run(self._optimised, inputs, visit)
+        return self._run(self._optimized, inputs, visit)
 
     def shapes(self) -> dict[str, tuple[int | str, ...]]:
         """Nothing but the graph itself tells."""

@@ -22,7 +22,7 @@ _RANDOM = {
 
 
 def check_nothing_random(model: ir.Model, declined: tuple[str, ...] = ()) -> Check:
-    """No node draws at random, drops out, or normalises by the batch.
+    """No node draws at random, drops out, or normalizes by the batch.
 
     Args:
         model: after the passes.
@@ -36,7 +36,7 @@ def check_nothing_random(model: ir.Model, declined: tuple[str, ...] = ()) -> Che
         if why := _random(node):
             hint = f"; {declined[0]}" if declined else ""
             raise ProofError(f"{blame(node)} {why}, also at inference{hint}. Nothing was written")
-    return Check("nothing random", f"none of {len(nodes)} nodes draws, drops out or normalises by the batch")
+    return Check("nothing random", f"none of {len(nodes)} nodes draws, drops out or normalizes by the batch")
 
 
 def check_finite_weights(model: ir.Model) -> Check:
@@ -66,7 +66,7 @@ def _random(node: ir.Node) -> str:
     if node.op_type == "Dropout" and not _is_false(node.inputs[2] if len(node.inputs) > 2 else None):
         return "drops out in training mode"
     if node.op_type == "BatchNormalization" and _attribute(node, "training_mode"):
-        return "normalises by the batch (training mode)"
+        return "normalizes by the batch (training mode)"
     return ""
 
 

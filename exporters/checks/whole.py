@@ -24,7 +24,7 @@ def whole_of(case: Case, run: Run, answers: Answers) -> Whole:
         run: the finished file.
         answers: of the reference.
     """
-    session = session_of(case.model, optimise=True)
+    session = session_of(case.model, optimize=True)
     names = [o.name for o in session.get_outputs()]
     first, *others = (v.name or "" for v in case.model.graph.inputs)
     row = case.trials.batch(1)

@@ -43,16 +43,16 @@ def pointwise_without_nonlinearity(seen: View) -> Iterator[str]:
     for first, second in linear_pairs(seen):
         if is_pointwise(first) or is_pointwise(second):
             one, other = (first, second) if is_pointwise(first) else (second, first)
-            neighbour = layer_name(other)
-            yield f"{layer_name(one)}: 1x1 convolution without a nonlinearity between it and {neighbour}"
+            neighbor = layer_name(other)
+            yield f"{layer_name(one)}: 1x1 convolution without a nonlinearity between it and {neighbor}"
 
 
 def linear_chain(seen: View) -> Iterator[str]:
     """Two linear layers with nothing between: W2(W1 x + b1) + b2 is one layer."""
     for first, second in linear_pairs(seen):
         if not is_pointwise(first) and not is_pointwise(second):
-            neighbour = layer_name(first)
-            yield f"{layer_name(second)}: nothing nonlinear between it and {neighbour}: they are one layer"
+            neighbor = layer_name(first)
+            yield f"{layer_name(second)}: nothing nonlinear between it and {neighbor}: they are one layer"
 
 
 def without_effect(seen: View) -> Iterator[str]:

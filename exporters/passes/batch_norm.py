@@ -23,7 +23,7 @@ __all__ = ["FoldBatchNorm"]
 
 
 class FoldBatchNorm:
-    """Moves batch normalisation into linear layers."""
+    """Moves batch normalization into linear layers."""
 
     name = "batch norm into linear layers"
     reason = "at inference it is a scale and a shift, which the layer's weights can do at no cost"

@@ -119,7 +119,7 @@ def _leaves(model: ir.Model) -> dict[ir.Value, frozenset[ir.Value]]:
 
 
 def _foldable(node: ir.Node) -> bool:
-    """Neither random, nor a body of its own, nor a quantisation that a runtime wants to see."""
+    """Neither random, nor a body of its own, nor a quantization that a runtime wants to see."""
     bodies = any(
         a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values()
     )

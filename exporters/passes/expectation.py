@@ -95,7 +95,7 @@ def _bias(model: ir.Model, name: str, stand_in: str, arrays: Arrays) -> Bias:
 class _Draws:
     """Runs a random graph on numbers that numpy draws: seeded, so that an export can be repeated.
 
-    (onnxruntime seeds its Dropout anew in each run, with neighbouring seeds: small masks hang together.)
+    (onnxruntime seeds its Dropout anew in each run, with neighboring seeds: small masks hang together.)
     """
 
     def __init__(self, model: ir.Model, arrays: Arrays) -> None:

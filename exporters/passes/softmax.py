@@ -71,13 +71,13 @@ def _match(node: ir.Node) -> _Match | None:
 
 
 def _quotient(node: ir.Node) -> _Match | None:
-    return _normalised(node.inputs[0], node.inputs[1], "exp(x) / sum(exp(x))")
+    return _normalized(node.inputs[0], node.inputs[1], "exp(x) / sum(exp(x))")
 
 
 def _product(node: ir.Node) -> _Match | None:
     """exp(x) times the reciprocal of the sum, which is written in three ways."""
     for numerator, factor in (node.inputs, reversed(node.inputs)):
-        found = _normalised(numerator, _inverted(factor), "exp(x) * (1 / sum(exp(x)))")
+        found = _normalized(numerator, _inverted(factor), "exp(x) * (1 / sum(exp(x)))")
         if found is not None:
             return found
     return None
@@ -92,7 +92,7 @@ def _inverted(value: ir.Value | None) -> ir.Value | None:
     return node.inputs[0] if node.op_type == "Reciprocal" or uniform(node.inputs[1]) == -1 else None
 
 
-def _normalised(numerator: ir.Value | None, total: ir.Value | None, form: str) -> _Match | None:
+def _normalized(numerator: ir.Value | None, total: ir.Value | None, form: str) -> _Match | None:
     exp, reduced = made_by(numerator, "Exp"), _reduced(total, "ReduceSum")
     if exp is None or reduced is None:
         return None

@@ -16,7 +16,12 @@ from cnntk.exporters.passes.run import run_passes
 from cnntk.exporters.preprocessing.channels import arrange
 from cnntk.exporters.preprocessing.crop import crop
 from cnntk.exporters.preprocessing.inversion import to_dark
-from cnntk.exporters.preprocessing.normalise import FoldNormalisation, Normalisation, normalisation_of, normalise
+from cnntk.exporters.preprocessing.normalize import (
+    FoldNormalization,
+    Normalization,
+    normalization_of,
+    normalize,
+)
 from cnntk.exporters.preprocessing.padding import pad
 from cnntk.exporters.preprocessing.resize import resize
 from cnntk.exporters.preprocessing.tape import FLOAT, UINT8, Dims, Picture, Tape, as_float
@@ -36,11 +41,11 @@ class PixelsRecord:
     Attributes:
         input: that the graph has now.
         operators: of the nodes that stand in front of the network, in order.
-        levels: name of the value that goes into the normalisation, float32 in the network's layout.
-        shift: with `factor`, what the normalisation makes of that value: ``(value - shift) * factor``; one a
+        levels: name of the value that goes into the normalization, float32 in the network's layout.
+        shift: with `factor`, what the normalization makes of that value: ``(value - shift) * factor``; one a
             channel.
         factor: one a channel.
-        folded: a line for each part of the normalisation that the network's first layer took over.
+        folded: a line for each part of the normalization that the network's first layer took over.
         kept: a line for each part that it did not, with the reason.
         drift: of the answers by that, relative to the largest; None where nothing was folded.
     """
@@ -61,7 +66,7 @@ class PixelsRecord:
 
 
 def image_spec(p: Preprocessing) -> TensorSpec:
-    """The input of a graph with this preprocessing: grey networks take grey images, others any."""
+    """The input of a graph with this preprocessing: gray networks take gray images, others any."""
     return TensorSpec(IMAGE, "uint8", ("N", "H", "W", 1 if p.channels == 1 else "C"))
 
 
@@ -72,7 +77,7 @@ def add_preprocessing(
     others: Mapping[str, NDArray[Any]] | None = None,
     images: int = 2,
 ) -> PixelsRecord:
-    """Gives a model the input ``image``, uint8 (N, H, W, C) RGB or grey, for its first input.
+    """Gives a model the input ``image``, uint8 (N, H, W, C) RGB or gray, for its first input.
 
     Args:
         model: changed in place. Its first input is float32 (N, C, height, width), or (N, height, width, C) as
@@ -85,9 +90,9 @@ def add_preprocessing(
         UsageError: ONNX has no operator for it, or the model's input is another one.
     """
     network = _checked(model, p)
-    n = normalisation_of(p)
+    n = normalization_of(p)
     levels = _levels(model, p)
-    steps = _normalise(model, network, levels, n)
+    steps = _normalize(model, network, levels, n)
     folding = _fold(model, steps, levels, n, others or {}, images)
     _name_is_free(model)
     image = ir.Value(name=IMAGE, type=ir.TensorType(UINT8), shape=ir.Shape(image_spec(p).shape))
@@ -108,8 +113,8 @@ def add_preprocessing(
     )
 
 
-def _prepare(tape: Tape, image: Picture, p: Preprocessing, n: Normalisation) -> ir.Value:
-    """All but the normalisation, in the order of `Preprocessing`."""
+def _prepare(tape: Tape, image: Picture, p: Preprocessing, n: Normalization) -> ir.Value:
+    """All but the normalization, in the order of `Preprocessing`."""
     picture = resize(tape, image, p)
     if p.resize == "shortest":
         picture = crop(tape, picture, p)
@@ -153,11 +158,11 @@ def _levels(model: ir.Model, p: Preprocessing) -> ir.Value:
     return ir.Value(name=name, type=ir.TensorType(FLOAT), shape=ir.Shape(_shape(p)))
 
 
-def _normalise(model: ir.Model, network: ir.Value, levels: ir.Value, n: Normalisation) -> list[ir.Node]:
-    """Puts the normalisation in front of the network; its nodes, without a cast to a narrower type."""
+def _normalize(model: ir.Model, network: ir.Value, levels: ir.Value, n: Normalization) -> list[ir.Node]:
+    """Puts the normalization in front of the network; its nodes, without a cast to a narrower type."""
     model.graph.inputs[0] = levels
     tape = Tape(model, SCOPE)
-    value = normalise(tape, levels, n)
+    value = normalize(tape, levels, n)
     steps = list(tape.nodes)
     if network.dtype is not None and network.dtype != FLOAT:
         attributes = {"to": int(network.dtype)}
@@ -170,14 +175,14 @@ def _fold(
     model: ir.Model,
     steps: list[ir.Node],
     levels: ir.Value,
-    n: Normalisation,
+    n: Normalization,
     others: Mapping[str, NDArray[Any]],
     images: int,
 ) -> PassRecord | None:
     """Lets the first layer take over what it can, tried on a copy before; None where there is nothing."""
     if not steps:
         return None
-    rewrite = FoldNormalisation(steps, n)
+    rewrite = FoldNormalization(steps, n)
     shape = (images, *(int(d) for d in _dims(levels)[1:]))
     noise = np.random.default_rng(0).integers(0, 256, shape) + min(n.black, 0.0)
     _, (record,) = run_passes(model, [{str(levels.name): noise.astype(np.float32), **others}], (rewrite,))

@@ -1,9 +1,9 @@
 """The network's channels, in its order and layout.
 
-Each channel is resized for itself, so that this comes behind, where the image is small. A grey image stands
+Each channel is resized for itself, so that this comes behind, where the image is small. A gray image stands
 for red, green and blue alike (Expand), which costs nothing that could be measured. The other way, luma for a
-network of grey images, would cost every image 2.5 µs as an If and more without one, 7 % of LeNet: so there
-the graph takes (N, H, W, 1), and who reads an image makes it grey.
+network of gray images, would cost every image 2.5 µs as an If and more without one, 7 % of LeNet: so there
+the graph takes (N, H, W, 1), and who reads an image makes it gray.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The centre of a resized image."""
+"""The center of a resized image."""
 
 from __future__ import annotations
 

@@ -31,32 +31,32 @@ def to_dark(tape: Tape, picture: Picture, p: Preprocessing) -> Picture:
     """Levels less `MIDDLE`, float32, of which each image with a light background is inverted."""
     picture = as_float(tape, picture)
     middle = tape.constant("middle", MIDDLE, FLOAT)
-    centred = tape.put("Sub", [picture.value, middle], name="centred", dtype=FLOAT, shape=picture.dims)
-    total = _border_sum(tape, picture.become(centred), p)
+    centered = tape.put("Sub", [picture.value, middle], name="centered", dtype=FLOAT, shape=picture.dims)
+    total = _border_sum(tape, picture.become(centered), p)
     threshold = tape.constant("light", LIGHT, total.dtype or FLOAT)
     each = (picture.dims[0], 1, 1, 1)
     light = tape.put("Greater", [total, threshold], name="is_light", dtype=ir.DataType.BOOL, shape=each)
     signs = [tape.constant("inverted", -1.0, FLOAT), tape.constant("as_it_is", 1.0, FLOAT)]
     sign = tape.put("Where", [light, *signs], name="sign", dtype=FLOAT, shape=each)
-    dark = tape.put("Mul", [centred, sign], name="dark", dtype=FLOAT, shape=picture.dims)
+    dark = tape.put("Mul", [centered, sign], name="dark", dtype=FLOAT, shape=picture.dims)
     return picture.become(dark)
 
 
-def _border_sum(tape: Tape, centred: Picture, p: Preprocessing) -> ir.Value:
+def _border_sum(tape: Tape, centered: Picture, p: Preprocessing) -> ir.Value:
     """Of each image, (N, 1, 1, 1)."""
-    if centred.sizes is None:
+    if centered.sizes is None:
         mask = np.ones((p.height, p.width))
         mask[1:-1, 1:-1] = 0
-        border = tape.constant("border", mask if centred.axes == (2, 3) else mask[:, :, None], FLOAT)
-        outer = tape.put("Mul", [centred.value, border], name="outer", dtype=FLOAT, shape=centred.dims)
-        return _sum(tape, outer, centred.dims, "outer_sum")
-    value, dtype = centred.value, FLOAT
+        border = tape.constant("border", mask if centered.axes == (2, 3) else mask[:, :, None], FLOAT)
+        outer = tape.put("Mul", [centered.value, border], name="outer", dtype=FLOAT, shape=centered.dims)
+        return _sum(tape, outer, centered.dims, "outer_sum")
+    value, dtype = centered.value, FLOAT
     if p.levels == "float32" or p.height * p.width * p.channels * MIDDLE > _EXACT:
         dtype = ir.DataType.DOUBLE
-        value = tape.put("Cast", [value], {"to": int(dtype)}, name="wide", dtype=dtype, shape=centred.dims)
-    cut = [("inner_start", [1, 1]), ("inner_end", [-1, -1]), ("inner_axes", centred.axes)]
+        value = tape.put("Cast", [value], {"to": int(dtype)}, name="wide", dtype=dtype, shape=centered.dims)
+    cut = [("inner_start", [1, 1]), ("inner_end", [-1, -1]), ("inner_axes", centered.axes)]
     ends = [tape.constant(name, numbers, INT64) for name, numbers in cut]
-    dims = centred.with_size("inner_height", "inner_width")
+    dims = centered.with_size("inner_height", "inner_width")
     inner = tape.put("Slice", [value, *ends], name="inner", dtype=dtype, shape=dims)
     sums = [_sum(tape, value, dims, "whole_sum"), _sum(tape, inner, dims, "inner_sum")]
     return tape.put("Sub", sums, name="outer_sum", dtype=dtype, shape=(dims[0], 1, 1, 1))

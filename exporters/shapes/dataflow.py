@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-__all__ = ["data_inputs", "layer_name", "layer_nodes", "learnt", "reads", "weight_of"]
+__all__ = ["data_inputs", "layer_name", "layer_nodes", "learned", "reads", "weight_of"]
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _MEASURES = {"Shape", "Size"}
@@ -41,14 +41,14 @@ def reads(value: ir.Value, layers: frozenset[ir.Node]) -> tuple[ir.Node, ...]:
     return tuple(dict.fromkeys(use.node for use in value.uses() if use.node in layers))
 
 
-def learnt(node: ir.Node, layers: frozenset[ir.Node]) -> Iterator[ir.Value]:
+def learned(node: ir.Node, layers: frozenset[ir.Node]) -> Iterator[ir.Value]:
     """The weights of a layer: floating-point initializers, also where a Transpose or the like stands between.
 
-    Of a quantised weight it is the integers, and neither their scale nor their zero point.
+    Of a quantized weight it is the integers, and neither their scale nor their zero point.
     """
     for value in node.inputs:
         if value is not None and not _is_data(value, layers):
-            yield from _learnt_behind(value)
+            yield from _learned_behind(value)
 
 
 def weight_of(node: ir.Node, index: int = 1) -> ir.TensorProtocol | None:
@@ -57,7 +57,7 @@ def weight_of(node: ir.Node, index: int = 1) -> ir.TensorProtocol | None:
     return value.const_value if value is not None and value.is_initializer() else None
 
 
-def _learnt_behind(value: ir.Value) -> Iterator[ir.Value]:
+def _learned_behind(value: ir.Value) -> Iterator[ir.Value]:
     """Walks back from ``value``, and passes each value once: arithmetic on shapes meets again and again."""
     waiting, seen = [value], {value}
     while waiting:

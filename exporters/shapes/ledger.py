@@ -15,7 +15,7 @@ import onnx
 import onnx_ir as ir
 
 from cnntk.exporters.shapes.closed_forms import ClosedForm, closed_forms
-from cnntk.exporters.shapes.dataflow import data_inputs, layer_name, layer_nodes, learnt
+from cnntk.exporters.shapes.dataflow import data_inputs, layer_name, layer_nodes, learned
 from cnntk.exporters.shapes.dims import (
     BATCH,
     Shape,
@@ -94,7 +94,7 @@ def ledger(model: ir.Model) -> tuple[Layer, ...]:
     counted: set[ir.Value] = set()
     rows = []
     for node in nodes:
-        weights = tuple(learnt(node, layers))
+        weights = tuple(learned(node, layers))
         new = [v for v in dict.fromkeys(weights) if v not in counted]
         counted.update(new)
         rows.append(_row(node, layers, shapes, fields, weights, new))

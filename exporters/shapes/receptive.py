@@ -35,7 +35,7 @@ class Field:
 
     Attributes:
         size: input pixels.
-        jump: input pixels from one output to its neighbour; below 1 behind an upsampling.
+        jump: input pixels from one output to its neighbor; below 1 behind an upsampling.
         grid: how many outputs the map has; kept while it is flattened.
         image: pixels of the image itself.
         whole: every place has seen every other, so nothing widens the field any more.
@@ -152,7 +152,7 @@ def _whole(field: Field) -> Field:
 
 
 def _widened(field: Field, taps: Sequence[int]) -> Field:
-    """What so many neighbours see together: r + (k - 1)j."""
+    """What so many neighbors see together: r + (k - 1)j."""
     if field.whole:
         return field
     sides = zip(field.size, field.jump, taps, strict=True)

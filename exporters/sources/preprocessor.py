@@ -43,7 +43,7 @@ def preprocessing_of(config: Mapping[str, Any], channels: int) -> Preprocessing:
         raise Unmapped("images are not resized")
     if channels not in (1, 3):
         raise Unmapped(f"{channels} channels")
-    mean, std = _normalisation(config, channels)
+    mean, std = _normalization(config, channels)
     try:
         return Preprocessing(
             color=_color(config, channels),
@@ -59,7 +59,7 @@ def preprocessing_of(config: Mapping[str, Any], channels: int) -> Preprocessing:
 
 def _color(config: Mapping[str, Any], channels: int) -> Any:
     if channels == 1:
-        return "grey"
+        return "gray"
     return "bgr" if config.get("do_flip_channel_order", False) else "rgb"
 
 
@@ -69,7 +69,7 @@ def _interpolation(config: Mapping[str, Any]) -> Any:
     return _FILTERS[config["resample"]]
 
 
-def _normalisation(config: Mapping[str, Any], channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _normalization(config: Mapping[str, Any], channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if not config.get("do_normalize", "image_mean" in config):
         return (0.0,) * channels, (1.0,) * channels
     if "image_mean" not in config or "image_std" not in config:

@@ -83,7 +83,7 @@ def from_transformers(name: str, options: SourceOptions) -> Source:
 
 
 def _inputs(module: nn.Module, described: _Described) -> tuple[TensorSpec, ...]:
-    """The image; its colours as numbers of a palette, in rows, for networks that read it like a text."""
+    """The image; its colors as numbers of a palette, in rows, for networks that read it like a text."""
     if getattr(module, "main_input_name", None) == "input_ids":
         length = getattr(described.config, "n_positions", None)
         if length is None:

@@ -34,7 +34,7 @@ def fingerprint(parts: Iterable[bytes | memoryview]) -> str:
 
 
 def bounded(fingerprints: Mapping[str, str]) -> dict[str, str]:
-    """As they stand in the spec: of a graph with very many tensors, one for each few neighbours."""
+    """As they stand in the spec: of a graph with very many tensors, one for each few neighbors."""
     weights = {name: value for name, value in fingerprints.items() if name != STRUCTURE}
     size = sum(len(name.encode()) + 14 for name in weights)
     if size <= _LIMIT_BYTES:

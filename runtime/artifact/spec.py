@@ -40,7 +40,7 @@ IMAGE = "image"
 SCOPE = "preprocess"
 """Begins the names of nodes and weights that prepare images: they are no layers."""
 
-Color = Literal["rgb", "bgr", "grey"]
+Color = Literal["rgb", "bgr", "gray"]
 Resize = Literal["stretch", "shortest", "longest"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Invert = Literal["never", "always", "light-background"]
@@ -53,18 +53,18 @@ Pattern = Literal["noise", "ramp", "constant"]
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From a decoded image, uint8 (H, W, C) RGB or grey, to the network's float32 input.
+    """From a decoded image, uint8 (H, W, C) RGB or gray, to the network's float32 input.
 
-    In this order: colour, resize, centre crop, inversion, padding, ``value * scale``,
+    In this order: color, resize, center crop, inversion, padding, ``value * scale``,
     ``(value - mean) / std``, layout. `cnntk.runtime.preprocessing.preprocess` does it in numpy and Pillow,
     `cnntk.models.preprocess` in torch, `cnntk.exporters.preprocessing` in ONNX, with one answer. Sizes are whole
     numbers throughout (`resized_size`), so that no language rounds them otherwise.
 
     Attributes:
-        color: channel order of the network; ``grey`` weighs RGB by ITU-R BT.601, as Pillow's ``L``.
+        color: channel order of the network; ``gray`` weighs RGB by ITU-R BT.601, as Pillow's ``L``.
         height: of the network's input, in pixels.
         width: of the network's input, in pixels.
-        resize: ``stretch`` to height x width; ``shortest`` side to the size, then a centre crop;
+        resize: ``stretch`` to height x width; ``shortest`` side to the size, then a center crop;
             ``longest`` side to the size, then padding with black on both sides.
         interpolation: Pillow's filter of that name. ``nearest`` takes the pixel
             ``floor((2 d + 1) * size / (2 * resized))`` for the pixel d, in whole numbers, as Pillow means to.
@@ -125,11 +125,11 @@ class Preprocessing:
     @property
     def channels(self) -> int:
         """How many channels the network sees."""
-        return 1 if self.color == "grey" else 3
+        return 1 if self.color == "gray" else 3
 
     @property
     def edges(self) -> tuple[int, int]:
-        """Height and width that ``shortest`` covers, of which the centre height x width remain."""
+        """Height and width that ``shortest`` covers, of which the center height x width remain."""
         return round(self.height / self.crop_ratio), round(self.width / self.crop_ratio)
 
     def crop_from(self, room: int) -> int:
@@ -278,8 +278,8 @@ class ModelSpec:
         layers: of the graph, in the order of the data; empty in a checkpoint.
         provenance: where it comes from: data, accuracy, versions.
         proof: what was checked at export, with figures; empty in a checkpoint.
-        quantisation: how it was quantised, what that cost and won, and on which CPUs it holds; None for a
-            model that is not quantised, and then it does not stand in the JSON.
+        quantization: how it was quantized, what that cost and won, and on which CPUs it holds; None for a
+            model that is not quantized, and then it does not stand in the JSON.
         fingerprints: of the graph's weights, by name; empty in a checkpoint.
         self_test: None in a checkpoint.
         data: the file beside it; None where all weights are inside, and then it does not stand in the JSON.
@@ -295,7 +295,7 @@ class ModelSpec:
     layers: tuple[Layer, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
     proof: dict[str, Any] = field(default_factory=dict)
-    quantisation: dict[str, Any] | None = None
+    quantization: dict[str, Any] | None = None
     fingerprints: dict[str, str] = field(default_factory=dict)
     self_test: SelfTest | None = None
     data: DataFile | None = None
@@ -304,7 +304,7 @@ class ModelSpec:
     def to_json(self, indent: int | None = None) -> str:
         """This spec as a JSON document, which ends with the digest."""
         document = {"spec": SPEC_VERSION, **asdict(self)}
-        for optional in ("data", "quantisation"):
+        for optional in ("data", "quantization"):
             if document[optional] is None:
                 del document[optional]
         return json.dumps(document, ensure_ascii=False, indent=indent)

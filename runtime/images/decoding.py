@@ -23,7 +23,7 @@ MAX_MEGAPIXELS = 51.0
 _BOMB_BYTES = 140e6
 _BOMB_PIXELS_PER_BYTE = 50
 _BOMB_PIXELS_PER_LOSSY_BYTE = 100
-_MAX_PIXELS_PER_JPEG_BYTE = 1000  # a block of 64 takes a bit at least; what is missing is filled with grey
+_MAX_PIXELS_PER_JPEG_BYTE = 1000  # a block of 64 takes a bit at least; what is missing is filled with gray
 _MAX_SHIFT = 0.05  # in pixels of the size that is needed, at the far end of a reduced image
 
 # What a pixel takes at the worst moment: Pillow's own, and the array that is made of it.
@@ -133,7 +133,7 @@ def _check_size(width: int, height: int, name: str, max_megapixels: float) -> No
 
 
 def _check_bomb(image: PillowImage, kind: str, size: tuple[int, int], file_bytes: int, name: str) -> None:
-    """No photograph is so well compressed; flat colour is, and files that are made to fill the memory."""
+    """No photograph is so well compressed; flat color is, and files that are made to fill the memory."""
     pixels = size[0] * size[1]
     memory = pixels * _bytes_per_pixel(image, kind)
     usual = _BOMB_PIXELS_PER_LOSSY_BYTE if kind in ("JPEG", "WEBP") else _BOMB_PIXELS_PER_BYTE

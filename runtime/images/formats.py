@@ -166,9 +166,9 @@ def _first_of(count: int, what: str) -> tuple[str, ...]:
 
 
 def _cut_to_8_bits(image: ImageFile.ImageFile) -> tuple[str, ...]:
-    """Pillow has no colour of more than 8 bits and keeps the upper byte of each value."""
+    """Pillow has no color of more than 8 bits and keeps the upper byte of each value."""
     deep = any(";16" in str(tile[3]) for tile in image.tile) and not image.mode.startswith("I")
-    return ("16-bit colour cut to its upper 8 bits",) if deep else ()
+    return ("16-bit color cut to its upper 8 bits",) if deep else ()
 
 
 def orientation_of(image: PillowImage) -> int:

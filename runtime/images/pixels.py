@@ -1,4 +1,4 @@
-"""From Pillow's pixels to an array: upright, 8 bits, grey or RGB, in no more memory than the array takes."""
+"""From Pillow's pixels to an array: upright, 8 bits, gray or RGB, in no more memory than the array takes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Pixels = NDArray[np.uint8]
 
 _WHOLE_PIXELS = 1 << 20
 _STRIP_PIXELS = 1 << 18
-_GREY = ("1", "L")
+_GRAY = ("1", "L")
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -48,7 +48,7 @@ def from_picture(picture: Picture, name: str, background: Sequence[int]) -> tupl
         background: RGB, 0 to 255, that transparency is composed on.
 
     Returns:
-        uint8 (H, W, 3) in RGB order, or (H, W, 1) where the image is grey; and the notes of ``picture``
+        uint8 (H, W, 3) in RGB order, or (H, W, 1) where the image is gray; and the notes of ``picture``
         with those that the conversion adds.
 
     Raises:
@@ -63,7 +63,7 @@ def from_picture(picture: Picture, name: str, background: Sequence[int]) -> tupl
         if image.width * image.height <= _WHOLE_PIXELS:
             pixels, composed = convert(picture, _upright(image, picture.orientation), name, background)
         else:
-            channels = 1 if not clear and (wide or image.mode in _GREY) else 3
+            channels = 1 if not clear and (wide or image.mode in _GRAY) else 3
             swapped = picture.orientation in _SWAPPED
             size = (image.width, image.height) if swapped else (image.height, image.width)
             pixels = np.empty((*size, channels), dtype=np.uint8)
@@ -76,7 +76,7 @@ def from_picture(picture: Picture, name: str, background: Sequence[int]) -> tupl
 
 
 def from_array(array: NDArray[Any], background: Sequence[int]) -> tuple[Pixels, tuple[str, ...]]:
-    """What `from_picture` gives, from uint8 (H, W), (H, W, 1), (H, W, 3), (H, W, 4) or uint16 grey.
+    """What `from_picture` gives, from uint8 (H, W), (H, W, 1), (H, W, 3), (H, W, 4) or uint16 gray.
 
     Raises:
         ImageError: it is another kind of array.
@@ -131,7 +131,7 @@ def _strips(image: PillowImage, orientation: int) -> Iterator[tuple[slice, Pillo
 def _from_8_bit(
     picture: Picture, image: PillowImage, name: str, background: Sequence[int]
 ) -> tuple[Pixels, bool]:
-    if image.mode in _GREY:
+    if image.mode in _GRAY:
         return np.asarray(image.convert("L"))[:, :, None], False
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB")), False
 
@@ -156,11 +156,11 @@ def _from_wide(
         raise ImageError(f"{name}: pixels beyond 0..65535 have no defined range; save it with 16 bits")
     if picture.white_is_zero:
         values = picture.full_scale - values
-    grey = _scaled(values[:, :, None], picture.full_scale)
+    gray = _scaled(values[:, :, None], picture.full_scale)
     if not image.has_transparency_data:
-        return grey, False
+        return gray, False
     clear = values[:, :, None] == image.info["transparency"]
-    return np.where(clear, np.array(background, dtype=np.uint8), grey), bool(clear.any())
+    return np.where(clear, np.array(background, dtype=np.uint8), gray), bool(clear.any())
 
 
 def _scaled(values: NDArray[Any], full_scale: int) -> Pixels:
@@ -171,7 +171,7 @@ def _scaled(values: NDArray[Any], full_scale: int) -> Pixels:
 def _notes(picture: Picture, composed: bool, background: Sequence[int]) -> list[str]:
     notes = []
     if picture.image.mode == "CMYK":
-        notes.append("CMYK converted to RGB without its colour profile")
+        notes.append("CMYK converted to RGB without its color profile")
     if picture.image.mode.startswith("I"):
         notes.append(f"{picture.full_scale.bit_length()}-bit values scaled to 8 bits")
     if composed:

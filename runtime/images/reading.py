@@ -48,7 +48,7 @@ class DecodedImage:
     """An image's pixels, and what was done to get them.
 
     Attributes:
-        pixels: uint8 (H, W, 3) in RGB order, or (H, W, 1) where the image is grey.
+        pixels: uint8 (H, W, 3) in RGB order, or (H, W, 1) where the image is gray.
         notes: what is not in the pixels, a phrase each: ``the first of 12 frames``, ``transparency
             composed on white``, ``16-bit values scaled to 8 bits``.
     """
@@ -73,7 +73,7 @@ def read_image(
         reduce_to: height and width that are needed; a large JPEG is then decoded smaller, and faster.
 
     Returns:
-        uint8 (H, W, 3) in RGB order, or (H, W, 1) where the image is grey.
+        uint8 (H, W, 3) in RGB order, or (H, W, 1) where the image is gray.
 
     Raises:
         ImageError: there is no image, or it is damaged, too large, or of a kind without a defined range.
@@ -97,13 +97,13 @@ def decode_image(
     PPM, TIFF and WebP are told apart by their content, not by the file's name.
 
     - EXIF orientation is applied. Of an animation or a file of many pages the first frame is taken.
-    - Transparency is composed on ``background``. Palettes and CMYK become RGB, colour profiles are ignored.
-    - Grey of 16 bits is scaled to 8: ``(v + 128) // 257``; of 12 bits accordingly. Colour of 16 bits and grey
+    - Transparency is composed on ``background``. Palettes and CMYK become RGB, color profiles are ignored.
+    - Gray of 16 bits is scaled to 8: ``(v + 128) // 257``; of 12 bits accordingly. Color of 16 bits and gray
       with alpha of 16 bits lose their lower byte in Pillow, ``v >> 8``: at most one level off.
     - Floating-point pixels, and integers beyond 0..65535, are refused: their range is not defined.
 
     Memory at the worst moment is 7 bytes a pixel of RGB (16 of WebP, up to 10 of progressive JPEG) and 2 of
-    grey: a photo of 12 megapixels takes 84 MB, one at the default limit 360 MB. What would take over 140 MB
+    gray: a photo of 12 megapixels takes 84 MB, one at the default limit 360 MB. What would take over 140 MB
     and has fewer bytes than any photo, one for 50 pixels or, in JPEG and WebP, for 100, is refused as a
     decompression bomb, unless ``max_megapixels`` is raised above its default: so a small file keeps a process
     below 200 MB. (The C library may keep memory of earlier images: glibc was seen to keep 58 MB.) Sizes are

@@ -12,7 +12,7 @@ from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.images.reading import Pixels
 from cnntk.runtime.preprocessing.sampling import nearest, sampled
 
-__all__ = ["LIGHT", "fit", "luma", "normalise", "preprocess"]
+__all__ = ["LIGHT", "fit", "luma", "normalize", "preprocess"]
 
 Array = NDArray[Any]
 
@@ -32,31 +32,31 @@ that is a mean above 127.5; for others it keeps rounding from deciding where the
 def preprocess(images: list[Pixels], p: Preprocessing) -> NDArray[np.float32]:
     """Images of any sizes to one batch: float32 (N, C, height, width), or (N, height, width, C)."""
     if len(images) == 1:
-        return normalise(fit(images[0], p)[None], p)
-    return normalise(np.stack([fit(image, p) for image in images]), p)
+        return normalize(fit(images[0], p)[None], p)
+    return normalize(np.stack([fit(image, p) for image in images]), p)
 
 
 def fit(image: Pixels, p: Preprocessing) -> Array:
-    """Colour, resize, crop, inversion and padding.
+    """Color, resize, crop, inversion and padding.
 
     Args:
-        image: uint8 (H, W, 3) RGB or (H, W, 1) grey, at least 1x1.
+        image: uint8 (H, W, 3) RGB or (H, W, 1) gray, at least 1x1.
         p: what to do.
 
     Returns:
         Levels, 0 to 255, in the type that ``p.levels`` says: (height, width, C) in the network's channel
         order. It may share the image's memory.
     """
-    if p.color == "grey" and image.shape[2] == 3:
+    if p.color == "gray" and image.shape[2] == 3:
         image = luma(image)
     levels = _resize(image, p.resized_size(*image.shape[:2]), p)
     if p.resize == "shortest":
-        levels = _centre(levels, p)
+        levels = _center(levels, p)
     levels = _invert(_in_order(levels, p), p)
     return _padded(levels, p) if p.resize == "longest" else levels
 
 
-def normalise(levels: Array, p: Preprocessing) -> NDArray[np.float32]:
+def normalize(levels: Array, p: Preprocessing) -> NDArray[np.float32]:
     """``(v * scale - mean) / std``, from levels (N, H, W, C) to float32 in the network's layout."""
     factor = np.array([p.scale / s for s in p.std], dtype=np.float32)
     offset = np.array([-m / s for m, s in zip(p.mean, p.std, strict=True)], dtype=np.float32)
@@ -104,7 +104,7 @@ def _filtered(plane: Array, size: tuple[int, int], p: Preprocessing) -> Array:
     return np.asarray(picture.resize((size[1], picture.height), kind).resize((size[1], size[0]), kind))
 
 
-def _centre(levels: Array, p: Preprocessing) -> Array:
+def _center(levels: Array, p: Preprocessing) -> Array:
     top, left = p.crop_from(levels.shape[0] - p.height), p.crop_from(levels.shape[1] - p.width)
     return levels[top : top + p.height, left : left + p.width]
 

@@ -1,6 +1,6 @@
-"""A folder that keeps models as onnxruntime optimised them, to load them sooner.
+"""A folder that keeps models as onnxruntime optimized them, to load them sooner.
 
-An entry is a folder named after everything that the optimised graph depends on; in it are ``model.onnx`` and,
+An entry is a folder named after everything that the optimized graph depends on; in it are ``model.onnx`` and,
 where processes are to share its weights, ``model.data``. It is made under another name and renamed, so any
 number of processes may write the same entry at once: the first one's stays. The last thing in ``model.onnx``
 is a digest, as in an artifact, so damage is noticed: such an entry is made again. Entries are never removed
@@ -53,7 +53,7 @@ def made_folder(cache: str | os.PathLike[str]) -> Path | None:
     except (FileExistsError, NotADirectoryError) as error:
         raise UsageError(f"cache {folder}: is a file, or in one; name a folder") from error
     except OSError as error:
-        log.warning("cache %s: can't be made (%s); models are optimised each time", folder, error.strerror)
+        log.warning("cache %s: can't be made (%s); models are optimized each time", folder, error.strerror)
         return None
     return folder
 
@@ -96,8 +96,8 @@ def through_cache(
     Args:
         folder: of the cache.
         key: from `key_of`.
-        load: makes a session of the optimised model: a path or bytes.
-        build: makes a session of the model itself; given a path, it writes the optimised one there, and to
+        load: makes a session of the optimized model: a path or bytes.
+        build: makes a session of the model itself; given a path, it writes the optimized one there, and to
             `DATA_FILE` beside it as it likes.
         again: whether what was built is to be loaded from its entry.
 
@@ -115,7 +115,7 @@ def through_cache(
         _seal(draft)
         _publish(draft, entry)
     except (OSError, CnntkError) as error:
-        log.warning("cache %s: %s; the model is optimised each time", folder, error)
+        log.warning("cache %s: %s; the model is optimized each time", folder, error)
         return build(None) if found is None else found
     finally:
         shutil.rmtree(draft, ignore_errors=True)

@@ -30,14 +30,14 @@ _MANY_THREADS, _THREADS_A_CORE = 64, 4
 
 _DTYPES = {"float": "float32", "double": "float64"}
 _NO_PREPACKING = "session.disable_prepacking"
-_COPYING_OPTIMISERS = ("NchwcTransformer",)
+_COPYING_OPTIMIZERS = ("NchwcTransformer",)
 """It writes the weights of convolutions anew, in an order of its own."""
 
 _WEIGHTS_APART = {
     "session.optimized_model_external_initializers_file_name": DATA_FILE,
     "session.optimized_model_external_initializers_min_size_in_bytes": "4096",
 }
-"""How an optimised model is written with its weights beside it; else it goes on naming the first file."""
+"""How an optimized model is written with its weights beside it; else it goes on naming the first file."""
 
 _PACKED = "session.save_external_prepacked_constant_initializers"
 """Writes them as the kernels pack them, too, to be mapped."""
@@ -66,8 +66,8 @@ class SessionSettings:
             one takes, ordinary ones 4 times. With a cache that costs no speed; without one the weights are
             used as they stand in the file, neither packed nor reordered, which costs 11 % at batch 1
             (``benchmarks/shared_weights.py``).
-        cache: a folder that keeps the model as onnxruntime optimised it, made if missing. Deep graphs load
-            sooner (ResNet-50 by a fifth); LeNet and VGG-11, in which there is little to optimise, don't
+        cache: a folder that keeps the model as onnxruntime optimized it, made if missing. Deep graphs load
+            sooner (ResNet-50 by a fifth); LeNet and VGG-11, in which there is little to optimize, don't
             (``benchmarks/load.py``). Entries are as large as the model, with ``share_weights`` twice that.
     """
 
@@ -188,31 +188,31 @@ class _Loading:
         return through_cache(
             folder,
             key_of(self.model, self.device, sharing=sharing),
-            self._optimised,
+            self._optimized,
             lambda file: self._straight(file, sharing=sharing),
             again=sharing,
         )
 
-    def _straight(self, optimised: str | None, *, sharing: bool) -> Any:
+    def _straight(self, optimized: str | None, *, sharing: bool) -> Any:
         """A session of the model itself, which may write what it made of it to a file."""
         options = self._options()
         left_out: tuple[str, ...] = ()
-        if optimised is not None:
-            options.optimized_model_filepath = optimised
+        if optimized is not None:
+            options.optimized_model_filepath = optimized
             if sharing or self.beside:
                 for key, value in _WEIGHTS_APART.items():
                     options.add_session_config_entry(key, value)
                 options.add_session_config_entry(_PACKED, "1" if sharing else "0")
         elif sharing and self.beside:
             options.add_session_config_entry(_NO_PREPACKING, "1")
-            left_out = _COPYING_OPTIMISERS
+            left_out = _COPYING_OPTIMIZERS
         session = _session(self.model, self.name, self.device, options, left_out)
-        if optimised is not None:
+        if optimized is not None:
             for confirm in self.confirms:
                 confirm()
         return session
 
-    def _optimised(self, model: str | bytes) -> Any:
+    def _optimized(self, model: str | bytes) -> Any:
         """A session of what the cache keeps."""
         options = self._options()
         options.graph_optimization_level = onnxruntime_module().GraphOptimizationLevel.ORT_DISABLE_ALL

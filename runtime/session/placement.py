@@ -23,7 +23,7 @@ class ProviderShare:
 
     Attributes:
         provider: like ``CUDAExecutionProvider``.
-        nodes: of the optimised graph that were given to it.
+        nodes: of the optimized graph that were given to it.
         share: of the time that all nodes took, 0 to 1.
     """
 

@@ -62,7 +62,7 @@ def frames_later(app: QApplication, camera: Camera, count: int) -> None:
     until(app, lambda: camera.frames >= last)
 
 
-def grey_levels(widget: QWidget) -> list[int]:
+def gray_levels(widget: QWidget) -> list[int]:
     """The darkest and the lightest level of what the widget shows."""
     image = widget.grab().toImage()
     levels = [
@@ -83,7 +83,7 @@ def read_digits(app: QApplication) -> dict[str, object]:
         until(app, lambda: labels(window)[:1] == [str(camera.digit)])
         frames_later(app, camera, 3)  # and it stays so
         shown.append(labels(window))
-    picture = grey_levels(window.picture)
+    picture = gray_levels(window.picture)
     camera.digit = None
     until(app, lambda: "expected" in window.answer.text())
     complaint = window.answer.text()

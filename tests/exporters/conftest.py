@@ -11,7 +11,7 @@ from torch import nn
 
 @pytest.fixture
 def small_cnn() -> nn.Module:
-    """A classifier for 3x8x8 images with what training leaves behind: dropout and batch normalisation."""
+    """A classifier for 3x8x8 images with what training leaves behind: dropout and batch normalization."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = nn.Sequential(

@@ -22,12 +22,12 @@ def test_what_is_not_said_follows_from_the_input() -> None:
     )
     nhwc = described(source(20, 30, 1), {"layout": "NHWC", "scale": "1/127.5", "antialias": "False"})
     assert nhwc.preprocessing == Preprocessing(
-        "grey", 20, 30, layout="NHWC", scale=1 / 127.5, antialias=False
+        "gray", 20, 30, layout="NHWC", scale=1 / 127.5, antialias=False
     )
 
 
 def test_the_sources_own_words_stand_where_nothing_else_is_said() -> None:
-    own = Preprocessing("grey", 8, 8, crop_ratio=0.5, mean=(0.1,), std=(0.2,))
+    own = Preprocessing("gray", 8, 8, crop_ratio=0.5, mean=(0.1,), std=(0.2,))
     found = described(source(1, 8, 8, preprocessing=own), {"interpolation": "bicubic"})
     assert found.preprocessing == dataclasses.replace(own, interpolation="bicubic")
 

@@ -13,8 +13,8 @@ import psutil
 import pytest
 from torch import nn
 
-from cnntk.exporters import external_data as writing
 from cnntk.exporters import export
+from cnntk.exporters import external_data as writing
 from cnntk.exporters.artifact import append_spec, write_hashed
 from cnntk.exporters.external_data import ALIGNMENT, weights_beside
 from cnntk.runtime.artifact.spec import ModelSpec, TensorSpec

@@ -85,7 +85,7 @@ def test_a_resize_that_is_another_fails_the_self_test(small_cnn: nn.Module) -> N
     assert all("H=17" in c.case for c in result.checks if not c.holds)
 
 
-def test_a_grey_network_reads_colour_images_as_the_host_does() -> None:
+def test_a_gray_network_reads_color_images_as_the_host_does() -> None:
     from cnntk.shipped import shipped_checkpoint
 
     export(shipped_checkpoint(), "m.onnx")
@@ -134,6 +134,6 @@ def test_the_self_test_of_a_small_image_allows_the_rounding_of_a_few_levels() ->
         network = nn.Sequential(
             nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 3)
         )
-    p = Preprocessing("grey", 12, 10, resize="longest", invert="light-background", mean=(0.13,), std=(0.3,))
+    p = Preprocessing("gray", 12, 10, resize="longest", invert="light-background", mean=(0.13,), std=(0.3,))
     export(network.eval(), "m.onnx", input_shape=(1, 12, 10), image=p)
     assert Engine("m.onnx").self_test().holds

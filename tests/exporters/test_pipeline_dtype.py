@@ -15,12 +15,12 @@ from torch import nn
 
 from cnntk.exporters import ExportReport, export
 from cnntk.exporters.artifact import write_graph
-from cnntk.exporters.op_support import runnable
-from cnntk.exporters.passes.session import GraphSession
-from cnntk.exporters.prepare import prepare
 from cnntk.exporters.checks.halves import check_in_float32
 from cnntk.exporters.checks.parity import reference_answers
 from cnntk.exporters.checks.prove import Proof, prove
+from cnntk.exporters.op_support import runnable
+from cnntk.exporters.passes.session import GraphSession
+from cnntk.exporters.prepare import prepare
 from cnntk.exporters.source import Dtype, SourceOptions
 from cnntk.exporters.sources import open_source
 from cnntk.exporters.sources.precision import EPSILON
@@ -258,7 +258,7 @@ def lenet(tmp_path: Path) -> Callable[[str, str], Path]:
             torch.manual_seed(0)
             module = zoo.build(network).to(getattr(torch, stored))
         inputs = (TensorSpec("input", said, ("N", 1, 28, 28)),)
-        preprocessing = Preprocessing("grey", 28, 28, mean=(0.5,), std=(0.5,))
+        preprocessing = Preprocessing("gray", 28, 28, mean=(0.5,), std=(0.5,))
         spec = ModelSpec("digits", ("a", "b", "c"), inputs, preprocessing, network=network)
         save_checkpoint(tmp_path / "run", module, spec)
         return tmp_path / "run"

@@ -9,10 +9,10 @@ from PIL import Image
 from torch import nn
 
 from cnntk.exporters import export
-from cnntk.exporters.prepare import prepare
 from cnntk.exporters.checks.parity import check_parity, reference_answers
 from cnntk.exporters.checks.runs import Runs
 from cnntk.exporters.checks.samples import take_samples
+from cnntk.exporters.prepare import prepare
 from cnntk.exporters.session import session_of
 from cnntk.exporters.source import SourceOptions
 from cnntk.exporters.sources import open_source
@@ -34,7 +34,7 @@ def unseen(x: torch.Tensor) -> torch.Tensor:
     return torch.where((x > 3) & (x < 5), x, torch.zeros_like(x))
 
 
-class Specialised(nn.Module):
+class Specialized(nn.Module):
     """Answers something else where it is captured, for values from 3 to 5."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -50,8 +50,8 @@ class Mixing(nn.Module):
 
 
 TRAPS = [
-    (Specialised, ParityError, "the program that torch captured differs from the module"),
-    (Mixing, ProofError, "an image's answer moves by .* with its neighbours in the batch"),
+    (Specialized, ParityError, "the program that torch captured differs from the module"),
+    (Mixing, ProofError, "an image's answer moves by .* with its neighbors in the batch"),
 ]
 
 
@@ -70,7 +70,7 @@ def test_a_wrong_graph_that_only_samples_reach(small_cnn: nn.Module) -> None:
     source = open_source(small_cnn, SourceOptions(SHAPE))
     for samples, wrong in ((None, False), (SAMPLES, True)):
         case = prepare(source, "auto", samples=samples and take_samples(samples, source)).case
-        session = session_of(case.model, optimise=True)
+        session = session_of(case.model, optimize=True)
 
         def faulty(inputs: dict, session: object = session) -> dict:
             (x,) = inputs.values()

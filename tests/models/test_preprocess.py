@@ -13,7 +13,7 @@ from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.preprocessing.preprocess import fit, preprocess
 
 RGB = Preprocessing(color="rgb", height=12, width=20, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
-GREY = Preprocessing(color="grey", height=12, width=20, mean=(0.5,), std=(0.2,))
+GRAY = Preprocessing(color="gray", height=12, width=20, mean=(0.5,), std=(0.2,))
 SIZES = [(12, 20), (1, 1), (3, 90), (90, 3), (50, 41), (7, 8), (24, 40)]
 
 
@@ -51,7 +51,7 @@ def test_as_on_the_host(resize: str, interpolation: str, antialias: bool, levels
     how = {"resize": resize, "interpolation": interpolation, "antialias": antialias, "levels": levels}
     bound = 2.01 if levels == "uint8" else 0.01
     for p, invert, layout in itertools.product(
-        (RGB, replace(RGB, color="bgr"), GREY), ("never", "always", "light-background"), ("NCHW", "NHWC")
+        (RGB, replace(RGB, color="bgr"), GRAY), ("never", "always", "light-background"), ("NCHW", "NHWC")
     ):
         for size in SIZES:
             given = replace(p, **how, invert=invert, layout=layout, crop_ratio=0.8)
@@ -62,7 +62,7 @@ def test_as_on_the_host(resize: str, interpolation: str, antialias: bool, levels
 def test_one_pixel_wide_is_not_what_torch_makes_of_it() -> None:
     """torch 2.13 alone answers levels that are nowhere in the image."""
     image = np.array([0, 0, 200], dtype=np.uint8).reshape(1, 3, 1, 1)
-    p = Preprocessing("grey", 4, 1, levels="float32")
+    p = Preprocessing("gray", 4, 1, levels="float32")
     expected = np.asarray(Image.fromarray(image[0, :, :, 0].astype(np.float32)).resize((1, 4), 2))
     found = Preprocess(p).levels(torch.from_numpy(image))[0, 0].numpy()
     np.testing.assert_allclose(found, expected, atol=1e-3)
@@ -76,7 +76,7 @@ def test_levels_are_the_hosts_fit() -> None:
     assert np.array_equal(levels[1].permute(1, 2, 0).numpy(), expected)
 
 
-def test_an_image_does_not_see_its_neighbours() -> None:
+def test_an_image_does_not_see_its_neighbors() -> None:
     batch = images(np.random.default_rng(0), (30, 31), 3)
     way = Preprocess(replace(RGB, resize="longest", invert="light-background"))
     both = way(torch.from_numpy(batch))

@@ -17,7 +17,7 @@ SPEC = ModelSpec(
     "net",
     DIGITS,
     (TensorSpec(IMAGE, "uint8", ("N", "H", "W", "C")),),
-    Preprocessing(color="grey", height=8, width=8),
+    Preprocessing(color="gray", height=8, width=8),
 )
 
 
@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_labelled_data_is_split_as_for_training() -> None:
+def test_labeled_data_is_split_as_for_training() -> None:
     parts = images_for("digits", SPEC, 50)
     split = open_data("digits")
     assert isinstance(parts.calibration.images, ArrayImages)

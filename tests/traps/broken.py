@@ -238,7 +238,7 @@ class Gumbel(Body):
 # Batch
 
 
-@trap("refused", "neighbours")
+@trap("refused", "neighbors")
 class NormalisedByTheBatch(Body):
     """BatchNorm without running statistics."""
 
@@ -250,7 +250,7 @@ class NormalisedByTheBatch(Body):
         return self.linear(F.max_pool2d(self.norm(self.conv(x)), 2).flatten(1))
 
 
-@trap("refused", "batch|neighbours")
+@trap("refused", "batch|neighbors")
 class BatchNormForcedIntoTraining(Body):
     def __init__(self) -> None:
         super().__init__()
@@ -262,25 +262,25 @@ class BatchNormForcedIntoTraining(Body):
         return self.linear(F.max_pool2d(h, 2).flatten(1))
 
 
-@trap("refused", "neighbours")
+@trap("refused", "neighbors")
 class MeanOverTheBatch(Body):
     def forward(self, x):
         return self.logits(x - x.mean(0, keepdim=True))
 
 
-@trap("refused", "neighbours")
+@trap("refused", "neighbors")
 class ScaledByTheLargestOfTheBatch(Body):
     def forward(self, x):
         return self.logits(x / x.abs().max().clamp(min=1.0))
 
 
-@trap("refused", "neighbours")
+@trap("refused", "neighbors")
 class StandardisedOverEverything(Body):
     def forward(self, x):
         return self.logits((x - x.mean()) / (x.std() + 1e-3))
 
 
-@trap("refused", "neighbours")
+@trap("refused", "neighbors")
 class SortedAcrossTheBatch(Body):
     def forward(self, x):
         return self.logits(x.sort(dim=0).values)

@@ -27,7 +27,7 @@ class StartUp:
 
     Attributes:
         import_ms: of numpy, onnxruntime and `cnntk.runtime`.
-        session_ms: until the model is loaded and optimised.
+        session_ms: until the model is loaded and optimized.
         first_run_ms: of all.
         next_shapes: the first run at each further batch, as (batch, ms).
         steady_ms: a run as the first one, later: median of 20, or of 3 where a run

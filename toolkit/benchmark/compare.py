@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from cnntk.benchmark.interleaved import Race, race
 from cnntk.benchmark.statistics.findings import noise
 from cnntk.benchmark.statistics.system_load import surroundings
-from cnntk.benchmark.interleaved import Race, race
 
 __all__ = ["Comparison", "Word", "compare", "judged"]
 

@@ -103,7 +103,7 @@ def median_interval(values: NDArray[np.float64]) -> tuple[float, float]:
 
     Its ends are order statistics: of N values, as many lie below the median as tails come of N throws of a
     coin (Conover, Practical Nonparametric Statistics, 3.2). Under six values nothing can be said: it is all
-    of them. Values that are like the ones before them count for less: of 70 whose neighbours' correlation is
+    of them. Values that are like the ones before them count for less: of 70 whose neighbors' correlation is
     0.6 it would else cover 81 %, not 95.
 
     Args:

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from cnntk.benchmark.isolated import apart
-from cnntk.benchmark.inputs import batch_inputs, runs_on
 from cnntk.benchmark.case import Case, case_of
+from cnntk.benchmark.inputs import batch_inputs, runs_on
+from cnntk.benchmark.isolated import apart
 from cnntk.benchmark.patience import runs_at_least
 from cnntk.benchmark.statistics.findings import Finding, findings
 from cnntk.benchmark.statistics.intervals import Estimate, mean_estimate, percentiles
+from cnntk.benchmark.statistics.samples import Trace, record
 from cnntk.benchmark.statistics.steady import WarmUp, warm_up, warm_up_limit_s
 from cnntk.benchmark.statistics.system_load import meanwhile, surroundings
-from cnntk.benchmark.statistics.samples import Trace, record
 from cnntk.runtime.artifact.digest import sha256_of
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UsageError

@@ -60,7 +60,7 @@ def measured(
     paths: list[str],
     labels: list[int],
 ) -> dict[str, Any]:
-    """One scenario, and the accuracy where there are labelled images; the log's entries as they are."""
+    """One scenario, and the accuracy where there are labeled images; the log's entries as they are."""
     import mlperf_loadgen as lg
 
     # Nobody else whom it measures looks for NaN.
@@ -207,7 +207,7 @@ class _Direct(_System):
             self._padding += self.fixed - len(part) if self.fixed else 0
 
     def _parts(self, queries: Query) -> Iterator[Query]:
-        """Neighbours of one size."""
+        """Neighbors of one size."""
         for _, alike in groupby(queries, key=lambda query: _shapes(self._loaded[query.index])):
             part = list(alike)
             yield from (part[i : i + self.batch] for i in range(0, len(part), self.batch))

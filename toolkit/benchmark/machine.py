@@ -167,8 +167,8 @@ def _gpu(device: str) -> str | None:
     """As NVIDIA's library names it; None without that library, or where it does not tell."""
     if not device.startswith("cuda"):
         return None
-    from cnntk.benchmark.cuda.nvml import gpu_reader
     from cnntk.benchmark.cuda.events import cuda_stream
+    from cnntk.benchmark.cuda.nvml import gpu_reader
 
     try:
         with (

@@ -1,11 +1,11 @@
 """Whether a model got slower since a baseline was saved.
 
 Base and now were measured at different times, and what differs from one time to the next (where memory lies,
-the temperature, the neighbours) is the same in all runs of one time: a million runs don't take it away. So
+the temperature, the neighbors) is the same in all runs of one time: a million runs don't take it away. So
 both are measured in several sessions, best each in a process of its own, and sessions are what is compared:
 see `cnntk.benchmark.slowdown`. Sessions that follow each other share the machine's state of those seconds,
 so a regression is confirmed some time later (`cnntk.benchmark.confirming`). What no test can tell is a
-machine whose neighbours were quiet in all sessions then, and in none now: a note says so.
+machine whose neighbors were quiet in all sessions then, and in none now: a note says so.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cnntk.benchmark.case import Case
+from cnntk.benchmark.cold_start import StartUp
 from cnntk.benchmark.compare import Comparison
 from cnntk.benchmark.cuda.report import CudaTimes
 from cnntk.benchmark.latency import Latency
@@ -16,7 +17,6 @@ from cnntk.benchmark.memory import Memory
 from cnntk.benchmark.opponent import Opponent
 from cnntk.benchmark.scenarios import ScenarioResult
 from cnntk.benchmark.stages import Stages
-from cnntk.benchmark.cold_start import StartUp
 from cnntk.benchmark.sweep import Sweep
 
 __all__ = ["SCHEMA", "BenchResult", "Rivalry"]

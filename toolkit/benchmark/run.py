@@ -9,21 +9,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cnntk.benchmark.result import BenchResult, Rivalry
-from cnntk.data.labeled import LabelledFiles
-from cnntk.benchmark.inputs import batch_inputs, chosen_batch, run_notes
 from cnntk.benchmark.case import Case
+from cnntk.benchmark.cold_start import start_up
 from cnntk.benchmark.compare import compare
 from cnntk.benchmark.cuda.report import CudaTimes, cuda_times
+from cnntk.benchmark.inputs import batch_inputs, chosen_batch, run_notes
 from cnntk.benchmark.latency import Latency, measure_case, measure_latency
 from cnntk.benchmark.layers.report import LayerReport, layer_times
 from cnntk.benchmark.machine import machine
 from cnntk.benchmark.memory import memory
-from cnntk.benchmark.targets import opponents
+from cnntk.benchmark.result import BenchResult, Rivalry
 from cnntk.benchmark.scenarios import Scenario, ScenarioResult, measure_scenario
 from cnntk.benchmark.stages import Stages, check_images, classifier_of, stages
-from cnntk.benchmark.cold_start import start_up
 from cnntk.benchmark.sweep import Sweep, sweep
+from cnntk.benchmark.targets import opponents
+from cnntk.data.labeled import LabeledFiles
 from cnntk.runtime.artifact.digest import sha256_of
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import MissingDependency, UsageError
@@ -42,12 +42,12 @@ class Load:
     Attributes:
         seconds: to stop after; None for MLPerf's 10 minutes, without which no result is valid.
         queries_per_second: of Server.
-        labelled: images that are sent, by which the accuracy is told; None for seeded noise.
+        labeled: images that are sent, by which the accuracy is told; None for seeded noise.
     """
 
     seconds: float | None = None
     queries_per_second: float | None = None
-    labelled: LabelledFiles | None = None
+    labeled: LabeledFiles | None = None
 
 
 def bench(
@@ -226,7 +226,7 @@ def _scenarios(
             scenario=scenario,
             target_qps=load.queries_per_second if scenario == "Server" else None,
             batch=batches[0] if batches else None,
-            files=load.labelled,
+            files=load.labeled,
         )
 
 

@@ -18,7 +18,7 @@ from cnntk.benchmark.isolated import apart
 from cnntk.runtime.errors import MissingDependency, UsageError
 
 if TYPE_CHECKING:
-    from cnntk.data.labeled import LabelledFiles
+    from cnntk.data.labeled import LabeledFiles
 
 __all__ = ["SETTINGS", "Scenario", "ScenarioResult", "measure_scenario", "result_of"]
 
@@ -73,7 +73,7 @@ class ScenarioResult:
         queries: that were sent.
         samples: that were answered.
         batch: samples that ran together at most.
-        accuracy: share of the labelled images that are read right, 0 to 1; None without such images.
+        accuracy: share of the labeled images that are read right, 0 to 1; None without such images.
         accuracy_images: how many these are.
         settings: the load generator's, as they took effect; 0 where there is no such bound.
         loadgen: its version.
@@ -111,7 +111,7 @@ def measure_scenario(
     target_qps: float | None = None,
     target_latency_ms: float | None = None,
     batch: int | None = None,
-    files: LabelledFiles | None = None,
+    files: LabeledFiles | None = None,
 ) -> ScenarioResult:
     """Runs one scenario, in a process of its own.
 
@@ -129,7 +129,7 @@ def measure_scenario(
         target_qps: of Server, queries a second; by default MLPerf's 1, which stands for "say it yourself".
         target_latency_ms: of Server, for 99 % of the queries; by default MLPerf's 15 ms.
         batch: samples that run together at most, 32 if it isn't said; the model's own, where that is fixed.
-        files: labelled images: they are what is sent, and after the measurement all of them are sent once
+        files: labeled images: they are what is sent, and after the measurement all of them are sent once
             more, to see how many are read right. Else seeded noise is sent.
 
     Raises:
@@ -174,9 +174,9 @@ def _check(
         )
 
 
-def _notes(scenario: Scenario, files: LabelledFiles | None, target_qps: float | None) -> Iterator[str]:
+def _notes(scenario: Scenario, files: LabeledFiles | None, target_qps: float | None) -> Iterator[str]:
     if files is None:
-        yield "seeded noise was sent; labelled images would show the accuracy, too"
+        yield "seeded noise was sent; labeled images would show the accuracy, too"
     if scenario == "Server" and target_qps is None:
         yield "1 query a second is MLPerf's placeholder; say with --qps (target_qps) what you expect"
 

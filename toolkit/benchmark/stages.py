@@ -19,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnntk.inference.finding import expand
-from cnntk.inference.result import ImageResult
+from cnntk.benchmark.interleaved import median_interval
 from cnntk.benchmark.patience import runs_at_least
 from cnntk.benchmark.statistics.findings import noise
 from cnntk.benchmark.statistics.system_load import surroundings
+from cnntk.inference.finding import expand
+from cnntk.inference.result import ImageResult
 from cnntk.runtime.artifact.spec import IMAGE, Preprocessing
 from cnntk.runtime.classifier import Classifier, Prediction, Predictions
 from cnntk.runtime.engine import Engine
@@ -31,8 +32,7 @@ from cnntk.runtime.errors import ImageError, NonFiniteAnswer, UnsupportedArtifac
 from cnntk.runtime.files import readable
 from cnntk.runtime.images.headers import HEAD_BYTES, file_format
 from cnntk.runtime.images.reading import Pixels
-from cnntk.runtime.preprocessing.preprocess import fit, normalise
-from cnntk.benchmark.interleaved import median_interval
+from cnntk.runtime.preprocessing.preprocess import fit, normalize
 
 __all__ = [
     "STAGES",
@@ -240,7 +240,7 @@ def prepared(classifier: Classifier, pixels: Pixels) -> NDArray[Any]:
     if given.name == IMAGE and given.dtype == "uint8":
         return pixels[None]
     p = _preprocessing(classifier)
-    return normalise(fit(pixels, p)[None], p).astype(given.dtype, copy=False)
+    return normalize(fit(pixels, p)[None], p).astype(given.dtype, copy=False)
 
 
 def _preprocessing(classifier: Classifier) -> Preprocessing:

@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from cnntk.benchmark.inputs import batch_inputs, runs_on
 from cnntk.benchmark.compare import Word, judged
+from cnntk.benchmark.inputs import batch_inputs, runs_on
+from cnntk.benchmark.interleaved import Race, median_interval
 from cnntk.benchmark.patience import is_slow
 from cnntk.benchmark.statistics.findings import noise
-from cnntk.benchmark.statistics.system_load import surroundings
 from cnntk.benchmark.statistics.samples import record
+from cnntk.benchmark.statistics.system_load import surroundings
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.session.cores import usable_cores
-from cnntk.benchmark.interleaved import Race, median_interval
 
 __all__ = ["Cell", "Sweep", "sweep"]
 

@@ -13,9 +13,9 @@ import click
 from cnntk.cli.output import json_option, note, print_json
 
 if TYPE_CHECKING:
+    from cnntk.benchmark.regression import Baseline, BaselineNote, CaseVerdict
     from cnntk.benchmark.result import BenchResult
     from cnntk.benchmark.run import Load
-    from cnntk.benchmark.regression import Baseline, BaselineNote, CaseVerdict
 
 _SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
 
@@ -79,7 +79,7 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option("--full", is_flag=True, help="Scenarios as long as MLPerf wants them: 10 minutes."),
     click.option("--qps", type=_POSITIVE, callback=_finite,
                  help="Queries a second of Server; without it, MLPerf's placeholder of 1."),
-    click.option("--labelled", metavar="FOLDER",
+    click.option("--labeled", metavar="FOLDER",
                  help="Scenarios send its images and tell their accuracy: a folder per class or labels.csv."),
     click.option("--save", metavar="FILE", help="Keep the latency, to compare with later."),
     click.option("--compare", metavar="FILE", help="With what --save kept."),
@@ -103,9 +103,9 @@ def _with_options(command: Callable[..., None]) -> Callable[..., None]:
 @_with_options
 def bench(model: str | None, **given: Any) -> None:
     """Measure how fast MODEL answers."""
+    from cnntk.benchmark.latency import SESSIONS
     from cnntk.benchmark.run import bench as measure
     from cnntk.cli.bench_checks import check_options, check_outputs
-    from cnntk.benchmark.latency import SESSIONS
     from cnntk.shipped.model_choice import pick_model
 
     check_options(given)
@@ -181,14 +181,14 @@ def _load(given: dict[str, Any], model: Any) -> Load | None:
         return None
     if "Server" in given["scenarios"] and given["qps"] is None:
         note("Server without --qps sends 1 query a second, MLPerf's placeholder; say what you expect")
-    labelled = None
-    if given["labelled"]:
-        from cnntk.data.labeled import labelled_files
+    labeled = None
+    if given["labeled"]:
+        from cnntk.data.labeled import labeled_files
         from cnntk.runtime import Engine
 
         spec = Engine(model).spec
-        labelled = labelled_files(given["labelled"], spec.labels if spec is not None else ())
-    return Load(None if given["full"] else given["seconds"], given["qps"], labelled)
+        labeled = labeled_files(given["labeled"], spec.labels if spec is not None else ())
+    return Load(None if given["full"] else given["seconds"], given["qps"], labeled)
 
 
 def _progress() -> Callable[[str], None]:
@@ -210,8 +210,8 @@ def _verdicts(result: BenchResult, base: Baseline | None, given: dict[str, Any])
 
 def _saved(result: BenchResult, verdicts: tuple[CaseVerdict, ...], given: dict[str, Any]) -> str:
     """What became of ``--save``: a baseline stays where a run that failed by it would take its place."""
-    from cnntk.cli.bench_checks import same_file
     from cnntk.benchmark.regression import Baseline, save_baseline, why_keep
+    from cnntk.cli.bench_checks import same_file
 
     if not given["save"]:
         return ""

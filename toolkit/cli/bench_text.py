@@ -11,18 +11,18 @@ from cnntk.cli.output import print_table, size_text
 from cnntk.reports.text import shorten
 
 if TYPE_CHECKING:
-    from cnntk.benchmark.result import BenchResult, Rivalry
+    from cnntk.benchmark.cold_start import StartUp
     from cnntk.benchmark.cuda.nvml import Gpu
     from cnntk.benchmark.cuda.report import Copies, CudaTimes
     from cnntk.benchmark.latency import Latency
     from cnntk.benchmark.layers.report import LayerReport, LayerRow
     from cnntk.benchmark.memory import Memory
     from cnntk.benchmark.regression import BaselineNote, CaseVerdict
+    from cnntk.benchmark.result import BenchResult, Rivalry
     from cnntk.benchmark.scenarios import ScenarioResult
     from cnntk.benchmark.stages import FormatStages, Stages
-    from cnntk.benchmark.cold_start import StartUp
-    from cnntk.benchmark.sweep import Cell, Sweep
     from cnntk.benchmark.statistics.intervals import Estimate
+    from cnntk.benchmark.sweep import Cell, Sweep
 
 __all__ = ["print_bench"]
 

@@ -12,8 +12,8 @@ import click
 from cnntk.cli.output import json_option, note, print_json, print_table, size_text
 
 if TYPE_CHECKING:
-    from cnntk.verification.inspection import Inspection
     from cnntk.runtime.artifact.spec import Layer, ModelSpec, TensorSpec
+    from cnntk.verification.inspection import Inspection
 
 
 @click.command()
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 @json_option
 def inspect(model: str | None, as_json: bool) -> None:
     """Show the layers, shapes, memory, head, preprocessing, proof and oddities of MODEL."""
-    from cnntk.verification.inspection import inspect as look
     from cnntk.shipped.model_choice import pick_model
+    from cnntk.verification.inspection import inspect as look
 
     picked = pick_model(model)
     if picked.why:
@@ -118,7 +118,7 @@ def _proof_rows(spec: ModelSpec) -> list[tuple[str, str]]:
     checks = [f"{c['name']}: {c['detail']}" for c in proof.get("checks", ()) if c["name"] != "parity"]
     cases = len(spec.self_test.cases) if spec.self_test is not None else 0
     return [
-        *_lines("quantised", tuple(_quantised(spec.quantisation or {}))),
+        *_lines("quantized", tuple(_quantized(spec.quantization or {}))),
         *_lines("repaired", proof.get("repaired", ())),
         *_lines("proved", checks),
         *_parity_rows(proof.get("parity", ())),
@@ -127,8 +127,8 @@ def _proof_rows(spec: ModelSpec) -> list[tuple[str, str]]:
     ]
 
 
-def _quantised(record: dict[str, Any]) -> Iterator[str]:
-    """How it was quantised, what that cost and won, of what this version knows."""
+def _quantized(record: dict[str, Any]) -> Iterator[str]:
+    """How it was quantized, what that cost and won, of what this version knows."""
     kinds = Counter(layer["kind"] for layer in record.get("recipe", {}).get("layers", {}).values())
     if kinds:
         yield ", ".join(f"{count} layers {kind}" for kind, count in sorted(kinds.items()))

@@ -57,10 +57,10 @@ def quantize(
     Every candidate is compared with MODEL on images that it was not calibrated with, and timed beside it.
     What would be slower stays as it was. Ctrl-C keeps the best so far.
     """
-    from cnntk.shipped.model_choice import pick_model
     from cnntk.quantization.pipeline import LIMIT, preview_quantize
     from cnntk.quantization.pipeline import quantize as quantize_model
     from cnntk.runtime.files import check_writable
+    from cnntk.shipped.model_choice import pick_model
 
     picked = pick_model(model)
     if picked.why:
@@ -155,7 +155,7 @@ def _rows(r: QuantizeReport) -> Iterator[tuple[str, str]]:
 
 def _preview_rows(p: QuantizePreview) -> Iterator[tuple[str, str]]:
     setting = p.setting
-    kind = "labelled images" if p.labelled else "images without labels"
+    kind = "labeled images" if p.labeled else "images without labels"
     yield from _under("would write", [p.path])
     yield from _under("calibration", [f"{setting.calibration_images:,} images of {setting.calibration}"])
     yield from _under("judged by", [f"{p.evaluation_images:,} {kind}, {setting.max_drop:g} points allowed"])

@@ -13,9 +13,9 @@ import click
 from cnntk.cli.output import json_option, note, print_json, print_table
 
 if TYPE_CHECKING:
-    from cnntk.verification.preprocessing_check import Candidate, MismatchReport
     from cnntk.runtime.artifact.self_test import AnswerCheck
     from cnntk.verification.artifact import Comparison, Verification
+    from cnntk.verification.preprocessing_check import Candidate, MismatchReport
 
 
 @click.command()
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--against", metavar="X", help="Beside another .onnx, or a source as export takes it.")
 @click.option("--weights", metavar="FILE", help="Of a source that has none of its own.")
 @click.option("--random", is_flag=True, help="Seeded random weights for such a source.")
-@click.option("--images", metavar="FOLDER", help="Would labelled images score better, prepared otherwise?")
+@click.option("--images", metavar="FOLDER", help="Would labeled images score better, prepared otherwise?")
 @click.option("--limit", type=click.IntRange(min=1), help="Of these, use at most so many; 300 by default.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 or auto.")
 @json_option

@@ -1,4 +1,4 @@
-"""Labelled images to train on and to calibrate with: one format a file, numpy only."""
+"""Labeled images to train on and to calibrate with: one format a file, numpy only."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from cnntk.runtime.artifact.spec import IMAGE, ModelSpec, Preprocessing
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UnsupportedArtifact
 from cnntk.runtime.images.reading import Pixels
-from cnntk.runtime.preprocessing.preprocess import fit, luma, normalise
+from cnntk.runtime.preprocessing.preprocess import fit, luma, normalize
 from cnntk.runtime.preprocessing.resizing import shrink, shrinkable
 
 __all__ = ["BATCH", "Batch", "CalibrationImage", "batches_of", "named"]
@@ -111,7 +111,7 @@ def _batches(
 
 
 def _fitted(pixels: Pixels, p: Preprocessing, in_graph: bool) -> Pixels:
-    if p.color == "grey" and pixels.shape[2] == 3:
+    if p.color == "gray" and pixels.shape[2] == 3:
         pixels = luma(pixels)
     if not in_graph:
         return fit(pixels, p)
@@ -121,5 +121,5 @@ def _fitted(pixels: Pixels, p: Preprocessing, in_graph: bool) -> Pixels:
 def _stacked(kept: Sequence[CalibrationImage], spec: ModelSpec, p: Preprocessing, in_graph: bool) -> Batch:
     first = spec.inputs[0]
     levels: NDArray[Any] = np.stack([image.pixels for image in kept])
-    array = levels if in_graph else normalise(levels, p).astype(first.dtype, copy=False)
+    array = levels if in_graph else normalize(levels, p).astype(first.dtype, copy=False)
     return Batch({first.name: array}, tuple(i.name for i in kept), tuple(i.label for i in kept))

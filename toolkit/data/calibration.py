@@ -75,7 +75,7 @@ class CalibrationImages:
 def calibration_images(data: str, limit: int, background: Sequence[int] = _WHITE) -> CalibrationImages:
     """The images that DATA names, or ``limit`` of them.
 
-    Of labelled data those to train on, so that a test on the others stays one. The choice is the same every
+    Of labeled data those to train on, so that a test on the others stays one. The choice is the same every
     time: of all classes alike as far as they go, and of each class evenly over its images; one of each class
     comes first, then a second one, so that any beginning is a fair choice, too.
 
@@ -95,7 +95,7 @@ def calibration_images(data: str, limit: int, background: Sequence[int] = _WHITE
         raise ValueError(f"limit: expected at least 1, got {limit}")
     kind, colon, _ = data.partition(":")
     if data in FORMS or (colon and f"{kind}:DIR" in FORMS):
-        return _labelled(open_data(data).train, limit, tuple(background))
+        return _labeled(open_data(data).train, limit, tuple(background))
     if not Path(data).expanduser().is_dir():
         forms = ", ".join(FORMS)
         raise UsageError(f"calibration data {data!r}: no such folder; expected one of {forms}, or a folder")
@@ -110,7 +110,7 @@ def _files(folder: str) -> Iterator[Path]:
         yield Path(entry)
 
 
-def _labelled(dataset: Dataset, limit: int, background: tuple[int, ...]) -> CalibrationImages:
+def _labeled(dataset: Dataset, limit: int, background: tuple[int, ...]) -> CalibrationImages:
     chosen = _by_rounds(dataset.labels, limit)
     labels = tuple(int(dataset.labels[i]) for i in chosen)
     return CalibrationImages(dataset.images, chosen, labels, dataset.classes, background)

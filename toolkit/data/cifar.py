@@ -1,4 +1,4 @@
-"""CIFAR-10: 32x32 colour photos, as folders of images or as the original python batches.
+"""CIFAR-10: 32x32 color photos, as folders of images or as the original python batches.
 
 The batches are pickles, and a pickle can run any code when it is read. So nothing is let through but
 what the originals hold: numpy arrays in plain containers. https://www.cs.toronto.edu/~kriz/cifar.html
@@ -123,7 +123,7 @@ def _field(content: Any, name: str, file: Path) -> Any:
 
 
 def _batch(file: Path, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Pixels uint8 (N, 32, 32, 3) and labels int64 (N,) of one batch, planes of colour made pixels."""
+    """Pixels uint8 (N, 32, 32, 3) and labels int64 (N,) of one batch, planes of color made pixels."""
     content = read_pickle(file)
     data, labels = _field(content, "data", file), _field(content, "labels", file)
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (_VALUES,):

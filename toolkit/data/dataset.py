@@ -1,4 +1,4 @@
-"""`Dataset` and `Split`: labelled images, and which of them are held out."""
+"""`Dataset` and `Split`: labeled images, and which of them are held out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Labelled images.
+    """Labeled images.
 
     Attributes:
         images: N of them.

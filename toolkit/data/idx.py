@@ -51,7 +51,7 @@ def open_mnist(folder: Path) -> Split:
 
 
 def open_fashion_mnist(folder: Path) -> Split:
-    """Fashion-MNIST: grey clothes on black; files and errors as for MNIST."""
+    """Fashion-MNIST: gray clothes on black; files and errors as for MNIST."""
     train, test = _open(folder, _FASHION)
     return Split("fashion-mnist", train, test)
 

@@ -26,7 +26,7 @@ Indices = Sequence[int] | NDArray[np.int64]
 
 # Of these the header is enough; whatever else the runtime may read is decoded.
 _HEADERS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-_GREY = ("1", "L", "I", "I;16", "I;16B", "I;16L")
+_GRAY = ("1", "L", "I", "I;16", "I;16B", "I;16L")
 
 
 class Images(Protocol):
@@ -42,7 +42,7 @@ class Images(Protocol):
 
     @property
     def channels(self) -> int:
-        """1 where the images are grey, else 3."""
+        """1 where the images are gray, else 3."""
         ...
 
     @property
@@ -55,7 +55,7 @@ class Images(Protocol):
         ...
 
     def take(self, indices: Indices, preprocessing: Preprocessing) -> Pixels:
-        """The images at ``indices``, all but the normalisation done: uint8 (n, height, width, C)."""
+        """The images at ``indices``, all but the normalization done: uint8 (n, height, width, C)."""
         ...
 
 
@@ -64,7 +64,7 @@ class ArrayImages:
     """Images of one size in memory.
 
     Attributes:
-        pixels: uint8 (N, H, W, C), RGB or grey.
+        pixels: uint8 (N, H, W, C), RGB or gray.
     """
 
     pixels: Pixels
@@ -74,7 +74,7 @@ class ArrayImages:
 
     @property
     def channels(self) -> int:
-        """1 for grey, 3 for RGB."""
+        """1 for gray, 3 for RGB."""
         return int(self.pixels.shape[3])
 
     @property
@@ -96,7 +96,7 @@ class ArrayImages:
         return _stack((fit(image, preprocessing) for image in chosen), len(chosen), preprocessing)
 
     def _needs_nothing(self, p: Preprocessing) -> bool:
-        same_color = p.color == ("grey" if self.channels == 1 else "rgb")
+        same_color = p.color == ("gray" if self.channels == 1 else "rgb")
         return same_color and self.size == (p.height, p.width) and p.invert == "never" and p.crop_ratio == 1
 
 
@@ -117,12 +117,12 @@ class FileImages:
 
     @property
     def channels(self) -> int:
-        """1 where all files are grey, else 3. Their headers tell, up to the first file of colour.
+        """1 where all files are gray, else 3. Their headers tell, up to the first file of color.
 
         Raises:
             DataError: one of them can't be read.
         """
-        return 1 if all(_is_grey(path) for path in self.paths) else 3
+        return 1 if all(_is_gray(path) for path in self.paths) else 3
 
     def digest(self) -> bytes:
         """SHA-256 over each file's name, below the folder of all, and its size in bytes.
@@ -151,11 +151,11 @@ class FileImages:
         return _stack(_in_threads(prepared, paths), len(paths), preprocessing)
 
 
-def _is_grey(path: Path) -> bool:
+def _is_gray(path: Path) -> bool:
     """What `read_image` makes of the file, as far as the header tells; else it is asked."""
     try:
         with Image.open(path, formats=_HEADERS) as image:
-            if image.mode in _GREY:
+            if image.mode in _GRAY:
                 return not image.has_transparency_data
             if image.mode != "F":
                 return False

@@ -16,14 +16,14 @@ from cnntk.inference.finding import expand
 from cnntk.runtime.errors import DataError, UsageError
 from cnntk.runtime.images.reading import IMAGE_SUFFIXES
 
-__all__ = ["LabelledFiles", "labelled_files", "places_of"]
+__all__ = ["LabeledFiles", "labeled_files", "places_of"]
 
 TABLE = "labels.csv"
 """Of a folder without a folder per class: the columns ``file`` and ``label``."""
 
 
 @dataclass(frozen=True)
-class LabelledFiles:
+class LabeledFiles:
     """Image files and their classes.
 
     Attributes:
@@ -41,7 +41,7 @@ class LabelledFiles:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def drawn(self, limit: int, seed: int) -> LabelledFiles:
+    def drawn(self, limit: int, seed: int) -> LabeledFiles:
         """At most ``limit`` of them, of all classes alike as far as they go; always the same for a seed."""
         if len(self) <= limit:
             return self
@@ -57,10 +57,10 @@ class LabelledFiles:
             f"{limit} of {len(self)} images are used, of all classes alike, drawn with seed {seed} (--limit)"
         )
         paths, labels = tuple(self.paths[i] for i in kept), tuple(self.labels[i] for i in kept)
-        return LabelledFiles(paths, labels, self.unreadable, (*self.notes, note))
+        return LabeledFiles(paths, labels, self.unreadable, (*self.notes, note))
 
 
-def labelled_files(folder: str | os.PathLike[str], labels: Sequence[str]) -> LabelledFiles:
+def labeled_files(folder: str | os.PathLike[str], labels: Sequence[str]) -> LabeledFiles:
     """The images of a folder that has a folder per class, or a ``labels.csv``.
 
     Args:
@@ -90,7 +90,7 @@ def labelled_files(folder: str | os.PathLike[str], labels: Sequence[str]) -> Lab
     unknown = [name for name in names if name not in known]
     note = f"left out, as no label of the model (or of several) is called so: {_few(unknown)}"
     kept = [(path, known[name]) for path, name in found if name in known]
-    return LabelledFiles(
+    return LabeledFiles(
         tuple(path for path, _ in kept),
         tuple(label for _, label in kept),
         tuple(errors),
@@ -112,7 +112,7 @@ def _from_folders(folder: Path, errors: list[str]) -> list[tuple[str, str]]:
     if not found:
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
         raise DataError(
-            f"{folder}: holds no labelled image; expected a folder of images per class ({kinds}), or {TABLE}"
+            f"{folder}: holds no labeled image; expected a folder of images per class ({kinds}), or {TABLE}"
         )
     return found
 

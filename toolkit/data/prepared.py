@@ -18,7 +18,7 @@ MEMORY_BYTES = 2**30
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Images as the network takes them, but for the normalisation.
+    """Images as the network takes them, but for the normalization.
 
     Attributes:
         images: where they come from.

@@ -1,4 +1,4 @@
-"""`open_data`: from what the user writes after ``--data`` to labelled images."""
+"""`open_data`: from what the user writes after ``--data`` to labeled images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FORMS = ("digits", *(f"{kind}:DIR" for kind in _READERS))
 
 
 def open_data(text: str) -> Split:
-    """Opens labelled images.
+    """Opens labeled images.
 
     Args:
         text: ``digits`` (built in), ``mnist:DIR``, ``fashion-mnist:DIR``, ``cifar10:DIR``, or

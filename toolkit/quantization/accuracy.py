@@ -1,4 +1,4 @@
-"""What quantising cost: the answers of two models to the same images, compared image by image.
+"""What quantizing cost: the answers of two models to the same images, compared image by image.
 
 With labels it is the drop in top-1, whose interval rests on the images alone that just one model gets right
 (A. Agresti and Y. Min, *Simple improved confidence intervals for comparing matched proportions*, Statistics
@@ -165,7 +165,7 @@ def compare(before: Answers, after: Answers) -> Accuracy:
     first, second, labels = before.logits, after.logits, before.labels
     if first.shape != second.shape or not len(first):
         raise ValueError(f"logits {list(first.shape)} can't be compared with {list(second.shape)}")
-    for name, logits in (("original", first), ("quantised model", second)):
+    for name, logits in (("original", first), ("quantized model", second)):
         if not np.isfinite(logits).all():
             raise InferenceError(f"logits of the {name} are not finite; leave out the images that cause it")
     a, b = first.argmax(axis=1), second.argmax(axis=1)

@@ -1,4 +1,4 @@
-"""Writes the nodes of a quantised graph, in front of the one that they stand for."""
+"""Writes the nodes of a quantized graph, in front of the one that they stand for."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Tape:
             self._model.graph.insert_before(self._place, node)
         return node.outputs[0]
 
-    def dequantised(self, levels: Levels) -> ir.Value:
+    def dequantized(self, levels: Levels) -> ir.Value:
         """float32, in the order of the levels."""
         value = self.put(
             "DequantizeLinear", [levels.value, self.number(levels.scale), self.byte(levels.zero_point)]

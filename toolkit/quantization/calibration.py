@@ -13,10 +13,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from cnntk.quantization.channels import Channels, Vector
-from cnntk.quantization.histogram import Histogram
 from cnntk.data.batches import Batch
 from cnntk.exporters.session import session_of
+from cnntk.quantization.channels import Channels, Vector
+from cnntk.quantization.histogram import Histogram
 from cnntk.runtime.contract import InputContract
 from cnntk.runtime.errors import DataError, InferenceError, UsageError
 from cnntk.runtime.session.opening import failures, tensor_specs
@@ -117,7 +117,7 @@ def calibrate(
 ) -> Calibration:
     """Runs a graph on images, and counts the values of some of its tensors as they come.
 
-    The graph runs in onnxruntime with every optimisation off, so that each value is there under its name, and
+    The graph runs in onnxruntime with every optimization off, so that each value is there under its name, and
     always on one image: among others an image gets other last digits, as onnxruntime picks its kernels by the
     batch. So the same images in the same order give the same calibration to the bit, however they are put
     into batches, and no more is held than one image's tensors. Batches of 8 would take a quarter less time.

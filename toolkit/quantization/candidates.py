@@ -11,22 +11,22 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from cnntk.exporters.artifact import write_graph
-from cnntk.quantization.accuracy import Accuracy, Answers, answers_of, compare, divergence
-from cnntk.quantization.quantizer import Memo, quantised
-from cnntk.quantization.calibration import Calibration
-from cnntk.data.batches import Batch
-from cnntk.quantization.config import Kind, Recipe, linear_layers
-from cnntk.quantization.store import Store, recipe_key
-from cnntk.exporters.shapes.dataflow import weight_of
-from cnntk.runtime.engine import Engine
 from cnntk.benchmark.interleaved import Race, race
+from cnntk.data.batches import Batch
+from cnntk.exporters.artifact import write_graph
+from cnntk.exporters.shapes.dataflow import weight_of
+from cnntk.quantization.accuracy import Accuracy, Answers, answers_of, compare, divergence
+from cnntk.quantization.calibration import Calibration
+from cnntk.quantization.config import Kind, Recipe, linear_layers
+from cnntk.quantization.quantizer import Memo, quantized
+from cnntk.quantization.store import Store, recipe_key
+from cnntk.runtime.engine import Engine
 from cnntk.runtime.trial import example_inputs
 
 __all__ = ["Balanced", "Built", "LayerFacts", "Original", "Racing", "Workbench", "layer_facts"]
 
 Balanced = tuple[ir.Model, Calibration]
-"""The original with its channels equalised, and the calibration of that."""
+"""The original with its channels equalized, and the calibration of that."""
 
 Racing = Callable[[Recipe, Callable[[], object], Callable[[], object]], Race]
 """Compares two calls, of which the second is the model by the recipe."""
@@ -38,7 +38,7 @@ _CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantize
 
 @dataclass(frozen=True)
 class Original:
-    """The model to quantise.
+    """The model to quantize.
 
     Attributes:
         file: an artifact.
@@ -55,7 +55,7 @@ class Original:
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """A linear layer, as far as quantising it is concerned.
+    """A linear layer, as far as quantizing it is concerned.
 
     Attributes:
         title: of the torch module, where the spec tells it; else the node's name.
@@ -93,7 +93,7 @@ class Workbench:
     Args:
         original: what candidates are made from and compared with.
         calibration: of its values, and of its channels.
-        balanced: the same network equalised, with its own calibration; None where nothing is lopsided.
+        balanced: the same network equalized, with its own calibration; None where nothing is lopsided.
         evaluation: gives the images on which accuracy is measured, anew at each call.
         few: some images on which layers are ranked.
         store: of results.
@@ -132,13 +132,13 @@ class Workbench:
     def model(self, recipe: Recipe) -> ir.Model:
         """The graph by a recipe."""
         model, calibration = self.original.model, self._calibration
-        if recipe.equalised and self._balanced is not None:
+        if recipe.equalized and self._balanced is not None:
             model, calibration = self._balanced
-        return quantised(model, recipe, calibration, memo=self._memos[recipe.equalised])
+        return quantized(model, recipe, calibration, memo=self._memos[recipe.equalized])
 
     @property
-    def can_equalise(self) -> bool:
-        """Whether there is an equalised form to try."""
+    def can_equalize(self) -> bool:
+        """Whether there is an equalized form to try."""
         return self._balanced is not None
 
     def accuracy(self, recipe: Recipe) -> Accuracy:

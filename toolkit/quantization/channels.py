@@ -1,4 +1,4 @@
-"""`Channels`: the range and mean of each channel, for equalisation and bias correction."""
+"""`Channels`: the range and mean of each channel, for equalization and bias correction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which layer is computed how: what a quantised model is made by, and what is written down of it."""
+"""Which layer is computed how: what a quantized model is made by, and what is written down of it."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ class Recipe:
         target: ``any``: no 16-bit sum can saturate, so that every CPU gives the same answers; ``vnni``: all
             8 bits of the weights are used, which CPUs without VNNI get wrong.
         corrected: whether biases make good what rounding the weights shifts on average.
-        equalised: whether channels between layers are brought to like size first.
+        equalized: whether channels between layers are brought to like size first.
     """
 
     layers: Mapping[str, LayerPlan]
     target: Target = "any"
     corrected: bool = False
-    equalised: bool = False
+    equalized: bool = False
 
     def with_kind(self, name: str, kind: Kind, reason: str) -> Recipe:
         """The recipe with one layer computed otherwise.
@@ -74,7 +74,7 @@ class Recipe:
 
     @property
     def is_float(self) -> bool:
-        """Whether nothing is quantised."""
+        """Whether nothing is quantized."""
         return all(layer.kind == "float32" for layer in self.layers.values())
 
     def to_json(self) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class Recipe:
         return {
             "target": self.target,
             "corrected": self.corrected,
-            "equalised": self.equalised,
+            "equalized": self.equalized,
             "layers": {name: asdict(layer) for name, layer in self.layers.items()},
         }
 
@@ -90,7 +90,7 @@ class Recipe:
     def from_json(cls, data: Mapping[str, Any]) -> Recipe:
         """From what `to_json` gave."""
         layers = {name: LayerPlan(**layer) for name, layer in data["layers"].items()}
-        return cls(layers, data["target"], data["corrected"], data["equalised"])
+        return cls(layers, data["target"], data["corrected"], data["equalized"])
 
 
 def linear_layers(model: ir.Model) -> tuple[ir.Node, ...]:

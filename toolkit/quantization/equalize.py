@@ -1,4 +1,4 @@
-"""`equalised`: the same network with channels of like size, so that one scale suits them all.
+"""`equalized`: the same network with channels of like size, so that one scale suits them all.
 
 Between two layers ReLU and max-pooling let a positive factor through: what one layer's channel is divided
 by, the next layer's weights for it are multiplied by, and the network computes what it did (Nagel et al.,
@@ -20,11 +20,11 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from cnntk.exporters.passes.graph import only_user
+from cnntk.exporters.shapes.dataflow import weight_of
 from cnntk.quantization.calibration import Calibration
 from cnntk.quantization.config import linear_layers
-from cnntk.exporters.shapes.dataflow import weight_of
 
-__all__ = ["equalised"]
+__all__ = ["equalized"]
 
 _LOPSIDED = 4.0
 """How many times the median channel the largest is, from which it is worth a second calibration."""
@@ -40,7 +40,7 @@ class _Pair:
     second: ir.Node
 
 
-def equalised(model: ir.Model, calibration: Calibration) -> ir.Model | None:
+def equalized(model: ir.Model, calibration: Calibration) -> ir.Model | None:
     """A model that computes the same, its channels of like size; None where they are alike already.
 
     Args:
@@ -48,7 +48,7 @@ def equalised(model: ir.Model, calibration: Calibration) -> ir.Model | None:
         calibration: with the channels of what its convolutions read.
     """
     copy = model.clone()
-    done = [_equalise(pair, calibration) for pair in tuple(_pairs(copy))]
+    done = [_equalize(pair, calibration) for pair in tuple(_pairs(copy))]
     return copy if any(done) else None
 
 
@@ -69,7 +69,7 @@ def _is_dense(node: ir.Node) -> bool:
     return node.attributes.get_int("group", 1) == 1
 
 
-def _equalise(pair: _Pair, calibration: Calibration) -> bool:
+def _equalize(pair: _Pair, calibration: Calibration) -> bool:
     channels = calibration.channels.get(str(pair.between.name))
     weights = weight_of(pair.second)
     if channels is None or weights is None or not _owns_weights(pair):

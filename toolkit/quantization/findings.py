@@ -56,7 +56,7 @@ def _one_class(calibration: Calibration) -> Iterator[str]:
     if len(calibration.classes) == 1:
         (label,) = calibration.classes
         yield (
-            f"calibration: all labelled images are of one class, number {label}; other classes may reach "
+            f"calibration: all labeled images are of one class, number {label}; other classes may reach "
             "other values, add images of them"
         )
 

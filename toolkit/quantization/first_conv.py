@@ -94,7 +94,7 @@ def pixels_of(value: ir.Value, window: Window, tape: Tape) -> Pixels | None:
     padded = any(window.pads) and mean.any()
     if sizes is None and (expanded or padded):
         return None
-    if expanded and sizes is not None:  # grey images, of which a network of colours sees three equal channels
+    if expanded and sizes is not None:  # gray images, of which a network of colors sees three equal channels
         shape = tape.weight("channels", np.array([1, 1, 1, sizes[0]], np.int64))
         levels = Levels(tape.put("Expand", [source, shape]), 1.0, 0)
     columns = _columns(window, sizes)

@@ -27,16 +27,8 @@ from cnntk.splitting import Parts, images_for
 from cnntk.version import __version__
 
 try:
-    from cnntk.quantization.quantizer import channels_to_watch, tensors_to_watch
-    from cnntk.quantization.calibration import Calibration, calibrate
-    from cnntk.quantization.equalize import equalised
-    from cnntk.quantization.findings import find_suspicious
-    from cnntk.quantization.write import HOLDS_ON, Finished, finish
     from cnntk.data.batches import Batch, batches_of
-    from cnntk.quantization.config import Recipe, Target, plan
-    from cnntk.quantization.result import Goal, Prefer, SearchResult, Step
-    from cnntk.quantization.search import first_recipe, search
-    from cnntk.quantization.store import Store
+    from cnntk.quantization.calibration import Calibration, calibrate
     from cnntk.quantization.candidates import (
         Balanced,
         LayerFacts,
@@ -45,9 +37,17 @@ try:
         Workbench,
         layer_facts,
     )
+    from cnntk.quantization.config import Recipe, Target, plan
+    from cnntk.quantization.equalize import equalized
+    from cnntk.quantization.findings import find_suspicious
+    from cnntk.quantization.quantizer import channels_to_watch, tensors_to_watch
+    from cnntk.quantization.result import Goal, Prefer, SearchResult, Step
+    from cnntk.quantization.search import first_recipe, search
+    from cnntk.quantization.store import Store
+    from cnntk.quantization.write import HOLDS_ON, Finished, finish
 except ImportError as error:
     raise MissingDependency(
-        f"quantising needs {error.name}, which is not installed; run: pip install 'cnntk[export]'"
+        f"quantizing needs {error.name}, which is not installed; run: pip install 'cnntk[export]'"
     ) from error
 
 __all__ = ["LIMIT", "Progress", "preview_quantize", "quantize"]
@@ -64,9 +64,9 @@ _SAVED_EVERY = 50
 _LAYERS_S = 2.0
 
 _RACE_S, _BUILD_S, _PLAIN = 2.5, 1.0, 2.0
-"""For estimates: a race, a build, and how much slower than usual a run without optimisations is."""
+"""For estimates: a race, a build, and how much slower than usual a run without optimizations is."""
 
-_QUANTISED = frozenset({"QuantizeLinear", "QLinearConv", "QLinearMatMul", "MatMulNBits", "MatMulInteger"})
+_QUANTIZED = frozenset({"QuantizeLinear", "QLinearConv", "QLinearMatMul", "MatMulNBits", "MatMulInteger"})
 
 Progress = Callable[[str, int, int], None]
 """Is told what is done, how much of it, and of how much; 0 where that is not known."""
@@ -90,7 +90,7 @@ def quantize(
     progress: Progress | None = None,
     racing: Racing | None = None,
 ) -> QuantizeReport:
-    """Quantises a classifier, layer by layer as far as accuracy and speed allow, each measured.
+    """Quantizes a classifier, layer by layer as far as accuracy and speed allow, each measured.
 
     Where nothing that is faster (or smaller, where that is preferred) holds the bound, the file that is
     written is the original, as it was, and the report says why.
@@ -116,7 +116,7 @@ def quantize(
         racing: another stop-watch than `cnntk.benchmark.interleaved.race`.
 
     Raises:
-        UsageError: an argument does not fit; the file exists; the model is quantised already.
+        UsageError: an argument does not fit; the file exists; the model is quantized already.
         UnsupportedArtifact: it is no classifier of images.
         DataError: the data can't be read, or means nothing.
         KeyboardInterrupt: before any candidate held; else the best so far is written.
@@ -189,7 +189,7 @@ def preview_quantize(
             setting=_setting(model, calibration, parts, goal, target, original),
             layers=tuple(_row(n, facts, recipe) for n, facts in layer_facts(original).items()),
             evaluation_images=len(parts.evaluation),
-            labelled=bool(parts.evaluation.labels),
+            labeled=bool(parts.evaluation.labels),
             original_ms=1000 * took,
             least_seconds=round(least, 1),
             most_seconds=round(most, 1),
@@ -250,10 +250,10 @@ def _adopted(file: Path, folder: Path, image: Mapping[str, str] | None) -> Path:
 
 def _check_float(graph: Any, engine: Engine, file: Path) -> None:
     spec = engine.spec
-    integers = next((n.op_type for n in graph.graph if n.op_type in _QUANTISED), None)
-    if integers is None and (spec is None or spec.quantisation is None):
+    integers = next((n.op_type for n in graph.graph if n.op_type in _QUANTIZED), None)
+    if integers is None and (spec is None or spec.quantization is None):
         return
-    raise UsageError(f"{file}: is quantised already; quantise the float32 model that it came from")
+    raise UsageError(f"{file}: is quantized already; quantize the float32 model that it came from")
 
 
 def _classifier(original: Original) -> ModelSpec:
@@ -350,8 +350,8 @@ def _calibrated(
 def _balanced(
     original: Original, spec: ModelSpec, parts: Parts, seen: Calibration, progress: Progress
 ) -> Balanced | None:
-    """The same network with its channels equalised, where they differ much, calibrated anew."""
-    model, total = equalised(original.model, seen), len(parts.calibration)
+    """The same network with its channels equalized, where they differ much, calibrated anew."""
+    model, total = equalized(original.model, seen), len(parts.calibration)
     if model is None:
         return None
     found = calibrate(
@@ -359,7 +359,7 @@ def _balanced(
         batches_of(spec, parts.calibration),
         tensors_to_watch(model),
         channels=channels_to_watch(model),
-        on_image=lambda c: progress("calibrating, equalised", c.images, total),
+        on_image=lambda c: progress("calibrating, equalized", c.images, total),
     )
     return model, found
 
@@ -376,8 +376,8 @@ def _bench(
     total = len(parts.evaluation)
 
     def few() -> Iterable[Batch]:
-        unlabelled = (replace(image, label=None) for image in islice(parts.calibration, _FEW))
-        return batches_of(spec, unlabelled)
+        unlabeled = (replace(image, label=None) for image in islice(parts.calibration, _FEW))
+        return batches_of(spec, unlabeled)
 
     return Workbench(
         original,

@@ -1,8 +1,8 @@
-"""`quantised`: the graph of a model with the layers of a recipe in integers.
+"""`quantized`: the graph of a model with the layers of a recipe in integers.
 
 Between convolutions values stay uint8 (N, H, W, C), the order in which onnxruntime's integer kernels read
 them. Each value of the graph may be there in up to two forms: as it was, float32 (N, C, H, W), and as levels.
-A form is made where somebody first needs it, so that neighbours in integers exchange levels and nothing is
+A form is made where somebody first needs it, so that neighbors in integers exchange levels and nothing is
 converted to and fro; ReLU is part of the levels' range, and max-pooling works on levels as they are.
 """
 
@@ -17,7 +17,10 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from cnntk.exporters.passes.graph import bypass, constant, made_by
+from cnntk.exporters.shapes.dataflow import weight_of
+from cnntk.quantization.builder import MICROSOFT, Levels, Tape
 from cnntk.quantization.calibration import Calibration
+from cnntk.quantization.config import Recipe, linear_layers
 from cnntk.quantization.first_conv import Window, pixels_of
 from cnntk.quantization.ranges import Method, find_range, scale_and_zero_point
 from cnntk.quantization.reading import (
@@ -33,12 +36,9 @@ from cnntk.quantization.reading import (
     settled,
     window_of,
 )
-from cnntk.quantization.config import Recipe, linear_layers
-from cnntk.quantization.builder import MICROSOFT, Levels, Tape
 from cnntk.quantization.weights import Channelwise, full, in_blocks, in_floats, pair_safe, seven_bits
-from cnntk.exporters.shapes.dataflow import weight_of
 
-__all__ = ["Memo", "channels_to_watch", "quantised", "tensors_to_watch"]
+__all__ = ["Memo", "channels_to_watch", "quantized", "tensors_to_watch"]
 
 Memo = MutableMapping[Hashable, Any]
 """Weights that were rounded once, by layer and form: candidates of one model share most of them."""
@@ -61,7 +61,7 @@ _CHANNELS_LAST, _CHANNELS_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
 def tensors_to_watch(model: ir.Model) -> tuple[str, ...]:
-    """The values whose ranges `quantised` needs: what convolutions read, and what they and sums answer."""
+    """The values whose ranges `quantized` needs: what convolutions read, and what they and sums answer."""
     found: dict[str, None] = {}
     for node in model.graph:
         if node.op_type not in ("Conv", "Add", "Concat") or node.domain or not is_float(node.outputs[0]):
@@ -74,14 +74,14 @@ def tensors_to_watch(model: ir.Model) -> tuple[str, ...]:
 
 
 def channels_to_watch(model: ir.Model) -> dict[str, int]:
-    """The values whose channels correcting and equalising need, with their axis: what linear layers read."""
+    """The values whose channels correcting and equalizing need, with their axis: what linear layers read."""
     read = (node.inputs[0] for node in linear_layers(model))
     return {
         str(v.name): 1 for v in read if v is not None and v.name and v.shape is not None and len(v.shape) > 1
     }
 
 
-def quantised(
+def quantized(
     model: ir.Model,
     recipe: Recipe,
     calibration: Calibration,
@@ -350,7 +350,7 @@ class _Builder:
         if x is None or not is_spatial_mean(node):
             return False
         tape = self._tape
-        floats = tape.dequantised(x)
+        floats = tape.dequantized(x)
         axes = tape.weight("spatial", np.array([1, 2], np.int64))
         mean = tape.put("ReduceMean", [floats, axes], {"keepdims": 0}, like=node)
         if node.op_type == "GlobalAveragePool" or node.attributes.get_int("keepdims", 1) != 0:
@@ -412,7 +412,7 @@ class _Builder:
         if value not in self._floats:
             levels = self._levels[value]
             turned = self._tape.put("Transpose", [levels.value], {"perm": list(_CHANNELS_FIRST)})
-            floats = self._tape.dequantised(Levels(turned, levels.scale, levels.zero_point))
+            floats = self._tape.dequantized(Levels(turned, levels.scale, levels.zero_point))
             floats.shape = value.shape
             self._floats[value] = floats
         return self._floats[value]

@@ -146,7 +146,7 @@ def percentile(histogram: Histogram, percent: float = PERCENT) -> Range:
 def entropy(histogram: Histogram, *, symmetric: bool = False) -> Range:
     """The threshold T that loses the least information: ``[max(min v, -T), min(max v, T)]``.
 
-    It minimises ``KL(P || Q) = sum P log(P / Q)`` over T, from as many bins of ``|v|`` as there are levels up
+    It minimizes ``KL(P || Q) = sum P log(P / Q)`` over T, from as many bins of ``|v|`` as there are levels up
     to all. P has the bins below T, what lies above put into the last of them. Q has the bins below T, merged
     into the levels and spread evenly over those that are not empty. S. Migacz, *8-bit inference with
     TensorRT*, GTC 2017. There are 128 levels, or 256 where all values have one sign and the scale may be
@@ -186,7 +186,7 @@ def mse(histogram: Histogram, *, symmetric: bool = False) -> Range:
 
 
 def squared_error(histogram: Histogram, chosen: Range, *, symmetric: bool = False) -> float:
-    """The expected squared error of a value, quantised to 8 bits over a range that is widened to hold 0.
+    """The expected squared error of a value, quantized to 8 bits over a range that is widened to hold 0.
 
     ``(sum over clipped v of (v - end)^2 + step^2 / 12 * n) / N``, with n values inside that are not 0, and
     step ``(high - low) / 255``, or ``max(|low|, |high|) / 127`` where symmetric. Values are taken to lie in

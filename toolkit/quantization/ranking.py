@@ -1,4 +1,4 @@
-"""Which layers cost the most: each is quantised alone, and what the answers lose is measured."""
+"""Which layers cost the most: each is quantized alone, and what the answers lose is measured."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Ranking:
     """The order in which precision is given back.
 
     Attributes:
-        moves: the dearest first; all of them together leave nothing quantised.
-        costs: by layer, how far the answers are from the original's with it alone quantised, in nats.
+        moves: the dearest first; all of them together leave nothing quantized.
+        costs: by layer, how far the answers are from the original's with it alone quantized, in nats.
     """
 
     moves: tuple[Move, ...]
@@ -48,9 +48,9 @@ class Ranking:
 
 
 def rank(bench: Measure, recipe: Recipe, progress: Callable[[str, int, int], None] | None = None) -> Ranking:
-    """Ranks the quantised layers of a recipe.
+    """Ranks the quantized layers of a recipe.
 
-    A layer's cost is what the answers lose when it alone is quantised. The other way round, what they win
+    A layer's cost is what the answers lose when it alone is quantized. The other way round, what they win
     back when it alone is not, would run in integers and so faster; but where two layers do the same damage,
     as one that writes a value on too coarse a grid and one that reads it, giving back either mends nothing,
     and both would be ranked last. A layer of 4 bits is asked about twice: with 4 and with 8.

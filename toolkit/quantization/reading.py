@@ -9,8 +9,8 @@ import numpy as np
 import onnx_ir as ir
 
 from cnntk.exporters.passes.graph import constant, only_user
-from cnntk.quantization.first_conv import Window
 from cnntk.exporters.shapes.dataflow import weight_of
+from cnntk.quantization.first_conv import Window
 
 __all__ = [
     "clip_bounds",
@@ -84,7 +84,7 @@ def dense(node: ir.Node) -> tuple[Any, ir.Value | None] | None:
 
 
 def is_float(value: ir.Value) -> bool:
-    """Arithmetic on an image's sizes has ranges, too, but nothing to quantise."""
+    """Arithmetic on an image's sizes has ranges, too, but nothing to quantize."""
     return value.dtype is ir.DataType.FLOAT
 
 

@@ -1,4 +1,4 @@
-"""What quantising a model did and showed, or would try."""
+"""What quantizing a model did and showed, or would try."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cnntk.benchmark.interleaved import Race
     from cnntk.quantization.accuracy import Accuracy
     from cnntk.quantization.result import Step
-    from cnntk.benchmark.interleaved import Race
 
 __all__ = ["LayerRow", "QuantizePreview", "QuantizeReport", "Setting"]
 
@@ -25,7 +25,7 @@ class LayerRow:
         multiply_adds: of one image.
         kind: as in `cnntk.quantization.config.LayerPlan`.
         reason: why.
-        cost: how far the answers were from the original's with it alone quantised, in nats; None where that
+        cost: how far the answers were from the original's with it alone quantized, in nats; None where that
             was not asked.
         time_ms: of a run of the result; None where layers were not timed, or it ran as part of another.
         limit: what binds it: ``compute``, ``memory`` or ``in cache``; None where that is not known.
@@ -50,7 +50,7 @@ class Setting:
     """What was asked for, and where it was measured.
 
     Attributes:
-        source: the file that was quantised.
+        source: the file that was quantized.
         calibration: DATA.
         calibration_images: how many.
         max_drop: in points.
@@ -72,12 +72,12 @@ class Setting:
 
 @dataclass(frozen=True)
 class QuantizeReport:
-    """What quantising a model did and showed.
+    """What quantizing a model did and showed.
 
     Attributes:
         path: of the file that was written.
         name: of the model.
-        changed: whether it is quantised; else the file is the original, as it was.
+        changed: whether it is quantized; else the file is the original, as it was.
         reason: why this is the result.
         holds_on: for which CPUs its answers hold.
         setting: what was asked for.
@@ -132,7 +132,7 @@ class QuantizePreview:
         setting: what was asked for.
         layers: what is tried first, in the order of the graph.
         evaluation_images: by which each candidate would be judged.
-        labelled: whether these have labels.
+        labeled: whether these have labels.
         original_ms: of one image, in the original.
         least_seconds: where the first candidate holds.
         most_seconds: where precision must be given back layer by layer.
@@ -143,7 +143,7 @@ class QuantizePreview:
     setting: Setting
     layers: tuple[LayerRow, ...]
     evaluation_images: int
-    labelled: bool
+    labeled: bool
     original_ms: float
     least_seconds: float
     most_seconds: float

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from cnntk.quantization.accuracy import Accuracy
-from cnntk.quantization.ranking import Ranking
-from cnntk.quantization.config import Recipe
 from cnntk.benchmark.interleaved import Race
+from cnntk.quantization.accuracy import Accuracy
+from cnntk.quantization.config import Recipe
+from cnntk.quantization.ranking import Ranking
 
 __all__ = ["Goal", "Prefer", "Refinement", "SearchResult", "Step"]
 
@@ -77,7 +77,7 @@ class Refinement:
     """What was tried to bring the answers in integers closer to the original's.
 
     Attributes:
-        what: ``biases corrected`` or ``channels equalised``.
+        what: ``biases corrected`` or ``channels equalized``.
         before: divergence without it, in nats.
         after: with it.
         kept: whether it helped.

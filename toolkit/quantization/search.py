@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from cnntk.quantization.accuracy import Accuracy
-from cnntk.quantization.ranking import Move, Ranking, rank
-from cnntk.quantization.config import Kind, Recipe
-from cnntk.quantization.result import Goal, Refinement, SearchResult, Step
-from cnntk.quantization.candidates import Built, LayerFacts
-from cnntk.runtime.errors import ArtifactError, InferenceError
 from cnntk.benchmark.interleaved import Race
+from cnntk.quantization.accuracy import Accuracy
+from cnntk.quantization.candidates import Built, LayerFacts
+from cnntk.quantization.config import Kind, Recipe
+from cnntk.quantization.ranking import Move, Ranking, rank
+from cnntk.quantization.result import Goal, Refinement, SearchResult, Step
+from cnntk.runtime.errors import ArtifactError, InferenceError
 
 __all__ = ["SLOWEST", "first_recipe", "search"]
 
@@ -66,17 +66,17 @@ class Bench(Protocol):
         ...
 
     @property
-    def can_equalise(self) -> bool:
-        """Whether there is an equalised form to try."""
+    def can_equalize(self) -> bool:
+        """Whether there is an equalized form to try."""
         ...
 
 
 def search(
     bench: Bench, recipe: Recipe, goal: Goal | None = None, *, progress: Progress | None = None
 ) -> SearchResult:
-    """Looks for the best recipe, beginning with one that quantises as much as may be.
+    """Looks for the best recipe, beginning with one that quantizes as much as may be.
 
-    0. Corrected biases and equalised channels, each kept where it brings the answers closer.
+    0. Corrected biases and equalized channels, each kept where it brings the answers closer.
     1. The whole recipe. If its answers are too much worse, layers get their precision back in the order of
        what they cost, as few as are needed: found by halving, so that few candidates are built. Those among
        them with the most work are then tried in integers once more.
@@ -86,7 +86,7 @@ def search(
     4. Small layers, each in float32: where that is faster, it stays so.
 
     With ``prefer="size"`` only the first is done, and layers that the recipe keeps for their speed are
-    quantised, too; what then is left in float32 is stored in 16 bits. Ctrl-C ends it with the best so far,
+    quantized, too; what then is left in float32 is stored in 16 bits. Ctrl-C ends it with the best so far,
     if there is one.
 
     Args:
@@ -111,7 +111,7 @@ def search(
 def first_recipe(recipe: Recipe, facts: Mapping[str, LayerFacts], goal: Goal) -> Recipe:
     """What a search begins with: the recipe, or more, so that what integers bring is measured, not foreseen.
 
-    Where the recipe quantises nothing, all layers are tried in 8 bits; where size is preferred, fully
+    Where the recipe quantizes nothing, all layers are tried in 8 bits; where size is preferred, fully
     connected ones in 4, but for the last, whose errors go straight into the answers.
     """
     if goal.prefer == "speed" and not recipe.is_float:
@@ -180,7 +180,7 @@ class _Search:
     def _start(self, recipe: Recipe) -> tuple[Recipe, str]:
         """What to begin with, less what has no kernel."""
         first = first_recipe(recipe, self.bench.facts, self.goal)
-        change = "all that the plan quantises" if first == recipe else "all layers"
+        change = "all that the plan quantizes" if first == recipe else "all layers"
         for name in self.bench.built(first).refused if not first.is_float else ():
             reason = "there is no kernel for it in integers"
             first = first.with_kind(name, "float32", reason)
@@ -190,9 +190,9 @@ class _Search:
     def _refined(self, recipe: Recipe) -> Recipe:
         """With what brings the answers closer to the original's at no cost in speed."""
         offered = [("biases corrected", replace(recipe, corrected=True))]
-        if self.bench.can_equalise:
-            offered.append(("channels equalised", replace(recipe, equalised=True)))
-            offered.append(("both", replace(recipe, corrected=True, equalised=True)))
+        if self.bench.can_equalize:
+            offered.append(("channels equalized", replace(recipe, equalized=True)))
+            offered.append(("both", replace(recipe, corrected=True, equalized=True)))
         try:
             before = least = self.bench.divergence(recipe)
             for done, (what, other) in enumerate(offered):
@@ -372,7 +372,7 @@ class _Search:
             self._tried(recipe, "what is left in float32 stored in 16 bits")
 
     def _by_work(self, recipe: Recipe) -> list[str]:
-        """Quantised layers, the one with the most multiply-adds first."""
+        """Quantized layers, the one with the most multiply-adds first."""
         names = [name for name, layer in recipe.layers.items() if layer.kind != "float32"]
         return sorted(names, key=lambda name: -self._work(name))
 

@@ -57,7 +57,7 @@ class Store:
 def recipe_key(recipe: Recipe) -> str:
     """16 hex characters: the same for recipes that make the same model, whatever their reasons."""
     kinds = {name: layer.kind for name, layer in recipe.layers.items()}
-    text = json.dumps([recipe.target, recipe.corrected, recipe.equalised, kinds])
+    text = json.dumps([recipe.target, recipe.corrected, recipe.equalized, kinds])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -1,9 +1,9 @@
 """Weights as integers: 8 bits per channel, or 4 and 8 bits in blocks.
 
-CPUs without VNNI multiply bytes with ``vpmaddubsw`` (SSSE3, AVX2): a1 w1 + a2 w2 for two neighbours along
+CPUs without VNNI multiply bytes with ``vpmaddubsw`` (SSSE3, AVX2): a1 w1 + a2 w2 for two neighbors along
 the sum, in 16 bits that saturate. With activations from 0 to 255, no pair does where its positive weights
 add up to at most 128, and its negative ones to at least -128: 255 * 128 = 32640 < 32767. `pair_safe` makes
-weights of which that is true, and uses all 8 bits wherever a neighbour is small.
+weights of which that is true, and uses all 8 bits wherever a neighbor is small.
 """
 
 from __future__ import annotations
@@ -89,13 +89,13 @@ def seven_bits(weights: Array) -> Channelwise:
 
 
 def pair_safe(weights: Array) -> Channelwise:
-    """8 bits per channel, such that no pair of neighbours along the sum can saturate.
+    """8 bits per channel, such that no pair of neighbors along the sum can saturate.
 
     For each channel some coarser scales are tried; a pair that is still too large is brought down to the
     limit, both weights by the same amount. The scale with the least squared error is taken.
 
     Args:
-        weights: (M, K), neighbours along K in the order in which the kernel sums.
+        weights: (M, K), neighbors along K in the order in which the kernel sums.
     """
     weights = weights.astype(np.float32)  # half the memory to go through, and far finer than the integers
     top = np.maximum(np.abs(weights).max(axis=1), _TINY) / 127
@@ -111,7 +111,7 @@ def pair_safe(weights: Array) -> Channelwise:
 
 
 def saturates(values: Array) -> bool:
-    """Whether a 16-bit sum of two neighbours can saturate, for activations from 0 to 255.
+    """Whether a 16-bit sum of two neighbors can saturate, for activations from 0 to 255.
 
     Args:
         values: int8 (M, K).

@@ -1,4 +1,4 @@
-"""`finish`: a quantised graph becomes an artifact that tells what was done to it, and tests itself."""
+"""`finish`: a quantized graph becomes an artifact that tells what was done to it, and tests itself."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from cnntk.exporters.artifact import append_spec, write_hashed
+from cnntk.exporters.checks.parity import FACTOR, FLOOR, SOFTMAX_ERROR
 from cnntk.exporters.external_data import weights_beside
 from cnntk.exporters.passes.graph import made_by
-from cnntk.exporters.checks.parity import FACTOR, FLOOR, SOFTMAX_ERROR
-from cnntk.quantization.config import Recipe, Target
-from cnntk.quantization.weights import saturates
-from cnntk.quantization.candidates import Original
 from cnntk.exporters.session import session_of
 from cnntk.exporters.shapes.dataflow import weight_of
 from cnntk.exporters.vectors import answers_text, rounded_up
+from cnntk.quantization.candidates import Original
+from cnntk.quantization.config import Recipe, Target
+from cnntk.quantization.weights import saturates
 from cnntk.runtime.artifact.canonical import canonical_inputs
 from cnntk.runtime.artifact.spec import Layer, ModelSpec, SelfTest, SelfTestCase
 from cnntk.runtime.engine import Engine
@@ -65,20 +65,20 @@ def finish(
     step: float,
     record: Mapping[str, Any],
 ) -> Finished:
-    """Writes a quantised model beside or over nothing else than ``target``, whole or not at all.
+    """Writes a quantized model beside or over nothing else than ``target``, whole or not at all.
 
     Its self-test asks what the original's does. The answers are its own, in onnxruntime. The bounds are those
     that another sound implementation meets: a value that lies on the edge between two levels may fall to
-    either side, so a logit may move by one quantisation step; and the same graph with every optimisation off
+    either side, so a logit may move by one quantization step; and the same graph with every optimization off
     is such an implementation: twice its distance is allowed, where that is more.
 
     Args:
-        original: that was quantised.
-        model: its quantised graph.
+        original: that was quantized.
+        model: its quantized graph.
         target: the file.
-        recipe: by which it was quantised.
+        recipe: by which it was quantized.
         step: of the logits, ``(max - min) / 255`` over usual images.
-        record: of how it was quantised, as JSON data, for the spec.
+        record: of how it was quantized, as JSON data, for the spec.
 
     Raises:
         UnsupportedArtifact: the original has no self-test.
@@ -115,9 +115,9 @@ def _spec(
     return replace(
         spec,
         layers=_layers(spec, original.model, model),
-        provenance={**spec.provenance, "quantised_from": spec.digest},
+        provenance={**spec.provenance, "quantized_from": spec.digest},
         proof={"anatomy": spec.proof["anatomy"]} if "anatomy" in spec.proof else {},
-        quantisation={**record, "holds_on": HOLDS_ON[recipe.target], "recipe": recipe.to_json()},
+        quantization={**record, "holds_on": HOLDS_ON[recipe.target], "recipe": recipe.to_json()},
         self_test=test,
         fingerprints={},
         data=None,
@@ -139,13 +139,13 @@ def _layers(spec: ModelSpec, before: ir.Model, after: ir.Model) -> tuple[Layer, 
     return tuple(found)
 
 
-_LEARNT = {"QLinearConv": (3, 8), "MatMulNBits": (1, 5)}
+_LEARNED = {"QLinearConv": (3, 8), "MatMulNBits": (1, 5)}
 """Inputs that are weights or biases; scales and zero points are neither, and layers may share them."""
 
 
 def _read(node: ir.Node) -> Iterator[ir.Value]:
     """Its weights and its bias; those that are stored in 16 bits are behind a conversion."""
-    for index in _LEARNT.get(node.op_type, (1, 2)):
+    for index in _LEARNED.get(node.op_type, (1, 2)):
         value = node.inputs[index] if index < len(node.inputs) else None
         cast = made_by(value, "Cast")
         found = value if cast is None else cast.inputs[0]

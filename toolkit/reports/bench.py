@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnntk.benchmark.result import BenchResult
 from cnntk.benchmark.regression import BaselineNote, CaseVerdict
+from cnntk.benchmark.result import BenchResult
 from cnntk.benchmark.statistics.intervals import runs_needed
 from cnntk.reports import headlines
 from cnntk.reports.figure import Figure

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cnntk.benchmark.sweep import Cell, Sweep
 from cnntk.reports.axes import Frame, Scale, key, with_axes
-from cnntk.reports.colours import SERIES
+from cnntk.reports.colors import SERIES
 from cnntk.reports.figure import Circle, Figure, Line, Mark
 from cnntk.reports.headlines import latency_sweep_headline, throughput_headline
 from cnntk.reports.text import short

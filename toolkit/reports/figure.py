@@ -1,7 +1,7 @@
 """What a plot is made of: marks at their places, for whatever draws them: a page, an SVG file or a PNG.
 
 Places are in units of one CSS pixel, from the upper left corner. An ink is a name of
-`cnntk.reports.colours.COLOURS`.
+`cnntk.reports.colors.COLORS`.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Polygon:
 
 @dataclass(frozen=True)
 class Circle:
-    """A filled circle with a rim in the paper's colour, so that neighbours can be told apart."""
+    """A filled circle with a rim in the paper's color, so that neighbors can be told apart."""
 
     shape: ClassVar[str] = "circle"
 

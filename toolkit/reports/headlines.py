@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cnntk.benchmark.result import BenchResult, Rivalry
+from cnntk.benchmark.cold_start import StartUp
 from cnntk.benchmark.latency import Latency
 from cnntk.benchmark.layers.report import LayerReport
 from cnntk.benchmark.memory import Memory
 from cnntk.benchmark.regression import CaseVerdict
+from cnntk.benchmark.result import BenchResult, Rivalry
 from cnntk.benchmark.stages import Stages
-from cnntk.benchmark.cold_start import StartUp
 from cnntk.benchmark.sweep import Cell, Sweep
 from cnntk.reports.text import bytes_text, count, percent, short, shorten
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from cnntk.benchmark.result import Rivalry
 from cnntk.benchmark.regression import CaseVerdict
+from cnntk.benchmark.result import Rivalry
 from cnntk.reports.axes import Scale
 from cnntk.reports.figure import Circle, Figure, Line, Mark, Text, text_width
 from cnntk.reports.headlines import against_headline, regression_headline

@@ -1,11 +1,11 @@
-"""Layers by their time, the longest first: a bar each, in the colour of what limits it."""
+"""Layers by their time, the longest first: a bar each, in the color of what limits it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cnntk.benchmark.layers.roofline import Limit
 from cnntk.benchmark.layers.report import LayerReport, LayerRow
+from cnntk.benchmark.layers.roofline import Limit
 from cnntk.reports.axes import Scale, key
 from cnntk.reports.figure import Figure, Line, Mark, Rect, Text, text_width
 from cnntk.reports.headlines import layers_headline

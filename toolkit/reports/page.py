@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cnntk.reports import text
-from cnntk.reports.colours import COLOURS
+from cnntk.reports.colors import COLORS
 from cnntk.runtime.errors import MissingDependency
 
 __all__ = ["rendered"]
@@ -30,7 +30,7 @@ def rendered(template: str, **values: Any) -> str:
         lstrip_blocks=True,
         undefined=jinja2.ChainableUndefined,
     )
-    environment.globals["colours"] = COLOURS
+    environment.globals["colors"] = COLORS
     environment.filters.update(
         amount=text.amount,
         bytes=text.bytes_text,

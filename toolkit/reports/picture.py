@@ -43,7 +43,7 @@ class Box:
         name: of the torch module.
         shape: of what leaves it.
         figures: parameters, where there are any.
-        kind: ``linear``, ``pool``, ``join``, ``view``, ``other``; for its colour.
+        kind: ``linear``, ``pool``, ``join``, ``view``, ``other``; for its color.
         share: of the network's multiply-adds, 0 to 1.
         joined: whether it reads what the box above answers.
         hint: all of it, for a pointer that rests on it.
@@ -131,7 +131,7 @@ def _follows(layer: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
 
 
 def _by_module(groups: list[Layers], depth: int) -> list[Layers]:
-    """Neighbours whose names begin with the same parts are one; what has no module goes with them."""
+    """Neighbors whose names begin with the same parts are one; what has no module goes with them."""
     keys: list[str] = []
     for group in groups:
         name = str(group[0].get("name", ""))

@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from cnntk.benchmark.result import BenchResult
 from cnntk.benchmark.regression import CaseVerdict
-from cnntk.reports.colours import COLOURS
+from cnntk.benchmark.result import BenchResult
+from cnntk.reports.colors import COLORS
 from cnntk.reports.curves import draw_sweep_latency, draw_throughput
 from cnntk.reports.figure import Figure, Rect, Text, moved, text_width
 from cnntk.reports.histogram import draw_histogram
@@ -98,7 +98,7 @@ def write_plots(
 
 def svg_of(figure: Figure) -> str:
     """A file that needs nothing beside it, on light paper."""
-    text = rendered("file.svg.j2", figure=figure, paint=lambda name: COLOURS[name].light)
+    text = rendered("file.svg.j2", figure=figure, paint=lambda name: COLORS[name].light)
     return _NO_XML.sub("?", text)
 
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from cnntk.reports.colours import COLOURS
+from cnntk.reports.colors import COLORS
 from cnntk.reports.figure import Circle, Figure, Line, Mark, Place, Polygon, Rect, Text
 
 __all__ = ["png_of"]
@@ -29,7 +29,7 @@ _ANCHORS = {"start": "ls", "middle": "ms", "end": "rs"}
 def png_of(figure: Figure) -> bytes:
     """The file, on light paper."""
     size = (figure.width * SCALE, figure.height * SCALE)
-    image = Image.new("RGB", (size[0] * _FINER, size[1] * _FINER), COLOURS["paper"].light)
+    image = Image.new("RGB", (size[0] * _FINER, size[1] * _FINER), COLORS["paper"].light)
     pen = _Pen(ImageDraw.Draw(image), SCALE * _FINER)
     for mark in figure.marks:
         pen.draw(mark)
@@ -46,23 +46,23 @@ class _Pen:
     scale: int
 
     def draw(self, mark: Mark) -> None:
-        colour = ImageColor.getrgb(COLOURS[mark.ink].light)
+        color = ImageColor.getrgb(COLORS[mark.ink].light)
         match mark:
             case Rect(x, y, width, height):
-                self.canvas.rectangle(self._corners(x, y, x + width, y + height), colour)
+                self.canvas.rectangle(self._corners(x, y, x + width, y + height), color)
             case Polygon(points):
-                self.canvas.polygon(self._many(points), colour)
+                self.canvas.polygon(self._many(points), color)
             case Circle(x, y, radius):
-                rim = COLOURS["paper"].light
+                rim = COLORS["paper"].light
                 corners = self._corners(x - radius, y - radius, x + radius, y + radius)
-                self.canvas.ellipse(corners, colour, rim, self.scale)
+                self.canvas.ellipse(corners, color, rim, self.scale)
             case Line(points, width=width, dashed=dashed):
                 pixels = max(round(width * self.scale), 1)
                 for part in _dashes(points) if dashed else (points,):
-                    self.canvas.line(self._many(part), colour, pixels, joint="curve")
+                    self.canvas.line(self._many(part), color, pixels, joint="curve")
             case Text(x, y, text, anchor=anchor, size=size):
                 font = ImageFont.load_default(size * self.scale)
-                self.canvas.text(self._one((x, y)), _plain(text), colour, font, _ANCHORS[anchor])
+                self.canvas.text(self._one((x, y)), _plain(text), color, font, _ANCHORS[anchor])
 
     def _one(self, place: Place) -> Place:
         return place[0] * self.scale, place[1] * self.scale

@@ -1,4 +1,4 @@
-"""The report of a quantisation, as a page."""
+"""The report of a quantization, as a page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Page:
 
 
 def write_quantize_report(report: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
-    """Writes a quantisation's report as one HTML page, whole or not at all; it opens offline.
+    """Writes a quantization's report as one HTML page, whole or not at all; it opens offline.
 
     Args:
         report: what `QuantizeReport.to_json` returns.
@@ -42,6 +42,6 @@ def write_quantize_report(report: Mapping[str, Any], path: str | os.PathLike[str
 
 def render_quantize_report(report: Mapping[str, Any]) -> str:
     """The page's HTML."""
-    verdict = "Quantised, within the bound" if report["changed"] else "Stays as it was"
+    verdict = "Quantized, within the bound" if report["changed"] else "Stays as it was"
     page = _Page(verdict, draw_trials(report), bars_of(report["layers"]))
     return rendered(_TEMPLATE, r=report, page=page)

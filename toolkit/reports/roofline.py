@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 
 from cnntk.benchmark.layers.peaks import Peaks
-from cnntk.benchmark.layers.roofline import TOLERANCE
 from cnntk.benchmark.layers.report import LayerReport, LayerRow
+from cnntk.benchmark.layers.roofline import TOLERANCE
 from cnntk.reports.axes import Frame, Scale, key, with_axes
 from cnntk.reports.figure import Circle, Figure, Line, Mark, Text, text_width
 from cnntk.reports.headlines import roofline_headline

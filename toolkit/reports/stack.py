@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from cnntk.benchmark.cold_start import StartUp
 from cnntk.benchmark.memory import Memory
 from cnntk.benchmark.stages import FormatStages, Stages
-from cnntk.benchmark.cold_start import StartUp
 from cnntk.reports.axes import Scale, key
-from cnntk.reports.colours import SERIES
+from cnntk.reports.colors import SERIES
 from cnntk.reports.figure import Anchor, Figure, Line, Mark, Rect, Text
 from cnntk.reports.headlines import memory_headline, stages_headline, start_up_headline
 from cnntk.reports.text import bytes_text, percent, short

@@ -18,7 +18,7 @@ from cnntk.training import train
 
 ENOUGH = 0.990
 EPOCHS = 30
-AUGMENT = ("shift", "zoom")  # people draw digits smaller, and less centred, than MNIST shows them
+AUGMENT = ("shift", "zoom")  # people draw digits smaller, and less centered, than MNIST shows them
 
 
 def main(data: str) -> None:

@@ -1,4 +1,4 @@
-"""Training: from labelled images to a checkpoint. Needs torch."""
+"""Training: from labeled images to a checkpoint. Needs torch."""
 
 from __future__ import annotations
 

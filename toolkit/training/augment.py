@@ -45,7 +45,7 @@ def _flip(batch: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _zoom(batch: Tensor, generator: torch.Generator) -> Tensor:
-    """Shows the whole batch at 0.5 to 1.1 of its size around the centre, one draw a batch; its edges fill."""
+    """Shows the whole batch at 0.5 to 1.1 of its size around the center, one draw a batch; its edges fill."""
     share = 0.5 + 0.6 * float(torch.rand((), generator=generator))
     height, width = (max(1, round(n * share)) for n in batch.shape[2:])
     resized = F.interpolate(batch.float(), (height, width), mode="bilinear", antialias=True)

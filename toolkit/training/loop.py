@@ -22,7 +22,7 @@ from cnntk.training.report import EpochResult
 from cnntk.training.schedule import learning_rate_at
 from cnntk.training.seeding import Purpose, generator, seeded
 
-__all__ = ["Loop", "Normalise", "make_optimizer"]
+__all__ = ["Loop", "Normalize", "make_optimizer"]
 
 _LOOK = 16  # steps between two looks at the loss: looking makes a GPU wait
 _TEST_BATCH = 512
@@ -52,7 +52,7 @@ class Loop:
         self.optimizer = make_optimizer(module, settings)
         self._train, self._test, self._settings = train, test, settings
         self._device = train.labels.device
-        self._normalise = Normalise(preprocessing, self._device)
+        self._normalize = Normalize(preprocessing, self._device)
         self.steps = len(self._order(epoch=1))
 
     def run_epoch(self, epoch: int, progress: TrainProgress) -> EpochResult:
@@ -125,7 +125,7 @@ class Loop:
 
     def _logits(self, pixels: Tensor) -> Tensor:
         with _mixed_precision(self._device):
-            logits: Tensor = self.module(self._normalise(pixels))
+            logits: Tensor = self.module(self._normalize(pixels))
         return logits.float()
 
 
@@ -144,8 +144,8 @@ def make_optimizer(module: nn.Module, settings: Settings) -> Optimizer:
     return AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
 
 
-class Normalise:
-    """`cnntk.runtime.preprocessing.preprocess.normalise` on the device, in the same float32 arithmetic."""
+class Normalize:
+    """`cnntk.runtime.preprocessing.preprocess.normalize` on the device, in the same float32 arithmetic."""
 
     def __init__(self, p: Preprocessing, device: torch.device) -> None:
         factor = torch.tensor([p.scale / s for s in p.std], device=device)

@@ -15,7 +15,7 @@ from cnntk.data import Split
 from cnntk.models.checkpoint import load_checkpoint
 from cnntk.models.factory import absolute, locate
 from cnntk.models.foreign import blame
-from cnntk.models.initialise import initialise
+from cnntk.models.initialize import initialize
 from cnntk.models.transfer import WITH_NEW_HEAD, NewHead, without_head
 from cnntk.models.zoo import Recipe, build, find, names
 from cnntk.runtime.artifact.spec import Network, Preprocessing
@@ -107,7 +107,7 @@ def _from_reference(factory: str, kwargs: dict[str, Any] | None, split: Split, o
     channels, size = (entry.input_shape[0], entry.input_shape[1]) if entry else (1, None)
     channels = (kwargs or {}).get("in_channels", max(channels, split.train.images.channels))
     if channels not in (1, 3):
-        raise UsageError(f"{factory}: in_channels is {channels}; images have 1 (grey) or 3 (RGB)")
+        raise UsageError(f"{factory}: in_channels is {channels}; images have 1 (gray) or 3 (RGB)")
     size = options.image_size or (kwargs or {}).get("image_size", size) or _size_of(split, factory)
     if kwargs is None:
         kwargs = {"num_classes": len(split.classes), "in_channels": channels, "image_size": size}
@@ -121,7 +121,7 @@ def _from_reference(factory: str, kwargs: dict[str, Any] | None, split: Split, o
         recipe=entry.recipe if entry else _PLAIN_RECIPE,
         preprocessing=preprocessing_for(split, channels, size),
         trained_before=False,
-        make=lambda init: initialise(build(network), init),
+        make=lambda init: initialize(build(network), init),
     )
 
 
@@ -203,7 +203,7 @@ def _with_body(
         if not isinstance(module, NewHead):
             raise TypeError(f"{WITH_NEW_HEAD} gave {type(module).__name__}")
         module.body.load_state_dict(without_head(checkpoint.module).state_dict())
-        initialise(module.head, init)
+        initialize(module.head, init)
         return module
 
     recipe = find(base.factory).recipe if base.factory in names() else _PLAIN_RECIPE

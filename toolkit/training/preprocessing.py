@@ -24,7 +24,7 @@ def preprocessing_for(split: Split, channels: int, size: int) -> Preprocessing:
     one of MNIST. Photos fill the whole input.
     """
     return Preprocessing(
-        color="grey" if channels == 1 else "rgb",
+        color="gray" if channels == 1 else "rgb",
         height=size,
         width=size,
         resize=split.resize,

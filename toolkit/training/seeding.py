@@ -40,5 +40,5 @@ def seeded(purpose: Purpose, seed: int, epoch: int = 0, device: torch.device | N
 
 
 def _mixed(purpose: Purpose, seed: int, epoch: int) -> int:
-    """Neighbouring seeds and epochs made independent (O'Neill's seed_seq, as numpy has it)."""
+    """Neighboring seeds and epochs made independent (O'Neill's seed_seq, as numpy has it)."""
     return int(np.random.SeedSequence([seed, epoch, purpose]).generate_state(1, np.uint64)[0])

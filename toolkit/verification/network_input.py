@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cnntk.runtime.artifact.spec import IMAGE, Preprocessing
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import ArtifactError, UsageError
-from cnntk.runtime.preprocessing.preprocess import fit, normalise
+from cnntk.runtime.preprocessing.preprocess import fit, normalize
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -26,7 +26,7 @@ __all__ = ["Entrance"]
 Array = NDArray[Any]
 
 _SCOPE = "preprocess/"
-_NORMALISING = ("less_mean", "normalised", "narrow")
+_NORMALIZING = ("less_mean", "normalized", "narrow")
 _MIDDLE = 127.5
 _ALIKE = 1e-3
 """Share of the largest logit by which the network may answer otherwise alone than in its graph."""
@@ -68,17 +68,17 @@ class Entrance:
             (N, K); None where there is no way to ask.
         """
         if not self._takes_images:
-            return _logits(self._engine, normalise(levels, wanted))
+            return _logits(self._engine, normalize(levels, wanted))
         if _range(wanted) == _range(self._p):
             images = _image_of(levels, self._p)
             if images is not None:
                 return _logits(self._engine, images)
         if self._inside is None:
             return None
-        return _logits(self._inside, self._before_normalising(normalise(levels, wanted)))
+        return _logits(self._inside, self._before_normalizing(normalize(levels, wanted)))
 
-    def _before_normalising(self, values: Array) -> Array:
-        """Of which the graph's own normalisation makes ``values`` (exporters.pixels.normalise, backwards)."""
+    def _before_normalizing(self, values: Array) -> Array:
+        """Of which the graph's own normalization makes ``values`` (exporters.pixels.normalize, backwards)."""
         p = self._p
         shape = (-1, 1, 1) if p.layout == "NCHW" else (-1,)
         std, mean = (np.array(v, dtype=np.float64).reshape(shape) for v in (p.std, p.mean))
@@ -107,7 +107,7 @@ class Entrance:
         if images is None or self._inside is None:
             raise AssertionError("noise in dark bytes comes of an image, whatever the preprocessing")
         whole = _logits(self._engine, images)
-        alone = _logits(self._inside, self._before_normalising(normalise(levels, p)))
+        alone = _logits(self._inside, self._before_normalizing(normalize(levels, p)))
         apart = float(np.abs(whole - alone).max()) / (float(np.abs(whole).max()) or 1.0)
         if not apart <= _ALIKE:
             self._inside = None
@@ -122,7 +122,7 @@ class _NoNetwork(Exception):  # noqa: N818 - never leaves this file
 
 
 def _network(model: str | os.PathLike[str]) -> bytes:
-    """The part of an artifact behind levels and before the normalisation, as a model of its own."""
+    """The part of an artifact behind levels and before the normalization, as a model of its own."""
     import onnx_ir as ir
 
     whole = ir.load(model)
@@ -139,7 +139,7 @@ def _network(model: str | os.PathLike[str]) -> bytes:
 
 
 def _levels(model: ir.Model) -> ir.Value:
-    """What goes into the normalisation, or into the first layer where that took it over.
+    """What goes into the normalization, or into the first layer where that took it over.
 
     Nodes that were put in front of the network bear `_SCOPE`.
     """
@@ -155,7 +155,7 @@ def _levels(model: ir.Model) -> ir.Value:
         raise _NoNetwork(f"{len(passed)} values lead from its preprocessing into the network, and not one")
     value = passed[0]
     while (node := value.producer()) is not None and str(node.name).removeprefix(_SCOPE).startswith(
-        _NORMALISING
+        _NORMALIZING
     ):
         given = node.inputs[0]
         if given is None:

@@ -1,6 +1,6 @@
 """Would a network score better if images were prepared otherwise than its file says?
 
-The usual mistakes of preprocessing (`mistakes`) are tried on labelled images. One is named only where it
+The usual mistakes of preprocessing (`mistakes`) are tried on labeled images. One is named only where it
 beats the spec on the same images by more than chance, the number of mistakes that were tried accounted for.
 """
 
@@ -16,9 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.verification.network_input import Entrance
-from cnntk.data.labeled import labelled_files
-from cnntk.verification.preprocessing_variants import Mistake, mistakes_of
+from cnntk.data.labeled import labeled_files
 from cnntk.paired import calibrated, holm, log_likelihoods, mcnemar, sign_flips
 from cnntk.runtime.artifact.spec import ModelSpec, Preprocessing
 from cnntk.runtime.engine import Engine
@@ -26,6 +24,8 @@ from cnntk.runtime.errors import DataError, ImageError, MissingDependency, Unsup
 from cnntk.runtime.files import readable
 from cnntk.runtime.images.reading import read_image
 from cnntk.runtime.session.cores import usable_cores
+from cnntk.verification.network_input import Entrance
+from cnntk.verification.preprocessing_variants import Mistake, mistakes_of
 
 __all__ = ["ALPHA", "LIMIT", "Candidate", "MismatchReport", "find_mismatch"]
 
@@ -140,7 +140,7 @@ def find_mismatch(
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> MismatchReport:
-    """Tries the usual mistakes of preprocessing on labelled images.
+    """Tries the usual mistakes of preprocessing on labeled images.
 
     Images are prepared on the host, by the spec and otherwise, so that all ways differ in nothing else; the
     preprocessing in a graph is within a level or two of that, as was proven at export. The images must be
@@ -166,7 +166,7 @@ def find_mismatch(
     path = readable(model, "an ONNX model")
     engine = Engine(path, device)
     spec, p = _classifier(engine)
-    files = labelled_files(Path(folder), spec.labels).drawn(limit, seed)
+    files = labeled_files(Path(folder), spec.labels).drawn(limit, seed)
     entrance = Entrance(path, engine)
     ways = (Mistake("spec", "", p), *mistakes_of(p))
     scores = _Scores(ways, entrance)
@@ -193,7 +193,7 @@ def _classifier(engine: Engine) -> tuple[ModelSpec, Preprocessing]:
             "export it with --image K=V"
         )
     if spec.head != "classifier":
-        raise UnsupportedArtifact(f"{engine.name}: is no classifier, so labelled images don't score it")
+        raise UnsupportedArtifact(f"{engine.name}: is no classifier, so labeled images don't score it")
     return spec, spec.preprocessing
 
 

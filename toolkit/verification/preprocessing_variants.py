@@ -86,7 +86,7 @@ def _colors(p: Preprocessing) -> Iterator[Mistake]:
     elif p.color == "bgr":
         yield Mistake("RGB", "RGB", replace(p, color="rgb"))
     if p.channels == 3:
-        yield Mistake("grey", "grey images in three channels", p, before=_grey)
+        yield Mistake("gray", "gray images in three channels", p, before=_gray)
     yield Mistake("transposed", "transposed images, height and width swapped", p, before=_transposed)
     if p.channels == 3 and p.layout == "NCHW":
         yield Mistake(
@@ -116,8 +116,8 @@ def _ranges(p: Preprocessing) -> Iterator[Mistake]:
 def _sizes(p: Preprocessing) -> Iterator[Mistake]:
     ways: tuple[tuple[Resize, float, str, str], ...] = (
         ("stretch", p.crop_ratio, "stretch", "images stretched to the size"),
-        ("shortest", 1.0, "crop", "the centre of images whose shorter side fills the size"),
-        ("shortest", 0.875, "crop 0.875", "the centre of images, cropped to 0.875"),
+        ("shortest", 1.0, "crop", "the center of images whose shorter side fills the size"),
+        ("shortest", 0.875, "crop 0.875", "the center of images, cropped to 0.875"),
         ("longest", p.crop_ratio, "letterbox", "whole images padded with black"),
     )
     for resize, ratio, name, change in ways:
@@ -137,8 +137,8 @@ def _filters(p: Preprocessing) -> Iterator[Mistake]:
 
 def _inversions(p: Preprocessing) -> Iterator[Mistake]:
     ways: tuple[tuple[Invert, str, str], ...] = (
-        ("always", "inverted", "inverted colours"),
-        ("never", "not inverted", "colours as they are"),
+        ("always", "inverted", "inverted colors"),
+        ("never", "not inverted", "colors as they are"),
         ("light-background", "dark ground", "dark backgrounds, light ones inverted"),
     )
     for invert, name, change in ways:
@@ -146,7 +146,7 @@ def _inversions(p: Preprocessing) -> Iterator[Mistake]:
             yield Mistake(name, change, replace(p, invert=invert))
 
 
-def _grey(image: Pixels) -> Pixels:
+def _gray(image: Pixels) -> Pixels:
     return luma(image) if image.shape[2] == 3 else image
 
 

@@ -47,11 +47,11 @@ def test_each_layer_has_its_error(found: Captured, trials: Trials) -> None:
     assert [e.op for e in spoiled if e.onnx_error > 1e-4 * e.scale] == ["Gemm"]
 
 
-class Centred(nn.Module):
+class Centered(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return (x * 2 - x.mean(0, keepdim=True)).flatten(1)
 
 
 def test_the_node_that_sees_the_batch_is_named(found: Captured, captured: Callable, trials: Trials) -> None:
     assert first_batch_dependent(found.model, trials, EPS) == ""
-    assert first_batch_dependent(captured(Centred()).model, trials, EPS).startswith(", first at ")
+    assert first_batch_dependent(captured(Centered()).model, trials, EPS).startswith(", first at ")

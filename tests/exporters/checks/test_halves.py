@@ -3,11 +3,11 @@ import onnx_ir as ir
 import pytest
 from torch import nn
 
-from cnntk.exporters.passes.session import GraphSession
-from cnntk.exporters.prepare import prepare
 from cnntk.exporters.checks.halves import check_in_float32, in_float32
 from cnntk.exporters.checks.parity import Answers, reference_answers
 from cnntk.exporters.checks.prove import Case
+from cnntk.exporters.passes.session import GraphSession
+from cnntk.exporters.prepare import prepare
 from cnntk.exporters.source import SourceOptions
 from cnntk.exporters.sources import open_source
 from cnntk.runtime.errors import ParityError

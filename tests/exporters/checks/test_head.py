@@ -10,7 +10,7 @@ HEADS = {
 }
 UNSTABLE = {
     "naive": "e = Exp (logits) s = ReduceSum <keepdims = 1> (e, axis) probabilities = Div (e, s)",
-    "unnormalised": "probabilities = Sigmoid (logits)",
+    "unnormalized": "probabilities = Sigmoid (logits)",
     "over the batch": "probabilities = Softmax <axis = 0> (logits)",
     "inverted": "n = Neg (logits) probabilities = Softmax <axis = -1> (n)",
 }

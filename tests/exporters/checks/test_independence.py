@@ -23,7 +23,7 @@ def answers(trials: Trials) -> Answers:
 
 def test_a_function_of_each_image_passes(answers: Answers) -> None:
     assert "to the bit" in check_repeatable(Runs(sums, answers.trials)).detail
-    assert "neighbours move" in check_batch_invariance(Runs(sums, answers.trials), answers, lambda: "").detail
+    assert "neighbors move" in check_batch_invariance(Runs(sums, answers.trials), answers, lambda: "").detail
 
 
 def test_memory_and_chance_are_found(answers: Answers) -> None:
@@ -42,12 +42,12 @@ def test_memory_and_chance_are_found(answers: Answers) -> None:
             check_repeatable(Runs(run, answers.trials))
 
 
-def test_neighbours_that_matter_are_found(answers: Answers) -> None:
-    def centred(inputs: dict) -> dict:
+def test_neighbors_that_matter_are_found(answers: Answers) -> None:
+    def centered(inputs: dict) -> dict:
         return {"y": sums(inputs)["y"] - sums(inputs)["y"].mean(0)}
 
-    with pytest.raises(ProofError, match="its neighbours in the batch, first at Sub"):
-        check_batch_invariance(Runs(centred, answers.trials), answers, lambda: ", first at Sub")
+    with pytest.raises(ProofError, match="its neighbors in the batch, first at Sub"):
+        check_batch_invariance(Runs(centered, answers.trials), answers, lambda: ", first at Sub")
 
 
 def test_nan_is_no_answer(answers: Answers) -> None:

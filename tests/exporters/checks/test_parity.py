@@ -24,7 +24,7 @@ def answers(small_cnn: nn.Module, captured: Callable, trials: Trials) -> Answers
 @pytest.fixture
 def run(small_cnn: nn.Module, captured: Callable) -> Callable:
     model = captured(small_cnn).model
-    session = session_of(model, optimise=True)
+    session = session_of(model, optimize=True)
     name = model.graph.outputs[0].name
     return lambda inputs: {"logits": session.run([name], inputs)[0]}
 

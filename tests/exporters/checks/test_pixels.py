@@ -10,8 +10,8 @@ import onnx_ir as ir
 import pytest
 from pixel_graphs import dark_and_light, echo, open_session
 
-from cnntk.exporters.preprocessing import PixelsRecord, add_preprocessing
 from cnntk.exporters.checks.pixels import Whole, check_pixels, pixels_part, worst_images
+from cnntk.exporters.preprocessing import PixelsRecord, add_preprocessing
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.errors import ParityError
 
@@ -54,8 +54,8 @@ def reversed_pair(p: Preprocessing) -> tuple[ir.Model, Preprocessing, PixelsReco
     return model, p, record
 
 
-def test_grey_networks_pass() -> None:
-    p = Preprocessing("grey", 28, 28, resize="longest", invert="light-background", mean=(0.13,), std=(0.31,))
+def test_gray_networks_pass() -> None:
+    p = Preprocessing("gray", 28, 28, resize="longest", invert="light-background", mean=(0.13,), std=(0.31,))
     model, record = added(p)
     photographs = {"a": dark_and_light(np.random.default_rng(0), (60, 50), 3)[0]}
     assert "14 images and 1 photographs" in check_pixels(model, p, record, photographs=photographs).detail
@@ -126,13 +126,13 @@ def test_another_size_is_caught() -> None:
         check_pixels(model, P, record)
 
 
-def test_a_middle_grey_photograph_may_go_either_way() -> None:
+def test_a_middle_gray_photograph_may_go_either_way() -> None:
     """Its inversion hangs on the rounding of a level; the images made here are clear."""
     p = replace(P, invert="light-background")
     model, record = added(p)
-    grey = np.full((45, 67, 3), 127, dtype=np.uint8)
-    grey[:, ::2] = 128
-    check_pixels(model, p, record, photographs={"grey": grey})
+    gray = np.full((45, 67, 3), 127, dtype=np.uint8)
+    gray[:, ::2] = 128
+    check_pixels(model, p, record, photographs={"gray": gray})
 
 
 def test_worst_images_differ_in_what_they_find() -> None:

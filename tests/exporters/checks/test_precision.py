@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from cnntk.exporters import export
-from cnntk.exporters.prepare import prepare
 from cnntk.exporters.checks.inputs import Trials
 from cnntk.exporters.checks.parity import Answers
 from cnntk.exporters.checks.precision import check_cast, check_finite_answers
+from cnntk.exporters.prepare import prepare
 from cnntk.exporters.source import SourceOptions
 from cnntk.exporters.sources import open_source
 from cnntk.runtime.errors import ParityError

@@ -54,7 +54,7 @@ def test_what_is_not_known_is_not_compared() -> None:
     assert compare_returned("maps", EXACT, ANSWERS, NETWORK) is None
 
 
-class Specialised(nn.Module):
+class Specialized(nn.Module):
     """Answers something else where it is captured."""
 
     def __init__(self, ending: nn.Module, factor: float) -> None:
@@ -77,6 +77,6 @@ def test_a_wrong_capture_is_found_behind_a_softmax(
     tmp_path: Path, ending: nn.Module, dtype: torch.dtype
 ) -> None:
     path = tmp_path / "m.onnx"
-    assert export(Specialised(ending, 1.0).eval().to(dtype), path, input_shape=(3, 8, 8), force=True).parity
+    assert export(Specialized(ending, 1.0).eval().to(dtype), path, input_shape=(3, 8, 8), force=True).parity
     with pytest.raises(ParityError, match="the program that torch captured differs from the module"):
-        export(Specialised(ending, 1.1).eval().to(dtype), path, input_shape=(3, 8, 8), force=True)
+        export(Specialized(ending, 1.1).eval().to(dtype), path, input_shape=(3, 8, 8), force=True)

@@ -34,7 +34,7 @@ def graph(layers: Sequence[nn.Module], shape: tuple[int, ...]) -> ir.Model:
     value = ir.val("input", ir.DataType.FLOAT, ["N", *shape])
     inputs, nodes, weights = [value], [], []
     for i, layer in enumerate(layers):
-        own = [ir.val(f"{i}.{n}", const_value=ir.tensor(p.detach().numpy())) for n, p in learnt(layer)]
+        own = [ir.val(f"{i}.{n}", const_value=ir.tensor(p.detach().numpy())) for n, p in learned(layer)]
         op, attributes = OPS[type(layer)](layer)
         nodes.append(ir.node(op, [value, *own], attributes, name=str(i)))
         value = nodes[-1].outputs[0]
@@ -44,7 +44,7 @@ def graph(layers: Sequence[nn.Module], shape: tuple[int, ...]) -> ir.Model:
     return ir.Model(built, ir_version=10)
 
 
-def learnt(layer: nn.Module) -> list[tuple[str, torch.Tensor]]:
+def learned(layer: nn.Module) -> list[tuple[str, torch.Tensor]]:
     names = ("weight", "bias", "running_mean", "running_var")
     return [(name, getattr(layer, name)) for name in names if getattr(layer, name, None) is not None]
 

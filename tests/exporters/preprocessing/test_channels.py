@@ -21,11 +21,11 @@ def test_order(color: str, layout: str) -> None:
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-def test_grey_stands_for_all_three(layout: str) -> None:
+def test_gray_stands_for_all_three(layout: str) -> None:
     p = Preprocessing("bgr", 4, 5, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), layout=layout)
-    grey = RNG.integers(0, 256, (2, 4, 5, 1), dtype=np.uint8)
+    gray = RNG.integers(0, 256, (2, 4, 5, 1), dtype=np.uint8)
     run = graph(p)
-    assert np.array_equal(run(grey), run(np.repeat(grey, 3, axis=3)))
+    assert np.array_equal(run(gray), run(np.repeat(gray, 3, axis=3)))
 
 
 @pytest.mark.parametrize("channels", [2, 4])
@@ -37,8 +37,8 @@ def test_other_numbers_of_channels_are_an_error(channels: int) -> None:
         open_session(model).run(None, {"image": np.zeros((1, 4, 5, channels), np.uint8)})
 
 
-def test_a_grey_network_takes_grey_images() -> None:
-    p = Preprocessing("grey", 4, 5)
+def test_a_gray_network_takes_gray_images() -> None:
+    p = Preprocessing("gray", 4, 5)
     model = echo(p)
     assert add_preprocessing(model, p).input.shape == ("N", "H", "W", 1)
     with pytest.raises(Exception, match="invalid dimensions"):

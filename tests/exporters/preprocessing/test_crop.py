@@ -1,4 +1,4 @@
-"""The centre of a resized image."""
+"""The center of a resized image."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from cnntk.runtime.artifact.spec import Preprocessing
     ("start", "rounded"), [("floor", lambda r: r // 2), ("round", lambda r: round(r / 2))]
 )
 def test_the_offset_is_rounded(size: tuple[int, int], start: str, rounded: Callable) -> None:
-    p = Preprocessing("grey", 4, 4, resize="shortest", interpolation="nearest", scale=1.0, crop_start=start)
+    p = Preprocessing("gray", 4, 4, resize="shortest", interpolation="nearest", scale=1.0, crop_start=start)
     image = np.arange(size[0] * size[1], dtype=np.uint8).reshape(1, *size, 1)
     top, left = rounded(size[0] - 4), rounded(size[1] - 4)
     expected = image[:, top : top + 4, left : left + 4].transpose(0, 3, 1, 2)

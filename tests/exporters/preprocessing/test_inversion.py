@@ -11,10 +11,10 @@ from cnntk.runtime.preprocessing.preprocess import preprocess
 @pytest.mark.parametrize("resize", ["stretch", "longest"])
 @pytest.mark.parametrize("size", [(1, 1), (1, 6), (6, 1), (2, 2), (3, 3), (6, 9)])
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-@pytest.mark.parametrize("color", ["grey", "rgb"])
+@pytest.mark.parametrize("color", ["gray", "rgb"])
 def test_by_the_outermost_pixels(color: str, layout: str, size: tuple[int, int], resize: str) -> None:
     """Sums are exact, so that the size of a level more is enough."""
-    channels = 1 if color == "grey" else 3
+    channels = 1 if color == "gray" else 3
     p = Preprocessing(
         color,
         *size,
@@ -59,7 +59,7 @@ def test_large_images_are_summed_in_double(levels: str) -> None:
 
 
 def test_padding_is_black_around_an_inverted_image() -> None:
-    p = Preprocessing("grey", 8, 8, resize="longest", invert="light-background", scale=1.0)
+    p = Preprocessing("gray", 8, 8, resize="longest", invert="light-background", scale=1.0)
     dark, light = graph(p)(dark_and_light(np.random.default_rng(0), (4, 8), 1))[:, 0]
     for picture in (dark, light):
         assert not picture[:2].any()
@@ -68,11 +68,11 @@ def test_padding_is_black_around_an_inverted_image() -> None:
 
 
 def test_always_costs_nothing() -> None:
-    """255 - v is part of the normalisation."""
+    """255 - v is part of the normalization."""
     from pixel_graphs import echo
 
     from cnntk.exporters.preprocessing import add_preprocessing
 
-    p = Preprocessing("grey", 8, 8)
-    always = Preprocessing("grey", 8, 8, invert="always", mean=(1.0,))
+    p = Preprocessing("gray", 8, 8)
+    always = Preprocessing("gray", 8, 8, invert="always", mean=(1.0,))
     assert add_preprocessing(echo(always), always).nodes <= add_preprocessing(echo(p), p).nodes + 1

@@ -29,7 +29,7 @@ def sizes_of(p: Preprocessing) -> Any:
 def test_sizes(resize: str, height: int, width: int) -> None:
     rng = np.random.default_rng([height, width])
     for ratio in (1.0, 0.875, 0.9):
-        p = Preprocessing("grey", height, width, resize=resize, crop_ratio=ratio)
+        p = Preprocessing("gray", height, width, resize=resize, crop_ratio=ratio)
         session = sizes_of(p)
         for size in [(1, 1), (height, width), (2 * width, 3), *rng.integers(1, 3000, (40, 2)).tolist()]:
             image = np.lib.stride_tricks.as_strided(
@@ -42,7 +42,7 @@ def test_sizes(resize: str, height: int, width: int) -> None:
 def test_a_stretch_needs_no_nodes() -> None:
     model = ir.Model(ir.Graph([], [], nodes=[], opset_imports={"": 18}, name="sizes"), ir_version=10)
     tape = Tape(model, "preprocess")
-    value = resized_size(tape, ir.Value(name="image"), Preprocessing("grey", 5, 7))
+    value = resized_size(tape, ir.Value(name="image"), Preprocessing("gray", 5, 7))
     assert tape.nodes == []
     assert value.const_value is not None
     assert value.const_value.numpy().tolist() == [5, 7]

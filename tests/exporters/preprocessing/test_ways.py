@@ -10,8 +10,8 @@ from pixel_graphs import dark_and_light, gap, graph
 from cnntk.runtime.artifact.spec import Preprocessing
 
 RGB = Preprocessing("rgb", 1, 1, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
-GREY = Preprocessing("grey", 1, 1, mean=(0.5,), std=(0.2,))
-COLORS = (RGB, replace(RGB, color="bgr"), GREY)
+GRAY = Preprocessing("gray", 1, 1, mean=(0.5,), std=(0.2,))
+COLORS = (RGB, replace(RGB, color="bgr"), GRAY)
 FILTERS = [
     ("nearest", True),
     ("bilinear", True),
@@ -37,7 +37,7 @@ def test_every_combination(resize: str, interpolation: str, antialias: bool, lev
         p = replace(color, **given, crop_ratio=float(rng.choice([1.0, 0.875, 0.5])))
         run = graph(p)
         for size in ((height, width), *rng.integers(1, 90, (3, 2)).tolist()):
-            channels = 1 if color is GREY else int(rng.choice([1, 3]))
+            channels = 1 if color is GRAY else int(rng.choice([1, 3]))
             batch = dark_and_light(rng, tuple(size), channels, count=int(rng.integers(1, 4)))
             assert gap(run, batch, p) <= bound, (size, p)
 
@@ -63,7 +63,7 @@ def test_large_images(interpolation: str, size: tuple[int, int]) -> None:
     assert gap(graph(floats), batch, floats) <= 0.02
 
 
-def test_neighbours_in_the_batch_are_not_seen() -> None:
+def test_neighbors_in_the_batch_are_not_seen() -> None:
     p = replace(RGB, height=20, width=30, resize="longest", invert="light-background")
     run, batch = graph(p), dark_and_light(np.random.default_rng(0), (33, 21), 3, count=4)
     together = run(batch)

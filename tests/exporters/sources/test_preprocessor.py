@@ -50,7 +50,7 @@ CASES = [
     ),
     ("bgr", {"size": 8, "do_flip_channel_order": True}, expected(height=8, width=8, color="bgr")),
     (
-        "not normalised",
+        "not normalized",
         {"size": 8, "do_normalize": False},
         expected(height=8, width=8, mean=(0.0,) * 3, std=(1.0,) * 3),
     ),
@@ -91,8 +91,8 @@ def test_what_has_none_says_why(config: dict[str, Any], reason: str) -> None:
 
 
 def test_channels() -> None:
-    grey = preprocessing_of({"size": 8, "resample": 2, "image_mean": [0.5], "image_std": [0.5]}, 1)
-    assert (grey.color, grey.mean) == ("grey", (0.5,))
+    gray = preprocessing_of({"size": 8, "resample": 2, "image_mean": [0.5], "image_std": [0.5]}, 1)
+    assert (gray.color, gray.mean) == ("gray", (0.5,))
     with pytest.raises(Unmapped, match="4 channels"):
         preprocessing_of({**BASE, "size": 8}, 4)
     assert preprocessing_of({"size": 8, "resample": 2}, 3).mean == (0.0, 0.0, 0.0)

@@ -32,7 +32,7 @@ def test_with_timm() -> None:
         open_source("timm:no_such", SourceOptions(random=True))
 
 
-def test_a_centre_crop() -> None:
+def test_a_center_crop() -> None:
     steps, notes = preprocessing_of(CONFIG, (3, 224, 224))
     assert notes == ()
     assert steps == Preprocessing(

@@ -79,7 +79,7 @@ def test_only_the_logits_are_kept() -> None:
     assert list(source.module(torch.zeros(1, 3, 16, 16))) == ["logits"]
 
 
-def test_a_type_that_reads_images_as_rows_of_colours() -> None:
+def test_a_type_that_reads_images_as_rows_of_colors() -> None:
     fields = {"n_positions": 16, "n_embd": 8, "n_layer": 1, "n_head": 2, "vocab_size": 33}
     source = opened("imagegpt", fields, random=True)
     assert source.inputs == (TensorSpec("input", "int64", ("N", 16)),)

@@ -21,7 +21,7 @@ SPEC = ModelSpec(
 )
 
 
-GREY = {"color": "grey", "height": 1, "width": 1}
+GRAY = {"color": "gray", "height": 1, "width": 1}
 
 
 def edited(**changes: object) -> str:
@@ -38,16 +38,16 @@ def test_survives_json(spec: ModelSpec) -> None:
     [
         ("{", "no JSON"),
         ("[]", "no field 'spec'"),
-        (edited(colour="red"), "spec.colour is not a field"),
+        (edited(color="red"), "spec.color is not a field"),
         (edited(labels=[1]), r"spec.labels\[0\] is 1, not str"),
         (edited(inputs=None), "spec.inputs is None"),
         (edited(head="regressor"), "spec.head is 'regressor'"),
-        (edited(preprocessing={"color": "grey"}), "spec.preprocessing.height is missing"),
-        (edited(preprocessing={"color": "grey", "height": 0, "width": 1}), "Preprocessing.height = 0"),
-        (edited(preprocessing={"color": "grey", "height": True, "width": 1}), "height is True, not int"),
-        (edited(preprocessing={**GREY, "antialias": 1}), "antialias is 1, not bool"),
-        (edited(preprocessing={**GREY, "levels": "int8"}), "levels is 'int8'"),
-        (edited(preprocessing={**GREY, "layout": "HWC"}), "layout is 'HWC'"),
+        (edited(preprocessing={"color": "gray"}), "spec.preprocessing.height is missing"),
+        (edited(preprocessing={"color": "gray", "height": 0, "width": 1}), "Preprocessing.height = 0"),
+        (edited(preprocessing={"color": "gray", "height": True, "width": 1}), "height is True, not int"),
+        (edited(preprocessing={**GRAY, "antialias": 1}), "antialias is 1, not bool"),
+        (edited(preprocessing={**GRAY, "levels": "int8"}), "levels is 'int8'"),
+        (edited(preprocessing={**GRAY, "layout": "HWC"}), "layout is 'HWC'"),
     ],
 )
 def test_damage_is_named(text: str, message: str) -> None:
@@ -81,18 +81,18 @@ def test_impossible_preprocessing_is_refused(wrong: dict[str, object]) -> None:
 
 def test_a_spec_of_before_means_what_it_meant() -> None:
     """Fields that are missing have the value that was the only one."""
-    p = ModelSpec.from_json(edited(preprocessing=GREY), "m.onnx").preprocessing
+    p = ModelSpec.from_json(edited(preprocessing=GRAY), "m.onnx").preprocessing
     assert p is not None
     assert (p.antialias, p.levels, p.layout) == (True, "uint8", "NCHW")
 
 
-SHORTEST, LONGEST = ({**GREY, "height": 224, "width": 224, "resize": how} for how in ("shortest", "longest"))
+SHORTEST, LONGEST = ({**GRAY, "height": 224, "width": 224, "resize": how} for how in ("shortest", "longest"))
 
 
 @pytest.mark.parametrize(
     ("given", "size", "expected"),
     [
-        ({**GREY, "height": 7, "width": 9}, (100, 200), (7, 9)),
+        ({**GRAY, "height": 7, "width": 9}, (100, 200), (7, 9)),
         (SHORTEST, (224, 224), (224, 224)),
         (SHORTEST, (500, 375), (298, 224)),  # 298.67, as int() in torchvision and transformers
         ({**SHORTEST, "crop_ratio": 0.875}, (375, 500), (256, 341)),
@@ -119,12 +119,12 @@ def test_an_edge_is_recovered_from_its_ratio(crop: float) -> None:
     """Sources keep ``size / edge``, of an edge that they worked out in their own way."""
     for size in range(1, 1100):
         for edge in (math.floor(size / crop), math.ceil(size / crop)):
-            p = Preprocessing("grey", size, size, resize="shortest", crop_ratio=size / edge)
+            p = Preprocessing("gray", size, size, resize="shortest", crop_ratio=size / edge)
             assert p.edges == (edge, edge)
 
 
 def test_a_crop_begins_where_torchvision_and_transformers_begin_it() -> None:
-    p = Preprocessing("grey", 8, 8)
+    p = Preprocessing("gray", 8, 8)
     assert [p.crop_from(room) for room in range(60)] == [room // 2 for room in range(60)]
     p = replace(p, crop_start="round")
     assert [p.crop_from(room) for room in range(60)] == [round(room / 2) for room in range(60)]

@@ -50,7 +50,7 @@ def test_a_photo_of_any_phone_is_within_the_limit() -> None:
 
 
 def test_bombs_are_told_from_photos() -> None:
-    """Flat colour is refused where it would fill the memory; as many bytes of noise make it a photo."""
+    """Flat color is refused where it would fill the memory; as many bytes of noise make it a photo."""
     flat = encoded(Image.new("RGB", (4600, 4600)), "PNG")
     with pytest.raises(ImageError, match=r"4600x4600 pixels from \d+ bytes would fill 148 MB"):
         read_image(flat)

@@ -85,7 +85,7 @@ def test_a_broken_raw_profile_says_nothing(text: str) -> None:
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4, 8])
-def test_a_transparent_grey_is_that_of_the_file(depth: int) -> None:
+def test_a_transparent_gray_is_that_of_the_file(depth: int) -> None:
     """Pillow scales the pixels to 8 bits, and leaves the transparent value as it is."""
     levels = 1 << depth
     row = np.arange(levels, dtype=np.uint8)

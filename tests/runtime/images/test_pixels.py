@@ -14,16 +14,16 @@ from cnntk.runtime.images.reading import decode_image, read_image
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (50, 70, 3), dtype=np.uint8)
-GREY = RGB[:, :, 0]
+GRAY = RGB[:, :, 0]
 WHITE = (255, 255, 255)
 
 
 def image_of(mode: str) -> Image.Image:
     if mode.startswith("I"):
-        return Image.fromarray(GREY.astype({"I": np.int32, "I;16": np.uint16, "I;16B": ">u2"}[mode]) * 257)
+        return Image.fromarray(GRAY.astype({"I": np.int32, "I;16": np.uint16, "I;16B": ">u2"}[mode]) * 257)
     if mode in ("LA", "PA", "RGBA"):
         image = Image.fromarray(RGB).convert(mode[:-1])
-        image.putalpha(Image.fromarray(GREY))
+        image.putalpha(Image.fromarray(GRAY))
         return image
     return Image.fromarray(RGB).convert(mode)
 
@@ -76,8 +76,8 @@ def test_integers_beyond_16_bits_are_refused(value: int) -> None:
 
 
 ARRAYS = {
-    "grey": (GREY, GREY[:, :, None]),
-    "grey with an axis": (GREY[:, :, None], GREY[:, :, None]),
+    "gray": (GRAY, GRAY[:, :, None]),
+    "gray with an axis": (GRAY[:, :, None], GRAY[:, :, None]),
     "rgb": (RGB, RGB),
     "upside down": (RGB[::-1], RGB[::-1].copy()),
     "mirrored": (RGB[:, ::-1], RGB[:, ::-1].copy()),
@@ -85,11 +85,11 @@ ARRAYS = {
     "every other": (RGB[::2, ::3], RGB[::2, ::3].copy()),
     "in Fortran's order": (np.asfortranarray(RGB), RGB),
     "channels moved": (np.moveaxis(np.ascontiguousarray(np.moveaxis(RGB, 2, 0)), 0, 2), RGB),
-    "16 bits": (GREY.astype(np.uint16) * 257, GREY[:, :, None]),
-    "16 bits with an axis": (GREY[:, :, None].astype(np.uint16) * 257, GREY[:, :, None]),
-    "16 bits, big endian": (GREY.astype(">u2") * 257, GREY[:, :, None]),
+    "16 bits": (GRAY.astype(np.uint16) * 257, GRAY[:, :, None]),
+    "16 bits with an axis": (GRAY[:, :, None].astype(np.uint16) * 257, GRAY[:, :, None]),
+    "16 bits, big endian": (GRAY.astype(">u2") * 257, GRAY[:, :, None]),
     "read-only": (np.broadcast_to(RGB[:1], (5, 70, 3)), np.repeat(RGB[:1], 5, axis=0)),
-    "opaque": (np.dstack([RGB, np.full_like(GREY, 255)]), RGB),
+    "opaque": (np.dstack([RGB, np.full_like(GRAY, 255)]), RGB),
 }
 
 
@@ -107,7 +107,7 @@ def test_arrays(kind: str) -> None:
 def test_arrays_with_alpha_are_composed_on_the_background(
     background: tuple[int, int, int], step: int
 ) -> None:
-    rgba = np.dstack([RGB, GREY])[::step]
+    rgba = np.dstack([RGB, GRAY])[::step]
     alpha = rgba[:, :, 3:] / 255
     expected = rgba[:, :, :3] * alpha + np.array(background) * (1 - alpha)
     assert np.abs(read_image(rgba, background=background) - expected).max() <= 1
@@ -137,7 +137,7 @@ def test_what_is_decoded_is_read_only_and_an_array_is_not_copied() -> None:
 
 
 def test_conversions_that_fail_are_named() -> None:
-    image = Image.fromarray(GREY)
+    image = Image.fromarray(GRAY)
     image.info["transparency"] = "not a value"
     with pytest.raises(ImageError, match="<Image>: of a kind that can't be converted"):
         read_image(image)

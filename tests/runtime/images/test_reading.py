@@ -26,7 +26,7 @@ from cnntk.runtime.images.reading import MAX_MEGAPIXELS, DecodedImage, decode_im
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
-GREY = RNG.integers(0, 256, (5, 7), dtype=np.uint8)
+GRAY = RNG.integers(0, 256, (5, 7), dtype=np.uint8)
 
 
 def pipe_of(content: bytes) -> io.BufferedReader:
@@ -88,7 +88,7 @@ FILES = {
     "jpeg": encoded(np.repeat(np.repeat(RGB, 16, axis=0), 16, axis=1), "JPEG"),
     "turned jpeg": ODD["on its side.jpg"].file(),
     "png": encoded(RGB, "PNG"),
-    "16-bit png": ODD["16-bit grey.png"].file(),
+    "16-bit png": ODD["16-bit gray.png"].file(),
     "gif": ODD["animated.gif"].file(),
     "tiff": ODD["lzw.tif"].file(),
     "turned tiff": ODD["on its head.tif"].file(),
@@ -131,7 +131,7 @@ def test_a_path_is_closed_again(tmp_path: Path) -> None:
 
 
 def test_pillow_images_stay_as_they_are() -> None:
-    image = Image.fromarray(np.dstack([RGB, GREY]))
+    image = Image.fromarray(np.dstack([RGB, GRAY]))
     before = image.tobytes(), image.mode, dict(image.info)
     read_image(image, background=(1, 2, 3))
     assert (image.tobytes(), image.mode, dict(image.info)) == before

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from image_files import encoded
-from odd_images import BROKEN, LARGE, LEGAL_BOMB, ODD, PALETTE, RGB, WIDE, frames, grey_tiff
+from odd_images import BROKEN, LARGE, LEGAL_BOMB, ODD, PALETTE, RGB, WIDE, frames, gray_tiff
 
 from cnntk.runtime.errors import ImageError
 from cnntk.runtime.images.reading import decode_image, read_image
@@ -145,7 +145,7 @@ SEEDS = {
     "run length bmp": ODD["run lengths.bmp"].file(),
     "tif": encoded(RGB, "TIFF"),
     "lzw tif": encoded(RGB, "TIFF", compression="tiff_lzw"),
-    "16-bit tif": grey_tiff(WIDE, "u2"),
+    "16-bit tif": gray_tiff(WIDE, "u2"),
     "pages tif": frames("TIFF", 2),
     "64-bit tif": ODD["64-bit offsets.tif"].file(),
     "webp": encoded(RGB, "WEBP"),

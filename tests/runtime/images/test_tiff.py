@@ -15,7 +15,7 @@ from cnntk.runtime.images.tiff import exif_orientation, first_page
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (50, 70, 3), dtype=np.uint8)
-GREY = RGB[:, :, 0]
+GRAY = RGB[:, :, 0]
 
 
 def opened(file: bytes) -> Image.Image:
@@ -27,15 +27,15 @@ WRITTEN = {
     "strips of 7 rows": (RGB, {"tiffinfo": {278: 7}}),
     "lzw": (RGB, {"compression": "tiff_lzw"}),
     "lzw in strips": (RGB, {"compression": "tiff_lzw", "tiffinfo": {278: 7, 317: 2}}),
-    "deflate": (GREY, {"compression": "tiff_adobe_deflate"}),
+    "deflate": (GRAY, {"compression": "tiff_adobe_deflate"}),
     "packbits": (RGB, {"compression": "packbits"}),
     "jpeg": (RGB, {"compression": "jpeg"}),
     "lzma": (RGB, {"compression": "lzma"}),
-    "fax 3": (GREY > 127, {"compression": "group3"}),
-    "fax 4": (GREY > 127, {"compression": "group4"}),
+    "fax 3": (GRAY > 127, {"compression": "group3"}),
+    "fax 4": (GRAY > 127, {"compression": "group4"}),
     "64-bit offsets": (RGB, {"big_tiff": True}),
-    "alpha": (np.dstack([RGB, GREY]), {"compression": "tiff_lzw"}),
-    "16 bits": (GREY.astype(np.uint16) * 257, {"compression": "tiff_lzw"}),
+    "alpha": (np.dstack([RGB, GRAY]), {"compression": "tiff_lzw"}),
+    "16 bits": (GRAY.astype(np.uint16) * 257, {"compression": "tiff_lzw"}),
     "with metadata": (
         RGB,
         {"software": "s" * 99, "description": "d", "dpi": (300, 300), "icc_profile": b"i" * 999},
@@ -57,7 +57,7 @@ def test_the_page_alone_has_the_same_pixels(kind: str) -> None:
 
 @pytest.mark.parametrize("mode", ["P", "CMYK", "LAB", "LA", "RGBX"])
 def test_the_page_alone_in_every_mode(mode: str) -> None:
-    image = Image.fromarray(GREY).convert("LA") if mode == "LA" else Image.fromarray(RGB).convert(mode)
+    image = Image.fromarray(GRAY).convert("LA") if mode == "LA" else Image.fromarray(RGB).convert(mode)
     file = encoded(image, "TIFF")
     alone = opened(first_page(io.BytesIO(file)).alone(io.BytesIO(file)))
     assert np.array_equal(np.asarray(alone), np.asarray(opened(file)))
@@ -65,7 +65,7 @@ def test_the_page_alone_in_every_mode(mode: str) -> None:
 
 
 def test_nothing_is_left_that_pixels_do_not_need() -> None:
-    pages = [Image.fromarray(RGB), Image.fromarray(GREY)]
+    pages = [Image.fromarray(RGB), Image.fromarray(GRAY)]
     file = encoded(
         pages[0], "TIFF", save_all=True, append_images=pages[1:], software="s" * 999, icc_profile=b"i" * 9999
     )
@@ -83,11 +83,11 @@ def test_pages_are_counted(count: int, big: bool) -> None:
 
 
 def test_equal_tiles_may_be_stored_once() -> None:
-    tile = GREY[:16, :16].tobytes()
+    tile = GRAY[:16, :16].tobytes()
     tags = {256: 32, 257: 16, 258: 8, 259: 1, 262: 1, 277: 1, 322: 16, 323: 16, 324: (8, 8), 325: (256, 256)}
     file = tiff(tags, tile)
     alone = first_page(io.BytesIO(file)).alone(io.BytesIO(file))
-    assert np.array_equal(np.asarray(opened(alone)), np.tile(GREY[:16, :16], (1, 2)))
+    assert np.array_equal(np.asarray(opened(alone)), np.tile(GRAY[:16, :16], (1, 2)))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_orientation_is_read_as_pillow_reads_it(orientation: int, form: str) -> 
     data = Image.Exif()
     data[0x010F] = "a camera's maker"
     data[0x0112] = orientation
-    with opened(encoded(GREY, form, exif=data)) as image:
+    with opened(encoded(GRAY, form, exif=data)) as image:
         image.load()
         assert exif_orientation(image.info["exif"]) == image.getexif()[0x0112] == orientation
         turned = ImageOps.exif_transpose(image)
@@ -150,8 +150,8 @@ def test_broken_exif_says_nothing(exif: bytes) -> None:
 
 
 def test_12_bits_and_white_zero_are_told() -> None:
-    page = first_page(io.BytesIO(ODD["12-bit grey.tif"].file()))
+    page = first_page(io.BytesIO(ODD["12-bit gray.tif"].file()))
     assert (page.full_scale, page.white_is_zero) == (4095, False)
-    page = first_page(io.BytesIO(ODD["16-bit grey, white is 0.tif"].file()))
+    page = first_page(io.BytesIO(ODD["16-bit gray, white is 0.tif"].file()))
     assert (page.full_scale, page.white_is_zero) == (65535, True)
-    assert not first_page(io.BytesIO(ODD["8-bit grey, white is 0.tif"].file())).white_is_zero
+    assert not first_page(io.BytesIO(ODD["8-bit gray, white is 0.tif"].file())).white_is_zero

@@ -5,17 +5,17 @@ import pytest
 from PIL import Image
 
 from cnntk.runtime.artifact.spec import Preprocessing
-from cnntk.runtime.preprocessing.preprocess import fit, luma, normalise, preprocess
+from cnntk.runtime.preprocessing.preprocess import fit, luma, normalize, preprocess
 from cnntk.runtime.preprocessing.sampling import sampled
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (30, 40, 3), dtype=np.uint8)
 P = Preprocessing(color="rgb", height=16, width=16, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
-GREY = Preprocessing(color="grey", height=16, width=16)
+GRAY = Preprocessing(color="gray", height=16, width=16)
 
 
-def test_grey_is_pillows_luma() -> None:
-    same_size = replace(GREY, height=30, width=40)
+def test_gray_is_pillows_luma() -> None:
+    same_size = replace(GRAY, height=30, width=40)
     expected = np.asarray(Image.fromarray(RGB).convert("L"))
     assert np.array_equal(fit(RGB, same_size)[:, :, 0], expected)
     assert not np.array_equal(fit(RGB[:, :, ::-1], same_size)[:, :, 0], expected)
@@ -31,10 +31,10 @@ def test_channel_order() -> None:
 def test_luma_is_exact() -> None:
     """Every sum is a whole number below 2^24, so any arithmetic gives the same."""
     colors = np.random.default_rng(1).integers(0, 256, (50, 50, 3), dtype=np.uint8)
-    grey = np.asarray(Image.fromarray(colors).convert("L"))
-    assert np.array_equal(luma(colors)[:, :, 0], grey)
+    gray = np.asarray(Image.fromarray(colors).convert("L"))
+    assert np.array_equal(luma(colors)[:, :, 0], gray)
     weights = np.array([19595, 38470, 7471], dtype=np.float32) / 65536
-    assert np.array_equal((colors.astype(np.float32) @ weights + 0.5).astype(np.uint8), grey)
+    assert np.array_equal((colors.astype(np.float32) @ weights + 0.5).astype(np.uint8), gray)
 
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
@@ -54,7 +54,7 @@ def test_the_width_is_resized_first(interpolation: str) -> None:
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
-@pytest.mark.parametrize("image", [RGB, RGB[:, :, :1]], ids=["rgb", "grey"])
+@pytest.mark.parametrize("image", [RGB, RGB[:, :, :1]], ids=["rgb", "gray"])
 def test_float_levels_are_pillows_mode_f(image: np.ndarray, interpolation: str) -> None:
     kind = Image.Resampling[interpolation.upper()]
     planes = [Image.fromarray(image[:, :, c].astype(np.float32)) for c in range(image.shape[2])]
@@ -104,23 +104,23 @@ def test_longest_side_is_padded_with_black() -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (1, 900), (900, 1), (2, 3)])
 @pytest.mark.parametrize("resize", ["stretch", "shortest", "longest"])
 def test_odd_shapes_fit(shape: tuple[int, int], resize: str) -> None:
-    assert fit(np.full((*shape, 1), 9, dtype=np.uint8), replace(GREY, resize=resize)).shape == (16, 16, 1)
+    assert fit(np.full((*shape, 1), 9, dtype=np.uint8), replace(GRAY, resize=resize)).shape == (16, 16, 1)
 
 
 def test_light_backgrounds_are_inverted() -> None:
     dark = np.zeros((16, 16, 1), dtype=np.uint8)
     dark[6:10, 7:9] = 200
-    auto = replace(GREY, invert="light-background")
+    auto = replace(GRAY, invert="light-background")
     assert np.array_equal(fit(dark, auto), dark)
     assert np.array_equal(fit(255 - dark, auto), dark)
-    assert np.array_equal(fit(dark, replace(GREY, invert="always")), 255 - dark)
-    assert np.array_equal(fit(255 - dark, GREY), 255 - dark)
+    assert np.array_equal(fit(dark, replace(GRAY, invert="always")), 255 - dark)
+    assert np.array_equal(fit(255 - dark, GRAY), 255 - dark)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (2, 2), (2, 7), (5, 5)])
 def test_the_outermost_pixels_decide(shape: tuple[int, int]) -> None:
     """Each counts once, also where the image is a line."""
-    auto = Preprocessing(color="grey", height=shape[0], width=shape[1], invert="light-background")
+    auto = Preprocessing(color="gray", height=shape[0], width=shape[1], invert="light-background")
     border = np.ones(shape, dtype=bool)
     border[1:-1, 1:-1] = False
     for _ in range(200):
@@ -129,8 +129,8 @@ def test_the_outermost_pixels_decide(shape: tuple[int, int]) -> None:
         assert np.array_equal(fit(image, auto), expected)
 
 
-def test_a_middle_grey_background_stays() -> None:
-    auto = replace(GREY, invert="light-background")
+def test_a_middle_gray_background_stays() -> None:
+    auto = replace(GRAY, invert="light-background")
     image = np.full((16, 16, 1), 127, dtype=np.uint8)
     image[:, 1::2] = 128
     image[:, [0, -1]] = [[127], [128]]
@@ -142,11 +142,11 @@ def test_a_middle_grey_background_stays() -> None:
 def test_inversion_comes_before_padding_and_after_the_crop() -> None:
     """Padding is black also around an inverted image, and what is cropped away has no say."""
     wide = np.full((8, 16, 1), 250, dtype=np.uint8)
-    padded = fit(wide, replace(GREY, resize="longest", invert="light-background"))
+    padded = fit(wide, replace(GRAY, resize="longest", invert="light-background"))
     assert not padded[:4].any()
     assert (padded[4:12] == 5).all()
     wide[:, 4:12] = 10
-    cropped = replace(GREY, height=8, width=8, resize="shortest", invert="light-background")
+    cropped = replace(GRAY, height=8, width=8, resize="shortest", invert="light-background")
     assert (fit(wide, cropped) == 10).all()
 
 
@@ -164,14 +164,14 @@ def test_the_image_is_left_as_it_is() -> None:
     assert np.array_equal(RGB, before)
 
 
-def test_normalise_is_the_formula() -> None:
+def test_normalize_is_the_formula() -> None:
     expected = (RGB.astype(np.float64) / 255 - P.mean) / P.std
-    found = normalise(RGB[None], P)
+    found = normalize(RGB[None], P)
     assert found.dtype == np.float32
     assert found.flags.c_contiguous
     np.testing.assert_allclose(found[0], expected.transpose(2, 0, 1), atol=1e-6)
     assert (
-        abs(normalise(RGB[None], replace(P, std=(0.2, 0.3, 0.5)))[0] - expected.transpose(2, 0, 1)).max()
+        abs(normalize(RGB[None], replace(P, std=(0.2, 0.3, 0.5)))[0] - expected.transpose(2, 0, 1)).max()
         > 0.1
     )
 

@@ -1,4 +1,4 @@
-"""Optimised models are kept, found again, and never trusted blindly."""
+"""Optimized models are kept, found again, and never trusted blindly."""
 
 import logging
 import shutil
@@ -239,7 +239,7 @@ def test_a_folder_that_can_not_be_written_to(
 ) -> None:
     assert answers(sealed_onnx, cache=wrong) == answers(sealed_onnx)
     assert f"cache {wrong}: " in caplog.text
-    assert "optimised each time" in caplog.text
+    assert "optimized each time" in caplog.text
 
 
 def test_an_artifact_with_weights_beside_it(

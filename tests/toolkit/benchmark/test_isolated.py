@@ -100,9 +100,7 @@ def test_time_is_bounded(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
 def test_ctrl_c_ends_the_child_too(tmp_path: Path) -> None:
     file = tmp_path / "pid"
-    code = (
-        f"from cnntk.benchmark.isolated import apart; apart('helper_of_apart:waits', {{'file': {str(file)!r}}})"
-    )
+    code = f"from cnntk.benchmark.isolated import apart; apart('helper_of_apart:waits', {{'file': {str(file)!r}}})"
     parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     while not (file.exists() and file.read_text()):
         time.sleep(0.02)
@@ -116,7 +114,9 @@ def test_the_child_ends_when_its_parent_is_gone(way: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(60)
         port = server.getsockname()[1]
-        code = f"from cnntk.benchmark.isolated import apart; apart('helper_of_apart:calls', {{'port': {port}}})"
+        code = (
+            f"from cnntk.benchmark.isolated import apart; apart('helper_of_apart:calls', {{'port': {port}}})"
+        )
         with subprocess.Popen([sys.executable, "-c", code]) as parent, server.accept()[0] as line:
             assert line.recv(4) == b"here"
             line.settimeout(0.5)

@@ -7,8 +7,8 @@ import onnx
 import pytest
 from PIL import Image
 
-from cnntk.data.labeled import LabelledFiles, labelled_files
 from cnntk.benchmark.scenarios import measure_scenario
+from cnntk.data.labeled import LabeledFiles, labeled_files
 from cnntk.runtime.errors import InferenceError, UnsupportedArtifact, UsageError
 from cnntk.shipped import shipped_model
 
@@ -19,7 +19,7 @@ LABELS = ("dark", "light", "left")
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> LabelledFiles:
+def files(tmp_path: Path) -> LabeledFiles:
     """Ten dark and ten light images of two sizes, two of them in the other's folder."""
     for label, level in (("dark", 10), ("light", 240)):
         (tmp_path / "images" / label).mkdir(parents=True)
@@ -27,7 +27,7 @@ def files(tmp_path: Path) -> LabelledFiles:
             side = 4 if i % 2 else 9
             levels = np.full((side, side), 250 - level if i == 9 else level, dtype=np.uint8)
             Image.fromarray(levels).save(tmp_path / "images" / label / f"{i}.png")
-    return labelled_files(tmp_path / "images", LABELS)
+    return labeled_files(tmp_path / "images", LABELS)
 
 
 def fixed_at(batch: int, model: Path, folder: Path) -> Path:
@@ -50,7 +50,7 @@ def test_a_short_run_is_measured_and_not_valid(tiny_onnx: Path, scenario: str) -
     assert found.samples == found.queries * found.settings["samples_per_query"]
     assert found.settings["samples_per_query"] == 8 if scenario == "MultiStream" else found.queries >= 1
     assert found.batch == {"SingleStream": 1, "MultiStream": 8}.get(scenario, 32)
-    assert found.notes[0] == "seeded noise was sent; labelled images would show the accuracy, too"
+    assert found.notes[0] == "seeded noise was sent; labeled images would show the accuracy, too"
     assert found.notes[1:] == (() if found.batch == 1 else (f"at most {found.batch} samples ran together",))
 
 
@@ -70,7 +70,7 @@ def test_a_bound_that_can_not_be_held_is_a_reason(tiny_onnx: Path) -> None:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_accuracy_is_that_of_the_labels(tiny_onnx: Path, files: LabelledFiles, scenario: str) -> None:
+def test_accuracy_is_that_of_the_labels(tiny_onnx: Path, files: LabeledFiles, scenario: str) -> None:
     found = measure_scenario(tiny_onnx, scenario, seconds=0.2, files=files)
     assert (found.accuracy, found.accuracy_images) == (0.9, 20)
     assert "had 20 different samples, MLPerf at least 1024" in found.reasons
@@ -85,11 +85,11 @@ def test_images_of_any_size_go_to_a_graph_that_resizes(tmp_path: Path) -> None:
         Image.fromarray(rng.integers(0, 255, (side, side), np.uint8)).save(
             tmp_path / str(i % 10) / f"{i}.png"
         )
-    files = labelled_files(tmp_path, tuple("0123456789"))
+    files = labeled_files(tmp_path, tuple("0123456789"))
     assert measure_scenario(shipped_model(), "Offline", seconds=0.2, files=files).accuracy_images == 12
 
 
-def test_an_image_that_can_not_be_read_ends_it(tiny_onnx: Path, files: LabelledFiles) -> None:
+def test_an_image_that_can_not_be_read_ends_it(tiny_onnx: Path, files: LabeledFiles) -> None:
     Path(files.paths[3]).write_bytes(b"nothing")
     with pytest.raises(InferenceError, match=r"ended with status 1.*ImageError: .*3\.png"):
         measure_scenario(tiny_onnx, "SingleStream", seconds=0.2, files=files)
@@ -116,7 +116,7 @@ def test_a_fixed_batch_is_filled_with_copies(tiny_onnx: Path, tmp_path: Path, sc
 
 @pytest.mark.parametrize(("scenario", "batch"), [*((scenario, 7) for scenario in SCENARIOS), ("Server", 1)])
 def test_copies_are_not_answers(
-    tiny_onnx: Path, tmp_path: Path, files: LabelledFiles, scenario: str, batch: int
+    tiny_onnx: Path, tmp_path: Path, files: LabeledFiles, scenario: str, batch: int
 ) -> None:
     model = fixed_at(batch, tiny_onnx, tmp_path)
     found = measure_scenario(model, scenario, seconds=0.2, files=files)
@@ -125,7 +125,7 @@ def test_copies_are_not_answers(
     assert any("padding" in note for note in found.notes) == filled
 
 
-def test_what_can_not_be_sent(foreign_onnx: Path, batch_of_3: Path, files: LabelledFiles) -> None:
+def test_what_can_not_be_sent(foreign_onnx: Path, batch_of_3: Path, files: LabeledFiles) -> None:
     proto = onnx.load(batch_of_3)
     proto.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 6
     onnx.save(proto, batch_of_3)

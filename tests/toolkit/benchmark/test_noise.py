@@ -17,8 +17,8 @@ from cnntk.benchmark.compare import compare
 from cnntk.benchmark.layers.peaks import Peaks
 from cnntk.benchmark.layers.report import layer_times
 from cnntk.benchmark.stages import stages
-from cnntk.benchmark.sweep import sweep
 from cnntk.benchmark.statistics.system_load import surroundings
+from cnntk.benchmark.sweep import sweep
 
 PEAKS = Peaks(100.0, 400.0, 25.0, 1, None)
 

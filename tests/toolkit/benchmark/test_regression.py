@@ -32,7 +32,7 @@ SETTINGS = {"threads": 2, "batch": 1, "device": "cpu"}
 
 
 def sessions(level: float, *, seed: int, count: int = 5, between: float = 0.01) -> list[Trace]:
-    """Each with a level of its own around ``level``, and neighbours that are alike."""
+    """Each with a level of its own around ``level``, and neighbors that are alike."""
     rng = np.random.default_rng(seed)
     levels = level * np.exp(between * rng.normal(size=count))
     return [
@@ -146,7 +146,7 @@ def test_another_model_is_compared_and_said() -> None:
     ("then", "now", "words"),
     [(0.05, 0.65, "5 % of the cores then, 65 % now"), (0.6, 0.65, ""), (None, 0.9, "")],
 )
-def test_neighbours_that_were_quieter_then_are_said(then: float | None, now: float, words: str) -> None:
+def test_neighbors_that_were_quieter_then_are_said(then: float | None, now: float, words: str) -> None:
     base, later = (baseline(net=replace(case(), others=share)) for share in (then, now))
     (found,) = regressed(base, later, 5)
     assert words in found.note
@@ -224,7 +224,7 @@ def _edit(change: Callable[[dict], object]) -> bytes:
         (b'{"version": 1}', "is no baseline, or a damaged one"),
         (_edit(lambda d: d.update(version=2)), "version 2; this cnntk reads version 1: update cnntk"),
         (_edit(lambda d: d.pop("machine")), "is damaged: its machine can't be read; measure it again"),
-        (_edit(lambda d: d["machine"].update(colour="red")), "its machine"),
+        (_edit(lambda d: d["machine"].update(color="red")), "its machine"),
         (_edit(lambda d: d["machine"].update(cpu=5)), "its machine"),
         (_edit(lambda d: d["machine"].update(gpu=[])), "its machine"),
         (_edit(lambda d: d["machine"].update(cores="2")), "its machine"),

@@ -10,9 +10,9 @@ import onnx
 import pytest
 
 from cnntk.benchmark import run as benching
+from cnntk.benchmark.regression import Baseline, regressed
 from cnntk.benchmark.result import SCHEMA
 from cnntk.benchmark.run import Load, bench
-from cnntk.benchmark.regression import Baseline, regressed
 from cnntk.runtime.artifact.digest import sha256_of
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import NonFiniteAnswer, UsageError

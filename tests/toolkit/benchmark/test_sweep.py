@@ -7,8 +7,8 @@ from made_up_bench import sweep as made_up
 
 from cnntk.benchmark import patience
 from cnntk.benchmark import sweep as sweep_module
-from cnntk.benchmark.sweep import _cell, sweep
 from cnntk.benchmark.statistics.samples import Trace
+from cnntk.benchmark.sweep import _cell, sweep
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.session.cores import usable_cores
 

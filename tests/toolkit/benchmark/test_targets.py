@@ -6,11 +6,11 @@ import onnx
 import pytest
 
 from cnntk.benchmark.inputs import batch_inputs
+from cnntk.benchmark.interleaved import race
 from cnntk.benchmark.opponent import ALIKE, Opponent
 from cnntk.benchmark.targets import opponents
 from cnntk.runtime import Engine
 from cnntk.runtime.errors import MissingDependency, UsageError
-from cnntk.benchmark.interleaved import race
 from cnntk.shipped import shipped_model
 
 

@@ -7,10 +7,10 @@ import onnx
 import pytest
 import torch
 
-from cnntk.exporters import export
 from cnntk.benchmark.inputs import batch_inputs
 from cnntk.benchmark.opponent import Opponent
 from cnntk.benchmark.targets import opponents
+from cnntk.exporters import export
 from cnntk.models.factory import construct
 from cnntk.runtime import Engine
 from cnntk.runtime.errors import MissingDependency, UsageError

@@ -11,13 +11,13 @@ from made_up_bench import baseline_note, full_bench, plain_bench, verdicts
 from made_up_traces import trace
 from PIL import Image
 
-from cnntk.cli.bench_checks import check_outputs
-from cnntk.cli.bench_text import print_bench
 from cnntk.benchmark import latency
 from cnntk.benchmark.case import case_of
 from cnntk.benchmark.machine import machine
 from cnntk.benchmark.regression import Baseline, save_baseline
 from cnntk.benchmark.statistics.intervals import Estimate
+from cnntk.cli.bench_checks import check_outputs
+from cnntk.cli.bench_text import print_bench
 from cnntk.runtime.errors import UsageError
 
 QUICK = ("--seconds", "0.1", "--threads", "1")
@@ -316,7 +316,7 @@ def test_torch_with_random_weights(cnntk: Callable, tiny_onnx: Path) -> None:
     assert "nowhere" in done.err
 
 
-def labelled(folder: Path) -> Path:
+def labeled(folder: Path) -> Path:
     """Two images of each of two digits."""
     for label in ("1", "7"):
         (folder / label).mkdir(parents=True)
@@ -328,15 +328,15 @@ def labelled(folder: Path) -> Path:
 
 def test_accuracy_of_a_scenario(cnntk: Callable, tmp_path: Path) -> None:
     pytest.importorskip("mlperf_loadgen")
-    options = ("--scenario", "SingleStream", "--labelled", labelled(tmp_path / "digits"), "--json")
+    options = ("--scenario", "SingleStream", "--labeled", labeled(tmp_path / "digits"), "--json")
     (found,) = cnntk("bench", *QUICK, *options).json["scenarios"]
     assert found["accuracy_images"] == 4
     assert 0 <= found["accuracy"] <= 1
 
 
-def test_a_labelled_folder_that_is_not_there(cnntk: Callable) -> None:
+def test_a_labeled_folder_that_is_not_there(cnntk: Callable) -> None:
     pytest.importorskip("mlperf_loadgen")
-    done = cnntk("bench", *QUICK, "--scenario", "SingleStream", "--labelled", "nowhere")
+    done = cnntk("bench", *QUICK, "--scenario", "SingleStream", "--labeled", "nowhere")
     assert done.status != 0
     assert "nowhere: no such folder" in done.err
 

@@ -4,10 +4,10 @@ import pytest
 from made_up_bench import full_bench, layer, layers, plain_bench, rivalry, scenario
 from made_up_gpu import cuda_times, gpu
 
-from cnntk.benchmark.result import BenchResult
-from cnntk.cli.bench_text import _aligned, _number, print_bench
 from cnntk.benchmark.cuda.inside import Inside
 from cnntk.benchmark.cuda.report import CudaTimes
+from cnntk.benchmark.result import BenchResult
+from cnntk.cli.bench_text import _aligned, _number, print_bench
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ import digit_nets
 import pytest
 from click.testing import CliRunner, Result
 
-from cnntk.quantization import pipeline as quantising
+from cnntk.benchmark.interleaved import Race
 from cnntk.cli import main
 from cnntk.cli.inspect import inspect
 from cnntk.cli.quantize import quantize
+from cnntk.quantization import pipeline as quantizing
 from cnntk.quantization import search
-from cnntk.benchmark.interleaved import Race
 from cnntk.shipped import shipped_model
 
 
@@ -34,13 +34,13 @@ def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Gives the ratio that all races end with."""
     ratios = [2.0]
-    own = quantising.Workbench
+    own = quantizing.Workbench
 
     def made(*args: object, **kwargs: object) -> object:
         kwargs["racing"] = lambda *_: Race(ratios[0], 0.99 * ratios[0], 1.01 * ratios[0], ratios[0], 1.0, 60)
         return own(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(quantising, "Workbench", made)
+    monkeypatch.setattr(quantizing, "Workbench", made)
     return lambda ratio: ratios.__setitem__(0, ratio)
 
 
@@ -70,7 +70,7 @@ def test_a_model_that_stays_is_no_failure(digits: Path, clock: Callable[[float],
 def test_inspect_tells_of_it(digits: Path, clock: object) -> None:
     run(digits, "--calibration", "digits", "--limit", 40)
     shown = " ".join(CliRunner().invoke(inspect, ["digits-int8.onnx"]).stdout.split())
-    assert "quantised 3 layers float32, 2 layers int8" in shown
+    assert "quantized 3 layers float32, 2 layers int8" in shown
     assert "2.00 times as fast (1.98 to 2.02) on" in shown
     assert "holds on every CPU" in shown
 
@@ -108,7 +108,7 @@ def test_the_shipped_lenet_by_default(
 
 def test_an_interrupted_search_says_so(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "_SMALL_SHARE", 0.5)  # so that there is a layer to try at the end
-    own, raced = quantising.Workbench, []
+    own, raced = quantizing.Workbench, []
 
     def racing(*_: object) -> Race:
         raced.append(1)
@@ -116,7 +116,7 @@ def test_an_interrupted_search_says_so(digits: Path, monkeypatch: pytest.MonkeyP
             raise KeyboardInterrupt
         return Race(2.0, 1.9, 2.1, 2.0, 1.0, 60)
 
-    monkeypatch.setattr(quantising, "Workbench", lambda *a, **k: own(*a, **{**k, "racing": racing}))
+    monkeypatch.setattr(quantizing, "Workbench", lambda *a, **k: own(*a, **{**k, "racing": racing}))
     result = run(digits, "--calibration", "digits", "--limit", 40)
     assert result.return_value == 130
     assert "the search was interrupted" in result.stderr

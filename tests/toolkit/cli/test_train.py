@@ -74,7 +74,7 @@ def test_options_arrive(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> No
         (["--resume"], "nothing to resume"),
         (["--resume", "--force"], "choose one of them"),
         (["--image-size", "4"], "lenet"),
-        (["--colour", "red"], "No such option"),
+        (["--color", "red"], "No such option"),
     ],
     ids=" ".join,
 )

@@ -173,7 +173,7 @@ def test_broken_images_are_told(digits: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("names", "message"),
-    [((), "holds no labelled image"), (("cat", "dog"), "no class of it is one of the model's: 'cat', 'dog'")],
+    [((), "holds no labeled image"), (("cat", "dog"), "no class of it is one of the model's: 'cat', 'dog'")],
 )
 def test_folders_that_are_of_no_use(names: tuple[str, ...], message: str, tmp_path: Path) -> None:
     for name in names:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnntk.data.calibration import calibration_images
 from cnntk.data import open_data
+from cnntk.data.calibration import calibration_images
 from cnntk.runtime.errors import DataError, UsageError
 from cnntk.runtime.images.reading import read_image
 

@@ -13,7 +13,7 @@ def test_digits() -> None:
     split = open_digits()
     assert (len(split.train), len(split.test)) == (1438, 359)
     assert np.bincount(split.test.labels).min() >= 34
-    pixels = split.train.images.take(range(9), Preprocessing("grey", 8, 8))
+    pixels = split.train.images.take(range(9), Preprocessing("gray", 8, 8))
     assert (pixels.dtype, pixels.shape, pixels.min(), pixels.max()) == (np.uint8, (9, 8, 8, 1), 0, 255)
     assert (split.handwriting, split.classes) == (True, tuple("0123456789"))
 

@@ -27,7 +27,7 @@ def test_mnist_is_read(mnist_folder: Path) -> None:
     split = open_mnist(mnist_folder)
     assert (len(split.train), len(split.test), split.classes) == (30, 10, tuple("0123456789"))
     assert (split.handwriting, split.resize) == (True, "longest")
-    pixels = split.train.images.take([29, 0], Preprocessing("grey", 6, 5))
+    pixels = split.train.images.take([29, 0], Preprocessing("gray", 6, 5))
     content = np.frombuffer(unpacked(mnist_folder / TRAIN_IMAGES), np.uint8, offset=16).reshape(30, 6, 5, 1)
     np.testing.assert_array_equal(pixels, content[[29, 0]])
     assert split.train.labels.tolist() == [i % 10 for i in range(30)]

@@ -14,19 +14,19 @@ from cnntk.runtime.preprocessing.preprocess import fit
 
 RANDOM = np.random.default_rng(0)
 RGB = RANDOM.integers(0, 256, (6, 12, 10, 3), dtype=np.uint8)
-GREY = RANDOM.integers(0, 256, (6, 12, 10, 1), dtype=np.uint8)
+GRAY = RANDOM.integers(0, 256, (6, 12, 10, 1), dtype=np.uint8)
 THREE = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
 
 WAYS = {
     "nothing to do": Preprocessing("rgb", 12, 10, **THREE),
     "bgr": Preprocessing("bgr", 12, 10, **THREE),
-    "to grey": Preprocessing("grey", 12, 10),
+    "to gray": Preprocessing("gray", 12, 10),
     "inverted": Preprocessing("rgb", 12, 10, invert="always", **THREE),
-    "light background": Preprocessing("grey", 12, 10, invert="light-background"),
+    "light background": Preprocessing("gray", 12, 10, invert="light-background"),
     "stretched": Preprocessing("rgb", 7, 9, **THREE),
     "shortest": Preprocessing("rgb", 7, 7, "shortest", crop_ratio=0.875, **THREE),
     "cropped at the same size": Preprocessing("rgb", 12, 10, "shortest", crop_ratio=0.5, **THREE),
-    "longest": Preprocessing("grey", 28, 28, "longest"),
+    "longest": Preprocessing("gray", 28, 28, "longest"),
 }
 
 
@@ -38,7 +38,7 @@ def in_files(pixels: np.ndarray, folder: Path) -> FileImages:
 
 
 @pytest.mark.parametrize("source", ["memory", "files"])
-@pytest.mark.parametrize("pixels", [RGB, GREY], ids=["rgb", "grey"])
+@pytest.mark.parametrize("pixels", [RGB, GRAY], ids=["rgb", "gray"])
 @pytest.mark.parametrize("way", WAYS)
 def test_pixels_are_those_of_the_runtime(source: str, pixels: np.ndarray, way: str, tmp_path: Path) -> None:
     images: Images = ArrayImages(pixels) if source == "memory" else in_files(pixels, tmp_path)
@@ -55,21 +55,21 @@ def test_what_is_taken_may_be_changed() -> None:
     assert pixels[0].any()
 
 
-@pytest.mark.parametrize(("pixels", "channels"), [(RGB, 3), (GREY, 1)], ids=["rgb", "grey"])
+@pytest.mark.parametrize(("pixels", "channels"), [(RGB, 3), (GRAY, 1)], ids=["rgb", "gray"])
 def test_channels_and_size(pixels: np.ndarray, channels: int, tmp_path: Path) -> None:
     files = in_files(pixels, tmp_path)
     assert ArrayImages(pixels).channels == files.channels == channels
     assert (ArrayImages(pixels).size, files.size, len(files)) == ((12, 10), None, 6)
 
 
-def test_one_image_of_colour_makes_the_set_coloured(tmp_path: Path) -> None:
-    paths = in_files(GREY, tmp_path).paths
+def test_one_image_of_color_makes_the_set_colored(tmp_path: Path) -> None:
+    paths = in_files(GRAY, tmp_path).paths
     Image.fromarray(RGB[0]).save(paths[3])
     assert FileImages(paths).channels == 3
 
 
-def test_one_photo_of_colour_among_many(tmp_path: Path) -> None:
-    paths = in_files(np.concatenate([GREY] * 17), tmp_path).paths
+def test_one_photo_of_color_among_many(tmp_path: Path) -> None:
+    paths = in_files(np.concatenate([GRAY] * 17), tmp_path).paths
     assert FileImages(paths).channels == 1
     Image.fromarray(RGB[0]).save(paths[101])
     assert FileImages(paths).channels == 3

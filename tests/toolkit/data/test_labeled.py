@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnntk.data.labeled import LabelledFiles, labelled_files
+from cnntk.data.labeled import LabeledFiles, labeled_files
 from cnntk.runtime.errors import DataError
 
 LABELS = ("cat", "dog", "Tench, Tinca tinca", "crane", "crane")
@@ -31,23 +31,23 @@ def photos(folder: Path, *names: str) -> Path:
     ],
 )
 def test_by_label_or_by_number(tmp_path: Path, names: tuple[str, ...], labels: set[int]) -> None:
-    found = labelled_files(photos(tmp_path, *names), LABELS)
+    found = labeled_files(photos(tmp_path, *names), LABELS)
     assert set(found.labels) == labels
     assert found.notes == ()
 
 
 def test_labels_that_are_numbers_are_labels_first(tmp_path: Path) -> None:
-    assert set(labelled_files(photos(tmp_path, "1", "0"), ("1", "0")).labels) == {0, 1}
-    assert labelled_files(photos(tmp_path / "one", "1"), ("1", "0")).labels == (0,)
+    assert set(labeled_files(photos(tmp_path, "1", "0"), ("1", "0")).labels) == {0, 1}
+    assert labeled_files(photos(tmp_path / "one", "1"), ("1", "0")).labels == (0,)
 
 
 def test_a_model_without_labels(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not say what its classes are called"):
-        labelled_files(str(photos(tmp_path, "1")), ())
+        labeled_files(str(photos(tmp_path, "1")), ())
 
 
 def test_what_the_model_does_not_know_is_told(tmp_path: Path) -> None:
-    found = labelled_files(photos(tmp_path, "cat", "horse", "crane"), LABELS)
+    found = labeled_files(photos(tmp_path, "cat", "horse", "crane"), LABELS)
     assert found.labels == (0,)
     assert "'crane', 'horse'" in found.notes[0]
 
@@ -57,7 +57,7 @@ def test_a_table(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text(
         "file,label\ninner/0.png,dog\ninner/gone.png,cat\n", encoding="utf-8-sig"
     )
-    found = labelled_files(tmp_path, LABELS)
+    found = labeled_files(tmp_path, LABELS)
     assert found.labels == (1, 0)
     assert found.paths[0] == str(tmp_path / "inner" / "0.png")
 
@@ -74,24 +74,24 @@ def test_a_table(tmp_path: Path) -> None:
 def test_a_table_that_is_none(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(DataError, match=message):
-        labelled_files(tmp_path, LABELS)
+        labeled_files(tmp_path, LABELS)
 
 
 def test_folders_without_images(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
-        labelled_files(tmp_path / "nowhere", LABELS)
-    with pytest.raises(DataError, match="holds no labelled image"):
-        labelled_files(tmp_path, LABELS)
+        labeled_files(tmp_path / "nowhere", LABELS)
+    with pytest.raises(DataError, match="holds no labeled image"):
+        labeled_files(tmp_path, LABELS)
     photos(tmp_path, "cat")
     (tmp_path / "dog").mkdir()
-    found = labelled_files(tmp_path, LABELS)
+    found = labeled_files(tmp_path, LABELS)
     assert found.labels == (0,)
     assert "dog: holds no image" in found.unreadable[0]
 
 
 def test_a_draw_takes_of_all_classes_alike() -> None:
     labels = (0,) * 50 + (1,) * 5 + (2,) * 20
-    files = LabelledFiles(tuple(map(str, range(75))), labels)
+    files = LabeledFiles(tuple(map(str, range(75))), labels)
     drawn = files.drawn(30, seed=0)
     assert Counter(drawn.labels) in ({0: 13, 1: 5, 2: 12}, {0: 12, 1: 5, 2: 13})
     assert [labels[int(path)] for path in drawn.paths] == list(drawn.labels)
@@ -101,5 +101,5 @@ def test_a_draw_takes_of_all_classes_alike() -> None:
 
 
 def test_of_more_classes_than_are_drawn_any_may_be() -> None:
-    files = LabelledFiles(tuple(map(str, range(100))), tuple(range(100)))
+    files = LabeledFiles(tuple(map(str, range(100))), tuple(range(100)))
     assert max(files.drawn(10, seed=0).labels) > 30

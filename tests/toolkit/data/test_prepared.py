@@ -11,7 +11,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (5, 9, 9, 1), dtype=np.uint8)
 
 def test_memory_makes_no_difference() -> None:
     # "shortest" with a crop and an inversion: done twice they would show.
-    p = Preprocessing("grey", 6, 6, "shortest", crop_ratio=0.5, invert="always")
+    p = Preprocessing("gray", 6, 6, "shortest", crop_ratio=0.5, invert="always")
     kept, on_demand = (prepare(ArrayImages(PIXELS), p, memory_bytes) for memory_bytes in (180, 179))
     assert kept.pixels is not None
     assert on_demand.pixels is None

@@ -11,9 +11,9 @@ import onnx.parser
 import onnx_ir as ir
 import pytest
 
-from cnntk.quantization.histogram import Histogram
 from cnntk.data.batches import Batch
 from cnntk.quantization.candidates import Original
+from cnntk.quantization.histogram import Histogram
 from cnntk.runtime.artifact.spec import METADATA_KEY
 from cnntk.runtime.engine import Engine
 

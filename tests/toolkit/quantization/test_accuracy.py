@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from cnntk.data.batches import Batch
 from cnntk.quantization.accuracy import (
     Accuracy,
     Answers,
@@ -15,7 +16,6 @@ from cnntk.quantization.accuracy import (
     divergence,
     paired_interval,
 )
-from cnntk.data.batches import Batch
 from cnntk.runtime.errors import DataError, InferenceError
 
 
@@ -124,11 +124,11 @@ def test_the_divergence_by_hand() -> None:
 
 
 def test_json_and_back() -> None:
-    labelled = compare(Answers(one_hot([0, 1]), np.array([0, 1])), Answers(one_hot([0, 2])))
+    labeled = compare(Answers(one_hot([0, 1]), np.array([0, 1])), Answers(one_hot([0, 2])))
     bare = compare(answers([[0, 1]]), answers([[0, 1]]))
-    for found in (labelled, bare):
+    for found in (labeled, bare):
         assert Accuracy.from_json(found.to_json()) == found
-    assert "drop 50.00 points" in str(labelled)
+    assert "drop 50.00 points" in str(labeled)
     assert "agrees on 100.00 %" in str(bare)
 
 
@@ -140,7 +140,7 @@ def test_other_images_are_refused() -> None:
 
 
 def test_nan_is_no_answer() -> None:
-    with pytest.raises(InferenceError, match="quantised model are not finite"):
+    with pytest.raises(InferenceError, match="quantized model are not finite"):
         compare(answers([[0, 1]]), answers([[0, math.nan]]))
 
 

@@ -9,9 +9,9 @@ import onnx.parser
 import onnx_ir as ir
 import pytest
 
+from cnntk.data.batches import Batch, batches_of
 from cnntk.data.calibration import calibration_images
 from cnntk.quantization.calibration import Calibration, calibrate
-from cnntk.data.batches import Batch, batches_of
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DataError, InputError, UsageError
 from cnntk.shipped import shipped_model

@@ -10,16 +10,16 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from cnntk.benchmark.interleaved import Race
 from cnntk.data import ArrayImages, open_data
-from cnntk.quantization.quantizer import tensors_to_watch
-from cnntk.quantization.calibration import Calibration, calibrate
 from cnntk.data.batches import batches_of, named
-from cnntk.quantization.config import LayerPlan, Recipe, linear_layers
-from cnntk.quantization.store import Store
+from cnntk.quantization.calibration import Calibration, calibrate
 from cnntk.quantization.candidates import Original, Workbench, layer_facts
+from cnntk.quantization.config import LayerPlan, Recipe, linear_layers
+from cnntk.quantization.quantizer import tensors_to_watch
+from cnntk.quantization.store import Store
 from cnntk.runtime.artifact.spec import METADATA_KEY
 from cnntk.runtime.engine import Engine
-from cnntk.benchmark.interleaved import Race
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
-from cnntk.quantization.quantizer import channels_to_watch, quantised, tensors_to_watch
-from cnntk.quantization.calibration import Calibration, calibrate
-from cnntk.quantization.equalize import equalised
 from cnntk.data.batches import Batch
+from cnntk.quantization.calibration import Calibration, calibrate
 from cnntk.quantization.config import LayerPlan, Recipe, linear_layers
+from cnntk.quantization.equalize import equalized
+from cnntk.quantization.quantizer import channels_to_watch, quantized, tensors_to_watch
 
 CHAIN = """
 <ir_version: 10, opset_import: ["" : 18]>
@@ -64,13 +64,13 @@ def far(found: np.ndarray, expected: np.ndarray) -> float:
 
 def in_integers(model: ir.Model) -> ir.Model:
     recipe = Recipe({str(n.name): LayerPlan("int8") for n in linear_layers(model)})
-    return quantised(model, recipe, seen(model))
+    return quantized(model, recipe, seen(model))
 
 
 def test_computes_what_it_did() -> None:
     model = model_of(CHAIN, SIZES)
     before = ir.to_proto(model).SerializeToString()
-    other = equalised(model, seen(model))
+    other = equalized(model, seen(model))
     assert other is not None
     assert far(run(other), run(model)) < 1e-6
     assert ir.to_proto(model).SerializeToString() == before
@@ -78,7 +78,7 @@ def test_computes_what_it_did() -> None:
 
 def test_integers_come_ten_times_as_close() -> None:
     model = model_of(CHAIN, SIZES)
-    other = equalised(model, seen(model))
+    other = equalized(model, seen(model))
     assert other is not None
     expected = run(model)
     assert far(run(in_integers(model)), expected) > 10 * far(run(in_integers(other)), expected)
@@ -86,7 +86,7 @@ def test_integers_come_ten_times_as_close() -> None:
 
 def test_channels_of_like_size_are_left_alone() -> None:
     model = model_of(CHAIN, np.ones(8))
-    assert equalised(model, seen(model)) is None
+    assert equalized(model, seen(model)) is None
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_channels_of_like_size_are_left_alone() -> None:
 def test_what_would_change_is_left_alone(old: str, new: str) -> None:
     text = CHAIN.replace(old, new).replace("r1 = Relu (c1)", "r1 = Relu (c1)\n    s1 = Sigmoid (r1)")
     model = model_of(text, SIZES)
-    assert equalised(model, seen(model)) is None
+    assert equalized(model, seen(model)) is None
 
 
 def test_a_dead_channel_stays_dead() -> None:
@@ -110,6 +110,6 @@ def test_a_dead_channel_stays_dead() -> None:
         numbers = value.const_value.numpy().copy()
         numbers[3] = -abs(numbers[3]) if name == "b1" else 0
         value.const_value = ir.Tensor(numbers, name=name)
-    other = equalised(model, seen(model))
+    other = equalized(model, seen(model))
     assert other is not None
     assert far(run(other), run(model)) < 1e-6

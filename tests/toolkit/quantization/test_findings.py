@@ -6,9 +6,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from cnntk.data.batches import Batch
 from cnntk.quantization.calibration import Calibration, calibrate
 from cnntk.quantization.findings import find_suspicious
-from cnntk.data.batches import Batch
 from cnntk.runtime.errors import DataError
 
 Found = Callable[..., Calibration]
@@ -46,7 +46,7 @@ def test_few_are_a_warning(calibrated: Found) -> None:
 
 def test_one_class_is_a_warning(calibrated: Found) -> None:
     (line,) = find_suspicious(calibrated(100, classes=1))
-    assert "all labelled images are of one class, number 0" in line
+    assert "all labeled images are of one class, number 0" in line
 
 
 def test_equal_images_are_an_error(calibrated: Found) -> None:

@@ -12,15 +12,15 @@ import onnx
 import pytest
 from PIL import Image
 
-from cnntk.quantization import pipeline as quantising
+from cnntk.benchmark.interleaved import Race
 from cnntk.exporters import export
+from cnntk.quantization import pipeline as quantizing
 from cnntk.quantization import search
 from cnntk.quantization.config import Recipe
 from cnntk.quantization.pipeline import preview_quantize, quantize
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DataError, UnsupportedArtifact, UsageError
-from cnntk.benchmark.interleaved import Race
 from cnntk.shipped import shipped_model
 from cnntk.verification.artifact import verify_self
 
@@ -66,7 +66,7 @@ def test_the_file_says_how_it_was_made(digits: Path, output: Path) -> None:
     found = quantize(digits, "digits", output=output, limit=40, racing=FASTER)
     spec = Engine(output).spec
     assert spec is not None
-    record = spec.quantisation
+    record = spec.quantization
     assert record is not None
     assert record["calibration"] == {"data": "digits", "images": 40}
     assert record["speed"]["ratio"] == 2
@@ -155,7 +155,7 @@ def test_a_search_goes_on_where_it_was_stopped(
         raise AssertionError("raced again")
 
     told: list[str] = []
-    monkeypatch.setattr(quantising, "_SAVED_EVERY", 1)
+    monkeypatch.setattr(quantizing, "_SAVED_EVERY", 1)
     again = quantize(
         *(digits, "digits"),
         output=output,
@@ -196,15 +196,15 @@ def test_ctrl_c_before_anything_leaves_nothing(digits: Path, output: Path) -> No
     assert {p.name for p in output.parent.iterdir()} == {"digits.onnx"}
 
 
-def test_a_quantised_file_is_not_quantised_again(digits: Path, output: Path, tmp_path: Path) -> None:
+def test_a_quantized_file_is_not_quantized_again(digits: Path, output: Path, tmp_path: Path) -> None:
     quantize(digits, "digits", output=output, limit=40, racing=FASTER)
-    with pytest.raises(UsageError, match="is quantised already"):
+    with pytest.raises(UsageError, match="is quantized already"):
         quantize(output, "digits", output=tmp_path / "twice.onnx", limit=40)
 
 
 def test_a_preview_writes_nothing(digits: Path, output: Path) -> None:
     found = preview_quantize(digits, "digits", output=output, limit=40)
-    assert found.labelled
+    assert found.labeled
     assert (found.setting.calibration_images, found.evaluation_images) == (40, 359)
     assert 0 < found.least_seconds < found.most_seconds
     assert any(layer.kind == "int8" for layer in found.layers)
@@ -221,9 +221,9 @@ def test_the_report_is_json(digits: Path, output: Path) -> None:
 
 
 def test_paths_of_the_machine_stay_on_it() -> None:
-    assert quantising._without_folder("mnist:/home/me/data/mnist") == "mnist:mnist"
-    assert quantising._without_folder("/home/me/photos") == "photos"
-    assert quantising._without_folder("digits") == "digits"
+    assert quantizing._without_folder("mnist:/home/me/data/mnist") == "mnist:mnist"
+    assert quantizing._without_folder("/home/me/photos") == "photos"
+    assert quantizing._without_folder("digits") == "digits"
 
 
 def test_what_exists_stays(digits: Path, output: Path) -> None:
@@ -235,7 +235,7 @@ def test_what_exists_stays(digits: Path, output: Path) -> None:
     assert output.read_text() == "mine"
 
 
-def test_what_can_not_be_quantised(digits: Path, output: Path, foreign_onnx: Path) -> None:
+def test_what_can_not_be_quantized(digits: Path, output: Path, foreign_onnx: Path) -> None:
     with pytest.raises(UnsupportedArtifact, match="is no classifier"):
         quantize(foreign_onnx, "digits", output=output)
     with pytest.raises(UsageError, match="no such file"):
@@ -257,7 +257,7 @@ def test_foreign_integers_are_seen(digits: Path, output: Path, tmp_path: Path) -
     )
     file = tmp_path / "qdq.onnx"
     file.write_bytes(model.SerializeToString())
-    with pytest.raises(UsageError, match="is quantised already"):
+    with pytest.raises(UsageError, match="is quantized already"):
         quantize(file, "digits", output=output, image={"scale": "1/255"})
 
 

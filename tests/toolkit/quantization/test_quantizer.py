@@ -10,11 +10,11 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
-from cnntk.quantization import first_conv as first
-from cnntk.quantization.quantizer import channels_to_watch, quantised, tensors_to_watch
-from cnntk.quantization.calibration import Calibration, calibrate
 from cnntk.data.batches import Batch
+from cnntk.quantization import first_conv as first
+from cnntk.quantization.calibration import Calibration, calibrate
 from cnntk.quantization.config import LayerPlan, Recipe, linear_layers
+from cnntk.quantization.quantizer import channels_to_watch, quantized, tensors_to_watch
 from cnntk.quantization.weights import saturates
 
 RNG = np.random.default_rng(0)
@@ -84,7 +84,7 @@ def images() -> list[dict[str, np.ndarray]]:
 def test_a_residual_network_answers_nearly_the_same(
     residual: ir.Model, images: list[dict[str, np.ndarray]], target: str
 ) -> None:
-    found = quantised(residual, recipe(residual, "int8", target), seen(residual, images))
+    found = quantized(residual, recipe(residual, "int8", target), seen(residual, images))
     assert operators(found)["QLinearConv"] == 3
     assert operators(found)["QLinearAdd"] == 1
     assert operators(found)["NhwcMaxPool"] == 1
@@ -97,7 +97,7 @@ def test_a_layer_that_stays_float_is_between_conversions(
     residual: ir.Model, images: list[dict[str, np.ndarray]]
 ) -> None:
     mixed = recipe(residual, "int8").with_kind("two", "float32", "tried")
-    found = quantised(residual, mixed, seen(residual, images))
+    found = quantized(residual, mixed, seen(residual, images))
     assert operators(found)["QLinearConv"] == 2
     assert operators(found)["Conv"] == 1
     for x in images[:3]:
@@ -105,7 +105,7 @@ def test_a_layer_that_stays_float_is_between_conversions(
 
 
 def test_float_layers_change_no_bit(residual: ir.Model, images: list[dict[str, np.ndarray]]) -> None:
-    found = quantised(residual, recipe(residual, "float32"), seen(residual, images))
+    found = quantized(residual, recipe(residual, "float32"), seen(residual, images))
     assert operators(found) == operators(residual)
     assert np.array_equal(run(found, images[0])["logits"], run(residual, images[0])["logits"])
 
@@ -115,7 +115,7 @@ def test_ranges_of_other_images_are_not_these(
 ) -> None:
     """The negative control: calibrated on images a hundred times as dark, everything is clipped."""
     dark = [{"x": x["x"] / 100} for x in images]
-    found = quantised(residual, recipe(residual, "int8"), seen(residual, dark))
+    found = quantized(residual, recipe(residual, "int8"), seen(residual, dark))
     assert far(run(found, images[0])["logits"], run(residual, images[0])["logits"]) > 0.2
 
 
@@ -125,7 +125,7 @@ def test_no_weight_can_saturate_unless_vnni_is_asked_for(
     calibration = seen(residual, images)
 
     def any_saturates(target: str) -> bool:
-        model = quantised(residual, recipe(residual, "int8", target), calibration)
+        model = quantized(residual, recipe(residual, "int8", target), calibration)
         weights = [n.inputs[3].const_value.numpy() for n in model.graph if n.op_type == "QLinearConv"]
         return any(saturates(w.transpose(0, 2, 3, 1).reshape(len(w), -1)) for w in weights)
 
@@ -137,7 +137,7 @@ def test_the_model_that_was_given_is_as_it_was(
     residual: ir.Model, images: list[dict[str, np.ndarray]]
 ) -> None:
     before = ir.to_proto(residual).SerializeToString()
-    quantised(residual, recipe(residual, "int8"), seen(residual, images))
+    quantized(residual, recipe(residual, "int8"), seen(residual, images))
     assert ir.to_proto(residual).SerializeToString() == before
 
 
@@ -161,7 +161,7 @@ def test_the_first_layer_reads_the_pixels_themselves(pads: str) -> None:
         text = text.replace("float[N, 4, 8, 8] y", "float[N, 4, H, W] y")
     model = with_weights(text, {"w": (4, 3, 3, 3), "b": (4,)})
     images = [{"image": RNG.integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)} for _ in range(12)]
-    found = quantised(model, recipe(model, "int8"), seen(model, images))
+    found = quantized(model, recipe(model, "int8"), seen(model, images))
     assert operators(found)["QuantizeLinear"] == operators(found)["Sub"] == operators(found)["Cast"] == 0
     for x in images[:4]:
         assert far(run(found, x)["y"], run(model, x)["y"]) < 0.02
@@ -180,9 +180,9 @@ def test_columns_are_read_as_channels(
     # So dark that no sum of two products can saturate, on whatever CPU.
     images = [{"image": RNG.integers(0, 128, (2, 9, width, 3), dtype=np.uint8)} for _ in range(6)]
     given = model, recipe(model, "int8", "vnni"), seen(model, images)
-    found = quantised(*given)
+    found = quantized(*given)
     monkeypatch.setattr(first, "_SHORT", 0)
-    plain = quantised(*given)
+    plain = quantized(*given)
     for graph, strides in ((found, [stride, 1]), (plain, [stride, stride])):
         (conv,) = (node for node in graph.graph if node.op_type == "QLinearConv")
         assert list(conv.attributes.get_ints("strides")) == strides
@@ -206,7 +206,7 @@ dense (float[N, 256] x) => (float[N, 32] y)
 def test_fully_connected_layers_in_blocks(kind: str, limit: float) -> None:
     model = with_weights(DENSE, {"w1": (64, 256), "b1": (64,), "w2": (64, 32)})
     x = {"x": RNG.standard_normal((3, 256)).astype(np.float32)}
-    found = quantised(model, recipe(model, kind), Calibration({}))
+    found = quantized(model, recipe(model, kind), Calibration({}))
     assert operators(found)["MatMulNBits"] == 2
     assert 0 < far(run(found, x)["y"], run(model, x)["y"]) < limit
 
@@ -225,7 +225,7 @@ def test_corrected_biases_take_away_what_rounding_shifts(of: str, kind: str) -> 
     plain = Recipe({"one": LayerPlan(kind)})
     shifts = []
     for chosen in (plain, replace(plain, corrected=True)):
-        found = quantised(model, chosen, known)
+        found = quantized(model, chosen, known)
         errors = np.concatenate([run(found, x)["y"] - run(model, x)["y"] for x in inputs])
         shifts.append(np.abs(errors.mean(axis=(0, 2, 3)[: errors.ndim - 1])).mean())
     assert shifts[1] < shifts[0] / 2
@@ -236,7 +236,7 @@ def test_corrected_biases_take_away_what_rounding_shifts(of: str, kind: str) -> 
 def test_small_layers_multiply_floats_so_that_all_cpus_agree(target: str, level: int, kind: str) -> None:
     model = with_weights(DENSE, {"w1": (64, 256), "b1": (64,), "w2": (64, 32)})
     inputs = [{"x": RNG.standard_normal((1, 256)).astype(np.float32)} for _ in range(3)]
-    found = quantised(model, recipe(model, kind, target), seen(model, inputs))
+    found = quantized(model, recipe(model, kind, target), seen(model, inputs))
     levels = {n.attributes.get_int("accuracy_level") for n in found.graph if n.op_type == "MatMulNBits"}
     assert levels == {level}
 
@@ -244,12 +244,12 @@ def test_small_layers_multiply_floats_so_that_all_cpus_agree(target: str, level:
 def test_weights_are_rounded_once(residual: ir.Model, images: list[dict[str, np.ndarray]]) -> None:
     memo: dict[object, object] = {}
     known = seen(residual, images)
-    first = quantised(residual, recipe(residual, "int8"), known, memo=memo)
+    first = quantized(residual, recipe(residual, "int8"), known, memo=memo)
     count = len(memo)
-    again = quantised(residual, recipe(residual, "int8"), known, memo=memo)
+    again = quantized(residual, recipe(residual, "int8"), known, memo=memo)
     assert count == len(memo) == 4
     assert ir.to_proto(first).SerializeToString() == ir.to_proto(again).SerializeToString()
-    quantised(residual, recipe(residual, "int8", "vnni"), known, memo=memo)
+    quantized(residual, recipe(residual, "int8", "vnni"), known, memo=memo)
     assert len(memo) == 7  # the fully connected layer is the same for both
 
 
@@ -257,7 +257,7 @@ def test_weights_are_rounded_once(residual: ir.Model, images: list[dict[str, np.
 def test_weights_in_16_bits(
     kind: str, limit: float, residual: ir.Model, images: list[dict[str, np.ndarray]]
 ) -> None:
-    found = quantised(residual, recipe(residual, kind), seen(residual, images))
+    found = quantized(residual, recipe(residual, kind), seen(residual, images))
     stored = {v.name for v in found.graph.initializers.values() if v.dtype.itemsize == 2}
     assert stored == {"one_weight", "two_weight", "three_weight", "four_weight"}
     apart = max(far(run(found, x)["logits"], run(residual, x)["logits"]) for x in images)
@@ -291,7 +291,7 @@ def test_branches_meet_and_values_are_limited(
         text = text.replace("[N, 4, 8, 8] y)", "[N, 4, 8, 8] y, float[N, 8, 8, 8] c1)")
     shapes = {"w1": (8, 3, 3, 3), "b1": (8,), "w2": (6, 8, 1, 1), "w3": (6, 8, 3, 3), "w4": (4, 12, 1, 1)}
     model = with_weights(text, shapes)
-    found = quantised(model, recipe(model, "int8"), seen(model, images))
+    found = quantized(model, recipe(model, "int8"), seen(model, images))
     assert operators(found)["QLinearConcat"] == 1
     assert operators(found)["Concat"] == operators(found)["Clip"] == 0
     for x in images[:4]:
@@ -303,12 +303,12 @@ def test_branches_of_another_axis_meet_in_floats(images: list[dict[str, np.ndarr
     text = text.replace("[N, 4, 8, 8] y", "[N, 4, 16, 8] y")
     shapes = {"w1": (8, 3, 3, 3), "b1": (8,), "w2": (6, 8, 1, 1), "w3": (6, 8, 3, 3), "w4": (4, 6, 1, 1)}
     model = with_weights(text, shapes)
-    found = quantised(model, recipe(model, "int8"), seen(model, images))
+    found = quantized(model, recipe(model, "int8"), seen(model, images))
     assert operators(found)["Concat"] == 1
     assert far(run(found, images[0])["y"], run(model, images[0])["y"]) < 0.05
 
 
 def test_what_has_no_range_stays_float(residual: ir.Model) -> None:
-    found = quantised(residual, recipe(residual, "int8"), Calibration({}))
+    found = quantized(residual, recipe(residual, "int8"), Calibration({}))
     assert operators(found)["QLinearConv"] == 0
     assert operators(found)["Conv"] == 3

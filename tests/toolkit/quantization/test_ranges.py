@@ -36,7 +36,7 @@ VALUES = {
 }
 
 
-def quantised_error(values: np.ndarray, scaling: Scaling, symmetric: bool) -> float:
+def quantized_error(values: np.ndarray, scaling: Scaling, symmetric: bool) -> float:
     """What 8 bits really do to the values."""
     least, most = {"uint8": (0, 255), "int8": (-127 if symmetric else -128, 127)}[scaling.dtype]
     levels = np.clip(np.rint(values / scaling.scale) + scaling.zero_point, least, most)
@@ -128,7 +128,7 @@ def test_the_expected_error_is_the_real_one(
     for method in METHODS:
         chosen = find_range(histogram, method, symmetric=symmetric)
         scaling = scale_and_zero_point(chosen, "int8" if symmetric else "uint8", symmetric=symmetric)
-        real = quantised_error(values, scaling, symmetric)
+        real = quantized_error(values, scaling, symmetric)
         assert squared_error(histogram, chosen, symmetric=symmetric) == pytest.approx(real, rel=0.1)
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from cnntk.quantization.ranking import Move, rank
 from cnntk.quantization.config import Kind, LayerPlan, Recipe
+from cnntk.quantization.ranking import Move, rank
 
 COSTS: dict[str, dict[Kind, float]] = {
     "first": {"float32": 0, "int8": 0.5},
@@ -44,7 +44,7 @@ def test_four_bits_go_back_at_once_where_eight_mend_little() -> None:
     assert rank(Sums(), recipe(narrow="int4")).moves == (Move("narrow", "float32", 0.45),)
 
 
-def test_all_moves_leave_nothing_quantised() -> None:
+def test_all_moves_leave_nothing_quantized() -> None:
     start = recipe(first="int8", wide="int4", narrow="int4", kept="float32")
     end = start
     for move in rank(Sums(), start).moves:

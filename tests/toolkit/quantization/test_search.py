@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from cnntk.benchmark.interleaved import Race
 from cnntk.quantization.accuracy import Accuracy
+from cnntk.quantization.candidates import Built, LayerFacts
 from cnntk.quantization.config import Kind, LayerPlan, Recipe
 from cnntk.quantization.result import Goal, SearchResult, Step
 from cnntk.quantization.search import first_recipe, search
-from cnntk.quantization.candidates import Built, LayerFacts
 from cnntk.runtime.errors import InferenceError
-from cnntk.benchmark.interleaved import Race
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Table:
     overhead_ms: float = 0.0
     refused: tuple[str, ...] = ()
     corrected: float = 1.0  # what is left of the divergence
-    equalised: float | None = None
+    equalized: float | None = None
     after: Callable[[int], None] = lambda count: None
     asked: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
 
@@ -44,8 +44,8 @@ class Table:
         return {n: LayerFacts(n, g.op, g.work, g.work) for n, g in self.layers.items()}
 
     @property
-    def can_equalise(self) -> bool:
-        return self.equalised is not None
+    def can_equalize(self) -> bool:
+        return self.equalized is not None
 
     def accuracy(self, recipe: Recipe) -> Accuracy:
         self._ask("accuracy", recipe)
@@ -71,7 +71,7 @@ class Table:
 
     def _cost(self, recipe: Recipe) -> float:
         left = (self.corrected if recipe.corrected else 1.0) * (
-            (self.equalised or 1.0) if recipe.equalised else 1.0
+            (self.equalized or 1.0) if recipe.equalized else 1.0
         )
         return left * sum(self.layers[n].cost for n in self._integers(recipe) if _is_int(recipe, n))
 
@@ -125,17 +125,17 @@ def test_the_dearest_layers_get_their_precision_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("corrected", "equalised", "kept"),
-    [(0.5, None, {"corrected"}), (1.0, 0.1, {"equalised"}), (0.5, 0.4, {"corrected", "equalised"}),
+    ("corrected", "equalized", "kept"),
+    [(0.5, None, {"corrected"}), (1.0, 0.1, {"equalized"}), (0.5, 0.4, {"corrected", "equalized"}),
      (0.97, 0.99, set()), (2.0, 2.0, set())],
 )  # fmt: skip
 def test_a_refinement_is_kept_where_it_helps(
-    corrected: float, equalised: float | None, kept: set[str]
+    corrected: float, equalized: float | None, kept: set[str]
 ) -> None:
-    bench = Table({"a": Given(0.4), "b": Given(0.05)}, corrected=corrected, equalised=equalised)
+    bench = Table({"a": Given(0.4), "b": Given(0.05)}, corrected=corrected, equalized=equalized)
     found = search(bench, every(bench))
     assert found.chosen is not None
-    assert {n for n in ("corrected", "equalised") if getattr(found.recipe, n)} == kept
+    assert {n for n in ("corrected", "equalized") if getattr(found.recipe, n)} == kept
     assert any(r.kept for r in found.refinements) == bool(kept)
     assert all(r.before == pytest.approx(0.45) for r in found.refinements)
     assert ("kept" if kept else "not kept") in str(found.refinements[-1])
@@ -144,7 +144,7 @@ def test_a_refinement_is_kept_where_it_helps(
 def test_a_refinement_can_save_layers_from_float() -> None:
     layers = {"a": Given(2.0), "b": Given(0.05)}
     assert integers(search(Table(layers), every(Table(layers)))) == {"b"}
-    assert integers(search(Table(layers, equalised=0.1), every(Table(layers)))) == {"a", "b"}
+    assert integers(search(Table(layers, equalized=0.1), every(Table(layers)))) == {"a", "b"}
 
 
 def test_what_stays_float_takes_half_the_bytes_where_size_counts() -> None:

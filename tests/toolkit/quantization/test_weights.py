@@ -8,7 +8,7 @@ SHAPES = [(4, 27), (8, 64), (3, 1), (5, 2)]
 
 
 def worst(values: np.ndarray) -> int:
-    """The largest 16-bit sum of two neighbours, tried with the activations that are worst for it."""
+    """The largest 16-bit sum of two neighbors, tried with the activations that are worst for it."""
     wide = values.astype(np.int64)
     wide = np.pad(wide, ((0, 0), (0, wide.shape[1] % 2))).reshape(len(wide), -1, 2)
     up, down = np.maximum(wide, 0) * 255, np.minimum(wide, 0) * 255

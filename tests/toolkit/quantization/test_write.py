@@ -10,13 +10,13 @@ import onnx_ir as ir
 import pytest
 
 from cnntk.data import ArrayImages, open_data
-from cnntk.quantization import write as module
-from cnntk.quantization.quantizer import quantised, tensors_to_watch
-from cnntk.quantization.calibration import calibrate
-from cnntk.quantization.write import HOLDS_ON, Finished, finish
 from cnntk.data.batches import batches_of, named
-from cnntk.quantization.config import LayerPlan, Recipe, linear_layers
+from cnntk.quantization import write as module
+from cnntk.quantization.calibration import calibrate
 from cnntk.quantization.candidates import Original
+from cnntk.quantization.config import LayerPlan, Recipe, linear_layers
+from cnntk.quantization.quantizer import quantized, tensors_to_watch
+from cnntk.quantization.write import HOLDS_ON, Finished, finish
 from cnntk.runtime.artifact.spec import ModelSpec
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import ArtifactCorrupt, ParityError, ProofError, UnsupportedArtifact
@@ -35,7 +35,7 @@ def model(original: Original, recipe: Recipe) -> ir.Model:
     images = open_data("digits").train.images
     assert isinstance(images, ArrayImages)
     batches = batches_of(original.engine, named(images.pixels[:40]))
-    return quantised(
+    return quantized(
         original.model, recipe, calibrate(original.model, batches, tensors_to_watch(original.model))
     )
 
@@ -57,19 +57,19 @@ def test_the_spec_says_what_was_done(finished: Finished, original: Original, rec
     assert spec is not None
     assert before is not None
     assert spec == finished.spec
-    assert spec.quantisation is not None
-    assert Recipe.from_json(spec.quantisation["recipe"]) == recipe
-    assert spec.quantisation["holds_on"] == HOLDS_ON["any"]
-    assert spec.quantisation["max_drop"] == 0.5
-    assert spec.provenance["quantised_from"] == before.digest
+    assert spec.quantization is not None
+    assert Recipe.from_json(spec.quantization["recipe"]) == recipe
+    assert spec.quantization["holds_on"] == HOLDS_ON["any"]
+    assert spec.quantization["max_drop"] == 0.5
+    assert spec.provenance["quantized_from"] == before.digest
     assert (spec.name, spec.labels, spec.preprocessing) == (before.name, before.labels, before.preprocessing)
     assert "parity" not in spec.proof
 
 
-def test_a_spec_without_quantisation_reads_as_before(original: Original) -> None:
+def test_a_spec_without_quantization_reads_as_before(original: Original) -> None:
     spec = original.engine.spec
     assert spec is not None
-    assert '"quantisation"' not in spec.to_json()
+    assert '"quantization"' not in spec.to_json()
     assert ModelSpec.from_json(spec.to_json(), "x") == spec
 
 
@@ -96,7 +96,7 @@ def test_the_answers_are_its_own_and_the_bounds_a_step(finished: Finished, origi
 
 
 def test_another_models_answers_are_seen(finished: Finished, original: Original) -> None:
-    """The negative control: by the quantised model's self-test, noise in the weights shows."""
+    """The negative control: by the quantized model's self-test, noise in the weights shows."""
     spec = finished.spec
     spoilt = original.model.clone()
     for value in spoilt.graph.initializers.values():
@@ -151,7 +151,7 @@ def test_weights_that_saturate_are_not_said_to_hold_everywhere(
     batches = batches_of(original.engine, named(images.pixels[:40]))
     seen = calibrate(original.model, batches, tensors_to_watch(original.model))
     wide = replace(recipe, target="vnni")
-    unsafe = quantised(original.model, wide, seen)
+    unsafe = quantized(original.model, wide, seen)
     with pytest.raises(ProofError, match=r"can saturate 16-bit sums.*Nothing was written"):
         finish(original, unsafe, tmp_path / "q.onnx", recipe=recipe, step=STEP, record={})
     assert list(tmp_path.iterdir()) == []

@@ -24,8 +24,8 @@ from made_up_bench import (
 )
 from made_up_gpu import cuda_times
 
-from cnntk.benchmark.result import BenchResult
 from cnntk.benchmark.cuda.report import CudaTimes
+from cnntk.benchmark.result import BenchResult
 from cnntk.benchmark.statistics.intervals import Estimate
 from cnntk.benchmark.statistics.steady import WarmUp
 from cnntk.reports import write_bench_report

@@ -31,7 +31,7 @@ HEIGHT = 9000
 SIZE = (64, 48)
 
 TOLERANCE = 25.0
-"""Levels of grey of 255, on average over a section's thumbnail: with a serif or a monospaced font instead of
+"""Levels of gray of 255, on average over a section's thumbnail: with a serif or a monospaced font instead of
 a sans serif sections differed by up to 18, without the style sheet one of them by 35."""
 
 INK = 0.005
@@ -134,7 +134,7 @@ def test_each_plot_is_shown_once_and_has_ink(shots: Shots, width: int) -> None:
     assert min(ink(shot, box) for box in shot.lies["figures"]) > INK
 
 
-def test_a_plot_without_colours_has_none(shots: Shots) -> None:
+def test_a_plot_without_colors_has_none(shots: Shots) -> None:
     assert max(ink(shots.blank, box) for box in shots.blank.lies["figures"]) < INK
 
 

@@ -23,7 +23,7 @@ def test_no_name_leaves_the_frame() -> None:
     assert list(placed([[Text(10, 5, "above")]], [], FRAME)) == []
 
 
-def test_neighbours_do_not_meet() -> None:
+def test_neighbors_do_not_meet() -> None:
     assert not Area(0, 0, 10, 10).meets(Area(10, 0, 20, 10))
     assert Area(0, 0, 10, 10).meets(Area(9, 9, 20, 20))
     assert area_of(Circle(5, 5, 2, "ink")) == Area(3, 3, 7, 7)

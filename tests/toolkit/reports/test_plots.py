@@ -56,9 +56,9 @@ def test_png_files(tmp_path: Path) -> None:
         with Image.open(file) as image:
             image.load()
             assert image.width == 2 * 760
-            colours = image.getcolors(1 << 20)
-        assert colours is not None
-        assert len(colours) > 20
+            colors = image.getcolors(1 << 20)
+        assert colors is not None
+        assert len(colors) > 20
 
 
 def test_markup_and_characters_that_xml_has_none_for() -> None:

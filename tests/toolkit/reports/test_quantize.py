@@ -1,4 +1,4 @@
-"""The page of a quantisation, from figures by hand."""
+"""The page of a quantization, from figures by hand."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def report() -> dict[str, Any]:
 
 def test_what_stands_on_it(report: dict[str, Any]) -> None:
     page = render_quantize_report(report)
-    assert "Quantised, within the bound" in page
+    assert "Quantized, within the bound" in page
     assert "2.00×" in page
     assert "95.00 → 94.70 %" in page
     assert "drops by 1.00 points" in page

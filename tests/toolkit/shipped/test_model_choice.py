@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from cnntk.shipped.model_choice import pick_model
 from cnntk.runtime.errors import UsageError
+from cnntk.shipped.model_choice import pick_model
 
 
 @pytest.fixture(autouse=True)

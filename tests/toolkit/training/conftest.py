@@ -1,4 +1,4 @@
-"""A small data set that is learnt in a second, and one thread for all."""
+"""A small data set that is learned in a second, and one thread for all."""
 
 from collections.abc import Callable, Iterator
 
@@ -38,5 +38,5 @@ def make_split() -> Callable[..., Split]:
 
 @pytest.fixture
 def split(make_split: Callable[..., Split]) -> Split:
-    """96 training and 24 test images, grey, 12x12, of three classes."""
+    """96 training and 24 test images, gray, 12x12, of three classes."""
     return make_split()

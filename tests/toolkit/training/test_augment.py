@@ -49,8 +49,8 @@ def test_none() -> None:
     assert augmented(BATCH, (), generator(Purpose.AUGMENT, 0)) is BATCH
 
 
-def test_zoom_keeps_the_centre_where_it_is() -> None:
-    """A centred disc stays centred, and is drawn at half its size up to a tenth larger."""
+def test_zoom_keeps_the_center_where_it_is() -> None:
+    """A centered disc stays centered, and is drawn at half its size up to a tenth larger."""
     axis = torch.arange(28) - 13.5
     disc = ((axis[:, None] ** 2 + axis[None] ** 2) < 10**2).to(torch.uint8)[None, None] * 255
     random = generator(Purpose.AUGMENT, 0)

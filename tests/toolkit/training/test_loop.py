@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from cnntk.data import Split, prepare
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.preprocessing.preprocess import normalise
+from cnntk.runtime.preprocessing.preprocess import normalize
 from cnntk.training.batches import Batches
 from cnntk.training.errors import TrainingDiverged
-from cnntk.training.loop import Loop, Normalise, make_optimizer
+from cnntk.training.loop import Loop, Normalize, make_optimizer
 from cnntk.training.options import Settings
 from cnntk.training.progress import Silent
 
 SETTINGS = Settings(3, 16, "sgd", 0.1, 0.0, 0.9, "constant", (), "xavier", 0)
-GREY = Preprocessing("grey", 12, 12, mean=(0.4,), std=(0.3,))
+GRAY = Preprocessing("gray", 12, 12, mean=(0.4,), std=(0.3,))
 
 
 def linear() -> nn.Module:
@@ -29,8 +29,8 @@ def linear() -> nn.Module:
 
 def loop_of(split: Split, module: nn.Module, settings: Settings = SETTINGS) -> Loop:
     cpu = torch.device("cpu")
-    train, test = (Batches.of(d, prepare(d.images, GREY), cpu) for d in (split.train, split.test))
-    return Loop(module, train, test, GREY, settings)
+    train, test = (Batches.of(d, prepare(d.images, GRAY), cpu) for d in (split.train, split.test))
+    return Loop(module, train, test, GRAY, settings)
 
 
 class Seen(nn.Module):
@@ -76,7 +76,7 @@ def test_the_loss_and_the_accuracies_are_those_of_the_answers(split: Split) -> N
     still = loop_of(split, linear(), replace(SETTINGS, learning_rate=0.0))
     result = still.run_epoch(1, Silent())
     pixels, labels = next(still._train.take((torch.arange(96),)))
-    logits = still.module(Normalise(GREY, torch.device("cpu"))(pixels)).detach()
+    logits = still.module(Normalize(GRAY, torch.device("cpu"))(pixels)).detach()
     assert result.loss == pytest.approx(float(nn.functional.cross_entropy(logits, labels)), rel=1e-5)
     assert result.train_accuracy == int((logits.argmax(1) == labels).sum()) / 96
     loop = loop_of(split, linear())
@@ -118,7 +118,7 @@ def test_nothing_to_train() -> None:
     assert isinstance(make_optimizer(linear(), replace(SETTINGS, optimizer="adamw")), torch.optim.AdamW)
 
 
-def test_normalise_is_the_runtimes() -> None:
+def test_normalize_is_the_runtimes() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2, 12, 12, 1), dtype=np.uint8)
-    ours = Normalise(GREY, torch.device("cpu"))(torch.from_numpy(pixels).permute(0, 3, 1, 2)).numpy()
-    np.testing.assert_array_equal(ours, normalise(pixels, GREY))
+    ours = Normalize(GRAY, torch.device("cpu"))(torch.from_numpy(pixels).permute(0, 3, 1, 2)).numpy()
+    np.testing.assert_array_equal(ours, normalize(pixels, GRAY))

@@ -19,19 +19,19 @@ def plan(network: str | Network | nn.Module | None, split: Split, **options: obj
     return plan_for(network, split, TrainOptions(**options))  # type: ignore[arg-type]
 
 
-def test_lenet_is_the_default_and_grey_stays_grey(split: Split) -> None:
+def test_lenet_is_the_default_and_gray_stays_gray(split: Split) -> None:
     made = plan(None, split)
     assert made.network == Network("lenet", {"num_classes": 3, "in_channels": 1, "image_size": 28})
-    assert (made.preprocessing.color, made.preprocessing.height) == ("grey", 28)
+    assert (made.preprocessing.color, made.preprocessing.height) == ("gray", 28)
 
 
-def test_colour_comes_from_the_data(make_split: Callable[..., Split]) -> None:
+def test_color_comes_from_the_data(make_split: Callable[..., Split]) -> None:
     made = plan("lenet", make_split(channels=3), image_size=32)
     assert made.network == Network("lenet", {"num_classes": 3, "in_channels": 3, "image_size": 32})
     assert made.preprocessing.color == "rgb"
 
 
-def test_networks_for_photos_see_grey_data_in_three_channels(split: Split) -> None:
+def test_networks_for_photos_see_gray_data_in_three_channels(split: Split) -> None:
     made = plan("nin", split)
     assert made.network is not None
     assert (made.preprocessing.color, made.preprocessing.height) == ("rgb", 224)
@@ -64,7 +64,7 @@ def test_a_factory_gets_what_it_takes(split: Split, tmp_path: Path, arguments: s
         f"def small({arguments}): return nn.Sequential(nn.Flatten(), nn.Linear(144, 3))\n"
     )
     made = plan(f"{file}:small", split)
-    assert (made.name, made.preprocessing.height, made.preprocessing.color) == ("small", 12, "grey")
+    assert (made.name, made.preprocessing.height, made.preprocessing.color) == ("small", 12, "gray")
     assert made.build("xavier", 3)(torch.zeros(1, 1, 12, 12)).shape == (1, 3)
 
 

@@ -8,16 +8,16 @@ import torch
 
 from cnntk.data import ArrayImages, Split, open_data, prepare
 from cnntk.runtime.artifact.spec import Preprocessing
-from cnntk.runtime.preprocessing.preprocess import fit, normalise
-from cnntk.training.loop import Normalise
+from cnntk.runtime.preprocessing.preprocess import fit, normalize
+from cnntk.training.loop import Normalize
 from cnntk.training.preprocessing import measured, preprocessing_for
 
 
 def test_handwriting_reads_on_any_background() -> None:
     split = open_data("digits")
     p = preprocessing_for(split, 1, 28)
-    assert (p.color, p.height, p.width, p.resize, p.invert) == ("grey", 28, 28, "longest", "light-background")
-    white_on_black = split.train.images.take(range(50), Preprocessing("grey", 8, 8))
+    assert (p.color, p.height, p.width, p.resize, p.invert) == ("gray", 28, 28, "longest", "light-background")
+    white_on_black = split.train.images.take(range(50), Preprocessing("gray", 8, 8))
     for image in white_on_black:
         apart = fit(image, p).astype(int) - fit(255 - image, p)
         assert abs(apart).max() <= 1  # the resize comes first, and rounds half up in either
@@ -39,12 +39,12 @@ def test_mean_and_deviation(memory_bytes: int) -> None:
 
 def test_constant_images_divide_by_one() -> None:
     images = ArrayImages(np.full((4, 3, 3, 1), 255, np.uint8))
-    m = measured(prepare(images, Preprocessing("grey", 3, 3)))
+    m = measured(prepare(images, Preprocessing("gray", 3, 3)))
     assert (m.mean, m.std) == (pytest.approx((1.0,)), (1.0,))
 
 
-def test_training_normalises_like_the_runtime() -> None:
+def test_training_normalizes_like_the_runtime() -> None:
     pixels = np.arange(256, dtype=np.uint8).repeat(3).reshape(4, 8, 8, 3)
     p = Preprocessing("rgb", 8, 8, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-    ours = Normalise(p, torch.device("cpu"))(torch.from_numpy(pixels).permute(0, 3, 1, 2))
-    np.testing.assert_array_max_ulp(ours.numpy(), normalise(pixels, p), maxulp=2)
+    ours = Normalize(p, torch.device("cpu"))(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+    np.testing.assert_array_max_ulp(ours.numpy(), normalize(pixels, p), maxulp=2)

@@ -53,7 +53,7 @@ def accuracy_by_the_runtime(folder: Path, paper: Callable[[np.ndarray], np.ndarr
 
     checkpoint = load_checkpoint(folder)
     test = open_data("digits").test
-    images = [paper(image) for image in test.images.take(range(len(test)), Preprocessing("grey", 8, 8))]
+    images = [paper(image) for image in test.images.take(range(len(test)), Preprocessing("gray", 8, 8))]
     assert checkpoint.spec.preprocessing is not None
     with torch.no_grad():
         logits = checkpoint.module(torch.from_numpy(preprocess(images, checkpoint.spec.preprocessing)))

@@ -14,11 +14,11 @@ import pytest
 import torch
 from torch import nn
 
-from cnntk.verification.network_input import Entrance
 from cnntk.exporters import export
 from cnntk.runtime.artifact.spec import METADATA_KEY, Preprocessing
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.preprocessing.preprocess import fit, normalise
+from cnntk.runtime.preprocessing.preprocess import fit, normalize
+from cnntk.verification.network_input import Entrance
 
 COLOR = Preprocessing("rgb", 12, 10, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
 SPECS = {
@@ -31,8 +31,8 @@ SPECS = {
     "nothing": replace(COLOR, mean=(0.0,) * 3, std=(1.0,) * 3, scale=1.0),
     "last": replace(COLOR, layout="NHWC"),
     "floats": replace(COLOR, levels="float32"),
-    "grey": Preprocessing(
-        "grey", 14, 14, resize="longest", invert="light-background", mean=(0.13,), std=(0.3,)
+    "gray": Preprocessing(
+        "gray", 14, 14, resize="longest", invert="light-background", mean=(0.13,), std=(0.3,)
     ),
 }
 
@@ -49,7 +49,7 @@ class Last(nn.Module):
 
 
 def network(p: Preprocessing, padding: int) -> nn.Module:
-    """Padded, its first layer takes over the factor alone; else all of the normalisation."""
+    """Padded, its first layer takes over the factor alone; else all of the normalization."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         inner = nn.Sequential(
@@ -99,7 +99,7 @@ def test_levels_and_ranges_of_any_kind(name: str, padding: int, tmp_path: Path) 
             replace(p, mean=(0.1,) * p.channels, std=(2.0,) * p.channels),
         ):
             with torch.inference_mode():
-                expected = module(torch.from_numpy(normalise(given, wanted))).numpy()
+                expected = module(torch.from_numpy(normalize(given, wanted))).numpy()
             found = entrance.logits(given, wanted)
             assert found is not None
             np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
@@ -118,7 +118,7 @@ def test_bytes_alone_go_through_the_file_itself(
     image = np.random.default_rng(0).integers(0, 256, (31, 23, 3), dtype=np.uint8)
     levels = np.stack([fit(picture, replace(p, levels="uint8")) for picture in (image, 255 - image)])
     with torch.inference_mode():
-        expected = module(torch.from_numpy(normalise(levels, p))).numpy()
+        expected = module(torch.from_numpy(normalize(levels, p))).numpy()
     found = entrance.logits(levels, p)
     assert found is not None
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
@@ -135,7 +135,7 @@ def test_a_file_with_preprocessing_on_the_host_takes_all(tmp_path: Path) -> None
     levels = np.random.default_rng(0).integers(0, 256, (2, 12, 10, 3), dtype=np.uint8)
     wanted = replace(COLOR, scale=1.0)
     with torch.inference_mode():
-        expected = module(torch.from_numpy(normalise(levels, wanted))).numpy()
+        expected = module(torch.from_numpy(normalize(levels, wanted))).numpy()
     np.testing.assert_allclose(entrance.logits(levels, wanted), expected, rtol=1e-3)
 
 

@@ -18,9 +18,9 @@ from PIL import Image
 from torch import nn
 
 from cnntk.exporters import export
-from cnntk.verification.preprocessing_check import ALPHA, MismatchReport, find_mismatch
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.errors import DataError, MissingDependency, UnsupportedArtifact
+from cnntk.verification.preprocessing_check import ALPHA, MismatchReport, find_mismatch
 
 pytestmark = pytest.mark.slow  # networks are trained first
 
@@ -133,17 +133,17 @@ def _across(image: Any) -> Any:
     return np.ascontiguousarray(image.transpose(1, 0, 2))
 
 
-def _grey(image: Any) -> Any:
+def _gray(image: Any) -> Any:
     return np.asarray(Image.fromarray(image).convert("L").convert("RGB"))
 
 
 @pytest.mark.parametrize("way", ["host", "graph"])
-@pytest.mark.parametrize(("name", "before"), [("transposed", _across), ("grey", _grey)])
+@pytest.mark.parametrize(("name", "before"), [("transposed", _across), ("gray", _gray)])
 def test_what_no_option_says_is_named_too(
     name: str, before: Callable[[Any], Any], way: Way, tmp_path: Path
 ) -> None:
     network = striped.trained(before=before)
-    if name == "grey":  # on which three channels are one, so that only the sum of their weights is learnt
+    if name == "gray":  # on which three channels are one, so that only the sum of their weights is learned
         weight = network[0].weight
         weight.data = weight.data.sum(1, keepdim=True) * torch.tensor([3.0, 1.0, -3.0]).reshape(1, 3, 1, 1)
     file = tmp_path / "model.onnx"

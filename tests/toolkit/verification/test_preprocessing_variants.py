@@ -9,9 +9,9 @@ import pytest
 
 from cnntk.exporters.described import described
 from cnntk.exporters.source import Source
-from cnntk.verification.preprocessing_variants import mistakes_of
 from cnntk.runtime.artifact.spec import Preprocessing, TensorSpec
-from cnntk.runtime.preprocessing.preprocess import normalise, preprocess
+from cnntk.runtime.preprocessing.preprocess import normalize, preprocess
+from cnntk.verification.preprocessing_variants import mistakes_of
 
 COLOR = Preprocessing("rgb", 12, 10, mean=(0.0,) * 3, std=(1.0,) * 3)
 IMAGENET = replace(
@@ -23,7 +23,7 @@ SPECS = [
     replace(IMAGENET, color="bgr", interpolation="bicubic", antialias=False, levels="float32"),
     replace(COLOR, layout="NHWC", interpolation="nearest", invert="always"),
     replace(COLOR, scale=1.0, mean=(103.939, 116.779, 123.68), color="bgr", interpolation="lanczos"),
-    Preprocessing("grey", 12, 10, resize="longest", invert="light-background", mean=(0.13,), std=(0.31,)),
+    Preprocessing("gray", 12, 10, resize="longest", invert="light-background", mean=(0.13,), std=(0.31,)),
 ]
 each = pytest.mark.parametrize("p", SPECS, ids=lambda p: f"{p.color} {p.resize} {p.interpolation} {p.layout}")
 
@@ -39,7 +39,7 @@ def test_names_differ_and_so_do_inputs(p: Preprocessing) -> None:
     for mistake in found:
         levels = np.stack([mistake.levels(image) for image in images])
         assert levels.shape == (2, p.height, p.width, p.channels), mistake.name
-        assert not np.array_equal(normalise(levels, mistake.preprocessing), preprocess(images, p)), (
+        assert not np.array_equal(normalize(levels, mistake.preprocessing), preprocess(images, p)), (
             mistake.name
         )
 
@@ -70,7 +70,7 @@ def test_what_the_words_say() -> None:
     assert options["no antialias"] == ("antialias=false",)
     assert options["crop"] == ("crop_ratio=1",)
     assert options["stretch"] == ("resize=stretch",)
-    assert options["grey"] == options["transposed"] == options["reshaped"] == ()
+    assert options["gray"] == options["transposed"] == options["reshaped"] == ()
     assert "ImageNet" not in options
 
 
@@ -91,10 +91,10 @@ def test_reshaped_pixels_are_read_in_their_order_of_bytes() -> None:
     assert np.array_equal(reshaped.transpose(2, 0, 1).ravel(), image.ravel())
 
 
-def test_of_grey_and_transposed_images() -> None:
+def test_of_gray_and_transposed_images() -> None:
     image = np.zeros((10, 12, 3), np.uint8)
     image[2, 5] = 0, 255, 0
     found = {m.name: m.levels(image) for m in mistakes_of(replace(COLOR, height=12, width=10))}
     assert found["transposed"][5, 2].tolist() == [0, 255, 0]
-    grey = next(m for m in mistakes_of(replace(COLOR, height=10, width=12)) if m.name == "grey").levels(image)
-    assert grey[2, 5].tolist() == [150, 150, 150]
+    gray = next(m for m in mistakes_of(replace(COLOR, height=10, width=12)) if m.name == "gray").levels(image)
+    assert gray[2, 5].tolist() == [150, 150, 150]

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.benchmark.inputs import session_inputs
-from cnntk.benchmark.cuda.nvml import Gpu, GpuSample, Reader, Sampler, gpu_findings, gpu_reader
 from cnntk.benchmark.cuda.events import Stream, cuda_stream
 from cnntk.benchmark.cuda.inside import Inside, inside_of
+from cnntk.benchmark.cuda.nvml import Gpu, GpuSample, Reader, Sampler, gpu_findings, gpu_reader
 from cnntk.benchmark.cuda.runs import BoundRun
+from cnntk.benchmark.inputs import session_inputs
 from cnntk.benchmark.statistics.intervals import Estimate, quantile_estimate
-from cnntk.benchmark.statistics.steady import WarmUp, warm_up, warm_up_limit_s
 from cnntk.benchmark.statistics.samples import record
+from cnntk.benchmark.statistics.steady import WarmUp, warm_up, warm_up_limit_s
 from cnntk.runtime.errors import DeviceUnavailable, UsageError
 from cnntk.runtime.session.devices import Device, resolve
 from cnntk.runtime.session.opening import open_session

@@ -47,7 +47,7 @@ def attributed(layers: Sequence[Layer], nodes: Sequence[Node], original: Graph) 
 
     Args:
         layers: in the order of the data.
-        nodes: of the optimised graph, in the order in which they ran.
+        nodes: of the optimized graph, in the order in which they ran.
         original: the graph of the file.
 
     Returns:

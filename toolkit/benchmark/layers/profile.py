@@ -30,7 +30,7 @@ _HAS_SUBGRAPHS = frozenset({"If", "Loop", "Scan"})
 
 @dataclass(frozen=True)
 class RanNode:
-    """A node of the optimised graph, as it ran.
+    """A node of the optimized graph, as it ran.
 
     Attributes:
         name: of the node.

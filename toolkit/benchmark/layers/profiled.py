@@ -36,8 +36,8 @@ class NodeTimes:
         opened: without profiler.
         device: its name.
         original: the file's graph.
-        optimised: as onnxruntime made it; empty where that can't be had.
-        nodes: of the optimised graph, in the order in which they ran.
+        optimized: as onnxruntime made it; empty where that can't be had.
+        nodes: of the optimized graph, in the order in which they ran.
         ran: the same, with shapes.
         nodes_us: (nodes,), without what the profiler added.
         call_us: before and behind the nodes.
@@ -49,7 +49,7 @@ class NodeTimes:
     opened: Opened
     device: str
     original: Graph
-    optimised: Graph
+    optimized: Graph
     nodes: tuple[Node, ...]
     ran: tuple[RanNode, ...]
     nodes_us: NDArray[np.float64]
@@ -85,7 +85,7 @@ def measure_nodes(
     with TemporaryDirectory(prefix="cnntk-") as name:
         folder = Path(name)
         # What the cache keeps is the graph that the profile speaks of.
-        kept = replace(settings, cache=folder / "optimised")
+        kept = replace(settings, cache=folder / "optimized")
         profiled = open_session(model, where, kept, str(folder / "profile"))
         calibration = Calibration(folder, plain.threads)
         inputs, settle = session_inputs(plain, batch), SETTLE_S if plain.threads > 1 else 0.0
@@ -94,13 +94,13 @@ def measure_nodes(
         play(everybody, seconds=seconds, at_least=_FEWEST_ROUNDS, at_most=_MOST_ROUNDS)
         calibration.end()
         profile = read_profile(Path(profiled.session.end_profiling()))
-        optimised = next(map(graph_of, (folder / "optimised").glob("*/model.onnx")), Graph())
+        optimized = next(map(graph_of, (folder / "optimized").glob("*/model.onnx")), Graph())
     return NodeTimes(
         opened=plain,
         device=where.name,
         original=graph_of(Path(model)),
-        optimised=optimised,
-        nodes=_paired(profile.nodes, optimised.nodes),
+        optimized=optimized,
+        nodes=_paired(profile.nodes, optimized.nodes),
         ran=profile.nodes,
         **_averages(pair, calibration, profile),
     )

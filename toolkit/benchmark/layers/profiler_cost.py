@@ -132,7 +132,7 @@ def _call(session: Any) -> Callable[[], object]:
 
 
 def _chain(length: int, tensors: int) -> bytes:
-    """Nodes one after the other, each of so many inputs and outputs; neighbours are of different kinds."""
+    """Nodes one after the other, each of so many inputs and outputs; neighbors are of different kinds."""
     kinds = _KINDS[tensors]
     nodes = []
     for i in range(length):

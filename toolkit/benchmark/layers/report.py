@@ -37,7 +37,7 @@ class LayerRow:
     Attributes:
         name: torch's; the node's in a file that cnntk did not make; ``preprocess``; ``softmax``;
             ``reordering between A and B`` or ``conversion between A and B`` for what onnxruntime or
-            quantising put in between; ``call`` for what lies before and behind all nodes.
+            quantizing put in between; ``call`` for what lies before and behind all nodes.
         kind: ONNX operator of the layer; ``preprocess``, ``reordering``, ``conversion`` or ``call``.
         ops: operators that ran for it.
         fused: other layers that ran as part of it.
@@ -239,7 +239,7 @@ def _findings(report: LayerReport, times: NodeTimes) -> Iterator[str]:
         )
     if report.peaks is None:
         yield f"on {report.device} the times are those in which the host hands work over"
-    if not times.optimised.nodes:
+    if not times.optimized.nodes:
         yield "onnxruntime's own graph can't be had for this file: nodes stand by their own names"
     if fast := _surpassing(report.rows, times):
         names = ", ".join(row.name for row in fast)

@@ -101,7 +101,7 @@ def work_of(share: Share, layers: Sequence[Layer], times: NodeTimes, batch: int)
     own = [layers[i] for i in share.layers]
     kernels = [times.original.weights.get(name) for layer in own for name in layer.weights]
     by_node = [
-        _multiply_adds(node, ran, [*kernels, *map(times.optimised.weights.get, node.inputs)])
+        _multiply_adds(node, ran, [*kernels, *map(times.optimized.weights.get, node.inputs)])
         for node, ran in pairs
     ]
     told = own and all(layer.multiply_adds or layer.op not in _CONVOLUTIONS | _DENSE for layer in own)
@@ -110,7 +110,7 @@ def work_of(share: Share, layers: Sequence[Layer], times: NodeTimes, batch: int)
     return Work(
         multiply_adds=total,
         numbers=_numbers(*pairs[busiest]) if total else "",
-        weight_bytes=sum(_weight_bytes(node, ran, times.optimised) for node, ran in moving),
+        weight_bytes=sum(_weight_bytes(node, ran, times.optimized) for node, ran in moving),
         data_bytes=sum(ran.data_bytes for _, ran in moving),
     )
 
@@ -119,7 +119,7 @@ def _multiply_adds(node: Node, ran: RanNode, weights: Sequence[Weight | None]) -
     """Output elements times the length of the dot product behind each; 0 for what is no linear map.
 
     Args:
-        node: of the optimised graph.
+        node: of the optimized graph.
         ran: the same, with shapes.
         weights: among which a convolution's is the first of three dimensions or more, (M, C / groups, ...),
             as the user wrote it: onnxruntime pads channels.
@@ -143,14 +143,14 @@ def _numbers(node: Node, ran: RanNode) -> str:
     return _NAMES.get(ran.dtypes[0], ran.dtypes[0])
 
 
-def _weight_bytes(node: Node, ran: RanNode, optimised: Graph) -> int:
+def _weight_bytes(node: Node, ran: RanNode, optimized: Graph) -> int:
     """What a node reads of weights; those that are packed, in the size that they have in the graph."""
-    known = sum(optimised.weights[value].size_bytes for value in node.inputs if value in optimised.weights)
+    known = sum(optimized.weights[value].size_bytes for value in node.inputs if value in optimized.weights)
     return known or ran.weight_bytes
 
 
 def _weights_behind(value: str, graph: Graph, wrote: dict[str, Node]) -> Iterator[str]:
-    """The constants that a value is made of; of one that was quantised the integers, not their scale."""
+    """The constants that a value is made of; of one that was quantized the integers, not their scale."""
     if value in graph.weights:
         yield value
     elif (node := wrote.get(value)) is not None:

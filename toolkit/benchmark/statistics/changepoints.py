@@ -6,7 +6,7 @@ steps (the best of all places, by dynamic programming: Fisher, J. Am. Stat. Asso
 criterion with a higher price of a step. Then it must be told from chance: with ``C_k = S_k - k/M S_M`` of the
 sums S of M medians, ``(max C - min C) / (sigma sqrt(M))`` is large, the CUSUM test in Kuiper's form
 (Ploberger and Krämer, Econometrica 60 (1992) 271). What the description leaves over says what chance does:
-``sigma² = var (1 + rho) / (1 - rho)``, with rho the correlation of neighbours, because slow moments of the
+``sigma² = var (1 + rho) / (1 - rho)``, with rho the correlation of neighbors, because slow moments of the
 machine last longer than a block.
 """
 
@@ -40,7 +40,7 @@ _SMALLEST = 0.03
 _PRICE = 3.4
 """Of a step or a line, times the root of the number of blocks.
 
-Chosen so that of 1,000 noisy traces whose neighbours' correlation is 0.7 less than 1 in 100 has a change.
+Chosen so that of 1,000 noisy traces whose neighbors' correlation is 0.7 less than 1 in 100 has a change.
 """
 
 _SHORTEST, _MOST_STEPS = 3, 5
@@ -78,7 +78,7 @@ class _Fit:
 
 
 def block_medians(latencies_ms: Float64, most: int = _BLOCKS, least_runs: int = _LEAST_RUNS) -> Float64:
-    """Medians of up to ``most`` blocks of neighbours, each of ``least_runs`` or more; (M,)."""
+    """Medians of up to ``most`` blocks of neighbors, each of ``least_runs`` or more; (M,)."""
     if not len(latencies_ms):
         return np.empty(0)
     blocks = max(1, min(most, len(latencies_ms) // least_runs))
@@ -124,7 +124,7 @@ def _fits(levels: Float64) -> Iterator[_Fit]:
 
 
 def _misfit(levels: Float64, fit: _Fit) -> float:
-    """Schwarz' criterion; neighbours that are alike must not pay for a step."""
+    """Schwarz' criterion; neighbors that are alike must not pay for a step."""
     left = max(float(((levels - fit.levels) ** 2).mean()), _FLOOR**2)
     edges = 1 if fit.kind == "drift" else len(fit.edges)
     return len(levels) * math.log(left) + _PRICE * math.sqrt(len(levels)) * edges

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from cnntk.benchmark.statistics.changepoints import LEAST_TOLD, Change, changes
 from cnntk.benchmark.statistics.modes import modes
-from cnntk.benchmark.statistics.system_load import Meanwhile, Surroundings, meanwhile
 from cnntk.benchmark.statistics.samples import Trace
+from cnntk.benchmark.statistics.system_load import Meanwhile, Surroundings, meanwhile
 
 __all__ = ["Finding", "Kind", "findings", "noise"]
 

@@ -16,7 +16,7 @@ Of any number of runs at most 250 blocks are drawn, 1,000 times: over 250 runs, 
 need be, which costs nothing, and 100,000 runs take little longer than 250.
 
 Of 1,000 simulated benches 92 to 98 % are covered, if a trace is some 50 times as long as it remembers: of
-1,000 runs whose neighbours' correlation is 0.9, the 99th percentile's interval covers 88 %.
+1,000 runs whose neighbors' correlation is 0.9, the 99th percentile's interval covers 88 %.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def mean_estimate(runs: Latencies) -> Estimate:
 
 
 def block_length(values: Float64) -> int:
-    """How many neighbours are drawn together; 1 where they have nothing in common."""
+    """How many neighbors are drawn together; 1 where they have nothing in common."""
     count = len(values)
     ranks = np.empty(count)
     ranks[np.argsort(values, kind="stable")] = np.arange(count)
@@ -129,7 +129,7 @@ def block_length(values: Float64) -> int:
     lags = np.arange(1, min(2 * reach, count - 1) + 1)
     weighted = np.minimum(1, 2 * (1 - lags / (2 * reach))) * found[lags]
     spread, total = 2 * float((lags * weighted).sum()), 1 + 2 * float(weighted.sum())
-    if total <= 0:  # neighbours that differ more than strangers
+    if total <= 0:  # neighbors that differ more than strangers
         return 1
     length = _LONGER * math.cbrt(1.5 * (spread / total) ** 2 * count)
     return math.ceil(min(max(length, 1), longest))
@@ -137,9 +137,9 @@ def block_length(values: Float64) -> int:
 
 def autocorrelation(values: Float64) -> Float64:
     """At each lag from 0 (where it is 1) to N - 1; zeros for values that are all the same."""
-    centred = values - values.mean()
+    centered = values - values.mean()
     size = 1 << (2 * len(values) - 1).bit_length()
-    spectrum = np.fft.rfft(centred, size)
+    spectrum = np.fft.rfft(centered, size)
     sums = np.fft.irfft(spectrum * spectrum.conj(), size)[: len(values)]
     return np.zeros_like(sums) if sums[0] <= 0 else sums / sums[0]
 

@@ -1,7 +1,7 @@
 """Whether latencies gather around two values, as those of a model do that is now fast, now slow.
 
 Their density is estimated on a logarithmic scale, with Gaussian kernels of Silverman's width (Density
-Estimation for Statistics and Data Analysis, 1986, 3.31), wider where neighbours are alike, because there are
+Estimation for Statistics and Data Analysis, 1986, 3.31), wider where neighbors are alike, because there are
 fewer of them in truth. Two of its peaks are modes where the valley between them is at most half as high as
 the lower one, and each holds a share of the runs that could not be some outliers.
 """

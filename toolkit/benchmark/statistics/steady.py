@@ -102,8 +102,8 @@ def steady_from(trace: Trace) -> int:
 def _cut(levels: NDArray[np.float64], most: int) -> int:
     """How many of the first are left out, so that the mean of the others is known best."""
     rest = len(levels) - np.arange(min(len(levels) // 2, most) + 1)
-    centred = (levels - np.median(levels))[::-1]
-    sums, squares = np.cumsum(centred)[rest - 1], np.cumsum(centred**2)[rest - 1]
+    centered = (levels - np.median(levels))[::-1]
+    sums, squares = np.cumsum(centered)[rest - 1], np.cumsum(centered**2)[rest - 1]
     return int(np.argmin((squares - sums**2 / rest) / rest**2))
 
 

@@ -8,8 +8,8 @@ import pytest
 from made_up_gpu import SAMPLE, HostStream, cuda_times, gpu
 
 from cnntk.benchmark.cuda import report as cuda
-from cnntk.benchmark.cuda.nvml import Gpu, GpuSample, Reader
 from cnntk.benchmark.cuda.inside import Inside
+from cnntk.benchmark.cuda.nvml import Gpu, GpuSample, Reader
 from cnntk.benchmark.cuda.report import cuda_findings, measured
 from cnntk.benchmark.statistics.intervals import Estimate
 from cnntk.benchmark.statistics.steady import WarmUp

@@ -7,19 +7,19 @@ from pathlib import Path
 import digit_nets
 import pytest
 
-from cnntk.exporters import export
+from cnntk.benchmark.interleaved import Race
 from cnntk.benchmark.layers.attribution import Share, attributed
 from cnntk.benchmark.layers.graph import Graph, Node, graph_of
+from cnntk.exporters import export
 from cnntk.quantization.pipeline import quantize
 from cnntk.runtime.artifact.spec import Layer
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.session.devices import resolve
 from cnntk.runtime.session.opening import SessionSettings, open_session
-from cnntk.benchmark.interleaved import Race
 from cnntk.shipped import shipped_model
 
 
-def optimised(model: Path, folder: Path) -> Graph:
+def optimized(model: Path, folder: Path) -> Graph:
     open_session(model, resolve("cpu"), SessionSettings(cache=folder))
     return graph_of(next(folder.glob("*/model.onnx")))
 
@@ -31,7 +31,7 @@ def layers_in(model: Path) -> tuple[Layer, ...]:
 
 
 def shares_of(model: Path, folder: Path) -> dict[str, Share]:
-    nodes = optimised(model, folder).nodes
+    nodes = optimized(model, folder).nodes
     layers = layers_in(model)
     found = attributed(layers, nodes, graph_of(model))
     assert Counter(i for share in found for i in share.nodes) == Counter(range(len(nodes)))
@@ -60,7 +60,7 @@ def test_lenet_with_its_preprocessing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_quantised(tmp_path: Path) -> None:
+def test_quantized(tmp_path: Path) -> None:
     source, target = tmp_path / "digits.onnx", tmp_path / "small.onnx"
     source.write_bytes(digit_nets.artifact())
     faster = lambda *_: Race(2, 1.9, 2.1, 2, 1, 60)  # noqa: E731
@@ -163,6 +163,6 @@ def test_other_names_are_not_taken_for_layers(tmp_path: Path) -> None:
         replace(layer, name=f"?{i}", output=f"?{i}", inputs=(), weights=())
         for i, layer in enumerate(layers_in(shipped_model()))
     )
-    nodes = optimised(shipped_model(), tmp_path).nodes
+    nodes = optimized(shipped_model(), tmp_path).nodes
     found = attributed(strange, nodes, graph_of(shipped_model()))
     assert not any(share.layers for share in found)

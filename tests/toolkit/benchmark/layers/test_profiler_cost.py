@@ -23,7 +23,7 @@ def calibration(tmp_path_factory: pytest.TempPathFactory) -> Calibration:
     return found
 
 
-def test_no_node_was_optimised_away(calibration: Calibration) -> None:
+def test_no_node_was_optimized_away(calibration: Calibration) -> None:
     counts = {name: len(profile.nodes) for name, profile in calibration.profiles.items()}
     assert counts == {"profiled 2": LENGTH, "profiled 4": LENGTH}
     for name, profile in calibration.profiles.items():

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from cnntk.exporters import export
+from cnntk.benchmark.interleaved import Race
 from cnntk.benchmark.layers import peaks as peaks_module
 from cnntk.benchmark.layers import report as module
 from cnntk.benchmark.layers.attribution import attributed
@@ -19,11 +19,11 @@ from cnntk.benchmark.layers.peaks import Peaks
 from cnntk.benchmark.layers.profiled import measure_nodes
 from cnntk.benchmark.layers.report import LayerReport, layer_times
 from cnntk.benchmark.layers.work import layers_of, work_of
+from cnntk.exporters import export
 from cnntk.models import zoo
 from cnntk.quantization.pipeline import quantize
 from cnntk.runtime.artifact.spec import Network
 from cnntk.runtime.errors import UsageError
-from cnntk.benchmark.interleaved import Race
 from cnntk.shipped import shipped_model
 
 PEAKS = Peaks(float32_gmacs=100, int8_gmacs=400, memory_gb_s=20, threads=1, cache_bytes=32_000_000)
@@ -119,7 +119,7 @@ def test_multiply_adds_are_the_closed_form_with_and_without_a_spec(name: str, ne
     assert {row.name for row in found.rows} >= {"node_conv2d", "node_conv2d_1"}
 
 
-def test_quantised_lenet(tmp_path: Path) -> None:
+def test_quantized_lenet(tmp_path: Path) -> None:
     model = tmp_path / "small.onnx"
     faster = lambda *_: Race(2, 1.9, 2.1, 2, 1, 60)  # noqa: E731
     quantize(shipped_model(), "digits", output=model, prefer="size", limit=16, racing=faster, max_drop=50)

@@ -1,7 +1,7 @@
 """Levels to the network's range, ``(value - shift) * factor``, and what of it the first layer can take over.
 
 A convolution's weights can always take the factor. Its bias can take the shift only where the convolution
-does not pad: its zeros mean "0 after normalisation", which no bias can make of them. There ``value - shift``
+does not pad: its zeros mean "0 after normalization", which no bias can make of them. There ``value - shift``
 stays a node, a subtraction of the mean in levels, and the zeros stay right.
 """
 
@@ -22,13 +22,13 @@ from cnntk.exporters.preprocessing.inversion import MIDDLE
 from cnntk.exporters.preprocessing.tape import FLOAT, Dims, Tape
 from cnntk.runtime.artifact.spec import Preprocessing
 
-__all__ = ["FoldNormalisation", "Normalisation", "normalisation_of", "normalise"]
+__all__ = ["FoldNormalization", "Normalization", "normalization_of", "normalize"]
 
 Float64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Normalisation:
+class Normalization:
     """``(value - shift) * factor``, where the value is what the graph has of a level.
 
     Attributes:
@@ -44,7 +44,7 @@ class Normalisation:
     axis: int
 
 
-def normalisation_of(p: Preprocessing) -> Normalisation:
+def normalization_of(p: Preprocessing) -> Normalization:
     """``((level * scale) - mean) / std`` for the values that stand for levels in the graph.
 
     Inverted levels are ``255 - value``, which costs nothing here; those of `inversion` are less `MIDDLE`.
@@ -52,18 +52,18 @@ def normalisation_of(p: Preprocessing) -> Normalisation:
     levels, factor = np.array(p.mean) / p.scale, p.scale / np.array(p.std)
     axis = 1 if p.layout == "NCHW" else 3
     if p.invert == "always":
-        return Normalisation(255 - levels, -factor, 255.0, axis)
+        return Normalization(255 - levels, -factor, 255.0, axis)
     if p.invert == "light-background":
-        return Normalisation(levels - MIDDLE, factor, -MIDDLE, axis)
-    return Normalisation(levels, factor, 0.0, axis)
+        return Normalization(levels - MIDDLE, factor, -MIDDLE, axis)
+    return Normalization(levels, factor, 0.0, axis)
 
 
-def normalise(tape: Tape, value: ir.Value, n: Normalisation) -> ir.Value:
+def normalize(tape: Tape, value: ir.Value, n: Normalization) -> ir.Value:
     """Sub and Mul, each where it does something."""
     dims: Dims = tuple(d if isinstance(d, int) else str(d) for d in dimensions(value) or ())
     steps: tuple[tuple[Literal["Sub", "Mul"], Float64, float, str], ...] = (
         ("Sub", n.shift, 0.0, "less_mean"),
-        ("Mul", n.factor, 1.0, "normalised"),
+        ("Mul", n.factor, 1.0, "normalized"),
     )
     for operator, numbers, nothing, name in steps:
         if (numbers != nothing).any():
@@ -79,18 +79,18 @@ def _broadcast(numbers: Float64, axis: int) -> Float64:
     return numbers.reshape(-1, 1, 1) if axis == 1 else numbers
 
 
-class FoldNormalisation:
-    """Moves the nodes of `normalise` into the layer behind them: the factor, then the shift.
+class FoldNormalization:
+    """Moves the nodes of `normalize` into the layer behind them: the factor, then the shift.
 
     Args:
-        nodes: of `normalise`.
+        nodes: of `normalize`.
         n: what they do.
     """
 
-    name = "normalisation into the first layer"
+    name = "normalization into the first layer"
     reason = "its weights can scale and shift at no cost"
 
-    def __init__(self, nodes: list[ir.Node], n: Normalisation) -> None:
+    def __init__(self, nodes: list[ir.Node], n: Normalization) -> None:
         self._nodes = [node.name for node in reversed(nodes)]
         self._n = n
 

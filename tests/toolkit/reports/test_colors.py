@@ -1,4 +1,4 @@
-"""Colours can be read, and told apart by those who see no red, green or blue."""
+"""Colors can be read, and told apart by those who see no red, green or blue."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cnntk.reports.colours import COLOURS, SERIES, Colour
+from cnntk.reports.colors import COLORS, SERIES, Color
 
 Float64 = NDArray[np.float64]
 
@@ -30,8 +30,8 @@ APART = 20.0
 """CIE76 difference: 2.3 is just noticeable side by side, marks in a plot lie further from each other."""
 
 
-def linear(colour: str) -> Float64:
-    c = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+def linear(color: str) -> Float64:
+    c = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
     found: Float64 = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
     return found
 
@@ -53,11 +53,11 @@ def apart(one: str, other: str, eye: Float64) -> float:
     return float(np.linalg.norm(lab(eye @ linear(one)) - lab(eye @ linear(other))))
 
 
-@pytest.mark.parametrize("scheme", Colour._fields)
+@pytest.mark.parametrize("scheme", Color._fields)
 @pytest.mark.parametrize("eye", SEEN_WITHOUT)
 def test_series_are_told_apart(scheme: str, eye: str) -> None:
-    colours = [getattr(COLOURS[name], scheme) for name in SERIES]
-    assert min(apart(a, b, SEEN_WITHOUT[eye]) for a, b in combinations(colours, 2)) > APART
+    colors = [getattr(COLORS[name], scheme) for name in SERIES]
+    assert min(apart(a, b, SEEN_WITHOUT[eye]) for a, b in combinations(colors, 2)) > APART
 
 
 def test_red_and_green_would_not_be() -> None:
@@ -65,10 +65,10 @@ def test_red_and_green_would_not_be() -> None:
     assert apart("#8a6d00", "#b05a00", SEEN_WITHOUT["green"]) < APART
 
 
-@pytest.mark.parametrize("scheme", Colour._fields)
+@pytest.mark.parametrize("scheme", Color._fields)
 def test_text_and_marks_stand_out_from_the_paper(scheme: str) -> None:
     def ratio(name: str, ground: str = "paper") -> float:
-        return contrast(getattr(COLOURS[name], scheme), getattr(COLOURS[ground], scheme))
+        return contrast(getattr(COLORS[name], scheme), getattr(COLORS[ground], scheme))
 
     assert min(ratio(name) for name in ("ink", "muted", "accent", "good", "bad")) >= 4.5
     assert min(ratio(name, "ground") for name in ("ink", "muted")) >= 4.5

@@ -14,7 +14,7 @@ from torch import nn
 
 from cnntk.runtime.errors import UsageError
 
-__all__ = ["init_cnn", "init_normal", "initialise"]
+__all__ = ["init_cnn", "init_normal", "initialize"]
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -39,7 +39,7 @@ def init_normal(module: nn.Module, std: float = 0.01) -> None:
 _METHODS: dict[str, Callable[[nn.Module], None]] = {"xavier": init_cnn, "normal": init_normal}
 
 
-def initialise(network: _Module, method: str) -> _Module:
+def initialize(network: _Module, method: str) -> _Module:
     """Draws the weights of ``network`` anew, in place, and returns it.
 
     Args:
@@ -50,7 +50,7 @@ def initialise(network: _Module, method: str) -> _Module:
         UsageError: there is no such method.
     """
     if method not in _METHODS:
-        raise UsageError(f"unknown initialisation {method!r}; choose one of {', '.join(_METHODS)}")
+        raise UsageError(f"unknown initialization {method!r}; choose one of {', '.join(_METHODS)}")
     network.apply(_METHODS[method])
     return network
 

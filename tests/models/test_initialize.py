@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from cnntk.models.initialise import init_cnn, init_normal, initialise
+from cnntk.models.initialize import init_cnn, init_normal, initialize
 from cnntk.runtime.errors import UsageError
 
 
@@ -43,16 +43,16 @@ def test_normal_is_for_linear_alone(network: nn.Sequential) -> None:
     assert network[3].weight.std().item() == pytest.approx(0.5, rel=0.02)
 
 
-def test_initialise_by_name(network: nn.Sequential) -> None:
-    assert initialise(network, "normal") is network
+def test_initialize_by_name(network: nn.Sequential) -> None:
+    assert initialize(network, "normal") is network
     assert network[3].weight.std() < 0.02
-    assert initialise(network, "xavier")[3].weight.std() > 0.04
+    assert initialize(network, "xavier")[3].weight.std() > 0.04
 
 
 def test_the_seed_decides() -> None:
     def draw(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
-        return initialise(nn.Linear(4, 4), "xavier").weight
+        return initialize(nn.Linear(4, 4), "xavier").weight
 
     assert torch.equal(draw(1), draw(1))
     assert not torch.equal(draw(1), draw(2))
@@ -60,4 +60,4 @@ def test_the_seed_decides() -> None:
 
 def test_an_unknown_method_is_refused() -> None:
     with pytest.raises(UsageError, match="'kaiming'; choose one of xavier, normal"):
-        initialise(nn.Linear(2, 2), "kaiming")
+        initialize(nn.Linear(2, 2), "kaiming")

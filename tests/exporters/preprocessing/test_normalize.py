@@ -1,4 +1,4 @@
-"""What the first layer takes over of the normalisation, and what not."""
+"""What the first layer takes over of the normalization, and what not."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -59,7 +59,7 @@ def test_all_goes_into_a_convolution_without_padding(groups: int, invert: str) -
 
 
 def test_what_padding_would_lose_stays() -> None:
-    """Zeros around the image mean 0 after the normalisation."""
+    """Zeros around the image mean 0 after the normalization."""
     model = captured(lambda: nn.Conv2d(3, 6, 3, padding=1))
     record = added(model, P)
     assert [line.split(" ")[0] for line in record.folded] == ["Mul"]
