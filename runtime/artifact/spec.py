@@ -7,13 +7,12 @@ names it, because a spec that is half understood preprocesses half right.
 
 from __future__ import annotations
 
-import functools
 import json
-import types
 import typing
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from cnntk.runtime.codec import decode
 from cnntk.runtime.errors import ArtifactCorrupt, UnsupportedArtifact
 
 __all__ = [
@@ -57,8 +56,8 @@ class Preprocessing:
 
     In this order: color, resize, center crop, inversion, padding, ``value * scale``,
     ``(value - mean) / std``, layout. `cnntk.runtime.preprocessing.preprocess` does it in numpy and Pillow,
-    `cnntk.models.preprocess` in torch, `cnntk.exporters.preprocessing` in ONNX, with one answer. Sizes are whole
-    numbers throughout (`resized_size`), so that no language rounds them otherwise.
+    `cnntk.models.preprocess` in torch, `cnntk.exporters.preprocessing` in ONNX, with one result. Sizes are
+    integers throughout (`resized_size`), so that every language rounds them alike.
 
     Attributes:
         color: channel order of the network; ``gray`` weighs RGB by ITU-R BT.601, as Pillow's ``L``.
@@ -333,67 +332,7 @@ class ModelSpec:
                 f"{where}: spec version {version!r}; this cnntk reads version {SPEC_VERSION}. Update cnntk"
             )
         try:
-            spec = _decode(cls, data, "spec")
+            spec = decode(cls, data, "spec")
         except ValueError as error:
             raise ArtifactCorrupt(f"{where}: {error}") from error
         return typing.cast("ModelSpec", spec)
-
-
-_PLAIN = frozenset((str, int, bool, float))
-
-
-def _decode(kind: Any, value: Any, path: str) -> Any:
-    """``value``, as JSON gave it, as the annotated type ``kind``; ValueError names the field."""
-    if kind is Any or (type(value) is kind and kind in _PLAIN):
-        return value
-    origin, args = _parts(kind)
-    if is_dataclass(kind) and isinstance(value, dict):
-        return _decode_dataclass(kind, value, path)
-    if origin is Literal and value in args:
-        return value
-    if origin in (typing.Union, types.UnionType):
-        return _decode_union(args, value, path)
-    if origin is tuple and isinstance(value, list):
-        if args[0] in _PLAIN and all(type(item) is args[0] for item in value):
-            return tuple(value)
-        return tuple(_decode(args[0], item, f"{path}[{i}]") for i, item in enumerate(value))
-    if origin is dict and isinstance(value, dict):
-        return {key: _decode(args[1], item, f"{path}.{key}") for key, item in value.items()}
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(kind, type) and not is_dataclass(kind) and type(value) is kind:
-        return value
-    raise ValueError(f"{path} is {value!r}, not {getattr(kind, '__name__', kind)}")
-
-
-def _decode_union(kinds: tuple[Any, ...], value: Any, path: str) -> Any:
-    if value is None and type(None) in kinds:
-        return None
-    complaints = []
-    for kind in (k for k in kinds if k is not type(None)):
-        try:
-            return _decode(kind, value, path)
-        except ValueError as error:
-            complaints.append(str(error))
-    raise ValueError(complaints[0])
-
-
-def _decode_dataclass(kind: Any, value: dict[str, Any], path: str) -> Any:
-    hints = _hints(kind)
-    known = {f.name: f for f in fields(kind)}
-    if unknown := sorted(value.keys() - known.keys()):
-        raise ValueError(f"{path}.{unknown[0]} is not a field that this version knows")
-    required = {n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING}
-    if missing := sorted(required - value.keys()):
-        raise ValueError(f"{path}.{missing[0]} is missing")
-    return kind(**{name: _decode(hints[name], item, f"{path}.{name}") for name, item in value.items()})
-
-
-@functools.cache
-def _parts(kind: Any) -> tuple[Any, tuple[Any, ...]]:
-    return typing.get_origin(kind), typing.get_args(kind)
-
-
-@functools.cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return typing.get_type_hints(kind)

@@ -1,8 +1,8 @@
 """`compare`: is the second faster, slower, or is there no difference to be seen.
 
-Blocks of both are measured in turn (`cnntk.benchmark.interleaved.race`). On two noisy cores the blocks' times were
-alike over some 30 pairs, and the pairs' ratios not at all: the turns take the noise away, and the interval
-holds.
+Blocks of both are measured in turn (`cnntk.benchmark.interleaved.race`). On two noisy cores the blocks' times
+were alike over some 30 pairs, and the pairs' ratios not at all: the turns take the noise away, and the
+interval holds.
 
 All the time is used: to stop as soon as a difference is seen would find one where there is none, the more
 often the longer one looks (Armitage, McPherson and Rowe, J. R. Stat. Soc. A 132 (1969) 235).

@@ -100,7 +100,10 @@ def test_time_is_bounded(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
 def test_ctrl_c_ends_the_child_too(tmp_path: Path) -> None:
     file = tmp_path / "pid"
-    code = f"from cnntk.benchmark.isolated import apart; apart('helper_of_apart:waits', {{'file': {str(file)!r}}})"
+    code = (
+        "from cnntk.benchmark.isolated import apart; "
+        f"apart('helper_of_apart:waits', {{'file': {str(file)!r}}})"
+    )
     parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     while not (file.exists() and file.read_text()):
         time.sleep(0.02)
