@@ -8,7 +8,7 @@ EXTRAS := cpu,export,train,parquet,transformers
 # A process a core, each with one thread of torch: they would else take the cores from each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-.PHONY: demo test slow lint types bench clean
+.PHONY: demo test slow check size lint types bench clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12")'
@@ -37,6 +37,14 @@ test: $(READY)
 
 slow: $(READY)
 	$(PYTEST) -m slow
+
+# Lint, types and the fast tests of what changed since origin's main branch.
+check: lint types
+	$(PYTEST) -m 'not slow' $$($(BIN)/python tests/changed_tests.py)
+
+# Lines of source of each package beside its budget: to look at, not a gate.
+size:
+	@$(PYTHON) tests/size_table.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
