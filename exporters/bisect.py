@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from cnntk.exporters.artifact import write_graph
 from cnntk.exporters.shapes.ledger import ledger
-from cnntk.runtime.artifact.self_test import without_nan
 from cnntk.runtime.artifact.spec import SCOPE, Layer
+from cnntk.runtime.codec import as_json
 from cnntk.runtime.errors import UnsupportedArtifact
 from cnntk.runtime.session.devices import onnxruntime_module
 from cnntk.runtime.session.opening import failures
@@ -79,7 +79,7 @@ class Divergence:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""
-        return {**without_nan(asdict(self)), "weights": [without_nan(asdict(w)) for w in self.weights]}
+        return dict(as_json(self))
 
     def __str__(self) -> str:
         causes = [*map(str, self.weights), *(f"attribute {name}" for name in self.attributes)]

@@ -223,10 +223,10 @@ def _spec(
         network=source.network,
         layers=prepared.layers,
         provenance={**source.provenance, "torch": torch.__version__},
-        proof={
+        check_results={
             "checks": [asdict(check) for check in (*prepared.checks, *proof.checks)],
             "parity": [p.to_json() for p in proof.parity],
-            "anatomy": built.to_json(),
+            "graph_lint": built.to_json(),
             "repaired": _done(prepared, repairs=True),
             "simplified": _done(prepared, repairs=False),
         },

@@ -144,7 +144,7 @@ class _Asked:
 
 
 def _case(run: _Asked, strides: Mapping[str, int], relative: Mapping[str, float]) -> SelfTestCase:
-    answers = {output: answers_text(array, strides[output]) for output, array in run.exact.items()}
+    expected = {output: answers_text(array, strides[output]) for output, array in run.exact.items()}
     bounds = {
         o: rounded_up(FACTOR * (relative[o] * run.scale(o) + run.moved.get(o, 0.0)) + SMALLEST)
         for o in relative
@@ -152,7 +152,7 @@ def _case(run: _Asked, strides: Mapping[str, int], relative: Mapping[str, float]
     if "probabilities" in run.exact and "probabilities" not in bounds:
         # A logit that moves by e moves a probability by at most e/2.
         bounds["probabilities"] = rounded_up(bounds["logits"] / 2 + SOFTMAX_ERROR)
-    return SelfTestCase(run.case.pattern, run.case.seed, run.sizes, answers, bounds)
+    return SelfTestCase(run.case.pattern, run.case.seed, run.sizes, expected, bounds)
 
 
 def _strides(runs: Sequence[_Asked]) -> dict[str, int]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,13 @@ from cnntk.runtime.artifact.canonical import canonical_inputs
 from cnntk.runtime.artifact.spec import ModelSpec, SelfTestCase
 from cnntk.runtime.errors import UnsupportedArtifact
 
-__all__ = ["AnswerCheck", "SelfTestResult", "run_self_test", "without_nan"]
+__all__ = ["OutputCheck", "SelfTestResult", "run_self_test"]
 
 Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class AnswerCheck:
+class OutputCheck:
     """One output in one case.
 
     Attributes:
@@ -29,6 +29,8 @@ class AnswerCheck:
         error: largest difference from the answer in the file; NaN where there is none or of another shape.
         bound: what `error` may be at most.
     """
+
+    JSON_PROPERTIES: ClassVar[tuple[str, ...]] = ("holds",)
 
     output: str
     case: str
@@ -40,16 +42,14 @@ class AnswerCheck:
         """Whether the answer is the one that was given at export; False where anything is NaN."""
         return bool(self.error <= self.bound)
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return {**without_nan(asdict(self)), "holds": self.holds}
-
 
 @dataclass(frozen=True)
 class SelfTestResult:
     """What the self-test showed; a row for each output in each case."""
 
-    checks: tuple[AnswerCheck, ...]
+    JSON_PROPERTIES: ClassVar[tuple[str, ...]] = ("holds",)
+
+    checks: tuple[OutputCheck, ...]
 
     @property
     def holds(self) -> bool:
@@ -57,14 +57,10 @@ class SelfTestResult:
         return bool(self.checks) and all(check.holds for check in self.checks)
 
     @property
-    def worst(self) -> tuple[AnswerCheck, ...]:
+    def worst(self) -> tuple[OutputCheck, ...]:
         """For each output the case that is furthest from its answer, as a share of the bound."""
         outputs = dict.fromkeys(check.output for check in self.checks)
         return tuple(max((c for c in self.checks if c.output == o), key=_share) for o in outputs)
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return {"holds": self.holds, "checks": [check.to_json() for check in self.checks]}
 
 
 def run_self_test(run: Callable[[Arrays], Arrays], spec: ModelSpec | None, where: str) -> SelfTestResult:
@@ -91,21 +87,16 @@ def run_self_test(run: Callable[[Arrays], Arrays], spec: ModelSpec | None, where
     )
 
 
-def without_nan(data: dict[str, Any]) -> dict[str, Any]:
-    """``data`` with null for NaN and infinities, which JSON lacks."""
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in data.items()}
-
-
 def _inputs(spec: ModelSpec, case: SelfTestCase) -> Arrays:
     return canonical_inputs(spec.inputs, case.pattern, case.seed, case.sizes)
 
 
-def _checks(case: SelfTestCase, strides: Mapping[str, int], found: Arrays) -> Iterator[AnswerCheck]:
+def _checks(case: SelfTestCase, strides: Mapping[str, int], found: Arrays) -> Iterator[OutputCheck]:
     sizes = ", ".join(f"{name}={size}" for name, size in case.sizes.items())
     title = f"{case.pattern} {case.seed}, {sizes}".rstrip(", ")
-    for output, text in case.answers.items():
+    for output, text in case.expected.items():
         error = _error(found.get(output), text, strides.get(output, 1))
-        yield AnswerCheck(output, title, error, case.bounds.get(output, 0.0))
+        yield OutputCheck(output, title, error, case.bounds.get(output, 0.0))
 
 
 def _error(found: NDArray[Any] | None, text: str, stride: int) -> float:
@@ -116,7 +107,7 @@ def _error(found: NDArray[Any] | None, text: str, stride: int) -> float:
     return float(np.abs(values - expected).max(initial=0.0)) if values.shape == expected.shape else math.nan
 
 
-def _share(check: AnswerCheck) -> float:
+def _share(check: OutputCheck) -> float:
     if math.isnan(check.error):
         return math.inf
     return check.error / check.bound if check.bound > 0 else math.inf * check.error if check.error else 0.0

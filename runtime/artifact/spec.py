@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import typing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from cnntk.runtime.codec import decode
+from cnntk.runtime.codec import as_json, decode
 from cnntk.runtime.errors import ArtifactCorrupt, UnsupportedArtifact
 
 __all__ = [
@@ -223,7 +223,7 @@ class SelfTestCase:
         pattern: of the inputs; `canonical` has the formulas.
         seed: of the pattern.
         sizes: of the inputs' free dimensions, like ``{"N": 2}``.
-        answers: for each output decimal numbers, separated by spaces: every stride-th value, from the first
+        expected: For each output decimal numbers, separated by spaces: every stride-th value, from the first
             on, rows first.
         bounds: for each output, how far an answer may be from the one here.
     """
@@ -231,7 +231,7 @@ class SelfTestCase:
     pattern: Pattern
     seed: int
     sizes: dict[str, int]
-    answers: dict[str, str]
+    expected: dict[str, str]
     bounds: dict[str, float]
 
 
@@ -276,7 +276,9 @@ class ModelSpec:
         network: how to build the torch network; None where that is not known.
         layers: of the graph, in the order of the data; empty in a checkpoint.
         provenance: where it comes from: data, accuracy, versions.
-        proof: what was checked at export, with figures; empty in a checkpoint.
+        check_results: Results of the checks at export: ``checks`` (name and detail of each), ``parity``
+            (errors and bounds by output), ``graph_lint`` (warnings and peak memory), ``repaired`` and
+            ``simplified`` (rewrites that the passes applied). Empty in a checkpoint.
         quantization: how it was quantized, what that cost and won, and on which CPUs it holds; None for a
             model that is not quantized, and then it does not stand in the JSON.
         fingerprints: of the graph's weights, by name; empty in a checkpoint.
@@ -293,7 +295,7 @@ class ModelSpec:
     network: Network | None = None
     layers: tuple[Layer, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
-    proof: dict[str, Any] = field(default_factory=dict)
+    check_results: dict[str, Any] = field(default_factory=dict)
     quantization: dict[str, Any] | None = None
     fingerprints: dict[str, str] = field(default_factory=dict)
     self_test: SelfTest | None = None
@@ -302,7 +304,7 @@ class ModelSpec:
 
     def to_json(self, indent: int | None = None) -> str:
         """This spec as a JSON document, which ends with the digest."""
-        document = {"spec": SPEC_VERSION, **asdict(self)}
+        document = {"spec": SPEC_VERSION, **as_json(self)}
         for optional in ("data", "quantization"):
             if document[optional] is None:
                 del document[optional]

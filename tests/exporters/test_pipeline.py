@@ -43,7 +43,7 @@ def test_a_zoo_network_with_random_weights() -> None:
     spec = Engine("lenet.onnx").spec
     assert spec is not None
     assert spec.labels == tuple("0123456789")
-    assert spec.proof["parity"][0]["holds"] is True
+    assert spec.check_results["parity"][0]["holds"] is True
     assert spec.network.factory == "lenet"
     assert os.listdir() == ["lenet.onnx"]
 

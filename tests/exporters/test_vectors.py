@@ -168,7 +168,7 @@ def test_probabilities_are_tested_beside_logits() -> None:
         inputs,
         probabilities=True,
     )
-    sums = [sum(map(float, c.answers["probabilities"].split())) for c in test.cases]
+    sums = [sum(map(float, c.expected["probabilities"].split())) for c in test.cases]
     assert sums == pytest.approx([c.sizes["N"] for c in test.cases])
     assert all(0 < c.bounds["probabilities"] < 1e-4 for c in test.cases)
 

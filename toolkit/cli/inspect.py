@@ -45,7 +45,7 @@ def _print(found: Inspection) -> None:
         *(_spec_rows(found.spec) if found.spec else ()),
         *(_size_rows(found) if found.layers else ()),
         *_memory_rows(found),
-        *(_proof_rows(found.spec) if found.spec else ()),
+        *(_check_rows(found.spec) if found.spec else ()),
         *_lines("warnings", found.warnings),
     ]
     print_table(rows)
@@ -112,16 +112,16 @@ def _memory_rows(found: Inspection) -> list[tuple[str, str]]:
     return rows
 
 
-def _proof_rows(spec: ModelSpec) -> list[tuple[str, str]]:
-    """Of what the proof holds, what this version knows."""
-    proof = spec.proof
-    checks = [f"{c['name']}: {c['detail']}" for c in proof.get("checks", ()) if c["name"] != "parity"]
+def _check_rows(spec: ModelSpec) -> list[tuple[str, str]]:
+    """The results of the export's checks that this version can show."""
+    results = spec.check_results
+    checks = [f"{c['name']}: {c['detail']}" for c in results.get("checks", ()) if c["name"] != "parity"]
     cases = len(spec.self_test.cases) if spec.self_test is not None else 0
     return [
         *_lines("quantized", tuple(_quantized(spec.quantization or {}))),
-        *_lines("repaired", proof.get("repaired", ())),
+        *_lines("repaired", results.get("repaired", ())),
         *_lines("proved", checks),
-        *_parity_rows(proof.get("parity", ())),
+        *_parity_rows(results.get("parity", ())),
         *([("self-test", f"{cases} cases in the file")] if cases else []),
         *([("SHA-256", spec.digest)] if spec.digest else []),
     ]

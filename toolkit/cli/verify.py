@@ -13,7 +13,7 @@ import click
 from cnntk.cli.output import json_option, note, print_json, print_table
 
 if TYPE_CHECKING:
-    from cnntk.runtime.artifact.self_test import AnswerCheck
+    from cnntk.runtime.artifact.self_test import OutputCheck
     from cnntk.verification.artifact import Comparison, Verification
     from cnntk.verification.preprocessing_check import Candidate, MismatchReport
 
@@ -157,7 +157,7 @@ def _comparison_rows(comparison: Comparison) -> Iterator[tuple[str, str]]:
         )
 
 
-def _row(title: str, check: AnswerCheck) -> tuple[str, str]:
+def _row(title: str, check: OutputCheck) -> tuple[str, str]:
     verdict = "" if check.holds else "  FAILS"
     text = f"{check.error:.2g} off, allowed {check.bound:.2g} (at {check.case}){verdict}"
     return f"{title}: {check.output}", text

@@ -116,7 +116,7 @@ def _spec(
         spec,
         layers=_layers(spec, original.model, model),
         provenance={**spec.provenance, "quantized_from": spec.digest},
-        proof={"anatomy": spec.proof["anatomy"]} if "anatomy" in spec.proof else {},
+        check_results={k: v for k, v in spec.check_results.items() if k == "graph_lint"},
         quantization={**record, "holds_on": HOLDS_ON[recipe.target], "recipe": recipe.to_json()},
         self_test=test,
         fingerprints={},
@@ -173,7 +173,7 @@ def _case(
 ) -> SelfTestCase:
     """The original's bound stays part of it: what resizing may move on another device moves this, too."""
     texts, bounds = {}, {}
-    for name in case.answers:
+    for name in case.expected:
         answer, other = (a[name].astype(np.float64) for a in (answers, others))
         scale = float(np.abs(answer).max(initial=0.0))
         apart = max(2 * float(np.abs(answer - other).max(initial=0.0)), FACTOR * FLOOR * _EPS * scale)
@@ -182,7 +182,7 @@ def _case(
     if "probabilities" in bounds and "logits" in bounds:
         # A logit that moves by e moves a probability by at most e/2.
         bounds["probabilities"] = rounded_up(bounds["logits"] / 2 + SOFTMAX_ERROR)
-    return replace(case, answers=texts, bounds=bounds)
+    return replace(case, expected=texts, bounds=bounds)
 
 
 def _refuse_saturation(model: ir.Model, target: Path) -> None:

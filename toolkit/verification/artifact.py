@@ -16,9 +16,10 @@ from cnntk.runtime.artifact.canonical import canonical_inputs
 from cnntk.runtime.artifact.digest import digest_of, sha256_of, stated_digest
 from cnntk.runtime.artifact.external import check_places, places_in, weights_beside
 from cnntk.runtime.artifact.fingerprint import STRUCTURE, changed, fingerprints_in, layer_of
-from cnntk.runtime.artifact.self_test import AnswerCheck, SelfTestResult
+from cnntk.runtime.artifact.self_test import OutputCheck, SelfTestResult
 from cnntk.runtime.artifact.spec import IMAGE, METADATA_KEY, ModelSpec, Pattern, TensorSpec
 from cnntk.runtime.artifact.wire import Contents, contents_of, view_of
+from cnntk.runtime.codec import as_json
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import (
     ArtifactCorrupt,
@@ -74,7 +75,7 @@ class Comparison:
     """
 
     other: str
-    outputs: tuple[AnswerCheck, ...]
+    outputs: tuple[OutputCheck, ...]
     diverges: Divergence | None
     weights: tuple[Divergence, ...]
 
@@ -84,7 +85,7 @@ class Comparison:
         return bool(self.outputs) and all(check.holds for check in self.outputs) and not self.weights
 
     @property
-    def worst(self) -> tuple[AnswerCheck, ...]:
+    def worst(self) -> tuple[OutputCheck, ...]:
         """For each output the batch whose answers are furthest apart, as a share of the bound."""
         return SelfTestResult(self.outputs).worst
 
@@ -93,7 +94,7 @@ class Comparison:
         return {
             "other": self.other,
             "holds": self.holds,
-            "outputs": [check.to_json() for check in self.outputs],
+            "outputs": [as_json(check) for check in self.outputs],
             "diverges": self.diverges and self.diverges.to_json(),
             "weights": [layer.to_json() for layer in self.weights],
         }
@@ -138,7 +139,7 @@ class Verification:
             "digest": self.digest,
             "fingerprints": self.fingerprints,
             "changed": [asdict(change) for change in self.changed],
-            "self_test": self.self_test and self.self_test.to_json(),
+            "self_test": as_json(self.self_test),
             "comparison": self.comparison and self.comparison.to_json(),
             "damage": self.damage,
             "notes": list(self.notes),
@@ -365,14 +366,14 @@ def _normal(array: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
     return rng.standard_normal(array.shape).astype(array.dtype) if array.dtype.kind == "f" else array
 
 
-def _beside(first: Engine, second: Engine, case: str, arrays: Arrays) -> Iterator[AnswerCheck]:
+def _beside(first: Engine, second: Engine, case: str, arrays: Arrays) -> Iterator[OutputCheck]:
     theirs = dict(zip((s.name for s in second.inputs), arrays.values(), strict=True))
     found, expected = first.run(arrays), second.run(theirs)
     stated = _bounds(first), _bounds(second)
     for name, other in zip(found, _matching(found, expected), strict=True):
         share = max(stated[0].get(name, 0.0) + stated[1].get(other, 0.0), _rounding(expected[other]))
         bound = share * float(np.abs(expected[other].astype(np.float64)).max(initial=0.0))
-        yield AnswerCheck(name, case, _distance(found[name], expected[other]), bound)
+        yield OutputCheck(name, case, _distance(found[name], expected[other]), bound)
 
 
 def _matching(found: Arrays, expected: Arrays) -> Sequence[str]:
@@ -390,7 +391,7 @@ def _bounds(engine: Engine) -> dict[str, float]:
     cases = test.cases if test is not None else ()
     for case in (c for c in cases if {**c.sizes, "N": 0} == {**cases[0].sizes, "N": 0}):
         for name, bound in case.bounds.items():
-            scale = max(abs(float(text)) for text in case.answers[name].split())
+            scale = max(abs(float(text)) for text in case.expected[name].split())
             shares[name] = max(shares.get(name, 0.0), bound / scale if scale > 0 else 0.0)
     return shares
 

@@ -93,7 +93,7 @@ _Found = tuple[tuple[Layer, ...], dict[str, Any], tuple[str, ...]]
 
 def _own(spec: ModelSpec) -> _Found:
     """What an artifact says of itself; neither torch nor onnx is needed."""
-    return spec.layers, spec.proof.get("anatomy", {}), ()
+    return spec.layers, spec.check_results.get("graph_lint", {}), ()
 
 
 def _foreign(file: Path) -> _Found:

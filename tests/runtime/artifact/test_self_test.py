@@ -8,7 +8,8 @@ import onnx
 import pytest
 
 from cnntk.runtime import Engine, UnsupportedArtifact
-from cnntk.runtime.artifact.self_test import AnswerCheck, SelfTestResult, run_self_test
+from cnntk.runtime.artifact.self_test import OutputCheck, SelfTestResult, run_self_test
+from cnntk.runtime.codec import as_json
 
 
 def test_a_sound_file_holds(sealed_onnx: Path) -> None:
@@ -18,7 +19,7 @@ def test_a_sound_file_holds(sealed_onnx: Path) -> None:
     assert {check.case for check in result.checks} == {
         "noise 1, N=1", "noise 2, N=2", "ramp 3, N=2", "ramp 57, N=2", "constant 255, N=1", "constant 0, N=1"
     }  # fmt: skip
-    assert json.loads(json.dumps(result.to_json()))["holds"] is True
+    assert json.loads(json.dumps(as_json(result)))["holds"] is True
 
 
 def other_answers(path: Path, change: object) -> SelfTestResult:
@@ -65,7 +66,7 @@ def test_wrong_answers_fail(sealed_onnx: Path, spoil: object) -> None:
     engine = Engine(sealed_onnx)
     result = run_self_test(lambda inputs: spoil(engine.run(inputs)), engine.spec, "m.onnx")
     assert not result.holds
-    json.dumps(result.to_json(), allow_nan=False)
+    json.dumps(as_json(result), allow_nan=False)
     assert result.worst
 
 
@@ -76,8 +77,8 @@ def test_files_without_one_say_so(tiny_onnx: Path, foreign_onnx: Path) -> None:
 
 
 def test_nan_and_nothing_never_hold() -> None:
-    assert not AnswerCheck("y", "noise", math.nan, math.inf).holds
+    assert not OutputCheck("y", "noise", math.nan, math.inf).holds
     assert not SelfTestResult(()).holds
-    exact = AnswerCheck("y", "noise", 0.0, 0.0)
+    exact = OutputCheck("y", "noise", 0.0, 0.0)
     worst = SelfTestResult((exact, replace(exact, error=math.nan, case="ramp"))).worst
     assert [check.case for check in worst] == ["ramp"]

@@ -17,7 +17,7 @@ SPEC = ModelSpec(
     network=Network("lenet", {"num_classes": 2, "nested": {"x": [1, 2]}}),
     layers=(Layer("0", "Conv", ("N", 6, 8, 8), 456, 1000),),
     provenance={"data": "digits"},
-    proof={"parity": {"bound": 1e-5}},
+    check_results={"parity": {"bound": 1e-5}},
 )
 
 

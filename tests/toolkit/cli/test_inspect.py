@@ -27,7 +27,7 @@ def proven_onnx(tiny_onnx: Path) -> Path:
         "holds": True,
         "batches": [1],
     }
-    proof = {
+    check_results = {
         "checks": [
             {"name": "batch invariance", "detail": "the same to 2e-7"},
             {"name": "parity", "detail": "x"},
@@ -37,11 +37,11 @@ def proven_onnx(tiny_onnx: Path) -> Path:
             {**parity, "kind": "zeros", "onnx_error": 1e-6},
         ],
         "repaired": ["node_dropout removed"],
-        "anatomy": asdict(anatomy(graph)) | {"warnings": ["flat: odd " + "and long " * 20]},
+        "graph_lint": asdict(anatomy(graph)) | {"warnings": ["flat: odd " + "and long " * 20]},
         "of a later version": {"secret": 1},
     }
     spec = ModelSpec.from_json(entry.value, "tiny")
-    entry.value = replace(spec, layers=ledger(graph), proof=proof).to_json()
+    entry.value = replace(spec, layers=ledger(graph), check_results=check_results).to_json()
     onnx.save(model, tiny_onnx)
     return tiny_onnx
 

@@ -63,7 +63,7 @@ def test_the_spec_says_what_was_done(finished: Finished, original: Original, rec
     assert spec.quantization["max_drop"] == 0.5
     assert spec.provenance["quantized_from"] == before.digest
     assert (spec.name, spec.labels, spec.preprocessing) == (before.name, before.labels, before.preprocessing)
-    assert "parity" not in spec.proof
+    assert "parity" not in spec.check_results
 
 
 def test_a_spec_without_quantization_reads_as_before(original: Original) -> None:
@@ -89,7 +89,7 @@ def test_the_answers_are_its_own_and_the_bounds_a_step(finished: Finished, origi
     assert before.self_test is not None
     for case, old in zip(test.cases, before.self_test.cases, strict=True):
         assert (case.pattern, case.seed, case.sizes) == (old.pattern, old.seed, old.sizes)
-        assert case.answers != old.answers
+        assert case.expected != old.expected
         assert STEP <= case.bounds["logits"] <= 2 * STEP + old.bounds["logits"]
     worst = max(c.error for c in Engine(finished.path).self_test().checks)
     assert worst < 1e-5

@@ -220,7 +220,7 @@ def test_the_cases_of_the_self_test(report: dict[str, Any]) -> None:
         "pattern": "noise",
         "seed": 3,
         "sizes": {"N": 2},
-        "answers": {"logits": "1 2"},
+        "expected": {"logits": "1 2"},
         "bounds": {"logits": 4e-6},
     }
     page = render_export_report({**report, "self_test": {"cases": [case], "strides": {"logits": 1}}})

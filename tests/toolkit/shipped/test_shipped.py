@@ -50,7 +50,7 @@ def test_its_spec_tells_how_it_was_made() -> None:
     assert spec.preprocessing.invert == "light-background"
     assert spec.provenance["data"] == "mnist"
     assert spec.provenance["accuracy"] >= 0.99
-    assert all(p["holds"] for p in spec.proof["parity"])
+    assert all(p["holds"] for p in spec.check_results["parity"])
 
 
 def test_the_checkpoint_is_the_artifacts(tmp_path: Path) -> None:

@@ -286,8 +286,8 @@ def test_a_self_test_that_contradicts_the_weights_fails(artifact: Path, tmp_path
     path = tmp_path / "f.onnx"
     spec = Engine(artifact).spec
     case = spec.self_test.cases[0]
-    first, _, rest = case.answers["logits"].partition(" ")
-    other = replace(case, answers={**case.answers, "logits": f"{float(first) + 1} {rest}"})
+    first, _, rest = case.expected["logits"].partition(" ")
+    other = replace(case, expected={**case.expected, "logits": f"{float(first) + 1} {rest}"})
     model = ir.load(artifact)
     del model.metadata_props[METADATA_KEY]
     wrong = replace(spec, self_test=replace(spec.self_test, cases=(other,)))

@@ -17,7 +17,7 @@ def proven_onnx(tiny_onnx: Path) -> Path:
     (entry,) = (p for p in model.metadata_props if p.key == METADATA_KEY)
     spec = ModelSpec.from_json(entry.value, "tiny")
     found = {"warnings": ["flat: odd"], "peak_activation_bytes": 128, "peak_layer": "flat", "later": 1}
-    entry.value = replace(spec, proof={"anatomy": found}).to_json()
+    entry.value = replace(spec, check_results={"graph_lint": found}).to_json()
     onnx.save(model, tiny_onnx)
     return tiny_onnx
 
