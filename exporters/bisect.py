@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -14,13 +13,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from cnntk.exporters.artifact import write_graph
+from cnntk.exporters.session import Arrays, GraphSession
 from cnntk.exporters.shapes.ledger import ledger
 from cnntk.runtime.artifact.spec import SCOPE, Layer
 from cnntk.runtime.codec import as_json
-from cnntk.runtime.errors import UnsupportedArtifact
-from cnntk.runtime.session.devices import onnxruntime_module
-from cnntk.runtime.session.opening import failures
+from cnntk.runtime.errors import InferenceError, UnsupportedArtifact
 
 __all__ = ["Divergence", "GraphPair", "WeightDifference"]
 
@@ -32,8 +29,6 @@ _WEIGHT_ROUNDINGS = 4
 
 _CHANNEL_AXIS = {"Gemm": 1, "MatMul": -1, "ConvTranspose": 1}
 _MANY = 8
-
-Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -134,53 +129,26 @@ class GraphPair:
             attributes=tuple(_attributes(node, other)),
         )
 
-    def _errors(self, inputs: Sequence[Arrays]) -> dict[ir.Node, tuple[float, float]]:
+    def _errors(self, batches: Sequence[Arrays]) -> dict[ir.Node, tuple[float, float]]:
         """Error and bound of each pair's first value."""
-        first, second = (
-            _Visible(model, nodes) for model, nodes in zip(self._models, self._sides(), strict=True)
-        )
+        sides = zip(self._models, (list(self._pairs), list(self._pairs.values())), strict=True)
+        actual, expected = (_values(model, nodes, batches) for model, nodes in sides)
         errors: dict[ir.Node, tuple[float, float]] = {}
-        for arrays in inputs:
-            names = (v.name or "" for v in second.inputs)
-            found, expected = first(arrays), second(dict(zip(names, arrays.values(), strict=True)))
+        for first, second in zip(actual, expected, strict=True):
             for node, other in self._pairs.items():
-                a, b = found.get(_value(node)), expected.get(_value(other))
-                if a is not None and b is not None:
-                    errors[node] = _worse(errors.get(node, (0.0, 0.0)), _difference(a, b))
+                error = _difference(first[_value(node)], second[_value(other)])
+                errors[node] = _worse(errors.get(node, (0.0, 0.0)), error)
         return errors
 
-    def _sides(self) -> tuple[list[ir.Node], list[ir.Node]]:
-        return list(self._pairs), list(self._pairs.values())
 
-
-class _Visible:
-    """A graph that answers its inner values too, with nothing fused away."""
-
-    def __init__(self, model: ir.Model, nodes: Sequence[ir.Node]) -> None:
-        clone = model.clone()
-        self.inputs = [v for v in clone.graph.inputs if v.name not in clone.graph.initializers]
-        wanted = {_value(node) for node in nodes} - {v.name for v in clone.graph.outputs}
-        clone.graph.outputs.extend(n.outputs[0] for n in clone.graph if n.outputs[0].name in wanted)
-        self._names = [v.name or "" for v in clone.graph.outputs]
-        self._session = _session(clone)
-
-    def __call__(self, inputs: Arrays) -> Arrays:
-        return dict(zip(self._names, self._session.run(self._names, inputs), strict=True))
-
-
-def _session(model: ir.Model) -> Any:
-    ort = onnxruntime_module()
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "visible.onnx"
-        write_graph(model, file)
-        try:
-            return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        except failures() as error:
-            text = " ".join(str(error).split())[:200]
-            raise UnsupportedArtifact(f"its inner values can't be looked at: {text}") from error
+def _values(model: ir.Model, nodes: Sequence[ir.Node], batches: Sequence[Arrays]) -> list[Arrays]:
+    """The first output of each node, by name, for each batch; ``model``'s inputs are taken by position."""
+    inputs = [v.name or "" for v in model.graph.inputs if v.name not in model.graph.initializers]
+    try:
+        session = GraphSession(model, list(dict.fromkeys(map(_value, nodes))))
+        return [session.run(dict(zip(inputs, arrays.values(), strict=True))) for arrays in batches]
+    except InferenceError as error:
+        raise UnsupportedArtifact(f"its inner values can't be computed: {error}") from error
 
 
 def _layer_names(model: ir.Model, layers: tuple[Layer, ...]) -> dict[ir.Node, str]:

@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from cnntk.exporters.capture import capture
 from cnntk.exporters.checks.check import blame
-from cnntk.exporters.passes.session import GraphSession
+from cnntk.exporters.session import GraphSession
 from cnntk.exporters.source import Dtype, Source
 from cnntk.exporters.sources.precision import in_precision, precisions
 from cnntk.runtime.errors import CaptureError, InferenceError

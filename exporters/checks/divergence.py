@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cnntk.exporters.checks.check import blame, module_of
 from cnntk.exporters.checks.inputs import Trials
 from cnntk.exporters.checks.reference import Arrays, Reference
-from cnntk.exporters.checks.trace import Trace
+from cnntk.exporters.session import GraphSession, inner_nodes
 
 __all__ = ["LayerError", "first_batch_dependent", "first_divergence", "layer_errors"]
 
@@ -60,9 +60,10 @@ def first_divergence(model: ir.Model, reference: Reference, trials: Trials, eps:
 
 def first_batch_dependent(model: ir.Model, trials: Trials, eps: float) -> str:
     """``, first at ...``: the first node whose answer for the first image moves with the batch's others."""
-    trace = Trace(model)
-    alone, among = trace(trials.batch(1)), trace(trials.batch(3))
-    for name, node in trace.nodes.items():
+    nodes = inner_nodes(model)
+    session = GraphSession(model, list(nodes))
+    alone, among = session.run(trials.batch(1)), session.run(trials.batch(3))
+    for name, node in nodes.items():
         a, b = alone[name], among[name]
         if a.dtype.kind != "f" or len(a.shape) != len(b.shape) or not len(a.shape):
             continue
@@ -72,11 +73,11 @@ def first_batch_dependent(model: ir.Model, trials: Trials, eps: float) -> str:
 
 
 def _compare(model: ir.Model, reference: Reference, inputs: Arrays) -> Iterator[tuple[ir.Node, LayerError]]:
-    trace = Trace(model)
-    found, exact, single = trace(inputs), Arrays(), Arrays()
+    nodes = inner_nodes(model)
+    found, exact, single = GraphSession(model, list(nodes)).run(inputs), Arrays(), Arrays()
     reference.exact(inputs, lambda name, array: _keep(exact, found, name, array))
     reference.single(inputs, lambda name, array: _keep(single, found, name, array))
-    for name, node in trace.nodes.items():
+    for name, node in nodes.items():
         if name in exact and name in single:
             yield (
                 node,

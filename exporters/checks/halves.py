@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cnntk.exporters.checks.parity import FACTOR, FLOOR, Answers
 from cnntk.exporters.checks.record import Check
-from cnntk.exporters.passes.session import GraphSession
+from cnntk.exporters.session import GraphSession
 from cnntk.exporters.sources.precision import EPSILON
 from cnntk.runtime.errors import InferenceError, ParityError
 

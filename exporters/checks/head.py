@@ -7,7 +7,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from cnntk.exporters.checks.record import Check
-from cnntk.exporters.session import session_of
+from cnntk.exporters.session import GraphSession
 from cnntk.runtime.errors import ProofError
 
 __all__ = ["check_head"]
@@ -25,9 +25,9 @@ def check_head(model: ir.Model) -> Check:
     outputs = {v.name: v for v in model.graph.outputs}
     logits = outputs["logits"]
     classes = int(logits.shape[1]) if logits.shape is not None and isinstance(logits.shape[1], int) else 2
-    session = session_of(_between(logits, outputs["probabilities"]))
+    session = GraphSession(_between(logits, outputs["probabilities"]))
     stress = stress_logits(classes)
-    (found,) = session.run(["probabilities"], {"logits": stress})
+    found = session.run({"logits": stress})["probabilities"]
     error = float(np.abs(found.astype(np.float64).sum(axis=1) - 1).max())
     kept = np.take_along_axis(found, stress.argmax(axis=1)[:, None], axis=1)[:, 0] == found.max(axis=1)
     if not np.isfinite(found).all() or not error <= SUM_TOLERANCE or not kept.all():

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from cnntk.exporters.checks.record import Check
 from cnntk.exporters.preprocessing import PixelsRecord
-from cnntk.exporters.session import session_of
+from cnntk.exporters.session import GraphSession
 from cnntk.models.preprocess import Preprocess
 from cnntk.runtime.artifact.spec import IMAGE, Preprocessing
 from cnntk.runtime.errors import ParityError
@@ -159,13 +159,14 @@ class PixelsPart:
     """
 
     def __init__(self, model: ir.Model, p: Preprocessing, record: PixelsRecord) -> None:
-        self._sessions = [session_of(pixels_part(model, record), optimize=yes) for yes in (False, True)]
+        self._sessions = [GraphSession(pixels_part(model, record), optimize=yes) for yes in (False, True)]
+        self._levels = record.levels
         shape = (1, -1, 1, 1) if p.layout == "NCHW" else (1, 1, 1, -1)
         self._shift, self.level = (np.array(v).reshape(shape) for v in (record.shift, record.factor))
 
     def __call__(self, images: NDArray[np.uint8], name: str) -> NDArray[np.float64]:
         """The network's input, normalized in float64."""
-        plain, optimized = (s.run(None, {IMAGE: images})[0] for s in self._sessions)
+        plain, optimized = (s.run({IMAGE: images})[self._levels] for s in self._sessions)
         if not np.array_equal(plain, optimized):
             raise ParityError(
                 f"pixels: on {name} onnxruntime's optimized graph gives other levels than the plain one, by "

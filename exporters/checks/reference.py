@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
-from cnntk.exporters.session import session_of
+from cnntk.exporters.session import Arrays, GraphSession
 
 __all__ = ["Arrays", "GraphReference", "ProgramReference", "Reference", "Visitor", "tensor_of"]
 
-Arrays = dict[str, NDArray[Any]]
 Visitor = Callable[[str, NDArray[Any]], None]
 
 _BLOCK = 1 << 20
@@ -191,9 +190,8 @@ class GraphReference:
 
     def __init__(self, model: ir.Model, outputs: Mapping[str, str]) -> None:
         self.outputs = dict(outputs)
-        self._plain = session_of(model)
-        self._optimized = session_of(model, optimize=True)
-        self._made = {o.name for o in self._plain.get_outputs()}
+        self._plain = GraphSession(model)
+        self._optimized = GraphSession(model, optimize=True)
 
     def exact(self, inputs: Arrays, visit: Visitor | None = None) -> Arrays:
         """The answers with nothing fused."""
@@ -207,9 +205,8 @@ class GraphReference:
         """Nothing but the graph itself tells."""
         return {}
 
-    def _run(self, session: Any, inputs: Arrays, visit: Visitor | None) -> Arrays:
-        names = [o.name for o in session.get_outputs()]
-        answers = dict(zip(names, session.run(names, inputs), strict=True))
+    def _run(self, session: GraphSession, inputs: Arrays, visit: Visitor | None) -> Arrays:
+        answers = session.run(inputs)
         for name, array in answers.items():
             if visit is not None and array.dtype.kind == "f":
                 visit(name, array)

@@ -7,7 +7,7 @@ import onnx_ir as ir
 from cnntk.exporters.checks.inputs import Trials
 from cnntk.exporters.checks.record import Check
 from cnntk.exporters.checks.reference import Reference
-from cnntk.exporters.checks.trace import ShapeTrace
+from cnntk.exporters.session import inner_shapes
 from cnntk.exporters.shapes.ledger import LedgerRow, four_way
 from cnntk.runtime.errors import ShapeMismatch
 
@@ -22,8 +22,7 @@ def check_shapes(
     Raises:
         ShapeMismatch: a row's columns differ.
     """
-    trace = ShapeTrace(model)
-    run = {size: trace(trials.batch(size)) for size in trials.batches}
+    run = inner_shapes(model, {size: trials.batch(size) for size in trials.batches})
     rows = four_way(model, reference.shapes(), run)
     for row in rows:
         if not row.agree:

@@ -9,7 +9,7 @@ from cnntk.exporters.checks.pixels import Whole
 from cnntk.exporters.checks.prove import Case
 from cnntk.exporters.checks.reference import Arrays
 from cnntk.exporters.checks.runs import Run
-from cnntk.exporters.session import session_of
+from cnntk.exporters.session import GraphSession
 
 __all__ = ["whole_of"]
 
@@ -24,16 +24,15 @@ def whole_of(case: Case, run: Run, answers: Answers) -> Whole:
         run: the finished file.
         answers: of the reference.
     """
-    session = session_of(case.model, optimize=True)
-    names = [o.name for o in session.get_outputs()]
+    session = GraphSession(case.model, optimize=True)
     first, *others = (v.name or "" for v in case.model.graph.inputs)
     row = case.trials.batch(1)
     return Whole(
         pixels=run,
-        floats=lambda arrays: dict(zip(names, session.run(names, _cast(arrays, row)), strict=True)),
+        floats=lambda arrays: session.run(_cast(arrays, row)),
         input=first,
         others={name: row[name] for name in others},
-        bounds={name: _relative(name, answers) for name in answers.exact if name in names},
+        bounds={name: _relative(name, answers) for name in answers.exact if name in session.names},
     )
 
 

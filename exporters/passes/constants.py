@@ -27,7 +27,7 @@ from cnntk.exporters.passes.graph import (
     sweep,
 )
 from cnntk.exporters.passes.infra import Rewrites
-from cnntk.exporters.passes.session import GraphSession
+from cnntk.exporters.session import GraphSession
 
 __all__ = ["FoldConstants"]
 

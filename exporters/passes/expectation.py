@@ -17,7 +17,7 @@ import numpy as np
 import onnx_ir as ir
 
 from cnntk.exporters.passes.graph import add_weight, is_random, put, sweep, uniform
-from cnntk.exporters.passes.session import Arrays, GraphSession
+from cnntk.exporters.session import Arrays, GraphSession
 
 __all__ = ["Bias", "check_expectation", "worst"]
 

@@ -37,7 +37,7 @@ from cnntk.exporters.passes.expectation import check_expectation, worst
 from cnntk.exporters.passes.graph import epsilon, random_nodes
 from cnntk.exporters.passes.infra import GraphPass, PassRecord, Rewrites
 from cnntk.exporters.passes.order import PASSES
-from cnntk.exporters.passes.session import Arrays, GraphSession
+from cnntk.exporters.session import Arrays, GraphSession
 from cnntk.runtime.errors import InferenceError
 
 __all__ = ["run_passes"]

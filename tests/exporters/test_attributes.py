@@ -3,7 +3,7 @@ import onnx_ir as ir
 import pytest
 
 from cnntk.exporters.attributes import widen_attributes
-from cnntk.exporters.passes.session import GraphSession
+from cnntk.exporters.session import GraphSession
 
 RNG = np.random.default_rng(0)
 MEAN, VAR = RNG.standard_normal(3), RNG.random(3) * 1e-2 + 1e-4

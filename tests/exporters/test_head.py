@@ -3,7 +3,7 @@ import onnx_ir as ir
 import pytest
 
 from cnntk.exporters.head import HeadRecord, add_head, body_of, double_softmax
-from cnntk.exporters.passes.session import GraphSession
+from cnntk.exporters.session import GraphSession
 from cnntk.runtime.errors import ProofError, UsageError
 
 X = np.array([[1e4, -1e4, 0], [1, 2, 3]], np.float32)

@@ -19,8 +19,8 @@ from cnntk.exporters.checks.halves import check_in_float32
 from cnntk.exporters.checks.parity import reference_answers
 from cnntk.exporters.checks.prove import Proof, prove
 from cnntk.exporters.op_support import runnable
-from cnntk.exporters.passes.session import GraphSession
 from cnntk.exporters.prepare import prepare
+from cnntk.exporters.session import GraphSession
 from cnntk.exporters.source import Dtype, SourceOptions
 from cnntk.exporters.sources import open_source
 from cnntk.exporters.sources.precision import EPSILON

@@ -14,12 +14,11 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from cnntk.data.batches import Batch
-from cnntk.exporters.session import session_of
+from cnntk.exporters.session import GraphSession
 from cnntk.quantization.channels import Channels, Vector
 from cnntk.quantization.histogram import Histogram
 from cnntk.runtime.contract import InputContract
 from cnntk.runtime.errors import DataError, InferenceError, UsageError
-from cnntk.runtime.session.opening import failures, tensor_specs
 
 __all__ = ["CALIBRATION_VERSION", "Calibration", "calibrate"]
 
@@ -158,32 +157,24 @@ class _Probe:
     """
 
     def __init__(self, model: ir.Model, wanted: Sequence[str]) -> None:
-        visible = model.clone()
-        given = [v for v in visible.graph.inputs if v.name not in visible.graph.initializers]
-        made = [v for node in visible.graph for v in node.outputs]
+        given = [v for v in model.graph.inputs if v.name not in model.graph.initializers]
+        made = [v for node in model.graph for v in node.outputs]
         for name in wanted:
-            _require(name, [*given, *made], visible)
+            _require(name, [*given, *made], model)
         self.names = [str(v.name) for v in (*given, *made) if v.name in wanted]
-        answered = [v for v in made if v.name in wanted]
-        self._made = [str(v.name) for v in answered]
-        if answered:
-            visible.graph.outputs[:] = answered
-        self._session = session_of(visible)
-        self._inputs = tensor_specs(self._session.get_inputs())
+        self._made = [str(v.name) for v in made if v.name in wanted]
+        self._session = GraphSession(model, self._made or None)
+        self._inputs = self._session.inputs
         self._contract = InputContract(self._inputs, str(model.graph.name or "the graph"))
-        self._failures = failures()
 
     def __call__(self, inputs: Arrays, image: str) -> Arrays:
         """Each tensor by name, for one image."""
         filled = {key: self._filled(key, array) for key, array in inputs.items()}
         self._contract.check(filled)
         try:  # asked for nothing, onnxruntime would answer everything
-            answers = self._session.run(self._made, filled) if self._made else ()
-            found = dict(zip(self._made, answers, strict=True))
-        except self._failures as error:
-            raise InferenceError(
-                f"image {image}: onnxruntime failed: {' '.join(str(error).split())[:300]}"
-            ) from error
+            found = self._session.run(filled) if self._made else {}
+        except InferenceError as error:
+            raise InferenceError(f"image {image}: {error}") from error
         return {name: found[name] if name in found else inputs[name] for name in self.names}
 
     def _filled(self, name: str, array: NDArray[Any]) -> NDArray[Any]:

@@ -15,7 +15,7 @@ from cnntk.exporters.artifact import append_spec, write_hashed
 from cnntk.exporters.checks.parity import FACTOR, FLOOR, SOFTMAX_ERROR
 from cnntk.exporters.external_data import weights_beside
 from cnntk.exporters.passes.graph import made_by
-from cnntk.exporters.session import session_of
+from cnntk.exporters.session import GraphSession
 from cnntk.exporters.shapes.dataflow import weight_of
 from cnntk.exporters.vectors import answers_text, rounded_up
 from cnntk.quantization.candidates import Original
@@ -157,13 +157,12 @@ def _self_test(spec: ModelSpec, engine: Engine, model: ir.Model, step: float) ->
     test = spec.self_test
     if test is None:
         raise UnsupportedArtifact(f"{spec.name}: holds no self-test")
-    plain = session_of(model)
-    names = [o.name for o in plain.get_outputs()]
+    plain = GraphSession(model)
     cases = []
     for case in test.cases:
         arrays = canonical_inputs(spec.inputs, case.pattern, case.seed, case.sizes)
         answers = engine.run(arrays)
-        others = dict(zip(names, plain.run(names, arrays), strict=True))
+        others = plain.run(arrays)
         cases.append(_case(case, test.strides, answers, others, step))
     return SelfTest(tuple(cases), test.strides)
 

@@ -6,8 +6,8 @@ from torch import nn
 from cnntk.exporters.checks.halves import check_in_float32, in_float32
 from cnntk.exporters.checks.parity import Answers, reference_answers
 from cnntk.exporters.checks.prove import Case
-from cnntk.exporters.passes.session import GraphSession
 from cnntk.exporters.prepare import prepare
+from cnntk.exporters.session import GraphSession
 from cnntk.exporters.source import SourceOptions
 from cnntk.exporters.sources import open_source
 from cnntk.runtime.errors import ParityError

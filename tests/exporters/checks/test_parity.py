@@ -8,7 +8,7 @@ from cnntk.exporters.checks.inputs import KINDS, Trials
 from cnntk.exporters.checks.parity import Answers, Parity, check_parity, reference_answers, softmax
 from cnntk.exporters.checks.reference import ProgramReference
 from cnntk.exporters.checks.runs import Runs
-from cnntk.exporters.session import session_of
+from cnntk.exporters.session import GraphSession
 from cnntk.runtime.errors import ParityError
 
 EPS = float(np.finfo(np.float32).eps)
@@ -24,9 +24,9 @@ def answers(small_cnn: nn.Module, captured: Callable, trials: Trials) -> Answers
 @pytest.fixture
 def run(small_cnn: nn.Module, captured: Callable) -> Callable:
     model = captured(small_cnn).model
-    session = session_of(model, optimize=True)
+    session = GraphSession(model, optimize=True)
     name = model.graph.outputs[0].name
-    return lambda inputs: {"logits": session.run([name], inputs)[0]}
+    return lambda inputs: {"logits": session.run(inputs)[name]}
 
 
 def changed(run: Callable, change: Callable) -> Callable:

@@ -14,7 +14,7 @@ from torch import nn
 
 from cnntk.exporters.capture import capture
 from cnntk.exporters.passes import GraphPass, PassRecord, run_passes
-from cnntk.exporters.passes.session import GraphSession
+from cnntk.exporters.session import GraphSession
 from cnntk.exporters.source import Source
 from cnntk.runtime.artifact.spec import TensorSpec
 

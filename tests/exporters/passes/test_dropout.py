@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from cnntk.exporters.passes.dropout import RemoveDropout
 from cnntk.exporters.passes.graph import random_nodes
-from cnntk.exporters.passes.session import GraphSession
+from cnntk.exporters.session import GraphSession
 
 P = 0.25
 

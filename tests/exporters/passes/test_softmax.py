@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from cnntk.exporters.passes import PASSES
-from cnntk.exporters.passes.session import GraphSession
 from cnntk.exporters.passes.softmax import StableSoftmax
+from cnntk.exporters.session import GraphSession
 
 PLAIN = PASSES[:4]
 
