@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from cnntk.quantization.report import QuantizePreview, QuantizeReport
     from cnntk.runtime import Classifier, Engine, ModelSpec, Prediction
     from cnntk.training import TrainReport, train
-    from cnntk.verification.artifact import Verification, verify_against, verify_self
+    from cnntk.verification.artifact import Verification, verify
     from cnntk.verification.inspection import Inspection, inspect
-    from cnntk.verification.preprocessing_check import MismatchReport, find_mismatch
+    from cnntk.verification.preprocessing_check import PreprocessingCheck, check_preprocessing
 
 __all__ = [
     "BenchResult",
@@ -34,26 +34,25 @@ __all__ = [
     "ExportReport",
     "ImageResult",
     "Inspection",
-    "MismatchReport",
     "ModelSpec",
     "Prediction",
+    "PreprocessingCheck",
     "QuantizePreview",
     "QuantizeReport",
     "TrainReport",
     "Verification",
     "__version__",
     "bench",
+    "check_preprocessing",
     "diagnose",
     "export",
-    "find_mismatch",
     "infer",
     "infer_to_file",
     "inspect",
     "preview_quantize",
     "quantize",
     "train",
-    "verify_against",
-    "verify_self",
+    "verify",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -62,21 +61,21 @@ __getattr__, __dir__ = lazy_names(
     {
         "bench": "cnntk.benchmark.run",
         "BenchResult": "cnntk.benchmark.result",
+        "check_preprocessing": "cnntk.verification.preprocessing_check",
         "Classifier": "cnntk.runtime",
         "diagnose": "cnntk.doctor",
         "Diagnosis": "cnntk.doctor",
         "Engine": "cnntk.runtime",
         "export": "cnntk.exporters",
         "ExportReport": "cnntk.exporters",
-        "find_mismatch": "cnntk.verification.preprocessing_check",
         "ImageResult": "cnntk.inference",
         "infer": "cnntk.inference",
         "infer_to_file": "cnntk.inference",
         "inspect": "cnntk.verification.inspection",
         "Inspection": "cnntk.verification.inspection",
-        "MismatchReport": "cnntk.verification.preprocessing_check",
         "ModelSpec": "cnntk.runtime",
         "Prediction": "cnntk.runtime",
+        "PreprocessingCheck": "cnntk.verification.preprocessing_check",
         "preview_quantize": "cnntk.quantization.pipeline",
         "quantize": "cnntk.quantization.pipeline",
         "QuantizePreview": "cnntk.quantization.report",
@@ -84,7 +83,6 @@ __getattr__, __dir__ = lazy_names(
         "train": "cnntk.training",
         "TrainReport": "cnntk.training",
         "Verification": "cnntk.verification.artifact",
-        "verify_against": "cnntk.verification.artifact",
-        "verify_self": "cnntk.verification.artifact",
+        "verify": "cnntk.verification.artifact",
     },
 )

@@ -21,7 +21,7 @@ from cnntk.runtime.artifact.spec import ModelSpec, TensorSpec
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import ProofError, UsageError
 from cnntk.runtime.files import staged
-from cnntk.verification.artifact import verify_self
+from cnntk.verification.artifact import verify
 
 TEXT = """<ir_version: 10, opset_import: ["": 18]>
 g (float[N, 256] x) => (float[N, 100] logits)
@@ -234,4 +234,4 @@ def test_more_than_2_gb(tmp_path: Path) -> None:
     report = export(nn.Sequential(*layers).eval(), target, input_shape=(3, 32, 32), preprocess="none")
     assert report.data.size_bytes == (tmp_path / report.data.file).stat().st_size > 2**31
     assert target.stat().st_size < 1e6
-    assert verify_self(target).holds
+    assert verify(target).holds

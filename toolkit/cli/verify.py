@@ -14,8 +14,8 @@ from cnntk.cli.output import json_option, note, print_json, print_table
 
 if TYPE_CHECKING:
     from cnntk.runtime.artifact.self_test import OutputCheck
-    from cnntk.verification.artifact import Comparison, Verification
-    from cnntk.verification.preprocessing_check import Candidate, MismatchReport
+    from cnntk.verification.artifact import OutputComparison, Verification
+    from cnntk.verification.preprocessing_check import PreprocessingCheck, VariantScore
 
 
 @click.command()
@@ -47,7 +47,7 @@ def verify(
     named by the model's label or its number; the usual mistakes (BGR, no /255, another mean, ...) are tried.
     """
     from cnntk.shipped.model_choice import pick_model
-    from cnntk.verification.artifact import verify_against, verify_self
+    from cnntk.verification.artifact import verify as verify_model
 
     _check_options(alone, against, weights, random)
     _check_images(alone, against, images, limit)
@@ -56,12 +56,9 @@ def verify(
         note(f"model: {picked.path.name} ({picked.why})")
     if images is not None:
         return _find_mismatch(picked.path, images, limit, device, as_json)
-    if against is None:
-        found = verify_self(picked.path, device)
-    else:
-        if ":" in against:
-            sys.path.append(os.getcwd())  # behind the installed packages, so that none of them is shadowed
-        found = verify_against(picked.path, against, weights=weights, random=random, device=device)
+    if against is not None and ":" in against:
+        sys.path.append(os.getcwd())  # behind the installed packages, so that none of them is shadowed
+    found = verify_model(picked.path, against, weights=weights, random=random, device=device)
     if as_json:
         print_json(found.to_json())
     else:
@@ -87,7 +84,7 @@ def _check_images(alone: bool, against: str | None, images: str | None, limit: i
 
 def _find_mismatch(model: Path, images: str, limit: int | None, device: str, as_json: bool) -> int:
     from cnntk.cli.progress import Bar
-    from cnntk.verification.preprocessing_check import LIMIT, find_mismatch
+    from cnntk.verification.preprocessing_check import LIMIT, check_preprocessing
 
     total = 0
 
@@ -97,7 +94,7 @@ def _find_mismatch(model: Path, images: str, limit: int | None, device: str, as_
         bar(done)
 
     with Bar("images", lambda: total, wanted=not as_json) as bar:
-        found = find_mismatch(model, images, limit=limit or LIMIT, device=device, progress=progress)
+        found = check_preprocessing(model, images, limit=limit or LIMIT, device=device, progress=progress)
     if as_json:
         print_json(found.to_json())
     else:
@@ -109,7 +106,7 @@ def _find_mismatch(model: Path, images: str, limit: int | None, device: str, as_
     return 0 if found.holds else 1
 
 
-def _print_mismatch(found: MismatchReport) -> None:
+def _print_mismatch(found: PreprocessingCheck) -> None:
     print_table(
         [_candidate_row(c) for c in (found.spec, *found.candidates)],
         header=("way", "accuracy", "log-lik.", "right", "wrong", "p", ""),
@@ -118,7 +115,7 @@ def _print_mismatch(found: MismatchReport) -> None:
     print(found.verdict)
 
 
-def _candidate_row(c: Candidate) -> tuple[str, ...]:
+def _candidate_row(c: VariantScore) -> tuple[str, ...]:
     """``log-lik.``: of the true label, on average; ``right``, ``wrong``: images that turn so."""
     score = f"{100 * c.accuracy:.1f} %", f"{c.log_likelihood:.3f}"
     if not c.differing:
@@ -143,7 +140,7 @@ def _rows(found: Verification) -> Iterator[tuple[str, str]]:
     yield "verdict", "holds" if found.holds else "DOES NOT HOLD"
 
 
-def _comparison_rows(comparison: Comparison) -> Iterator[tuple[str, str]]:
+def _comparison_rows(comparison: OutputComparison) -> Iterator[tuple[str, str]]:
     yield "against", comparison.other
     yield from (_row("answers", check) for check in comparison.worst)
     first = comparison.diverges

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cnntk.data.dataset import Dataset, Split
 from cnntk.data.images import ArrayImages, FileImages, Images
-from cnntk.data.prepared import Prepared, prepare
+from cnntk.data.prepared import PreparedImages, prepare
 from cnntk.data.source import FORMS, open_data
 
 __all__ = [
@@ -13,7 +13,7 @@ __all__ = [
     "Dataset",
     "FileImages",
     "Images",
-    "Prepared",
+    "PreparedImages",
     "Split",
     "open_data",
     "prepare",

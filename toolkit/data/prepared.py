@@ -10,14 +10,14 @@ from cnntk.data.images import ArrayImages, Images, Indices
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.images.reading import Pixels
 
-__all__ = ["MEMORY_BYTES", "Prepared", "prepare"]
+__all__ = ["MEMORY_BYTES", "PreparedImages", "prepare"]
 
 MEMORY_BYTES = 2**30
 """Up to this size a prepared data set is kept in memory."""
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class PreparedImages:
     """Images as the network takes them, but for the normalization.
 
     Attributes:
@@ -40,7 +40,7 @@ class Prepared:
         return self.pixels[np.asarray(indices, dtype=np.int64)]
 
 
-def prepare(images: Images, preprocessing: Preprocessing, memory_bytes: int = MEMORY_BYTES) -> Prepared:
+def prepare(images: Images, preprocessing: Preprocessing, memory_bytes: int = MEMORY_BYTES) -> PreparedImages:
     """Prepares all images now where the result fits in ``memory_bytes``.
 
     Raises:
@@ -49,9 +49,9 @@ def prepare(images: Images, preprocessing: Preprocessing, memory_bytes: int = ME
     p = preprocessing
     size_bytes = len(images) * p.height * p.width * p.channels
     if size_bytes > memory_bytes:
-        return Prepared(images, p, None)
+        return PreparedImages(images, p, None)
     everything = images.take(np.arange(len(images)), p)
     # Pixels that needed nothing are a copy of what is in memory already: keep one of the two.
     if isinstance(images, ArrayImages) and everything.shape == images.pixels.shape:
         images = ArrayImages(everything)
-    return Prepared(images, p, everything)
+    return PreparedImages(images, p, everything)

@@ -10,6 +10,6 @@ from __future__ import annotations
 from cnntk.inference.finding import STANDARD_INPUT, expand
 from cnntk.inference.result import ImageResult
 from cnntk.inference.running import infer
-from cnntk.inference.writing import Written, infer_to_file
+from cnntk.inference.writing import InferenceSummary, infer_to_file
 
-__all__ = ["STANDARD_INPUT", "ImageResult", "Written", "expand", "infer", "infer_to_file"]
+__all__ = ["STANDARD_INPUT", "ImageResult", "InferenceSummary", "expand", "infer", "infer_to_file"]

@@ -107,7 +107,7 @@ def _gate(classifier: Classifier, cores: int) -> threading.BoundedSemaphore:
 
 
 @dataclass(frozen=True, eq=False)
-class _Named:
+class _InputFile:
     """A file, and where its pixels come from."""
 
     file: str
@@ -142,7 +142,7 @@ class _Work:
     gate: AbstractContextManager[object]
     over: threading.Event = field(default_factory=threading.Event)
 
-    def __call__(self, files: Sequence[_Named | ImageResult]) -> list[ImageResult]:
+    def __call__(self, files: Sequence[_InputFile | ImageResult]) -> list[ImageResult]:
         """A result for each file."""
         results: list[ImageResult] = []
         waiting: list[tuple[int, Pixels]] = []
@@ -200,18 +200,18 @@ def _results(work: _Work, files: Iterator[File], cores: int, batch: int) -> Iter
         pool.shutdown(cancel_futures=True)
 
 
-def _batches(work: _Work, files: Iterator[File], batch: int) -> Iterator[list[_Named | ImageResult]]:
-    while taken := [_named(work, file) for file in islice(files, batch)]:
+def _batches(work: _Work, files: Iterator[File], batch: int) -> Iterator[list[_InputFile | ImageResult]]:
+    while taken := [_input_file(work, file) for file in islice(files, batch)]:
         yield taken
 
 
-def _named(work: _Work, file: File) -> _Named | ImageResult:
+def _input_file(work: _Work, file: File) -> _InputFile | ImageResult:
     if isinstance(file, ImageResult):
         return file
     name = os.fspath(file)
     if name != STANDARD_INPUT:
-        return _Named(name, name)
+        return _InputFile(name, name)
     try:  # here, and not by a worker, which Ctrl-C could not wake
-        return _Named(name, work.decode(_StandardInput()))
+        return _InputFile(name, work.decode(_StandardInput()))
     except ImageError as error:
         return ImageResult(name, None, str(error))

@@ -19,13 +19,13 @@ from cnntk.runtime.files import check_writable, staged
 from cnntk.runtime.images.reading import MAX_MEGAPIXELS
 from cnntk.runtime.session.cores import usable_cores
 
-__all__ = ["Written", "infer_to_file", "part_of"]
+__all__ = ["InferenceSummary", "infer_to_file", "part_of"]
 
 Progress = Callable[[int], object]
 
 
 @dataclass(frozen=True)
-class Written:
+class InferenceSummary:
     """What was written.
 
     Attributes:
@@ -59,7 +59,7 @@ def infer_to_file(
     resume: bool = False,
     force: bool = False,
     progress: Progress = lambda done: None,
-) -> Written:
+) -> InferenceSummary:
     """Classifies image files and writes a row for each to ``output``, which appears when all are done.
 
     Args:
@@ -118,7 +118,7 @@ class _Run:
     max_megapixels: float
     progress: Progress
 
-    def at_once(self, part: Path) -> Written:
+    def at_once(self, part: Path) -> InferenceSummary:
         """Straight to the file, under a temporary name."""
         images = failed = 0
         with staged(self.target) as temporary, row_writer(temporary, self.form, self.top) as writer:
@@ -128,9 +128,9 @@ class _Run:
                 failed += "error" in row
                 self.progress(images)
         part.unlink(missing_ok=True)
-        return Written(str(self.target), images, failed, 0)
+        return InferenceSummary(str(self.target), images, failed, 0)
 
-    def resumed(self, part: Path) -> Written:
+    def resumed(self, part: Path) -> InferenceSummary:
         """By way of a journal."""
         with Journal(part, self._origin(), self.batch) as journal:
             files = journal.skip_done(iter(self.files))
@@ -147,7 +147,7 @@ class _Run:
                     images += 1
                     failed += "error" in row
             journal.remove()
-        return Written(str(self.target), images, failed, before)
+        return InferenceSummary(str(self.target), images, failed, before)
 
     def _rows(self, files: Iterable[File]) -> Iterable[dict[str, Any]]:
         results = infer(

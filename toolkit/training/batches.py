@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cnntk.data import Dataset, Prepared
+from cnntk.data import Dataset, PreparedImages
 
 __all__ = ["Batches"]
 
@@ -24,12 +24,12 @@ class Batches:
         labels: int64 (N,) on the device.
     """
 
-    images: Prepared
+    images: PreparedImages
     pixels: Tensor | None
     labels: Tensor
 
     @classmethod
-    def of(cls, dataset: Dataset, images: Prepared, device: torch.device) -> Batches:
+    def of(cls, dataset: Dataset, images: PreparedImages, device: torch.device) -> Batches:
         """The images of ``dataset``, prepared as ``images``, for ``device``."""
         pixels = None if images.pixels is None else _planes(torch.from_numpy(images.pixels)).to(device)
         return cls(images, pixels, torch.from_numpy(dataset.labels).to(device))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.data import Prepared, Split
+from cnntk.data import PreparedImages, Split
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.images.reading import Pixels
 
@@ -34,7 +34,7 @@ def preprocessing_for(split: Split, channels: int, size: int) -> Preprocessing:
     )
 
 
-def measured(images: Prepared) -> Preprocessing:
+def measured(images: PreparedImages) -> Preprocessing:
     """The preprocessing of ``images`` with the mean and standard deviation of their pixels, each channel's.
 
     They are counted, not summed in floating point, so they don't depend on the order or the machine.
@@ -50,7 +50,7 @@ def measured(images: Prepared) -> Preprocessing:
     return replace(p, mean=tuple(m * p.scale for m in mean), std=tuple(s * p.scale or 1.0 for s in std))
 
 
-def _chunks(images: Prepared) -> list[Pixels] | map[Pixels]:
+def _chunks(images: PreparedImages) -> list[Pixels] | map[Pixels]:
     if images.pixels is not None:
         return [images.pixels[start : start + _CHUNK] for start in range(0, len(images), _CHUNK)]
     sample = np.linspace(0, len(images) - 1, min(_SAMPLE, len(images))).astype(np.int64)

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cnntk.training.report import EpochResult
 
-__all__ = ["Bar", "Lines", "Silent", "TrainProgress", "for_stderr"]
+__all__ = ["EpochBar", "Lines", "Silent", "TrainProgress", "for_stderr"]
 
 
 class TrainProgress(Protocol):
@@ -34,7 +34,7 @@ class TrainProgress(Protocol):
 
 def for_stderr() -> TrainProgress:
     """A bar where standard error is a terminal, else a line an epoch."""
-    return Bar() if sys.stderr.isatty() else Lines()
+    return EpochBar() if sys.stderr.isatty() else Lines()
 
 
 class Silent:
@@ -79,7 +79,7 @@ class Lines(Silent):
         print(text, file=sys.stderr, flush=True)
 
 
-class Bar(Silent):
+class EpochBar(Silent):
     """A bar over all steps, with epoch, loss and accuracy."""
 
     def __init__(self) -> None:

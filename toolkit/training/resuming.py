@@ -16,7 +16,7 @@ from cnntk.runtime.artifact.spec import Network
 from cnntk.runtime.errors import UsageError
 from cnntk.training.options import TrainOptions
 
-__all__ = ["DATA_PLACE", "Request", "check_same", "place_of"]
+__all__ = ["DATA_PLACE", "TrainRequest", "check_same", "place_of"]
 
 DATA_PLACE = "data_place"
 """Where the data lay. It may move: what it holds is told by ``data_fingerprint``."""
@@ -25,7 +25,7 @@ _KEPT = ("epochs", "batch_size", "optimizer", "learning_rate", "weight_decay", "
 
 
 @dataclass(frozen=True, eq=False)
-class Request:
+class TrainRequest:
     """What is to be trained on what, and how; None where nothing was said.
 
     Attributes:
@@ -38,7 +38,7 @@ class Request:
     data: str | Split | None
     options: TrainOptions
 
-    def completed(self, saved: Mapping[str, Any], folder: Path) -> Request:
+    def completed(self, saved: Mapping[str, Any], folder: Path) -> TrainRequest:
         """What was said, and the rest as the training in ``folder`` was begun with: ``saved``.
 
         Raises:
@@ -51,11 +51,13 @@ class Request:
         if options.augment is None:
             options = replace(options, augment=tuple(saved["augment"]))
         if isinstance(self.network, nn.Module):
-            return Request(self.network, data, _filled(options, saved, ("image_size",)))
+            return TrainRequest(self.network, data, _filled(options, saved, ("image_size",)))
         if saved["body"] is not None:
             frozen = {**saved, "freeze": (saved["network_arguments"] or {}).get("frozen")}
-            return Request(self.network, data, _filled(options, frozen, ("body", "freeze", "init")))
-        return Request(self._network(saved, folder), data, _filled(options, saved, ("image_size", "init")))
+            return TrainRequest(self.network, data, _filled(options, frozen, ("body", "freeze", "init")))
+        return TrainRequest(
+            self._network(saved, folder), data, _filled(options, saved, ("image_size", "init"))
+        )
 
     def _network(self, saved: Mapping[str, Any], folder: Path) -> str | Network | nn.Module | None:
         name, arguments = saved["network"], saved["network_arguments"]

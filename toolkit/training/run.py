@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cnntk.data import Dataset, FileImages, Prepared, Split, open_data, prepare
+from cnntk.data import Dataset, FileImages, PreparedImages, Split, open_data, prepare
 from cnntk.models.checkpoint import save_checkpoint
 from cnntk.runtime.artifact.spec import ModelSpec, Network, Preprocessing, TensorSpec
 from cnntk.training.batches import Batches
@@ -24,7 +24,7 @@ from cnntk.training.options import Settings, TrainOptions, settings_for
 from cnntk.training.preprocessing import measured
 from cnntk.training.progress import Silent, TrainProgress, for_stderr
 from cnntk.training.report import EpochResult, TrainReport
-from cnntk.training.resuming import DATA_PLACE, Request, check_same, place_of
+from cnntk.training.resuming import DATA_PLACE, TrainRequest, check_same, place_of
 from cnntk.training.seeding import Purpose, seeded
 from cnntk.training.state import TrainingState
 from cnntk.version import __version__
@@ -114,7 +114,7 @@ def train(
     )
     folder = RunFolder.open(output or _default_output(network, data, body), resume=resume, force=force)
     before = _Before(folder.finished(), folder.state()) if resume else _Before()
-    request = Request(network, data, options)
+    request = TrainRequest(network, data, options)
     if before.settings:
         request = request.completed(before.settings, folder.path)
     return _job(request, network_ref, folder).run(_listener(progress), before)
@@ -134,7 +134,7 @@ class _Before:
         return left.settings if left else {}
 
 
-def _job(request: Request, network_ref: Network | None, folder: RunFolder) -> _Job:
+def _job(request: TrainRequest, network_ref: Network | None, folder: RunFolder) -> _Job:
     options, data = request.options, "digits" if request.data is None else request.data
     split = open_data(data) if isinstance(data, str) else data
     with seeded(Purpose.WEIGHTS, options.seed or 0):
@@ -181,7 +181,7 @@ class _Job:
         batches = (self._batches(self.split.train, train), self._batches(self.split.test, test))
         return Loop(module, *batches, preprocessing, self.settings), preprocessing
 
-    def _batches(self, dataset: Dataset, images: Prepared) -> Batches:
+    def _batches(self, dataset: Dataset, images: PreparedImages) -> Batches:
         return Batches.of(dataset, images, self.device)
 
     def _begin(self, state: TrainingState | None, chosen: Mapping[str, Any], loop: Loop) -> TrainingState:

@@ -33,7 +33,7 @@ from cnntk.runtime.files import readable
 if TYPE_CHECKING:
     from cnntk.exporters.bisect import Divergence
 
-__all__ = ["Change", "Comparison", "Verification", "verify_against", "verify_self"]
+__all__ = ["ChangedTensor", "OutputComparison", "Verification", "verify"]
 
 ROUNDINGS = 64
 """Of the answers' own precision, relative to the largest: how far apart two files may be that don't say it
@@ -52,7 +52,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Change:
+class ChangedTensor:
     """A tensor that is not the one that was exported; `layer` is empty where none holds it."""
 
     tensor: str
@@ -64,7 +64,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class OutputComparison:
     """What a file answers beside another one.
 
     Attributes:
@@ -119,9 +119,9 @@ class Verification:
     path: str
     digest: Literal["holds", "differs", "none"] = "none"
     fingerprints: int = 0
-    changed: tuple[Change, ...] = ()
+    changed: tuple[ChangedTensor, ...] = ()
     self_test: SelfTestResult | None = None
-    comparison: Comparison | None = None
+    comparison: OutputComparison | None = None
     damage: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -146,67 +146,63 @@ class Verification:
         }
 
 
-def verify_self(model: str | os.PathLike[str], device: str = "cpu") -> Verification:
-    """Checks an artifact by what it holds: digest, fingerprints of its weights, and answers on this device.
-
-    Damage is part of the result. Needs neither torch nor onnx.
-
-    Raises:
-        UsageError: there is no such file or device.
-        UnsupportedArtifact: it holds nothing to check it by.
-        DeviceUnavailable: the device can't be had.
-    """
-    path = os.fspath(readable(model, "an ONNX model"))
-    found = Verification(path, _digest(path))
-    try:
-        contents = contents_of(view_of(path), path)
-        text = contents.metadata.get(METADATA_KEY)
-        spec = None if text is None else ModelSpec.from_json(text, path)
-        found = _with_data(found, spec, contents)
-        found = _with_fingerprints(found, spec, contents)
-    except ArtifactCorrupt as error:
-        return replace(found, damage=str(error))
-    if found.digest == "differs":
-        return replace(found, notes=("the file is damaged, so it was not run",))
-    return _with_self_test(found, spec, device)
-
-
-def verify_against(
+def verify(
     model: str | os.PathLike[str],
-    other: str | os.PathLike[str],
+    against: str | os.PathLike[str] | None = None,
     *,
     weights: str | None = None,
     random: bool = False,
     device: str = "cpu",
 ) -> Verification:
-    """Checks a model file, and its answers beside those of another.
+    """Checks a model file by what it holds: digest, fingerprints of its weights, and outputs on this device.
+
+    With ``against``, its outputs are compared with those of another model, too. Damage is part of the result.
+    Neither torch nor onnx is needed, but for a source to compare with, and to name the layers that differ.
 
     Args:
-        model: an ``.onnx`` file.
-        other: an ``.onnx`` file, or a source as `export` takes it, which is exported for the purpose.
-        weights: of a source that has none of its own.
-        random: take seeded random weights for such a source.
-        device: on which both run.
+        model: An ``.onnx`` file. Without ``against`` it has to be one that cnntk made.
+        against: An ``.onnx`` file, or a source as `export` takes it, which is exported for the purpose.
+        weights: File with the weights of a source that has none of its own.
+        random: Whether such a source gets seeded random weights.
+        device: Device on which both run, as `Engine` takes it.
 
     Raises:
-        UsageError: there is no such file, source or device, or they take other inputs.
-        MissingDependency: the source needs torch, which is not installed.
-        UnsupportedArtifact: a file is sound, but not for this version.
+        UsageError: There is no such file, source or device, or the models have different inputs or outputs.
+        UnsupportedArtifact: The file holds nothing to check it by, and ``against`` is None.
+        DeviceUnavailable: The device is not available.
+        MissingDependency: The source needs torch, which is not installed.
     """
     path = os.fspath(readable(model, "an ONNX model"))
     try:
-        found = verify_self(path, device)
+        result = _verify_alone(path, device)
     except UnsupportedArtifact:
-        found = Verification(
-            path, notes=("not made by cnntk, or before it wrote self-tests: nothing to check alone",)
-        )
-    if found.damage or found.digest == "differs":
-        return found
+        if against is None:
+            raise
+        note = "not made by cnntk, or before it wrote self-tests: nothing to check alone"
+        result = Verification(path, notes=(note,))
+    if against is None or result.damage or result.digest == "differs":
+        return result
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(other)
+        file = Path(against)
         if file.suffix != ".onnx":
-            file = _exported(os.fspath(other), Engine(path), Path(folder), weights, random)
-        return _compared(found, file, os.fspath(other), device)
+            file = _exported(os.fspath(against), Engine(path), Path(folder), weights, random)
+        return _compared(result, file, os.fspath(against), device)
+
+
+def _verify_alone(path: str, device: str) -> Verification:
+    """Checks the file without another one; UnsupportedArtifact where it holds nothing to check it by."""
+    result = Verification(path, _digest(path))
+    try:
+        contents = contents_of(view_of(path), path)
+        text = contents.metadata.get(METADATA_KEY)
+        spec = None if text is None else ModelSpec.from_json(text, path)
+        result = _with_data(result, spec, contents)
+        result = _with_fingerprints(result, spec, contents)
+    except ArtifactCorrupt as error:
+        return replace(result, damage=str(error))
+    if result.digest == "differs":
+        return replace(result, notes=("the file is damaged, so it was not run",))
+    return _with_self_test(result, spec, device)
 
 
 def _digest(path: str) -> Literal["holds", "differs", "none"]:
@@ -245,8 +241,8 @@ def _with_fingerprints(found: Verification, spec: ModelSpec | None, contents: Co
     )
 
 
-def _change(name: str, spec: ModelSpec, contents: Contents) -> Change:
-    return Change(name, layer_of(name, contents.nodes, spec.layers) if name != STRUCTURE else "")
+def _change(name: str, spec: ModelSpec, contents: Contents) -> ChangedTensor:
+    return ChangedTensor(name, layer_of(name, contents.nodes, spec.layers) if name != STRUCTURE else "")
 
 
 def _with_self_test(found: Verification, spec: ModelSpec | None, device: str) -> Verification:
@@ -300,7 +296,7 @@ def _compared(found: Verification, file: Path, title: str, device: str) -> Verif
     _same_edges(first, second, title)
     batches = list(_batches(first))
     outputs = tuple(check for name, arrays in batches for check in _beside(first, second, name, arrays))
-    comparison = Comparison(title, outputs, None, ())
+    comparison = OutputComparison(title, outputs, None, ())
     try:
         from cnntk.exporters.bisect import GraphPair
 

@@ -21,7 +21,7 @@ from cnntk.runtime.preprocessing.preprocess import fit, normalize
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-__all__ = ["Entrance"]
+__all__ = ["NetworkInput"]
 
 Array = NDArray[Any]
 
@@ -32,7 +32,7 @@ _ALIKE = 1e-3
 """Share of the largest logit by which the network may answer otherwise alone than in its graph."""
 
 
-class Entrance:
+class NetworkInput:
     """Answers to levels, whatever the file takes.
 
     Args:

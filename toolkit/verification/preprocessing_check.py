@@ -24,10 +24,10 @@ from cnntk.runtime.errors import DataError, ImageError, MissingDependency, Unsup
 from cnntk.runtime.files import readable
 from cnntk.runtime.images.reading import read_image
 from cnntk.runtime.session.cores import usable_cores
-from cnntk.verification.network_input import Entrance
-from cnntk.verification.preprocessing_variants import Mistake, mistakes_of
+from cnntk.verification.network_input import NetworkInput
+from cnntk.verification.preprocessing_variants import Variant, variants_of
 
-__all__ = ["ALPHA", "LIMIT", "Candidate", "MismatchReport", "find_mismatch"]
+__all__ = ["ALPHA", "LIMIT", "PreprocessingCheck", "VariantScore", "check_preprocessing"]
 
 LIMIT = 300
 """Images that are used at most, unless another number is asked for."""
@@ -41,7 +41,7 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Candidate:
+class VariantScore:
     """How images score, prepared in one way.
 
     Attributes:
@@ -77,7 +77,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class MismatchReport:
+class PreprocessingCheck:
     """What trying other ways to prepare images showed.
 
     Attributes:
@@ -92,14 +92,14 @@ class MismatchReport:
 
     model: str
     folder: str
-    spec: Candidate
-    candidates: tuple[Candidate, ...]
+    spec: VariantScore
+    candidates: tuple[VariantScore, ...]
     left_out: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
-    def best(self) -> Candidate | None:
+    def best(self) -> VariantScore | None:
         """The best of those that are better than the spec."""
         return next((c for c in self.candidates if c.better), None)
 
@@ -131,7 +131,7 @@ class MismatchReport:
         return {**asdict(self), "holds": self.holds, "verdict": self.verdict}
 
 
-def find_mismatch(
+def check_preprocessing(
     model: str | os.PathLike[str],
     folder: str | os.PathLike[str],
     *,
@@ -139,7 +139,7 @@ def find_mismatch(
     seed: int = 0,
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
-) -> MismatchReport:
+) -> PreprocessingCheck:
     """Tries the usual mistakes of preprocessing on labeled images.
 
     Images are prepared on the host, by the spec and otherwise, so that all ways differ in nothing else; the
@@ -167,20 +167,20 @@ def find_mismatch(
     engine = Engine(path, device)
     spec, p = _classifier(engine)
     files = labeled_files(Path(folder), spec.labels).drawn(limit, seed)
-    entrance = Entrance(path, engine)
-    ways = (Mistake("spec", "", p), *mistakes_of(p))
-    scores = _Scores(ways, entrance)
+    network_input = NetworkInput(path, engine)
+    ways = (Variant("spec", "", p), *variants_of(p))
+    scores = _Scores(ways, network_input)
     broken = _score(scores, files.paths, files.labels, progress or (lambda *_: None))
     unreadable = (*files.unreadable, *broken)
     if not scores.truth:
         raise DataError(f"{folder}: no image of it can be read; the first: {unreadable[0]}")
     left_out = tuple(way.name for way in ways if way.name in scores.untried)
     if ways[0].name in left_out:
-        raise MissingDependency(f"{path}: {entrance.note}")
+        raise MissingDependency(f"{path}: {network_input.note}")
     first, rest = _judged(scores)
     alike = _no_worse(scores, [c.name for c in rest if c.better])
-    more = (*_left_out_note(left_out, entrance), *_doubts(first, rest, alike, set(scores.truth)))
-    return MismatchReport(
+    more = (*_left_out_note(left_out, network_input), *_doubts(first, rest, alike, set(scores.truth)))
+    return PreprocessingCheck(
         os.fspath(path), os.fspath(folder), first, rest, left_out, unreadable, (*files.notes, *more)
     )
 
@@ -200,12 +200,12 @@ def _classifier(engine: Engine) -> tuple[ModelSpec, Preprocessing]:
 class _Scores:
     """Logits of all ways, batch by batch."""
 
-    def __init__(self, ways: Sequence[Mistake], entrance: Entrance) -> None:
+    def __init__(self, ways: Sequence[Variant], network_input: NetworkInput) -> None:
         self.ways = ways
         self.truth: list[int] = []
         self.untried: set[str] = set()
         self.differing = dict.fromkeys((way.name for way in ways), 0)
-        self._entrance = entrance
+        self._network_input = network_input
         self._logits: dict[str, list[Array]] = {way.name: [] for way in ways}
         self._pixels = {way.pixels: way for way in ways}
 
@@ -224,7 +224,9 @@ class _Scores:
         for way in self.ways:
             if way.name in self.untried:
                 continue
-            logits = self._entrance.logits(np.stack([each[way.pixels] for each in found]), way.preprocessing)
+            logits = self._network_input.logits(
+                np.stack([each[way.pixels] for each in found]), way.preprocessing
+            )
             if logits is None:
                 self.untried.add(way.name)
                 continue
@@ -233,7 +235,7 @@ class _Scores:
             pairs = ((each[way.pixels], each[spec.pixels]) for each in found)
             self.differing[way.name] += sum(same or not np.array_equal(a, b) for a, b in pairs)
 
-    def logits(self, way: Mistake) -> Array:
+    def logits(self, way: Variant) -> Array:
         """(N, K)."""
         return np.concatenate(self._logits[way.name])
 
@@ -258,7 +260,7 @@ def _score(
     return broken
 
 
-def _judged(scores: _Scores) -> tuple[Candidate, tuple[Candidate, ...]]:
+def _judged(scores: _Scores) -> tuple[VariantScore, tuple[VariantScore, ...]]:
     truth, spec = np.array(scores.truth, dtype=np.int64), scores.ways[0]
     base = scores.logits(spec)
     right, likely = _right(base, truth), calibrated(base, truth)
@@ -283,8 +285,14 @@ def _judged(scores: _Scores) -> tuple[Candidate, tuple[Candidate, ...]]:
     return _plain(spec, spec, base, truth, 0), tuple(ranked)
 
 
-def _plain(way: Mistake, spec: Mistake, logits: Array, truth: NDArray[np.int64], differing: int) -> Candidate:
-    return Candidate(
+def _plain(
+    way: Variant,
+    spec: Variant,
+    logits: Array,
+    truth: NDArray[np.int64],
+    differing: int,
+) -> VariantScore:
+    return VariantScore(
         way.name,
         way.change,
         way.options(spec.preprocessing),
@@ -295,7 +303,7 @@ def _plain(way: Mistake, spec: Mistake, logits: Array, truth: NDArray[np.int64],
     )
 
 
-def _corrected(found: Sequence[Candidate]) -> list[Candidate]:
+def _corrected(found: Sequence[VariantScore]) -> list[VariantScore]:
     tested = [c for c in found if c.differing]
     adjusted = holm([min(1.0, 2 * min(c.p_accuracy, c.p_likelihood)) for c in tested])
     highest = [max(p, c.p_accuracy) for p, c in zip(adjusted, tested, strict=True)]
@@ -319,14 +327,14 @@ def _right(logits: Array, truth: NDArray[np.int64]) -> NDArray[np.bool_]:
     return np.asarray((logits.argmax(axis=1) == truth) & np.isfinite(logits).all(axis=1))
 
 
-def _left_out_note(left_out: Sequence[str], entrance: Entrance) -> tuple[str, ...]:
+def _left_out_note(left_out: Sequence[str], network_input: NetworkInput) -> tuple[str, ...]:
     if not left_out:
         return ()
-    return (f"not tried: {', '.join(left_out)}; {entrance.note or 'bytes can not express them'}",)
+    return (f"not tried: {', '.join(left_out)}; {network_input.note or 'bytes can not express them'}",)
 
 
 def _doubts(
-    spec: Candidate, candidates: Sequence[Candidate], alike: Sequence[str], classes: set[int]
+    spec: VariantScore, candidates: Sequence[VariantScore], alike: Sequence[str], classes: set[int]
 ) -> tuple[str, ...]:
     """What keeps the answer from saying more."""
     notes = []
@@ -358,5 +366,5 @@ def _doubts(
     return tuple(notes)
 
 
-def _percent(candidate: Candidate) -> str:
+def _percent(candidate: VariantScore) -> str:
     return f"{100 * candidate.accuracy:.1f} %"

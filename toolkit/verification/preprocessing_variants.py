@@ -13,7 +13,7 @@ from cnntk.runtime.artifact.spec import Interpolation, Invert, Preprocessing, Re
 from cnntk.runtime.images.reading import Pixels
 from cnntk.runtime.preprocessing.preprocess import fit, luma
 
-__all__ = ["Mistake", "mistakes_of"]
+__all__ = ["Variant", "variants_of"]
 
 Array = NDArray[Any]
 
@@ -24,7 +24,7 @@ _CAFFE = (103.939, 116.779, 123.68)
 
 
 @dataclass(frozen=True)
-class Mistake:
+class Variant:
     """A way to prepare images that a network may have been trained with.
 
     Attributes:
@@ -59,9 +59,9 @@ class Mistake:
         return found if self.behind is None else self.behind(found)
 
 
-def mistakes_of(p: Preprocessing) -> tuple[Mistake, ...]:
+def variants_of(p: Preprocessing) -> tuple[Variant, ...]:
     """What may have been meant instead of ``p``; nothing twice, and nothing that is ``p``."""
-    spec = Mistake("spec", "", p)
+    spec = Variant("spec", "", p)
     found = {_key(spec): spec}
     for part in (_colors, _ranges, _sizes, _filters, _inversions):
         for mistake in part(p):
@@ -69,7 +69,7 @@ def mistakes_of(p: Preprocessing) -> tuple[Mistake, ...]:
     return tuple(found.values())[1:]
 
 
-def _key(mistake: Mistake) -> tuple[Any, ...]:
+def _key(mistake: Variant) -> tuple[Any, ...]:
     """The same for two with one result: of the range, ``scale / std`` and ``mean / std`` matter."""
     p = mistake.preprocessing
     factors = tuple(f"{p.scale / s:.7g} {m / s:.7g}" for m, s in zip(p.mean, p.std, strict=True))
@@ -80,40 +80,40 @@ def _without_range(p: Preprocessing) -> Preprocessing:
     return replace(p, scale=1.0, mean=(0.0,) * p.channels, std=(1.0,) * p.channels)
 
 
-def _colors(p: Preprocessing) -> Iterator[Mistake]:
+def _colors(p: Preprocessing) -> Iterator[Variant]:
     if p.color == "rgb":
-        yield Mistake("BGR", "BGR", replace(p, color="bgr"))
+        yield Variant("BGR", "BGR", replace(p, color="bgr"))
     elif p.color == "bgr":
-        yield Mistake("RGB", "RGB", replace(p, color="rgb"))
+        yield Variant("RGB", "RGB", replace(p, color="rgb"))
     if p.channels == 3:
-        yield Mistake("gray", "gray images in three channels", p, before=_gray)
-    yield Mistake("transposed", "transposed images, height and width swapped", p, before=_transposed)
+        yield Variant("gray", "gray images in three channels", p, before=_gray)
+    yield Variant("transposed", "transposed images, height and width swapped", p, before=_transposed)
     if p.channels == 3 and p.layout == "NCHW":
-        yield Mistake(
+        yield Variant(
             "reshaped", "pixels reshaped to planes where they are to be transposed", p, behind=_reshaped
         )
 
 
-def _ranges(p: Preprocessing) -> Iterator[Mistake]:
+def _ranges(p: Preprocessing) -> Iterator[Variant]:
     c = p.channels
     none, one = (0.0,) * c, (1.0,) * c
-    yield Mistake("no /255", "levels not divided by 255", replace(p, scale=1.0))
-    yield Mistake("/255", "levels divided by 255 once", replace(p, scale=_BYTE))
-    yield Mistake("twice /255", "levels divided by 255 twice", replace(p, scale=1 / 65025))
-    yield Mistake("0..1", "0..1, no mean and std", replace(p, scale=_BYTE, mean=none, std=one))
-    yield Mistake("0..255", "0..255, no mean and std", replace(p, scale=1.0, mean=none, std=one))
+    yield Variant("no /255", "levels not divided by 255", replace(p, scale=1.0))
+    yield Variant("/255", "levels divided by 255 once", replace(p, scale=_BYTE))
+    yield Variant("twice /255", "levels divided by 255 twice", replace(p, scale=1 / 65025))
+    yield Variant("0..1", "0..1, no mean and std", replace(p, scale=_BYTE, mean=none, std=one))
+    yield Variant("0..255", "0..255, no mean and std", replace(p, scale=1.0, mean=none, std=one))
     half = (0.5,) * c
-    yield Mistake("0.5/0.5", "-1..1, mean and std 0.5", replace(p, scale=_BYTE, mean=half, std=half))
+    yield Variant("0.5/0.5", "-1..1, mean and std 0.5", replace(p, scale=_BYTE, mean=half, std=half))
     if c == 1:
-        yield Mistake("MNIST", "MNIST's mean and std", replace(p, scale=_BYTE, mean=_MNIST[0], std=_MNIST[1]))
+        yield Variant("MNIST", "MNIST's mean and std", replace(p, scale=_BYTE, mean=_MNIST[0], std=_MNIST[1]))
         return
     mean, std = (v[::-1] if p.color == "bgr" else v for v in _IMAGENET)
-    yield Mistake("ImageNet", "ImageNet's mean and std", replace(p, scale=_BYTE, mean=mean, std=std))
+    yield Variant("ImageNet", "ImageNet's mean and std", replace(p, scale=_BYTE, mean=mean, std=std))
     caffe = replace(p, color="bgr", scale=1.0, mean=_CAFFE, std=one)
-    yield Mistake("Caffe", "BGR, 0..255, less Caffe's mean", caffe)
+    yield Variant("Caffe", "BGR, 0..255, less Caffe's mean", caffe)
 
 
-def _sizes(p: Preprocessing) -> Iterator[Mistake]:
+def _sizes(p: Preprocessing) -> Iterator[Variant]:
     ways: tuple[tuple[Resize, float, str, str], ...] = (
         ("stretch", p.crop_ratio, "stretch", "images stretched to the size"),
         ("shortest", 1.0, "crop", "the center of images whose shorter side fills the size"),
@@ -122,20 +122,20 @@ def _sizes(p: Preprocessing) -> Iterator[Mistake]:
     )
     for resize, ratio, name, change in ways:
         if resize != p.resize or ratio != p.crop_ratio:
-            yield Mistake(name, change, replace(p, resize=resize, crop_ratio=ratio))
+            yield Variant(name, change, replace(p, resize=resize, crop_ratio=ratio))
 
 
-def _filters(p: Preprocessing) -> Iterator[Mistake]:
+def _filters(p: Preprocessing) -> Iterator[Variant]:
     kinds: tuple[Interpolation, ...] = ("nearest", "bilinear", "bicubic")
     for kind in kinds:
         if kind != p.interpolation:
-            yield Mistake(kind, f"images resized by {kind}", replace(p, interpolation=kind))
+            yield Variant(kind, f"images resized by {kind}", replace(p, interpolation=kind))
     if p.interpolation in ("bilinear", "bicubic"):
         name, change = ("no antialias", "without") if p.antialias else ("antialias", "with")
-        yield Mistake(name, f"images resized {change} antialias", replace(p, antialias=not p.antialias))
+        yield Variant(name, f"images resized {change} antialias", replace(p, antialias=not p.antialias))
 
 
-def _inversions(p: Preprocessing) -> Iterator[Mistake]:
+def _inversions(p: Preprocessing) -> Iterator[Variant]:
     ways: tuple[tuple[Invert, str, str], ...] = (
         ("always", "inverted", "inverted colors"),
         ("never", "not inverted", "colors as they are"),
@@ -143,7 +143,7 @@ def _inversions(p: Preprocessing) -> Iterator[Mistake]:
     )
     for invert, name, change in ways:
         if invert != p.invert:
-            yield Mistake(name, change, replace(p, invert=invert))
+            yield Variant(name, change, replace(p, invert=invert))
 
 
 def _gray(image: Pixels) -> Pixels:

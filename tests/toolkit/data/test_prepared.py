@@ -1,4 +1,4 @@
-"""Prepared images are the same whether they fit in memory or not."""
+"""PreparedImages images are the same whether they fit in memory or not."""
 
 import numpy as np
 

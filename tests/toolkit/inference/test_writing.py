@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from cnntk.inference import Written, infer, infer_to_file
+from cnntk.inference import InferenceSummary, infer, infer_to_file
 from cnntk.runtime.errors import MissingDependency, UsageError
 
 
@@ -23,7 +23,7 @@ def test_a_row_for_each_image(tiny_onnx: Path, images: list[str], tmp_path: Path
     output, told = tmp_path / "out.json", []
     files = [*images, "gone.png"]
     done = infer_to_file(tiny_onnx, files, output, top=2, progress=told.append)
-    assert done == Written(str(output), images=22, failed=1, resumed=0)
+    assert done == InferenceSummary(str(output), images=22, failed=1, resumed=0)
     assert told == list(range(1, 23))
     found = [json.loads(line) for line in output.read_text().splitlines()]
     assert found == expected(tiny_onnx, files, top=2)

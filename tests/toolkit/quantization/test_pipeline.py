@@ -22,7 +22,7 @@ from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DataError, UnsupportedArtifact, UsageError
 from cnntk.shipped import shipped_model
-from cnntk.verification.artifact import verify_self
+from cnntk.verification.artifact import verify
 
 
 def given(ratio: float) -> Callable[..., Race]:
@@ -57,7 +57,7 @@ def test_faster_and_within_the_bound(digits: Path, output: Path) -> None:
     assert {layer.kind for layer in found.layers} >= {"int8"}
     assert found.setting.calibration_images == 40
     assert found.size_bytes == output.stat().st_size < found.original_size_bytes
-    assert verify_self(output).holds
+    assert verify(output).holds
     assert ("calibrating", 40, 40) in told
     assert ("comparing answers", 359, 359) in told
 
@@ -139,7 +139,7 @@ def test_somebody_elses_file_is_adopted_first(digits: Path, output: Path, tmp_pa
     assert found.accuracy is not None
     assert found.accuracy.before is not None
     assert found.accuracy.before.top1 > 90
-    assert verify_self(output).holds
+    assert verify(output).holds
     assert {p.name for p in tmp_path.iterdir()} >= {"foreign.onnx", "small.onnx"}
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
@@ -184,7 +184,7 @@ def test_ctrl_c_writes_the_best_so_far(digits: Path, output: Path, monkeypatch: 
     found = quantize(digits, "digits", output=output, limit=40, racing=racing)
     assert found.interrupted
     assert any("interrupted" in note for note in found.notes)
-    assert verify_self(output).holds
+    assert verify(output).holds
 
 
 def test_ctrl_c_before_anything_leaves_nothing(digits: Path, output: Path) -> None:

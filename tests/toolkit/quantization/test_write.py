@@ -20,7 +20,7 @@ from cnntk.quantization.write import HOLDS_ON, Finished, finish
 from cnntk.runtime.artifact.spec import ModelSpec
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import ArtifactCorrupt, ParityError, ProofError, UnsupportedArtifact
-from cnntk.verification.artifact import verify_self
+from cnntk.verification.artifact import verify
 
 STEP = 0.15
 
@@ -47,7 +47,7 @@ def finished(original: Original, recipe: Recipe, model: ir.Model, tmp_path: Path
 
 
 def test_it_is_whole(finished: Finished, original: Original) -> None:
-    assert verify_self(finished.path).holds
+    assert verify(finished.path).holds
     assert finished.size_bytes == finished.path.stat().st_size < 0.4 * original.size_bytes
     assert [p.name for p in finished.path.parent.iterdir()] == ["q.onnx"]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cnntk.training.progress import Bar, Lines, for_stderr
+from cnntk.training.progress import EpochBar, Lines, for_stderr
 from cnntk.training.report import EpochResult
 
 RESULT = EpochResult(1, 0.5, 0.75, 0.8, 2.0)
@@ -19,7 +19,7 @@ def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_bar_shows_epoch_loss_and_accuracy(capsys: pytest.CaptureFixture[str]) -> None:
-    bar = Bar()
+    bar = EpochBar()
     bar.begin(3, 10, 0)
     bar.epoch(RESULT)
     bar.step(5, 0.6, 0.7)

@@ -23,7 +23,7 @@ from cnntk.exporters.vectors import Arrays, self_test_of
 from cnntk.runtime.artifact.spec import METADATA_KEY, Layer, ModelSpec, TensorSpec
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UnsupportedArtifact, UsageError
-from cnntk.verification.artifact import verify_against, verify_self
+from cnntk.verification.artifact import verify
 
 INPUTS = (TensorSpec("input", "float32", ("N", 3, 8, 8)),)
 
@@ -93,7 +93,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export(network(), tmp_path_factory.mktemp("export") / "net.onnx")
 
 
-Change = Callable[[np.ndarray], None]
+ChangedTensor = Callable[[np.ndarray], None]
 
 
 def one_percent(values: np.ndarray) -> None:
@@ -128,7 +128,7 @@ FAULTS = [
 IDS = [f"{tensor}-{change.__name__}" for tensor, change, _ in FAULTS]
 
 
-def faulty(artifact: Path, path: Path, tensor: str, change: Change, *, sealed: bool) -> Path:
+def faulty(artifact: Path, path: Path, tensor: str, change: ChangedTensor, *, sealed: bool) -> Path:
     """The artifact with other weights; sealed again, or with the old digest."""
     data = artifact.read_bytes()
     held = onnx.load(artifact)
@@ -149,7 +149,7 @@ def resealed(data: bytes) -> bytes:
 
 
 def test_a_sound_file_holds(artifact: Path) -> None:
-    found = verify_self(artifact)
+    found = verify(artifact)
     assert found.holds
     assert (found.digest, found.changed, found.damage) == ("holds", (), None)
     assert found.fingerprints > 8
@@ -159,11 +159,11 @@ def test_a_sound_file_holds(artifact: Path) -> None:
 
 @pytest.mark.parametrize(("tensor", "change", "layer"), FAULTS, ids=IDS)
 def test_a_fault_behind_a_new_digest_is_found_alone(
-    artifact: Path, tmp_path: Path, tensor: str, change: Change, layer: str
+    artifact: Path, tmp_path: Path, tensor: str, change: ChangedTensor, layer: str
 ) -> None:
     path = faulty(artifact, tmp_path / "f.onnx", tensor, change, sealed=True)
     assert Engine(path).spec is not None
-    found = verify_self(path)
+    found = verify(path)
     assert not found.holds
     assert found.digest == "holds"
     assert [(c.tensor, c.layer) for c in found.changed] == [(tensor, layer)]
@@ -172,11 +172,11 @@ def test_a_fault_behind_a_new_digest_is_found_alone(
 
 @pytest.mark.parametrize(("tensor", "change", "layer"), FAULTS, ids=IDS)
 def test_a_fault_behind_a_new_digest_is_found_beside_the_original(
-    artifact: Path, tmp_path: Path, tensor: str, change: Change, layer: str
+    artifact: Path, tmp_path: Path, tensor: str, change: ChangedTensor, layer: str
 ) -> None:
     path = faulty(artifact, tmp_path / "f.onnx", tensor, change, sealed=True)
     for model, other in ((path, artifact), (artifact, path)):
-        comparison = verify_against(model, other).comparison
+        comparison = verify(model, other).comparison
         assert not comparison.holds
         assert not all(check.holds for check in comparison.outputs)
         assert comparison.diverges.layer == layer
@@ -186,7 +186,7 @@ def test_a_fault_behind_a_new_digest_is_found_beside_the_original(
 
 def test_a_fault_that_no_answer_shows_is_found_all_the_same(artifact: Path, tmp_path: Path) -> None:
     path = faulty(artifact, tmp_path / "f.onnx", "4.weight", a_small_one, sealed=True)
-    alone, beside = verify_self(path), verify_against(artifact, path)
+    alone, beside = verify(path), verify(artifact, path)
     assert alone.self_test.holds
     assert not alone.holds
     assert alone.changed[0].layer == "4"
@@ -197,7 +197,7 @@ def test_a_fault_that_no_answer_shows_is_found_all_the_same(artifact: Path, tmp_
 
 def test_damage_is_named_and_not_run(artifact: Path, tmp_path: Path) -> None:
     path = faulty(artifact, tmp_path / "f.onnx", "4.weight", one_percent, sealed=False)
-    for found in (verify_self(path), verify_against(path, artifact)):
+    for found in (verify(path), verify(path, artifact)):
         assert not found.holds
         assert (found.digest, found.self_test, found.comparison) == ("differs", None, None)
         assert [c.layer for c in found.changed] == ["4"]
@@ -209,7 +209,7 @@ def test_another_attribute_is_a_change_of_the_graph(artifact: Path, tmp_path: Pa
     path = tmp_path / "f.onnx"
     at = data.index(b"strides")
     path.write_bytes(resealed(data[:at] + data[at:].replace(b"\x40\x01", b"\x40\x02", 1)))
-    found = verify_self(path)
+    found = verify(path)
     assert not found.holds
     assert [str(c) for c in found.changed] == ["the graph itself: its nodes, attributes, inputs or outputs"]
 
@@ -219,7 +219,7 @@ def test_torn_files_are_damaged(artifact: Path, tmp_path: Path, share: float) ->
     path = tmp_path / "torn.onnx"
     data = artifact.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
-    found = verify_self(path)
+    found = verify(path)
     assert not found.holds
     assert "damaged" in found.damage
 
@@ -229,26 +229,26 @@ def test_every_flipped_byte_of_the_spec_is_damage(artifact: Path, tmp_path: Path
     start = data.index(b'{"spec"') - 20
     for at in range(start, len(data), 37):
         path.write_bytes(data[:at] + bytes((data[at] ^ 0x01,)) + data[at + 1 :])
-        assert not verify_self(path).holds
+        assert not verify(path).holds
 
 
 def test_files_with_nothing_to_check_by(foreign_onnx: Path, tiny_onnx: Path, tmp_path: Path) -> None:
     for path in (foreign_onnx, tiny_onnx):
         with pytest.raises(UnsupportedArtifact, match=r"holds nothing to check it by.*--against"):
-            verify_self(path)
+            verify(path)
     with pytest.raises(UsageError, match="no such file"):
-        verify_self(tmp_path / "gone.onnx")
+        verify(tmp_path / "gone.onnx")
 
 
 def test_foreign_files_are_compared(foreign_onnx: Path, tmp_path: Path) -> None:
-    found = verify_against(foreign_onnx, foreign_onnx)
+    found = verify(foreign_onnx, foreign_onnx)
     assert found.holds
     assert found.digest == "none"
     model = onnx.load(foreign_onnx)
     weight = model.graph.initializer[0]
     weight.raw_data = (onnx.numpy_helper.to_array(weight) * np.float32(1.001)).tobytes()
     onnx.save(model, tmp_path / "other.onnx")
-    found = verify_against(foreign_onnx, tmp_path / "other.onnx")
+    found = verify(foreign_onnx, tmp_path / "other.onnx")
     assert not found.holds
     assert found.comparison.diverges.op == "Gemm"
     assert found.comparison.diverges.weights[0].tensor == "weight"
@@ -263,12 +263,12 @@ def test_names_may_differ(foreign_onnx: Path, tmp_path: Path) -> None:
         node.input[:] = [renames.get(n, n) for n in node.input]
         node.output[:] = [renames.get(n, n) for n in node.output]
     onnx.save(model, tmp_path / "other.onnx")
-    assert verify_against(foreign_onnx, tmp_path / "other.onnx").holds
+    assert verify(foreign_onnx, tmp_path / "other.onnx").holds
 
 
 def test_other_inputs_are_refused(foreign_onnx: Path, artifact: Path) -> None:
     with pytest.raises(UsageError, match=r"has other inputs than .*input: float32 \[N, 3, 8, 8\]"):
-        verify_against(foreign_onnx, artifact)
+        verify(foreign_onnx, artifact)
 
 
 def test_nan_never_holds(foreign_onnx: Path, tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_nan_never_holds(foreign_onnx: Path, tmp_path: Path) -> None:
     bias = next(t for t in model.graph.initializer if t.name == "bias")
     bias.raw_data = np.array([np.nan, 0, 0], np.float32).tobytes()
     onnx.save(model, tmp_path / "nan.onnx")
-    found = verify_against(tmp_path / "nan.onnx", tmp_path / "nan.onnx")
+    found = verify(tmp_path / "nan.onnx", tmp_path / "nan.onnx")
     assert not found.holds
     json.dumps(found.to_json(), allow_nan=False)
 
@@ -292,7 +292,7 @@ def test_a_self_test_that_contradicts_the_weights_fails(artifact: Path, tmp_path
     del model.metadata_props[METADATA_KEY]
     wrong = replace(spec, self_test=replace(spec.self_test, cases=(other,)))
     append_spec(path, wrong, write_hashed(model, path))
-    found = verify_self(path)
+    found = verify(path)
     assert not found.holds
     assert not found.self_test.holds
     assert found.self_test.worst[0].error == pytest.approx(1)
@@ -321,12 +321,12 @@ def test_an_artifact_is_compared_with_its_torch_source(tmp_path: Path) -> None:
     )
     path = tmp_path / "mine.onnx"
     export_source(f"{source}:make", path, input_shape=(3, 8, 8), random=True)
-    assert verify_self(path).holds
-    found = verify_against(path, f"{source}:make", random=True)
+    assert verify(path).holds
+    found = verify(path, f"{source}:make", random=True)
     assert found.comparison.holds
     assert found.holds
     wrong = faulty(path, tmp_path / "f.onnx", "0.weight", swap, sealed=True)
-    found = verify_against(wrong, f"{source}:make", random=True)
+    found = verify(wrong, f"{source}:make", random=True)
     assert not found.holds
     assert found.comparison.diverges.layer == "0"
 
@@ -344,8 +344,8 @@ def test_a_cast_artifact_is_compared_with_its_source_cast_the_same(tmp_path: Pat
     path = tmp_path / "mine.onnx"
     asked = "float16" if dtype == "float16" else "auto"
     export_source(f"{source}:make", path, input_shape=(3, 8, 8), random=True, dtype=asked)
-    assert verify_against(path, f"{source}:make", random=True).holds
+    assert verify(path, f"{source}:make", random=True).holds
     wrong = faulty(path, tmp_path / "f.onnx", "0.weight", swap, sealed=True)
-    found = verify_against(wrong, f"{source}:make", random=True)
+    found = verify(wrong, f"{source}:make", random=True)
     assert not found.comparison.holds
     assert found.comparison.diverges.layer == "0"

@@ -18,7 +18,7 @@ from cnntk.exporters import export
 from cnntk.runtime.artifact.spec import METADATA_KEY, Preprocessing
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.preprocessing.preprocess import fit, normalize
-from cnntk.verification.network_input import Entrance
+from cnntk.verification.network_input import NetworkInput
 
 COLOR = Preprocessing("rgb", 12, 10, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
 SPECS = {
@@ -86,8 +86,8 @@ def test_levels_and_ranges_of_any_kind(name: str, padding: int, tmp_path: Path) 
     p = SPECS[name]
     module = network(p, padding)
     file = exported(p, module, tmp_path)
-    entrance = Entrance(file, Engine(file))
-    assert entrance.note is None
+    network_input = NetworkInput(file, Engine(file))
+    assert network_input.note is None
     rng = np.random.default_rng(0)
     levels = rng.integers(0, 256, (5, p.height, p.width, p.channels), dtype=np.uint8)
     levels[0] >>= 1
@@ -100,7 +100,7 @@ def test_levels_and_ranges_of_any_kind(name: str, padding: int, tmp_path: Path) 
         ):
             with torch.inference_mode():
                 expected = module(torch.from_numpy(normalize(given, wanted))).numpy()
-            found = entrance.logits(given, wanted)
+            found = network_input.logits(given, wanted)
             assert found is not None
             np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
@@ -113,42 +113,42 @@ def test_bytes_alone_go_through_the_file_itself(
     module = network(p, 1)
     file = exported(p, module, tmp_path)
     monkeypatch.setitem(sys.modules, "onnx_ir", None)
-    entrance = Entrance(file, Engine(file))
-    assert entrance.note is not None
+    network_input = NetworkInput(file, Engine(file))
+    assert network_input.note is not None
     image = np.random.default_rng(0).integers(0, 256, (31, 23, 3), dtype=np.uint8)
     levels = np.stack([fit(picture, replace(p, levels="uint8")) for picture in (image, 255 - image)])
     with torch.inference_mode():
         expected = module(torch.from_numpy(normalize(levels, p))).numpy()
-    found = entrance.logits(levels, p)
+    found = network_input.logits(levels, p)
     assert found is not None
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
-    assert entrance.logits(levels, replace(p, scale=0.5)) is None
-    assert entrance.logits(levels.astype(np.float32) + 0.5, p) is None
+    assert network_input.logits(levels, replace(p, scale=0.5)) is None
+    assert network_input.logits(levels.astype(np.float32) + 0.5, p) is None
     light = np.full((1, p.height, p.width, p.channels), 200, np.uint8)
-    assert (entrance.logits(light, p) is None) == (p.invert == "light-background")
+    assert (network_input.logits(light, p) is None) == (p.invert == "light-background")
 
 
 def test_a_file_with_preprocessing_on_the_host_takes_all(tmp_path: Path) -> None:
     module = network(COLOR, 1)
     file = exported(COLOR, module, tmp_path, "host")
-    entrance = Entrance(file, Engine(file))
+    network_input = NetworkInput(file, Engine(file))
     levels = np.random.default_rng(0).integers(0, 256, (2, 12, 10, 3), dtype=np.uint8)
     wanted = replace(COLOR, scale=1.0)
     with torch.inference_mode():
         expected = module(torch.from_numpy(normalize(levels, wanted))).numpy()
-    np.testing.assert_allclose(entrance.logits(levels, wanted), expected, rtol=1e-3)
+    np.testing.assert_allclose(network_input.logits(levels, wanted), expected, rtol=1e-3)
 
 
 def test_a_network_that_answers_otherwise_alone_is_not_used(tmp_path: Path) -> None:
     """A graph that is cut in another place than is meant: it would be asked in the wrong units."""
     file = renamed(exported(COLOR, network(COLOR, 1), tmp_path), "preprocess/less_mean", "preprocess/more")
-    entrance = Entrance(file, Engine(file))
-    assert "answers otherwise" in str(entrance.note)
+    network_input = NetworkInput(file, Engine(file))
+    assert "answers otherwise" in str(network_input.note)
     levels = np.zeros((1, 12, 10, 3), np.uint8)
-    assert entrance.logits(levels, COLOR) is not None
-    assert entrance.logits(levels, replace(COLOR, scale=1.0)) is None
+    assert network_input.logits(levels, COLOR) is not None
+    assert network_input.logits(levels, replace(COLOR, scale=1.0)) is None
 
 
 def test_a_graph_whose_preprocessing_bears_no_names_is_not_cut(tmp_path: Path) -> None:
     file = renamed(exported(COLOR, network(COLOR, 1), tmp_path), "preprocess/", "before/")
-    assert "0 values lead" in str(Entrance(file, Engine(file)).note)
+    assert "0 values lead" in str(NetworkInput(file, Engine(file)).note)

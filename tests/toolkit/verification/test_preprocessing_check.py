@@ -20,7 +20,7 @@ from torch import nn
 from cnntk.exporters import export
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.errors import DataError, MissingDependency, UnsupportedArtifact
-from cnntk.verification.preprocessing_check import ALPHA, MismatchReport, find_mismatch
+from cnntk.verification.preprocessing_check import ALPHA, PreprocessingCheck, check_preprocessing
 
 pytestmark = pytest.mark.slow  # networks are trained first
 
@@ -77,7 +77,7 @@ def exported(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Ex
     return make
 
 
-def better(report: MismatchReport) -> set[str]:
+def better(report: PreprocessingCheck) -> set[str]:
     return {c.name for c in report.candidates if c.better}
 
 
@@ -86,7 +86,7 @@ def better(report: MismatchReport) -> set[str]:
 def test_what_is_wrong_is_named(
     fields: dict[str, str], expected: set[str], way: Way, exported: Exported, photos: Path
 ) -> None:
-    report = find_mismatch(exported(way, **fields), photos)
+    report = check_preprocessing(exported(way, **fields), photos)
     best = report.best
     assert best is not None
     assert best.name in expected
@@ -103,17 +103,17 @@ def test_what_is_wrong_is_named(
 @pytest.mark.parametrize("fields", [{"color": "bgr"}, OTHER_MEAN, {"resize": "longest"}])
 def test_the_options_it_names_mend_it(fields: dict[str, str], exported: Exported, photos: Path) -> None:
     """What the verdict says, typed."""
-    best = find_mismatch(exported("graph", **fields), photos).best
+    best = check_preprocessing(exported("graph", **fields), photos).best
     assert best is not None
     mended = dict(option.split("=", 1) for option in best.options)
-    again = find_mismatch(exported("graph", **{**fields, **mended}), photos)
+    again = check_preprocessing(exported("graph", **{**fields, **mended}), photos)
     assert again.holds, again.verdict
     assert again.spec.accuracy == pytest.approx(best.accuracy, abs=0.02)
 
 
 @pytest.mark.parametrize("way", ["host", "graph"])
 def test_of_a_right_spec_nothing_is_claimed(way: Way, exported: Exported, photos: Path) -> None:
-    report = find_mismatch(exported(way), photos)
+    report = check_preprocessing(exported(way), photos)
     assert report.holds
     assert better(report) == set()
     assert report.spec.accuracy > 0.85
@@ -124,7 +124,7 @@ def test_of_a_right_spec_nothing_is_claimed(way: Way, exported: Exported, photos
 @pytest.mark.parametrize("seed", range(4))
 def test_of_shuffled_labels_nothing_is_claimed(seed: int, exported: Exported, tmp_path: Path) -> None:
     folder = striped.write_photos(tmp_path / "shuffled", shuffle=seed)
-    report = find_mismatch(exported("host"), folder)
+    report = check_preprocessing(exported("host"), folder)
     assert report.holds, report.verdict
     assert any("is what guessing scores" in note for note in report.notes)
 
@@ -148,7 +148,7 @@ def test_what_no_option_says_is_named_too(
         weight.data = weight.data.sum(1, keepdim=True) * torch.tensor([3.0, 1.0, -3.0]).reshape(1, 3, 1, 1)
     file = tmp_path / "model.onnx"
     export(network, file, input_shape=(3, 16, 16), labels=striped.LABELS, image=RIGHT, preprocess=way)
-    report = find_mismatch(file, striped.write_photos(tmp_path / "photos"))
+    report = check_preprocessing(file, striped.write_photos(tmp_path / "photos"))
     assert report.best is not None, [(c.name, c.accuracy) for c in report.candidates]
     assert report.best.name == name
     assert report.best.options == ()
@@ -168,14 +168,14 @@ def test_two_mistakes_at_once_that_are_one_habit(way: Way, tmp_path: Path) -> No
         image={**RIGHT, **OTHER_MEAN},
         preprocess=way,
     )
-    best = find_mismatch(file, striped.write_photos(tmp_path / "photos")).best
+    best = check_preprocessing(file, striped.write_photos(tmp_path / "photos")).best
     assert best is not None
     assert best.name == "Caffe"
     assert best.options == ("color=bgr", "scale=1", "mean=103.939,116.779,123.68", "std=1,1,1")
 
 
 def test_host_and_graph_score_alike(exported: Exported, photos: Path) -> None:
-    found = [find_mismatch(exported(way, color="bgr"), photos) for way in ("host", "graph")]
+    found = [check_preprocessing(exported(way, color="bgr"), photos) for way in ("host", "graph")]
     scores = [{c.name: (c.accuracy, c.gained, c.lost) for c in report.candidates} for report in found]
     assert scores[0] == scores[1]
     likely = [{c.name: c.log_likelihood for c in report.candidates} for report in found]
@@ -188,7 +188,7 @@ def test_the_spec_scores_as_the_classifier_does(exported: Exported, photos: Path
         classify = Classifier(exported(way))
         files = sorted(photos.glob("*/*.png"))
         right = [classify(file).best.label == file.parent.name for file in files]
-        found = find_mismatch(exported(way), photos).spec.accuracy
+        found = check_preprocessing(exported(way), photos).spec.accuracy
         assert found == pytest.approx(np.mean(right), abs=0.02)
 
 
@@ -197,32 +197,36 @@ def test_without_onnx_bytes_are_tried_and_the_rest_is_said(
 ) -> None:
     graph, host = exported("graph", color="bgr"), exported("host", scale="1")
     monkeypatch.setitem(sys.modules, "onnx_ir", None)
-    report = find_mismatch(graph, photos)
+    report = check_preprocessing(graph, photos)
     assert report.best is not None
     assert report.best.name == "RGB"
     assert {"no /255", "ImageNet"} <= set(report.left_out)
     assert not {"inverted", "stretch", "no antialias", "transposed"} & set(report.left_out)
     assert any("no /255" in note and "pip install 'cnntk[export]'" in note for note in report.notes)
-    assert find_mismatch(host, photos).left_out == ()
+    assert check_preprocessing(host, photos).left_out == ()
 
 
 def test_levels_between_bytes_need_onnx(
     exported: Exported, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = exported("graph", color="bgr", levels="float32")
-    report = find_mismatch(model, photos)
+    report = check_preprocessing(model, photos)
     assert report.best is not None
     assert report.best.name == "RGB"
     monkeypatch.setitem(sys.modules, "onnx_ir", None)
     with pytest.raises(MissingDependency, match=r"cnntk\[export\]"):
-        find_mismatch(model, photos)
+        check_preprocessing(model, photos)
 
 
 def test_few_images_claim_nothing_and_say_so(exported: Exported, tmp_path: Path) -> None:
-    report = find_mismatch(exported("host", color="bgr"), striped.write_photos(tmp_path / "few", count=8))
+    report = check_preprocessing(
+        exported("host", color="bgr"), striped.write_photos(tmp_path / "few", count=8)
+    )
     assert report.holds
     assert any("8 images can't show anything" in note and "at least 10" in note for note in report.notes)
-    enough = find_mismatch(exported("host", color="bgr"), striped.write_photos(tmp_path / "more", count=16))
+    enough = check_preprocessing(
+        exported("host", color="bgr"), striped.write_photos(tmp_path / "more", count=16)
+    )
     assert not enough.holds
 
 
@@ -231,7 +235,7 @@ def test_images_that_need_no_resize_can_t_tell_ways_to_resize(exported: Exported
         folder = tmp_path / "small" / striped.LABELS[index % 8]
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image[:16, 32:48]).save(folder / f"{index}.png")
-    report = find_mismatch(exported("host"), tmp_path / "small")
+    report = check_preprocessing(exported("host"), tmp_path / "small")
     same = {c.name for c in report.candidates if not c.differing}
     assert {"nearest", "bicubic", "no antialias", "stretch", "letterbox"} == same
     assert all(c.p == 1 for c in report.candidates if not c.differing)
@@ -244,35 +248,35 @@ def test_broken_images_are_told_and_left_out(exported: Exported, photos: Path, t
     broken = folder / "red rows dim" / "zz.png"
     broken.write_bytes(sorted(folder.glob("*/*.png"))[0].read_bytes()[:200])
     (folder / "red rows dim" / "notes.txt").write_text("no image")
-    report = find_mismatch(exported("host"), folder)
+    report = check_preprocessing(exported("host"), folder)
     assert report.spec.images == 96
     assert len(report.broken) == 1
     assert str(broken) in report.broken[0]
     for file in folder.glob("*/*.png"):
         file.write_bytes(b"")
     with pytest.raises(DataError, match="no image of it can be read"):
-        find_mismatch(exported("host"), folder)
+        check_preprocessing(exported("host"), folder)
 
 
 def test_at_most_so_many_are_used_always_the_same(exported: Exported, photos: Path) -> None:
     model, done = exported("host", color="bgr"), []
-    first = find_mismatch(model, photos, limit=40, progress=lambda *numbers: done.append(numbers))
+    first = check_preprocessing(model, photos, limit=40, progress=lambda *numbers: done.append(numbers))
     assert first.spec.images == 40
     assert any("40 of 96 images are used" in note for note in first.notes)
-    assert first == find_mismatch(model, photos, limit=40)
-    assert first != find_mismatch(model, photos, limit=40, seed=1)
+    assert first == check_preprocessing(model, photos, limit=40)
+    assert first != check_preprocessing(model, photos, limit=40, seed=1)
     assert done == [(16, 40), (32, 40), (40, 40)]
     with pytest.raises(ValueError, match="limit must be at least 1"):
-        find_mismatch(model, photos, limit=0)
+        check_preprocessing(model, photos, limit=0)
 
 
 def test_numbers_name_classes(exported: Exported, tmp_path: Path) -> None:
     named = striped.write_photos(tmp_path / "photos", names=tuple(map(str, range(8))))
-    assert find_mismatch(exported("host"), named).spec.accuracy > 0.85
+    assert check_preprocessing(exported("host"), named).spec.accuracy > 0.85
 
 
 def test_the_report_is_json(exported: Exported, photos: Path) -> None:
-    report = find_mismatch(exported("host", scale="1"), photos)
+    report = check_preprocessing(exported("host", scale="1"), photos)
     data = json.loads(json.dumps(report.to_json(), allow_nan=False))
     assert data["holds"] is False
     assert data["candidates"][0]["options"] == ["scale=1/255"]
@@ -283,8 +287,8 @@ def test_the_report_is_json(exported: Exported, photos: Path) -> None:
 
 def test_other_files_are_refused(foreign_onnx: Path, tiny_onnx: Path, photos: Path) -> None:
     with pytest.raises(UnsupportedArtifact, match="does not say how an image becomes its input"):
-        find_mismatch(foreign_onnx, photos)
+        check_preprocessing(foreign_onnx, photos)
     with pytest.raises(DataError, match="no class of it is one of the model's"):
-        find_mismatch(tiny_onnx, photos)
+        check_preprocessing(tiny_onnx, photos)
     with pytest.raises(DataError, match="no such folder"):
-        find_mismatch(tiny_onnx, photos / "nowhere")
+        check_preprocessing(tiny_onnx, photos / "nowhere")

@@ -11,7 +11,7 @@ from cnntk.exporters.described import described
 from cnntk.exporters.source import Source
 from cnntk.runtime.artifact.spec import Preprocessing, TensorSpec
 from cnntk.runtime.preprocessing.preprocess import normalize, preprocess
-from cnntk.verification.preprocessing_variants import mistakes_of
+from cnntk.verification.preprocessing_variants import variants_of
 
 COLOR = Preprocessing("rgb", 12, 10, mean=(0.0,) * 3, std=(1.0,) * 3)
 IMAGENET = replace(
@@ -30,7 +30,7 @@ each = pytest.mark.parametrize("p", SPECS, ids=lambda p: f"{p.color} {p.resize} 
 
 @each
 def test_names_differ_and_so_do_inputs(p: Preprocessing) -> None:
-    found = mistakes_of(p)
+    found = variants_of(p)
     names = [m.name for m in found]
     assert len(set(names)) == len(names)
     assert {"transposed", "inverted" if p.invert != "always" else "not inverted"} <= set(names)
@@ -49,7 +49,7 @@ def test_the_options_make_the_preprocessing_of_the_spec(p: Preprocessing) -> Non
     shape = (p.channels, p.height, p.width)
     spec = TensorSpec("input", "float32", ("N", *(shape if p.layout == "NCHW" else (*shape[1:], shape[0]))))
     source = Source("net", (spec,), module=_module(), preprocessing=p)
-    for mistake in mistakes_of(p):
+    for mistake in variants_of(p):
         fields = dict(option.split("=", 1) for option in mistake.options(p))
         assert bool(fields) == (mistake.before is None and mistake.behind is None)
         assert described(source, fields).preprocessing == mistake.preprocessing, mistake.name
@@ -62,7 +62,7 @@ def _module() -> object:
 
 
 def test_what_the_words_say() -> None:
-    options = {m.name: m.options(IMAGENET) for m in mistakes_of(IMAGENET)}
+    options = {m.name: m.options(IMAGENET) for m in variants_of(IMAGENET)}
     assert options["BGR"] == ("color=bgr",)
     assert options["no /255"] == ("scale=1",)
     assert options["twice /255"] == ("scale=1/65025",)
@@ -82,19 +82,19 @@ def test_what_differs_in_writing_alone_is_not_tried() -> None:
         mean=tuple(255 * m for m in IMAGENET.mean),
         std=tuple(255 * s for s in IMAGENET.std),
     )
-    assert "ImageNet" not in {m.name for m in mistakes_of(p)}
+    assert "ImageNet" not in {m.name for m in variants_of(p)}
 
 
 def test_reshaped_pixels_are_read_in_their_order_of_bytes() -> None:
     image = np.arange(12 * 10 * 3, dtype=np.uint16).reshape(12, 10, 3).astype(np.uint8)
-    reshaped = next(m for m in mistakes_of(COLOR) if m.name == "reshaped").levels(image)
+    reshaped = next(m for m in variants_of(COLOR) if m.name == "reshaped").levels(image)
     assert np.array_equal(reshaped.transpose(2, 0, 1).ravel(), image.ravel())
 
 
 def test_of_gray_and_transposed_images() -> None:
     image = np.zeros((10, 12, 3), np.uint8)
     image[2, 5] = 0, 255, 0
-    found = {m.name: m.levels(image) for m in mistakes_of(replace(COLOR, height=12, width=10))}
+    found = {m.name: m.levels(image) for m in variants_of(replace(COLOR, height=12, width=10))}
     assert found["transposed"][5, 2].tolist() == [0, 255, 0]
-    gray = next(m for m in mistakes_of(replace(COLOR, height=10, width=12)) if m.name == "gray").levels(image)
+    gray = next(m for m in variants_of(replace(COLOR, height=10, width=12)) if m.name == "gray").levels(image)
     assert gray[2, 5].tolist() == [150, 150, 150]
