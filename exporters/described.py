@@ -36,7 +36,7 @@ def described(source: Source, fields: Mapping[str, str] | Preprocessing) -> Sour
         else:
             made = Preprocessing(**{**_usual(source, values), **values})
     except ValueError as error:
-        raise UsageError(f"--image: {error}") from error
+        raise UsageError(f"--preprocessing: {error}") from error
     return dataclasses.replace(source, preprocessing=made)
 
 
@@ -46,7 +46,7 @@ def _usual(source: Source, values: Mapping[str, Any]) -> dict[str, Any]:
     sides = shape[2:] if values.get("layout", "NCHW") == "NCHW" else shape[1:3]
     channels = shape[1] if values.get("layout", "NCHW") == "NCHW" else shape[-1]
     if len(shape) != 4 or channels not in (1, 3):
-        raise UsageError(f"--image: the input is {list(shape)}, and no image becomes that")
+        raise UsageError(f"--preprocessing: the input is {list(shape)}, and no image becomes that")
     return {
         "color": "gray" if channels == 1 else "rgb",
         "height": sides[0],
@@ -59,7 +59,7 @@ def _usual(source: Source, values: Mapping[str, Any]) -> dict[str, Any]:
 def _parsed(name: str, text: str) -> Any:
     hints = get_type_hints(Preprocessing)
     if name not in hints:
-        raise UsageError(f"--image {name}: no such field; the fields are {', '.join(hints)}")
+        raise UsageError(f"--preprocessing {name}: no such field; the fields are {', '.join(hints)}")
     kind, choices = hints[name], get_args(hints[name])
     try:
         if kind is bool:
@@ -72,7 +72,7 @@ def _parsed(name: str, text: str) -> Any:
     except (ValueError, KeyError, ZeroDivisionError) as error:
         wanted = "one of " + ", ".join(map(str, choices)) if choices and isinstance(choices[0], str) else kind
         told = getattr(wanted, "__name__", wanted)
-        raise UsageError(f"--image {name}={text}: expected {told}") from error
+        raise UsageError(f"--preprocessing {name}={text}: expected {told}") from error
 
 
 def _number(text: str) -> float:

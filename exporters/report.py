@@ -14,6 +14,7 @@ from cnntk.exporters.passes.order import REPAIRS
 from cnntk.exporters.preprocessing import PixelsRecord
 from cnntk.exporters.shapes.ledger import LedgerRow
 from cnntk.runtime.artifact.spec import DataFile, Layer, SelfTest, TensorSpec
+from cnntk.runtime.sections import Section, size_text, under
 
 __all__ = ["ExportReport"]
 
@@ -88,6 +89,38 @@ class ExportReport:
         """What was only dearer than it had to be."""
         return tuple(p for p in self.passes if p.status == "applied" and p.name not in REPAIRS)
 
+    def sections(self) -> tuple[Section, ...]:
+        """What was written, repaired and checked, for text and pages."""
+        size = f"{self.parameters:,} parameters, {self.multiply_adds:,} multiply-adds"
+        rolled_back = [f"{p.name}: {p.why}" for p in self.passes if p.status == "rolled back"]
+        lines = (
+            *under("wrote", self._files()),
+            ("network", f"{self.name}: {size}"),
+            *under("input", self._inputs()),
+            ("head", f"{self.head} ({self.head_reason})"),
+            *under("repaired", map(_rewrites, self.repairs)),
+            *under("simplified", map(_rewrites, self.simplifications)),
+            *under("rolled back", rolled_back),
+            *under("checks passed", [f"{check.name}: {check.detail}" for check in self.checks]),
+            ("time", f"{self.seconds:.1f} s"),
+        )
+        return (Section("", lines=lines),)
+
+    def _files(self) -> list[str]:
+        lines = [f"{self.path} ({size_text(self.size_bytes)}, opset {self.opset}, IR {self.ir_version})"]
+        if self.data is not None:
+            size = size_text(self.data.size_bytes)
+            lines.append(f"{self.data.file} ({size}): its large weights; keep both files in one folder")
+        return lines
+
+    def _inputs(self) -> list[str]:
+        """The inputs, and how the graph prepares an image."""
+        lines = [f"{t.name}: {t.dtype} {'x'.join(map(str, t.shape))}" for t in self.inputs]
+        if self.pixels is not None:
+            lines[0] += f", any size; {self.pixels.nodes} nodes preprocess it"
+            lines += self.pixels.folded
+        return lines
+
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""
         return {
@@ -97,3 +130,9 @@ class ExportReport:
             "parity": [p.to_json() for p in self.parity],
             "ledger": [row.to_json() for row in self.ledger],
         }
+
+
+def _rewrites(record: PassRecord) -> str:
+    """What a pass did: the rewrites one by one where they are few, else how many."""
+    lines = record.rewrites.done
+    return f"{record.name}: {'; '.join(lines) if len(lines) <= 2 else f'{len(lines)} rewrites'}"

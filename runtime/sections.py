@@ -198,3 +198,19 @@ def percent(share: float) -> str:
 def threads_text(threads: int) -> str:
     """``1 thread``; ``4 threads``."""
     return f"{threads} thread{'s' * (threads != 1)}"
+
+
+def speed_text(ratio: float, other: str, ms: float | None = None, other_ms: float | None = None) -> str:
+    """``1.9x slower than float32 (0.091 ms vs 0.047 ms)``.
+
+    Args:
+        ratio: Time of the other by time of the subject: over 1, the subject is faster.
+        other: Name of what the subject is compared with.
+        ms: Time of the subject in ms, if it is to be shown.
+        other_ms: Time of the other in ms.
+    """
+    factor = number(max(ratio, 1 / ratio)) if ratio > 0 else "0"
+    text = f"{factor}x {'faster' if ratio >= 1 else 'slower'} than {other}"
+    if ms is None or other_ms is None:
+        return text
+    return f"{text} ({number(ms)} ms vs {number(other_ms)} ms)"

@@ -11,6 +11,7 @@ from typing import Any
 
 from cnntk.benchmark.processor import cpu_features, cpu_name, memory_bytes, read_cpu_info
 from cnntk.runtime.errors import MissingDependency
+from cnntk.runtime.sections import Section, size_text, under
 from cnntk.runtime.session.cores import usable_cores
 from cnntk.runtime.session.cuda import CudaState, cuda_state, problem_of
 from cnntk.runtime.session.devices import onnxruntime_module
@@ -56,6 +57,26 @@ class Diagnosis:
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""
         return asdict(self)
+
+    def sections(self) -> tuple[Section, ...]:
+        """The machine, the packages and the problems, for text and pages."""
+        memory = f", {size_text(self.memory_bytes)} memory" if self.memory_bytes else ""
+        lacking = (
+            (f"[{extra}]", f"lacks {', '.join(names)}: pip install 'cnntk[{extra}]'")
+            for extra, names in self.missing_extras.items()
+        )
+        lines = (
+            ("cnntk", self.cnntk),
+            ("python", self.python),
+            ("system", self.system),
+            ("cpu", f"{self.cpu}, {self.cores} cores usable{memory}"),
+            ("", " ".join(self.cpu_features) or "features unknown"),
+            *((name, version or "not installed") for name, version in self.packages.items()),
+            ("providers", ", ".join(self.providers) or "none"),
+            *lacking,
+            *under("problems", self.problems or ("none",)),
+        )
+        return (Section("", lines=lines),)
 
 
 def diagnose() -> Diagnosis:

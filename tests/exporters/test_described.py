@@ -35,12 +35,12 @@ def test_the_sources_own_words_stand_where_nothing_else_is_said() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"means": "0"}, "--image means: no such field; the fields are color, height"),
-        ({"resize": "squash"}, "--image resize=squash: expected one of stretch, shortest, longest"),
-        ({"scale": "x"}, "--image scale=x: expected float"),
-        ({"antialias": "perhaps"}, "--image antialias=perhaps: expected bool"),
-        ({"mean": "0,0"}, r"--image: Preprocessing.mean = \(0.0, 0.0\) does not fit 'rgb'"),
-        ({"std": "1,1,1/0"}, "--image std=1,1,1/0: expected"),
+        ({"means": "0"}, "--preprocessing means: no such field; the fields are color, height"),
+        ({"resize": "squash"}, "--preprocessing resize=squash: expected one of stretch, shortest, longest"),
+        ({"scale": "x"}, "--preprocessing scale=x: expected float"),
+        ({"antialias": "perhaps"}, "--preprocessing antialias=perhaps: expected bool"),
+        ({"mean": "0,0"}, r"--preprocessing: Preprocessing.mean = \(0.0, 0.0\) does not fit 'rgb'"),
+        ({"std": "1,1,1/0"}, "--preprocessing std=1,1,1/0: expected"),
     ],
     ids=lambda v: str(v)[:30],
 )

@@ -225,7 +225,7 @@ def check_machine(base: Baseline, here: Machine, *, other_machine: bool = False)
     if differ and not other_machine:
         raise UsageError(
             f"the baseline is of another machine ({'; '.join(differ)}): {_AGAIN} on this one, "
-            "or go on with --other-machine"
+            "or compare anyway with --allow-other-machine"
         )
 
 

@@ -30,7 +30,7 @@ INTERNAL_ERROR = 70
 
 
 class _Commands(click.Group):
-    """The commands, each ``cnntk.cli.NAME:NAME``, in the order in which a model passes through them."""
+    """The commands, each ``cnntk.cli.NAME:NAME``, in the order in which a model needs them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -45,11 +45,11 @@ class _Commands(click.Group):
 
 
 def _debug_option() -> click.Option:
-    def remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    def callback(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         ctx.find_root().ensure_object(dict)["debug"] = value
 
     return click.Option(
-        ["--debug"], is_flag=True, expose_value=False, callback=remember, help="Show a traceback on errors."
+        ["--debug"], is_flag=True, expose_value=False, callback=callback, help="Show a traceback on errors."
     )
 
 
@@ -59,7 +59,11 @@ def _debug_option() -> click.Option:
 @click.version_option(__version__, prog_name="cnntk")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """Bring a PyTorch image model to the device it will run on."""
+    """Bring a PyTorch image model to the device that it will run on.
+
+    train a network, export it to one .onnx file with checks, verify and inspect that file, quantize it, run
+    it on images and measure its speed. COMMAND --help shows the options and examples of a command.
+    """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 
@@ -68,8 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
     Returns:
-        The exit status: 0 success, 1 the answer is no, 2 wrong use, 130 interrupted, 143 terminated, 70 a bug
-        in cnntk.
+        Exit status: 0 success, 1 a check failed or an input could not be read, 2 wrong use, 130 interrupted,
+        143 terminated, 70 a bug in cnntk.
     """
     state: dict[str, bool] = {}
     with _ended_by_sigterm(state):
@@ -79,12 +83,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _ended_by_sigterm(state: dict[str, bool]) -> Iterator[None]:
-    """SIGTERM ends what runs as Ctrl-C does, so that files that are temporary go and children end.
+    """Makes SIGTERM end the command as Ctrl-C does, so that temporary files are removed and children end.
 
-    Further ones are ignored, as ``timeout`` sends two. Who has a handler of their own keeps it.
+    Further signals are ignored, as ``timeout`` sends two. A handler that is installed already stays.
     """
-    ours = threading.current_thread() is threading.main_thread()
-    if not ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
 
@@ -102,7 +106,7 @@ def _ended_by_sigterm(state: dict[str, bool]) -> Iterator[None]:
 
 def _run(argv: Sequence[str] | None, state: dict[str, bool]) -> int:
     stdout = sys.stdout
-    # Behind the installed packages, so that a user's own module is found and none of them is shadowed.
+    # Behind the installed packages, so that modules in this folder can be imported and shadow none of them.
     sys.path.append(os.getcwd())
     try:
         result = cli.main(argv, prog_name="cnntk", standalone_mode=False, obj=state)
@@ -127,13 +131,13 @@ def _run(argv: Sequence[str] | None, state: dict[str, bool]) -> int:
         return _fail(
             f"{error.filename or 'standard output'}: {error.strerror}", CnntkError.exit_status, state
         )
-    except Exception as error:
+    except Exception as error:  # a bug in cnntk, which is reported as one
         text = f"internal error, {type(error).__name__}: {error}. Please report it with the output of --debug"
         return _fail(text, INTERNAL_ERROR, state)
 
 
 def _pipe_closed() -> int:
-    """What is still buffered goes nowhere."""
+    """Sends what is still buffered nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 

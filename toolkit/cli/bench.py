@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnntk.cli.output import json_option, note, print_json
+from cnntk.cli.options import json_option
+from cnntk.cli.output import note, print_json
 
 if TYPE_CHECKING:
     from cnntk.benchmark.regression import Baseline, BaselineNote, CaseVerdict
@@ -79,13 +80,14 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option("--full", is_flag=True, help="Scenarios as long as MLPerf wants them: 10 minutes."),
     click.option("--qps", type=_POSITIVE, callback=_finite,
                  help="Queries a second of Server; without it, MLPerf's placeholder of 1."),
-    click.option("--labeled", metavar="FOLDER",
+    click.option("--labeled-images", "labeled", metavar="FOLDER",
                  help="Scenarios send its images and tell their accuracy: a folder per class or labels.csv."),
     click.option("--save", metavar="FILE", help="Keep the latency, to compare with later."),
     click.option("--compare", metavar="FILE", help="With what --save kept."),
     click.option("--fail-above", callback=_percent, metavar="PERCENT",
                  help="With --compare: exit 1 if a run surely takes longer by more than this, twice."),
-    click.option("--other-machine", is_flag=True, help="Compare with another machine all the same."),
+    click.option("--allow-other-machine", "other_machine", is_flag=True,
+                 help="Compare with another machine all the same."),
     click.option("--report", metavar="FILE", help="Write a page to open in a browser; adds --layers."),
     click.option("--plots", metavar="FOLDER", help="Write the report's plots as files."),
     click.option("--plot-format", type=click.Choice(["svg", "png"]), default="svg", show_default=True),

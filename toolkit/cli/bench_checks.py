@@ -75,7 +75,7 @@ def _check_together(given: dict[str, Any]) -> None:
     if given["fail_above"] is not None and not given["compare"]:
         raise UsageError("--fail-above needs --compare FILE, which says what to compare with")
     if not given["scenarios"] and (given["full"] or given["qps"] or given["labeled"]):
-        raise UsageError("--full, --qps and --labeled are for --scenario")
+        raise UsageError("--full, --qps and --labeled-images are for --scenario")
     if given["qps"] and "Server" not in given["scenarios"]:
         raise UsageError("--qps is for --scenario Server")
     sources = any(name.startswith(_SOURCE) for name in given["against"])

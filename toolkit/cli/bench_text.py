@@ -7,8 +7,9 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from cnntk.cli.output import print_table, size_text
+from cnntk.cli.output import print_table
 from cnntk.reports.text import shorten
+from cnntk.runtime.sections import size_text
 
 if TYPE_CHECKING:
     from cnntk.benchmark.cold_start import StartUp

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from cnntk.cli.output import json_option, note, print_json, print_table, size_text
-
-if TYPE_CHECKING:
-    from cnntk.exporters.passes.infra import PassRecord
-    from cnntk.exporters.report import ExportReport
+from cnntk.cli.options import json_option
+from cnntk.cli.output import note, print_json, show
+from cnntk.runtime.sections import size_text
 
 
 @click.command()
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Where images become the network's input: in the file, before it as its spec says, or nowhere.",
 )
-@click.option("--image", metavar="K=V", multiple=True,
+@click.option("--preprocessing", metavar="K=V", multiple=True,
               help="How images become the input, like mean=0.5,0.5,0.5; may be repeated.")  # fmt: skip
 @click.option("--head", type=click.Choice(["auto", "classifier", "none"]), default="auto", show_default=True,
               help="Whether it is a classifier.")  # fmt: skip
@@ -70,7 +68,7 @@ def export(
         random=options["random"],
         seed=options["seed"],
         preprocess=options["preprocess"],
-        image=key_values("--image", options["image"]),
+        image=key_values("--preprocessing", options["preprocessing"]),
         head=options["head"],
         dtype=options["dtype"],
         samples=options["samples"],
@@ -84,12 +82,7 @@ def export(
 
         write_export_report(done.to_json(), report)
         note(f"report: {report}")
-    if as_json:
-        print_json(done.to_json())
-    else:
-        _print(done)
-    for text in (*done.notes, *done.anatomy.warnings):
-        note(f"note: {text}")
+    show(done, as_json, (*done.notes, *done.anatomy.warnings))
 
 
 def _copy(output: str | None, force: bool, as_json: bool, options: dict[str, Any]) -> None:
@@ -103,50 +96,6 @@ def _copy(output: str | None, force: bool, as_json: bool, options: dict[str, Any
         print_json({"path": str(path), "name": "lenet", "size_bytes": path.stat().st_size})
     else:
         print(f"{path} ({size_text(path.stat().st_size)}): the LeNet that ships with cnntk")
-
-
-def _print(r: ExportReport) -> None:
-    print_table(
-        [
-            *_under("wrote", _wrote(r)),
-            ("network", f"{r.name}: {r.parameters:,} parameters, {r.multiply_adds:,} multiply-adds"),
-            *_under("takes", _takes(r)),
-            ("head", f"{r.head} ({r.head_reason})"),
-            *_under("repaired", [_rewrites(p) for p in r.repairs]),
-            *_under("simplified", [_rewrites(p) for p in r.simplifications]),
-            *_under("rolled back", [f"{p.name}: {p.why}" for p in r.passes if p.status == "rolled back"]),
-            *_under("proven", [f"{check.name}: {check.detail}" for check in r.checks]),
-            ("took", f"{r.seconds:.1f} s"),
-        ]
-    )
-
-
-def _wrote(r: ExportReport) -> list[str]:
-    lines = [f"{r.path} ({size_text(r.size_bytes)}, opset {r.opset}, IR {r.ir_version})"]
-    if r.data is not None:
-        lines.append(
-            f"{r.data.file} ({size_text(r.data.size_bytes)}): its large weights; keep both in one folder"
-        )
-    return lines
-
-
-def _takes(r: ExportReport) -> list[str]:
-    """The inputs, and what is done to an image."""
-    lines = [f"{t.name}: {t.dtype} {'x'.join(map(str, t.shape))}" for t in r.inputs]
-    if r.pixels is not None:
-        lines[0] += f", any size; {r.pixels.nodes} nodes prepare it"
-        lines += r.pixels.folded
-    return lines
-
-
-def _rewrites(record: PassRecord) -> str:
-    """What a pass did: the rewrites one by one where they are few, else how many."""
-    lines = record.rewrites.done
-    return f"{record.name}: {'; '.join(lines) if len(lines) <= 2 else f'{len(lines)} places'}"
-
-
-def _under(title: str, lines: list[str]) -> list[tuple[str, str]]:
-    return [(title if i == 0 else "", line) for i, line in enumerate(lines)]
 
 
 def _parse_kwargs(pairs: tuple[str, ...]) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnntk.cli.output import json_option, note, print_json, print_table
+from cnntk.cli.options import command, json_option, option
+from cnntk.cli.output import note, pick, print_json, print_table
 from cnntk.cli.progress import Bar
 
 if TYPE_CHECKING:
@@ -20,30 +21,63 @@ if TYPE_CHECKING:
     _Cells = tuple[str, str, str, str]
 
 _PAGE = 1000
-"""Rows whose columns are aligned together: a table of millions is not held in memory."""
+"""Number of rows whose columns are aligned together: a table of millions is not held in memory."""
 
 _NOTES = 10
 
 
-@click.command()
+@command("cnntk infer photos", "cnntk infer -m lenet.onnx photos/*.png --format csv -o predictions.csv")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option(
-    "-m", "--model", metavar="MODEL", help="Artifact; by default the one here, or the shipped LeNet."
+@option(
+    "-m",
+    "--model",
+    metavar="MODEL",
+    help="Model to use; by default $CNNTK_MODEL, the only .onnx file here, or the shipped LeNet.",
 )
-@click.option(
-    "--top", default=3, show_default=True, type=click.IntRange(min=1), help="How many classes to tell."
+@option(
+    "--top",
+    default=3,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Number of classes to show per image.",
 )
-@click.option("--format", "form", type=click.Choice(["table", "json", "csv", "parquet"]),
-              help="json: one object a line. By default a table, or what FILE's suffix says.")  # fmt: skip
-@click.option("-o", "--output", metavar="FILE", help="Written when all is done, whole or not at all.")
-@click.option("--resume", is_flag=True, help="Keep what is done in FILE.part, and go on with what is there.")
-@click.option("--force", is_flag=True, help="Replace an existing FILE.")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 or auto.")
-@click.option("--threads", type=click.IntRange(1, 1024), help="On the CPU; by default all that may be used.")
-@click.option("--batch", type=click.IntRange(1, 65536),
-              help="Images that go through the network together; by default 8, on a GPU 32.")  # fmt: skip
-@click.option("--max-megapixels", type=click.FloatRange(min=0, min_open=True),
-              help="Larger images are refused.")  # fmt: skip
+@option(
+    "--max-megapixels",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Refuse images with more megapixels than this.",
+)
+@option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "csv", "parquet"]),
+    group="Output",
+    help="Format of the predictions; json has one object a line. By default a table, or FILE's suffix.",
+)
+@option(
+    "-o", "--output", metavar="FILE", group="Output", help="Write the predictions to FILE, once all are done."
+)
+@option(
+    "--resume",
+    is_flag=True,
+    group="Output",
+    help="Keep finished predictions in FILE.part, and continue from them.",
+)
+@option("--force", is_flag=True, group="Output", help="Replace an existing FILE.")
+@option(
+    "--device", default="cpu", show_default=True, group="Execution", help="Device: cpu, cuda, cuda:1 or auto."
+)
+@option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    group="Execution",
+    help="Number of threads on the CPU; by default all available cores.",
+)
+@option(
+    "--batch",
+    type=click.IntRange(1, 65536),
+    group="Execution",
+    help="Number of images per run; by default 8, on a GPU 32.",
+)
 @json_option
 def infer(
     images: tuple[str, ...],
@@ -56,25 +90,26 @@ def infer(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Classify images: files, folders, patterns, or - for standard input."""
+    """Classify images.
+
+    IMAGE is an image file, a folder, a glob pattern, or - for standard input. Exits with 1 if an image cannot
+    be read.
+    """
     _check_options(form, output, resume=resume, force=force, as_json=as_json)
     from cnntk.inference import expand
     from cnntk.inference import infer as classify
-    from cnntk.shipped.model_choice import pick_model
 
     files = expand(images)
-    picked = pick_model(model)
-    if picked.why:
-        note(f"model: {picked.path.name} ({picked.why})")
+    path = pick(model)
     options = {name: value for name, value in options.items() if value is not None}
     passing = output is None and form in ("json", "csv") and sys.stdout.isatty()  # that is progress enough
     bar = Bar("images", lambda: sum(1 for _ in expand(images)), wanted=not passing)
     if output is not None:
-        said = {"form": form, "top": top, "resume": resume, "force": force, "progress": bar, **options}
-        return _to_file(picked.path, files, output, said, as_json)
-    results = _counted(classify(picked.path, files, **options), bar)
+        settings = {"form": form, "top": top, "resume": resume, "force": force, "progress": bar, **options}
+        return _to_file(path, files, output, settings, as_json)
+    results = _counted(classify(path, files, **options), bar)
     if as_json:
-        return _print_document(str(picked.path), results, top)
+        return _print_document(str(path), results, top)
     if form in (None, "table"):
         return _print_tables(results, top, bar)
     return _print_rows(results, str(form), top)
@@ -88,7 +123,7 @@ def _check_options(form: str | None, output: str | None, *, resume: bool, force:
     if output is None and as_json and form not in (None, "json"):
         raise click.UsageError(f"--json prints one JSON document, --format {form} does not: choose one")
     if output is not None and form == "table":
-        raise click.UsageError("--format table is for the eye; --output takes json, csv or parquet")
+        raise click.UsageError("--format table does not go with --output; use json, csv or parquet")
 
 
 def _to_file(
@@ -101,12 +136,12 @@ def _to_file(
             done = infer_to_file(model, files, output, **options)
     except KeyboardInterrupt:
         if options["resume"]:
-            note(f"{output}.part: holds what is done; the same command goes on with it")
+            note(f"{output}.part: holds the finished predictions; the same command continues from them")
         raise
     if as_json:
         print_json(done.to_json())
     else:
-        before = f", {done.resumed:,} of them done before" if done.resumed else ""
+        before = f", {done.resumed:,} of them by an earlier run" if done.resumed else ""
         note(f"wrote {done.path}: {done.images:,} images{before}")
     if done.failed:
         note(f"cnntk: {done.failed:,} of {done.images:,} images could not be read; their rows say why")
@@ -140,7 +175,7 @@ def _print_rows(results: Iterable[ImageResult], form: str, top: int) -> int:
 
 def _print_tables(results: Iterator[ImageResult], top: int, bar: Bar) -> int:
     failed = False
-    header: list[_Cells] = [("image", "class", "prob", "then" if top > 1 else "")]
+    header: list[_Cells] = [("image", "class", "prob", "next best" if top > 1 else "")]
     widths = (0, 0, 0)
     while page := list(islice(results, _PAGE)):
         bar.hide()
@@ -165,7 +200,7 @@ def _cells(file: str, predictions: Predictions, top: int) -> _Cells:
 
 
 def _padded(cells: _Cells, widths: tuple[int, int, int]) -> _Cells:
-    """At least as wide as on the page before."""
+    """Cells at least as wide as on the page before."""
     file, label, probability, others = cells
     return file.ljust(widths[0]), label.ljust(widths[1]), probability.rjust(widths[2]), others
 
@@ -175,9 +210,9 @@ def _widths(rows: list[_Cells]) -> tuple[int, int, int]:
 
 
 def _print_notes(page: list[ImageResult]) -> None:
-    """What was done to images before they were classified, of the first few."""
+    """Notes on the decoding of the first few images that have any."""
     noted = [result for result in page if result.notes]
     for result in noted[:_NOTES]:
         note(f"note: {result.file}: {', '.join(result.notes)}")
     if len(noted) > _NOTES:
-        note(f"note: and so on, {len(noted) - _NOTES} more images")
+        note(f"note: {len(noted) - _NOTES} more images have notes")

@@ -5,15 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-__all__ = ["Bar"]
+__all__ = ["Bar", "StageBars"]
 
-_PATIENCE_S = 1.0
+_DELAY_S = 1.0
 _EVERY_S = 0.1
 
 
@@ -21,43 +20,41 @@ class Bar:
     """A bar that appears when work takes longer than a second, on a terminal only; a context manager.
 
     Args:
-        what: is being counted.
-        total: how many there will be; asked once the bar appears.
-        wanted: whether there may be one at all.
+        what: Name of what is counted.
+        total: Returns how many there will be; called once the bar appears. Left out, each call says it.
+        wanted: Whether there may be a bar at all.
     """
 
-    def __init__(self, what: str, total: Callable[[], int], *, wanted: bool = True) -> None:
+    def __init__(self, what: str, total: Callable[[], int] | None = None, *, wanted: bool = True) -> None:
         self._what, self._total = what, total
-        self._next = time.monotonic() + _PATIENCE_S if wanted and sys.stderr.isatty() else float("inf")
+        self._next = time.monotonic() + _DELAY_S if wanted and sys.stderr.isatty() else float("inf")
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
-    def __call__(self, done: int) -> None:
-        """Says that ``done`` are done."""
+    def __call__(self, done: int, total: int | None = None) -> None:
+        """Shows that ``done`` are done."""
         now = time.monotonic()
         if now < self._next:
             return
         self._next = now + _EVERY_S
         if self._bar is None:
-            self._show()
+            self._show(total)
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done)
             self._bar.start()
 
     def hide(self) -> None:
-        """Until the next call: something is about to be printed."""
+        """Hides the bar until the next call: something is about to be printed."""
         if self._bar is not None:
             self._bar.stop()
 
     def __enter__(self) -> Bar:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.hide()
 
-    def _show(self) -> None:
+    def _show(self, total: int | None) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -70,4 +67,31 @@ class Bar:
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._task = self._bar.add_task("", total=self._total())
+        self._task = self._bar.add_task("", total=self._total() if self._total is not None else total)
+
+
+class StageBars:
+    """A bar for each stage of work that has several; a context manager."""
+
+    def __init__(self) -> None:
+        self._bar: Bar | None = None
+        self._stage = ""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Shows that ``done`` of ``total`` are done; of a stage whose total is not known (0) nothing."""
+        if stage != self._stage:
+            self.hide()
+            self._stage, self._bar = stage, Bar(stage) if total else None
+        if self._bar is not None:
+            self._bar(done, total)
+
+    def hide(self) -> None:
+        """Hides the bar of the current stage."""
+        if self._bar is not None:
+            self._bar.hide()
+
+    def __enter__(self) -> StageBars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.hide()

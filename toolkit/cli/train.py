@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from cnntk.cli.output import json_option, print_json, print_table
-
-if TYPE_CHECKING:
-    from cnntk.training import TrainReport
+from cnntk.cli.options import json_option
+from cnntk.cli.output import show
 
 _POSITIVE = click.IntRange(min=1)
 _NOT_NEGATIVE = click.FloatRange(min=0)
@@ -53,10 +51,7 @@ def train(network: str | None, augment: tuple[str, ...], as_json: bool, **option
     from cnntk.training import train as train_network
 
     report = train_network(network, augment=_augmentations(augment), **options)
-    if as_json:
-        print_json(report.to_json())
-    else:
-        _print(report)
+    show(report, as_json)
 
 
 def _augmentations(names: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -64,16 +59,3 @@ def _augmentations(names: tuple[str, ...]) -> tuple[str, ...] | None:
     if "none" in names and len(set(names)) > 1:
         raise click.BadParameter("none goes with no other", param_hint="--augment")
     return tuple(name for name in dict.fromkeys(names) if name != "none") if names else None
-
-
-def _print(r: TrainReport) -> None:
-    print_table(
-        [
-            ("network", f"{r.network}: {r.parameters:,} parameters, {r.trainable_parameters:,} trained"),
-            ("data", f"{r.data}: {r.train_images:,} images to train on, {r.test_images:,} held out"),
-            ("accuracy", f"{r.accuracy:.2%} on the held-out images"),
-            ("took", f"{r.seconds:.1f} s, {len(r.history)} epochs on {r.device} ({r.status})"),
-            ("wrote", r.checkpoint),
-            ("next", f"cnntk export {r.checkpoint}"),
-        ]
-    )

@@ -54,7 +54,8 @@ class LabeledFiles:
         places = sorted(range(len(order)), key=rounds.__getitem__)
         kept = sorted(order[place] for place in places[:limit])
         note = (
-            f"{limit} of {len(self)} images are used, of all classes alike, drawn with seed {seed} (--limit)"
+            f"{limit} of {len(self)} images are used, of all classes alike, drawn with seed {seed} "
+            "(--max-images)"
         )
         paths, labels = tuple(self.paths[i] for i in kept), tuple(self.labels[i] for i in kept)
         return LabeledFiles(paths, labels, self.unreadable, (*self.notes, note))

@@ -231,7 +231,9 @@ def _opened(
             file = _adopted(file, Path(folder), image)
             engine = Engine(file, threads=threads)
         elif image:
-            raise UsageError(f"{file}: says how an image becomes its input; --image is for other .onnx files")
+            raise UsageError(
+                f"{file}: says how an image becomes its input; --preprocessing is for other .onnx files"
+            )
         graph = ir.load(file)
         graph.metadata_props.pop(METADATA_KEY, None)
         _check_float(graph, engine, file)
@@ -266,7 +268,7 @@ def _classifier(original: Original) -> ModelSpec:
     if spec.preprocessing is None:
         raise UnsupportedArtifact(
             f"{original.file.name}: does not say how an image becomes its input, so images can't calibrate "
-            "it; say so, like --image scale=1/255"
+            "it; say so, like --preprocessing scale=1/255"
         )
     return spec
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from cnntk.runtime.sections import Section, interval, size_text, speed_text, threads_text, under
 
 if TYPE_CHECKING:
     from cnntk.benchmark.interleaved import Race
@@ -112,6 +115,29 @@ class QuantizeReport:
     seconds: float = 0.0
     notes: tuple[str, ...] = field(default=())
 
+    def sections(self) -> tuple[Section, ...]:
+        """What was written, and what it costs and wins, for text and pages."""
+        return (Section("", lines=tuple(self._lines())),)
+
+    def _lines(self) -> Iterator[tuple[str, str]]:
+        wrote = f"{self.path} ({size_text(self.size_bytes)})"
+        yield "wrote", wrote if self.changed else f"{wrote}: {self.setting.source}, unchanged"
+        yield "selected because", self.reason
+        if self.accuracy is not None:
+            yield "accuracy", str(self.accuracy)
+        if self.race is not None:
+            speed = speed_text(self.race.ratio, "the original", self.race.second_ms, self.race.first_ms)
+            threads = threads_text(self.setting.threads)
+            yield "time", f"{speed}, 95 % interval {interval(self.race)}, {threads}"
+        if self.changed:
+            share = self.size_bytes / self.original_size_bytes
+            sizes = f"{size_text(self.original_size_bytes)} -> {size_text(self.size_bytes)}"
+            yield "size", f"{sizes}, {share:.0%} of the original"
+            yield "portable to", self.holds_on
+        yield from _layer_lines(self.layers)
+        candidates = f"{len(self.path_steps)} candidate{'s' * (len(self.path_steps) != 1)}"
+        yield "search", f"{candidates} in {self.seconds:.1f} s"
+
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""
         return {
@@ -148,6 +174,36 @@ class QuantizePreview:
     least_seconds: float
     most_seconds: float
 
+    def sections(self) -> tuple[Section, ...]:
+        """What would be tried, for text and pages."""
+        setting = self.setting
+        images = f"{self.evaluation_images:,} {'labeled' if self.labeled else 'unlabeled'} images"
+        seconds = f"{_duration(self.least_seconds)} to {_duration(self.most_seconds)}"
+        lines = (
+            ("would write", self.path),
+            ("calibration", f"{setting.calibration_images:,} images of {setting.calibration}"),
+            ("evaluation", f"{images}, drop of at most {setting.max_drop:g} points"),
+            *_layer_lines(self.layers),
+            ("original", f"{self.original_ms:.3f} ms per image, {threads_text(setting.threads)}"),
+            ("would take", seconds),
+        )
+        return (Section("", lines=lines),)
+
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""
         return asdict(self)
+
+
+def _layer_lines(layers: Iterable[LayerRow]) -> Iterator[tuple[str, str]]:
+    """Layers by precision, and why layers stay in float32."""
+    titles: dict[str, list[str]] = {}
+    for layer in layers:
+        titles.setdefault(layer.kind, []).append(layer.title)
+    counts = (f"{len(names)} {kind}: {', '.join(names)}" for kind, names in sorted(titles.items()))
+    yield "layers", "; ".join(counts)
+    reasons = [f"{x.title}: {x.reason or 'as in the original'}" for x in layers if x.kind == "float32"]
+    yield from under("in float32", reasons)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

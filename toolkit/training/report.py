@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from cnntk.runtime.sections import Section
+
 __all__ = ["EpochResult", "Status", "TrainReport"]
 
 Status = Literal["trained", "resumed", "finished before"]
@@ -70,6 +72,20 @@ class TrainReport:
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""
         return asdict(self)
+
+    def sections(self) -> tuple[Section, ...]:
+        """The accuracy, what it was reached with, and the next command, for text and pages."""
+        weights = f"{self.parameters:,} parameters, {self.trainable_parameters:,} trained"
+        images = f"{self.train_images:,} images to train on, {self.test_images:,} held out"
+        lines = (
+            ("network", f"{self.network}: {weights}"),
+            ("data", f"{self.data}: {images}"),
+            ("accuracy", f"{self.accuracy:.2%} on the held-out images"),
+            ("time", f"{self.seconds:.1f} s, {len(self.history)} epochs on {self.device} ({self.status})"),
+            ("wrote", self.checkpoint),
+            ("next", f"cnntk export {self.checkpoint}"),
+        )
+        return (Section("", lines=lines),)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TrainReport:

@@ -29,6 +29,7 @@ from cnntk.runtime.errors import (
     UsageError,
 )
 from cnntk.runtime.files import readable
+from cnntk.runtime.sections import Section, under
 
 if TYPE_CHECKING:
     from cnntk.exporters.bisect import Divergence
@@ -89,6 +90,18 @@ class OutputComparison:
         """For each output the batch whose answers are furthest apart, as a share of the bound."""
         return SelfTestResult(self.outputs).worst
 
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """What differs, as labels and texts of a section."""
+        yield "compared with", self.other
+        yield from (_output_line("outputs", check) for check in self.worst)
+        first = self.diverges
+        if first is not None:
+            yield "first difference", str(first)
+        others = [layer.layer for layer in self.weights if first is None or layer.layer != first.layer]
+        if others:
+            names = f"{', '.join(others[:8])}{', ...' if others[8:] else ''}"
+            yield "weights differ", f"of {len(others)} more layers: {names}"
+
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""
         return {
@@ -131,6 +144,26 @@ class Verification:
         parts = [part.holds for part in (self.self_test, self.comparison) if part is not None]
         return self.damage is None and self.digest != "differs" and not self.changed and all(parts)
 
+    def sections(self) -> tuple[Section, ...]:
+        """Each check with its result, and the verdict, for text and pages."""
+        return (Section("", lines=tuple(self._lines())),)
+
+    def _lines(self) -> Iterator[tuple[str, str]]:
+        digest = {"holds": "matches the file", "differs": "DIFFERS: bytes were changed", "none": "none"}
+        yield "file", self.path
+        yield "embedded digest", digest[self.digest]
+        if self.fingerprints:
+            unchanged = "" if self.changed else " as exported"
+            yield "fingerprints", f"{self.fingerprints} tensors{unchanged}"
+        yield from under("CHANGED", map(str, self.changed[:8]))
+        if self.self_test is not None:
+            yield from (_output_line("self-test", check) for check in self.self_test.worst)
+        if self.comparison is not None:
+            yield from self.comparison.lines()
+        if self.damage:
+            yield "DAMAGED", self.damage
+        yield "verdict", "passed" if self.holds else "FAILED"
+
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""
         return {
@@ -144,6 +177,12 @@ class Verification:
             "damage": self.damage,
             "notes": list(self.notes),
         }
+
+
+def _output_line(title: str, check: OutputCheck) -> tuple[str, str]:
+    verdict = "" if check.holds else "  FAILS"
+    text = f"max abs error {check.error:.2g} (limit {check.bound:.2g}; worst input: {check.case}){verdict}"
+    return f"{title}: {check.output}", text
 
 
 def verify(

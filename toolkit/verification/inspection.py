@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cnntk.runtime.artifact.spec import Layer, ModelSpec, TensorSpec
+from cnntk.runtime.artifact.spec import IMAGE, Layer, ModelSpec, TensorSpec
 from cnntk.runtime.engine import Engine
+from cnntk.runtime.sections import Column, Section, Table, number, size_text, speed_text, under
 
 __all__ = ["Inspection", "inspect"]
 
@@ -59,6 +62,33 @@ class Inspection:
         peak: int | None = self.anatomy.get("peak_activation_bytes")
         return peak
 
+    def sections(self) -> tuple[Section, ...]:
+        """The file, what its spec says, and its layers, for text and pages."""
+        summary = Section("", lines=tuple(self._lines()))
+        if not self.layers:
+            return (summary,)
+        total = f"{self.parameters:,} parameters, {self.multiply_adds:,} multiply-adds per image"
+        return summary, Section("Layers", total, tables=(_layer_table(self.layers),))
+
+    def _lines(self) -> Iterator[tuple[str, str]]:
+        spec = self.spec
+        yield "file", f"{self.path} ({size_text(self.size_bytes)})"
+        if spec is not None and spec.data is not None:
+            yield "weights", f"{spec.data.file} ({size_text(spec.data.size_bytes)}), an external data file"
+        yield from under("input", map(_tensor, self.inputs))
+        yield from under("output", map(_tensor, self.outputs))
+        if spec is not None:
+            yield from _spec_lines(spec)
+        if (peak := self.peak_activation_bytes) is not None:
+            layer = self.anatomy.get("peak_layer")
+            where = f", at {layer}" if layer else ""
+            yield "activations", f"at most {size_text(peak)} per image{where}"
+        if fields := [layer.receptive_field for layer in self.layers if layer.receptive_field]:
+            yield "receptive field", f"{max(fields)} pixels"
+        if spec is not None:
+            yield from _check_lines(spec)
+        yield from under("warnings", self.warnings)
+
     def to_json(self) -> dict[str, Any]:
         """As JSON data; the layers stand once, outside of the spec."""
         data = asdict(self)
@@ -108,3 +138,92 @@ def _foreign(file: Path) -> _Found:
         return (), {}, (note, "its layers are read with onnx: pip install 'cnntk[export]'")
     graph = ir.load(file)
     return ledger(graph), anatomy(graph).to_json(), (note,)
+
+
+def _layer_table(layers: Sequence[Layer]) -> Table:
+    columns = (
+        Column("layer"),
+        Column("op"),
+        Column("output"),
+        Column("parameters", "right"),
+        Column("multiply-adds", "right"),
+        Column("memory", "right", optional=True),
+        Column("field", "right", optional=True),
+    )
+    rows = tuple(
+        (
+            layer.name,
+            layer.op,
+            _dims(layer.shape),
+            f"{layer.parameters:,}",
+            f"{layer.multiply_adds:,}",
+            size_text(layer.activation_bytes) if layer.activation_bytes else "",
+            str(layer.receptive_field or ""),
+        )
+        for layer in layers
+    )
+    return Table(columns, rows)
+
+
+def _spec_lines(spec: ModelSpec) -> Iterator[tuple[str, str]]:
+    yield "name", spec.name
+    yield "head", spec.head
+    if spec.labels:
+        more = f", ... ({len(spec.labels)})" if len(spec.labels) > 10 else ""
+        yield "labels", ", ".join(spec.labels[:10]) + more
+    if (p := spec.preprocessing) is not None:
+        where = "in the graph" if any(t.name == IMAGE for t in spec.inputs) else "on the host"
+        mean, std = ("/".join(f"{v:.4g}" for v in values) for values in (p.mean, p.std))
+        yield "preprocessing", f"{where}: {p.color}, {p.resize} to {p.height}x{p.width} {p.interpolation}"
+        yield "", f"invert {p.invert}, mean {mean}, std {std}"
+    if spec.provenance:
+        yield "provenance", ", ".join(f"{key} {value}" for key, value in spec.provenance.items())
+
+
+def _check_lines(spec: ModelSpec) -> Iterator[tuple[str, str]]:
+    """The evidence in the file, as far as this version knows its fields."""
+    results = spec.check_results
+    checks = [f"{c['name']}: {c['detail']}" for c in results.get("checks", ()) if c["name"] != "parity"]
+    yield from under("quantized", _quantization(spec.quantization or {}))
+    yield from under("repaired", results.get("repaired", ()))
+    yield from under("checks passed", checks)
+    yield from _parity_lines(results.get("parity", ()))
+    if spec.self_test is not None and spec.self_test.cases:
+        yield "self-test", f"{len(spec.self_test.cases)} cases in the file"
+    if spec.digest:
+        yield "embedded digest", spec.digest
+
+
+def _quantization(record: dict[str, Any]) -> Iterator[str]:
+    """How the model was quantized, and what that cost and won."""
+    kinds = Counter(layer["kind"] for layer in record.get("recipe", {}).get("layers", {}).values())
+    if kinds:
+        yield ", ".join(f"{count} layers {kind}" for kind, count in sorted(kinds.items()))
+    accuracy, speed = record.get("accuracy") or {}, record.get("speed") or {}
+    if accuracy.get("drop") is not None:
+        drop = f"{accuracy['drop']:.2f} points ({accuracy['drop_low']:.2f} to {accuracy['drop_high']:.2f})"
+        yield f"top-1 accuracy drop {drop} on {accuracy['images']:,} images"
+    if speed:
+        ends = f"{number(speed['low'])} to {number(speed['high'])}"
+        yield f"{speed_text(speed['ratio'], 'the original')} (95 % interval {ends}) on {speed['machine']}"
+    if "holds_on" in record:
+        yield f"portable to {record['holds_on']}"
+
+
+def _parity_lines(parity: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """For each output the kind of input that used most of its limit."""
+    for output in dict.fromkeys(p["output"] for p in parity):
+        kinds = [p for p in parity if p["output"] == output]
+        worst = max(kinds, key=lambda p: p["onnx_error"] / p["bound"])
+        where = f"; worst input of {len(kinds)}: {worst['kind']}" if "kind" in worst else ""
+        error = f"max abs error vs float64 {worst['onnx_error']:.2g} (limit {worst['bound']:.2g}{where})"
+        yield f"parity of {output}", error
+
+
+def _tensor(t: TensorSpec) -> str:
+    return f"{t.name}: {t.dtype} {_dims(t.shape)}"
+
+
+def _dims(shape: tuple[int | str, ...]) -> str:
+    """``Nx6x28x28``, ``2Nx64``."""
+    return "x".join(str(d).replace("*", "") for d in shape)

@@ -23,6 +23,7 @@ from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DataError, ImageError, MissingDependency, UnsupportedArtifact
 from cnntk.runtime.files import readable
 from cnntk.runtime.images.reading import read_image
+from cnntk.runtime.sections import Column, Section, Table
 from cnntk.runtime.session.cores import usable_cores
 from cnntk.verification.network_input import NetworkInput
 from cnntk.verification.preprocessing_variants import Variant, variants_of
@@ -47,7 +48,7 @@ class VariantScore:
     Attributes:
         name: of the mistake; ``spec`` for what the spec says.
         change: what the network then was trained on, in words.
-        options: of ``--image``, that make the spec say so; empty where none does.
+        options: of ``--preprocessing``, that make the spec say so; empty where none does.
         images: how many were scored.
         differing: of how many the network's input is another than by the spec.
         accuracy: 0 to 1.
@@ -118,17 +119,37 @@ class PreprocessingCheck:
                 f"no mismatch: of {tried} ways tried, nothing would score better than the spec's "
                 f"{_percent(spec)} on {spec.images} images"
             )
-        options = " ".join(f"--image {option}" for option in best.options)
-        mend = f"export again with {options}" if options else "prepare images so: no --image option says it"
+        options = " ".join(f"--preprocessing {option}" for option in best.options)
+        mend = (
+            f"export again with {options}"
+            if options
+            else "prepare images so: no --preprocessing option says it"
+        )
         return (
             f"mismatch: {best.name} would score {_percent(best)} instead of {_percent(spec)} on "
             f"{spec.images} images (p = {best.p:.1g}): the network answers as if trained on {best.change}; "
             f"{mend}"
         )
 
+    def sections(self) -> tuple[Section, ...]:
+        """The verdict, and how each variant scores, for text and pages."""
+        titles = ("accuracy", "log-lik.", "gained", "lost", "p")
+        columns = (Column("variant"), *(Column(title, "right") for title in titles), Column(""))
+        rows = tuple(_row(candidate) for candidate in (self.spec, *self.candidates))
+        return (Section("", self.verdict, tables=(Table(columns, rows),)),)
+
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""
         return {**asdict(self), "holds": self.holds, "verdict": self.verdict}
+
+
+def _row(candidate: VariantScore) -> tuple[str, ...]:
+    """Images that the variant alone gets right are gained, those that the spec alone gets right are lost."""
+    scores = f"{100 * candidate.accuracy:.1f} %", f"{candidate.log_likelihood:.3f}"
+    if not candidate.differing:
+        return candidate.name, *scores, "", "", "", "" if candidate.name == "spec" else "same input"
+    changes = f"{candidate.gained:+}" if candidate.gained else "0", str(-candidate.lost)
+    return candidate.name, *scores, *changes, f"{candidate.p:.1g}", "better" if candidate.better else ""
 
 
 def check_preprocessing(
@@ -190,7 +211,7 @@ def _classifier(engine: Engine) -> tuple[ModelSpec, Preprocessing]:
     if spec is None or spec.preprocessing is None:
         raise UnsupportedArtifact(
             f"{engine.name}: does not say how an image becomes its input, so it can't say it wrong; "
-            "export it with --image K=V"
+            "export it with --preprocessing K=V"
         )
     if spec.head != "classifier":
         raise UnsupportedArtifact(f"{engine.name}: is no classifier, so labeled images don't score it")

@@ -42,7 +42,7 @@ class Variant:
     behind: Callable[[Array], Array] | None = None
 
     def options(self, p: Preprocessing) -> tuple[str, ...]:
-        """Of ``--image``, that make this of ``p``; none where no field says it."""
+        """Of ``--preprocessing``, that make this of ``p``; none where no field says it."""
         if self.before or self.behind:
             return ()
         pairs = ((f.name, getattr(self.preprocessing, f.name)) for f in fields(p))
@@ -162,7 +162,7 @@ def _reshaped(levels: Array) -> Array:
 
 
 def _text(value: object) -> str:
-    """As ``--image`` reads it."""
+    """As ``--preprocessing`` reads it."""
     if isinstance(value, tuple):
         return ",".join(map(_text, value))
     if isinstance(value, bool):

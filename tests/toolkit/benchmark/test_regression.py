@@ -184,7 +184,7 @@ def test_what_can_not_be_compared_is_refused_before_it_is_measured() -> None:
 @pytest.mark.parametrize("settings", [SETTINGS, {**SETTINGS, "batch": 8}], ids=["same", "other settings"])
 def test_another_machine_is_refused_first(settings: dict[str, Setting]) -> None:
     base = replace(baseline(net=case()), machine=replace(HERE, cpu="Z80"))
-    with pytest.raises(UsageError, match=r"another machine .cpu: Z80 there, .*--other-machine"):
+    with pytest.raises(UsageError, match=r"another machine .cpu: Z80 there, .*--allow-other-machine"):
         check_machine(base, HERE)
     with pytest.raises(UsageError, match="another machine"):
         check_comparable(base, HERE, {"net": settings})

@@ -119,7 +119,7 @@ def test_another_machine_is_refused_before_measuring(
     done = cnntk("bench", "no-such-model.onnx", *begun, "--compare", elsewhere(base))
     assert done.status == 2
     assert "another machine (cpu: another one there" in done.err
-    told = cnntk("bench", tiny_onnx, *begun, "--compare", base, "--other-machine")
+    told = cnntk("bench", tiny_onnx, *begun, "--compare", base, "--allow-other-machine")
     assert "junk" in told.err
 
 
@@ -134,7 +134,7 @@ def few_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_told_to_go_on_it_says_how_they_differ(
     cnntk: Callable, tiny_onnx: Path, base: Path, tmp_path: Path
 ) -> None:
-    options = ("--compare", elsewhere(base), "--other-machine", "--report", tmp_path / "page.html")
+    options = ("--compare", elsewhere(base), "--allow-other-machine", "--report", tmp_path / "page.html")
     done = cnntk("bench", tiny_onnx, *QUICK, *options)
     assert done.status == 0
     assert "another machine: cpu: another one there" in done.out
@@ -328,7 +328,7 @@ def labeled(folder: Path) -> Path:
 
 def test_accuracy_of_a_scenario(cnntk: Callable, tmp_path: Path) -> None:
     pytest.importorskip("mlperf_loadgen")
-    options = ("--scenario", "SingleStream", "--labeled", labeled(tmp_path / "digits"), "--json")
+    options = ("--scenario", "SingleStream", "--labeled-images", labeled(tmp_path / "digits"), "--json")
     (found,) = cnntk("bench", *QUICK, *options).json["scenarios"]
     assert found["accuracy_images"] == 4
     assert 0 <= found["accuracy"] <= 1
@@ -336,7 +336,7 @@ def test_accuracy_of_a_scenario(cnntk: Callable, tmp_path: Path) -> None:
 
 def test_a_labeled_folder_that_is_not_there(cnntk: Callable) -> None:
     pytest.importorskip("mlperf_loadgen")
-    done = cnntk("bench", *QUICK, "--scenario", "SingleStream", "--labeled", "nowhere")
+    done = cnntk("bench", *QUICK, "--scenario", "SingleStream", "--labeled-images", "nowhere")
     assert done.status != 0
     assert "nowhere: no such folder" in done.err
 

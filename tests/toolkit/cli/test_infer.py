@@ -21,7 +21,7 @@ def test_a_table_by_default(cnntk: Callable, seven: Path) -> None:
     done = cnntk("infer", seven)
     assert done.status == 0
     header, row = done.out.splitlines()
-    assert header.split() == ["image", "class", "prob", "then"]
+    assert header.split() == ["image", "class", "prob", "next", "best"]
     assert row.split()[:2] == [str(seven), "7"]
     assert "the LeNet that ships with cnntk" in done.err
 
@@ -119,7 +119,7 @@ def test_into_a_file(cnntk: Callable, seven: Path, text_png: Path) -> None:
         (["--force"], "--force needs --output FILE"),
         (["--format", "parquet"], "--format parquet needs --output FILE"),
         (["--format", "csv", "--json"], "--json prints one JSON document"),
-        (["--format", "table", "-o", "x.csv"], "--format table is for the eye"),
+        (["--format", "table", "-o", "x.csv"], "--format table does not go with --output"),
         (["-o", "x.txt"], "x.txt: name it .json, .csv or .parquet"),
     ],
 )

@@ -58,7 +58,7 @@ def run(total: Callable[[], int] = lambda: 3, **options: bool) -> None:
 def test_long_work_on_a_terminal_has_a_bar(
     screen: Screen, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(progress, "_PATIENCE_S", 0)
+    monkeypatch.setattr(progress, "_DELAY_S", 0)
     monkeypatch.setattr(progress, "_EVERY_S", 0)
     monkeypatch.setattr(sys, "stderr", screen.stream)
     with Bar("images", lambda: 3) as bar:
@@ -75,7 +75,7 @@ def test_long_work_on_a_terminal_has_a_bar(
 def test_it_goes_where_something_is_printed_and_comes_back(
     screen: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "_PATIENCE_S", 0)
+    monkeypatch.setattr(progress, "_DELAY_S", 0)
     monkeypatch.setattr(progress, "_EVERY_S", 0)
     monkeypatch.setattr(sys, "stderr", screen.stream)
     with Bar("images", lambda: 3) as bar:
@@ -94,14 +94,14 @@ def test_short_work_has_none_and_does_not_count(screen: Screen, monkeypatch: pyt
 
 
 def test_none_where_none_is_wanted(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "_PATIENCE_S", 0)
+    monkeypatch.setattr(progress, "_DELAY_S", 0)
     monkeypatch.setattr(sys, "stderr", screen.stream)
     run(wanted=False)
     assert screen.shown() == ""
 
 
 def test_none_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "_PATIENCE_S", 0)
+    monkeypatch.setattr(progress, "_DELAY_S", 0)
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     run()

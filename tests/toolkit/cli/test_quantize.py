@@ -45,11 +45,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 
 def test_what_is_printed(digits: Path, clock: object) -> None:
-    result = run(digits, "--calibration", "digits", "--limit", 40)
+    result = run(digits, "--calibration", "digits", "--calibration-images", 40)
     assert result.return_value == 0, result.output
     assert "wrote" in result.stdout
     assert "digits-int8.onnx" in result.stdout
-    assert "2.00 times as fast (1.98 to 2.02)" in result.stdout
+    joined = " ".join(result.stdout.split())
+    assert "2.00x faster than the original (1.00 ms vs 2.00 ms), 95 % interval 1.98 to 2.02" in joined
     assert "drop " in result.stdout
     assert "every CPU" in result.stdout
     assert "0: only 288 weights" in result.stdout
@@ -59,24 +60,26 @@ def test_what_is_printed(digits: Path, clock: object) -> None:
 
 def test_a_model_that_stays_is_no_failure(digits: Path, clock: Callable[[float], None]) -> None:
     clock(0.5)
-    result = run(digits, "--calibration", "digits", "--limit", 40, "-o", "x.onnx")
+    result = run(digits, "--calibration", "digits", "--calibration-images", 40, "-o", "x.onnx")
     assert result.return_value == 0
-    assert "as it was" in " ".join(result.stdout.split())
+    assert "unchanged" in " ".join(result.stdout.split())
     assert "0.50 times as fast" in " ".join(result.stdout.split())
     assert max(map(len, result.stdout.splitlines())) <= 80
     assert Path("x.onnx").read_bytes() == digits.read_bytes()
 
 
 def test_inspect_tells_of_it(digits: Path, clock: object) -> None:
-    run(digits, "--calibration", "digits", "--limit", 40)
+    run(digits, "--calibration", "digits", "--calibration-images", 40)
     shown = " ".join(CliRunner().invoke(inspect, ["digits-int8.onnx"]).stdout.split())
     assert "quantized 3 layers float32, 2 layers int8" in shown
-    assert "2.00 times as fast (1.98 to 2.02) on" in shown
-    assert "holds on every CPU" in shown
+    assert "2.00x faster than the original (95 % interval 1.98 to 2.02) on" in shown
+    assert "portable to every CPU" in shown
 
 
 def test_json_and_the_page(digits: Path, clock: object) -> None:
-    result = run(digits, "--calibration", "digits", "--limit", 40, "--json", "--report", "r.html")
+    result = run(
+        digits, "--calibration", "digits", "--calibration-images", 40, "--json", "--report", "r.html"
+    )
     data = json.loads(result.stdout)
     assert data["changed"]
     assert data["setting"]["calibration"] == "digits"
@@ -100,7 +103,7 @@ def test_the_shipped_lenet_by_default(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     clock(0.5)
-    result = run("--calibration", "digits", "--limit", 40)
+    result = run("--calibration", "digits", "--calibration-images", 40)
     assert result.return_value == 0
     assert "the LeNet that ships with cnntk" in result.stderr
     assert Path("lenet-int8.onnx").read_bytes() == shipped_model().read_bytes()
@@ -117,7 +120,7 @@ def test_an_interrupted_search_says_so(digits: Path, monkeypatch: pytest.MonkeyP
         return Race(2.0, 1.9, 2.1, 2.0, 1.0, 60)
 
     monkeypatch.setattr(quantizing, "Workbench", lambda *a, **k: own(*a, **{**k, "racing": racing}))
-    result = run(digits, "--calibration", "digits", "--limit", 40)
+    result = run(digits, "--calibration", "digits", "--calibration-images", 40)
     assert result.return_value == 130
     assert "the search was interrupted" in result.stderr
     assert Path("digits-int8.onnx").exists()
@@ -129,7 +132,7 @@ def test_an_interrupted_search_says_so(digits: Path, monkeypatch: pytest.MonkeyP
         ((), "Missing option '--calibration'"),
         (("--calibration", "digits", "--dry-run", "--report", "r.html"), "measures nothing"),
         (("--calibration", "digits", "--max-drop", "-1"), "--max-drop"),
-        (("--calibration", "digits", "--image", "mean"), "name=value"),
+        (("--calibration", "digits", "--preprocessing", "mean"), "name=value"),
     ],
     ids=["no data", "dry run with a report", "negative", "image"],
 )

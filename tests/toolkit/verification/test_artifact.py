@@ -302,7 +302,7 @@ def test_alone_needs_neither_torch_nor_onnx(artifact: Path) -> None:
     code = f"""
 import sys
 from cnntk.cli.verify import verify
-status = verify.main([{str(artifact)!r}, '--self'], standalone_mode=False)
+status = verify.main([{str(artifact)!r}], standalone_mode=False)
 heavy = [m for m in ('torch', 'onnx', 'onnx_ir', 'onnxscript', 'rich') if m in sys.modules]
 print(status, heavy)
 """
