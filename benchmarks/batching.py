@@ -24,7 +24,7 @@ from common import duration, in_turn, options, paired, print_table, row
 from cnntk.benchmark.statistics.intervals import percentiles
 from cnntk.runtime import Engine
 from cnntk.runtime.batching.batching import BatchingEngine
-from cnntk.runtime.trial import example_inputs
+from cnntk.runtime.example_inputs import example_inputs
 
 Arrays = dict[str, np.ndarray]
 Call = Callable[[Arrays], Any]

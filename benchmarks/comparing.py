@@ -22,7 +22,7 @@ from cnntk.benchmark.compare import Comparison, compare
 from cnntk.benchmark.statistics.samples import record
 from cnntk.benchmark.statistics.system_load import meanwhile, surroundings
 from cnntk.runtime import Engine
-from cnntk.runtime.trial import example_inputs
+from cnntk.runtime.example_inputs import example_inputs
 from cnntk.shipped import shipped_model
 
 Call = Callable[[], object]

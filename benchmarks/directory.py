@@ -178,9 +178,9 @@ def timed(work: Callable[[], Iterable[object]]) -> Run:
 def alone_ms(classifier: Classifier, files: list[str]) -> tuple[float, float, float]:
     """Core-times of an image: decoding, preprocessing, network."""
     decoding, pixels = core_ms(lambda: [classifier.read(file) for file in files])
-    fitting, fitted = core_ms(lambda: [classifier.fit(image) for image in pixels])
+    fitting, fitted = core_ms(lambda: [classifier.prepare(image) for image in pixels])
     batches = [fitted[i : i + BATCH] for i in range(0, len(fitted), BATCH)]
-    network, _ = core_ms(lambda: [classifier.classify_fitted(batch) for batch in batches])
+    network, _ = core_ms(lambda: [classifier.classify_prepared(batch) for batch in batches])
     return decoding / len(files), fitting / len(files), network / len(files)
 
 

@@ -14,8 +14,8 @@ from common import duration, options, print_table, row
 from cnntk.benchmark.compare import compare
 from cnntk.benchmark.cuda.report import Copies, CudaTimes, cuda_times
 from cnntk.runtime import Engine
-from cnntk.runtime.session.devices import onnxruntime_module, resolve
-from cnntk.runtime.trial import example_inputs
+from cnntk.runtime.example_inputs import example_inputs
+from cnntk.runtime.session.devices import import_onnxruntime, resolve_device
 from cnntk.shipped import shipped_model
 
 Call = Callable[[], object]
@@ -51,7 +51,7 @@ def main() -> None:
 def pairs(name: str, model: str, batch: int) -> Iterator[tuple[str, tuple[Call, Call]]]:
     """Each with bare onnxruntime first."""
     engine = Engine(model, "cuda", warm_up=True)
-    session = onnxruntime_module().InferenceSession(model, providers=resolve("cuda").providers)
+    session = import_onnxruntime().InferenceSession(model, providers=resolve_device("cuda").providers)
     inputs = example_inputs(engine.inputs, batch, engine.image_sizes)
     binding = engine.bind(inputs)
 

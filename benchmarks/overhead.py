@@ -14,9 +14,9 @@ from common import options, print_table, row
 
 from cnntk.benchmark.compare import compare
 from cnntk.runtime import Classifier, Engine
-from cnntk.runtime.artifact.spec import IMAGE
+from cnntk.runtime.artifact.spec import IMAGE_INPUT
+from cnntk.runtime.example_inputs import example_inputs
 from cnntk.runtime.preprocessing.preprocess import preprocess
-from cnntk.runtime.trial import example_inputs
 from cnntk.shipped import shipped_model
 
 Call = Callable[[], object]
@@ -57,7 +57,7 @@ def pairs(model: str, threads: int) -> Iterator[tuple[str, tuple[Call, Call]]]:
         return
     classifier, name = Classifier(engine), engine.inputs[0].name
     pixels = np.random.default_rng(0).integers(0, 256, (p.height, p.width, p.channels), dtype=np.uint8)
-    prepared = (lambda: pixels[None]) if name == IMAGE else (lambda: preprocess([pixels], p))
+    prepared = (lambda: pixels[None]) if name == IMAGE_INPUT else (lambda: preprocess([pixels], p))
     yield "Classifier, an array", (lambda: session.run(names, {name: prepared()}), lambda: classifier(pixels))
 
 

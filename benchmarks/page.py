@@ -23,7 +23,7 @@ from common import HEADER, options, table_lines
 from cnntk.benchmark.machine import machine
 from cnntk.benchmark.statistics.system_load import meanwhile, surroundings
 from cnntk.runtime.errors import DeviceUnavailable
-from cnntk.runtime.session.devices import resolve
+from cnntk.runtime.session.devices import resolve_device
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
@@ -103,7 +103,7 @@ def environment() -> dict[str, str]:
 def without_cuda() -> str:
     """Why there is no GPU here; empty where there is one."""
     try:
-        resolve("cuda")
+        resolve_device("cuda")
     except DeviceUnavailable as error:
         return str(error)
     return ""

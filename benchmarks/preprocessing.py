@@ -27,7 +27,7 @@ from cnntk.exporters.preprocessing import add_preprocessing
 from cnntk.exporters.source import Source
 from cnntk.models import build
 from cnntk.runtime.artifact.spec import Network, Preprocessing, TensorSpec
-from cnntk.runtime.preprocessing.preprocess import fit, preprocess
+from cnntk.runtime.preprocessing.preprocess import preprocess, resize_and_crop
 
 LENET = Preprocessing("gray", 28, 28, mean=(0.1307,), std=(0.3081,))
 IMAGENET = Preprocessing("rgb", 224, 224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -125,7 +125,7 @@ def parity(originals: Sequence[np.ndarray], sizes: Sequence[tuple[int, int]]) ->
 
 
 def gap(run: Any, photo: np.ndarray, p: Preprocessing) -> tuple[float, float]:
-    apart = np.abs(run.run(None, {"image": photo[None]})[0][0].transpose(1, 2, 0) - fit(photo, p))
+    apart = np.abs(run.run(None, {"image": photo[None]})[0][0].transpose(1, 2, 0) - resize_and_crop(photo, p))
     return float(apart.max()), float(apart.mean())
 
 

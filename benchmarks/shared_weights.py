@@ -27,7 +27,7 @@ from common import options, print_table, row
 
 from cnntk.benchmark.compare import compare
 from cnntk.runtime import Engine
-from cnntk.runtime.trial import example_inputs
+from cnntk.runtime.example_inputs import example_inputs
 
 WAYS: dict[str, dict[str, Any]] = {
     "ordinary": {},

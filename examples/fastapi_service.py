@@ -53,7 +53,7 @@ class Service:
 
     def _pixels(self, image: bytes) -> Pixels:
         decoded = self.classifier.decode(image, max_megapixels=MAX_MEGAPIXELS)
-        return self.classifier.fit(decoded.pixels)
+        return self.classifier.prepare(decoded.pixels)
 
 
 def make_app(model: Path, max_queue: int) -> FastAPI:

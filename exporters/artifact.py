@@ -18,10 +18,10 @@ import onnx
 import onnx_ir as ir
 
 from cnntk.exporters.external_data import Beside, raw_bytes
-from cnntk.runtime.artifact.digest import seal
-from cnntk.runtime.artifact.fingerprint import STRUCTURE, bounded, fingerprint
+from cnntk.runtime.artifact.digest import insert_digest
+from cnntk.runtime.artifact.fingerprint import STRUCTURE, fingerprint, limit_fingerprints
+from cnntk.runtime.artifact.protobuf import metadata_entry
 from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec
-from cnntk.runtime.artifact.wire import metadata
 
 __all__ = ["Written", "append_spec", "without_weights", "write_graph", "write_hashed"]
 
@@ -71,7 +71,7 @@ def write_hashed(model: ir.Model, file: Path, beside: Beside | None = None) -> W
             if name is not None:
                 there = beside is not None and beside.fingerprints.get(name)
                 fingerprints[name] = there or fingerprint([data])
-    return Written(sha256, bounded(fingerprints), beside)
+    return Written(sha256, limit_fingerprints(fingerprints), beside)
 
 
 def append_spec(file: Path, spec: ModelSpec, written: Written | None = None) -> ModelSpec:
@@ -90,11 +90,11 @@ def append_spec(file: Path, spec: ModelSpec, written: Written | None = None) -> 
     prints = {} if written is None else written.fingerprints
     data = None if written is None or written.beside is None else written.beside.data
     spec = replace(spec, fingerprints=prints, data=data, digest=_NO_DIGEST)
-    unsealed = metadata(METADATA_KEY, spec.to_json())
+    unsealed = metadata_entry(METADATA_KEY, spec.to_json())
     sha256.update(unsealed)
     digest = sha256.hexdigest()
     with file.open("ab") as stream:
-        stream.write(seal(unsealed, digest))
+        stream.write(insert_digest(unsealed, digest))
     return replace(spec, digest=digest)
 
 

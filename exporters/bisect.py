@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cnntk.exporters.session import Arrays, GraphSession
 from cnntk.exporters.shapes.ledger import ledger
-from cnntk.runtime.artifact.spec import SCOPE, Layer
+from cnntk.runtime.artifact.spec import PREPROCESS_SCOPE, Layer
 from cnntk.runtime.codec import as_json
 from cnntk.runtime.errors import InferenceError, UnsupportedArtifact
 
@@ -153,7 +153,7 @@ def _values(model: ir.Model, nodes: Sequence[ir.Node], batches: Sequence[Arrays]
 
 def _layer_names(model: ir.Model, layers: tuple[Layer, ...]) -> dict[ir.Node, str]:
     """What is called which layer; nodes that prepare images are no layers, and bear their own names."""
-    nodes = [node for node in model.graph if not (node.name or "").startswith(f"{SCOPE}/")]
+    nodes = [node for node in model.graph if not (node.name or "").startswith(f"{PREPROCESS_SCOPE}/")]
     fits = [layer.op for layer in layers] == [node.op_type for node in nodes]
     rows = layers if fits else ledger(model)
     names = {node: row.name for node, row in zip(nodes, rows, strict=False)}

@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from cnntk.runtime.artifact.external import places_in
+from cnntk.runtime.artifact.external import find_external_tensors
 from cnntk.runtime.artifact.fingerprint import fingerprint
 from cnntk.runtime.artifact.spec import DataFile
 from cnntk.runtime.errors import ArtifactCorrupt, UsageError
-from cnntk.runtime.files import staged
+from cnntk.runtime.files import atomic_write
 
 __all__ = ["ALIGNMENT", "LARGEST_INSIDE", "Beside", "raw_bytes", "weights_beside"]
 
@@ -99,7 +99,7 @@ def _write(model: ir.Model, target: Path) -> Beside | None:
         beside.data.file.encode()
     except UnicodeEncodeError as error:
         raise UsageError(f"{target}: its name is no Unicode text, so no model can name the data") from error
-    with staged(target.with_name(beside.data.file)) as temporary, temporary.open("wb") as stream:
+    with atomic_write(target.with_name(beside.data.file)) as temporary, temporary.open("wb") as stream:
         for part in _parts(weights):
             stream.write(part)
     return beside
@@ -137,7 +137,7 @@ def _weight_bytes(model: ir.Model) -> int:
 def _own_data(target: Path) -> Path | None:
     """The data of the artifact that ``target`` is now, if an export gave it that."""
     try:
-        locations = {place.locations[-1] for place in places_in(os.fspath(target), target.name)}
+        locations = {place.locations[-1] for place in find_external_tensors(os.fspath(target), target.name)}
     except (OSError, ArtifactCorrupt):
         return None
     own = re.compile(re.escape(target.stem) + r"\.[0-9a-f]{8}\.data")

@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from cnntk.exporters.passes.graph import dimensions, fresh_name, made_by, sweep
 from cnntk.runtime.artifact.spec import Head
-from cnntk.runtime.errors import ProofError, UsageError
+from cnntk.runtime.errors import ExportCheckError, UsageError
 
 __all__ = ["HeadOption", "HeadRecord", "add_head", "body_of", "double_softmax"]
 
@@ -57,11 +57,11 @@ def add_head(
 
     Raises:
         UsageError: ``classifier`` was asked for, and no output can be one.
-        ProofError: a Softmax upon a Softmax, or a Softmax over the batch.
+        ExportCheckError: a Softmax upon a Softmax, or a Softmax over the batch.
     """
     twice = double_softmax(model)
     if twice is not None and not allow_double_softmax:
-        raise ProofError(twice)
+        raise ExportCheckError(twice)
     if option == "none":
         return HeadRecord("none", "no head, as asked")
     if option == "auto" and said is False:
@@ -163,7 +163,7 @@ def _attach(model: ir.Model, answer: ir.Value) -> tuple[str | None, bool]:
     if last is not None:
         _check_axis(last)
     if raw is None:
-        raise ProofError(f"{answer.name}: a softmax of nothing")
+        raise ExportCheckError(f"{answer.name}: a softmax of nothing")
     others = [o for o in model.graph.outputs if o is not answer]
     keep = last is not None and last.op_type == "Softmax" and answer.dtype == raw.dtype == ir.DataType.FLOAT
     model.graph.outputs[:] = others
@@ -230,7 +230,7 @@ def _check_axis(softmax: ir.Node) -> None:
     axis, shape = softmax.attributes.get_int("axis", -1), dimensions(softmax.inputs[0])
     rank = len(shape) if shape is not None else 2
     if axis % rank != 1:
-        raise ProofError(
+        raise ExportCheckError(
             f"{softmax.outputs[0].name}: {softmax.op_type} over axis {axis}, the "
             f"{'batch' if axis % rank == 0 else 'pixels'}: an image's answer would depend on its neighbors; "
             "take it over axis 1, the classes"

@@ -15,7 +15,7 @@ from cnntk.exporters.checks.prove import Case
 from cnntk.exporters.checks.reference import Arrays, Reference
 from cnntk.exporters.preprocessing import PixelsRecord, add_preprocessing
 from cnntk.exporters.source import Source
-from cnntk.runtime.artifact.spec import IMAGE, Preprocessing, TensorSpec
+from cnntk.runtime.artifact.spec import IMAGE_INPUT, Preprocessing, TensorSpec
 from cnntk.runtime.errors import UsageError
 
 __all__ = ["AskedByImages", "Face", "PreprocessOption", "face_of", "takes_images"]
@@ -60,7 +60,7 @@ def takes_images(source: Source, way: PreprocessOption) -> bool:
     """
     if way != "graph" or source.preprocessing is None:
         return False
-    if source.inputs and source.inputs[0].name == IMAGE and source.inputs[0].dtype == "uint8":
+    if source.inputs and source.inputs[0].name == IMAGE_INPUT and source.inputs[0].dtype == "uint8":
         raise UsageError(f"{source.name}: takes images already; use --preprocess none")
     return True
 
@@ -107,14 +107,14 @@ class AskedByImages:
 
     def nudged(self, inputs: Arrays) -> Arrays:
         """The answers in float64 where some of the resized levels are one off."""
-        values = self._part(inputs[IMAGE], "the self-test")
+        values = self._part(inputs[IMAGE_INPUT], "the self-test")
         share = min(1.0, max(_NUDGED, _FEWEST / values.size))
         off = np.random.default_rng(0).choice([-1, 0, 1], values.shape, p=[share / 2, 1 - share, share / 2])
         return self._reference.exact(self._named(inputs, values + off * self._part.level))
 
     def _arrays(self, inputs: Arrays) -> Arrays:
-        return self._named(inputs, self._part(inputs[IMAGE], "the self-test"))
+        return self._named(inputs, self._part(inputs[IMAGE_INPUT], "the self-test"))
 
     def _named(self, inputs: Arrays, values: NDArray[np.float64]) -> Arrays:
-        rest = {name: array for name, array in inputs.items() if name != IMAGE}
+        rest = {name: array for name, array in inputs.items() if name != IMAGE_INPUT}
         return {self._first.name: values.astype(numpy_dtype(self._first.dtype)), **rest}

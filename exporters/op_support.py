@@ -19,7 +19,7 @@ from cnntk.exporters.session import GraphSession
 from cnntk.exporters.source import Dtype, Source
 from cnntk.exporters.sources.precision import in_precision, precisions
 from cnntk.runtime.errors import CaptureError, InferenceError
-from cnntk.runtime.session.devices import onnxruntime_module
+from cnntk.runtime.session.devices import import_onnxruntime
 
 __all__ = ["missing_kernel", "runnable", "unrunnable"]
 
@@ -64,7 +64,7 @@ def missing_kernel(model: ir.Model, error: InferenceError) -> str | None:
     node = next((n for n in model.graph if n.name == found["node"]), None) or next(rare, None)
     kind = f"{_type_of(node)} " if node is not None else ""
     what = found["op"] if node is None else blame(node)
-    return f"onnxruntime {onnxruntime_module().__version__} has no {kind}kernel on the CPU for {what}"
+    return f"onnxruntime {import_onnxruntime().__version__} has no {kind}kernel on the CPU for {what}"
 
 
 def _type_of(node: ir.Node) -> str:

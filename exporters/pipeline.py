@@ -52,7 +52,7 @@ from cnntk.exporters.vectors import CASES, FEW_CASES, RESIZED_CASE, self_test_of
 from cnntk.runtime.artifact.self_test import run_self_test
 from cnntk.runtime.artifact.spec import ModelSpec, Preprocessing, SelfTest
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.files import check_writable, staged
+from cnntk.runtime.files import atomic_write, check_writable
 
 __all__ = ["PreprocessOption", "export"]
 
@@ -110,8 +110,8 @@ def export(
         UsageError: an argument does not fit; the file exists already.
         CheckpointError: the weights are damaged or belong to another network.
         CaptureError: torch can't export the network.
-        ProofError: something is random, not finite, or depends on the batch; a shape or an answer differs, or
-            a cast moved an answer by more than rounding.
+        ExportCheckError: something is random, not finite, or depends on the batch; a shape or an answer
+            differs, or a cast moved an answer by more than rounding.
     """
     started = time.monotonic()
     options = SourceOptions(
@@ -144,7 +144,7 @@ def export(
     # torch answers while the file is written and loaded: neither keeps two cores busy.
     with (
         weights_beside(face.model, target, wanted=external_data) as beside,
-        staged(target) as temporary,
+        atomic_write(target) as temporary,
         ThreadPoolExecutor(1) as meanwhile,
     ):
         asked = meanwhile.submit(_answers, case)

@@ -75,8 +75,8 @@ def prepare(
 
     Raises:
         CaptureError: torch can't capture it, or onnxruntime has no kernels for its precision.
-        ProofError: something in it is random or not finite, its softmax is wrong, or a cast of its weights
-            moved its answers by more than rounding.
+        ExportCheckError: something in it is random or not finite, its softmax is wrong, or a cast of its
+            weights moved its answers by more than rounding.
     """
     captured = _captured(source, folder)
     if captured.program is not None:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from cnntk.exporters.artifact import without_weights
 from cnntk.runtime.errors import InferenceError
 from cnntk.runtime.session.cores import usable_cores
-from cnntk.runtime.session.devices import onnxruntime_module
-from cnntk.runtime.session.opening import failures, tensor_specs
+from cnntk.runtime.session.devices import import_onnxruntime
+from cnntk.runtime.session.session_factory import onnxruntime_errors, tensor_specs
 
 __all__ = ["Arrays", "GraphSession", "inner_nodes", "inner_shapes"]
 
@@ -58,7 +58,7 @@ class GraphSession:
             copy.graph.outputs[:] = [values[name] for name in outputs]
         proto, shared = _with_shared_weights(copy)
         self._shared = shared  # onnxruntime does not keep them alive
-        ort = onnxruntime_module()
+        ort = import_onnxruntime()
         options = ort.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = usable_cores()
@@ -71,7 +71,7 @@ class GraphSession:
         providers = ["CPUExecutionProvider"]
         try:
             self._session = ort.InferenceSession(proto.SerializeToString(), options, providers=providers)
-        except failures() as error:
+        except onnxruntime_errors() as error:
             raise InferenceError(f"onnxruntime can't run the graph: {_one_line(error)}") from error
         self.names: list[str] = [o.name for o in self._session.get_outputs()]
         self.inputs = tensor_specs(self._session.get_inputs())
@@ -88,7 +88,7 @@ class GraphSession:
         arrays = {spec.name: inputs[spec.name] for spec in self.inputs if spec.name in inputs}
         try:
             return dict(zip(self.names, self._session.run(self.names, arrays), strict=True))
-        except failures() as error:
+        except onnxruntime_errors() as error:
             raise InferenceError(f"onnxruntime failed in the graph: {_one_line(error)}") from error
 
 
@@ -132,7 +132,7 @@ def inner_shapes(model: ir.Model, batches: Mapping[int, Arrays]) -> dict[int, di
 def _with_shared_weights(model: ir.Model) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """The model as protobuf without its large weights, and those as onnxruntime's own arrays by name."""
     proto, shared = without_weights(model), {}
-    ort = onnxruntime_module()
+    ort = import_onnxruntime()
     for name, value in model.graph.initializers.items():
         weight = value.const_value
         if weight is None:

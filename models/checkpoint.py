@@ -17,7 +17,7 @@ from cnntk.models.weights import load_weights, write_weights
 from cnntk.models.zoo import build
 from cnntk.runtime.artifact.spec import ModelSpec, Network
 from cnntk.runtime.errors import ArtifactCorrupt, CheckpointError, UsageError
-from cnntk.runtime.files import check_writable, readable, staged
+from cnntk.runtime.files import atomic_write, check_writable, readable_file
 
 __all__ = [
     "SPEC_FILE",
@@ -77,8 +77,8 @@ def load_checkpoint(path: str | PathLike[str]) -> Checkpoint:
         UnsupportedArtifact: the spec is of a later version of cnntk.
     """
     given = Path(path)
-    weights = readable(given / WEIGHTS_FILE if given.is_dir() else given, "a checkpoint's weights")
-    spec_file = readable(weights.with_name(SPEC_FILE), "the checkpoint's spec beside its weights")
+    weights = readable_file(given / WEIGHTS_FILE if given.is_dir() else given, "a checkpoint's weights")
+    spec_file = readable_file(weights.with_name(SPEC_FILE), "the checkpoint's spec beside its weights")
     spec = _read_spec(spec_file)
     if spec.network is None:
         raise CheckpointError(f"{spec_file}: names no network; build it yourself and use load_weights")
@@ -129,7 +129,7 @@ def _create(target: Path, module: nn.Module, spec: ModelSpec) -> None:
 
 def _write(folder: Path, module: nn.Module, spec: ModelSpec) -> None:
     text = spec.to_json(indent=2)  # before the first file changes: a spec that is no JSON fails here
-    with staged(folder / WEIGHTS_FILE) as file:
+    with atomic_write(folder / WEIGHTS_FILE) as file:
         write_weights(module, file)
-    with staged(folder / SPEC_FILE) as file:
+    with atomic_write(folder / SPEC_FILE) as file:
         file.write_text(text + "\n", encoding="utf-8")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnntk.models.foreign import blame
 from cnntk.runtime.errors import CnntkError, MissingDependency, UsageError
-from cnntk.runtime.files import readable
+from cnntk.runtime.files import readable_file
 
 if TYPE_CHECKING:
     from torch import nn
@@ -83,7 +83,11 @@ def absolute(reference: str) -> str:
 
 def _load(place: str) -> ModuleType:
     try:
-        return _load_file(readable(place, "a Python file")) if place.endswith(".py") else _load_module(place)
+        return (
+            _load_file(readable_file(place, "a Python file"))
+            if place.endswith(".py")
+            else _load_module(place)
+        )
     except CnntkError:
         raise
     except ModuleNotFoundError as error:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from cnntk.runtime.errors import CheckpointError, UsageError
-from cnntk.runtime.files import readable
+from cnntk.runtime.files import readable_file
 
 __all__ = ["load_weights", "write_weights"]
 
@@ -36,7 +36,7 @@ def load_weights(module: nn.Module, path: str | PathLike[str]) -> None:
         CheckpointError: the file is damaged, would run code when read, or does not fit the module; the
             message names the file and the tensor.
     """
-    file = readable(path, "weights as .safetensors, .pt or .pth")
+    file = readable_file(path, "weights as .safetensors, .pt or .pth")
     readers = {".safetensors": _read_safetensors, ".pt": _read_pickle, ".pth": _read_pickle}
     if file.suffix not in readers:
         raise UsageError(f"{file}: has the suffix {file.suffix!r}; weights are .safetensors, .pt or .pth")

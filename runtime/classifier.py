@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.runtime.artifact.spec import IMAGE, Preprocessing
+from cnntk.runtime.artifact.spec import IMAGE_INPUT, Preprocessing
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UnsupportedArtifact
 from cnntk.runtime.images.reading import MAX_MEGAPIXELS, DecodedImage, ImageSource, Pixels, decode_image
-from cnntk.runtime.preprocessing.preprocess import fit, luma, normalize
+from cnntk.runtime.preprocessing.preprocess import luma, normalize, resize_and_crop
 from cnntk.runtime.preprocessing.resizing import shrink, shrinkable
 
 __all__ = ["Classifier", "Prediction", "Predictions"]
@@ -76,7 +76,7 @@ class Classifier:
         self.engine = model if isinstance(model, Engine) else Engine(model, device, threads=threads)
         self._preprocessing, self.labels = _contract(self.engine)
         self._input = self.engine.inputs[0]
-        self._in_graph = self._input.name == IMAGE and self._input.dtype == "uint8"
+        self._in_graph = self._input.name == IMAGE_INPUT and self._input.dtype == "uint8"
 
     def __call__(self, image: ImageSource) -> Predictions:
         """Classifies one image, anything that `read_image` takes.
@@ -119,21 +119,21 @@ class Classifier:
             images: as `read` gives them: uint8 (H, W, 1) or (H, W, 3), of any sizes.
         """
         if self._in_graph and len(images) == 1:
-            return self.classify_fitted(images)
-        return self.classify_fitted([self.fit(image) for image in images])
+            return self.classify_prepared(images)
+        return self.classify_prepared([self.prepare(image) for image in images])
 
-    def fit(self, image: Pixels) -> Pixels:
+    def prepare(self, image: Pixels) -> Pixels:
         """What of a decoded image the network looks at, in one size where that is possible.
 
         It is the part of preprocessing that many threads can do side by side, image by image;
-        `classify_fitted` takes the rest. Both together answer what `classify_pixels` does.
+        `classify_prepared` takes the rest. Both together answer what `classify_pixels` does.
         """
         if not self._in_graph:
-            return fit(image, self._preprocessing)
+            return resize_and_crop(image, self._preprocessing)
         return shrink(image, self._preprocessing) if shrinkable(self._preprocessing) else image
 
-    def classify_fitted(self, images: Sequence[Pixels]) -> list[Predictions]:
-        """Classifies what `fit` gave, those of one size as one batch; in order."""
+    def classify_prepared(self, images: Sequence[Pixels]) -> list[Predictions]:
+        """Classifies what `prepare` gave, those of one size as one batch; in order."""
         if len(images) == 1:
             return [Predictions(self.labels, self._probabilities(images)[0])]
         places: dict[tuple[int, ...], list[int]] = {}

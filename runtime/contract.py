@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import InputError, UnsupportedArtifact
 
-__all__ = ["InputContract", "fits"]
+__all__ = ["InputContract", "shape_matches"]
 
 Arrays = dict[str, NDArray[Any]]
 _CHANNELS = (1, 3)
@@ -51,7 +51,7 @@ class InputContract:
         if inputs.keys() != known.keys() or any(_native(v) != known[k] for k, v in inputs.items()):
             raise self.misfit(inputs)
         for spec in self._inputs:
-            if not fits(inputs[spec.name].shape, spec.shape):
+            if not shape_matches(inputs[spec.name].shape, spec.shape):
                 raise self.misfit(inputs)
         self.sizes(inputs)
 
@@ -91,7 +91,7 @@ class InputContract:
         return ""
 
 
-def fits(shape: tuple[int, ...], pattern: tuple[int | str, ...]) -> bool:
+def shape_matches(shape: tuple[int, ...], pattern: tuple[int | str, ...]) -> bool:
     """Whether an array of ``shape`` fits ``pattern``, where names stand for any size."""
     return len(shape) == len(pattern) and all(
         not isinstance(want, int) or have == want for have, want in zip(shape, pattern, strict=True)
@@ -102,17 +102,17 @@ def _hint_of(spec: TensorSpec, value: Any) -> str:
     """What would mend this input, as far as that can be told."""
     if not isinstance(value, np.ndarray):
         return f"make it an array, numpy.asarray(..., dtype={spec.dtype!r})"
-    if value.ndim == len(spec.shape) - 1 and fits((1, *value.shape), (1, *spec.shape[1:])):
+    if value.ndim == len(spec.shape) - 1 and shape_matches((1, *value.shape), (1, *spec.shape[1:])):
         return "one image needs a batch dimension, array[None]"
     if value.ndim == 4 and len(spec.shape) == 4:
-        if fits(_moved(value.shape, (0, 3, 1, 2)), spec.shape) and value.shape[3] in _CHANNELS:
+        if shape_matches(_moved(value.shape, (0, 3, 1, 2)), spec.shape) and value.shape[3] in _CHANNELS:
             return "it looks like NHWC, array.transpose(0, 3, 1, 2)"
-        if fits(_moved(value.shape, (0, 2, 3, 1)), spec.shape) and value.shape[1] in _CHANNELS:
+        if shape_matches(_moved(value.shape, (0, 2, 3, 1)), spec.shape) and value.shape[1] in _CHANNELS:
             return "it looks like NCHW, array.transpose(0, 2, 3, 1)"
         batch = spec.shape[0]
-        if isinstance(batch, int) and fits(value.shape[1:], spec.shape[1:]):
+        if isinstance(batch, int) and shape_matches(value.shape[1:], spec.shape[1:]):
             return f"the model's batch is fixed at {batch}; run_many splits and pads"
-    if fits(value.shape, spec.shape) and value.dtype != np.dtype(spec.dtype):
+    if shape_matches(value.shape, spec.shape) and value.dtype != np.dtype(spec.dtype):
         return f"convert it, array.astype({spec.dtype!r}), where that loses nothing that counts"
     return ""
 

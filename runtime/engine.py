@@ -16,25 +16,31 @@ from numpy.typing import NDArray
 
 from cnntk.runtime.artifact.self_test import SelfTestResult, run_self_test
 from cnntk.runtime.artifact.spec import ModelSpec, TensorSpec
-from cnntk.runtime.chunks import run_in_chunks
+from cnntk.runtime.batch_split import run_in_batches
 from cnntk.runtime.contract import InputContract
 from cnntk.runtime.errors import (
     CnntkError,
     DeviceUnavailable,
     InferenceError,
     InferenceTimeout,
-    NonFiniteAnswer,
+    NonFiniteOutput,
     SelfTestFailed,
     UsageError,
 )
+from cnntk.runtime.example_inputs import example_inputs
 from cnntk.runtime.log import log
 from cnntk.runtime.session.binding import Binding, check_out, run_into
-from cnntk.runtime.session.devices import Device, onnxruntime_module, resolve
+from cnntk.runtime.session.devices import Device, import_onnxruntime, resolve_device
 from cnntk.runtime.session.finite import is_finite
-from cnntk.runtime.session.opening import Opened, SessionSettings, failures, open_session, tensor_specs
-from cnntk.runtime.session.placement import Placement, placement_of
-from cnntk.runtime.session.watchdog import FOREVER, bounded, deadline
-from cnntk.runtime.trial import example_inputs
+from cnntk.runtime.session.placement import Placement, measure_placement
+from cnntk.runtime.session.session_factory import (
+    LoadedModel,
+    SessionSettings,
+    onnxruntime_errors,
+    open_session,
+    tensor_specs,
+)
+from cnntk.runtime.session.watchdog import LONGEST_TIMEOUT_S, clamp_timeout, deadline
 
 __all__ = ["Engine"]
 
@@ -57,9 +63,8 @@ class Engine:
 
     Args:
         model: path, bytes, or a file open for reading bytes, of an ``.onnx`` file.
-        device: ``cpu``, ``cuda``, ``cuda:1``, ``auto``, or another that `resolve` knows; never another one
-            than was asked for. ``auto`` takes CUDA where it can be had; `device_reason` says why it did or
-            didn't.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``auto``, or another that `resolve_device` knows; never another
+            one than was asked for. ``auto`` uses CUDA where it is available; `device_reason` says why.
         threads: on the CPU; by default one for each core that this process may use (affinity and the
             container's quota), and one for a model under a million multiply-adds, where a second brings
             nothing; ``"shared"`` for one pool that all engines of the process use, which onnxruntime then
@@ -114,7 +119,7 @@ class Engine:
         self._asked = (device, dict(options or {}))
         self._settings = SessionSettings(threads, spin, share_weights, cache)
         self._allow_nonfinite = allow_nonfinite
-        self._device, opened = self._opened(resolve(device, options), device)
+        self._device, opened = self._opened(resolve_device(device, options), device)
         self.device = self._device.name
         self.device_reason = self._device.reason
         self.name = opened.name
@@ -128,7 +133,7 @@ class Engine:
         self._dtypes = tuple((n, _NO_DTYPE if tied else dtype) for n, dtype in self._contract.dtypes)
         self._names = [spec.name for spec in self.outputs]
         self._floating = _floating(self.outputs, self.spec)
-        self._failures = failures()
+        self._failures = onnxruntime_errors()
         self._revival = threading.Lock()
         self._inherited = False
         self._stamp = _stamp(self._model)
@@ -164,7 +169,7 @@ class Engine:
 
         Raises:
             InputError: a name, dtype or shape does not fit; ``out``, too.
-            NonFiniteAnswer: an answer holds NaN or infinity.
+            NonFiniteOutput: an answer holds NaN or infinity.
             InferenceTimeout: the time was over.
             InferenceError: onnxruntime failed.
         """
@@ -220,7 +225,7 @@ class Engine:
         def run(piece: Arrays) -> Arrays:
             return self.run(piece, timeout=timeout)
 
-        return run_in_chunks(run, self.inputs, self.name, inputs, batch_size)
+        return run_in_batches(run, self.inputs, self.name, inputs, batch_size)
 
     def bind(
         self, inputs: Mapping[str, NDArray[Any]], *, outputs: Literal["host", "device"] = "host"
@@ -262,7 +267,7 @@ class Engine:
         arrays = dict(inputs) if inputs is not None else self._examples()
         self._contract.check(arrays)
         try:
-            return placement_of(lambda prefix: self._open(self._device, prefix), arrays)
+            return measure_placement(lambda prefix: self._open(self._device, prefix), arrays)
         except self._failures as error:
             raise self._failed(arrays, error) from error
 
@@ -303,22 +308,22 @@ class Engine:
         device, options = self._asked
         return _reload, (self._model, device, {**settings, "options": options}, self._allow_nonfinite)
 
-    def _opened(self, device: Device, asked: str) -> tuple[Device, Opened]:
+    def _opened(self, device: Device, asked: str) -> tuple[Device, LoadedModel]:
         try:
             opened = self._open(device)
         except DeviceUnavailable as error:
             if asked != "auto" or device.name == "cpu":
                 raise
-            device = Device("cpu", resolve("cpu").provider, reason=f"auto: {error}")
+            device = Device("cpu", resolve_device("cpu").provider, reason=f"auto: {error}")
             opened = self._open(device)
         if asked == "auto":
             log.info("%s: runs on %s (%s)", opened.name, device.name, device.reason)
         return device, opened
 
-    def _open(self, device: Device, profile: str | None = None) -> Opened:
+    def _open(self, device: Device, profile: str | None = None) -> LoadedModel:
         return open_session(self._model, device, self._settings, profile)
 
-    def _take(self, opened: Opened) -> None:
+    def _take(self, opened: LoadedModel) -> None:
         self._session = opened.session
         # Not session.run: its checks cost as much as ours, and would be made twice.
         self._run = opened.session._sess.run
@@ -326,8 +331,8 @@ class Engine:
     def _run_watched(
         self, inputs: Mapping[str, NDArray[Any]], timeout: float | None, out: Mapping[str, NDArray[Any]]
     ) -> list[NDArray[Any]]:
-        options = onnxruntime_module().RunOptions()
-        seconds = FOREVER if timeout is None else bounded(timeout)
+        options = import_onnxruntime().RunOptions()
+        seconds = LONGEST_TIMEOUT_S if timeout is None else clamp_timeout(timeout)
         self._ensure_own()
         try:
             with deadline(options, seconds):
@@ -375,11 +380,11 @@ class Engine:
             return misfit
         return InferenceError(f"{self.name}: onnxruntime failed: {' '.join(str(error).split())[:300]}")
 
-    def _nonfinite(self, output: int, value: NDArray[Any]) -> NonFiniteAnswer:
+    def _nonfinite(self, output: int, value: NDArray[Any]) -> NonFiniteOutput:
         name = self._names[output]
         wrong = np.argwhere(~np.isfinite(value))
         at = ", ".join(map(str, wrong[0]))
-        return NonFiniteAnswer(
+        return NonFiniteOutput(
             f"{self.name}: {name}[{at}] is {value[tuple(wrong[0])]} ({len(wrong)} of {value.size} numbers "
             "are not finite). Look at the inputs for NaN; allow_nonfinite=True lets such answers through"
         )

@@ -12,7 +12,7 @@
     ├── InputError            an array does not fit the model's input
     ├── InferenceError        onnxruntime failed while it ran a model
     │   ├── InferenceTimeout      the run was ended because its time was over
-    │   └── NonFiniteAnswer       the model answered NaN or infinity
+    │   └── NonFiniteOutput       the model's output holds NaN or infinity
     ├── EngineClosed          a request came after the engine was closed, or was left in its queue
     ├── QueueFull             more requests wait than the queue holds
     ├── ArtifactError
@@ -20,7 +20,7 @@
     │   ├── UnsupportedArtifact   the file is sound, but not for this version
     │   └── SelfTestFailed        the model computes something else on this device
     ├── CaptureError          the source can't be turned into a graph
-    └── ProofError            the export is not the model that was trained
+    └── ExportCheckError      the export is not the model that was trained
         ├── ShapeMismatch
         └── ParityError
 
@@ -39,14 +39,14 @@ __all__ = [
     "DataError",
     "DeviceUnavailable",
     "EngineClosed",
+    "ExportCheckError",
     "ImageError",
     "InferenceError",
     "InferenceTimeout",
     "InputError",
     "MissingDependency",
-    "NonFiniteAnswer",
+    "NonFiniteOutput",
     "ParityError",
-    "ProofError",
     "QueueFull",
     "SelfTestFailed",
     "ShapeMismatch",
@@ -101,7 +101,7 @@ class InferenceTimeout(InferenceError, TimeoutError):  # noqa: N818
     """A run was ended because its time was over."""
 
 
-class NonFiniteAnswer(InferenceError):  # noqa: N818
+class NonFiniteOutput(InferenceError):  # noqa: N818
     """The model answered NaN or infinity; the message names the output."""
 
 
@@ -139,15 +139,15 @@ class CaptureError(CnntkError):
     exit_status = 1
 
 
-class ProofError(CnntkError):
+class ExportCheckError(CnntkError):
     """The exported model is not the model that was trained."""
 
     exit_status = 1
 
 
-class ShapeMismatch(ProofError):  # noqa: N818
+class ShapeMismatch(ExportCheckError):  # noqa: N818
     """A shape is not what the formula, torch, ONNX and onnxruntime agree on."""
 
 
-class ParityError(ProofError):
+class ParityError(ExportCheckError):
     """The exported model's answers differ from torch's by more than rounding."""

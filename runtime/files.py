@@ -11,11 +11,11 @@ from pathlib import Path
 
 from cnntk.runtime.errors import UsageError
 
-__all__ = ["check_writable", "readable", "staged", "write_bytes"]
+__all__ = ["atomic_write", "check_writable", "readable_file", "write_bytes"]
 
 
 @contextmanager
-def staged(target: Path) -> Iterator[Path]:
+def atomic_write(target: Path) -> Iterator[Path]:
     """Yields a temporary path beside ``target``; on success it is flushed to disk and takes its name.
 
     If the block raises (Ctrl-C included) the temporary file is removed and ``target`` is as it was.
@@ -39,7 +39,7 @@ def staged(target: Path) -> Iterator[Path]:
 
 def write_bytes(target: Path, data: bytes) -> None:
     """Writes ``data`` to ``target``, whole or not at all."""
-    with staged(target) as temporary:
+    with atomic_write(target) as temporary:
         temporary.write_bytes(data)
 
 
@@ -61,7 +61,7 @@ def check_writable(target: Path) -> None:
         ) from error
 
 
-def readable(path: str | os.PathLike[str], what: str) -> Path:
+def readable_file(path: str | os.PathLike[str], what: str) -> Path:
     """``path`` as a Path, if it is a file that can be read.
 
     Raises:

@@ -10,11 +10,11 @@ import onnx.parser
 import pytest
 
 from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec, Preprocessing, TensorSpec
-from cnntk.runtime.session.cuda import cuda_state, problem_of
-from cnntk.runtime.session.devices import onnxruntime_module
+from cnntk.runtime.session.cuda import cuda_problem, cuda_state
+from cnntk.runtime.session.devices import import_onnxruntime
 
 # First of all imports of onnxruntime: its telemetry has a thread, which children made by fork do not survive.
-onnxruntime = onnxruntime_module()
+onnxruntime = import_onnxruntime()
 
 SIZE = 4
 LABELS = ("dark", "light", "left")
@@ -59,7 +59,7 @@ def tiny_model(spec: ModelSpec | None) -> onnx.ModelProto:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Tests that need a GPU say why they are not run."""
     if item.get_closest_marker("gpu") is not None:
-        problem = problem_of(cuda_state(onnxruntime))
+        problem = cuda_problem(cuda_state(onnxruntime))
         if problem is not None:
             pytest.skip(f"no CUDA: {problem}")
 

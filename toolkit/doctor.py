@@ -13,8 +13,8 @@ from cnntk.benchmark.processor import cpu_features, cpu_name, memory_bytes, read
 from cnntk.runtime.errors import MissingDependency
 from cnntk.runtime.sections import Section, size_text, under
 from cnntk.runtime.session.cores import usable_cores
-from cnntk.runtime.session.cuda import CudaState, cuda_state, problem_of
-from cnntk.runtime.session.devices import onnxruntime_module
+from cnntk.runtime.session.cuda import CudaState, cuda_problem, cuda_state
+from cnntk.runtime.session.devices import import_onnxruntime
 from cnntk.version import __version__
 
 __all__ = ["Diagnosis", "cpu_features", "diagnose", "missing_of", "problems_of"]
@@ -103,7 +103,7 @@ def problems_of(cuda: CudaState) -> tuple[str, ...]:
     """What is wrong with the wheels of onnxruntime, and with CUDA where its wheel is installed."""
     if "onnxruntime-gpu" not in cuda.wheels:
         return ()
-    problem = problem_of(cuda)
+    problem = cuda_problem(cuda)
     return () if problem is None else (f"CUDA: {problem}",)
 
 
@@ -123,7 +123,7 @@ def missing_of(requirements: Iterable[str]) -> dict[str, tuple[str, ...]]:
 def _providers() -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What onnxruntime offers, and what is wrong with it."""
     try:
-        ort = onnxruntime_module()
+        ort = import_onnxruntime()
         return tuple(ort.get_available_providers()), problems_of(cuda_state(ort))
     except MissingDependency as error:
         return (), (str(error),)

@@ -12,7 +12,7 @@ from cnntk.exporters.checks.record import Check
 from cnntk.exporters.checks.reference import Arrays, tensor_of
 from cnntk.exporters.checks.returned import compare_returned
 from cnntk.exporters.sources.inputs import parameters_of
-from cnntk.runtime.errors import ParityError, ProofError
+from cnntk.runtime.errors import ExportCheckError, ParityError
 
 __all__ = ["check_capture", "tensors_of"]
 
@@ -28,12 +28,12 @@ def check_capture(module: nn.Module, answers: Answers, order: tuple[str, ...], i
             that the head took away, its operator; "" for one that is not kept.
 
     Raises:
-        ProofError: a second call answers something else.
+        ExportCheckError: a second call answers something else.
         ParityError: an answer differs from the program's by more than the bound of the export.
     """
     found, second = (tensors_of(module, answers.trials.batch(images)) for _ in range(2))
     if any(not torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(found, second, strict=True)):
-        raise ProofError(
+        raise ExportCheckError(
             f"{type(module).__name__}: two calls on one input differ: it is random, or it remembers earlier "
             "calls in a buffer. Nothing was written"
         )

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cnntk.exporters.checks.record import Check
 from cnntk.exporters.session import GraphSession
-from cnntk.runtime.errors import ProofError
+from cnntk.runtime.errors import ExportCheckError
 
 __all__ = ["check_head"]
 
@@ -20,7 +20,7 @@ def check_head(model: ir.Model) -> Check:
     """Runs what lies between ``logits`` and ``probabilities`` on logits that reach ±1e4.
 
     Raises:
-        ProofError: a probability is not finite, the sum is not 1 within 1e-6, or the argmax moves.
+        ExportCheckError: a probability is not finite, the sum is not 1 within 1e-6, or the argmax moves.
     """
     outputs = {v.name: v for v in model.graph.outputs}
     logits = outputs["logits"]
@@ -31,7 +31,7 @@ def check_head(model: ir.Model) -> Check:
     error = float(np.abs(found.astype(np.float64).sum(axis=1) - 1).max())
     kept = np.take_along_axis(found, stress.argmax(axis=1)[:, None], axis=1)[:, 0] == found.max(axis=1)
     if not np.isfinite(found).all() or not error <= SUM_TOLERANCE or not kept.all():
-        raise ProofError(
+        raise ExportCheckError(
             f"probabilities: at logits of ±{LIMIT:.0e} they are not finite, sum to 1 but for {error:.2g}, "
             "or lose the largest: use a stable softmax (the maximum taken off). Nothing was written"
         )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cnntk.exporters.checks.parity import Answers
 from cnntk.exporters.checks.record import Check
 from cnntk.exporters.checks.runs import Runs
-from cnntk.runtime.errors import ProofError
+from cnntk.runtime.errors import ExportCheckError
 
 __all__ = ["check_batch_invariance", "check_repeatable"]
 
@@ -19,14 +19,14 @@ def check_repeatable(runs: Runs) -> Check:
     """The second call equals the first to the bit, also with another call in between.
 
     Raises:
-        ProofError: it does not.
+        ExportCheckError: it does not.
     """
     first = runs(1)
     runs(2)
     second = runs.again(1)
     for name, array in first.items():
         if not np.array_equal(array, second[name], equal_nan=True):
-            raise ProofError(
+            raise ExportCheckError(
                 f"{name}: two runs on one input differ by {_largest(array, second[name]):.3g}: something in "
                 "the graph is random or remembers. Nothing was written"
             )
@@ -37,7 +37,8 @@ def check_batch_invariance(runs: Runs, answers: Answers, blame: Callable[[], str
     """Each of the first images alone answers what it answers among others, up to rounding.
 
     Raises:
-        ProofError: it does not: BatchNorm on batch statistics, a mean over the batch, a softmax over axis 0.
+        ExportCheckError: it does not: BatchNorm on batch statistics, a mean over the batch, a softmax over
+            axis 0.
     """
     worst = 0.0
     among = [(image, runs(size)) for size in answers.trials.batches for image in range(min(size, tries))]
@@ -46,7 +47,7 @@ def check_batch_invariance(runs: Runs, answers: Answers, blame: Callable[[], str
             moved, allowed = _largest(runs(1, image)[name][0], answer[name][image]), float(bounds[image])
             worst = max(worst, moved)
             if np.isfinite(allowed) and not moved <= 2 * allowed:
-                raise ProofError(
+                raise ExportCheckError(
                     f"{name}: an image's answer moves by {moved:.3g} with its neighbors in the batch"
                     f"{blame()}: normalize over each image, or by running statistics. Nothing was written"
                 )

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnntk.exporters.checks.reference import Arrays
-from cnntk.runtime.artifact.spec import IMAGE, Preprocessing, TensorSpec
+from cnntk.runtime.artifact.spec import IMAGE_INPUT, Preprocessing, TensorSpec
 from cnntk.runtime.images.reading import Pixels
 from cnntk.runtime.preprocessing.preprocess import luma, normalize, preprocess
 from cnntk.runtime.preprocessing.resizing import shrink, shrinkable
-from cnntk.runtime.preprocessing.sampling import nearest
+from cnntk.runtime.preprocessing.sampling import resize_nearest
 
 __all__ = ["FEW", "KINDS", "ORDINARY", "SAMPLES", "Trials", "numpy_dtype", "trial_images", "trial_inputs"]
 
@@ -133,14 +133,14 @@ def trial_images(
     first, *others = specs
     rest = {spec.name: _input(spec, kinds, None) for spec in others}
     arrays = {first.name: preprocess(list(images), p).astype(numpy_dtype(first.dtype)), **rest}
-    return Trials(kinds, arrays, (1, 2, 3, max(4, len(kinds))), {IMAGE: images, **rest})
+    return Trials(kinds, arrays, (1, 2, 3, max(4, len(kinds))), {IMAGE_INPUT: images, **rest})
 
 
 def _small(image: Pixels, p: Preprocessing) -> Pixels:
     """What of an image the graph looks at, or about that, with the channels that the network has."""
     if image.shape[2] > p.channels:
         image = luma(image)
-    small = shrink(image, p) if shrinkable(p) else nearest(image, p.fitted_size)
+    small = shrink(image, p) if shrinkable(p) else resize_nearest(image, p.fitted_size)
     return np.broadcast_to(small, (*p.fitted_size, p.channels))
 
 

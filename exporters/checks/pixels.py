@@ -34,7 +34,7 @@ from cnntk.exporters.checks.record import Check
 from cnntk.exporters.preprocessing import PixelsRecord
 from cnntk.exporters.session import GraphSession
 from cnntk.models.preprocess import Preprocess
-from cnntk.runtime.artifact.spec import IMAGE, Preprocessing
+from cnntk.runtime.artifact.spec import IMAGE_INPUT, Preprocessing
 from cnntk.runtime.errors import ParityError
 from cnntk.runtime.preprocessing.preprocess import luma, preprocess
 
@@ -166,7 +166,7 @@ class PixelsPart:
 
     def __call__(self, images: NDArray[np.uint8], name: str) -> NDArray[np.float64]:
         """The network's input, normalized in float64."""
-        plain, optimized = (s.run({IMAGE: images})[self._levels] for s in self._sessions)
+        plain, optimized = (s.run({IMAGE_INPUT: images})[self._levels] for s in self._sessions)
         if not np.array_equal(plain, optimized):
             raise ParityError(
                 f"pixels: on {name} onnxruntime's optimized graph gives other levels than the plain one, by "
@@ -177,7 +177,7 @@ class PixelsPart:
 
 def pixels_part(model: ir.Model, record: PixelsRecord) -> ir.Model:
     """The nodes from ``image`` to the levels, as a model of their own."""
-    graph = ir.convenience.extract(model.graph, [IMAGE], [record.levels])
+    graph = ir.convenience.extract(model.graph, [IMAGE_INPUT], [record.levels])
     graph.opset_imports.update(model.graph.opset_imports)
     return ir.Model(graph, ir_version=model.ir_version)
 
@@ -282,7 +282,7 @@ def _check_answers(
     worst, same = 0.0, 0
     for name, image in [*few, *given.items()]:
         floats = part(image[None], name).astype(np.float32)
-        found = whole.pixels({**whole.others, IMAGE: image[None]})
+        found = whole.pixels({**whole.others, IMAGE_INPUT: image[None]})
         expected = whole.floats({**whole.others, whole.input: floats})
         worst = max([worst, *(_apart(output, name, found, expected, whole) for output in whole.bounds)])
         if name in given:

@@ -71,7 +71,7 @@ def prove(case: Case, run: Run, asked: Callable[[], Answers]) -> Proof:
         asked: the reference's answers to the trials; called late, so that they may be found meanwhile.
 
     Raises:
-        ProofError: one does not hold; the message says which, where, and what to do.
+        ExportCheckError: one does not hold; the message says which, where, and what to do.
     """
     runs = Runs(run, case.trials)
     checks = [check_repeatable(runs)]

@@ -18,10 +18,10 @@ from cnntk.exporters.checks.inputs import SAMPLES
 from cnntk.exporters.checks.record import Check
 from cnntk.exporters.source import Source
 from cnntk.runtime.artifact.spec import TensorSpec
-from cnntk.runtime.contract import fits
+from cnntk.runtime.contract import shape_matches
 from cnntk.runtime.errors import ImageError, UsageError
-from cnntk.runtime.files import readable
-from cnntk.runtime.images.reading import IMAGE_SUFFIXES, ImageSource, Pixels, describe, read_image
+from cnntk.runtime.files import readable_file
+from cnntk.runtime.images.reading import IMAGE_SUFFIXES, ImageSource, Pixels, read_image, source_name
 from cnntk.runtime.preprocessing.preprocess import preprocess
 
 __all__ = ["Samples", "SamplesLike", "samples_check", "take_samples"]
@@ -82,7 +82,7 @@ def _listed(samples: object) -> Sequence[ImageSource] | None:
 
 
 def _told(samples: object) -> str:
-    return describe(samples) if isinstance(samples, np.ndarray) else type(samples).__name__
+    return source_name(samples) if isinstance(samples, np.ndarray) else type(samples).__name__
 
 
 def samples_check(samples: Samples, taken: int) -> Check:
@@ -97,7 +97,7 @@ def _from_path(path: Path, source: Source) -> Samples:
         if not files:
             raise UsageError(f"{path}: holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
         return _from_images(files, [str(f.relative_to(path)) for f in files], source, str(path))
-    file = readable(path, "a folder of images, or an .npz with an array per input")
+    file = readable_file(path, "a folder of images, or an .npz with an array per input")
     if file.suffix != ".npz":
         raise UsageError(f"{file}: expected a folder of images, or an .npz with an array per input")
     try:
@@ -164,7 +164,11 @@ def _from_arrays(arrays: Mapping[str, NDArray[Any]], source: Source, where: str)
 def _check(where: str, array: NDArray[Any], spec: TensorSpec) -> None:
     if not isinstance(array, np.ndarray):
         raise UsageError(f"{where}: expected a numpy array, got {type(array).__name__}")
-    if array.dtype.name != spec.dtype or not fits(array.shape, spec.shape) or not array.dtype.isnative:
+    if (
+        array.dtype.name != spec.dtype
+        or not shape_matches(array.shape, spec.shape)
+        or not array.dtype.isnative
+    ):
         cast = f"; array.astype({spec.dtype!r}) casts it" if array.dtype.name != spec.dtype else ""
         raise UsageError(
             f"{where}: expected {spec.dtype} {_form(('n', *spec.shape[1:]))}, "

@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from cnntk.exporters.checks.check import blame
 from cnntk.exporters.checks.record import Check
-from cnntk.runtime.errors import ProofError
+from cnntk.runtime.errors import ExportCheckError
 
 __all__ = ["check_finite_weights", "check_nothing_random"]
 
@@ -29,13 +29,13 @@ def check_nothing_random(model: ir.Model, declined: tuple[str, ...] = ()) -> Che
         declined: what the passes saw and left, for the message.
 
     Raises:
-        ProofError: one does.
+        ExportCheckError: one does.
     """
     nodes = list(model.graph.all_nodes())
     for node in nodes:
         if why := _random(node):
             hint = f"; {declined[0]}" if declined else ""
-            raise ProofError(f"{blame(node)} {why}, also at inference{hint}. Nothing was written")
+            raise ExportCheckError(f"{blame(node)} {why}, also at inference{hint}. Nothing was written")
     return Check("nothing random", f"none of {len(nodes)} nodes draws, drops out or normalizes by the batch")
 
 
@@ -43,7 +43,7 @@ def check_finite_weights(model: ir.Model) -> Check:
     """Every weight is finite.
 
     Raises:
-        ProofError: one is NaN or infinite.
+        ExportCheckError: one is NaN or infinite.
     """
     count = 0
     for name, value in model.graph.initializers.items():
@@ -54,7 +54,7 @@ def check_finite_weights(model: ir.Model) -> Check:
         count += array.size
         if not np.isfinite(array).all():
             first = int(np.flatnonzero(~np.isfinite(array))[0])
-            raise ProofError(
+            raise ExportCheckError(
                 f"weight {name}: {array[first]} at position {first}; train again. Nothing was written"
             )
     return Check("finite weights", f"{count:,} numbers")

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from cnntk.runtime.errors import ProofError
+from cnntk.runtime.errors import ExportCheckError
 
 __all__ = [
     "RANDOM",
@@ -181,7 +181,7 @@ def put(
     """
     place = old.producer()
     if place is None or place.graph is None:
-        raise ProofError(f"{old.name}: no node makes it, so none can take its place")
+        raise ExportCheckError(f"{old.name}: no node makes it, so none can take its place")
     origin = like or place
     node = ir.node(operator, list(inputs), dict(attributes or {}))
     node.metadata_props.update(origin.metadata_props)

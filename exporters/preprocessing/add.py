@@ -25,7 +25,7 @@ from cnntk.exporters.preprocessing.normalize import (
 from cnntk.exporters.preprocessing.padding import pad
 from cnntk.exporters.preprocessing.resize import resize
 from cnntk.exporters.preprocessing.tape import FLOAT, UINT8, Dims, Picture, Tape, as_float
-from cnntk.runtime.artifact.spec import IMAGE, SCOPE, Preprocessing, TensorSpec
+from cnntk.runtime.artifact.spec import IMAGE_INPUT, PREPROCESS_SCOPE, Preprocessing, TensorSpec
 from cnntk.runtime.errors import UsageError
 
 __all__ = ["PixelsRecord", "add_preprocessing", "image_spec"]
@@ -67,7 +67,7 @@ class PixelsRecord:
 
 def image_spec(p: Preprocessing) -> TensorSpec:
     """The input of a graph with this preprocessing: gray networks take gray images, others any."""
-    return TensorSpec(IMAGE, "uint8", ("N", "H", "W", 1 if p.channels == 1 else "C"))
+    return TensorSpec(IMAGE_INPUT, "uint8", ("N", "H", "W", 1 if p.channels == 1 else "C"))
 
 
 def add_preprocessing(
@@ -95,8 +95,8 @@ def add_preprocessing(
     steps = _normalize(model, network, levels, n)
     folding = _fold(model, steps, levels, n, others or {}, images)
     _name_is_free(model)
-    image = ir.Value(name=IMAGE, type=ir.TensorType(UINT8), shape=ir.Shape(image_spec(p).shape))
-    tape = Tape(model, SCOPE)
+    image = ir.Value(name=IMAGE_INPUT, type=ir.TensorType(UINT8), shape=ir.Shape(image_spec(p).shape))
+    tape = Tape(model, PREPROCESS_SCOPE)
     value = _prepare(tape, Picture(image, image_spec(p).shape), p, n)
     levels.replace_all_uses_with(value, replace_graph_outputs=True)
     model.graph.inputs[0] = image
@@ -154,14 +154,14 @@ def _checked(model: ir.Model, p: Preprocessing) -> ir.Value:
 
 def _levels(model: ir.Model, p: Preprocessing) -> ir.Value:
     """Stands for what the image becomes, until it is there."""
-    name = fresh_name(model.graph, f"{SCOPE}/levels")
+    name = fresh_name(model.graph, f"{PREPROCESS_SCOPE}/levels")
     return ir.Value(name=name, type=ir.TensorType(FLOAT), shape=ir.Shape(_shape(p)))
 
 
 def _normalize(model: ir.Model, network: ir.Value, levels: ir.Value, n: Normalization) -> list[ir.Node]:
     """Puts the normalization in front of the network; its nodes, without a cast to a narrower type."""
     model.graph.inputs[0] = levels
-    tape = Tape(model, SCOPE)
+    tape = Tape(model, PREPROCESS_SCOPE)
     value = normalize(tape, levels, n)
     steps = list(tape.nodes)
     if network.dtype is not None and network.dtype != FLOAT:
@@ -201,8 +201,8 @@ def _name_is_free(model: ir.Model) -> None:
     """Another value that bears the input's name gets another."""
     values = [v for node in model.graph for v in node.outputs]
     for value in [*model.graph.inputs, *model.graph.initializers.values(), *values]:
-        if value.name == IMAGE:
-            value.name = fresh_name(model.graph, f"{IMAGE}_inside")
+        if value.name == IMAGE_INPUT:
+            value.name = fresh_name(model.graph, f"{IMAGE_INPUT}_inside")
 
 
 def _shape(p: Preprocessing) -> Dims:

@@ -11,7 +11,7 @@ __all__ = ["crop"]
 
 
 def crop(tape: Tape, picture: Picture, p: Preprocessing) -> Picture:
-    """Height x width from `Preprocessing.crop_from` on."""
+    """Height x width from `Preprocessing.crop_offset` on."""
     if picture.sizes is None:
         return picture
     target = tape.constant("cropped_size", [p.height, p.width], INT64)

@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from cnntk.exporters.preprocessing.tape import FLOAT, INT64, Dims, Picture, Tape, as_float
 from cnntk.runtime.artifact.spec import Preprocessing
-from cnntk.runtime.preprocessing.preprocess import LIGHT
+from cnntk.runtime.preprocessing.preprocess import LIGHT_MARGIN
 
 __all__ = ["MIDDLE", "to_dark"]
 
@@ -33,7 +33,7 @@ def to_dark(tape: Tape, picture: Picture, p: Preprocessing) -> Picture:
     middle = tape.constant("middle", MIDDLE, FLOAT)
     centered = tape.put("Sub", [picture.value, middle], name="centered", dtype=FLOAT, shape=picture.dims)
     total = _border_sum(tape, picture.become(centered), p)
-    threshold = tape.constant("light", LIGHT, total.dtype or FLOAT)
+    threshold = tape.constant("light", LIGHT_MARGIN, total.dtype or FLOAT)
     each = (picture.dims[0], 1, 1, 1)
     light = tape.put("Greater", [total, threshold], name="is_light", dtype=ir.DataType.BOOL, shape=each)
     signs = [tape.constant("inverted", -1.0, FLOAT), tape.constant("as_it_is", 1.0, FLOAT)]

@@ -22,7 +22,7 @@ import onnx_ir as ir
 from cnntk.exporters.preprocessing.size import image_size, resized_size
 from cnntk.exporters.preprocessing.tape import FLOAT, INT64, UINT8, Dims, Picture, Tape, as_float
 from cnntk.runtime.artifact.spec import Preprocessing
-from cnntk.runtime.preprocessing.resizing import MODES, resize_attributes
+from cnntk.runtime.preprocessing.resizing import ONNX_MODES, resize_attributes
 
 __all__ = ["resize"]
 
@@ -58,7 +58,7 @@ def _filtered(tape: Tape, picture: Picture, sizes: ir.Value, dims: Dims, p: Prep
 
 
 def _sampled(tape: Tape, picture: Picture, sizes: ir.Value, dims: Dims, p: Preprocessing) -> Picture:
-    attributes = {"mode": MODES[p.interpolation], "coordinate_transformation_mode": "half_pixel"}
+    attributes = {"mode": ONNX_MODES[p.interpolation], "coordinate_transformation_mode": "half_pixel"}
     if p.interpolation == "bicubic":
         picture, dims = _three(tape, picture, p), (*dims[:3], p.channels)
         value = _by_channels(

@@ -13,12 +13,12 @@ from onnx_ir.passes.common import ShapeInferencePass
 from cnntk.exporters.source import InputShape, Source, SourceOptions
 from cnntk.exporters.sources.inputs import INPUT, form, input_specs
 from cnntk.exporters.sources.quiet import quiet
-from cnntk.runtime.artifact.external import check_places, places_in
+from cnntk.runtime.artifact.external import check_external_tensors, find_external_tensors
 from cnntk.runtime.artifact.spec import METADATA_KEY, TensorSpec
 from cnntk.runtime.errors import ArtifactCorrupt, UsageError
-from cnntk.runtime.files import readable
-from cnntk.runtime.session.devices import resolve
-from cnntk.runtime.session.opening import SessionSettings, open_session
+from cnntk.runtime.files import readable_file
+from cnntk.runtime.session.devices import resolve_device
+from cnntk.runtime.session.session_factory import SessionSettings, open_session
 
 __all__ = ["OLDEST_OPSET", "from_onnx"]
 
@@ -44,14 +44,14 @@ def from_onnx(text: str, options: SourceOptions) -> Source:
         raise UsageError(
             f"{text}: an .onnx has weights of its own: leave out --weights, --kwargs and --random"
         )
-    file = readable(text, "an ONNX model")
-    check_places(places_in(str(file), str(file)), file, None, sealed=False)
+    file = readable_file(text, "an ONNX model")
+    check_external_tensors(find_external_tensors(str(file), str(file)), file, None, has_digest=False)
     model = _read(file)
     if METADATA_KEY in model.metadata_props:
         if not options.as_graph:
             raise UsageError(f"{file}: is an artifact already; use cnntk verify {file}")
         del model.metadata_props[METADATA_KEY]
-    open_session(file, resolve("cpu"), SessionSettings(threads=1))
+    open_session(file, resolve_device("cpu"), SessionSettings(threads=1))
     constants = _drop_default_inputs(model)
     _settle_sizes(model, options.input_shape, file)
     with quiet():

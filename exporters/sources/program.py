@@ -15,7 +15,7 @@ from cnntk.exporters.sources.inputs import form, input_specs
 from cnntk.exporters.sources.quiet import quiet
 from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import ArtifactCorrupt, UsageError
-from cnntk.runtime.files import readable
+from cnntk.runtime.files import readable_file
 
 __all__ = ["from_program", "from_pt2"]
 
@@ -43,7 +43,7 @@ def from_pt2(text: str, options: SourceOptions) -> Source:
         UsageError: there is no such file, or the program does not fit.
         ArtifactCorrupt: the file is damaged, or no ``.pt2``.
     """
-    file = readable(text, "a .pt2 that torch.export.save wrote")
+    file = readable_file(text, "a .pt2 that torch.export.save wrote")
     try:
         with quiet():
             program = torch.export.load(file)

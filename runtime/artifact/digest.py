@@ -17,18 +17,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnntk.runtime.artifact.wire import last_entry
+from cnntk.runtime.artifact.protobuf import last_metadata_entry
 from cnntk.runtime.errors import ArtifactCorrupt
 
 __all__ = [
     "LARGE_BYTES",
-    "Vetted",
-    "digest_of",
-    "seal",
-    "sealed_entry",
+    "VerifiedModel",
+    "compute_digest",
+    "embedded_digest",
+    "final_metadata",
+    "insert_digest",
     "sha256_of",
-    "stated_digest",
-    "vetted",
+    "verified_model",
 ]
 
 LARGE_BYTES = 4 << 20
@@ -40,22 +40,22 @@ _CHUNK_BYTES = 1 << 17  # stays in the cache of the core that hashes it
 
 
 @dataclass(frozen=True)
-class Vetted:
+class VerifiedModel:
     """A model on its way to onnxruntime.
 
     Attributes:
         model: its bytes where they were read already, else its path.
-        sealed: whether it ends with a digest.
+        has_digest: whether it ends with a digest.
         confirm: waits until that is checked; raises ArtifactCorrupt where it does not fit.
     """
 
     model: str | bytes
-    sealed: bool
+    has_digest: bool
     confirm: Callable[[], None] = lambda: None
 
 
 @contextmanager
-def vetted(model: str | bytes, where: str) -> Iterator[Vetted]:
+def verified_model(model: str | bytes, where: str) -> Iterator[VerifiedModel]:
     """Checks the digest: of a small file before the block, of a large one while the block loads it.
 
     Args:
@@ -65,32 +65,32 @@ def vetted(model: str | bytes, where: str) -> Iterator[Vetted]:
     Raises:
         ArtifactCorrupt: the digest does not fit, whatever the block made of the file.
     """
-    if stated_digest(model) is None:
-        yield Vetted(model, sealed=False)
+    if embedded_digest(model) is None:
+        yield VerifiedModel(model, has_digest=False)
     elif _size(model) <= LARGE_BYTES:
         data = model if isinstance(model, bytes) else Path(model).read_bytes()
         _check(data, where)
-        yield Vetted(data, sealed=True)
+        yield VerifiedModel(data, has_digest=True)
     else:
         with ThreadPoolExecutor(1) as pool:
             check = pool.submit(_check, model, where)
             try:
-                yield Vetted(model, sealed=True, confirm=check.result)
+                yield VerifiedModel(model, has_digest=True, confirm=check.result)
             finally:
                 check.result()
 
 
-def sealed_entry(found: Vetted, key: str) -> bytes | None:
+def final_metadata(found: VerifiedModel, key: str) -> bytes | None:
     """The metadata entry with which a sealed file ends, a JSON object; None for a file without a seal."""
-    if not found.sealed:
+    if not found.has_digest:
         return None
     if isinstance(found.model, bytes):
-        return last_entry(found.model, key)
+        return last_metadata_entry(found.model, key)
     with open(found.model, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return last_entry(data, key)
+        return last_metadata_entry(data, key)
 
 
-def stated_digest(model: str | bytes) -> str | None:
+def embedded_digest(model: str | bytes) -> str | None:
     """The digest that a file ends with; None where it ends otherwise."""
     end = _end(model)
     if len(end) < _SEAL_BYTES or not (end.startswith(_BEFORE) and end.endswith(_AFTER)):
@@ -98,7 +98,7 @@ def stated_digest(model: str | bytes) -> str | None:
     return end[len(_BEFORE) : -len(_AFTER)].decode("latin-1")
 
 
-def digest_of(model: str | bytes) -> str:
+def compute_digest(model: str | bytes) -> str:
     """The digest that a sealed file should state: 64 hex characters."""
     if isinstance(model, bytes):
         sha = hashlib.sha256(memoryview(model)[: -len(_ZEROS + _AFTER)])
@@ -113,14 +113,14 @@ def sha256_of(file: str | os.PathLike[str]) -> str:
     return _hash_file(file, os.stat(file).st_size).hexdigest()
 
 
-def seal(end: bytes, digest: str) -> bytes:
+def insert_digest(end: bytes, digest: str) -> bytes:
     """``end`` of a file, hashed with zeros in the digest's place, with the digest there."""
     return end[: -len(_ZEROS + _AFTER)] + digest.encode() + _AFTER
 
 
 def _check(model: str | bytes, where: str) -> None:
-    stated = stated_digest(model)
-    if stated is None or digest_of(model) != stated:
+    stated = embedded_digest(model)
+    if stated is None or compute_digest(model) != stated:
         raise ArtifactCorrupt(
             f"{where}: is damaged: its SHA-256 is not the one written at export. Copy or download it again"
         )

@@ -19,11 +19,11 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from cnntk.runtime.artifact.digest import sha256_of
+from cnntk.runtime.artifact.protobuf import ExternalTensor, field_spans, map_file, read_external_tensor
 from cnntk.runtime.artifact.spec import DataFile
-from cnntk.runtime.artifact.wire import Place, place_in, spans, view_of
 from cnntk.runtime.errors import ArtifactCorrupt
 
-__all__ = ["check_places", "data_vetted", "places_in", "weights_beside"]
+__all__ = ["check_external_tensors", "find_external_tensors", "read_external_weights", "verified_data"]
 
 _KEY = b"location"
 _LENGTH_DELIMITED = 2
@@ -48,7 +48,7 @@ _DIGITS = re.compile(r"[0-9]{1,19}")
 _MEND = "Get the model again from where it comes, all its files as plain copies"
 
 
-def places_in(model: str | bytes, where: str) -> tuple[Place, ...]:
+def find_external_tensors(model: str | bytes, where: str) -> tuple[ExternalTensor, ...]:
     """Every tensor whose numbers are beside the file, wherever in the model it stands.
 
     Args:
@@ -67,14 +67,16 @@ def places_in(model: str | bytes, where: str) -> tuple[Place, ...]:
     return _places(model, where)
 
 
-def check_places(places: Iterable[Place], file: Path, own: DataFile | None, *, sealed: bool) -> None:
+def check_external_tensors(
+    places: Iterable[ExternalTensor], file: Path, own: DataFile | None, *, has_digest: bool
+) -> None:
     """Refuses what is not a plain file in the model's folder, long enough for what is said to be in it.
 
     Args:
-        places: from `places_in`.
+        places: from `find_external_tensors`.
         file: the model.
         own: what its spec says of the file beside it.
-        sealed: whether it is an artifact; then no other file than its own will do.
+        has_digest: whether it is an artifact; then no other file than its own will do.
 
     Raises:
         ArtifactCorrupt: naming the tensor and the file.
@@ -83,7 +85,7 @@ def check_places(places: Iterable[Place], file: Path, own: DataFile | None, *, s
     for place in places:
         where = f"{file}: the tensor {place.tensor!r}"
         for location in place.locations:
-            if sealed and (own is None or location != own.file):
+            if has_digest and (own is None or location != own.file):
                 said = "none" if own is None else own.file
                 raise ArtifactCorrupt(f"{where} is in {location!r}, where its spec names {said}. {_MEND}")
             if location not in sizes:
@@ -97,7 +99,7 @@ def check_places(places: Iterable[Place], file: Path, own: DataFile | None, *, s
 
 
 @contextmanager
-def data_vetted(file: Path, own: DataFile | None) -> Iterator[Callable[[], None]]:
+def verified_data(file: Path, own: DataFile | None) -> Iterator[Callable[[], None]]:
     """Checks the SHA-256 of an artifact's data while the block loads it.
 
     Args:
@@ -121,14 +123,14 @@ def data_vetted(file: Path, own: DataFile | None) -> Iterator[Callable[[], None]
             check.result()
 
 
-def weights_beside(places: Iterable[Place], folder: Path) -> dict[str, memoryview]:
-    """The numbers of each tensor, from files that `check_places` found good, as they are looked at."""
+def read_external_weights(places: Iterable[ExternalTensor], folder: Path) -> dict[str, memoryview]:
+    """Maps the bytes of each tensor, by name, from files that `check_external_tensors` accepted."""
     files: dict[str, memoryview] = {}
     found = {}
     for place in places:
         location = place.locations[-1]
         if location not in files:
-            files[location] = view_of(folder / location)
+            files[location] = map_file(folder / location)
         start = int(place.numbers.get("offset", "0"))
         length = place.numbers.get("length")
         found[place.tensor] = files[location][start : None if length is None else start + int(length)]
@@ -148,17 +150,17 @@ def _check_data(file: Path, own: DataFile) -> None:
         )
 
 
-def _places(data: bytes | mmap.mmap, where: str) -> tuple[Place, ...]:
+def _places(data: bytes | mmap.mmap, where: str) -> tuple[ExternalTensor, ...]:
     try:
         return tuple(_found(data, "model", 0, len(data)))
     except (ValueError, IndexError) as error:
         raise ArtifactCorrupt(f"{where}: is no ONNX model, or a damaged one ({error})") from error
 
 
-def _found(data: bytes | mmap.mmap, kind: str, at: int, end: int) -> Iterator[Place]:
+def _found(data: bytes | mmap.mmap, kind: str, at: int, end: int) -> Iterator[ExternalTensor]:
     """Only what holds the bytes of the key is looked into; large tensors' numbers are not searched."""
     within = _WITHIN[kind]
-    for number, coded, start, stop in spans(data, at, end):
+    for number, coded, start, stop in field_spans(data, at, end):
         inner = within.get(number)
         if inner is None or coded != _LENGTH_DELIMITED:
             continue
@@ -167,7 +169,7 @@ def _found(data: bytes | mmap.mmap, kind: str, at: int, end: int) -> Iterator[Pl
             continue
         if inner != "tensor":
             yield from _found(data, inner, start, stop)
-        elif place := place_in(data, start, stop):
+        elif place := read_external_tensor(data, start, stop):
             yield place
 
 
@@ -204,7 +206,7 @@ def _plain_size(folder: Path, location: str, where: str) -> int:
     return found.st_size
 
 
-def _check_range(place: Place, location: str, size: int, where: str) -> None:
+def _check_range(place: ExternalTensor, location: str, size: int, where: str) -> None:
     """Offset and length must be numbers, and what they say must be in the file."""
     values = {}
     for key in ("offset", "length"):

@@ -11,10 +11,10 @@ import zlib
 from collections.abc import Iterable, Mapping
 from itertools import islice
 
-from cnntk.runtime.artifact.spec import SCOPE, Layer
-from cnntk.runtime.artifact.wire import Contents, NodeRow
+from cnntk.runtime.artifact.protobuf import ParsedModel, ParsedNode
+from cnntk.runtime.artifact.spec import PREPROCESS_SCOPE, Layer
 
-__all__ = ["STRUCTURE", "bounded", "changed", "fingerprint", "fingerprints_in", "layer_of"]
+__all__ = ["STRUCTURE", "changed_tensors", "fingerprint", "fingerprints_of", "layer_of", "limit_fingerprints"]
 
 STRUCTURE = ""
 """The key under which the graph without its weights stands: nodes, attributes, inputs and outputs."""
@@ -33,7 +33,7 @@ def fingerprint(parts: Iterable[bytes | memoryview]) -> str:
     return f"{crc:08x}"
 
 
-def bounded(fingerprints: Mapping[str, str]) -> dict[str, str]:
+def limit_fingerprints(fingerprints: Mapping[str, str]) -> dict[str, str]:
     """As they stand in the spec: of a graph with very many tensors, one for each few neighbors."""
     weights = {name: value for name, value in fingerprints.items() if name != STRUCTURE}
     size = sum(len(name.encode()) + 14 for name in weights)
@@ -46,21 +46,21 @@ def bounded(fingerprints: Mapping[str, str]) -> dict[str, str]:
     return kept | {_span(tuple(g)): fingerprint(v.encode() for v in g.values()) for g in groups}
 
 
-def fingerprints_in(contents: Contents) -> dict[str, str]:
+def fingerprints_of(contents: ParsedModel) -> dict[str, str]:
     """Of a file, in its spec's form."""
     found = {name: fingerprint([weight]) for name, weight in contents.weights.items()}
-    return bounded({STRUCTURE: fingerprint(contents.structure), **found})
+    return limit_fingerprints({STRUCTURE: fingerprint(contents.structure), **found})
 
 
-def changed(stated: Mapping[str, str], found: Mapping[str, str]) -> tuple[str, ...]:
+def changed_tensors(stated: Mapping[str, str], found: Mapping[str, str]) -> tuple[str, ...]:
     """What differs, is gone or is new, in the file's order."""
     return tuple(name for name in dict.fromkeys((*stated, *found)) if stated.get(name) != found.get(name))
 
 
-def layer_of(tensor: str, nodes: list[NodeRow], layers: tuple[Layer, ...]) -> str:
+def layer_of(tensor: str, nodes: list[ParsedNode], layers: tuple[Layer, ...]) -> str:
     """The layer that holds a tensor (or the first of several); empty where none does."""
     name = tensor.partition(_SPAN)[0]
-    own = [node for node in nodes if not node.name.startswith(f"{SCOPE}/")]
+    own = [node for node in nodes if not node.name.startswith(f"{PREPROCESS_SCOPE}/")]
     known = dict(zip(map(id, own), layers, strict=True)) if _are_of(layers, own) else {}
     for node in nodes:
         if name in node.inputs:
@@ -68,7 +68,7 @@ def layer_of(tensor: str, nodes: list[NodeRow], layers: tuple[Layer, ...]) -> st
     return ""
 
 
-def _are_of(layers: tuple[Layer, ...], nodes: list[NodeRow]) -> bool:
+def _are_of(layers: tuple[Layer, ...], nodes: list[ParsedNode]) -> bool:
     return [layer.op for layer in layers] == [node.op for node in nodes]
 
 

@@ -16,9 +16,9 @@ from cnntk.runtime.codec import as_json, decode
 from cnntk.runtime.errors import ArtifactCorrupt, UnsupportedArtifact
 
 __all__ = [
-    "IMAGE",
+    "IMAGE_INPUT",
     "METADATA_KEY",
-    "SCOPE",
+    "PREPROCESS_SCOPE",
     "SPEC_VERSION",
     "DataFile",
     "Layer",
@@ -33,10 +33,10 @@ __all__ = [
 METADATA_KEY = "cnntk"
 SPEC_VERSION = 1
 
-IMAGE = "image"
+IMAGE_INPUT = "image"
 """Name of an input of decoded images, uint8 (N, H, W, C): there the graph does the preprocessing."""
 
-SCOPE = "preprocess"
+PREPROCESS_SCOPE = "preprocess"
 """Begins the names of nodes and weights that prepare images: they are no layers."""
 
 Color = Literal["rgb", "bgr", "gray"]
@@ -65,11 +65,11 @@ class Preprocessing:
         width: of the network's input, in pixels.
         resize: ``stretch`` to height x width; ``shortest`` side to the size, then a center crop;
             ``longest`` side to the size, then padding with black on both sides.
-        interpolation: Pillow's filter of that name. ``nearest`` takes the pixel
+        interpolation: Pillow's filter of that name. ``resize_nearest`` takes the pixel
             ``floor((2 d + 1) * size / (2 * resized))`` for the pixel d, in whole numbers, as Pillow means to.
         antialias: widen the filter where the image shrinks, as Pillow does. Without it the image is sampled
             at points, as by OpenCV's ``resize`` and torch's ``F.interpolate(antialias=False)``, for whose
-            bicubic the cubic's coefficient is -0.75 and not -0.5. Nothing to ``nearest``.
+            bicubic the cubic's coefficient is -0.75 and not -0.5. Nothing to ``resize_nearest``.
         levels: what resized levels are: ``uint8``, rounded to whole levels, as Pillow and cv2 resize images,
             or ``float32``, neither rounded nor clipped, as tensors of floats are resized.
         crop_ratio: with ``shortest``: the crop's share of the resized side, in (0, 1]; 0.875 is the
@@ -131,7 +131,7 @@ class Preprocessing:
         """Height and width that ``shortest`` covers, of which the center height x width remain."""
         return round(self.height / self.crop_ratio), round(self.width / self.crop_ratio)
 
-    def crop_from(self, room: int) -> int:
+    def crop_offset(self, room: int) -> int:
         """The first pixel of a crop, of an axis that is ``room`` pixels longer."""
         return room // 2 if self.crop_start == "floor" else (room + (room // 2) % 2) // 2
 

@@ -18,12 +18,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from cnntk.runtime.batching.gathering import Gathering, Request
-from cnntk.runtime.batching.stacking import Runner
+from cnntk.runtime.batching.batch_assembly import BatchRunner
+from cnntk.runtime.batching.queue_policy import BatchQueue, Request
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import EngineClosed, InferenceTimeout, QueueFull
 from cnntk.runtime.log import log
-from cnntk.runtime.session.watchdog import bounded
+from cnntk.runtime.session.watchdog import clamp_timeout
 
 __all__ = ["BatchingEngine", "BatchingStats"]
 
@@ -130,13 +130,13 @@ class BatchingEngine:
         Raises:
             InputError: a name, dtype or shape does not fit.
             InferenceError: onnxruntime failed on this request.
-            NonFiniteAnswer: this request's answer holds NaN or infinity.
+            NonFiniteOutput: this request's answer holds NaN or infinity.
             InferenceTimeout: there was no answer in time.
             EngineClosed: it is closed, or was closed before the answer.
         """
         future = self._crew.put(inputs, line_up=True).future
         try:
-            return future.result(None if timeout is None else bounded(timeout))
+            return future.result(None if timeout is None else clamp_timeout(timeout))
         except TimeoutError:
             if not future.cancel() and future.done():
                 return future.result()
@@ -153,7 +153,7 @@ class BatchingEngine:
         """
         future = self._crew.put(inputs, line_up=True).future
         try:
-            async with asyncio.timeout(None if timeout is None else bounded(timeout)) as limit:
+            async with asyncio.timeout(None if timeout is None else clamp_timeout(timeout)) as limit:
                 return await asyncio.wrap_future(future)
         except TimeoutError:
             if limit.expired():
@@ -182,7 +182,7 @@ class BatchingEngine:
         request = self._crew.put(inputs, line_up=block)
         future = request.future
         try:
-            admitted = request.gate.acquire(timeout=-1 if timeout is None else bounded(timeout))
+            admitted = request.gate.acquire(timeout=-1 if timeout is None else clamp_timeout(timeout))
         except BaseException:
             future.cancel()
             raise
@@ -241,7 +241,7 @@ class _Crew:
     """
 
     def __init__(self, engine: Engine, limits: _Limits) -> None:
-        self._runner = Runner(engine)
+        self._runner = BatchRunner(engine)
         self._limits = limits
         self._dropped = functools.partial(_drop, weakref.ref(self))
         self._closed = False
@@ -252,7 +252,7 @@ class _Crew:
         self._requests = self._batches = 0
         rows = self._runner.fixed_batch or self._limits.max_batch
         self._changed = threading.Condition()
-        self._gathering = Gathering(rows, self._limits.max_wait_ms / 1e3, self._limits.max_queue)
+        self._gathering = BatchQueue(rows, self._limits.max_wait_ms / 1e3, self._limits.max_queue)
         self._workers: list[threading.Thread] = []
 
     @property

@@ -9,13 +9,13 @@ from dataclasses import replace
 from typing import IO, TYPE_CHECKING
 
 from cnntk.runtime.errors import ImageError
-from cnntk.runtime.images.formats import OPENERS, Picture, orientation_of
-from cnntk.runtime.images.headers import HEAD_BYTES, file_format, other_kind
+from cnntk.runtime.images.formats import OPENERS, OpenedImage, orientation_of
+from cnntk.runtime.images.headers import HEAD_BYTES, file_format, unsupported_format
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-__all__ = ["MAX_MEGAPIXELS", "damage_named", "load", "load_pillow", "not_an_image"]
+__all__ = ["MAX_MEGAPIXELS", "describe_non_image", "image_errors", "load_file", "load_pillow"]
 
 MAX_MEGAPIXELS = 51.0
 """Larger images are refused unless the caller allows them; a phone's photo of 8192x6144 is not."""
@@ -31,9 +31,9 @@ _BYTES_PER_PIXEL = {"1": 2, "L": 2, "P": 4, "I;16": 3, "I;16B": 3, "I": 5}
 _BYTES_PER_RGB_PIXEL = {"TIFF": 8, "WEBP": 16}
 
 
-def load(
+def load_file(
     stream: IO[bytes], name: str, *, max_megapixels: float, reduce_to: tuple[int, int] | None = None
-) -> Picture:
+) -> OpenedImage:
     """Decodes the first image of a seekable file; its pixels are in memory afterwards.
 
     Args:
@@ -45,17 +45,17 @@ def load(
     Raises:
         ImageError: it is no image, or damaged, or too large.
     """
-    with damage_named(name, "can't be read"):
+    with image_errors(name, "can't be read"):
         stream.seek(0)
         head = stream.read(HEAD_BYTES)
     kind = file_format(head)
     if kind is None:
-        raise ImageError(f"{name}: {not_an_image(head)}")
+        raise ImageError(f"{name}: {describe_non_image(head)}")
 
     def check(width: int, height: int) -> None:
         _check_size(width, height, name, max_megapixels)
 
-    with damage_named(name, "damaged, or of a kind that can't be read"):
+    with image_errors(name, "damaged, or of a kind that can't be read"):
         stream.seek(0)
         picture = OPENERS[kind](stream, check)
         image, size = picture.image, picture.image.size
@@ -68,14 +68,14 @@ def load(
     if max_megapixels <= MAX_MEGAPIXELS:
         _check_bomb(image, kind, size, file_bytes, name)
     _check_range(image, name)
-    with damage_named(name, "damaged or cut short"):
+    with image_errors(name, "damaged or cut short"):
         image.load()
         if kind == "PNG":  # it may come after the pixels
             picture = replace(picture, orientation=orientation_of(image))
     return picture
 
 
-def load_pillow(image: PillowImage, name: str, max_megapixels: float) -> Picture:
+def load_pillow(image: PillowImage, name: str, max_megapixels: float) -> OpenedImage:
     """What `load` makes of an image that Pillow has opened already; it stays as it is.
 
     Raises:
@@ -83,11 +83,11 @@ def load_pillow(image: PillowImage, name: str, max_megapixels: float) -> Picture
     """
     _check_size(*image.size, name, max_megapixels)
     _check_range(image, name)
-    with damage_named(name, "damaged or cut short"):
+    with image_errors(name, "damaged or cut short"):
         image.load()
         tags = getattr(image, "tag_v2", {})
         bits, photometric = tags.get(258, ()), tags.get(262)
-        return Picture(
+        return OpenedImage(
             image,
             orientation=_set_orientation(image) or orientation_of(image),
             full_scale=4095 if bits == (12,) else 65535,
@@ -96,7 +96,7 @@ def load_pillow(image: PillowImage, name: str, max_megapixels: float) -> Picture
 
 
 @contextmanager
-def damage_named(name: str, what: str) -> Iterator[None]:
+def image_errors(name: str, what: str) -> Iterator[None]:
     """Whatever Pillow stumbles over inside becomes an `ImageError` of one line."""
     try:
         yield
@@ -110,11 +110,11 @@ def damage_named(name: str, what: str) -> Iterator[None]:
         raise ImageError(f"{name}: {what} ({said}); save it again as PNG or JPEG") from None
 
 
-def not_an_image(head: bytes) -> str:
+def describe_non_image(head: bytes) -> str:
     """What to say of a file that starts so."""
     if not head:
         return "is empty (0 bytes)"
-    kind = other_kind(head)
+    kind = unsupported_format(head)
     if kind and kind != "text":
         return f"is {kind}"
     text = ": it is text" if kind else ""
@@ -164,7 +164,7 @@ def _check_range(image: PillowImage, name: str) -> None:
         raise ImageError(f"{name}: floating-point pixels have no defined range; save it with 8 or 16 bits")
 
 
-def _reduced(picture: Picture, reduce_to: tuple[int, int]) -> Picture:
+def _reduced(picture: OpenedImage, reduce_to: tuple[int, int]) -> OpenedImage:
     """To be decoded at a half, a quarter or an eighth, and still twice what is needed."""
     image = picture.image
     height, width = reduce_to if picture.orientation < 5 else reduce_to[::-1]

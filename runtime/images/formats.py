@@ -33,7 +33,7 @@ from cnntk.runtime.images.tiff import exif_orientation, first_page
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-__all__ = ["OPENERS", "Check", "Picture", "orientation_of"]
+__all__ = ["OPENERS", "Check", "OpenedImage", "orientation_of"]
 
 _SCAN = b"\xff\xda"
 _MAX_SCANS = 100  # of a progressive file; each goes over all pixels, and 30 bytes are enough for one
@@ -43,7 +43,7 @@ _MAX_GIF_MEGAPIXELS = 89.0  # over which the decoder warns, and there is no othe
 
 
 @dataclass(frozen=True)
-class Picture:
+class OpenedImage:
     """An image that Pillow holds, and what its file says about the pixels.
 
     Attributes:
@@ -90,17 +90,17 @@ class _Tiff(_NoMetadata, TiffImagePlugin.TiffImageFile):
         return pixels
 
 
-def _open_jpeg(stream: IO[bytes], check: Check) -> Picture:
+def _open_jpeg(stream: IO[bytes], check: Check) -> OpenedImage:
     image = _Jpeg(stream)
     if image.info.get("progressive"):
         stream.seek(0)
         scans = sum(block.count(_SCAN) for block in iter(lambda: stream.read(1 << 20), b""))
         if scans > _MAX_SCANS:
             raise ValueError(f"it has {scans} scans")
-    return Picture(image, orientation_of(image))
+    return OpenedImage(image, orientation_of(image))
 
 
-def _open_png(stream: IO[bytes], check: Check) -> Picture:
+def _open_png(stream: IO[bytes], check: Check) -> OpenedImage:
     depth = png_depth(stream)
     stream.seek(0)
     image = PngImagePlugin.PngImageFile(stream)
@@ -110,10 +110,10 @@ def _open_png(stream: IO[bytes], check: Check) -> Picture:
         image.info["transparency"] = min(clear, highest) * 255 // highest  # as Pillow scales the pixels
     if image.mode == "RGB" and depth == 16 and isinstance(clear, tuple):
         image.info["transparency"] = tuple(value >> 8 for value in clear)
-    return Picture(image, notes=_first_of(image.n_frames, "frames") + _cut_to_8_bits(image))
+    return OpenedImage(image, notes=_first_of(image.n_frames, "frames") + _cut_to_8_bits(image))
 
 
-def _open_gif(stream: IO[bytes], check: Check) -> Picture:
+def _open_gif(stream: IO[bytes], check: Check) -> OpenedImage:
     start = stream.read(_GIF_BYTES)
     canvases = list(islice(gif_frames(start), _MAX_FRAMES))
     if canvases:
@@ -122,33 +122,33 @@ def _open_gif(stream: IO[bytes], check: Check) -> Picture:
             raise ValueError(f"GIF files are read up to {_MAX_GIF_MEGAPIXELS:g} megapixels")
     count = _MAX_FRAMES if len(start) == _GIF_BYTES and len(canvases) > 1 else len(canvases)
     stream.seek(0)
-    return Picture(GifImagePlugin.GifImageFile(stream), notes=_first_of(count, "frames"))
+    return OpenedImage(GifImagePlugin.GifImageFile(stream), notes=_first_of(count, "frames"))
 
 
-def _open_webp(stream: IO[bytes], check: Check) -> Picture:
+def _open_webp(stream: IO[bytes], check: Check) -> OpenedImage:
     check(*webp_size(stream))
     stream.seek(0)
     image = WebPImagePlugin.WebPImageFile(stream)
-    return Picture(image, orientation_of(image), notes=_first_of(image.n_frames, "frames"))
+    return OpenedImage(image, orientation_of(image), notes=_first_of(image.n_frames, "frames"))
 
 
-def _open_tiff(stream: IO[bytes], check: Check) -> Picture:
+def _open_tiff(stream: IO[bytes], check: Check) -> OpenedImage:
     page = first_page(stream)
     check(max(page.width, page.block[0]), max(page.height, page.block[1]))
     image = _Tiff(io.BytesIO(page.alone(stream)))
     notes = _first_of(page.pages, "pages") + _cut_to_8_bits(image)
-    return Picture(image, page.orientation, page.full_scale, page.white_is_zero, notes)
+    return OpenedImage(image, page.orientation, page.full_scale, page.white_is_zero, notes)
 
 
-def _open_bmp(stream: IO[bytes], check: Check) -> Picture:
-    return Picture(BmpImagePlugin.BmpImageFile(stream))
+def _open_bmp(stream: IO[bytes], check: Check) -> OpenedImage:
+    return OpenedImage(BmpImagePlugin.BmpImageFile(stream))
 
 
-def _open_ppm(stream: IO[bytes], check: Check) -> Picture:
-    return Picture(PpmImagePlugin.PpmImageFile(stream))
+def _open_ppm(stream: IO[bytes], check: Check) -> OpenedImage:
+    return OpenedImage(PpmImagePlugin.PpmImageFile(stream))
 
 
-OPENERS: dict[str, Callable[[IO[bytes], Check], Picture]] = {
+OPENERS: dict[str, Callable[[IO[bytes], Check], OpenedImage]] = {
     "BMP": _open_bmp,
     "GIF": _open_gif,
     "JPEG": _open_jpeg,

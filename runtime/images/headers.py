@@ -9,10 +9,10 @@ import struct
 from collections.abc import Iterator
 from typing import IO
 
-__all__ = ["HEAD_BYTES", "file_format", "gif_frames", "other_kind", "png_depth", "webp_size"]
+__all__ = ["HEAD_BYTES", "file_format", "gif_frames", "png_depth", "unsupported_format", "webp_size"]
 
 HEAD_BYTES = 1024
-"""How much of a file `file_format` and `other_kind` want to see."""
+"""How much of a file `file_format` and `unsupported_format` want to see."""
 
 _STARTS = {
     b"\xff\xd8\xff": "JPEG",
@@ -67,7 +67,7 @@ def file_format(head: bytes) -> str | None:
     return None
 
 
-def other_kind(head: bytes) -> str | None:
+def unsupported_format(head: bytes) -> str | None:
     """What a file is that is no such image, and what to do with it; None where these bytes don't say."""
     for offset, mark, kind in _OTHERS:
         if head[offset : offset + len(mark)] == mark:

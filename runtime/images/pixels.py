@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cnntk.runtime.errors import ImageError
-from cnntk.runtime.images.decoding import damage_named
-from cnntk.runtime.images.formats import Picture
+from cnntk.runtime.images.decoding import image_errors
+from cnntk.runtime.images.formats import OpenedImage
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-__all__ = ["Pixels", "array_name", "from_array", "from_picture"]
+__all__ = ["Pixels", "array_name", "pixels_from_array", "pixels_from_image"]
 
 Pixels = NDArray[np.uint8]
 
@@ -37,7 +37,9 @@ _SWAPPED = (5, 6, 7, 8)  # EXIF orientations whose rows are the upright image's 
 _FROM_THE_END = (3, 4, 6, 7)  # and whose first row is its last, or its last column
 
 
-def from_picture(picture: Picture, name: str, background: Sequence[int]) -> tuple[Pixels, tuple[str, ...]]:
+def pixels_from_image(
+    picture: OpenedImage, name: str, background: Sequence[int]
+) -> tuple[Pixels, tuple[str, ...]]:
     """The pixels of a decoded image, and what was done to them.
 
     Works in strips of some thousand pixels: Pillow's conversions copy whole images, four bytes a pixel each.
@@ -56,7 +58,7 @@ def from_picture(picture: Picture, name: str, background: Sequence[int]) -> tupl
     """
     image = picture.image
     composed = False
-    with damage_named(name, "of a kind that can't be converted"):
+    with image_errors(name, "of a kind that can't be converted"):
         clear = image.has_transparency_data
         wide = image.mode.startswith("I")
         convert = _from_wide if wide else _composed if clear else _from_8_bit
@@ -75,8 +77,8 @@ def from_picture(picture: Picture, name: str, background: Sequence[int]) -> tupl
     return pixels, (*picture.notes, *_notes(picture, composed, background))
 
 
-def from_array(array: NDArray[Any], background: Sequence[int]) -> tuple[Pixels, tuple[str, ...]]:
-    """What `from_picture` gives, from uint8 (H, W), (H, W, 1), (H, W, 3), (H, W, 4) or uint16 gray.
+def pixels_from_array(array: NDArray[Any], background: Sequence[int]) -> tuple[Pixels, tuple[str, ...]]:
+    """What `pixels_from_image` gives, from uint8 (H, W), (H, W, 1), (H, W, 3), (H, W, 4) or uint16 gray.
 
     Raises:
         ImageError: it is another kind of array.
@@ -94,7 +96,7 @@ def from_array(array: NDArray[Any], background: Sequence[int]) -> tuple[Pixels, 
     if wide:
         return _scaled(pixels, 65535), ("16-bit values scaled to 8 bits",)
     if channels == 4:
-        return from_picture(Picture(Image.fromarray(pixels)), array_name(array), background)
+        return pixels_from_image(OpenedImage(Image.fromarray(pixels)), array_name(array), background)
     return pixels, ()
 
 
@@ -129,7 +131,7 @@ def _strips(image: PillowImage, orientation: int) -> Iterator[tuple[slice, Pillo
 
 
 def _from_8_bit(
-    picture: Picture, image: PillowImage, name: str, background: Sequence[int]
+    picture: OpenedImage, image: PillowImage, name: str, background: Sequence[int]
 ) -> tuple[Pixels, bool]:
     if image.mode in _GRAY:
         return np.asarray(image.convert("L"))[:, :, None], False
@@ -137,7 +139,7 @@ def _from_8_bit(
 
 
 def _composed(
-    picture: Picture, image: PillowImage, name: str, background: Sequence[int]
+    picture: OpenedImage, image: PillowImage, name: str, background: Sequence[int]
 ) -> tuple[Pixels, bool]:
     if image.mode == "La":  # Pillow converts it to nothing else
         image = image.convert("LA")
@@ -149,7 +151,7 @@ def _composed(
 
 
 def _from_wide(
-    picture: Picture, image: PillowImage, name: str, background: Sequence[int]
+    picture: OpenedImage, image: PillowImage, name: str, background: Sequence[int]
 ) -> tuple[Pixels, bool]:
     values = np.asarray(image)
     if values.min() < 0 or values.max() > 65535:
@@ -168,7 +170,7 @@ def _scaled(values: NDArray[Any], full_scale: int) -> Pixels:
     return ((values.astype(np.uint32) * 255 + full_scale // 2) // full_scale).astype(np.uint8)
 
 
-def _notes(picture: Picture, composed: bool, background: Sequence[int]) -> list[str]:
+def _notes(picture: OpenedImage, composed: bool, background: Sequence[int]) -> list[str]:
     notes = []
     if picture.image.mode == "CMYK":
         notes.append("CMYK converted to RGB without its color profile")

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cnntk.runtime.errors import ImageError
-from cnntk.runtime.images.decoding import MAX_MEGAPIXELS, load, load_pillow, not_an_image
+from cnntk.runtime.images.decoding import MAX_MEGAPIXELS, describe_non_image, load_file, load_pillow
 from cnntk.runtime.images.headers import HEAD_BYTES, file_format
-from cnntk.runtime.images.pixels import Pixels, array_name, from_array, from_picture
+from cnntk.runtime.images.pixels import Pixels, array_name, pixels_from_array, pixels_from_image
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -25,8 +25,8 @@ __all__ = [
     "ImageSource",
     "Pixels",
     "decode_image",
-    "describe",
     "read_image",
+    "source_name",
 ]
 
 ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[Any]
@@ -131,16 +131,16 @@ def decode_image(
     """
     _check_options(background, max_megapixels, reduce_to)
     if isinstance(source, np.ndarray):
-        return DecodedImage(*from_array(source, background))
-    name = describe(source)
+        return DecodedImage(*pixels_from_array(source, background))
+    name = source_name(source)
     if isinstance(source, Image.Image):
-        return DecodedImage(*from_picture(load_pillow(source, name, max_megapixels), name, background))
+        return DecodedImage(*pixels_from_image(load_pillow(source, name, max_megapixels), name, background))
     with _opened(source, name, max_megapixels) as stream:
-        picture = load(stream, name, max_megapixels=max_megapixels, reduce_to=reduce_to)
-    return DecodedImage(*from_picture(picture, name, background))
+        picture = load_file(stream, name, max_megapixels=max_megapixels, reduce_to=reduce_to)
+    return DecodedImage(*pixels_from_image(picture, name, background))
 
 
-def describe(source: ImageSource) -> str:
+def source_name(source: ImageSource) -> str:
     """What messages call ``source``: its path where it has one."""
     if isinstance(source, str | os.PathLike):
         path = os.fsdecode(source)
@@ -226,7 +226,7 @@ def _drained(stream: IO[bytes], name: str, max_megapixels: float) -> bytes:
         if not known and size >= HEAD_BYTES:
             head = b"".join(blocks)[:HEAD_BYTES]
             if file_format(head) is None:
-                raise ImageError(f"{name}: {not_an_image(head)}")
+                raise ImageError(f"{name}: {describe_non_image(head)}")
             known = True
         if size > most_bytes:
             raise ImageError(

@@ -10,9 +10,9 @@ from PIL import Image
 
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.images.reading import Pixels
-from cnntk.runtime.preprocessing.sampling import nearest, sampled
+from cnntk.runtime.preprocessing.sampling import resize_interpolated, resize_nearest
 
-__all__ = ["LIGHT", "fit", "luma", "normalize", "preprocess"]
+__all__ = ["LIGHT_MARGIN", "luma", "normalize", "preprocess", "resize_and_crop"]
 
 Array = NDArray[Any]
 
@@ -24,7 +24,7 @@ _FILTERS = {
 # ITU-R BT.601 luma in 16-bit fixed point, as Pillow converts RGB to L.
 _LUMA = np.array([19595, 38470, 7471], dtype=np.uint32)
 
-LIGHT = 0.25
+LIGHT_MARGIN = 0.25
 """A background is light where the outermost pixels' levels less 127.5 sum to more than this. For whole levels
 that is a mean above 127.5; for others it keeps rounding from deciding where the mean is 127.5."""
 
@@ -32,11 +32,11 @@ that is a mean above 127.5; for others it keeps rounding from deciding where the
 def preprocess(images: list[Pixels], p: Preprocessing) -> NDArray[np.float32]:
     """Images of any sizes to one batch: float32 (N, C, height, width), or (N, height, width, C)."""
     if len(images) == 1:
-        return normalize(fit(images[0], p)[None], p)
-    return normalize(np.stack([fit(image, p) for image in images]), p)
+        return normalize(resize_and_crop(images[0], p)[None], p)
+    return normalize(np.stack([resize_and_crop(image, p) for image in images]), p)
 
 
-def fit(image: Pixels, p: Preprocessing) -> Array:
+def resize_and_crop(image: Pixels, p: Preprocessing) -> Array:
     """Color, resize, crop, inversion and padding.
 
     Args:
@@ -82,9 +82,9 @@ def _resize(image: Pixels, size: tuple[int, int], p: Preprocessing) -> Array:
     if image.shape[:2] == size:
         return image if p.levels == "uint8" else image.astype(np.float32)
     if p.interpolation == "nearest":
-        return nearest(image, size).astype(p.levels, copy=False)
+        return resize_nearest(image, size).astype(p.levels, copy=False)
     if not p.antialias:
-        levels = sampled(image, size, cubic=p.interpolation == "bicubic")
+        levels = resize_interpolated(image, size, cubic=p.interpolation == "bicubic")
         return levels if p.levels == "float32" else np.rint(levels).clip(0, 255).astype(np.uint8)
     if p.levels == "float32":
         planes = [_filtered(image[:, :, c].astype(np.float32), size, p) for c in range(image.shape[2])]
@@ -105,7 +105,7 @@ def _filtered(plane: Array, size: tuple[int, int], p: Preprocessing) -> Array:
 
 
 def _center(levels: Array, p: Preprocessing) -> Array:
-    top, left = p.crop_from(levels.shape[0] - p.height), p.crop_from(levels.shape[1] - p.width)
+    top, left = p.crop_offset(levels.shape[0] - p.height), p.crop_offset(levels.shape[1] - p.width)
     return levels[top : top + p.height, left : left + p.width]
 
 
@@ -119,7 +119,7 @@ def _is_light(levels: Array) -> bool:
     middle, below = levels[1:-1], levels[1:]
     edges = (levels[:1], below[-1:], middle[:, :1], middle[:, 1:][:, -1:])
     total = sum(float(edge.sum(dtype=np.float64)) for edge in edges)
-    return total - 127.5 * sum(edge.size for edge in edges) > LIGHT
+    return total - 127.5 * sum(edge.size for edge in edges) > LIGHT_MARGIN
 
 
 def _padded(levels: Array, p: Preprocessing) -> Array:

@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from cnntk.runtime.artifact.protobuf import encode_message
 from cnntk.runtime.artifact.spec import Interpolation, Preprocessing
-from cnntk.runtime.artifact.wire import message
 from cnntk.runtime.images.reading import Pixels
-from cnntk.runtime.preprocessing.sampling import nearest
-from cnntk.runtime.session.devices import onnxruntime_module
+from cnntk.runtime.preprocessing.sampling import resize_nearest
+from cnntk.runtime.session.devices import import_onnxruntime
 
-__all__ = ["MODES", "resize_attributes", "shrink", "shrinkable"]
+__all__ = ["ONNX_MODES", "resize_attributes", "shrink", "shrinkable"]
 
 _IR_VERSION, _OPSET = 10, 18
-MODES = {"bilinear": "linear", "bicubic": "cubic"}
+ONNX_MODES = {"bilinear": "linear", "bicubic": "cubic"}
 """ONNX's names of the filters."""
 
 _UINT8, _INT64 = 2, 7
@@ -31,7 +31,7 @@ _ATTRIBUTE_FLOAT, _ATTRIBUTE_INT, _ATTRIBUTE_STRING, _ATTRIBUTE_INTS = 1, 2, 3, 
 def resize_attributes(interpolation: Interpolation) -> dict[str, Any]:
     """Of the Resize, on (N, H, W, C), that is Pillow's within a level (edge pixels and cubic like there)."""
     return {
-        "mode": MODES[interpolation],
+        "mode": ONNX_MODES[interpolation],
         "axes": [1, 2],
         "coordinate_transformation_mode": "half_pixel",
         "antialias": 1,
@@ -42,7 +42,7 @@ def resize_attributes(interpolation: Interpolation) -> dict[str, Any]:
 
 def shrinkable(p: Preprocessing) -> bool:
     """Whether `shrink` gives images of one size, of which the graph makes what it makes of the whole ones."""
-    filtered = p.interpolation in MODES and p.antialias
+    filtered = p.interpolation in ONNX_MODES and p.antialias
     return p.levels == "uint8" and p.resize != "longest" and (filtered or p.interpolation == "nearest")
 
 
@@ -59,12 +59,16 @@ def shrink(image: Pixels, p: Preprocessing) -> Pixels:
     size = p.resized_size(*image.shape[:2])
     resized = image
     if image.shape[:2] != size:
-        resized = nearest(image, size) if p.interpolation == "nearest" else _run(image, size, p.interpolation)
+        resized = (
+            resize_nearest(image, size)
+            if p.interpolation == "nearest"
+            else _run(image, size, p.interpolation)
+        )
     if p.resize == "stretch":
         return resized
     (e, f), (height, width) = p.edges, size
-    top = p.crop_from(height - p.height) - p.crop_from(e - p.height)
-    left = p.crop_from(width - p.width) - p.crop_from(f - p.width)
+    top = p.crop_offset(height - p.height) - p.crop_offset(e - p.height)
+    left = p.crop_offset(width - p.width) - p.crop_offset(f - p.width)
     return resized[top : top + e, left : left + f]
 
 
@@ -77,7 +81,7 @@ def _run(image: Pixels, size: tuple[int, int], interpolation: Interpolation) -> 
 @functools.cache
 def _session(interpolation: Interpolation) -> Any:
     """One thread: it is called from many."""
-    ort = onnxruntime_module()
+    ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
@@ -88,29 +92,31 @@ def _model(interpolation: Interpolation) -> bytes:
     """A model of one Resize, by the field numbers of onnx.proto."""
     attributes = [_attribute(k, v) for k, v in resize_attributes(interpolation).items()]
     inputs = ("image", "", "", "size")
-    node = message(*((1, n) for n in inputs), (2, "resized"), (4, "Resize"), *((5, a) for a in attributes))
+    node = encode_message(
+        *((1, n) for n in inputs), (2, "resized"), (4, "Resize"), *((5, a) for a in attributes)
+    )
     any_image = ("N", "H", "W", "C")
-    graph = message(
+    graph = encode_message(
         (1, node),
         (2, "resize"),
         (11, _value("image", _UINT8, any_image)),
         (11, _value("size", _INT64, (2,))),
         (12, _value("resized", _UINT8, any_image)),
     )
-    return message((1, _IR_VERSION), (7, graph), (8, message((1, ""), (2, _OPSET))))
+    return encode_message((1, _IR_VERSION), (7, graph), (8, encode_message((1, ""), (2, _OPSET))))
 
 
 def _attribute(name: str, value: Any) -> bytes:
     if isinstance(value, str):
-        return message((1, name), (4, value), (20, _ATTRIBUTE_STRING))
+        return encode_message((1, name), (4, value), (20, _ATTRIBUTE_STRING))
     if isinstance(value, float):
-        return message((1, name), (2, value), (20, _ATTRIBUTE_FLOAT))
+        return encode_message((1, name), (2, value), (20, _ATTRIBUTE_FLOAT))
     if isinstance(value, int):
-        return message((1, name), (3, value), (20, _ATTRIBUTE_INT))
-    return message((1, name), *((8, v) for v in value), (20, _ATTRIBUTE_INTS))
+        return encode_message((1, name), (3, value), (20, _ATTRIBUTE_INT))
+    return encode_message((1, name), *((8, v) for v in value), (20, _ATTRIBUTE_INTS))
 
 
 def _value(name: str, dtype: int, shape: tuple[int | str, ...]) -> bytes:
-    dims = [message((2, d) if isinstance(d, str) else (1, d)) for d in shape]
-    tensor = message((1, dtype), (2, message(*((1, d) for d in dims))))
-    return message((1, name), (2, message((1, tensor))))
+    dims = [encode_message((2, d) if isinstance(d, str) else (1, d)) for d in shape]
+    tensor = encode_message((1, dtype), (2, encode_message(*((1, d) for d in dims))))
+    return encode_message((1, name), (2, encode_message((1, tensor))))

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["nearest", "sampled"]
+__all__ = ["resize_interpolated", "resize_nearest"]
 
 _A = -0.75
 """Coefficient of the cubic convolution kernel (Keys 1981), as in OpenCV and torch; -0.5 is Pillow's."""
 
 
-def nearest(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+def resize_nearest(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     """The pixel ``floor((2 d + 1) * n / (2 * m))`` of n for each pixel d of m, along both axes.
 
     Pillow adds up the same positions in floating point, so that where one is a whole number its rounding
@@ -25,7 +25,7 @@ def nearest(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     return np.asarray(image[rows[:, None], columns])
 
 
-def sampled(image: NDArray[Any], size: tuple[int, int], *, cubic: bool) -> NDArray[np.float32]:
+def resize_interpolated(image: NDArray[Any], size: tuple[int, int], *, cubic: bool) -> NDArray[np.float32]:
     """Linear or cubic interpolation between the 2 or 4 nearest pixels, along each axis.
 
     Pixel d of m lies at ``(d + 0.5) * n / m - 0.5`` of n; beyond the edges the outermost pixels go on. It is

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnntk.runtime.artifact.spec import TensorSpec
-from cnntk.runtime.contract import fits
-from cnntk.runtime.errors import InferenceError, InputError, NonFiniteAnswer
-from cnntk.runtime.session.devices import Device, onnxruntime_module
+from cnntk.runtime.contract import shape_matches
+from cnntk.runtime.errors import InferenceError, InputError, NonFiniteOutput
+from cnntk.runtime.session.devices import Device, import_onnxruntime
 from cnntk.runtime.session.finite import is_finite
-from cnntk.runtime.session.opening import failures
+from cnntk.runtime.session.session_factory import onnxruntime_errors
 
 __all__ = ["Binding", "run_into"]
 
@@ -41,7 +41,7 @@ class Binding:
     ) -> None:
         if keep not in ("host", "device"):
             raise ValueError(f"outputs must be 'host' or 'device', got {keep!r}")
-        ort = onnxruntime_module()
+        ort = import_onnxruntime()
         kind, _, index = device.name.partition(":")
         place = (kind, int(index or 0)) if kind == "cuda" else ("cpu", 0)
         self._session, self._names, self._keep, self._where = session, outputs, keep, where
@@ -70,7 +70,7 @@ class Binding:
 
         Raises:
             InputError: an input is unknown, or of another dtype or shape than was bound.
-            NonFiniteAnswer: an answer that is copied to the host holds NaN or infinity.
+            NonFiniteOutput: an answer that is copied to the host holds NaN or infinity.
             InferenceError: onnxruntime failed, or this is a child made by fork, to which the memory does not
                 belong: bind again there.
         """
@@ -88,7 +88,7 @@ class Binding:
         if self._keep == "host":
             for name in self._watched:
                 if not is_finite(answers[name]):
-                    raise NonFiniteAnswer(
+                    raise NonFiniteOutput(
                         f"{self._where}: {name} holds NaN or infinity; "
                         "an Engine with allow_nonfinite=True lets it through"
                     )
@@ -104,7 +104,7 @@ class Binding:
     def _run(self) -> None:
         try:
             self._session.run_with_iobinding(self._io)
-        except failures() as error:
+        except onnxruntime_errors() as error:
             raise InferenceError(
                 f"{self._where}: onnxruntime failed: {' '.join(str(error).split())[:300]}"
             ) from error
@@ -130,7 +130,11 @@ def check_out(
         if spec is None:
             raise InputError(f"{where}: out: there is no output {name!r}; outputs are {', '.join(known)}")
         shape = tuple(sizes.get(d, d) if isinstance(d, str) else d for d in spec.shape)
-        if not isinstance(array, np.ndarray) or array.dtype != spec.dtype or not fits(array.shape, shape):
+        if (
+            not isinstance(array, np.ndarray)
+            or array.dtype != spec.dtype
+            or not shape_matches(array.shape, shape)
+        ):
             got = f"{getattr(array, 'dtype', type(array).__name__)} {list(np.shape(array))}"
             expected = f"{spec.dtype} [{', '.join(map(str, shape))}]"
             raise InputError(f"{where}: out: expected {name}: {expected}; got {got}")

@@ -22,15 +22,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cnntk.runtime.artifact.digest import digest_of, seal, sealed_entry, sha256_of, stated_digest, vetted
-from cnntk.runtime.artifact.external import check_places, data_vetted, places_in
+from cnntk.runtime.artifact.digest import (
+    compute_digest,
+    embedded_digest,
+    final_metadata,
+    insert_digest,
+    sha256_of,
+    verified_model,
+)
+from cnntk.runtime.artifact.external import check_external_tensors, find_external_tensors, verified_data
+from cnntk.runtime.artifact.protobuf import metadata_entry
 from cnntk.runtime.artifact.spec import DataFile
-from cnntk.runtime.artifact.wire import metadata
 from cnntk.runtime.errors import ArtifactCorrupt, ArtifactError, CnntkError, UsageError
 from cnntk.runtime.log import log
-from cnntk.runtime.session.devices import Device, onnxruntime_module
+from cnntk.runtime.session.devices import Device, import_onnxruntime
 
-__all__ = ["DATA_FILE", "key_of", "made_folder", "through_cache"]
+__all__ = ["DATA_FILE", "cache_key", "create_folder", "load_through_cache"]
 
 MODEL_FILE, DATA_FILE = "model.onnx", "model.data"
 
@@ -41,7 +48,7 @@ _FORMAT = 1
 T = TypeVar("T")
 
 
-def made_folder(cache: str | os.PathLike[str]) -> Path | None:
+def create_folder(cache: str | os.PathLike[str]) -> Path | None:
     """The folder, made if missing; None, and a line in the log, where it can't be.
 
     Raises:
@@ -58,7 +65,7 @@ def made_folder(cache: str | os.PathLike[str]) -> Path | None:
     return folder
 
 
-def key_of(model: str | bytes, device: Device, *, sharing: bool) -> str:
+def cache_key(model: str | bytes, device: Device, *, sharing: bool) -> str:
     """The name of a model's entry: 64 hex characters.
 
     It depends on the model's bytes, on onnxruntime and its build, on the provider and its options, on the CPU
@@ -69,7 +76,7 @@ def key_of(model: str | bytes, device: Device, *, sharing: bool) -> str:
         device: on which it runs.
         sharing: whether processes share its weights.
     """
-    ort = onnxruntime_module()
+    ort = import_onnxruntime()
     build = getattr(ort, "get_build_info", str)()
     parts = {
         "format": _FORMAT,
@@ -83,7 +90,7 @@ def key_of(model: str | bytes, device: Device, *, sharing: bool) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def through_cache(
+def load_through_cache(
     folder: Path,
     key: str,
     load: Callable[[str | bytes], T],
@@ -95,7 +102,7 @@ def through_cache(
 
     Args:
         folder: of the cache.
-        key: from `key_of`.
+        key: from `cache_key`.
         load: makes a session of the optimized model: a path or bytes.
         build: makes a session of the model itself; given a path, it writes the optimized one there, and to
             `DATA_FILE` beside it as it likes.
@@ -141,15 +148,15 @@ def _loaded(entry: Path, load: Callable[[str | bytes], T]) -> T | None:
 
 def _opened(file: Path, load: Callable[[str | bytes], T]) -> T:
     name = str(file)
-    with vetted(name, name) as found:
-        entry = sealed_entry(found, _ENTRY)
+    with verified_model(name, name) as found:
+        entry = final_metadata(found, _ENTRY)
         if entry is None:
             raise ArtifactCorrupt(f"{file}: is damaged: it does not end with a digest")
         data = json.loads(entry)["data"]
         own = None if data is None else DataFile(**data)
-        places = places_in(found.model, name)
-        check_places(places, file, own, sealed=True)
-        with data_vetted(file, own):
+        places = find_external_tensors(found.model, name)
+        check_external_tensors(places, file, own, has_digest=True)
+        with verified_data(file, own):
             return load(name if places else found.model)
 
 
@@ -159,13 +166,13 @@ def _seal(draft: Path) -> None:
     own = None
     if data.exists():
         own = asdict(DataFile(data.name, data.stat().st_size, sha256_of(data)))
-    end = metadata(_ENTRY, json.dumps({"data": own, "digest": "0" * 64}))
+    end = metadata_entry(_ENTRY, json.dumps({"data": own, "digest": "0" * 64}))
     with model.open("r+b") as stream:
         stream.seek(0, os.SEEK_END)
         stream.write(end)
         stream.flush()
         stream.seek(-len(end), os.SEEK_END)
-        stream.write(seal(end, digest_of(str(model))))
+        stream.write(insert_digest(end, compute_digest(str(model))))
 
 
 def _publish(draft: Path, entry: Path) -> None:
@@ -178,7 +185,7 @@ def _publish(draft: Path, entry: Path) -> None:
 
 def _digest_of(model: str | bytes) -> str:
     """Of an artifact the one that it states, which is checked while it is loaded."""
-    if (stated := stated_digest(model)) is not None:
+    if (stated := embedded_digest(model)) is not None:
         return stated
     return hashlib.sha256(model).hexdigest() if isinstance(model, bytes) else sha256_of(model)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CudaState", "cuda_state", "problem_of"]
+__all__ = ["CudaState", "cuda_problem", "cuda_state"]
 
 _WHEELS = ("onnxruntime", "onnxruntime-gpu")
 _MISSING_LIBRARY = re.compile(r"(lib[\w+-]+\.so[.\d]*): cannot open shared object file")
@@ -65,7 +65,7 @@ def cuda_state(onnxruntime: Any, provider: str = "CUDAExecutionProvider") -> Cud
     return CudaState(offered, wheels, needs, driver=driver, driver_error=error, gpus=gpus)
 
 
-def problem_of(state: CudaState, index: int = 0) -> str | None:
+def cuda_problem(state: CudaState, index: int = 0) -> str | None:
     """Why GPU number ``index`` can't be had, and what mends it; None if nothing speaks against it."""
     if not state.offered:
         return _wheel_problem(state.wheels)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cnntk.runtime.errors import DeviceUnavailable, MissingDependency, UsageError
-from cnntk.runtime.session.cuda import cuda_state, problem_of
+from cnntk.runtime.session.cuda import cuda_problem, cuda_state
 
-__all__ = ["Device", "onnxruntime_module", "resolve"]
+__all__ = ["Device", "import_onnxruntime", "resolve_device"]
 
 _CPU = "CPUExecutionProvider"
 _PROVIDERS = {
@@ -58,7 +58,7 @@ class Device:
         return cpu if self.provider == _CPU else [(self.provider, self.options), *cpu]
 
 
-def resolve(name: str, options: Mapping[str, Any] | None = None) -> Device:
+def resolve_device(name: str, options: Mapping[str, Any] | None = None) -> Device:
     """The device called ``name``.
 
     Args:
@@ -73,9 +73,9 @@ def resolve(name: str, options: Mapping[str, Any] | None = None) -> Device:
         MissingDependency: no onnxruntime is installed.
     """
     kind, index = _parsed(name)
-    ort = onnxruntime_module()
+    ort = import_onnxruntime()
     if kind == "auto":
-        problem = problem_of(cuda_state(ort))
+        problem = cuda_problem(cuda_state(ort))
         if problem is None:
             return _provided("cuda", None, options, "auto: CUDA can be had")
         return Device("cpu", _CPU, reason=f"auto: {problem}")
@@ -88,13 +88,13 @@ def resolve(name: str, options: Mapping[str, Any] | None = None) -> Device:
     if kind != "cuda" and _PROVIDERS[kind] not in offered:
         problem = f"the installed onnxruntime has no {_PROVIDERS[kind]}. Install one that has"
     elif kind in _ON_CUDA:
-        problem = problem_of(cuda_state(ort, _PROVIDERS[kind]), index or 0)
+        problem = cuda_problem(cuda_state(ort, _PROVIDERS[kind]), index or 0)
     if problem is not None:
         raise DeviceUnavailable(f"device {name!r}: {problem} (onnxruntime offers {', '.join(offered)})")
     return _provided(kind, index, options)
 
 
-def onnxruntime_module() -> Any:
+def import_onnxruntime() -> Any:
     """The onnxruntime module, its telemetry switched off.
 
     From 1.29 on it sends telemetry on Linux and macOS, too, and begins so when it is imported; only a

@@ -10,9 +10,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from cnntk.runtime.session.opening import Opened
+from cnntk.runtime.session.session_factory import LoadedModel
 
-__all__ = ["Placement", "ProviderShare", "placement_of", "profiled"]
+__all__ = ["Placement", "ProviderShare", "measure_placement", "run_profiled"]
 
 _RUNS = 5
 
@@ -49,7 +49,7 @@ class Placement:
         return asdict(self)
 
 
-def placement_of(open_profiled: Callable[[str], Opened], inputs: dict[str, Any]) -> Placement:
+def measure_placement(open_profiled: Callable[[str], LoadedModel], inputs: dict[str, Any]) -> Placement:
     """Runs a model a few times under onnxruntime's profiler.
 
     Args:
@@ -57,7 +57,7 @@ def placement_of(open_profiled: Callable[[str], Opened], inputs: dict[str, Any])
         inputs: for a run.
     """
     # One more: the first run's allocations would count as the nodes' time, and `_times` leaves it out.
-    session, events = profiled(open_profiled, inputs, 1 + _RUNS)
+    session, events = run_profiled(open_profiled, inputs, 1 + _RUNS)
     assigned: list[Any] = list(getattr(session, "get_provider_graph_assignment_info", list)())
     times = _times(events)
     counts = Counter(part.ep_name for part in assigned for _ in part.get_nodes()) or _counts(events)
@@ -66,8 +66,8 @@ def placement_of(open_profiled: Callable[[str], Opened], inputs: dict[str, Any])
     return Placement(tuple(sorted(rows, key=lambda row: (-row.share, row.provider))))
 
 
-def profiled(
-    open_profiled: Callable[[str], Opened], inputs: dict[str, Any], runs: int
+def run_profiled(
+    open_profiled: Callable[[str], LoadedModel], inputs: dict[str, Any], runs: int
 ) -> tuple[Any, list[dict[str, Any]]]:
     """A session after some runs under onnxruntime's profiler, and the events that it wrote down."""
     with TemporaryDirectory(prefix="cnntk-") as folder:

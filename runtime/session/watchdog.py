@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["FOREVER", "bounded", "deadline"]
+__all__ = ["LONGEST_TIMEOUT_S", "clamp_timeout", "deadline"]
 
-FOREVER = 1e8
+LONGEST_TIMEOUT_S = 1e8
 """Seconds, three years: what timers take without overflowing."""
 
 _MANY = 256
@@ -63,15 +63,15 @@ class _Watchdog:
 _watchdog = _Watchdog()
 
 
-def bounded(seconds: float) -> float:
-    """``seconds`` as a timer takes them: from 0 to `FOREVER`.
+def clamp_timeout(seconds: float) -> float:
+    """``seconds`` as a timer takes them: from 0 to `LONGEST_TIMEOUT_S`.
 
     Raises:
         ValueError: they are NaN.
     """
     if math.isnan(seconds):
         raise ValueError("timeout: expected seconds, got NaN")
-    return min(max(seconds, 0.0), FOREVER)
+    return min(max(seconds, 0.0), LONGEST_TIMEOUT_S)
 
 
 @contextmanager
@@ -84,7 +84,7 @@ def deadline(options: Any, seconds: float) -> Iterator[None]:
         options: onnxruntime's RunOptions of the run.
         seconds: that the block may take.
     """
-    run = _Watched(time.monotonic() + bounded(seconds), options)
+    run = _Watched(time.monotonic() + clamp_timeout(seconds), options)
     _watchdog.watch(run)
     try:
         yield

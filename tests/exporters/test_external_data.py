@@ -19,8 +19,8 @@ from cnntk.exporters.artifact import append_spec, write_hashed
 from cnntk.exporters.external_data import ALIGNMENT, weights_beside
 from cnntk.runtime.artifact.spec import ModelSpec, TensorSpec
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.errors import ProofError, UsageError
-from cnntk.runtime.files import staged
+from cnntk.runtime.errors import ExportCheckError, UsageError
+from cnntk.runtime.files import atomic_write
 from cnntk.verification.artifact import verify
 
 TEXT = """<ir_version: 10, opset_import: ["": 18]>
@@ -44,7 +44,7 @@ def model_of(seed: int) -> ir.Model:
 def write(seed: int, target: Path, *, wanted: bool = True) -> None:
     """As an export does."""
     model = model_of(seed)
-    with weights_beside(model, target, wanted=wanted) as beside, staged(target) as temporary:
+    with weights_beside(model, target, wanted=wanted) as beside, atomic_write(target) as temporary:
         written = write_hashed(model, temporary, beside)
         Engine(temporary)
         append_spec(temporary, SPEC, written)
@@ -212,7 +212,7 @@ def test_an_export_that_fails_leaves_nothing(tmp_path: Path, as_factory: Callabl
         "    def forward(self, x):\n        return x + torch.rand_like(x)\n"
     )
     (tmp_path / "out").mkdir()
-    with pytest.raises(ProofError):
+    with pytest.raises(ExportCheckError):
         export(source, tmp_path / "out" / "m.onnx", input_shape=(3, 8, 8), random=True, external_data=True)
     assert names(tmp_path / "out") == []
 

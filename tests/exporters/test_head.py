@@ -4,7 +4,7 @@ import pytest
 
 from cnntk.exporters.head import HeadRecord, add_head, body_of, double_softmax
 from cnntk.exporters.session import GraphSession
-from cnntk.runtime.errors import ProofError, UsageError
+from cnntk.runtime.errors import ExportCheckError, UsageError
 
 X = np.array([[1e4, -1e4, 0], [1, 2, 3]], np.float32)
 
@@ -126,7 +126,7 @@ DOUBLE = {
 
 @pytest.mark.parametrize("body", DOUBLE.values(), ids=DOUBLE.keys())
 def test_softmax_upon_softmax_is_refused_unless_allowed(body) -> None:
-    with pytest.raises(ProofError, match="upon the Softmax s"):
+    with pytest.raises(ExportCheckError, match="upon the Softmax s"):
         add_head(graph(body), "auto", None)
     assert add_head(graph(body), "auto", None, allow_double_softmax=True).kind == "classifier"
 
@@ -138,7 +138,7 @@ def test_what_only_looks_like_two_softmaxes_passes(between) -> None:
 
 
 def test_softmax_over_the_batch_is_refused() -> None:
-    with pytest.raises(ProofError, match="over axis 0, the batch"):
+    with pytest.raises(ExportCheckError, match="over axis 0, the batch"):
         add_head(graph("y = Softmax<axis = 0>(x)"), "auto", None)
 
 

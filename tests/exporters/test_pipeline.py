@@ -10,7 +10,7 @@ from torch import nn
 
 from cnntk.exporters import export
 from cnntk.runtime import Classifier, Engine
-from cnntk.runtime.errors import CaptureError, CheckpointError, ProofError, UsageError
+from cnntk.runtime.errors import CaptureError, CheckpointError, ExportCheckError, UsageError
 
 RANDOM_MASK = """
 class Mask(nn.Module):
@@ -86,7 +86,7 @@ def test_a_model_that_is_no_classifier(two_outputs: nn.Module) -> None:
 
 
 def test_disagreement_writes_no_file(as_factory: Callable[[str], str]) -> None:
-    with pytest.raises(ProofError, match=r"RandomUniformLike .*mine\.py:7.* draws at random"):
+    with pytest.raises(ExportCheckError, match=r"RandomUniformLike .*mine\.py:7.* draws at random"):
         export(as_factory(RANDOM_MASK), "random.onnx", input_shape=(3, 8, 8), random=True)
     assert os.listdir() == []
 

@@ -17,7 +17,7 @@ from cnntk.exporters.session import GraphSession
 from cnntk.exporters.source import SourceOptions
 from cnntk.exporters.sources import open_source
 from cnntk.runtime import Engine
-from cnntk.runtime.errors import ParityError, ProofError, UsageError
+from cnntk.runtime.errors import ExportCheckError, ParityError, UsageError
 
 SHAPE = (3, 8, 8)
 SAMPLES = {"input": 4 + np.random.default_rng(0).random((6, *SHAPE), np.float32) / 2}
@@ -51,7 +51,7 @@ class Mixing(nn.Module):
 
 TRAPS = [
     (Specialized, ParityError, "the program that torch captured differs from the module"),
-    (Mixing, ProofError, "an image's answer moves by .* with its neighbors in the batch"),
+    (Mixing, ExportCheckError, "an image's answer moves by .* with its neighbors in the batch"),
 ]
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from cnntk.models.preprocess import Preprocess
 from cnntk.runtime.artifact.spec import Preprocessing
-from cnntk.runtime.preprocessing.preprocess import fit, preprocess
+from cnntk.runtime.preprocessing.preprocess import preprocess, resize_and_crop
 
 RGB = Preprocessing(color="rgb", height=12, width=20, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 GRAY = Preprocessing(color="gray", height=12, width=20, mean=(0.5,), std=(0.2,))
@@ -72,7 +72,7 @@ def test_levels_are_the_hosts_fit() -> None:
     batch = images(np.random.default_rng(0), (12, 20), 3)
     levels = Preprocess(replace(RGB, invert="light-background")).levels(torch.from_numpy(batch))
     assert levels.dtype == torch.uint8
-    expected = fit(batch[1], replace(RGB, invert="light-background"))
+    expected = resize_and_crop(batch[1], replace(RGB, invert="light-background"))
     assert np.array_equal(levels[1].permute(1, 2, 0).numpy(), expected)
 
 
@@ -92,4 +92,4 @@ def test_it_has_no_weights() -> None:
 def test_the_check_can_fail() -> None:
     batch = images(np.random.default_rng(0), (50, 41), 3)
     found = Preprocess(replace(RGB, antialias=False)).levels(torch.from_numpy(batch))[0]
-    assert abs(found.permute(1, 2, 0).numpy().astype(int) - fit(batch[0], RGB)).max() > 20
+    assert abs(found.permute(1, 2, 0).numpy().astype(int) - resize_and_crop(batch[0], RGB)).max() > 20

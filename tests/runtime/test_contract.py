@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cnntk.runtime.artifact.spec import TensorSpec
-from cnntk.runtime.contract import InputContract, fits
+from cnntk.runtime.contract import InputContract, shape_matches
 from cnntk.runtime.errors import InputError, UnsupportedArtifact
 
 TWO = (TensorSpec("a", "float32", ("N", 3, 8, 9)), TensorSpec("b", "int64", ("N",)))
@@ -88,6 +88,6 @@ def test_a_type_that_numpy_lacks() -> None:
 
 
 def test_fits() -> None:
-    assert fits((2, 3), ("N", 3))
-    assert not fits((2, 4), ("N", 3))
-    assert not fits((2,), ("N", 3))
+    assert shape_matches((2, 3), ("N", 3))
+    assert not shape_matches((2, 4), ("N", 3))
+    assert not shape_matches((2,), ("N", 3))

@@ -18,7 +18,7 @@ from cnntk.runtime import ArtifactCorrupt, DeviceUnavailable, Engine, InputError
 from cnntk.runtime.errors import (
     InferenceError,
     InferenceTimeout,
-    NonFiniteAnswer,
+    NonFiniteOutput,
     SelfTestFailed,
     UsageError,
 )
@@ -216,7 +216,7 @@ def test_answers_that_are_no_numbers_raise_unless_allowed() -> None:
     strict, lax = Engine(model), Engine(model, allow_nonfinite=True)
     wrong = {"x": np.array([[1, 1, 1], [1, 0, -1]], np.float32)}
     for run in (strict.run, lambda x: lax.run(x, allow_nonfinite=False), lambda x: strict.run(x, timeout=60)):
-        with pytest.raises(NonFiniteAnswer, match=r"y\[1, 1\] is -inf .2 of 6 numbers"):
+        with pytest.raises(NonFiniteOutput, match=r"y\[1, 1\] is -inf .2 of 6 numbers"):
             run(wrong)
     assert np.isnan(lax.run(wrong)["y"][1, 2])
     assert np.isnan(strict.run(wrong, allow_nonfinite=True)["y"][1, 2])

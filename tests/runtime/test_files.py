@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.files import check_writable, readable, staged, write_bytes
+from cnntk.runtime.files import atomic_write, check_writable, readable_file, write_bytes
 
 
 def test_writes_whole(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path, error: type[BaseException
     target.write_bytes(b"old")
 
     def write_half() -> None:
-        with staged(target) as temporary:
+        with atomic_write(target) as temporary:
             temporary.write_bytes(b"ha")
             raise error
 
@@ -38,8 +38,8 @@ def test_kill_leaves_the_old_file(tmp_path: Path) -> None:
     code = """
 import os, signal, sys
 from pathlib import Path
-from cnntk.runtime.files import staged
-with staged(Path(sys.argv[1])) as temporary:
+from cnntk.runtime.files import atomic_write
+with atomic_write(Path(sys.argv[1])) as temporary:
     temporary.write_bytes(b"half")
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -49,7 +49,7 @@ with staged(Path(sys.argv[1])) as temporary:
 
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     def fill() -> None:
-        with staged(tmp_path / "x.bin"):
+        with atomic_write(tmp_path / "x.bin"):
             raise OSError(28, "No space left on device")
 
     with pytest.raises(UsageError, match=r"x\.bin: can't be written: No space left"):
@@ -69,7 +69,7 @@ def test_unwritable_targets(tmp_path: Path, name: str, message: str) -> None:
 @pytest.mark.parametrize(("name", "message"), [("gone", "no such file"), ("", "is a folder, not a model")])
 def test_unreadable_sources(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        readable(tmp_path / name, "a model")
+        readable_file(tmp_path / name, "a model")
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")

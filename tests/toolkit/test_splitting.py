@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from cnntk.data import ArrayImages, open_data
-from cnntk.runtime.artifact.spec import IMAGE, Layer, ModelSpec, Preprocessing, TensorSpec
+from cnntk.runtime.artifact.spec import IMAGE_INPUT, Layer, ModelSpec, Preprocessing, TensorSpec
 from cnntk.runtime.errors import DataError, UsageError
 from cnntk.splitting import LEAST_JUDGED, MOST_JUDGED, images_for, judged_images
 
@@ -16,7 +16,7 @@ DIGITS = tuple(str(n) for n in range(10))
 SPEC = ModelSpec(
     "net",
     DIGITS,
-    (TensorSpec(IMAGE, "uint8", ("N", "H", "W", "C")),),
+    (TensorSpec(IMAGE_INPUT, "uint8", ("N", "H", "W", "C")),),
     Preprocessing(color="gray", height=8, width=8),
 )
 

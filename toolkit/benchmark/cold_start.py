@@ -119,9 +119,9 @@ def started(
     """
     marks = [time.perf_counter()]
     from cnntk.runtime.engine import Engine
-    from cnntk.runtime.session.devices import onnxruntime_module
+    from cnntk.runtime.session.devices import import_onnxruntime
 
-    onnxruntime_module()
+    import_onnxruntime()
     marks.append(time.perf_counter())
     engine = Engine(model, device, threads=threads, allow_nonfinite=True)
     marks.append(time.perf_counter())

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.errors import InferenceError, NonFiniteAnswer, UsageError
-from cnntk.runtime.session.opening import Opened, failures, tensor_specs
-from cnntk.runtime.trial import example_inputs
+from cnntk.runtime.errors import InferenceError, NonFiniteOutput, UsageError
+from cnntk.runtime.example_inputs import example_inputs
+from cnntk.runtime.session.session_factory import LoadedModel, onnxruntime_errors, tensor_specs
 
 __all__ = [
     "batch_inputs",
@@ -74,7 +74,7 @@ def plain_inputs(engine: Engine, batch: int, *, zeros: bool = False) -> Arrays:
     return _zeroed(noise) if zeros else noise
 
 
-def session_inputs(opened: Opened, batch: int) -> Arrays:
+def session_inputs(opened: LoadedModel, batch: int) -> Arrays:
     """As `batch_inputs`, for a session without an engine around it.
 
     Raises:
@@ -85,7 +85,7 @@ def session_inputs(opened: Opened, batch: int) -> Arrays:
     noise = _noise(opened.name, tensor_specs(opened.session.get_inputs()), batch, sizes)
     if opened.spec is not None:
         return noise
-    return _that_run(noise, lambda arrays: opened.session.run(None, arrays), failures())
+    return _that_run(noise, lambda arrays: opened.session.run(None, arrays), onnxruntime_errors())
 
 
 def run_notes(engine: Engine, batch: int) -> Iterator[str]:
@@ -114,7 +114,7 @@ def runs_on(engine: Engine, inputs: Arrays) -> Callable[[], Arrays]:
         nonlocal let_through
         try:
             return engine.run(inputs, allow_nonfinite=let_through)
-        except NonFiniteAnswer:
+        except NonFiniteOutput:
             let_through = True
             return engine.run(inputs, allow_nonfinite=True)
 

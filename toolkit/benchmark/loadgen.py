@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 
 from cnntk.benchmark.inputs import batch_inputs, fixed_batch
 from cnntk.benchmark.stages import prepared
+from cnntk.runtime.batch_split import pad_batch
+from cnntk.runtime.batching.batch_assembly import batch_dimension, stack
 from cnntk.runtime.batching.batching import BatchingEngine
-from cnntk.runtime.batching.stacking import batch_dimension, stack
-from cnntk.runtime.chunks import padded
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import MissingDependency, UsageError
@@ -178,7 +178,7 @@ class _System(ABC):
     def inputs(self, queries: Query) -> Arrays:
         """Of these samples, which are of one size."""
         together = stack([self._loaded[query.index] for query in queries])
-        return padded(together, self.fixed) if self.fixed else together
+        return pad_batch(together, self.fixed) if self.fixed else together
 
     def answer(
         self, queries: Query, answers: Arrays, complete: Callable[[list[Any]], None] | None = None

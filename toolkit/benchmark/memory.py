@@ -16,7 +16,7 @@ from cnntk.benchmark.patience import runs_at_least
 from cnntk.runtime.errors import UsageError
 
 if TYPE_CHECKING:
-    from cnntk.runtime.artifact.wire import Place
+    from cnntk.runtime.artifact.protobuf import ExternalTensor
 
 __all__ = ["Memory", "memory"]
 
@@ -100,7 +100,7 @@ def occupied(model: str, device: str, threads: int | None, batch: int | None) ->
     import numpy as np
 
     from cnntk.benchmark.inputs import batch_inputs, fixed_batch
-    from cnntk.runtime.artifact.external import places_in
+    from cnntk.runtime.artifact.external import find_external_tensors
     from cnntk.runtime.engine import Engine
 
     np.random.default_rng(0)  # loads its library, which is no part of a model
@@ -125,7 +125,7 @@ def occupied(model: str, device: str, threads: int | None, batch: int | None) ->
         "peak_bytes": steps[-1]["peak"],
         "private_bytes": steps[-1].get("own"),
         "mapped_bytes": steps[-1]["file"] + steps[-1]["shared"] if "file" in steps[-1] else None,
-        "file_bytes": _file_bytes(model, places_in(model, engine.name)),
+        "file_bytes": _file_bytes(model, find_external_tensors(model, engine.name)),
         "batch": size,
         "source": str(_STATUS) if told is of_status else "getrusage",
     }
@@ -164,6 +164,6 @@ def of_status() -> dict[str, int]:
     return {key: 1024 * int(lines[field].split()[0]) for key, field in _FIELDS.items()}
 
 
-def _file_bytes(model: str, places: Iterable[Place]) -> int:
+def _file_bytes(model: str, places: Iterable[ExternalTensor]) -> int:
     beside = {place.locations[-1] for place in places}
     return sum(file.stat().st_size for file in (Path(model), *(Path(model).parent / b for b in beside)))

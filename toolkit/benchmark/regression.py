@@ -27,7 +27,7 @@ from cnntk.benchmark.machine import Machine
 from cnntk.benchmark.slowdown import calm, mostly_left_out, slowdown_percent
 from cnntk.benchmark.statistics.intervals import Estimate
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.files import readable, write_bytes
+from cnntk.runtime.files import readable_file, write_bytes
 
 __all__ = [
     "Baseline",
@@ -179,7 +179,7 @@ def load_baseline(path: str | os.PathLike[str]) -> Baseline:
     Raises:
         UsageError: there is no such file, it is something else, damaged, or of another version.
     """
-    file = readable(path, "a baseline, as cnntk bench --save writes it")
+    file = readable_file(path, "a baseline, as cnntk bench --save writes it")
     data = _format_of(file.read_bytes())
     if data is None:
         raise UsageError(f"{file}: is no baseline, or a damaged one; name a file that --save wrote")

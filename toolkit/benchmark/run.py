@@ -27,7 +27,7 @@ from cnntk.data.labeled import LabeledFiles
 from cnntk.runtime.artifact.digest import sha256_of
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import MissingDependency, UsageError
-from cnntk.runtime.session.opening import check_threads
+from cnntk.runtime.session.session_factory import check_threads
 
 __all__ = ["Load", "Progress", "bench"]
 

@@ -25,14 +25,14 @@ from cnntk.benchmark.statistics.findings import noise
 from cnntk.benchmark.statistics.system_load import surroundings
 from cnntk.inference.finding import expand
 from cnntk.inference.result import ImageResult
-from cnntk.runtime.artifact.spec import IMAGE, Preprocessing
+from cnntk.runtime.artifact.spec import IMAGE_INPUT, Preprocessing
 from cnntk.runtime.classifier import Classifier, Prediction, Predictions
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.errors import ImageError, NonFiniteAnswer, UnsupportedArtifact, UsageError
-from cnntk.runtime.files import readable
+from cnntk.runtime.errors import ImageError, NonFiniteOutput, UnsupportedArtifact, UsageError
+from cnntk.runtime.files import readable_file
 from cnntk.runtime.images.headers import HEAD_BYTES, file_format
 from cnntk.runtime.images.reading import Pixels
-from cnntk.runtime.preprocessing.preprocess import fit, normalize
+from cnntk.runtime.preprocessing.preprocess import normalize, resize_and_crop
 
 __all__ = [
     "STAGES",
@@ -213,7 +213,7 @@ def image_files(names: Iterable[str]) -> tuple[str, ...]:
     for entry in expand(names):
         if isinstance(entry, ImageResult):
             raise UsageError(str(entry.error))
-        found.append(str(readable(entry, "an image")))
+        found.append(str(readable_file(entry, "an image")))
     return tuple(found)
 
 
@@ -237,10 +237,10 @@ def staged(classifier: Classifier, image: ImageFile) -> tuple[Prediction, list[i
 def prepared(classifier: Classifier, pixels: Pixels) -> NDArray[Any]:
     """The network's input, (1, ...), as `Classifier` makes it of a single image."""
     given = classifier.engine.inputs[0]
-    if given.name == IMAGE and given.dtype == "uint8":
+    if given.name == IMAGE_INPUT and given.dtype == "uint8":
         return pixels[None]
     p = _preprocessing(classifier)
-    return normalize(fit(pixels, p)[None], p).astype(given.dtype, copy=False)
+    return normalize(resize_and_crop(pixels, p)[None], p).astype(given.dtype, copy=False)
 
 
 def _preprocessing(classifier: Classifier) -> Preprocessing:
@@ -253,7 +253,7 @@ def _preprocessing(classifier: Classifier) -> Preprocessing:
 def _answers_finite(classifier: Classifier, image: ImageFile) -> bool:
     try:
         classifier(image)
-    except NonFiniteAnswer:
+    except NonFiniteOutput:
         return False
     return True
 
@@ -345,7 +345,7 @@ def _notes(
         yield "images are bytes in memory: nothing is read"
     else:
         yield "files come from the system's cache, not from the disk, once they were read"
-    if given.name == IMAGE:
+    if given.name == IMAGE_INPUT:
         yield "the graph prepares images itself: that is in run, not in preprocess"
     if images and (left := len(images) - sum(row.images for row in rows)):
         yield f"{left} of {len(images)} images were not reached in the time given"

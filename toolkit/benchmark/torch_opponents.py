@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from cnntk.benchmark.opponent import Arrays, Opponent, first_line, in_order
-from cnntk.runtime.artifact.digest import stated_digest
-from cnntk.runtime.artifact.spec import IMAGE, ModelSpec
+from cnntk.runtime.artifact.digest import embedded_digest
+from cnntk.runtime.artifact.spec import IMAGE_INPUT, ModelSpec
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DeviceUnavailable, MissingDependency, UsageError
 from cnntk.shipped import shipped_checkpoint, shipped_model
@@ -92,7 +92,7 @@ class _Way:
         self._device, self._tensors = engine.device, tuple(tensors)
         p = engine.spec.preprocessing if engine.spec is not None else None
         self._prepare: Callable[[torch.Tensor], torch.Tensor] | None = None
-        if p is not None and engine.inputs[0].name == IMAGE:
+        if p is not None and engine.inputs[0].name == IMAGE_INPUT:
             images, dtype = Preprocess(p).to(engine.device), getattr(torch, found.inputs[0].dtype)
             self._prepare = lambda image: images(image).to(dtype)
             self.note += ", which prepares the images, too, as the file's graph does"
@@ -161,7 +161,7 @@ def _own(engine: Engine) -> tuple[str, SourceOptions]:
     from cnntk.exporters.source import SourceOptions
 
     spec = engine.spec
-    if spec is not None and spec.digest and spec.digest == stated_digest(os.fspath(shipped_model())):
+    if spec is not None and spec.digest and spec.digest == embedded_digest(os.fspath(shipped_model())):
         return str(shipped_checkpoint()), SourceOptions()
     network = spec.network if spec is not None else None
     said = str(spec.provenance.get("weights", "")) if spec is not None else ""
@@ -186,7 +186,7 @@ def _dtype(spec: ModelSpec | None) -> Literal["auto", "float32", "float16", "flo
 def _image_shape(engine: Engine) -> tuple[int, ...] | None:
     """What the network takes, without the batch."""
     given = engine.inputs[0]
-    if given.name == IMAGE and engine.spec is not None and (p := engine.spec.preprocessing):
+    if given.name == IMAGE_INPUT and engine.spec is not None and (p := engine.spec.preprocessing):
         return (p.channels, p.height, p.width)
     shape = tuple(size for size in given.shape[1:] if isinstance(size, int))
     return shape if len(shape) == len(given.shape) - 1 else None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cnntk.runtime.errors import MissingDependency, UsageError
-from cnntk.runtime.files import check_writable, readable
+from cnntk.runtime.files import check_writable, readable_file
 
 __all__ = ["check_options", "check_outputs", "same_file"]
 
@@ -88,7 +88,7 @@ def _check_against(given: dict[str, Any]) -> None:
 
     for name in given["against"]:
         if name.endswith(".onnx") and not name.startswith(_SOURCE):
-            readable(name, "an ONNX model to measure against")
+            readable_file(name, "an ONNX model to measure against")
         elif name not in ("torch", "openvino") and not name.startswith(_SOURCE):
             raise UsageError(f"--against {name}: {NOBODY}")
 

@@ -125,10 +125,10 @@ def _json_or_text(value: str) -> Any:
 
 def _read_labels(file: str) -> tuple[str, ...]:
     from cnntk.runtime.errors import UsageError
-    from cnntk.runtime.files import readable
+    from cnntk.runtime.files import readable_file
 
     try:
-        text = readable(file, "a text file of labels").read_text(encoding="utf-8")
+        text = readable_file(file, "a text file of labels").read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise UsageError(f"{file}: is no UTF-8 text; expected a label a line") from None
     labels = tuple(line.strip() for line in text.splitlines() if line.strip())

@@ -192,11 +192,11 @@ def _print_tables(results: Iterator[ImageResult], top: int, bar: Bar) -> int:
 
 
 def _cells(file: str, predictions: Predictions, top: int) -> _Cells:
-    from cnntk.runtime.images.reading import describe
+    from cnntk.runtime.images.reading import source_name
 
     best, *rest = predictions.top(top)
     others = ", ".join(f"{p.label} {p.probability:.1%}" for p in rest)
-    return describe(file), best.label, f"{best.probability:.1%}", others
+    return source_name(file), best.label, f"{best.probability:.1%}", others
 
 
 def _padded(cells: _Cells, widths: tuple[int, int, int]) -> _Cells:

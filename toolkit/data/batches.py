@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.runtime.artifact.spec import IMAGE, ModelSpec, Preprocessing
+from cnntk.runtime.artifact.spec import IMAGE_INPUT, ModelSpec, Preprocessing
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UnsupportedArtifact
 from cnntk.runtime.images.reading import Pixels
-from cnntk.runtime.preprocessing.preprocess import fit, luma, normalize
+from cnntk.runtime.preprocessing.preprocess import luma, normalize, resize_and_crop
 from cnntk.runtime.preprocessing.resizing import shrink, shrinkable
 
 __all__ = ["BATCH", "Batch", "CalibrationImage", "batches_of", "named"]
@@ -98,7 +98,7 @@ def batches_of(
 def _batches(
     spec: ModelSpec, p: Preprocessing, images: Iterable[CalibrationImage], batch: int
 ) -> Iterator[Batch]:
-    in_graph = spec.inputs[0].name == IMAGE and spec.inputs[0].dtype == "uint8"
+    in_graph = spec.inputs[0].name == IMAGE_INPUT and spec.inputs[0].dtype == "uint8"
     kept: list[CalibrationImage] = []
     for image in images:
         fitted = CalibrationImage(_fitted(image.pixels, p, in_graph), image.name, image.label)
@@ -114,7 +114,7 @@ def _fitted(pixels: Pixels, p: Preprocessing, in_graph: bool) -> Pixels:
     if p.color == "gray" and pixels.shape[2] == 3:
         pixels = luma(pixels)
     if not in_graph:
-        return fit(pixels, p)
+        return resize_and_crop(pixels, p)
     return shrink(pixels, p) if shrinkable(p) else pixels
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.errors import DataError, ImageError
 from cnntk.runtime.images.reading import Pixels, read_image
-from cnntk.runtime.preprocessing.preprocess import fit
+from cnntk.runtime.preprocessing.preprocess import resize_and_crop
 from cnntk.runtime.session.cores import usable_cores
 
 __all__ = ["ArrayImages", "FileImages", "Images", "Indices"]
@@ -93,7 +93,7 @@ class ArrayImages:
         chosen = self.pixels[np.asarray(indices, dtype=np.int64)]
         if self._needs_nothing(preprocessing):
             return chosen
-        return _stack((fit(image, preprocessing) for image in chosen), len(chosen), preprocessing)
+        return _stack((resize_and_crop(image, preprocessing) for image in chosen), len(chosen), preprocessing)
 
     def _needs_nothing(self, p: Preprocessing) -> bool:
         same_color = p.color == ("gray" if self.channels == 1 else "rgb")
@@ -146,7 +146,7 @@ class FileImages:
         paths = [self.paths[i] for i in indices]
 
         def prepared(path: Path) -> Pixels:
-            return fit(_read(path, preprocessing.background), preprocessing)
+            return resize_and_crop(_read(path, preprocessing.background), preprocessing)
 
         return _stack(_in_threads(prepared, paths), len(paths), preprocessing)
 

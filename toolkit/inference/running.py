@@ -157,7 +157,7 @@ class _Work:
             except ImageError as error:
                 results.append(ImageResult(file.file, None, str(error)))
                 continue
-            waiting.append((len(results), self.classifier.fit(decoded.pixels)))
+            waiting.append((len(results), self.classifier.prepare(decoded.pixels)))
             results.append(ImageResult(file.file, None, notes=decoded.notes))
             if sum(pixels.nbytes for _, pixels in waiting) > _BATCH_BYTES:
                 self._classify(waiting, results)
@@ -175,7 +175,7 @@ class _Work:
         if not waiting or self.over.is_set():
             return
         with self.gate:
-            found = self.classifier.classify_fitted([pixels for _, pixels in waiting])
+            found = self.classifier.classify_prepared([pixels for _, pixels in waiting])
         for (place, _), predictions in zip(waiting, found, strict=True):
             done = results[place]
             results[place] = ImageResult(done.file, predictions, notes=done.notes)

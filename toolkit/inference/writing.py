@@ -15,7 +15,7 @@ from cnntk.inference.running import File, Model, default_batch, infer, opened
 from cnntk.runtime.artifact.spec import ModelSpec
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.files import check_writable, staged
+from cnntk.runtime.files import atomic_write, check_writable
 from cnntk.runtime.images.reading import MAX_MEGAPIXELS
 from cnntk.runtime.session.cores import usable_cores
 
@@ -121,7 +121,7 @@ class _Run:
     def at_once(self, part: Path) -> InferenceSummary:
         """Straight to the file, under a temporary name."""
         images = failed = 0
-        with staged(self.target) as temporary, row_writer(temporary, self.form, self.top) as writer:
+        with atomic_write(self.target) as temporary, row_writer(temporary, self.form, self.top) as writer:
             for row in self._rows(self.files):
                 writer.write(row)
                 images += 1
@@ -141,7 +141,7 @@ class _Run:
                 self.progress(journal.done)
             journal.flush()
             images = failed = 0
-            with staged(self.target) as temporary, row_writer(temporary, self.form, self.top) as writer:
+            with atomic_write(self.target) as temporary, row_writer(temporary, self.form, self.top) as writer:
                 for row in journal.rows():
                     writer.write(row)
                     images += 1

@@ -21,7 +21,7 @@ from cnntk.quantization.config import Kind, Recipe, linear_layers
 from cnntk.quantization.quantizer import Memo, quantized
 from cnntk.quantization.store import Store, recipe_key
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.trial import example_inputs
+from cnntk.runtime.example_inputs import example_inputs
 
 __all__ = ["Balanced", "Built", "LayerFacts", "Original", "Racing", "Workbench", "layer_facts"]
 

@@ -21,8 +21,8 @@ from cnntk.runtime.artifact.digest import sha256_of
 from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DataError, MissingDependency, UnsupportedArtifact, UsageError
-from cnntk.runtime.files import check_writable, readable, write_bytes
-from cnntk.runtime.trial import example_inputs
+from cnntk.runtime.example_inputs import example_inputs
+from cnntk.runtime.files import check_writable, readable_file, write_bytes
 from cnntk.splitting import Parts, images_for
 from cnntk.version import __version__
 
@@ -204,7 +204,7 @@ def _goal(max_drop: float, prefer: Prefer) -> Goal:
 
 
 def _destination(model: str | os.PathLike[str], output: str | os.PathLike[str] | None, force: bool) -> Path:
-    source = readable(model, "an ONNX model")
+    source = readable_file(model, "an ONNX model")
     target = Path(output) if output is not None else Path(f"{source.stem}-int8.onnx")
     if target.exists() and not force:
         raise UsageError(f"{target}: exists already; --force replaces it, -o names another file")

@@ -24,8 +24,8 @@ from cnntk.quantization.weights import saturates
 from cnntk.runtime.artifact.canonical import canonical_inputs
 from cnntk.runtime.artifact.spec import Layer, ModelSpec, SelfTest, SelfTestCase
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.errors import ParityError, ProofError, UnsupportedArtifact
-from cnntk.runtime.files import staged
+from cnntk.runtime.errors import ExportCheckError, ParityError, UnsupportedArtifact
+from cnntk.runtime.files import atomic_write
 
 __all__ = ["HOLDS_ON", "Finished", "finish"]
 
@@ -82,7 +82,7 @@ def finish(
 
     Raises:
         UnsupportedArtifact: the original has no self-test.
-        ProofError: weights can saturate, where the recipe says that they can't.
+        ExportCheckError: weights can saturate, where the recipe says that they can't.
         ParityError: the finished file does not answer what it says; nothing was written.
         UsageError: the file can't be written.
     """
@@ -93,7 +93,7 @@ def finish(
         )
     if recipe.target == "any":
         _refuse_saturation(model, target)
-    with weights_beside(model, target, wanted=False) as beside, staged(target) as temporary:
+    with weights_beside(model, target, wanted=False) as beside, atomic_write(target) as temporary:
         written = write_hashed(model, temporary, beside)
         engine = Engine(temporary, threads=original.engine.threads)
         test = _self_test(spec, engine, model, step)
@@ -192,7 +192,7 @@ def _refuse_saturation(model: ir.Model, target: Path) -> None:
             continue
         values = weight.numpy()
         if saturates(values.transpose(0, 2, 3, 1).reshape(len(values), -1)):
-            raise ProofError(
+            raise ExportCheckError(
                 f"{target}: weights of {node.name} can saturate 16-bit sums, so that CPUs without VNNI would "
                 "answer otherwise. Nothing was written; --target vnni allows it"
             )

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cnntk.runtime.errors import CheckpointError, UsageError
-from cnntk.runtime.files import staged
+from cnntk.runtime.files import atomic_write
 from cnntk.training.report import EpochResult
 
 __all__ = ["TrainingState"]
@@ -86,7 +86,7 @@ class TrainingState:
         header = json.dumps({"settings": self.settings, "history": history})
         # A copy each: safetensors refuses tensors that share memory, as tied weights do.
         tensors = {name: t.detach().cpu().contiguous().clone() for name, t in self.tensors.items()}
-        with staged(file) as temporary:
+        with atomic_write(file) as temporary:
             try:
                 save_file(tensors, temporary, metadata={_KEY: header})
             except SafetensorError as error:

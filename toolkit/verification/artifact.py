@@ -13,12 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnntk.runtime.artifact.canonical import canonical_inputs
-from cnntk.runtime.artifact.digest import digest_of, sha256_of, stated_digest
-from cnntk.runtime.artifact.external import check_places, places_in, weights_beside
-from cnntk.runtime.artifact.fingerprint import STRUCTURE, changed, fingerprints_in, layer_of
+from cnntk.runtime.artifact.digest import compute_digest, embedded_digest, sha256_of
+from cnntk.runtime.artifact.external import (
+    check_external_tensors,
+    find_external_tensors,
+    read_external_weights,
+)
+from cnntk.runtime.artifact.fingerprint import STRUCTURE, changed_tensors, fingerprints_of, layer_of
+from cnntk.runtime.artifact.protobuf import ParsedModel, map_file, parse_model
 from cnntk.runtime.artifact.self_test import OutputCheck, SelfTestResult
-from cnntk.runtime.artifact.spec import IMAGE, METADATA_KEY, ModelSpec, Pattern, TensorSpec
-from cnntk.runtime.artifact.wire import Contents, contents_of, view_of
+from cnntk.runtime.artifact.spec import IMAGE_INPUT, METADATA_KEY, ModelSpec, Pattern, TensorSpec
 from cnntk.runtime.codec import as_json
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import (
@@ -28,7 +32,7 @@ from cnntk.runtime.errors import (
     UnsupportedArtifact,
     UsageError,
 )
-from cnntk.runtime.files import readable
+from cnntk.runtime.files import readable_file
 from cnntk.runtime.sections import Section, under
 
 if TYPE_CHECKING:
@@ -211,7 +215,7 @@ def verify(
         DeviceUnavailable: The device is not available.
         MissingDependency: The source needs torch, which is not installed.
     """
-    path = os.fspath(readable(model, "an ONNX model"))
+    path = os.fspath(readable_file(model, "an ONNX model"))
     try:
         result = _verify_alone(path, device)
     except UnsupportedArtifact:
@@ -232,7 +236,7 @@ def _verify_alone(path: str, device: str) -> Verification:
     """Checks the file without another one; UnsupportedArtifact where it holds nothing to check it by."""
     result = Verification(path, _digest(path))
     try:
-        contents = contents_of(view_of(path), path)
+        contents = parse_model(map_file(path), path)
         text = contents.metadata.get(METADATA_KEY)
         spec = None if text is None else ModelSpec.from_json(text, path)
         result = _with_data(result, spec, contents)
@@ -245,23 +249,25 @@ def _verify_alone(path: str, device: str) -> Verification:
 
 
 def _digest(path: str) -> Literal["holds", "differs", "none"]:
-    stated = stated_digest(path)
+    stated = embedded_digest(path)
     if stated is None:
         return "none"
-    return "holds" if digest_of(path) == stated else "differs"
+    return "holds" if compute_digest(path) == stated else "differs"
 
 
-def _with_data(found: Verification, spec: ModelSpec | None, contents: Contents) -> Verification:
+def _with_data(found: Verification, spec: ModelSpec | None, contents: ParsedModel) -> Verification:
     """Checks the file beside it, whose weights then stand for those that the model only names."""
     own, file = spec.data if spec is not None else None, Path(found.path)
-    check_places(places_in(found.path, found.path), file, own, sealed=found.digest != "none")
-    contents.weights.update(weights_beside(contents.places.values(), file.parent))
+    check_external_tensors(
+        find_external_tensors(found.path, found.path), file, own, has_digest=found.digest != "none"
+    )
+    contents.weights.update(read_external_weights(contents.external_tensors.values(), file.parent))
     if own is not None and sha256_of(file.parent / own.file) != own.sha256:
         return replace(found, digest="differs")
     return found
 
 
-def _with_fingerprints(found: Verification, spec: ModelSpec | None, contents: Contents) -> Verification:
+def _with_fingerprints(found: Verification, spec: ModelSpec | None, contents: ParsedModel) -> Verification:
     if spec is None or not (spec.digest or spec.fingerprints or spec.self_test):
         if found.digest != "none":
             raise ArtifactCorrupt(
@@ -271,7 +277,7 @@ def _with_fingerprints(found: Verification, spec: ModelSpec | None, contents: Co
             f"{found.path}: holds nothing to check it by (not made by cnntk, or by an early one). "
             "Compare it with another model: --against"
         )
-    names = changed(spec.fingerprints, fingerprints_in(contents)) if spec.fingerprints else ()
+    names = changed_tensors(spec.fingerprints, fingerprints_of(contents)) if spec.fingerprints else ()
     return replace(
         found,
         digest="differs" if spec.digest and found.digest == "none" else found.digest,
@@ -280,7 +286,7 @@ def _with_fingerprints(found: Verification, spec: ModelSpec | None, contents: Co
     )
 
 
-def _change(name: str, spec: ModelSpec, contents: Contents) -> ChangedTensor:
+def _change(name: str, spec: ModelSpec, contents: ParsedModel) -> ChangedTensor:
     return ChangedTensor(name, layer_of(name, contents.nodes, spec.layers) if name != STRUCTURE else "")
 
 
@@ -302,7 +308,7 @@ def _exported(source: str, engine: Engine, folder: Path, weights: str | None, ra
     file = folder / "source.onnx"
     p = engine.spec.preprocessing if engine.spec is not None else None
     way: Literal["graph", "host", "none"] = "none" if p is None else "host"
-    if p is not None and engine.inputs[0].name == IMAGE:
+    if p is not None and engine.inputs[0].name == IMAGE_INPUT:
         way = "graph"
     export(
         source,
@@ -324,7 +330,7 @@ def _cast_to(engine: Engine) -> Literal["auto", "float32", "float16", "float64"]
 
 
 def _image_shape(engine: Engine) -> tuple[int, int, int] | None:
-    if engine.inputs[0].name == IMAGE and engine.spec is not None and (p := engine.spec.preprocessing):
+    if engine.inputs[0].name == IMAGE_INPUT and engine.spec is not None and (p := engine.spec.preprocessing):
         return (p.channels, p.height, p.width)
     shape = tuple(d for d in engine.inputs[0].shape[1:] if isinstance(d, int))
     return (shape[0], shape[1], shape[2]) if len(shape) == 3 else None

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cnntk.runtime.artifact.spec import IMAGE, Layer, ModelSpec, TensorSpec
+from cnntk.runtime.artifact.spec import IMAGE_INPUT, Layer, ModelSpec, TensorSpec
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.sections import Column, Section, Table, number, size_text, speed_text, under
 
@@ -172,7 +172,7 @@ def _spec_lines(spec: ModelSpec) -> Iterator[tuple[str, str]]:
         more = f", ... ({len(spec.labels)})" if len(spec.labels) > 10 else ""
         yield "labels", ", ".join(spec.labels[:10]) + more
     if (p := spec.preprocessing) is not None:
-        where = "in the graph" if any(t.name == IMAGE for t in spec.inputs) else "on the host"
+        where = "in the graph" if any(t.name == IMAGE_INPUT for t in spec.inputs) else "on the host"
         mean, std = ("/".join(f"{v:.4g}" for v in values) for values in (p.mean, p.std))
         yield "preprocessing", f"{where}: {p.color}, {p.resize} to {p.height}x{p.width} {p.interpolation}"
         yield "", f"invert {p.invert}, mean {mean}, std {std}"

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.runtime.artifact.spec import IMAGE, Preprocessing
+from cnntk.runtime.artifact.spec import IMAGE_INPUT, Preprocessing
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import ArtifactError, UsageError
-from cnntk.runtime.preprocessing.preprocess import fit, normalize
+from cnntk.runtime.preprocessing.preprocess import normalize, resize_and_crop
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -51,7 +51,7 @@ class NetworkInput:
                 f"{engine.name}: has {len(engine.inputs)} inputs, so an image alone gives no answer"
             )
         self._engine, self._p = engine, engine.spec.preprocessing
-        self._takes_images = engine.inputs[0].name == IMAGE and engine.inputs[0].dtype == "uint8"
+        self._takes_images = engine.inputs[0].name == IMAGE_INPUT and engine.inputs[0].dtype == "uint8"
         self._inside: Engine | None = None
         self.note: str | None = None
         if self._takes_images:
@@ -180,7 +180,9 @@ def _image_of(levels: Array, p: Preprocessing) -> NDArray[np.uint8] | None:
     images = 255 - whole if p.invert == "always" else whole
     images = images[..., ::-1] if p.color == "bgr" else images
     room = [fitted - side for fitted, side in zip(p.fitted_size, (p.height, p.width), strict=True)]
-    around = [(0, 0), *((p.crop_from(r), r - p.crop_from(r)) for r in room), (0, 0)]
+    around = [(0, 0), *((p.crop_offset(r), r - p.crop_offset(r)) for r in room), (0, 0)]
     images = np.ascontiguousarray(np.pad(images, around, mode="edge"))
-    same = all(np.array_equal(fit(image, p), level) for image, level in zip(images, levels, strict=True))
+    same = all(
+        np.array_equal(resize_and_crop(image, p), level) for image, level in zip(images, levels, strict=True)
+    )
     return images if same else None

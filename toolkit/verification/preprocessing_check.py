@@ -21,7 +21,7 @@ from cnntk.paired import calibrated, holm, log_likelihoods, mcnemar, sign_flips
 from cnntk.runtime.artifact.spec import ModelSpec, Preprocessing
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DataError, ImageError, MissingDependency, UnsupportedArtifact
-from cnntk.runtime.files import readable
+from cnntk.runtime.files import readable_file
 from cnntk.runtime.images.reading import read_image
 from cnntk.runtime.sections import Column, Section, Table
 from cnntk.runtime.session.cores import usable_cores
@@ -184,7 +184,7 @@ def check_preprocessing(
     """
     if limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
-    path = readable(model, "an ONNX model")
+    path = readable_file(model, "an ONNX model")
     engine = Engine(path, device)
     spec, p = _classifier(engine)
     files = labeled_files(Path(folder), spec.labels).drawn(limit, seed)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cnntk.runtime.artifact.spec import Interpolation, Invert, Preprocessing, Resize
 from cnntk.runtime.images.reading import Pixels
-from cnntk.runtime.preprocessing.preprocess import fit, luma
+from cnntk.runtime.preprocessing.preprocess import luma, resize_and_crop
 
 __all__ = ["Variant", "variants_of"]
 
@@ -55,7 +55,7 @@ class Variant:
 
     def levels(self, image: Pixels) -> Array:
         """A decoded image's levels (height, width, C), before they are scaled."""
-        found = fit(image if self.before is None else self.before(image), self.preprocessing)
+        found = resize_and_crop(image if self.before is None else self.before(image), self.preprocessing)
         return found if self.behind is None else self.behind(found)
 
 

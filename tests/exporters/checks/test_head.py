@@ -2,7 +2,7 @@ import onnx_ir as ir
 import pytest
 
 from cnntk.exporters.checks.head import check_head, stress_logits
-from cnntk.runtime.errors import ProofError
+from cnntk.runtime.errors import ExportCheckError
 
 HEADS = {
     "stable": "probabilities = Softmax <axis = -1> (logits)",
@@ -31,7 +31,7 @@ def test_a_stable_softmax_passes(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", UNSTABLE)
 def test_any_other_fails(kind: str) -> None:
-    with pytest.raises(ProofError, match="use a stable softmax"):
+    with pytest.raises(ExportCheckError, match="use a stable softmax"):
         check_head(model(UNSTABLE[kind]))
 
 

@@ -7,7 +7,7 @@ from cnntk.exporters.checks.independence import check_batch_invariance, check_re
 from cnntk.exporters.checks.inputs import Trials
 from cnntk.exporters.checks.parity import Answers
 from cnntk.exporters.checks.runs import Runs
-from cnntk.runtime.errors import ProofError
+from cnntk.runtime.errors import ExportCheckError
 
 
 def sums(inputs: dict) -> dict:
@@ -38,7 +38,7 @@ def test_memory_and_chance_are_found(answers: Answers) -> None:
         return {"y": sums(inputs)["y"] + rng.random()}
 
     for run in (counts, draws):
-        with pytest.raises(ProofError, match="random or remembers"):
+        with pytest.raises(ExportCheckError, match="random or remembers"):
             check_repeatable(Runs(run, answers.trials))
 
 
@@ -46,7 +46,7 @@ def test_neighbors_that_matter_are_found(answers: Answers) -> None:
     def centered(inputs: dict) -> dict:
         return {"y": sums(inputs)["y"] - sums(inputs)["y"].mean(0)}
 
-    with pytest.raises(ProofError, match="its neighbors in the batch, first at Sub"):
+    with pytest.raises(ExportCheckError, match="its neighbors in the batch, first at Sub"):
         check_batch_invariance(Runs(centered, answers.trials), answers, lambda: ", first at Sub")
 
 
@@ -56,5 +56,5 @@ def test_nan_is_no_answer(answers: Answers) -> None:
         return {"y": y if len(y) > 1 else y * np.nan}
 
     check: Callable = check_batch_invariance
-    with pytest.raises(ProofError, match="nan"):
+    with pytest.raises(ExportCheckError, match="nan"):
         check(Runs(broken, answers.trials), answers, lambda: "")

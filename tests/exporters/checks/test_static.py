@@ -3,7 +3,7 @@ import onnx_ir as ir
 import pytest
 
 from cnntk.exporters.checks.static import check_finite_weights, check_nothing_random
-from cnntk.runtime.errors import ProofError
+from cnntk.runtime.errors import ExportCheckError
 
 HEADER = '<ir_version: 10, opset_import: ["" : 18]> g (float[N, 4] x) => (float[N, 4] y)'
 
@@ -33,7 +33,7 @@ def test_nothing_random(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", RANDOM)
 def test_each_random_node_is_named(kind: str) -> None:
-    with pytest.raises(ProofError, match=rf"{kind} .*also at inference; not a mask"):
+    with pytest.raises(ExportCheckError, match=rf"{kind} .*also at inference; not a mask"):
         check_nothing_random(graph(RANDOM[kind]), declined=("not a mask",))
 
 
@@ -43,5 +43,5 @@ def test_weights_that_are_no_numbers_are_named(bad: float) -> None:
     assert check_finite_weights(model).detail == "4 numbers"
     values = np.array([0, 1, bad, 0], dtype=np.float32)
     model.graph.initializers["mask"].const_value = ir.tensor(values, name="mask")
-    with pytest.raises(ProofError, match=r"weight mask: .* at position 2"):
+    with pytest.raises(ExportCheckError, match=r"weight mask: .* at position 2"):
         check_finite_weights(model)

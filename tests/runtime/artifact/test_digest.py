@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from cnntk.runtime.artifact import digest
-from cnntk.runtime.artifact.digest import digest_of, stated_digest
+from cnntk.runtime.artifact.digest import compute_digest, embedded_digest
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import ArtifactCorrupt
 
@@ -89,18 +89,18 @@ def test_the_page_says_how_to_check_it(sealed_onnx: Path, monkeypatch: pytest.Mo
 def test_paths_and_bytes_have_one_digest(sealed_onnx: Path) -> None:
     data = sealed_onnx.read_bytes()
     assert (
-        digest_of(str(sealed_onnx))
-        == digest_of(data)
-        == stated_digest(data)
-        == stated_digest(str(sealed_onnx))
+        compute_digest(str(sealed_onnx))
+        == compute_digest(data)
+        == embedded_digest(data)
+        == embedded_digest(str(sealed_onnx))
     )
-    assert digest_of(data) != hashlib.sha256(data).hexdigest()
+    assert compute_digest(data) != hashlib.sha256(data).hexdigest()
 
 
 def test_files_without_a_seal_are_left_alone(foreign_onnx: Path, tiny_onnx: Path) -> None:
     assert Engine(foreign_onnx).spec is None
-    assert stated_digest(str(foreign_onnx)) is None
-    assert stated_digest(b"") is None
-    assert stated_digest(str(tiny_onnx)) is None
+    assert embedded_digest(str(foreign_onnx)) is None
+    assert embedded_digest(b"") is None
+    assert embedded_digest(str(tiny_onnx)) is None
     batch = np.zeros((1, 1, 4, 4), np.float32)
     assert Engine(tiny_onnx).run({"input": batch})["logits"].shape == (1, 3)

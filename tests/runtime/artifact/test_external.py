@@ -12,7 +12,11 @@ import pytest
 from onnx import TensorProto, helper
 from onnx.external_data_helper import set_external_data
 
-from cnntk.runtime.artifact.external import check_places, places_in, weights_beside
+from cnntk.runtime.artifact.external import (
+    check_external_tensors,
+    find_external_tensors,
+    read_external_weights,
+)
 from cnntk.runtime.artifact.spec import DataFile
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import ArtifactCorrupt, UsageError
@@ -121,29 +125,29 @@ def test_tensors_are_found_wherever_they_are(
     build: Callable[[TensorProto], onnx.ModelProto], tmp_path: Path
 ) -> None:
     data = build(elsewhere("../secret", offset=64, length=12)).SerializeToString()
-    places = places_in(data, "m.onnx")
+    places = find_external_tensors(data, "m.onnx")
     assert {(p.tensor, p.locations) for p in places} == {("hidden", ("../secret",))}
     assert places[0].numbers == {"offset": "64", "length": "12"}
     (tmp_path / "m.onnx").write_bytes(data)
-    assert places_in(str(tmp_path / "m.onnx"), "m.onnx") == places
+    assert find_external_tensors(str(tmp_path / "m.onnx"), "m.onnx") == places
     with pytest.raises(ArtifactCorrupt, match=r"'hidden' is in '\.\./secret', outside of the model's folder"):
         Engine(tmp_path / "m.onnx")
     inside = TensorProto(name="hidden", data_type=1, dims=[3], raw_data=b"location" * 2)
-    assert places_in(build(inside).SerializeToString(), "m.onnx") == ()
+    assert find_external_tensors(build(inside).SerializeToString(), "m.onnx") == ()
 
 
 def test_a_graph_that_stands_twice_is_read_twice() -> None:
     """Protobuf joins what stands twice, so looking at one of them is not enough."""
     data = in_attribute(TensorProto(name="plain")).SerializeToString()
     more = onnx.ModelProto(graph=in_initializer(elsewhere()).graph).SerializeToString()
-    assert [p.tensor for p in places_in(data + more, "m")] == ["hidden"]
+    assert [p.tensor for p in find_external_tensors(data + more, "m")] == ["hidden"]
 
 
 def test_a_tag_of_five_bytes_is_read_as_protobuf_does() -> None:
     data = in_initializer(elsewhere()).SerializeToString()
     at = data.index(bytes([7 << 3 | 2]) + data[data.index(b":") + 1 :][:1])
     odd = data[:at] + bytes([0x80 | 7 << 3 | 2, 0x80, 0x80, 0x80, 0x10]) + data[at + 1 :]
-    assert [p.tensor for p in places_in(odd, "m")] == ["hidden"]
+    assert [p.tensor for p in find_external_tensors(odd, "m")] == ["hidden"]
 
 
 @pytest.mark.parametrize("folder", ["", "weights/"])
@@ -153,8 +157,8 @@ def test_files_in_the_folder_are_read(foreign_onnx: Path, folder: str) -> None:
     data = split(foreign_onnx, f"{folder}w.data", offset=4096, length=192)
     (foreign_onnx.parent / f"{folder}w.data").write_bytes(bytes(4096) + data)
     assert np.array_equal(Engine(foreign_onnx).run({"input": BATCH})["logits"], expected)
-    (place,) = places_in(str(foreign_onnx), "m")
-    assert bytes(weights_beside([place], foreign_onnx.parent)["weight"]) == data
+    (place,) = find_external_tensors(str(foreign_onnx), "m")
+    assert bytes(read_external_weights([place], foreign_onnx.parent)["weight"]) == data
 
 
 @pytest.mark.parametrize(
@@ -257,12 +261,12 @@ def test_bytes_need_their_path(foreign_onnx: Path, pair: Path, own: bool) -> Non
 
 
 def test_an_artifact_has_one_file_and_no_other(pair: Path) -> None:
-    (place,) = places_in(str(pair), "m")
+    (place,) = find_external_tensors(str(pair), "m")
     own = Engine(pair).spec.data
-    check_places([place], pair, own, sealed=True)
+    check_external_tensors([place], pair, own, has_digest=True)
     for other in (None, DataFile("other.data", own.size_bytes, own.sha256)):
         with pytest.raises(ArtifactCorrupt, match=rf"'fc.weight' is in '{own.file}', where its spec names"):
-            check_places([place], pair, other, sealed=True)
+            check_external_tensors([place], pair, other, has_digest=True)
 
 
 def test_every_changed_byte_of_the_data_is_found(pair: Path) -> None:

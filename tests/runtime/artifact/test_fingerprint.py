@@ -4,11 +4,17 @@ import zlib
 import numpy as np
 import pytest
 
-from cnntk.runtime.artifact.fingerprint import STRUCTURE, bounded, changed, fingerprint, layer_of
+from cnntk.runtime.artifact.fingerprint import (
+    STRUCTURE,
+    changed_tensors,
+    fingerprint,
+    layer_of,
+    limit_fingerprints,
+)
+from cnntk.runtime.artifact.protobuf import ParsedNode
 from cnntk.runtime.artifact.spec import Layer
-from cnntk.runtime.artifact.wire import NodeRow
 
-NODES = [NodeRow("n0", "Conv", ("x", "w", "b")), NodeRow("", "Gemm", ("y", "v"))]
+NODES = [ParsedNode("n0", "Conv", ("x", "w", "b")), ParsedNode("", "Gemm", ("y", "v"))]
 LAYERS = (Layer("features.0", "Conv", (), 0, 0), Layer("classifier", "Gemm", (), 0, 0))
 
 
@@ -29,24 +35,24 @@ def test_no_change_of_one_weight_is_missed() -> None:
 
 def test_a_few_stand_each_for_itself() -> None:
     few = {STRUCTURE: "00000000", "a.weight": "00000001"}
-    assert bounded(few) == few
+    assert limit_fingerprints(few) == few
 
 
 @pytest.mark.parametrize("count", [300, 1000, 20_000])
 def test_many_stand_together(count: int) -> None:
     many = {STRUCTURE: "12345678"} | {f"layers.{i}.attention.weight": f"{i:08x}" for i in range(count)}
-    kept = bounded(many)
+    kept = limit_fingerprints(many)
     assert len(json.dumps(kept)) < 16_000
     assert kept[STRUCTURE] == "12345678"
-    other = bounded(many | {"layers.77.attention.weight": "deadbeef"})
-    (name,) = changed(kept, other)
+    other = limit_fingerprints(many | {"layers.77.attention.weight": "deadbeef"})
+    (name,) = changed_tensors(kept, other)
     first, _, last = name.partition(" .. ")
     assert int(first.split(".")[1]) <= 77 <= int(last.split(".")[1])
 
 
 def test_changes_are_named_in_order() -> None:
-    assert changed({"a": "1", "b": "2", "c": "3"}, {"a": "1", "b": "9", "d": "4"}) == ("b", "c", "d")
-    assert changed({"a": "1"}, {"a": "1"}) == ()
+    assert changed_tensors({"a": "1", "b": "2", "c": "3"}, {"a": "1", "b": "9", "d": "4"}) == ("b", "c", "d")
+    assert changed_tensors({"a": "1"}, {"a": "1"}) == ()
 
 
 def test_the_layer_is_told_by_the_spec_where_it_fits() -> None:

@@ -125,6 +125,6 @@ def test_an_edge_is_recovered_from_its_ratio(crop: float) -> None:
 
 def test_a_crop_begins_where_torchvision_and_transformers_begin_it() -> None:
     p = Preprocessing("gray", 8, 8)
-    assert [p.crop_from(room) for room in range(60)] == [room // 2 for room in range(60)]
+    assert [p.crop_offset(room) for room in range(60)] == [room // 2 for room in range(60)]
     p = replace(p, crop_start="round")
-    assert [p.crop_from(room) for room in range(60)] == [round(room / 2) for room in range(60)]
+    assert [p.crop_offset(room) for room in range(60)] == [round(room / 2) for room in range(60)]

@@ -26,7 +26,7 @@ from cnntk.runtime.errors import (
     InferenceError,
     InferenceTimeout,
     InputError,
-    NonFiniteAnswer,
+    NonFiniteOutput,
     QueueFull,
 )
 from cnntk.shipped import shipped_model
@@ -237,7 +237,7 @@ def test_who_makes_onnxruntime_fail_fails_alone(table: Engine) -> None:
 def test_who_gets_nan_gets_it_alone() -> None:
     with BatchingEngine(model(LOG), max_batch=3, max_wait_ms=LONG_MS) as batching:
         futures = [batching.submit({"x": np.array([[x]], np.float32)}) for x in (1, -1, 2)]
-        with pytest.raises(NonFiniteAnswer, match=r"y\[0, 0\] is nan"):
+        with pytest.raises(NonFiniteOutput, match=r"y\[0, 0\] is nan"):
             futures[1].result(PATIENCE_S)
         assert [futures[i].result(PATIENCE_S)["y"].item() for i in (0, 2)] == pytest.approx([0, np.log(2)])
 

@@ -11,7 +11,7 @@ from odd_images import exif
 from PIL import Image
 
 from cnntk.runtime.errors import ImageError
-from cnntk.runtime.images.decoding import MAX_MEGAPIXELS, damage_named, not_an_image
+from cnntk.runtime.images.decoding import MAX_MEGAPIXELS, describe_non_image, image_errors
 from cnntk.runtime.images.reading import decode_image, read_image
 
 FORMS = ["BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP"]
@@ -152,14 +152,14 @@ def test_the_limit_holds_for_what_is_decoded() -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_whatever_is_raised_inside_becomes_one_line(error: Exception, message: str) -> None:
-    with pytest.raises(ImageError, match=message), damage_named("a.png", "damaged"):
+    with pytest.raises(ImageError, match=message), image_errors("a.png", "damaged"):
         raise error
 
 
 def test_what_is_no_damage_passes() -> None:
-    with pytest.raises(KeyboardInterrupt), damage_named("a.png", "damaged"):
+    with pytest.raises(KeyboardInterrupt), image_errors("a.png", "damaged"):
         raise KeyboardInterrupt
 
 
 def test_what_is_no_image_is_told_with_what_to_use() -> None:
-    assert not_an_image(b"\0\1").endswith("use one of BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP")
+    assert describe_non_image(b"\0\1").endswith("use one of BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP")

@@ -9,7 +9,14 @@ import pytest
 from image_files import chunk, encoded, gif, png
 from PIL import Image
 
-from cnntk.runtime.images.headers import HEAD_BYTES, file_format, gif_frames, other_kind, png_depth, webp_size
+from cnntk.runtime.images.headers import (
+    HEAD_BYTES,
+    file_format,
+    gif_frames,
+    png_depth,
+    unsupported_format,
+    webp_size,
+)
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 
@@ -18,7 +25,7 @@ RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 def test_formats_are_told_by_their_marks(form: str) -> None:
     head = encoded(RGB, form)[:HEAD_BYTES]
     assert file_format(head) == form
-    assert other_kind(head) is None
+    assert unsupported_format(head) is None
 
 
 @pytest.mark.parametrize("magic", [b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"Pf"])
@@ -56,7 +63,7 @@ def test_what_only_begins_alike(head: bytes) -> None:
     ],
 )
 def test_what_else_a_file_may_be(head: bytes, kind: str | None) -> None:
-    assert other_kind(head) == kind
+    assert unsupported_format(head) == kind
 
 
 @pytest.mark.parametrize(("mode", "depth"), [("1", 1), ("L", 8), ("RGB", 8), ("I;16", 16)])

@@ -8,8 +8,8 @@ from PIL import Image
 
 from cnntk.runtime.errors import ImageError
 from cnntk.runtime.images import pixels
-from cnntk.runtime.images.formats import Picture
-from cnntk.runtime.images.pixels import from_picture
+from cnntk.runtime.images.formats import OpenedImage
+from cnntk.runtime.images.pixels import pixels_from_image
 from cnntk.runtime.images.reading import decode_image, read_image
 
 RNG = np.random.default_rng(0)
@@ -33,12 +33,12 @@ def image_of(mode: str) -> Image.Image:
     "mode", ["1", "L", "P", "RGB", "RGBA", "LA", "PA", "CMYK", "YCbCr", "I", "I;16", "I;16B"]
 )
 def test_strips_make_the_whole(mode: str, orientation: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    picture = Picture(image_of(mode), orientation)
-    whole, notes = from_picture(picture, "image", (9, 8, 7))
+    picture = OpenedImage(image_of(mode), orientation)
+    whole, notes = pixels_from_image(picture, "image", (9, 8, 7))
     monkeypatch.setattr(pixels, "_WHOLE_PIXELS", 0)
     for size in (1, 500, 70 * 49):  # a row at a time; 7 rows; all but one
         monkeypatch.setattr(pixels, "_STRIP_PIXELS", size)
-        stripped, told = from_picture(picture, "image", (9, 8, 7))
+        stripped, told = pixels_from_image(picture, "image", (9, 8, 7))
         assert np.array_equal(stripped, whole)
         assert told == notes
 
@@ -62,10 +62,10 @@ def test_16_bits_are_scaled_and_not_clipped() -> None:
 
 def test_12_bits_and_white_zero() -> None:
     values = Image.fromarray(np.array([[0, 2048, 4095]], dtype=np.uint16))
-    scaled, notes = from_picture(Picture(values, full_scale=4095), "image", WHITE)
+    scaled, notes = pixels_from_image(OpenedImage(values, full_scale=4095), "image", WHITE)
     assert scaled[0, :, 0].tolist() == [0, 128, 255]
     assert notes == ("12-bit values scaled to 8 bits",)
-    inverted, _ = from_picture(Picture(values, full_scale=4095, white_is_zero=True), "image", WHITE)
+    inverted, _ = pixels_from_image(OpenedImage(values, full_scale=4095, white_is_zero=True), "image", WHITE)
     assert inverted[0, :, 0].tolist() == [255, 127, 0]
 
 

@@ -22,7 +22,7 @@ from odd_images import BROKEN, ODD
 from PIL import Image, ImageFile
 
 from cnntk.runtime.errors import ImageError
-from cnntk.runtime.images.reading import MAX_MEGAPIXELS, DecodedImage, decode_image, describe, read_image
+from cnntk.runtime.images.reading import MAX_MEGAPIXELS, DecodedImage, decode_image, read_image, source_name
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -362,12 +362,12 @@ def test_float_arrays_are_refused() -> None:
 
 
 def test_names_for_messages(tmp_path: Path) -> None:
-    assert describe("a.png") == "a.png"
-    assert describe(b"x") == "<bytes>"
+    assert source_name("a.png") == "a.png"
+    assert source_name(b"x") == "<bytes>"
     with (tmp_path / "f").open("wb") as stream:
-        assert describe(stream) == str(tmp_path / "f")
+        assert source_name(stream) == str(tmp_path / "f")
     with pipe_of(b"") as pipe:
-        assert describe(pipe) == f"<file descriptor {pipe.fileno()}>"
+        assert source_name(pipe) == f"<file descriptor {pipe.fileno()}>"
 
 
 NOISY = [

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from cnntk.runtime.artifact.spec import Preprocessing
-from cnntk.runtime.preprocessing.preprocess import fit, luma, normalize, preprocess
-from cnntk.runtime.preprocessing.sampling import sampled
+from cnntk.runtime.preprocessing.preprocess import luma, normalize, preprocess, resize_and_crop
+from cnntk.runtime.preprocessing.sampling import resize_interpolated
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (30, 40, 3), dtype=np.uint8)
@@ -17,15 +17,15 @@ GRAY = Preprocessing(color="gray", height=16, width=16)
 def test_gray_is_pillows_luma() -> None:
     same_size = replace(GRAY, height=30, width=40)
     expected = np.asarray(Image.fromarray(RGB).convert("L"))
-    assert np.array_equal(fit(RGB, same_size)[:, :, 0], expected)
-    assert not np.array_equal(fit(RGB[:, :, ::-1], same_size)[:, :, 0], expected)
+    assert np.array_equal(resize_and_crop(RGB, same_size)[:, :, 0], expected)
+    assert not np.array_equal(resize_and_crop(RGB[:, :, ::-1], same_size)[:, :, 0], expected)
 
 
 def test_channel_order() -> None:
     same_size = replace(P, height=30, width=40)
-    assert np.array_equal(fit(RGB, same_size), RGB)
-    assert np.array_equal(fit(RGB, replace(same_size, color="bgr")), RGB[:, :, ::-1])
-    assert fit(RGB[:, :, :1], same_size).shape == (30, 40, 3)
+    assert np.array_equal(resize_and_crop(RGB, same_size), RGB)
+    assert np.array_equal(resize_and_crop(RGB, replace(same_size, color="bgr")), RGB[:, :, ::-1])
+    assert resize_and_crop(RGB[:, :, :1], same_size).shape == (30, 40, 3)
 
 
 def test_luma_is_exact() -> None:
@@ -41,7 +41,7 @@ def test_luma_is_exact() -> None:
 def test_stretch_is_pillows_resize(interpolation: str) -> None:
     filters = Image.Resampling[interpolation.upper()]
     expected = np.asarray(Image.fromarray(RGB).resize((16, 16), filters))
-    assert np.array_equal(fit(RGB, replace(P, interpolation=interpolation)), expected)
+    assert np.array_equal(resize_and_crop(RGB, replace(P, interpolation=interpolation)), expected)
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
@@ -50,7 +50,9 @@ def test_the_width_is_resized_first(interpolation: str) -> None:
     tall = RNG.integers(0, 256, (200, 9, 3), dtype=np.uint8)
     kind = Image.Resampling[interpolation.upper()]
     expected = Image.fromarray(tall).resize((16, 200), kind).resize((16, 16), kind)
-    assert np.array_equal(fit(tall, replace(P, interpolation=interpolation)), np.asarray(expected))
+    assert np.array_equal(
+        resize_and_crop(tall, replace(P, interpolation=interpolation)), np.asarray(expected)
+    )
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
@@ -59,15 +61,15 @@ def test_float_levels_are_pillows_mode_f(image: np.ndarray, interpolation: str) 
     kind = Image.Resampling[interpolation.upper()]
     planes = [Image.fromarray(image[:, :, c].astype(np.float32)) for c in range(image.shape[2])]
     expected = np.stack([np.asarray(plane.resize((16, 16), kind)) for plane in planes], axis=2)
-    found = fit(image, replace(P, interpolation=interpolation, levels="float32"))
+    found = resize_and_crop(image, replace(P, interpolation=interpolation, levels="float32"))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, np.broadcast_to(expected, found.shape), atol=1e-4)
 
 
 def test_float_levels_are_not_rounded() -> None:
     p = replace(P, levels="float32")
-    assert fit(RGB, replace(p, height=30, width=40)).dtype == np.float32
-    apart = abs(fit(RGB, p) - fit(RGB, P))
+    assert resize_and_crop(RGB, replace(p, height=30, width=40)).dtype == np.float32
+    apart = abs(resize_and_crop(RGB, p) - resize_and_crop(RGB, P))
     assert 0.1 < apart.max() <= 1
 
 
@@ -75,26 +77,31 @@ def test_float_levels_are_not_rounded() -> None:
 @pytest.mark.parametrize("levels", ["uint8", "float32"])
 def test_without_antialias_points_are_sampled(interpolation: str, levels: str) -> None:
     p = replace(P, interpolation=interpolation, levels=levels, antialias=False)
-    exact = sampled(RGB, (16, 16), cubic=interpolation == "bicubic")
+    exact = resize_interpolated(RGB, (16, 16), cubic=interpolation == "bicubic")
     expected = exact if levels == "float32" else np.rint(exact).clip(0, 255)
-    assert fit(RGB, p).dtype == levels
-    assert np.array_equal(fit(RGB, p), expected)
-    assert abs(fit(RGB, p).astype(float) - fit(RGB, replace(p, antialias=True))).max() > 20
+    assert resize_and_crop(RGB, p).dtype == levels
+    assert np.array_equal(resize_and_crop(RGB, p), expected)
+    assert (
+        abs(resize_and_crop(RGB, p).astype(float) - resize_and_crop(RGB, replace(p, antialias=True))).max()
+        > 20
+    )
 
 
 def test_shortest_side_and_crop() -> None:
     expected = Image.fromarray(RGB).resize((21, 16), Image.Resampling.BILINEAR).crop((2, 0, 18, 16))
-    assert np.array_equal(fit(RGB, replace(P, resize="shortest")), np.asarray(expected))
+    assert np.array_equal(resize_and_crop(RGB, replace(P, resize="shortest")), np.asarray(expected))
 
 
 def test_crop_ratio() -> None:
     """0.5: the shorter side becomes 32, of which the middle 16 remain."""
     expected = Image.fromarray(RGB).resize((42, 32), Image.Resampling.BILINEAR).crop((13, 8, 29, 24))
-    assert np.array_equal(fit(RGB, replace(P, resize="shortest", crop_ratio=0.5)), np.asarray(expected))
+    assert np.array_equal(
+        resize_and_crop(RGB, replace(P, resize="shortest", crop_ratio=0.5)), np.asarray(expected)
+    )
 
 
 def test_longest_side_is_padded_with_black() -> None:
-    fitted = fit(RGB, replace(P, resize="longest"))
+    fitted = resize_and_crop(RGB, replace(P, resize="longest"))
     assert fitted.shape == (16, 16, 3)
     assert not fitted[:2].any()
     assert not fitted[-2:].any()
@@ -104,17 +111,21 @@ def test_longest_side_is_padded_with_black() -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (1, 900), (900, 1), (2, 3)])
 @pytest.mark.parametrize("resize", ["stretch", "shortest", "longest"])
 def test_odd_shapes_fit(shape: tuple[int, int], resize: str) -> None:
-    assert fit(np.full((*shape, 1), 9, dtype=np.uint8), replace(GRAY, resize=resize)).shape == (16, 16, 1)
+    assert resize_and_crop(np.full((*shape, 1), 9, dtype=np.uint8), replace(GRAY, resize=resize)).shape == (
+        16,
+        16,
+        1,
+    )
 
 
 def test_light_backgrounds_are_inverted() -> None:
     dark = np.zeros((16, 16, 1), dtype=np.uint8)
     dark[6:10, 7:9] = 200
     auto = replace(GRAY, invert="light-background")
-    assert np.array_equal(fit(dark, auto), dark)
-    assert np.array_equal(fit(255 - dark, auto), dark)
-    assert np.array_equal(fit(dark, replace(GRAY, invert="always")), 255 - dark)
-    assert np.array_equal(fit(255 - dark, GRAY), 255 - dark)
+    assert np.array_equal(resize_and_crop(dark, auto), dark)
+    assert np.array_equal(resize_and_crop(255 - dark, auto), dark)
+    assert np.array_equal(resize_and_crop(dark, replace(GRAY, invert="always")), 255 - dark)
+    assert np.array_equal(resize_and_crop(255 - dark, GRAY), 255 - dark)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (2, 2), (2, 7), (5, 5)])
@@ -126,7 +137,7 @@ def test_the_outermost_pixels_decide(shape: tuple[int, int]) -> None:
     for _ in range(200):
         image = RNG.integers(0, 256, (*shape, 1), dtype=np.uint8)
         expected = 255 - image if image[border].mean() > 127.5 else image
-        assert np.array_equal(fit(image, auto), expected)
+        assert np.array_equal(resize_and_crop(image, auto), expected)
 
 
 def test_a_middle_gray_background_stays() -> None:
@@ -134,20 +145,20 @@ def test_a_middle_gray_background_stays() -> None:
     image = np.full((16, 16, 1), 127, dtype=np.uint8)
     image[:, 1::2] = 128
     image[:, [0, -1]] = [[127], [128]]
-    assert np.array_equal(fit(image, auto), image)
+    assert np.array_equal(resize_and_crop(image, auto), image)
     image[0, 0] += 1
-    assert np.array_equal(fit(image, auto), 255 - image)
+    assert np.array_equal(resize_and_crop(image, auto), 255 - image)
 
 
 def test_inversion_comes_before_padding_and_after_the_crop() -> None:
     """Padding is black also around an inverted image, and what is cropped away has no say."""
     wide = np.full((8, 16, 1), 250, dtype=np.uint8)
-    padded = fit(wide, replace(GRAY, resize="longest", invert="light-background"))
+    padded = resize_and_crop(wide, replace(GRAY, resize="longest", invert="light-background"))
     assert not padded[:4].any()
     assert (padded[4:12] == 5).all()
     wide[:, 4:12] = 10
     cropped = replace(GRAY, height=8, width=8, resize="shortest", invert="light-background")
-    assert (fit(wide, cropped) == 10).all()
+    assert (resize_and_crop(wide, cropped) == 10).all()
 
 
 def test_layout() -> None:

@@ -3,7 +3,7 @@ import onnxruntime
 import pytest
 
 from cnntk.runtime.artifact.spec import Preprocessing
-from cnntk.runtime.preprocessing.preprocess import fit
+from cnntk.runtime.preprocessing.preprocess import resize_and_crop
 from cnntk.runtime.preprocessing.resizing import resize_attributes, shrink, shrinkable
 
 SIZES = [(31, 47), (200, 64), (64, 64), (90, 80), (7, 9), (80, 80), (1, 1)]
@@ -31,14 +31,14 @@ def test_what_is_left_is_of_one_size_and_all_that_is_looked_at(
     small = shrink(noise(*size), p)
     assert small.shape == (*(p.edges if p.resize == "shortest" else (64, 64)), 3)
     assert np.array_equal(shrink(small, p), small)  # nothing is left to be done
-    whole, part = (fit(image, p).astype(int) for image in (noise(*size), small))
+    whole, part = (resize_and_crop(image, p).astype(int) for image in (noise(*size), small))
     assert np.abs(whole - part).max() <= 2
     assert np.abs(whole - part).mean() < 0.1  # 64 to 80 makes many ties, which the two round apart
 
 
 def test_a_wrong_filter_would_be_seen() -> None:
     small = shrink(noise(200, 300), rgb(interpolation="bicubic"))
-    assert np.abs(small.astype(int) - fit(noise(200, 300), rgb())).mean() > 0.5
+    assert np.abs(small.astype(int) - resize_and_crop(noise(200, 300), rgb())).mean() > 0.5
 
 
 def test_what_can_not_be_made_one_size_is_said_to_be_so() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnntk.runtime.preprocessing.sampling import nearest, sampled
+from cnntk.runtime.preprocessing.sampling import resize_interpolated, resize_nearest
 
 RNG = np.random.default_rng(0)
 SIZES = [((7, 9), (3, 4)), ((5, 4), (11, 13)), ((6, 6), (6, 6)), ((1, 1), (3, 2)), ((40, 3), (2, 9))]
@@ -36,7 +36,7 @@ def test_sampled_is_the_formula(before: tuple[int, int], after: tuple[int, int],
     image = RNG.integers(0, 256, (*before, 3), dtype=np.uint8)
     tall = along(image.astype(np.float64), after[0], cubic)
     expected = along(tall.swapaxes(0, 1), after[1], cubic).swapaxes(0, 1)
-    found = sampled(image, after, cubic=cubic)
+    found = resize_interpolated(image, after, cubic=cubic)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
@@ -44,7 +44,7 @@ def test_sampled_is_the_formula(before: tuple[int, int], after: tuple[int, int],
 @pytest.mark.parametrize(("before", "after"), SIZES)
 def test_nearest_is_the_formula(before: tuple[int, int], after: tuple[int, int]) -> None:
     image = RNG.integers(0, 256, (*before, 1), dtype=np.uint8)
-    found = nearest(image, after)
+    found = resize_nearest(image, after)
     for row in range(after[0]):
         for column in range(after[1]):
             y, x = (2 * row + 1) * before[0] // (2 * after[0]), (2 * column + 1) * before[1] // (2 * after[1])
@@ -60,7 +60,7 @@ def test_nearest_is_pillows_but_for_ties() -> None:
         theirs = np.asarray(Image.fromarray(line).resize((28, 1), Image.Resampling.NEAREST))[0]
         odd = (2 * np.arange(28) + 1) * n
         tie = odd % 56 == 0
-        ours = nearest(line[:, :, None], (1, 28))[0, :, 0]
+        ours = resize_nearest(line[:, :, None], (1, 28))[0, :, 0]
         assert np.array_equal(ours[~tie], theirs[~tie])
         differ += not np.array_equal(ours, theirs)
     assert differ < 30

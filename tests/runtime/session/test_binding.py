@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cnntk.runtime import Engine
-from cnntk.runtime.errors import InputError, NonFiniteAnswer
+from cnntk.runtime.errors import InputError, NonFiniteOutput
 
 BATCH = np.random.default_rng(0).random((3, 1, 4, 4), dtype=np.float32)
 
@@ -100,7 +100,7 @@ def test_foreign_byte_order_is_not_misread(tiny_onnx: Path) -> None:
 
 def test_answers_that_are_no_numbers_raise(tiny_onnx: Path) -> None:
     spoilt = np.full_like(BATCH, np.nan)
-    with pytest.raises(NonFiniteAnswer, match="logits holds NaN"):
+    with pytest.raises(NonFiniteOutput, match="logits holds NaN"):
         Engine(tiny_onnx).bind({"input": BATCH}).run({"input": spoilt})
     lax = Engine(tiny_onnx, allow_nonfinite=True).bind({"input": BATCH})
     assert np.isnan(lax.run({"input": spoilt})["logits"]).all()

@@ -16,7 +16,7 @@ from cnntk.runtime.artifact import digest
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import ArtifactCorrupt, UsageError
 from cnntk.runtime.session import cache as caching
-from cnntk.runtime.session.cache import key_of
+from cnntk.runtime.session.cache import cache_key
 from cnntk.runtime.session.devices import Device
 from cnntk.shipped import shipped_model
 
@@ -80,7 +80,7 @@ def test_it_is_the_entry_that_runs(sealed_onnx: Path, foreign_onnx: Path, folder
     other.graph.initializer[1].CopyFrom(onnx.numpy_helper.from_array(np.ones(3, np.float32), "bias"))
     theirs, ours = other.SerializeToString(), answers(sealed_onnx)
     assert answers(theirs, cache=folder) != ours
-    key = key_of(str(sealed_onnx), CPU, sharing=False)
+    key = cache_key(str(sealed_onnx), CPU, sharing=False)
     entry_in(folder).rename(folder / key)
     assert answers(sealed_onnx, cache=folder) == answers(theirs)
     shutil.rmtree(folder / key)
@@ -150,15 +150,15 @@ def test_the_key_holds_all_that_matters(
     path = str(sealed_onnx)
     cuda = Device("cuda:0", "CUDAExecutionProvider", {"use_tf32": "0"})
     keys = [
-        key_of(path, CPU, sharing=False),
-        key_of(path, CPU, sharing=True),
-        key_of(str(foreign_onnx), CPU, sharing=False),
-        key_of(foreign_onnx.read_bytes() + b"\0", CPU, sharing=False),
-        key_of(path, cuda, sharing=False),
-        key_of(path, Device(cuda.name, cuda.provider, {"use_tf32": "1"}), sharing=False),
+        cache_key(path, CPU, sharing=False),
+        cache_key(path, CPU, sharing=True),
+        cache_key(str(foreign_onnx), CPU, sharing=False),
+        cache_key(foreign_onnx.read_bytes() + b"\0", CPU, sharing=False),
+        cache_key(path, cuda, sharing=False),
+        cache_key(path, Device(cuda.name, cuda.provider, {"use_tf32": "1"}), sharing=False),
     ]
-    assert key_of(sealed_onnx.read_bytes(), CPU, sharing=False) == keys[0]
-    assert key_of(foreign_onnx.read_bytes(), CPU, sharing=False) == keys[2]
+    assert cache_key(sealed_onnx.read_bytes(), CPU, sharing=False) == keys[0]
+    assert cache_key(foreign_onnx.read_bytes(), CPU, sharing=False) == keys[2]
     for where, name, value in (
         (onnxruntime, "__version__", "9.9"),
         (onnxruntime, "get_build_info", lambda: "another build"),
@@ -167,9 +167,9 @@ def test_the_key_holds_all_that_matters(
     ):
         with monkeypatch.context() as patch:
             patch.setattr(where, name, value)
-            keys.append(key_of(path, CPU, sharing=False))
+            keys.append(cache_key(path, CPU, sharing=False))
     assert len(set(keys)) == len(keys) == 10
-    assert key_of(path, CPU, sharing=False) == keys[0]
+    assert cache_key(path, CPU, sharing=False) == keys[0]
 
 
 def test_a_damaged_model_is_never_kept(
@@ -223,7 +223,7 @@ def test_many_may_write_at_once(sealed_onnx: Path, folder: Path, share: bool) ->
         writer.stdin.write(b"\n")
     found = {writer.communicate(BATCH.tobytes(), timeout=60)[0].decode().strip() for writer in writers}
     assert found == {answers(sealed_onnx).hex()}
-    assert [f.name for f in folder.iterdir()] == [key_of(str(sealed_onnx), CPU, sharing=share)]
+    assert [f.name for f in folder.iterdir()] == [cache_key(str(sealed_onnx), CPU, sharing=share)]
     assert answers(sealed_onnx, cache=folder, share_weights=share) == answers(sealed_onnx)
 
 

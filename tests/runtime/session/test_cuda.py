@@ -1,7 +1,7 @@
 import onnxruntime
 import pytest
 
-from cnntk.runtime.session.cuda import CudaState, cuda_state, problem_of
+from cnntk.runtime.session.cuda import CudaState, cuda_problem, cuda_state
 
 SOUND = CudaState(
     offered=True, wheels=("onnxruntime-gpu",), needs="13.0", driver="13.1", driver_error=0, gpus=2
@@ -52,7 +52,7 @@ def but(**changes: object) -> CudaState:
 def test_every_reason_has_its_mend(state: CudaState, index: int, message: str) -> None:
     import re
 
-    problem = problem_of(state, index)
+    problem = cuda_problem(state, index)
     assert problem is not None
     assert re.search(message, problem)
     assert "\n" not in problem
@@ -60,8 +60,8 @@ def test_every_reason_has_its_mend(state: CudaState, index: int, message: str) -
 
 @pytest.mark.parametrize("index", [0, 1])
 def test_nothing_speaks_against_a_sound_machine(index: int) -> None:
-    assert problem_of(SOUND, index) is None
-    assert problem_of(but(needs=""), index) is None
+    assert cuda_problem(SOUND, index) is None
+    assert cuda_problem(but(needs=""), index) is None
 
 
 @pytest.mark.skipif(
@@ -79,5 +79,5 @@ def test_a_machine_with_a_gpu_is_seen() -> None:
     assert state.offered
     assert state.gpus >= 1
     assert not state.missing
-    assert problem_of(state) is None
-    assert "there is no GPU" in str(problem_of(state, state.gpus))
+    assert cuda_problem(state) is None
+    assert "there is no GPU" in str(cuda_problem(state, state.gpus))

@@ -8,19 +8,19 @@ import pytest
 
 from cnntk.runtime.errors import DeviceUnavailable, UsageError
 from cnntk.runtime.session.cores import usable_cores
-from cnntk.runtime.session.devices import resolve
+from cnntk.runtime.session.devices import resolve_device
 
 HAS_CUDA = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
 def test_the_cpu() -> None:
-    assert resolve("cpu").providers == [("CPUExecutionProvider", {})]
-    assert resolve("cpu").reason == ""
+    assert resolve_device("cpu").providers == [("CPUExecutionProvider", {})]
+    assert resolve_device("cpu").reason == ""
 
 
 @pytest.mark.skipif(HAS_CUDA, reason="has onnxruntime with CUDA")
 def test_auto_says_why_it_took_the_cpu() -> None:
-    device = resolve("auto")
+    device = resolve_device("auto")
     assert device.name == "cpu"
     assert device.reason.startswith("auto: the installed onnxruntime has no CUDA")
 
@@ -31,7 +31,7 @@ def test_cuda_that_can_not_be_had(name: str) -> None:
     with pytest.raises(
         DeviceUnavailable, match=rf"device '{name}': .*no CUDA.*offers .*CPUExecutionProvider"
     ):
-        resolve(name)
+        resolve_device(name)
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,12 @@ def test_cuda_that_can_not_be_had(name: str) -> None:
 )
 def test_other_providers_are_had_or_refused(name: str, provider: str) -> None:
     if provider in onnxruntime.get_available_providers():
-        device = resolve(name, {"an_option": "1"})
+        device = resolve_device(name, {"an_option": "1"})
         assert device.providers[0][0] == provider
         assert device.options["an_option"] == "1"
     else:
         with pytest.raises(DeviceUnavailable, match=f"has no {provider}"):
-            resolve(name)
+            resolve_device(name)
 
 
 @pytest.mark.parametrize(
@@ -59,12 +59,12 @@ def test_other_providers_are_had_or_refused(name: str, provider: str) -> None:
 )
 def test_unknown_names(name: str) -> None:
     with pytest.raises(UsageError, match=r"is unknown; use cpu, cuda, cuda:1"):
-        resolve(name)
+        resolve_device(name)
 
 
 def test_the_cpu_takes_no_options() -> None:
     with pytest.raises(UsageError, match="takes no options, got device_type"):
-        resolve("cpu", {"device_type": "CPU"})
+        resolve_device("cpu", {"device_type": "CPU"})
 
 
 def test_cores_are_those_of_this_process() -> None:
@@ -73,11 +73,11 @@ def test_cores_are_those_of_this_process() -> None:
 
 @pytest.mark.gpu
 def test_cuda_keeps_float32_whole() -> None:
-    device = resolve("cuda")
+    device = resolve_device("cuda")
     assert device.name == "cuda:0"
     assert device.options["use_tf32"] == "0"
-    assert resolve("cuda", {"use_tf32": "1"}).options["use_tf32"] == "1"
-    assert resolve("auto").name == "cuda:0"
+    assert resolve_device("cuda", {"use_tf32": "1"}).options["use_tf32"] == "1"
+    assert resolve_device("auto").name == "cuda:0"
 
 
 NOTHING_SENT = """
@@ -126,8 +126,8 @@ import subprocess
 import sys
 from pathlib import Path
 os.environ["ORT_DISABLE_TELEMETRY"] = "0"
-from cnntk.runtime.session.devices import onnxruntime_module
-onnxruntime_module()
+from cnntk.runtime.session.devices import import_onnxruntime
+import_onnxruntime()
 print(os.environ["ORT_DISABLE_TELEMETRY"], "ORT_TELEMETRY_DISABLED" in os.environ)
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

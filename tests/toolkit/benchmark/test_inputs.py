@@ -15,9 +15,9 @@ from cnntk.benchmark.inputs import (
     session_inputs,
 )
 from cnntk.runtime import Engine
-from cnntk.runtime.errors import InferenceError, NonFiniteAnswer, UsageError
-from cnntk.runtime.session.devices import resolve
-from cnntk.runtime.session.opening import SessionSettings, open_session
+from cnntk.runtime.errors import InferenceError, NonFiniteOutput, UsageError
+from cnntk.runtime.session.devices import resolve_device
+from cnntk.runtime.session.session_factory import SessionSettings, open_session
 
 
 def test_a_free_batch(tiny_onnx: Path) -> None:
@@ -56,7 +56,7 @@ def test_indices_are_zeros_where_noise_does_not_run(tmp_path: Path) -> None:
     assert list(run_notes(engine, 4)) == [
         "at: zeros were sent, as the model does not run on noise of 0 to 255"
     ]
-    opened = open_session(engine.name, resolve("cpu"), SessionSettings())
+    opened = open_session(engine.name, resolve_device("cpu"), SessionSettings())
     assert not session_inputs(opened, 4)["at"].any()
 
 
@@ -77,7 +77,7 @@ def test_where_zeros_do_not_run_either_the_error_is_that_of_noise(tmp_path: Path
 def test_answers_that_are_not_finite_are_let_through_and_told(tmp_path: Path, tiny_onnx: Path) -> None:
     engine = Engine(parsed(NOT_FINITE, tmp_path / "logs.onnx"))
     inputs = batch_inputs(engine, 1)
-    with pytest.raises(NonFiniteAnswer):
+    with pytest.raises(NonFiniteOutput):
         engine.run(inputs)
     run = runs_on(engine, inputs)
     assert np.isnan(run()["y"]).all()
@@ -98,7 +98,7 @@ def test_an_open_size_names_the_file(tmp_path: Path) -> None:
     )
     with pytest.raises(UsageError, match=r"o\.onnx: x: its size .* is open \(H, W\); export it with a fixed"):
         batch_inputs(engine, 1)
-    opened = open_session(engine.name, resolve("cpu"), SessionSettings())
+    opened = open_session(engine.name, resolve_device("cpu"), SessionSettings())
     with pytest.raises(UsageError, match=r"o\.onnx: x: its size"):
         session_inputs(opened, 1)
 

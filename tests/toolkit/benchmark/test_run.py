@@ -15,7 +15,7 @@ from cnntk.benchmark.result import SCHEMA
 from cnntk.benchmark.run import Load, bench
 from cnntk.runtime.artifact.digest import sha256_of
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.errors import NonFiniteAnswer, UsageError
+from cnntk.runtime.errors import NonFiniteOutput, UsageError
 from cnntk.shipped import shipped_model
 
 
@@ -143,7 +143,7 @@ def test_nobody_in_a_race_looks_for_nan(tmp_path: Path) -> None:
     graph = "g (float[N,4] x) => (float[N,4] y) { a = Abs(x) b = Neg(a) y = Log(b) }"
     onnx.save(onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["": 18]> {graph}'), model)
     engine = Engine(model)
-    with pytest.raises(NonFiniteAnswer):
+    with pytest.raises(NonFiniteOutput):
         engine.run({"x": np.ones((1, 4), np.float32)})
     (rivalry,) = benching._against(benching._Setting(engine, 1, 0.01, lambda _: None), [str(model)])
     assert rivalry.comparison is not None

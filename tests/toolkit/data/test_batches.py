@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cnntk.data.batches import CalibrationImage, batches_of, named
-from cnntk.runtime.artifact.spec import IMAGE, ModelSpec, Preprocessing, TensorSpec
+from cnntk.runtime.artifact.spec import IMAGE_INPUT, ModelSpec, Preprocessing, TensorSpec
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UnsupportedArtifact
@@ -38,16 +38,19 @@ def test_inputs_do_not_depend_on_the_batch() -> None:
     spec = Engine(shipped_model()).spec
     assert spec is not None
     alone, together = (list(batches_of(spec, named(photos()), n)) for n in (1, 8))
-    apart = [image for b in together for image in b.inputs[IMAGE]]
-    assert all(np.array_equal(a.inputs[IMAGE][0], b) for a, b in zip(alone, apart, strict=True))
+    apart = [image for b in together for image in b.inputs[IMAGE_INPUT]]
+    assert all(np.array_equal(a.inputs[IMAGE_INPUT][0], b) for a, b in zip(alone, apart, strict=True))
 
 
 def test_sizes_that_can_be_made_one_go_together() -> None:
     p = Preprocessing(color="rgb", height=8, width=8, mean=(0.0,) * 3, std=(1.0,) * 3)
-    spec = ModelSpec("net", (), (TensorSpec(IMAGE, "uint8", ("N", "H", "W", "C")),), p)
+    spec = ModelSpec("net", (), (TensorSpec(IMAGE_INPUT, "uint8", ("N", "H", "W", "C")),), p)
     random = np.random.RandomState(0)
     images = [random.randint(0, 256, (10 + i, 12, 3)).astype(np.uint8) for i in range(5)]
-    assert [b.inputs[IMAGE].shape for b in batches_of(spec, named(images), 4)] == [(4, 8, 8, 3), (1, 8, 8, 3)]
+    assert [b.inputs[IMAGE_INPUT].shape for b in batches_of(spec, named(images), 4)] == [
+        (4, 8, 8, 3),
+        (1, 8, 8, 3),
+    ]
     longest = replace(spec, preprocessing=replace(p, resize="longest"))
     assert [len(b) for b in batches_of(longest, named(images), 4)] == [1] * 5
 

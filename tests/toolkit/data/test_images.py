@@ -10,7 +10,7 @@ from cnntk.data.images import ArrayImages, FileImages, Images
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.errors import DataError
 from cnntk.runtime.images.reading import read_image
-from cnntk.runtime.preprocessing.preprocess import fit
+from cnntk.runtime.preprocessing.preprocess import resize_and_crop
 
 RANDOM = np.random.default_rng(0)
 RGB = RANDOM.integers(0, 256, (6, 12, 10, 3), dtype=np.uint8)
@@ -43,7 +43,7 @@ def in_files(pixels: np.ndarray, folder: Path) -> FileImages:
 def test_pixels_are_those_of_the_runtime(source: str, pixels: np.ndarray, way: str, tmp_path: Path) -> None:
     images: Images = ArrayImages(pixels) if source == "memory" else in_files(pixels, tmp_path)
     order = np.array([4, 0, 4])
-    expected = np.stack([fit(image, WAYS[way]) for image in pixels[order]])
+    expected = np.stack([resize_and_crop(image, WAYS[way]) for image in pixels[order]])
     np.testing.assert_array_equal(images.take(order, WAYS[way]), expected)
 
 

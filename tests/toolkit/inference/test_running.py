@@ -161,13 +161,13 @@ def test_large_images_do_not_wait_for_their_batch(
 ) -> None:
     expected = kinds(list(infer(tiny_onnx, images, batch=8)))
     sizes = []
-    original = Classifier.classify_fitted
+    original = Classifier.classify_prepared
 
     def counted(self: Classifier, fitted: Sequence[Pixels]) -> list[Predictions]:
         sizes.append(len(fitted))
         return original(self, fitted)
 
-    monkeypatch.setattr(Classifier, "classify_fitted", counted)
+    monkeypatch.setattr(Classifier, "classify_prepared", counted)
     monkeypatch.setattr(running, "_BATCH_BYTES", 40)  # images of 16
     assert kinds(list(infer(tiny_onnx, images, batch=8))) == expected
     assert max(sizes) == 3

@@ -19,7 +19,7 @@ from cnntk.quantization.quantizer import quantized, tensors_to_watch
 from cnntk.quantization.write import HOLDS_ON, Finished, finish
 from cnntk.runtime.artifact.spec import ModelSpec
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.errors import ArtifactCorrupt, ParityError, ProofError, UnsupportedArtifact
+from cnntk.runtime.errors import ArtifactCorrupt, ExportCheckError, ParityError, UnsupportedArtifact
 from cnntk.verification.artifact import verify
 
 STEP = 0.15
@@ -150,7 +150,7 @@ def test_weights_that_saturate_are_not_said_to_hold_everywhere(
     seen = calibrate(original.model, batches, tensors_to_watch(original.model))
     wide = replace(recipe, target="vnni")
     unsafe = quantized(original.model, wide, seen)
-    with pytest.raises(ProofError, match=r"can saturate 16-bit sums.*Nothing was written"):
+    with pytest.raises(ExportCheckError, match=r"can saturate 16-bit sums.*Nothing was written"):
         finish(original, unsafe, tmp_path / "q.onnx", recipe=recipe, step=STEP, record={})
     assert list(tmp_path.iterdir()) == []
     assert finish(original, unsafe, tmp_path / "q.onnx", recipe=wide, step=STEP, record={}).path.exists()

@@ -8,7 +8,7 @@ import torch
 
 from cnntk.data import ArrayImages, Split, open_data, prepare
 from cnntk.runtime.artifact.spec import Preprocessing
-from cnntk.runtime.preprocessing.preprocess import fit, normalize
+from cnntk.runtime.preprocessing.preprocess import normalize, resize_and_crop
 from cnntk.training.loop import Normalize
 from cnntk.training.preprocessing import measured, preprocessing_for
 
@@ -19,7 +19,7 @@ def test_handwriting_reads_on_any_background() -> None:
     assert (p.color, p.height, p.width, p.resize, p.invert) == ("gray", 28, 28, "longest", "light-background")
     white_on_black = split.train.images.take(range(50), Preprocessing("gray", 8, 8))
     for image in white_on_black:
-        apart = fit(image, p).astype(int) - fit(255 - image, p)
+        apart = resize_and_crop(image, p).astype(int) - resize_and_crop(255 - image, p)
         assert abs(apart).max() <= 1  # the resize comes first, and rounds half up in either
 
 

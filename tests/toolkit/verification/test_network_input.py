@@ -17,7 +17,7 @@ from torch import nn
 from cnntk.exporters import export
 from cnntk.runtime.artifact.spec import METADATA_KEY, Preprocessing
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.preprocessing.preprocess import fit, normalize
+from cnntk.runtime.preprocessing.preprocess import normalize, resize_and_crop
 from cnntk.verification.network_input import NetworkInput
 
 COLOR = Preprocessing("rgb", 12, 10, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
@@ -116,7 +116,9 @@ def test_bytes_alone_go_through_the_file_itself(
     network_input = NetworkInput(file, Engine(file))
     assert network_input.note is not None
     image = np.random.default_rng(0).integers(0, 256, (31, 23, 3), dtype=np.uint8)
-    levels = np.stack([fit(picture, replace(p, levels="uint8")) for picture in (image, 255 - image)])
+    levels = np.stack(
+        [resize_and_crop(picture, replace(p, levels="uint8")) for picture in (image, 255 - image)]
+    )
     with torch.inference_mode():
         expected = module(torch.from_numpy(normalize(levels, p))).numpy()
     found = network_input.logits(levels, p)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cnntk.runtime.session.opening import Opened
-from cnntk.runtime.session.placement import profiled
+from cnntk.runtime.session.placement import run_profiled
+from cnntk.runtime.session.session_factory import LoadedModel
 
 __all__ = ["Inside", "inside", "inside_of"]
 
@@ -34,14 +34,14 @@ class Inside:
         return asdict(self)
 
 
-def inside_of(open_profiled: Callable[[str], Opened], inputs: dict[str, Any]) -> Inside:
+def inside_of(open_profiled: Callable[[str], LoadedModel], inputs: dict[str, Any]) -> Inside:
     """Runs a model once under onnxruntime's profiler.
 
     Args:
         open_profiled: opens the model; takes the beginning of the profile's path.
         inputs: for the run.
     """
-    _, events = profiled(open_profiled, inputs, 1)
+    _, events = run_profiled(open_profiled, inputs, 1)
     return inside(events)
 
 

@@ -21,8 +21,8 @@ from cnntk.benchmark.statistics.intervals import Estimate, quantile_estimate
 from cnntk.benchmark.statistics.samples import record
 from cnntk.benchmark.statistics.steady import WarmUp, warm_up, warm_up_limit_s
 from cnntk.runtime.errors import DeviceUnavailable, UsageError
-from cnntk.runtime.session.devices import Device, resolve
-from cnntk.runtime.session.opening import open_session
+from cnntk.runtime.session.devices import Device, resolve_device
+from cnntk.runtime.session.session_factory import open_session
 
 __all__ = ["Copies", "CudaTimes", "cuda_findings", "cuda_times", "measured"]
 
@@ -116,7 +116,7 @@ def cuda_times(
     """
     if batch < 1 or not 0 < seconds < math.inf:
         raise UsageError(f"batch {batch} and seconds {seconds:g} must be positive numbers")
-    where = resolve(device)
+    where = resolve_device(device)
     if where.provider != _CUDA:
         raise UsageError(f"device {device!r}: GPU times are measured on cuda, not on {where.name}")
     with ExitStack() as stack:

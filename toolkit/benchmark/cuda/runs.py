@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from cnntk.benchmark.cuda.events import Stream
 from cnntk.runtime.errors import InferenceError
-from cnntk.runtime.session.devices import Device, onnxruntime_module
-from cnntk.runtime.session.opening import Opened, failures
+from cnntk.runtime.session.devices import Device, import_onnxruntime
+from cnntk.runtime.session.session_factory import LoadedModel, onnxruntime_errors
 
 __all__ = ["PARTS", "BoundRun"]
 
@@ -38,9 +38,9 @@ class BoundRun:
     """
 
     def __init__(
-        self, opened: Opened, device: Device, stream: Stream, inputs: Mapping[str, NDArray[Any]]
+        self, opened: LoadedModel, device: Device, stream: Stream, inputs: Mapping[str, NDArray[Any]]
     ) -> None:
-        ort = onnxruntime_module()
+        ort = import_onnxruntime()
         kind, _, index = device.name.partition(":")
         place = (kind, int(index or 0))
         self._session, self._stream, self._name = opened.session, stream, opened.name
@@ -99,6 +99,6 @@ class BoundRun:
     def _run(self) -> None:
         try:
             self._session.run_with_iobinding(self._io, self._options)
-        except failures() as error:
+        except onnxruntime_errors() as error:
             text = " ".join(str(error).split())[:300]
             raise InferenceError(f"{self._name}: onnxruntime failed: {text}") from error

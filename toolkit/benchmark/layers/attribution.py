@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from cnntk.benchmark.layers.graph import Graph, Node
 from cnntk.benchmark.layers.lineage import CONVERTS, REORDERS, Flow, Lineage, prepares, trace_back
-from cnntk.runtime.artifact.spec import SCOPE, Layer
+from cnntk.runtime.artifact.spec import PREPROCESS_SCOPE, Layer
 
 __all__ = ["Share", "attributed"]
 
@@ -81,7 +81,7 @@ def _names(
     layers: Sequence[Layer], nodes: Sequence[Node], lineage: Lineage, heads: Mapping[int, int]
 ) -> dict[int, str]:
     """The rows of nodes that are a layer's, or prepare images."""
-    names = {i: SCOPE for i, node in enumerate(nodes) if prepares(node)}
+    names = {i: PREPROCESS_SCOPE for i, node in enumerate(nodes) if prepares(node)}
     for node, layer in lineage.layer_of.items():
         names[node] = layers[heads[lineage.node_of[layer]]].name.removeprefix(_HEAD)
     return names
@@ -118,5 +118,5 @@ def _share(
         return Share(f"{kind} between {row[0]} and {row[1]}", kind, ops, (), tuple(found))
     members = [layer for layer, node in lineage.node_of.items() if node in found]
     members.sort(key=lambda layer: (_work(layers[layer]), layer))
-    kind = kinds.get(row, SCOPE if row == SCOPE else ops[0])
+    kind = kinds.get(row, PREPROCESS_SCOPE if row == PREPROCESS_SCOPE else ops[0])
     return Share(row, kind, ops, tuple(members), tuple(found))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cnntk.runtime.artifact.wire import spans, view_of
+from cnntk.runtime.artifact.protobuf import field_spans, map_file
 from cnntk.runtime.errors import ArtifactCorrupt
 
 __all__ = ["Graph", "Node", "Weight", "graph_of"]
@@ -75,7 +75,7 @@ def graph_of(file: Path) -> Graph:
     Raises:
         ArtifactCorrupt: it is no ONNX model.
     """
-    data = view_of(file)
+    data = map_file(file)
     nodes: list[Node] = []
     weights: dict[str, Weight] = {}
     inputs: list[str] = []
@@ -127,7 +127,7 @@ def _weight(data: memoryview) -> dict[str, Weight]:
 
 
 def _parts(data: memoryview) -> Iterator[tuple[int, memoryview]]:
-    return ((number, data[start:stop]) for number, _, start, stop in spans(data, 0, len(data)))
+    return ((number, data[start:stop]) for number, _, start, stop in field_spans(data, 0, len(data)))
 
 
 def _text(data: memoryview) -> str:

@@ -19,7 +19,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from cnntk.benchmark.layers.graph import Graph, Node
-from cnntk.runtime.artifact.spec import SCOPE, Layer
+from cnntk.runtime.artifact.spec import PREPROCESS_SCOPE, Layer
 
 __all__ = ["CONVERTS", "REORDERS", "Flow", "Lineage", "prepares", "trace_back"]
 
@@ -78,7 +78,7 @@ def trace_back(layers: Sequence[Layer], nodes: Sequence[Node], original: Graph) 
 
 def prepares(node: Node) -> bool:
     """Whether a node makes the network's input of an image."""
-    return any(name.startswith(f"{SCOPE}/") for name in (node.name, *node.outputs))
+    return any(name.startswith(f"{PREPROCESS_SCOPE}/") for name in (node.name, *node.outputs))
 
 
 class _LayerFlow:

@@ -28,8 +28,8 @@ from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import write_bytes
 from cnntk.runtime.log import log
 from cnntk.runtime.session.cores import usable_cores
-from cnntk.runtime.session.devices import onnxruntime_module, resolve
-from cnntk.runtime.session.opening import SessionSettings, open_session
+from cnntk.runtime.session.devices import import_onnxruntime, resolve_device
+from cnntk.runtime.session.session_factory import SessionSettings, open_session
 
 __all__ = ["Peaks", "cache_bytes", "peaks", "user_cache"]
 
@@ -131,7 +131,7 @@ def cache_bytes(root: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> int 
 def _key(threads: int) -> str:
     from cnntk.benchmark.machine import machine
 
-    parts = [machine().identity, threads, onnxruntime_module().__version__]
+    parts = [machine().identity, threads, import_onnxruntime().__version__]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -166,7 +166,7 @@ def _measured(threads: int) -> Peaks:
 def _multiplied(graph: bytes, dtype: Any, size: tuple[int, int], threads: int) -> float:
     """10^9 multiply-adds a second of a convolution of 3 x 3."""
     channels, side = size
-    session = open_session(graph, resolve("cpu"), SessionSettings(threads=threads)).session
+    session = open_session(graph, resolve_device("cpu"), SessionSettings(threads=threads)).session
     shape = session.get_inputs()[0].shape
     inputs = {"x": np.ones(shape, dtype)}
     return channels * channels * 9 * side * side / _best_s(lambda: session.run(None, inputs)) / 1e9

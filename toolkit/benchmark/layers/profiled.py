@@ -18,8 +18,8 @@ from cnntk.benchmark.layers.profile import Profile, RanNode, read_profile
 from cnntk.benchmark.layers.profiler_cost import Calibration
 from cnntk.benchmark.layers.rounds import SETTLE_S, Player, calm_rounds, play
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.session.devices import resolve
-from cnntk.runtime.session.opening import Opened, SessionSettings, open_session
+from cnntk.runtime.session.devices import resolve_device
+from cnntk.runtime.session.session_factory import LoadedModel, SessionSettings, open_session
 
 __all__ = ["NodeTimes", "measure_nodes"]
 
@@ -46,7 +46,7 @@ class NodeTimes:
         runs: under the profiler that were counted.
     """
 
-    opened: Opened
+    opened: LoadedModel
     device: str
     original: Graph
     optimized: Graph
@@ -80,7 +80,7 @@ def measure_nodes(
     """
     if batch < 1 or not 0 < seconds < float("inf"):
         raise UsageError(f"batch {batch} and seconds {seconds} must be positive numbers")
-    where, settings = resolve(device), SessionSettings(threads=threads)
+    where, settings = resolve_device(device), SessionSettings(threads=threads)
     plain = open_session(model, where, settings)
     with TemporaryDirectory(prefix="cnntk-") as name:
         folder = Path(name)

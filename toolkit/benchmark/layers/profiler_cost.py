@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from cnntk.benchmark.layers.profile import Profile, read_profile
 from cnntk.benchmark.layers.rounds import Player
 from cnntk.benchmark.layers.small_graphs import model, node, tensor, value
-from cnntk.runtime.session.devices import resolve
-from cnntk.runtime.session.opening import SessionSettings, open_session
+from cnntk.runtime.session.devices import resolve_device
+from cnntk.runtime.session.session_factory import SessionSettings, open_session
 
 __all__ = ["Calibration", "Cost"]
 
@@ -121,7 +121,9 @@ class Calibration:
 
     def _add(self, name: str, graph: bytes, *, profiled: bool) -> None:
         prefix = str(self.folder / name.replace(" ", "-")) if profiled else None
-        session = open_session(graph, resolve("cpu"), SessionSettings(threads=self.threads), prefix).session
+        session = open_session(
+            graph, resolve_device("cpu"), SessionSettings(threads=self.threads), prefix
+        ).session
         self._sessions[name] = session
         self._players[name] = Player(_call(session), _SECONDS, _MOST)
 

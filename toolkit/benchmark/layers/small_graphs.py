@@ -1,6 +1,6 @@
 """Graphs of a few nodes as ONNX bytes, to measure the machine with, in an install without onnx.
 
-Field numbers are those of onnx.proto, written by `cnntk.runtime.artifact.wire`.
+Field numbers are those of onnx.proto, written by `cnntk.runtime.artifact.protobuf`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from cnntk.runtime.artifact.wire import message
+from cnntk.runtime.artifact.protobuf import encode_message
 
 __all__ = ["model", "node", "tensor", "value"]
 
@@ -25,9 +25,11 @@ def model(
 ) -> bytes:
     """An ONNX file of parts that the functions below make."""
     parts = ((1, nodes), (5, weights), (11, inputs), (12, outputs))
-    graph = message((2, "small"), *((number, part) for number, some in parts for part in some))
-    opsets = (message((1, domain), (2, version)) for domain, version in (("", _OPSET), (_MICROSOFT, 1)))
-    return message((1, _IR_VERSION), (7, graph), *((8, opset) for opset in opsets))
+    graph = encode_message((2, "small"), *((number, part) for number, some in parts for part in some))
+    opsets = (
+        encode_message((1, domain), (2, version)) for domain, version in (("", _OPSET), (_MICROSOFT, 1))
+    )
+    return encode_message((1, _IR_VERSION), (7, graph), *((8, opset) for opset in opsets))
 
 
 def node(
@@ -48,7 +50,7 @@ def node(
         microsoft: whether it is an operator of onnxruntime's own.
     """
     made = (_attribute(name, number) for name, number in (attributes or {}).items())
-    return message(
+    return encode_message(
         *((1, name) for name in inputs),
         *((2, output), (3, output), (4, op)),
         *((5, attribute) for attribute in made),
@@ -59,17 +61,17 @@ def node(
 def tensor(name: str, numbers: NDArray[np.generic]) -> bytes:
     """A weight."""
     dims = ((1, size) for size in numbers.shape)
-    return message(*dims, (2, _TYPES[numbers.dtype.name]), (8, name), (9, numbers.tobytes()))
+    return encode_message(*dims, (2, _TYPES[numbers.dtype.name]), (8, name), (9, numbers.tobytes()))
 
 
 def value(name: str, dtype: DTypeLike, shape: Sequence[int]) -> bytes:
     """An input or output of the graph."""
-    dims = message(*((1, message((1, size))) for size in shape))
-    kind = message((1, _TYPES[np.dtype(dtype).name]), (2, dims))
-    return message((1, name), (2, message((1, kind))))
+    dims = encode_message(*((1, encode_message((1, size))) for size in shape))
+    kind = encode_message((1, _TYPES[np.dtype(dtype).name]), (2, dims))
+    return encode_message((1, name), (2, encode_message((1, kind))))
 
 
 def _attribute(name: str, number: int | Sequence[int]) -> bytes:
     if isinstance(number, int):
-        return message((1, name), (3, number), (20, _INT))
-    return message((1, name), *((8, part) for part in number), (20, _INTS))
+        return encode_message((1, name), (3, number), (20, _INT))
+    return encode_message((1, name), *((8, part) for part in number), (20, _INTS))

@@ -36,12 +36,12 @@ def test_what_to_install() -> None:
 
 @pytest.mark.gpu
 def test_copies_there_and_back() -> None:
-    from cnntk.runtime.session.devices import onnxruntime_module
+    from cnntk.runtime.session.devices import import_onnxruntime
 
     given = np.arange(1000, dtype=np.float32)
     back = np.zeros_like(given)
     with cuda_stream(0) as stream:
-        place = onnxruntime_module().OrtValue.ortvalue_from_numpy(back, "cuda", 0)
+        place = import_onnxruntime().OrtValue.ortvalue_from_numpy(back, "cuda", 0)
         watch = stream.stopwatch()
         watch.start()
         stream.to_device(place.data_ptr(), given)

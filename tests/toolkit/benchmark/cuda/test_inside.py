@@ -4,8 +4,8 @@ from typing import Any
 import numpy as np
 
 from cnntk.benchmark.cuda.inside import inside, inside_of
-from cnntk.runtime.session.devices import resolve
-from cnntk.runtime.session.opening import open_session
+from cnntk.runtime.session.devices import resolve_device
+from cnntk.runtime.session.session_factory import open_session
 
 
 def event(name: str, op: str, provider: str) -> dict[str, Any]:
@@ -38,6 +38,8 @@ def test_all_on_the_gpu() -> None:
 
 def test_the_profile_of_a_session(foreign_onnx: Path) -> None:
     images = np.zeros((1, 1, 4, 4), np.float32)
-    found = inside_of(lambda p: open_session(foreign_onnx, resolve("cpu"), profile=p), {"input": images})
+    found = inside_of(
+        lambda p: open_session(foreign_onnx, resolve_device("cpu"), profile=p), {"input": images}
+    )
     assert found.to_device == found.to_host == ()
     assert 1 < len(found.on_cpu) <= 3

@@ -14,11 +14,11 @@ from cnntk.benchmark.cuda.report import cuda_findings, measured
 from cnntk.benchmark.statistics.intervals import Estimate
 from cnntk.benchmark.statistics.steady import WarmUp
 from cnntk.runtime.errors import DeviceUnavailable, UsageError
-from cnntk.runtime.session.cuda import cuda_state, problem_of
-from cnntk.runtime.session.devices import onnxruntime_module, resolve
+from cnntk.runtime.session.cuda import cuda_problem, cuda_state
+from cnntk.runtime.session.devices import import_onnxruntime, resolve_device
 from cnntk.shipped import shipped_model
 
-NO_CUDA = problem_of(cuda_state(onnxruntime_module()))
+NO_CUDA = cuda_problem(cuda_state(import_onnxruntime()))
 
 
 class Power(Reader):
@@ -36,7 +36,7 @@ class Power(Reader):
 
 def test_the_way_of_a_measurement(tiny_onnx: Path) -> None:
     """On the host, which stands for the device: what is left are the calls of CUDA and NVML themselves."""
-    found = measured(tiny_onnx, resolve("cpu"), HostStream(), Power(), batch=4, seconds=0.3)
+    found = measured(tiny_onnx, resolve_device("cpu"), HostStream(), Power(), batch=4, seconds=0.3)
     assert found.runs >= 20
     assert found.batch == 4
     assert found.to_device.tensors == ("input",)
@@ -57,7 +57,7 @@ def test_the_way_of_a_measurement(tiny_onnx: Path) -> None:
 
 
 def test_without_nvml_the_times_are_there() -> None:
-    found = measured(shipped_model(), resolve("cpu"), HostStream(), None, batch=1, seconds=0.05)
+    found = measured(shipped_model(), resolve_device("cpu"), HostStream(), None, batch=1, seconds=0.05)
     assert found.gpu is None
     assert found.to_json()["gpu"] is None
     assert found.to_device.tensors == ("image",)

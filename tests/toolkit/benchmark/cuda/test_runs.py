@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from cnntk.benchmark.cuda.runs import PARTS, BoundRun
 from cnntk.runtime import Engine
 from cnntk.runtime.errors import InferenceError
-from cnntk.runtime.session.devices import resolve
-from cnntk.runtime.session.opening import open_session
+from cnntk.runtime.session.devices import resolve_device
+from cnntk.runtime.session.session_factory import open_session
 
 IMAGES = np.random.default_rng(0).random((3, 1, 4, 4), dtype=np.float32)
 
@@ -27,7 +27,7 @@ class NoCopies(HostStream):
 
 @pytest.fixture
 def bound(tiny_onnx: Path) -> Callable[..., BoundRun]:
-    device = resolve("cpu")
+    device = resolve_device("cpu")
 
     def made(stream: HostStream | None = None) -> BoundRun:
         inputs = {"input": IMAGES.copy()}
@@ -78,7 +78,7 @@ def test_what_onnxruntime_can_not_run_is_told(tmp_path: Path) -> None:
         wrong (float[N] x) => (float[2, 2] y) <int64[2] shape = {2, 2}> { y = Reshape (x, shape) }
     """)
     (tmp_path / "wrong.onnx").write_bytes(model.SerializeToString())
-    opened = open_session(tmp_path / "wrong.onnx", resolve("cpu"))
+    opened = open_session(tmp_path / "wrong.onnx", resolve_device("cpu"))
     three = {"x": np.zeros(3, np.float32)}
     with pytest.raises(InferenceError, match=r"wrong\.onnx: onnxruntime failed"):
-        BoundRun(opened, resolve("cpu"), HostStream(), three)
+        BoundRun(opened, resolve_device("cpu"), HostStream(), three)

@@ -14,13 +14,13 @@ from cnntk.exporters import export
 from cnntk.quantization.pipeline import quantize
 from cnntk.runtime.artifact.spec import Layer
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.session.devices import resolve
-from cnntk.runtime.session.opening import SessionSettings, open_session
+from cnntk.runtime.session.devices import resolve_device
+from cnntk.runtime.session.session_factory import SessionSettings, open_session
 from cnntk.shipped import shipped_model
 
 
 def optimized(model: Path, folder: Path) -> Graph:
-    open_session(model, resolve("cpu"), SessionSettings(cache=folder))
+    open_session(model, resolve_device("cpu"), SessionSettings(cache=folder))
     return graph_of(next(folder.glob("*/model.onnx")))
 
 

@@ -8,7 +8,7 @@ import onnx.parser
 import pytest
 
 from cnntk.benchmark.layers.graph import Weight, graph_of
-from cnntk.runtime.artifact.wire import message
+from cnntk.runtime.artifact.protobuf import encode_message
 from cnntk.runtime.errors import ArtifactCorrupt
 from cnntk.shipped import shipped_model
 
@@ -55,9 +55,9 @@ def test_attributes_weights_and_inputs(mixed: Path) -> None:
 
 
 def test_sizes_that_were_written_in_one_piece(tmp_path: Path) -> None:
-    packed = message((1, bytes([3, 0x80, 2])), (2, 1), (8, "w"))
+    packed = encode_message((1, bytes([3, 0x80, 2])), (2, 1), (8, "w"))
     path = tmp_path / "packed.onnx"
-    path.write_bytes(message((7, message((5, packed)))))
+    path.write_bytes(encode_message((7, encode_message((5, packed)))))
     assert graph_of(path).weights == {"w": Weight((3, 256), 3072)}
 
 

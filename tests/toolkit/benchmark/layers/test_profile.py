@@ -9,8 +9,8 @@ import pytest
 
 from cnntk.benchmark.layers.profile import Profile, read_profile
 from cnntk.runtime.errors import InferenceError
-from cnntk.runtime.session.devices import resolve
-from cnntk.runtime.session.opening import open_session
+from cnntk.runtime.session.devices import resolve_device
+from cnntk.runtime.session.session_factory import open_session
 
 BRANCHES = """
 <ir_version: 10, opset_import: ["" : 18]>
@@ -27,7 +27,7 @@ X = np.ones(2, np.float32)
 
 
 def profiled(model: bytes | Path, folder: Path, *inputs: dict[str, np.ndarray]) -> Profile:
-    session = open_session(model, resolve("cpu"), profile=str(folder / "profile")).session
+    session = open_session(model, resolve_device("cpu"), profile=str(folder / "profile")).session
     for arrays in inputs:
         session.run(None, arrays)
     return read_profile(Path(session.end_profiling()))

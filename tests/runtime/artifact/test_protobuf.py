@@ -3,12 +3,12 @@ from pathlib import Path
 import onnx
 import pytest
 
-from cnntk.runtime.artifact.wire import contents_of, view_of
+from cnntk.runtime.artifact.protobuf import map_file, parse_model
 from cnntk.runtime.errors import ArtifactCorrupt
 
 
 def test_reads_what_onnx_reads(sealed_onnx: Path) -> None:
-    found, model = contents_of(view_of(sealed_onnx), "m"), onnx.load(sealed_onnx)
+    found, model = parse_model(map_file(sealed_onnx), "m"), onnx.load(sealed_onnx)
     assert {n: bytes(w) for n, w in found.weights.items()} == {
         w.name: w.raw_data for w in model.graph.initializer
     }
@@ -22,7 +22,7 @@ def test_numbers_that_stand_otherwise_are_taken_whole() -> None:
     tensor = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [2], [1.0, 2.0])
     graph = onnx.helper.make_graph([], "g", [], [], [tensor])
     data = onnx.helper.make_model(graph).SerializeToString()
-    assert bytes(contents_of(memoryview(data), "m").weights["w"]) == tensor.SerializeToString()
+    assert bytes(parse_model(memoryview(data), "m").weights["w"]) == tensor.SerializeToString()
 
 
 def test_damage_is_one_error(sealed_onnx: Path) -> None:
@@ -31,7 +31,7 @@ def test_damage_is_one_error(sealed_onnx: Path) -> None:
     for at in range(len(data)):
         for mask in (0x01, 0x80, 0xFF):
             try:
-                contents_of(memoryview(data[:at] + bytes((data[at] ^ mask,)) + data[at + 1 :]), "m.onnx")
+                parse_model(memoryview(data[:at] + bytes((data[at] ^ mask,)) + data[at + 1 :]), "m.onnx")
             except ArtifactCorrupt as error:
                 refused.add(str(error).partition(" (")[0])
     assert refused == {"m.onnx: is no ONNX model, or a damaged one"}
@@ -40,9 +40,9 @@ def test_damage_is_one_error(sealed_onnx: Path) -> None:
 @pytest.mark.parametrize("data", [b"\xff" * 20, b"\x0a", b"\x0a\x05ab", b"\x0b"])
 def test_no_protobuf(data: bytes) -> None:
     with pytest.raises(ArtifactCorrupt):
-        contents_of(memoryview(data), "m")
+        parse_model(memoryview(data), "m")
 
 
 def test_an_empty_file_holds_nothing(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
-    assert contents_of(view_of(tmp_path / "empty"), "m").weights == {}
+    assert parse_model(map_file(tmp_path / "empty"), "m").weights == {}

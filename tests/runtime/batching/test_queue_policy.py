@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cnntk.runtime.batching.gathering import Gathering, Request
+from cnntk.runtime.batching.queue_policy import BatchQueue, Request
 
 WAIT_S = 0.5
 
@@ -10,8 +10,8 @@ def request(arrived: float, rows: int = 1, kind: object = "small") -> Request:
     return Request({"x": np.zeros((rows, 2), np.float32)}, rows, kind, arrived)
 
 
-def gathering(max_rows: int = 4, max_queue: int = 100) -> Gathering:
-    return Gathering(max_rows, WAIT_S, max_queue)
+def gathering(max_rows: int = 4, max_queue: int = 100) -> BatchQueue:
+    return BatchQueue(max_rows, WAIT_S, max_queue)
 
 
 def test_nothing_is_due_where_nothing_waits() -> None:

@@ -11,17 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cnntk.runtime.artifact.digest import Vetted, sealed_entry, vetted
-from cnntk.runtime.artifact.external import check_places, data_vetted, places_in
+from cnntk.runtime.artifact.digest import VerifiedModel, final_metadata, verified_model
+from cnntk.runtime.artifact.external import check_external_tensors, find_external_tensors, verified_data
 from cnntk.runtime.artifact.spec import METADATA_KEY, DataFile, ModelSpec, TensorSpec
 from cnntk.runtime.errors import ArtifactCorrupt, DeviceUnavailable, UnsupportedArtifact, UsageError
-from cnntk.runtime.files import readable
+from cnntk.runtime.files import readable_file
 from cnntk.runtime.log import log
-from cnntk.runtime.session.cache import DATA_FILE, key_of, made_folder, through_cache
+from cnntk.runtime.session.cache import DATA_FILE, cache_key, create_folder, load_through_cache
 from cnntk.runtime.session.cores import cpu_quota, usable_cores
-from cnntk.runtime.session.devices import Device, onnxruntime_module
+from cnntk.runtime.session.devices import Device, import_onnxruntime
 
-__all__ = ["Opened", "SessionSettings", "check_threads", "failures", "open_session", "tensor_specs"]
+__all__ = [
+    "LoadedModel",
+    "SessionSettings",
+    "check_threads",
+    "onnxruntime_errors",
+    "open_session",
+    "tensor_specs",
+]
 
 TINY = 1_000_000
 """Multiply-adds of one image below which a second thread costs as much as it brings."""
@@ -78,7 +85,7 @@ class SessionSettings:
 
 
 @dataclass(frozen=True)
-class Opened:
+class LoadedModel:
     """A model in onnxruntime.
 
     Attributes:
@@ -99,12 +106,12 @@ def open_session(
     device: Device,
     settings: SessionSettings | None = None,
     profile: str | None = None,
-) -> Opened:
+) -> LoadedModel:
     """A model in an onnxruntime session on ``device``, and on no other; its digest is checked.
 
     Args:
         model: path or bytes of an ``.onnx`` file.
-        device: from `resolve`.
+        device: from `resolve_device`.
         settings: how it runs.
         profile: where onnxruntime's profile goes, as the beginning of a path.
 
@@ -115,15 +122,15 @@ def open_session(
         DeviceUnavailable: onnxruntime could not bring the device up, or runs none of the nodes there.
     """
     settings = settings or SessionSettings()
-    source = model if isinstance(model, bytes) else os.fspath(readable(model, "an ONNX model"))
+    source = model if isinstance(model, bytes) else os.fspath(readable_file(model, "an ONNX model"))
     name = "<bytes>" if isinstance(source, bytes) else source
-    with vetted(source, name) as found:
-        entry = sealed_entry(found, METADATA_KEY)
+    with verified_model(source, name) as found:
+        entry = final_metadata(found, METADATA_KEY)
         spec = None if entry is None else ModelSpec.from_json(entry, name)
         own = None if spec is None else spec.data
         beside = _checked_beside(source, found, own, name)
         threads = _threads(settings, spec)
-        with data_vetted(Path(name), own) as data_confirmed:
+        with verified_data(Path(name), own) as data_confirmed:
             loading = _Loading(
                 model=source if beside else found.model,
                 name=name,
@@ -134,17 +141,17 @@ def open_session(
                 beside=beside,
                 confirms=(found.confirm, data_confirmed),
             )
-            session = loading.session(foreign=not found.sealed)
+            session = loading.session(foreign=not found.has_digest)
     if spec is None:
         spec = _read_spec(session, name)
-        if spec is not None and spec.digest and not found.sealed:
+        if spec is not None and spec.digest and not found.has_digest:
             raise ArtifactCorrupt(
                 f"{name}: is damaged: it states a SHA-256, but not where an export puts it. Copy or download "
                 "it again; a tool that rewrites the file loses its proof"
             )
-    if not found.sealed:
+    if not found.has_digest:
         log.info("%s: has no digest; damage to it would go unnoticed", name)
-    return Opened(session, spec, name, threads)
+    return LoadedModel(session, spec, name, threads)
 
 
 @dataclass(frozen=True)
@@ -174,7 +181,7 @@ class _Loading:
     def session(self, *, foreign: bool) -> Any:
         """From the cache where there is one, else straight."""
         sharing = self.settings.share_weights and self.device.name == "cpu"
-        folder = None if self.settings.cache is None else made_folder(self.settings.cache)
+        folder = None if self.settings.cache is None else create_folder(self.settings.cache)
         if folder is not None and foreign and self.beside:
             log.info("%s: is not cached: it has weights beside it, and no digest of them", self.name)
             folder = None
@@ -185,9 +192,9 @@ class _Loading:
             )
         if folder is None:
             return self._straight(None, sharing=sharing)
-        return through_cache(
+        return load_through_cache(
             folder,
-            key_of(self.model, self.device, sharing=sharing),
+            cache_key(self.model, self.device, sharing=sharing),
             self._optimized,
             lambda file: self._straight(file, sharing=sharing),
             again=sharing,
@@ -215,16 +222,16 @@ class _Loading:
     def _optimized(self, model: str | bytes) -> Any:
         """A session of what the cache keeps."""
         options = self._options()
-        options.graph_optimization_level = onnxruntime_module().GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.graph_optimization_level = import_onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
         return _session(model, self.name, self.device, options)
 
     def _options(self) -> Any:
         return _options(self.device, self.settings, self.threads, self.profile)
 
 
-def failures() -> tuple[type[Exception], ...]:
+def onnxruntime_errors() -> tuple[type[Exception], ...]:
     """What onnxruntime raises: its own exceptions share no base class, and bad names bring others."""
-    state = onnxruntime_module().capi.onnxruntime_pybind11_state
+    state = import_onnxruntime().capi.onnxruntime_pybind11_state
     own = [v for v in vars(state).values() if isinstance(v, type) and issubclass(v, Exception)]
     return (*own, RuntimeError, ValueError, TypeError)
 
@@ -265,7 +272,7 @@ def _threads(settings: SessionSettings, spec: ModelSpec | None) -> int:
 
 
 def _options(device: Device, settings: SessionSettings, threads: int, profile: str | None) -> Any:
-    ort = onnxruntime_module()
+    ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what goes wrong arrives as an exception, and once
     if settings.threads == "shared":
@@ -288,22 +295,22 @@ def _share_pool(threads: int) -> None:
     global _pool_size
     with _pool_lock:
         if not _pool_size:
-            with suppress(*failures()):  # the app has made one itself
-                onnxruntime_module().set_global_thread_pool_sizes(threads, 1)
+            with suppress(*onnxruntime_errors()):  # the app has made one itself
+                import_onnxruntime().set_global_thread_pool_sizes(threads, 1)
             _pool_size = threads
 
 
 def _session(
     source: str | bytes, name: str, device: Device, options: Any, left_out: tuple[str, ...] = ()
 ) -> Any:
-    ort = onnxruntime_module()
+    ort = import_onnxruntime()
     ort.disable_telemetry_events()
     try:
         # Without enable_fallback=0 it prints, and tries again on the CPU, when a provider fails.
         session = ort.InferenceSession(
             source, options, providers=device.providers, disabled_optimizers=left_out, enable_fallback=0
         )
-    except failures() as error:
+    except onnxruntime_errors() as error:
         raise _explain(name, device, error) from error
     if device.provider not in session.get_providers():
         raise DeviceUnavailable(
@@ -324,15 +331,15 @@ def _assigned(session: Any, provider: str) -> bool:
     return tell is None or any(part.ep_name == provider for part in tell())
 
 
-def _checked_beside(model: str | bytes, found: Vetted, own: DataFile | None, name: str) -> bool:
+def _checked_beside(model: str | bytes, found: VerifiedModel, own: DataFile | None, name: str) -> bool:
     """Whether the model has weights beside it; raises where they are not what they should be."""
-    places = places_in(found.model, name)
+    places = find_external_tensors(found.model, name)
     if places and isinstance(model, bytes):
         raise UsageError(
             f"{name}: has weights beside its file, in {places[0].locations[-1]}, so it can't be loaded from "
             "bytes; give its path"
         )
-    check_places(places, Path(name), own, sealed=found.sealed)
+    check_external_tensors(places, Path(name), own, has_digest=found.has_digest)
     return bool(places)
 
 
@@ -360,7 +367,7 @@ def _explain(name: str, device: Device, error: Exception) -> Exception:
         )
     if "InvalidProtobuf" in type(error).__name__ or "parsing" in text:
         return ArtifactCorrupt(f"{name}: is no ONNX model, or a damaged one; export it again")
-    version = onnxruntime_module().__version__
+    version = import_onnxruntime().__version__
     if match := _IR_VERSION.search(text):
         return UnsupportedArtifact(
             f"{name}: is of IR version {match[1]}; onnxruntime {version} reads up to {match[2]}. "

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cnntk.runtime.artifact.spec import TensorSpec
-from cnntk.runtime.batching.stacking import batch_dimension, stack, unstack
+from cnntk.runtime.batching.batch_assembly import batch_dimension, stack, unstack
 
 A = {"x": np.array([[1.0], [2.0]]), "y": np.array([1, 2])}
 B = {"x": np.array([[3.0]]), "y": np.array([3])}

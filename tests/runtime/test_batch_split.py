@@ -6,7 +6,7 @@ import onnx.parser
 import pytest
 
 from cnntk.runtime import Engine
-from cnntk.runtime.chunks import padded
+from cnntk.runtime.batch_split import pad_batch
 from cnntk.runtime.errors import InferenceError, InputError
 
 IMAGES = np.random.default_rng(0).random((70, 1, 4, 4), dtype=np.float32)
@@ -74,5 +74,5 @@ def test_an_answer_without_a_batch_is_told() -> None:
 
 def test_padding_repeats_the_last_image() -> None:
     images = np.arange(3)[:, None]
-    assert padded({"x": images}, 5)["x"].ravel().tolist() == [0, 1, 2, 2, 2]
-    assert padded({"x": images}, 3)["x"] is images
+    assert pad_batch({"x": images}, 5)["x"].ravel().tolist() == [0, 1, 2, 2, 2]
+    assert pad_batch({"x": images}, 3)["x"] is images

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import InferenceError, InputError
 
-__all__ = ["padded", "run_in_chunks"]
+__all__ = ["pad_batch", "run_in_batches"]
 
 Arrays = dict[str, NDArray[Any]]
 BATCH = 32
 
 
-def run_in_chunks(
+def run_in_batches(
     run: Callable[[Arrays], Arrays],
     specs: Sequence[TensorSpec],
     name: str,
@@ -44,7 +44,7 @@ def run_in_chunks(
     for start in range(0, count, size):
         piece = {key: array[start : start + size] for key, array in inputs.items()}
         images = min(size, count - start)
-        found = run(padded(piece, size) if fixed else piece)
+        found = run(pad_batch(piece, size) if fixed else piece)
         for key, value in found.items():
             if not value.ndim or len(value) != (size if fixed else images):
                 raise InferenceError(f"{name}: {key} has no batch dimension; use run, one batch at a time")
@@ -54,7 +54,7 @@ def run_in_chunks(
     return answers
 
 
-def padded(inputs: Arrays, size: int) -> Arrays:
+def pad_batch(inputs: Arrays, size: int) -> Arrays:
     """Inputs of a batch of ``size``, the last image repeated."""
     return {
         name: np.concatenate([array, np.repeat(array[-1:], size - len(array), axis=0)])

@@ -15,16 +15,16 @@ from dataclasses import dataclass, field
 from cnntk.runtime.errors import ArtifactCorrupt
 
 __all__ = [
-    "Contents",
-    "NodeRow",
-    "Place",
-    "contents_of",
-    "last_entry",
-    "message",
-    "metadata",
-    "place_in",
-    "spans",
-    "view_of",
+    "ExternalTensor",
+    "ParsedModel",
+    "ParsedNode",
+    "encode_message",
+    "field_spans",
+    "last_metadata_entry",
+    "map_file",
+    "metadata_entry",
+    "parse_model",
+    "read_external_tensor",
 ]
 
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
@@ -38,7 +38,7 @@ _FLOAT = 5
 
 
 @dataclass(frozen=True)
-class NodeRow:
+class ParsedNode:
     """A node of the graph."""
 
     name: str
@@ -47,7 +47,7 @@ class NodeRow:
 
 
 @dataclass(frozen=True)
-class Place:
+class ExternalTensor:
     """Where a tensor says that its numbers are, beside the model's file.
 
     Attributes:
@@ -62,7 +62,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Contents:
+class ParsedModel:
     """What is in an ONNX file.
 
     Attributes:
@@ -75,8 +75,8 @@ class Contents:
 
     structure: list[memoryview] = field(default_factory=list)
     weights: dict[str, memoryview] = field(default_factory=dict)
-    places: dict[str, Place] = field(default_factory=dict)
-    nodes: list[NodeRow] = field(default_factory=list)
+    places: dict[str, ExternalTensor] = field(default_factory=dict)
+    nodes: list[ParsedNode] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
 
 
@@ -91,7 +91,7 @@ class _Field:
         return bytes(self.value).decode("utf-8", "replace")
 
 
-def view_of(path: str | os.PathLike[str]) -> memoryview:
+def map_file(path: str | os.PathLike[str]) -> memoryview:
     """A file's bytes, read as they are looked at."""
     with open(path, "rb") as stream:
         if os.fstat(stream.fileno()).st_size == 0:
@@ -99,13 +99,13 @@ def view_of(path: str | os.PathLike[str]) -> memoryview:
         return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
 
 
-def contents_of(data: memoryview, where: str) -> Contents:
+def parse_model(data: memoryview, where: str) -> ParsedModel:
     """Reads an ONNX file.
 
     Raises:
         ArtifactCorrupt: it is no protobuf message.
     """
-    found = Contents()
+    found = ParsedModel()
     try:
         for part in _fields(data):
             if part.number == _MODEL_GRAPH:
@@ -118,7 +118,9 @@ def contents_of(data: memoryview, where: str) -> Contents:
     return found
 
 
-def spans(data: bytes | memoryview | mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+def field_spans(
+    data: bytes | memoryview | mmap.mmap, at: int, end: int
+) -> Iterator[tuple[int, int, int, int]]:
     """Number, kind, beginning and end of each field of the message at ``data[at:end]``.
 
     Raises:
@@ -151,16 +153,16 @@ def spans(data: bytes | memoryview | mmap.mmap, at: int, end: int) -> Iterator[t
         at = stop
 
 
-def place_in(data: bytes | memoryview | mmap.mmap, at: int, end: int) -> Place | None:
+def read_external_tensor(data: bytes | memoryview | mmap.mmap, at: int, end: int) -> ExternalTensor | None:
     """Where the tensor at ``data[at:end]`` has its numbers; None where that is not beside the file."""
     locations: list[str] = []
     numbers: dict[str, str] = {}
     name = (at, at)
-    for number, kind, start, stop in spans(data, at, end):
+    for number, kind, start, stop in field_spans(data, at, end):
         if kind == _BYTES and number == _TENSOR_NAME:
             name = (start, stop)
         elif kind == _BYTES and number == _TENSOR_EXTERNAL_DATA:
-            entry = {n: os.fsdecode(bytes(data[a:b])) for n, _, a, b in spans(data, start, stop)}
+            entry = {n: os.fsdecode(bytes(data[a:b])) for n, _, a, b in field_spans(data, start, stop)}
             key, value = entry.get(_KEY, ""), entry.get(_VALUE, "")
             if key == "location":
                 locations.append(value)
@@ -168,22 +170,22 @@ def place_in(data: bytes | memoryview | mmap.mmap, at: int, end: int) -> Place |
                 numbers[key] = value
     if not locations:
         return None
-    return Place(bytes(data[slice(*name)]).decode("utf-8", "replace"), tuple(locations), numbers)
+    return ExternalTensor(bytes(data[slice(*name)]).decode("utf-8", "replace"), tuple(locations), numbers)
 
 
-def last_entry(data: bytes | mmap.mmap, key: str) -> bytes | None:
+def last_metadata_entry(data: bytes | mmap.mmap, key: str) -> bytes | None:
     """The JSON object in the metadata entry ``key`` that a file ends with; read from its end alone."""
     start = data.rfind(b"\n" + bytes([len(key)]) + key.encode() + b"\x12")
     begin = data.find(b"{", start)
     return None if start < 0 or begin < 0 else data[begin:]
 
 
-def metadata(key: str, value: str) -> bytes:
+def metadata_entry(key: str, value: str) -> bytes:
     """An entry of a model's metadata, to be appended to its file."""
-    return message((_MODEL_METADATA, message((_KEY, key), (_VALUE, value))))
+    return encode_message((_MODEL_METADATA, encode_message((_KEY, key), (_VALUE, value))))
 
 
-def message(*fields: tuple[int, int | float | str | bytes]) -> bytes:
+def encode_message(*fields: tuple[int, int | float | str | bytes]) -> bytes:
     """A message of these fields, by number: whole numbers from 0 on, float32, text, or another message."""
     return b"".join(_written(number, value) for number, value in fields)
 
@@ -206,24 +208,24 @@ def _number(value: int) -> bytes:
     return bytes([*parts, value])
 
 
-def _read_graph(graph: memoryview, found: Contents) -> None:
+def _read_graph(graph: memoryview, found: ParsedModel) -> None:
     for part in _fields(graph):
         if part.number == _GRAPH_INITIALIZER:
             name, weight = _tensor(part)
             found.weights[name] = weight
-            if place := place_in(part.value, 0, len(part.value)):
-                found.places[name] = place
+            if place := read_external_tensor(part.value, 0, len(part.value)):
+                found.external_tensors[name] = place
             continue
         found.structure.append(part.whole)
         if part.number == _GRAPH_NODE:
             found.nodes.append(_node(part.value))
 
 
-def _node(data: memoryview) -> NodeRow:
+def _node(data: memoryview) -> ParsedNode:
     parts = list(_fields(data))
     named = {f.number: f.text for f in parts if f.number in (_NODE_NAME, _NODE_OP)}
     inputs = tuple(f.text for f in parts if f.number == _NODE_INPUT)
-    return NodeRow(named.get(_NODE_NAME, ""), named.get(_NODE_OP, ""), inputs)
+    return ParsedNode(named.get(_NODE_NAME, ""), named.get(_NODE_OP, ""), inputs)
 
 
 def _tensor(part: _Field) -> tuple[str, memoryview]:
@@ -239,7 +241,7 @@ def _tensor(part: _Field) -> tuple[str, memoryview]:
 
 def _fields(data: memoryview) -> Iterator[_Field]:
     begin = 0
-    for number, _, start, stop in spans(data, 0, len(data)):
+    for number, _, start, stop in field_spans(data, 0, len(data)):
         yield _Field(number, data[start:stop], data[begin:stop])
         begin = stop
 

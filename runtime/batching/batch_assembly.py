@@ -11,18 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnntk.runtime.artifact.spec import TensorSpec
-from cnntk.runtime.batching.gathering import Request
-from cnntk.runtime.chunks import padded
+from cnntk.runtime.batch_split import pad_batch
+from cnntk.runtime.batching.queue_policy import Request
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.log import log
 from cnntk.runtime.session.finite import is_finite
 
-__all__ = ["Runner", "batch_dimension", "stack", "unstack"]
+__all__ = ["BatchRunner", "batch_dimension", "stack", "unstack"]
 
 Arrays = dict[str, NDArray[Any]]
 
 
-class Runner:
+class BatchRunner:
     """Runs requests as one batch, and finds for each of them its answer or its failure.
 
     Args:
@@ -83,7 +83,7 @@ class Runner:
         try:
             inputs = stack([request.inputs for request in batch])
             if self.fixed_batch:
-                inputs = padded(inputs, self.fixed_batch)
+                inputs = pad_batch(inputs, self.fixed_batch)
             answers = self.engine.run(inputs, allow_nonfinite=True)
             rows = [request.rows for request in batch]
             return unstack(answers, rows, self.fixed_batch or sum(rows))
@@ -100,7 +100,7 @@ class Runner:
             rows = len(next(iter(inputs.values())))
             return {
                 name: value[:rows]
-                for name, value in self.engine.run(padded(inputs, self.fixed_batch)).items()
+                for name, value in self.engine.run(pad_batch(inputs, self.fixed_batch)).items()
             }
         except BaseException as error:  # the caller's, whatever it is
             return error

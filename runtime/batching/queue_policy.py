@@ -12,7 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-__all__ = ["Gathering", "Request"]
+__all__ = ["BatchQueue", "Request"]
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -58,7 +58,7 @@ class _Group:
         return request
 
 
-class Gathering:
+class BatchQueue:
     """Gathers requests into batches by size and deadline, from a bounded queue.
 
     A batch is due when its rows are enough, when its oldest request has waited long enough, or when the queue
