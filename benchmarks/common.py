@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from numpy.typing import ArrayLike
 
-from cnntk.benchmark.compare import Comparison, judged
-from cnntk.benchmark.interleaved import Race
+from cnntk.benchmark.compare import Comparison
+from cnntk.benchmark.interleaved import Interleaver
 from cnntk.reports.text import short
 
 __all__ = ["HEADER", "duration", "in_turn", "options", "paired", "print_table", "row", "table_lines"]
@@ -33,17 +33,13 @@ def options(doc: str) -> argparse.ArgumentParser:
 
 
 def in_turn(calls: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
-    """What each call returned in each round, every other round in the other order; for what takes long."""
-    found: dict[str, list[T]] = {name: [] for name in calls}
-    for number in range(rounds):
-        for name in list(calls)[:: -1 if number % 2 else 1]:
-            found[name].append(calls[name]())
-    return found
+    """What each call returned in each round, interleaved; for calls that take long."""
+    return Interleaver(0, rounds).run(calls)
 
 
 def paired(first_ms: ArrayLike, second_ms: ArrayLike) -> Comparison:
     """The second beside the first, of times that were measured in turn, round by round."""
-    return judged(Race.of([first_ms, second_ms]))
+    return Comparison.from_pairs([first_ms, second_ms])
 
 
 def row(what: str, beside: str, found: Comparison) -> tuple[str, ...]:

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from common import in_turn, options, print_table
 
-from cnntk.benchmark.compare import Comparison, compare
-from cnntk.benchmark.statistics.samples import record
-from cnntk.benchmark.statistics.system_load import meanwhile, surroundings
+from cnntk.benchmark.compare import Comparison, compare_interleaved
+from cnntk.benchmark.statistics.samples import time_runs
+from cnntk.benchmark.statistics.system_load import load_between, read_counters
 from cnntk.runtime import Engine
 from cnntk.runtime.example_inputs import example_inputs
 from cnntk.shipped import shipped_model
@@ -50,9 +50,9 @@ def main() -> None:
 
 
 def told(name: str, made: Callable[[], tuple[Call, Call]], seconds: float) -> Comparison:
-    before = surroundings()
-    found = compare(*made(), seconds=seconds)
-    others = meanwhile(before, surroundings()).others
+    before = read_counters()
+    found = compare_interleaved(*made(), seconds=seconds)
+    others = load_between(before, read_counters()).other_cpu_share
     busy = "" if others is None else f", others {others:.0%}"
     ratio = f"{found.ratio:.4f} [{found.low:.4f}, {found.high:.4f}]"
     print(f"{name}: {ratio} of {found.pairs} pairs{busy}: {found.verdict}", file=sys.stderr)
@@ -67,8 +67,8 @@ def same(model: str) -> tuple[Call, Call]:
 def slower(model: str, share: float) -> tuple[Call, Call]:
     """A model, and the same one that takes longer by a share."""
     call = running(model)
-    record(call, seconds=0.5)
-    wait_ns = int(np.median(record(call, seconds=0.5).latencies_ms) * 1e6 * share)
+    time_runs(call, seconds=0.5)
+    wait_ns = int(np.median(time_runs(call, seconds=0.5).latencies_ms) * 1e6 * share)
     clock = time.perf_counter_ns
 
     def waiting() -> None:

@@ -33,7 +33,7 @@ from common import duration, in_turn, options, paired, print_table, row
 from PIL import Image
 
 from cnntk.benchmark.memory import of_status
-from cnntk.benchmark.statistics.system_load import meanwhile, surroundings
+from cnntk.benchmark.statistics.system_load import load_between, read_counters
 from cnntk.inference import infer
 from cnntk.inference.running import BATCH
 from cnntk.runtime.artifact.spec import Preprocessing
@@ -168,10 +168,10 @@ def compare(network: str, model: Path, host: Path, files: list[str], rounds: int
 
 
 def timed(work: Callable[[], Iterable[object]]) -> Run:
-    before, own, start = surroundings(), time.process_time(), time.perf_counter()
+    before, own, start = read_counters(), time.process_time(), time.perf_counter()
     count = sum(1 for _ in work())
     ms, own = 1e3 * (time.perf_counter() - start), time.process_time() - own
-    others = meanwhile(before, surroundings()).others
+    others = load_between(before, read_counters()).other_cpu_share
     return Run(ms / count, 1e3 * own / count, others)
 
 

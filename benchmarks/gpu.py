@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from common import duration, options, print_table, row
 
-from cnntk.benchmark.compare import compare
+from cnntk.benchmark.compare import compare_interleaved
 from cnntk.benchmark.cuda.report import Copies, CudaTimes, cuda_times
 from cnntk.runtime import Engine
 from cnntk.runtime.example_inputs import example_inputs
@@ -31,7 +31,7 @@ def main() -> None:
     models = [argument.partition("=")[::2] for argument in given.models]
     print("From host array to host array, a run; all in float32, TF32 switched off.\n")
     print_table(
-        row(f"{what}, {name}, batch {batch}", "session.run", compare(*calls, seconds=seconds))
+        row(f"{what}, {name}, batch {batch}", "session.run", compare_interleaved(*calls, seconds=seconds))
         for name, model in models
         for batch in BATCHES
         for what, calls in pairs(name, model, batch)

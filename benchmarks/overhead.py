@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 from common import options, print_table, row
 
-from cnntk.benchmark.compare import compare
+from cnntk.benchmark.compare import compare_interleaved
 from cnntk.runtime import Classifier, Engine
 from cnntk.runtime.artifact.spec import IMAGE_INPUT
 from cnntk.runtime.example_inputs import example_inputs
@@ -32,7 +32,7 @@ def main() -> None:
         row(
             f"{Path(given.model).stem}, {what}, {threads} thread{'s' * (threads > 1)}",
             "session.run",
-            compare(*calls, seconds=seconds),
+            compare_interleaved(*calls, seconds=seconds),
         )
         for threads in (1, 2)
         for what, calls in pairs(given.model, threads)

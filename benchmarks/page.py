@@ -21,7 +21,7 @@ from pathlib import Path
 from common import HEADER, options, table_lines
 
 from cnntk.benchmark.machine import machine
-from cnntk.benchmark.statistics.system_load import meanwhile, surroundings
+from cnntk.benchmark.statistics.system_load import load_between, read_counters
 from cnntk.runtime.errors import DeviceUnavailable
 from cnntk.runtime.session.devices import resolve_device
 
@@ -143,7 +143,7 @@ def cells(line: str) -> tuple[str, ...]:
 
 def measured(name: str, asked: list[str]) -> str:
     """A part of the page: what a script printed, where and when."""
-    before = surroundings()
+    before = read_counters()
     # Its own children are its, and no others': os.times counts them once they have ended.
     done = subprocess.run(
         [sys.executable, str(HERE / f"{name}.py"), *asked],
@@ -153,7 +153,7 @@ def measured(name: str, asked: list[str]) -> str:
         env=environment(),
         check=True,
     )
-    others = meanwhile(before, surroundings()).others
+    others = load_between(before, read_counters()).other_cpu_share
     when = f"{datetime.now(UTC).date()}, {machine().summary}"
     noise = "" if others is None else f"; other processes used {others:.0%} of the cores meanwhile"
     return f"`benchmarks/{name}.py`, {when}{noise}.\n\n{done.stdout.strip()}"

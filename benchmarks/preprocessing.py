@@ -20,7 +20,7 @@ import torch
 from common import options, print_table, row
 from PIL import Image
 
-from cnntk.benchmark.compare import compare
+from cnntk.benchmark.compare import compare_interleaved
 from cnntk.exporters.capture import capture
 from cnntk.exporters.passes import run_passes
 from cnntk.exporters.preprocessing import add_preprocessing
@@ -81,9 +81,11 @@ def costs(
     def bare() -> object:
         return with_floats.run(None, {"input": inputs})
 
-    graph = compare(bare, lambda: with_pixels.run(None, {"image": batch}), seconds=seconds)
+    graph = compare_interleaved(bare, lambda: with_pixels.run(None, {"image": batch}), seconds=seconds)
     yield row(f"{name}, {what}: in the graph, {record.nodes} nodes", "floats", graph)
-    host = compare(bare, lambda: with_floats.run(None, {"input": preprocess([image], p)}), seconds=seconds)
+    host = compare_interleaved(
+        bare, lambda: with_floats.run(None, {"input": preprocess([image], p)}), seconds=seconds
+    )
     yield row(f"{name}, {what}: on the host", "floats", host)
 
 

@@ -32,7 +32,7 @@ from common import options, print_table, row
 from PIL import Image
 
 from cnntk import quantize, train
-from cnntk.benchmark.compare import compare
+from cnntk.benchmark.compare import compare_interleaved
 from cnntk.data.batches import batches_of
 from cnntk.exporters import export
 from cnntk.runtime import Engine
@@ -138,7 +138,7 @@ def measure(model: Path, calibration: str, evaluation: str | None, given: Any, f
 
 
 def raced(model: str, what: Rival, beside: Rival, inputs: dict[str, Any], seconds: float) -> tuple[str, ...]:
-    found = compare(lambda: beside.run(inputs), lambda: what.run(inputs), seconds=seconds)
+    found = compare_interleaved(lambda: beside.run(inputs), lambda: what.run(inputs), seconds=seconds)
     return row(f"{model}, {what.name}", beside.name, found)
 
 

@@ -25,7 +25,7 @@ from typing import Any
 
 from common import options, print_table, row
 
-from cnntk.benchmark.compare import compare
+from cnntk.benchmark.compare import compare_interleaved
 from cnntk.runtime import Engine
 from cnntk.runtime.example_inputs import example_inputs
 
@@ -73,7 +73,7 @@ def report(model: Path, cache: Path, processes: int, seconds: float) -> None:
     print("One image, one thread:\n")
     ordinary = runners.pop("ordinary")
     print_table(
-        row(f"{model.stem}, {way}", "ordinary", compare(ordinary, call, seconds=seconds))
+        row(f"{model.stem}, {way}", "ordinary", compare_interleaved(ordinary, call, seconds=seconds))
         for way, call in runners.items()
     )
     print("Memory, shared pages counted in parts; private is what no file is behind:\n")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cnntk.benchmark.case import Case
 from cnntk.benchmark.cold_start import StartUp
-from cnntk.benchmark.compare import Comparison, Word
+from cnntk.benchmark.compare import Comparison, SpeedVerdict
 from cnntk.benchmark.latency import PERCENTS, Latency
 from cnntk.benchmark.layers.peaks import Peaks
 from cnntk.benchmark.layers.report import LayerReport, LayerRow
@@ -24,7 +24,7 @@ from cnntk.benchmark.scenarios import SETTINGS, ScenarioResult
 from cnntk.benchmark.stages import STAGES, FormatStages, Stage, Stages
 from cnntk.benchmark.statistics.findings import Finding
 from cnntk.benchmark.statistics.intervals import Estimate, mean_estimate, percentiles
-from cnntk.benchmark.statistics.steady import WarmUp
+from cnntk.benchmark.statistics.samples import WarmUp
 from cnntk.benchmark.sweep import Cell, Sweep
 
 PEAKS = Peaks(float32_gmacs=112.0, int8_gmacs=448.0, memory_gb_s=28.0, threads=2, cache_bytes=33_554_432)
@@ -32,17 +32,17 @@ PEAKS = Peaks(float32_gmacs=112.0, int8_gmacs=448.0, memory_gb_s=28.0, threads=2
 
 def latency(latencies_ms: NDArray[np.float64]) -> Latency:
     runs = trace(latencies_ms)
-    mean = mean_estimate(runs)
+    mean = mean_estimate(latencies_ms)
     return Latency(
         device="cpu",
         threads=1,
         batch=1,
         warm_up=WarmUp(1881, 0.306, True, 0.037, "steady after 0.037 s, 226 runs", 0.631),
-        percentiles_ms={f"{p:g}": found for p, found in percentiles(runs, PERCENTS).items()},
+        percentiles_ms={f"{p:g}": found for p, found in percentiles(latencies_ms, PERCENTS).items()},
         mean_ms=mean,
         images_per_second=Estimate(*(1000 / ms for ms in (mean.value, mean.high, mean.low))),
         trace=runs,
-        findings=(Finding("others", "other processes used 76 % of the 2 cores meanwhile"),),
+        findings=(Finding("other_processes", "other processes used 76 % of the 2 cores"),),
     )
 
 
@@ -106,7 +106,7 @@ def _speed_up(alone_ms: float | None, ms: float, threads: int) -> tuple[Any, ...
     ratio = alone_ms / ms
     if threads == 1:
         return ratio, ratio, ratio, None, ratio
-    word: Word = "faster" if 0.95 * ratio > 1 else "slower" if 1.05 * ratio < 1 else "no difference"
+    word: SpeedVerdict = "faster" if 0.95 * ratio > 1 else "slower" if 1.05 * ratio < 1 else "no difference"
     return ratio, 0.95 * ratio, 1.05 * ratio, word, ratio / threads
 
 
@@ -118,10 +118,10 @@ def way(name: str, *times_ms: float) -> FormatStages:
     return FormatStages(name, 3, 322, tuple(steps), sum(times_ms), 1.05 * whole, 0.05 * whole, 0.01, 0.02)
 
 
-def rivalry(name: str, ratio: float | None, verdict: Word = "no difference", note: str = "") -> Rivalry:
+def rivalry(name: str, ratio: float | None, note: str = "") -> Rivalry:
     if ratio is None:
         return Rivalry(Opponent(name, None, note), None)
-    found = Comparison(ratio, 0.96 * ratio, 1.04 * ratio, 2.345 * ratio, 2.345, 87, verdict)
+    found = Comparison(ratio, 0.96 * ratio, 1.04 * ratio, 2.345 * ratio, 2.345, 87)
     return Rivalry(Opponent(name, dict, note, 1e-7, 1.0), found)
 
 
@@ -219,9 +219,9 @@ def full_bench(**others: Any) -> BenchResult:
             ("made",),
         ),
         "against": (
-            rivalry("torch, eager", 1.93, "faster", "answers the same"),
+            rivalry("torch, eager", 1.93, "answers the same"),
             rivalry("other.onnx", 1.01),
-            rivalry("openvino 2026.1", 0.81, "slower"),
+            rivalry("openvino 2026.1", 0.81),
             rivalry("torch, compiled", None, note="no compiler is installed"),
         ),
         "scenarios": (scenario(True), scenario(False)),

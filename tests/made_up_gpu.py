@@ -13,7 +13,7 @@ from cnntk.benchmark.cuda.inside import Inside
 from cnntk.benchmark.cuda.nvml import Gpu, GpuSample
 from cnntk.benchmark.cuda.report import Copies, CudaTimes
 from cnntk.benchmark.statistics.intervals import Estimate
-from cnntk.benchmark.statistics.steady import WarmUp
+from cnntk.benchmark.statistics.samples import WarmUp
 
 
 @dataclass

@@ -9,7 +9,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.benchmark.statistics.samples import Trace
+from cnntk.benchmark.statistics.samples import LatencySamples
 
 Float64 = NDArray[np.float64]
 
@@ -47,7 +47,7 @@ def mean_of_lognormal(spread: float) -> float:
     return math.exp(spread**2 / 2)
 
 
-def trace(latencies_ms: Float64) -> Trace:
+def trace(latencies_ms: Float64) -> LatencySamples:
     """Runs without pauses between them."""
     starts = np.concatenate(([0.0], np.cumsum(latencies_ms)[:-1])) / 1e3
-    return Trace(starts, np.asarray(latencies_ms, dtype=np.float64))
+    return LatencySamples(starts, np.asarray(latencies_ms, dtype=np.float64))

@@ -10,7 +10,7 @@ import numpy as np
 
 from cnntk.benchmark.statistics.changepoints import block_medians
 from cnntk.benchmark.statistics.intervals import Estimate, mean_estimate, percentiles, quantile_estimate
-from cnntk.benchmark.statistics.samples import Trace
+from cnntk.benchmark.statistics.samples import LatencySamples
 
 __all__ = ["Case", "Setting", "case_of"]
 
@@ -92,7 +92,7 @@ class Case:
 
 
 def case_of(
-    sessions: Sequence[Trace],
+    sessions: Sequence[LatencySamples],
     *,
     settings: Mapping[str, Setting],
     model_sha256: str | None = None,
@@ -106,7 +106,7 @@ def case_of(
             five, which know nothing of what differs from process to process.
         settings: with which all were measured.
         model_sha256: of the model's file.
-        others: as `cnntk.benchmark.statistics.system_load.Meanwhile` has it.
+        others: as `cnntk.benchmark.statistics.system_load.SystemLoad` has it.
         session_seconds: for how long each was to measure.
 
     Raises:

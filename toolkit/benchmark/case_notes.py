@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cnntk.benchmark.case import Case
-from cnntk.benchmark.slowdown import DISTURBED, left_out, mostly_left_out
+from cnntk.benchmark.statistics.intervals import DISTURBED_RATIO, UndisturbedSessions, mostly_disturbed
 
 __all__ = ["case_notes"]
 
@@ -32,12 +32,16 @@ def _sessions(case: Case) -> str:
 
 def _left_out(base: Case, now: Case) -> Iterator[str]:
     """Why what is compared is not the median of all runs."""
-    if left_out(base.sessions) or left_out(now.sessions):
-        slow = f"over {(DISTURBED - 1) * 100:.0f} % slower than the second fastest"
+    if _disturbed(base) or _disturbed(now):
+        slow = f"over {(DISTURBED_RATIO - 1) * 100:.0f} % slower than the second fastest"
         yield f"judged on {_kept(base)} sessions then, {_kept(now)} now; the others were {slow}"
-    if mostly_left_out(base, now):
+    if mostly_disturbed(base.sessions, now.sessions):
         yield "most were slow now: measure again; if it stays so, it is the model that is slow at times"
 
 
 def _kept(case: Case) -> str:
-    return f"{len(case.sessions) - left_out(case.sessions)} of {len(case.sessions)}"
+    return f"{len(case.sessions) - _disturbed(case)} of {len(case.sessions)}"
+
+
+def _disturbed(case: Case) -> int:
+    return UndisturbedSessions.of(case.sessions).disturbed

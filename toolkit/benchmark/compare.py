@@ -1,83 +1,134 @@
-"""`compare`: is the second faster, slower, or is there no difference to be seen.
+"""`compare_interleaved`: whether the second of two calls is faster, slower, or there is no visible
+difference.
 
-Blocks of both are measured in turn (`cnntk.benchmark.interleaved.race`). On two noisy cores the blocks' times
-were alike over some 30 pairs, and the pairs' ratios not at all: the turns take the noise away, and the
-interval holds.
+Blocks of both are timed in turns. On two noisy cores the times of successive blocks were correlated over some
+30 pairs, and the ratios of the pairs not at all: pairing removes the interference, and the interval holds.
 
-All the time is used: to stop as soon as a difference is seen would find one where there is none, the more
-often the longer one looks (Armitage, McPherson and Rowe, J. R. Stat. Soc. A 132 (1969) 235).
+The whole duration is used. Stopping as soon as a difference shows would find one where there is none, the
+more often the longer one looks (Armitage, McPherson and Rowe, J. R. Stat. Soc. A 132 (1969) 235).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from cnntk.benchmark.interleaved import Race, race
-from cnntk.benchmark.statistics.findings import noise
-from cnntk.benchmark.statistics.system_load import surroundings
+import numpy as np
+from numpy.typing import ArrayLike
 
-__all__ = ["Comparison", "Word", "compare", "judged"]
+from cnntk.benchmark.interleaved import Interleaver, timed_block
+from cnntk.benchmark.statistics.findings import interference
+from cnntk.benchmark.statistics.intervals import median_interval
+from cnntk.benchmark.statistics.system_load import read_counters
 
-Word = Literal["faster", "slower", "no difference"]
+__all__ = ["MIN_PAIRS", "Comparison", "SpeedVerdict", "compare_interleaved"]
 
-_LEAST_PAIRS = 6  # fewer have no interval
+SpeedVerdict = Literal["faster", "slower", "no difference"]
 
-_ALIKE = 0.02
+MIN_PAIRS = 6
+"""Number of pairs from which on a median has a 95 % confidence interval."""
+
+_BLOCK_S, _MIN_BLOCK_RUNS, _MIN_SETTLING_RUNS = 0.01, 5, 2
+
+_EQUIVALENT = 0.02
 """Ratios within 2 % of 1 are no difference: where memory happens to lie makes two loadings of a model differ.
 
 Of 20 pairs of engines on one LeNet the second was 0.7 % faster on average, and 2.3 % at most. Mytkowicz et
-al., Producing wrong data without doing anything obviously wrong, ASPLOS 2009. And a model compared with
-itself would else be called different one time in 20, by the meaning of a 95 % interval.
+al., Producing wrong data without doing anything obviously wrong, ASPLOS 2009. Without this margin a model
+compared with itself would be called different one time in 20, by the definition of a 95 % interval.
 """
 
 
 @dataclass(frozen=True)
-class Comparison(Race):
-    """How the second compares with the first.
+class Comparison:
+    """Speed of a second call relative to a first one.
 
-    Attributes:
-        verdict: on the second; "faster" or "slower" only where all of the interval is, by over 2 %.
-        noise: what else the machine did meanwhile, a sentence each; turns take most of it out of the ratio.
+    Attributes: ratio: Median over the pairs of the first call's time divided by the second's: 2 if the second
+        takes half
+            as long.
+        low: Lower end of the 95 % confidence interval of ``ratio``.
+        high: Upper end of that interval.
+        first_ms: Median time of the first call in milliseconds.
+        second_ms: Median time of the second call in milliseconds.
+        pairs: Number of pairs of blocks.
+        interference: Sentences on what else used the machine; pairing removes most of it from the ratio.
     """
 
-    verdict: Word
-    noise: tuple[str, ...] = ()
+    ratio: float
+    low: float
+    high: float
+    first_ms: float
+    second_ms: float
+    pairs: int
+    interference: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return asdict(self)
+    JSON_PROPERTIES = ("differs", "verdict")
+
+    @property
+    def differs(self) -> bool:
+        """Whether the interval excludes 1."""
+        return not self.low <= 1 <= self.high
+
+    @property
+    def verdict(self) -> SpeedVerdict:
+        """The second call's speed in words: faster or slower only if all of the interval is, by over 2 %."""
+        if self.low > 1 + _EQUIVALENT:
+            return "faster"
+        return "slower" if self.high < 1 / (1 + _EQUIVALENT) else "no difference"
+
+    @classmethod
+    def from_pairs(cls, times_ms: ArrayLike) -> Comparison:
+        """Compares times that were measured in turns.
+
+        Args:
+            times_ms: Times in milliseconds, (2, pairs): of the first call and of the second.
+        """
+        times = np.asarray(times_ms, dtype=np.float64)
+        logs = np.log(times[0] / times[1])
+        low, high = median_interval(logs)
+        first, second = np.median(times, axis=1)
+        return cls(
+            math.exp(np.median(logs)), math.exp(low), math.exp(high), float(first), float(second), len(logs)
+        )
 
 
-def compare(
+def compare_interleaved(
     first: Callable[[], object],
     second: Callable[[], object],
     *,
     seconds: float = 10.0,
+    min_pairs: int = MIN_PAIRS,
     progress: Callable[[float], object] | None = None,
 ) -> Comparison:
-    """Measures two calls in turns.
+    """Times blocks of two calls in turns and compares them pair by pair.
+
+    The first runs of a block do not count, because the other call's threads are still spinning.
 
     Args:
-        first: what is compared with.
-        second: what is judged.
-        seconds: to measure for, all of them; longer where 6 pairs of blocks take longer.
-        progress: is told between pairs which share of the time is over, 0 to 1.
+        first: Call to compare with.
+        second: Call that is judged.
+        seconds: Duration in seconds, all of which is used.
+        min_pairs: Number of pairs at least, however long they take.
+        progress: Callback that receives the elapsed share of the duration, 0 to 1, after each pair.
 
     Raises:
-        ValueError: there is no time to measure in.
+        ValueError: The duration or the number of pairs is not positive.
     """
-    before = surroundings()
-    found = judged(race(first, second, seconds=seconds, at_least=_LEAST_PAIRS, progress=progress))
-    return replace(found, noise=tuple(finding.message for finding in noise(before, surroundings())))
+    if not 0 < seconds < math.inf or min_pairs < 1:
+        raise ValueError(f"seconds must be positive and min_pairs 1 or more, got {seconds} and {min_pairs}")
+    before = read_counters()
+    turns = {"first": lambda: _block_ms(first), "second": lambda: _block_ms(second)}
+    for turn in turns.values():
+        turn()
+    times_ms = Interleaver(seconds, min_pairs, progress=progress).run(turns)
+    comparison = Comparison.from_pairs([times_ms["first"], times_ms["second"]])
+    return replace(comparison, interference=interference(before, read_counters()))
 
 
-def judged(found: Race) -> Comparison:
-    """A race in a word."""
-    verdict: Word = "no difference"
-    if found.low > 1 + _ALIKE:
-        verdict = "faster"
-    elif found.high < 1 / (1 + _ALIKE):
-        verdict = "slower"
-    return Comparison(**asdict(found), verdict=verdict)
+def _block_ms(call: Callable[[], object]) -> float:
+    block = timed_block(
+        call, seconds=_BLOCK_S, min_runs=_MIN_BLOCK_RUNS, min_settling_runs=_MIN_SETTLING_RUNS
+    )
+    return block.samples.median_ms

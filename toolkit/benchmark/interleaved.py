@@ -1,169 +1,120 @@
-"""Which of two is faster, on a machine that is never quiet: measured in turns, judged by medians."""
+"""The interleaving harness: several calls timed in turns, so that a slow moment of the machine affects all
+alike.
+
+Whatever compares calls uses it: `cnntk.benchmark.compare`, the sweep, the stages of an image, layers.
+"""
 
 from __future__ import annotations
 
-import itertools
-import math
+import random
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from cnntk.benchmark.statistics.samples import LatencySamples, time_runs
 
-__all__ = ["Race", "median_interval", "race"]
+__all__ = ["SETTLE_S", "Interleaver", "TimedBlock", "timed_block"]
 
-_SETTLE_S, _MEASURE_S = 0.06, 0.01
-"""How long a block runs before it is measured, and is measured; at least `_SETTLE` and `_MEASURE` calls.
+SETTLE_S = 0.06
+"""Seconds for which onnxruntime's idle threads at most spin after a run.
 
-onnxruntime's idle threads wait busily for a while after a run: what runs next would share the cores with
-them: NiN in int8 took 6 ms instead of 2.5.
+A call that is timed right after another session's run shares the cores with them: NiN in int8 took 6 ms
+instead of 2.5 ms.
 """
 
-_SETTLE, _MEASURE = 2, 5
-
-_Z95 = 1.959964
+K = TypeVar("K")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Race:
-    """How the second compares with the first.
+class Interleaver:
+    """Gives each of several calls one turn per round.
+
+    Two calls swap their order every round. More than two are shuffled, with a fixed seed, so that no call
+    always follows the same other one.
 
     Attributes:
-        ratio: time of the first by time of the second: 2 means that the second takes half as long.
-        low: lower end of the 95 % confidence interval of ``ratio``.
-        high: upper end.
-        first_ms: median of a call.
-        second_ms: median of a call.
-        pairs: of blocks of calls.
+        seconds: Duration in seconds; a round that has begun is completed. 0 for ``min_rounds`` rounds.
+        min_rounds: Number of rounds to run at least, however long they take.
+        max_rounds: Number of rounds to run at most; None for no limit.
+        progress: Callback that receives the elapsed share of the duration, 0 to 1, after each round.
     """
 
-    ratio: float
-    low: float
-    high: float
-    first_ms: float
-    second_ms: float
-    pairs: int
+    seconds: float
+    min_rounds: int = 1
+    max_rounds: int | None = None
+    progress: Callable[[float], object] | None = None
 
-    @property
-    def differs(self) -> bool:
-        """Whether a difference can be told from noise."""
-        return not self.low <= 1 <= self.high
-
-    @classmethod
-    def of(cls, times_ms: ArrayLike) -> Race:
-        """Of times that were measured in turn.
+    def run(self, turns: Mapping[K, Callable[[], T]]) -> dict[K, list[T]]:
+        """Runs all rounds.
 
         Args:
-            times_ms: (2, pairs): of the first, and of the second.
+            turns: Calls by name.
+
+        Returns:
+            What each call returned, one item per round.
         """
-        times = np.asarray(times_ms, dtype=np.float64)
-        logs = np.log(times[0] / times[1])
-        low, high = median_interval(logs)
-        a, b = np.median(times, axis=1)
-        return cls(math.exp(np.median(logs)), math.exp(low), math.exp(high), float(a), float(b), len(logs))
+        results: dict[K, list[T]] = {name: [] for name in turns}
+        order, rng = list(turns), random.Random(0)
+        end, rounds = time.perf_counter() + self.seconds, 0
+        while self._continues(rounds, end):
+            for name in order:
+                results[name].append(turns[name]())
+            rounds += 1
+            if len(order) > 2:
+                rng.shuffle(order)
+            else:
+                order.reverse()
+            if self.progress is not None:
+                left = (end - time.perf_counter()) / self.seconds if self.seconds else 0.0
+                self.progress(min(1.0, 1 - left))
+        return results
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return {**asdict(self), "differs": self.differs}
+    def _continues(self, rounds: int, end: float) -> bool:
+        if self.max_rounds is not None and rounds >= self.max_rounds:
+            return False
+        return rounds < self.min_rounds or time.perf_counter() < end
 
 
-def race(
-    first: Callable[[], object],
-    second: Callable[[], object],
+@dataclass(frozen=True)
+class TimedBlock:
+    """Consecutive runs of one call, timed in one turn.
+
+    Attributes:
+        samples: Latencies of the runs that count.
+        settling_runs: Number of runs before them that do not count.
+    """
+
+    samples: LatencySamples
+    settling_runs: int
+
+
+def timed_block(
+    call: Callable[[], object],
     *,
-    seconds: float = 2.0,
-    at_least: int = 15,
-    progress: Callable[[float], object] | None = None,
-) -> Race:
-    """Calls blocks of both in turn, each first in every other pair of blocks, and compares pair by pair.
-
-    A slow moment of the machine meets both blocks of a pair, so that it leaves their ratio alone. A block's
-    first calls are not counted: the other one's threads are still at work. The interval is that of the median
-    over the pairs, without any assumption on how times are distributed.
-
-    Args:
-        first: what is compared with.
-        second: what is asked about.
-        seconds: to measure for.
-        at_least: pairs, however long they take.
-        progress: is told between pairs which share of the time is over, 0 to 1.
-
-    Raises:
-        ValueError: there is no time to measure in.
-    """
-    if not 0 < seconds < math.inf or at_least < 1:
-        raise ValueError(f"seconds must be positive and at_least 1 or more, got {seconds} and {at_least}")
-    return Race.of(_pairs(first, second, seconds, at_least, progress or (lambda _: None)) / 1e6)
-
-
-def median_interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """The 95 % confidence interval of the median of what ``values`` (N,) are drawn from.
-
-    Its ends are order statistics: of N values, as many lie below the median as tails come of N throws of a
-    coin (Conover, Practical Nonparametric Statistics, 3.2). Under six values nothing can be said: it is all
-    of them. Values that are like the ones before them count for less: of 70 whose neighbors' correlation is
-    0.6 it would else cover 81 %, not 95.
-
-    Args:
-        values: in the order in which they were measured.
-    """
-    ordered = np.sort(values)
-    count = len(ordered)
-    reach = _Z95 * math.sqrt(count * _alike(values)) / 2
-    low = max(0, math.floor(count / 2 - reach))
-    high = min(count - 1, math.ceil(count / 2 + reach))
-    return float(ordered[low]), float(ordered[high])
-
-
-def _alike(values: NDArray[np.float64]) -> float:
-    """How many values of a row tell as much about its median as one would alone; at least 1.
-
-    One and twice the sum of the autocorrelations of the values' sides of the median, lag by lag in twos, as
-    far as their sums are positive (Geyer, Statistical Science 7 (1992) 473, 3.3).
-    """
-    count = len(values)
-    sides = np.sign(values - np.median(values))
-    products = [float(sides[lag:] @ sides[: count - lag]) for lag in range(1, count // 4 + 1)]
-    twos = [sum(products[i : i + 2]) for i in range(0, len(products) - 1, 2)]
-    held = sum(itertools.takewhile(lambda two: two > 0, twos))
-    return 1 + 2 * held / max(float(sides @ sides), 1.0)
-
-
-def _pairs(
-    first: Callable[[], object],
-    second: Callable[[], object],
     seconds: float,
-    at_least: int,
-    progress: Callable[[float], object],
-) -> NDArray[np.float64]:
-    """Nanoseconds of a call in each block, (2, pairs)."""
-    end = time.perf_counter() + seconds
-    times: tuple[list[float], list[float]] = [], []
-    calls = ((first, times[0]), (second, times[1]))
-    for call, _ in calls:
-        _block(call)
-    while time.perf_counter() < end or len(times[0]) < at_least:
-        for call, taken in calls:
-            taken.append(_block(call))
-        calls = calls[1], calls[0]
-        progress(min(1.0, 1 - (end - time.perf_counter()) / seconds))
-    return np.array(times, dtype=np.float64)
+    min_runs: int = 1,
+    max_runs: int | None = None,
+    settle_s: float = SETTLE_S,
+    min_settling_runs: int = 1,
+    wait_s: float = 0.0,
+) -> TimedBlock:
+    """Times one turn of a call, after runs that do not count.
 
-
-def _block(call: Callable[[], object]) -> float:
-    """Median of some calls one after the other, in nanoseconds."""
-    _calls(call, _SETTLE_S, _SETTLE)
-    return float(np.median(_calls(call, _MEASURE_S, _MEASURE)))
-
-
-def _calls(call: Callable[[], object], seconds: float, at_least: int) -> list[int]:
-    clock = time.perf_counter_ns
-    end = clock() + int(seconds * 1e9)
-    taken: list[int] = []
-    while clock() < end or len(taken) < at_least:
-        start = clock()
-        call()
-        taken.append(clock() - start)
-    return taken
+    Args:
+        call: Call to time.
+        seconds: Duration of the runs that count, in seconds.
+        min_runs: Number of runs that count, at least.
+        max_runs: Number of runs at most, of those that count and of those before them; None for no limit.
+        settle_s: Duration of the runs before them, in seconds; 0 for none.
+        min_settling_runs: Number of runs before them, at least.
+        wait_s: Seconds to sleep first, until the threads of other sessions are idle.
+    """
+    time.sleep(wait_s)
+    settling_runs = 0
+    if settle_s > 0:
+        settling = time_runs(call, seconds=settle_s, min_runs=min_settling_runs, max_runs=max_runs)
+        settling_runs = len(settling)
+    samples = time_runs(call, seconds=seconds, min_runs=min_runs, max_runs=max_runs)
+    return TimedBlock(samples, settling_runs)

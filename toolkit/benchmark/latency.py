@@ -15,10 +15,10 @@ from cnntk.benchmark.isolated import apart
 from cnntk.benchmark.patience import runs_at_least
 from cnntk.benchmark.statistics.findings import Finding, findings
 from cnntk.benchmark.statistics.intervals import Estimate, mean_estimate, percentiles
-from cnntk.benchmark.statistics.samples import Trace, record
-from cnntk.benchmark.statistics.steady import WarmUp, warm_up, warm_up_limit_s
-from cnntk.benchmark.statistics.system_load import meanwhile, surroundings
+from cnntk.benchmark.statistics.samples import LatencySamples, WarmUp, time_runs, warm_up, warm_up_limit_s
+from cnntk.benchmark.statistics.system_load import load_between, read_counters
 from cnntk.runtime.artifact.digest import sha256_of
+from cnntk.runtime.codec import as_json
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UsageError
 
@@ -59,7 +59,7 @@ class Latency:
     percentiles_ms: dict[str, Estimate | None]
     mean_ms: Estimate
     images_per_second: Estimate
-    trace: Trace
+    trace: LatencySamples
     findings: tuple[Finding, ...]
 
     @property
@@ -82,13 +82,13 @@ class Latency:
             "threads": self.threads,
             "batch": self.batch,
             "runs": self.runs,
-            "warm_up": self.warm_up.to_json(),
-            "percentiles_ms": {k: v and v.to_json() for k, v in self.percentiles_ms.items()},
-            "mean_ms": self.mean_ms.to_json(),
-            "images_per_second": self.images_per_second.to_json(),
+            "warm_up": as_json(self.warm_up),
+            "percentiles_ms": {k: v and as_json(v) for k, v in self.percentiles_ms.items()},
+            "mean_ms": as_json(self.mean_ms),
+            "images_per_second": as_json(self.images_per_second),
             "series": _series(self.trace),
             "quantiles_ms": np.quantile(self.trace.latencies_ms, np.linspace(0, 1, 101)).round(6).tolist(),
-            "findings": [finding.to_json() for finding in self.findings],
+            "findings": as_json(self.findings),
         }
 
 
@@ -119,18 +119,18 @@ def measure_latency(
         raise UsageError(f"seconds {seconds}: expected a positive number")
     engine = Engine(model, device, threads=threads)
     call = runs_on(engine, batch_inputs(engine, batch))
-    warm = warm_up(call, seconds_at_most=warm_up_limit_s(seconds))
-    before = surroundings()
+    warm = warm_up(call, max_seconds=warm_up_limit_s(seconds))
+    before = read_counters()
     at_least = runs_at_least(_LEAST_RUNS, warm.seconds / warm.runs, slow=slow_runs)
-    trace = record(call, seconds=seconds, at_least=at_least, at_most=_MOST_RUNS)
-    after = surroundings()
-    mean = mean_estimate(trace)
+    trace = time_runs(call, seconds=seconds, min_runs=at_least, max_runs=_MOST_RUNS)
+    after = read_counters()
+    mean = mean_estimate(trace.latencies_ms)
     return Latency(
         device=engine.device,
         threads=engine.threads,
         batch=batch,
         warm_up=warm,
-        percentiles_ms={f"{p:g}": found for p, found in percentiles(trace, PERCENTS).items()},
+        percentiles_ms={f"{p:g}": found for p, found in percentiles(trace.latencies_ms, PERCENTS).items()},
         mean_ms=mean,
         images_per_second=Estimate(*(1000 * batch / ms for ms in (mean.value, mean.high, mean.low))),
         trace=trace,
@@ -173,7 +173,7 @@ def measure_case(
         "slow_runs": max(_LEAST_SLOW_RUNS, math.ceil(_CASE_RUNS / sessions)),
     }
     found = [apart("cnntk.benchmark.latency:_session", request) for _ in range(sessions)]
-    traces = [Trace(np.array(s["starts_s"]), np.array(s["latencies_ms"])) for s in found]
+    traces = [LatencySamples(np.array(s["starts_s"]), np.array(s["latencies_ms"])) for s in found]
     settings = {"device": found[0]["device"], "threads": found[0]["threads"], "batch": batch}
     busy = [session["others"] for session in found if session["others"] is not None]
     return case_of(
@@ -186,10 +186,10 @@ def measure_case(
 
 
 def _session(**request: Any) -> dict[str, Any]:
-    before = surroundings()
+    before = read_counters()
     found = measure_latency(**request)
     return {
-        "others": meanwhile(before, surroundings()).others,
+        "others": load_between(before, read_counters()).other_cpu_share,
         "device": found.device,
         "threads": found.threads,
         "starts_s": found.trace.starts_s.tolist(),
@@ -197,7 +197,7 @@ def _session(**request: Any) -> dict[str, Any]:
     }
 
 
-def _series(trace: Trace) -> list[list[float]]:
+def _series(trace: LatencySamples) -> list[list[float]]:
     """Up to 300 stretches of time, each with its begin (s) and its least, median and largest latency (ms)."""
     parts = np.array_split(np.arange(len(trace)), min(_SERIES, len(trace)))
     rows = []

@@ -3,9 +3,10 @@
 Base and now were measured at different times, and what differs from one time to the next (where memory lies,
 the temperature, the neighbors) is the same in all runs of one time: a million runs don't take it away. So
 both are measured in several sessions, best each in a process of its own, and sessions are what is compared:
-see `cnntk.benchmark.slowdown`. Sessions that follow each other share the machine's state of those seconds,
-so a regression is confirmed some time later (`cnntk.benchmark.confirming`). What no test can tell is a
-machine whose neighbors were quiet in all sessions then, and in none now: a note says so.
+see `cnntk.benchmark.statistics.intervals.slowdown_percent`. Sessions that follow each other share the
+machine's state of those seconds, so a regression is confirmed some time later (`cnntk.benchmark.confirming`).
+What no test can tell is a machine whose neighbors were quiet in all sessions then, and in none now: a note
+says so.
 """
 
 from __future__ import annotations
@@ -22,10 +23,14 @@ from typing import Any, Literal
 
 from cnntk.benchmark.case import Case, Setting
 from cnntk.benchmark.case_notes import case_notes
-from cnntk.benchmark.compare import Word
+from cnntk.benchmark.compare import SpeedVerdict
 from cnntk.benchmark.machine import Machine
-from cnntk.benchmark.slowdown import calm, mostly_left_out, slowdown_percent
-from cnntk.benchmark.statistics.intervals import Estimate
+from cnntk.benchmark.statistics.intervals import (
+    Estimate,
+    UndisturbedSessions,
+    mostly_disturbed,
+    slowdown_percent,
+)
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import readable_file, write_bytes
 
@@ -133,7 +138,7 @@ class CaseVerdict:
     mostly_left_out: bool = False
 
     @property
-    def word(self) -> Word | Literal["undecided"] | None:
+    def word(self) -> SpeedVerdict | Literal["undecided"] | None:
         """What the interval shows; None where they can't be compared.
 
         Where most sessions were left out as slow, the few others may show that it is slower, else nothing.
@@ -300,18 +305,26 @@ def _verdicts(base: Baseline, now: Baseline, bound: float | None) -> Iterator[Ca
         if name in now.cases:
             yield _verdict(name, then, now.cases[name], bound)
         else:
-            ms = calm(then.sessions).ms
+            ms = UndisturbedSessions.of(then.sessions).ms
             yield CaseVerdict(name, ms, None, None, False, "not measured now", bound)
     for name, case in now.cases.items():
         if name not in base.cases:
-            yield CaseVerdict(name, None, calm(case.sessions).ms, None, False, "not in the baseline", bound)
+            yield CaseVerdict(
+                name,
+                None,
+                UndisturbedSessions.of(case.sessions).ms,
+                None,
+                False,
+                "not in the baseline",
+                bound,
+            )
 
 
 def _verdict(name: str, base: Case, now: Case, bound: float | None) -> CaseVerdict:
-    levels = calm(base.sessions).ms, calm(now.sessions).ms
+    levels = UndisturbedSessions.of(base.sessions).ms, UndisturbedSessions.of(now.sessions).ms
     if differ := now.differences(base):
         return CaseVerdict(name, *levels, None, False, f"other settings ({'; '.join(differ)})", bound)
-    slowdown, note = slowdown_percent(base, now), "; ".join(case_notes(base, now))
+    slowdown, note = slowdown_percent(base.sessions, now.sessions), "; ".join(case_notes(base, now))
     beyond = bound is not None and slowdown.low > bound
-    doubtful = mostly_left_out(base, now)
+    doubtful = mostly_disturbed(base.sessions, now.sessions)
     return CaseVerdict(name, *levels, slowdown, beyond, note, bound, mostly_left_out=doubtful)

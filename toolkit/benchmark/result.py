@@ -18,6 +18,7 @@ from cnntk.benchmark.opponent import Opponent
 from cnntk.benchmark.scenarios import ScenarioResult
 from cnntk.benchmark.stages import Stages
 from cnntk.benchmark.sweep import Sweep
+from cnntk.runtime.codec import as_json
 
 __all__ = ["SCHEMA", "BenchResult", "Rivalry"]
 
@@ -43,7 +44,7 @@ class Rivalry:
         """As JSON data."""
         return {
             "opponent": self.opponent.to_json(),
-            "comparison": self.comparison and self.comparison.to_json(),
+            "comparison": self.comparison and as_json(self.comparison),
         }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from cnntk.benchmark.case import Case
 from cnntk.benchmark.cold_start import start_up
-from cnntk.benchmark.compare import compare
+from cnntk.benchmark.compare import compare_interleaved
 from cnntk.benchmark.cuda.report import CudaTimes, cuda_times
 from cnntk.benchmark.inputs import batch_inputs, chosen_batch, run_notes
 from cnntk.benchmark.latency import Latency, measure_case, measure_latency
@@ -250,7 +250,7 @@ def _against(
             for opponent in found:
                 faced = None
                 if opponent.call is not None:
-                    faced = compare(opponent.call, ours, seconds=2 * setting.seconds)
+                    faced = compare_interleaved(opponent.call, ours, seconds=2 * setting.seconds)
                 yield Rivalry(opponent, faced)
 
 

@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnntk.benchmark.interleaved import median_interval
+from cnntk.benchmark.interleaved import Interleaver
 from cnntk.benchmark.patience import runs_at_least
-from cnntk.benchmark.statistics.findings import noise
-from cnntk.benchmark.statistics.system_load import surroundings
+from cnntk.benchmark.statistics.findings import interference
+from cnntk.benchmark.statistics.intervals import median_interval
+from cnntk.benchmark.statistics.system_load import read_counters
 from cnntk.inference.finding import expand
 from cnntk.inference.result import ImageResult
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, Preprocessing
@@ -163,9 +164,9 @@ def stages(
     groups: dict[str, list[ImageFile]] = {}
     for image in given:
         groups.setdefault(_format(image), []).append(image)
-    before = surroundings()
+    before = read_counters()
     rows = tuple(_measured(classifier, name, groups[name], seconds / len(groups)) for name in sorted(groups))
-    disturbed = (finding.message for finding in noise(before, surroundings()))
+    disturbed = interference(before, read_counters())
     engine = classifier.engine
     let_through = () if finite else ("answers that are not finite were let through, which Engine refuses",)
     notes = (*_notes(classifier, images, rows), *let_through, *disturbed)
@@ -260,26 +261,22 @@ def _answers_finite(classifier: Classifier, image: ImageFile) -> bool:
 
 def _measured(classifier: Classifier, name: str, images: Sequence[ImageFile], seconds: float) -> FormatStages:
     """Both ways in turn, each first in every other pair."""
-    turns = cycle(images)
-    pair_s = sum(_pair(classifier, next(turns), whole_first=False)) / 1e9
-    for _ in range(runs_at_least(_WARM_UP, pair_s / 2, slow=1) - 1):
-        _pair(classifier, next(turns), whole_first=False)
-    at_least = runs_at_least(_AT_LEAST, pair_s / 2)
-    end = time.perf_counter() + seconds
-    turns = cycle(images)
-    taken: list[list[int]] = []
-    while len(taken) < at_least or time.perf_counter() < end:
-        taken.append(_pair(classifier, next(turns), whole_first=len(taken) % 2 == 1))
-    return _row(name, min(len(images), len(taken)), np.array(taken, dtype=np.float64) / 1e6)
 
+    def rounds_ns(seconds: float, min_rounds: int) -> NDArray[np.float64]:
+        """Nanoseconds of each step and of the whole call, (rounds, steps + 1); a round has one image."""
+        first, second = cycle(images), cycle(images)
+        turns = {
+            "steps": lambda: staged(classifier, next(first))[1],
+            "whole": lambda: [_whole(classifier, next(second))],
+        }
+        times = Interleaver(seconds, min_rounds).run(turns)
+        return np.array([[*s, *w] for s, w in zip(times["steps"], times["whole"], strict=True)], np.float64)
 
-def _pair(classifier: Classifier, image: ImageFile, *, whole_first: bool) -> list[int]:
-    """Nanoseconds of each step, and of the whole call."""
-    if whole_first:
-        whole = _whole(classifier, image)
-        return [*staged(classifier, image)[1], whole]
-    steps = staged(classifier, image)[1]
-    return [*steps, _whole(classifier, image)]
+    pair_s = float(rounds_ns(0, 1).sum()) / 1e9
+    if (more := runs_at_least(_WARM_UP, pair_s / 2, slow=1) - 1) > 0:
+        rounds_ns(0, more)
+    times_ns = rounds_ns(seconds, runs_at_least(_AT_LEAST, pair_s / 2))
+    return _row(name, min(len(images), len(times_ns)), times_ns / 1e6)
 
 
 def _whole(classifier: Classifier, image: ImageFile) -> int:

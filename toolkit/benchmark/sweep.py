@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import os
-import random
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from cnntk.benchmark.compare import Word, judged
+from cnntk.benchmark.compare import Comparison, SpeedVerdict
 from cnntk.benchmark.inputs import batch_inputs, runs_on
-from cnntk.benchmark.interleaved import Race, median_interval
+from cnntk.benchmark.interleaved import SETTLE_S, Interleaver, timed_block
 from cnntk.benchmark.patience import is_slow
-from cnntk.benchmark.statistics.findings import noise
-from cnntk.benchmark.statistics.samples import record
-from cnntk.benchmark.statistics.system_load import surroundings
+from cnntk.benchmark.statistics.findings import interference
+from cnntk.benchmark.statistics.intervals import median_interval
+from cnntk.benchmark.statistics.system_load import read_counters
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.session.cores import usable_cores
 
 __all__ = ["Cell", "Sweep", "sweep"]
-
-_SETTLE_S = 0.06
-"""How long a cell runs before it is measured, until the idle threads of the one before have gone to sleep:
-`cnntk.benchmark.interleaved` has the figures."""
 
 _MEASURE_S, _ROUNDS = 0.02, 6
 """Seconds of a block, and rounds at least: of fewer blocks there is no interval of 95 %."""
@@ -60,7 +55,7 @@ class Cell:
     speed_up: float | None
     speed_up_low: float | None
     speed_up_high: float | None
-    verdict: Word | None
+    verdict: SpeedVerdict | None
     efficiency: float | None
 
     def told_apart(self, other: Cell) -> bool:
@@ -139,9 +134,9 @@ def sweep(
         for batch in sorted(set(batches))
         for engine in engines
     }
-    before = surroundings()
+    before = read_counters()
     blocks_ms = _rounds(calls, seconds)
-    disturbed = (finding.message for finding in noise(before, surroundings()))
+    disturbed = interference(before, read_counters())
     cells = tuple(_cell(key, blocks_ms) for key in sorted(calls))
     rounds = len(next(iter(blocks_ms.values())))
     return Sweep(cells, engines[0].device, rounds, (*_notes(engines), *disturbed))
@@ -159,17 +154,16 @@ def _check(batches: Sequence[int], threads: Sequence[int | None], device: str, s
 
 def _rounds(calls: dict[_Key, Callable[[], object]], seconds: float) -> dict[_Key, list[float]]:
     """Median of each block in ms, by cell; a block a round, the order drawn anew each time, but seeded."""
-    found: dict[_Key, list[float]] = {key: [] for key in calls}
-    order, draw = list(calls), random.Random(0)
-    end = time.perf_counter() + seconds
-    while len(found[order[0]]) < _ROUNDS or time.perf_counter() < end:
-        draw.shuffle(order)
-        for key in order:
-            # What a slow run meets in its first moments weighs little.
-            if not (found[key] and is_slow(found[key][-1] / 1e3)):
-                record(calls[key], seconds=_SETTLE_S)
-            found[key].append(float(np.median(record(calls[key], seconds=_MEASURE_S).latencies_ms)))
-    return found
+    latest_ms: dict[_Key, float] = {}
+
+    def block_ms(key: _Key) -> float:
+        # What a slow run meets in its first moments weighs little.
+        settle_s = 0.0 if is_slow(latest_ms.get(key, 0.0) / 1e3) else SETTLE_S
+        block = timed_block(calls[key], seconds=_MEASURE_S, settle_s=settle_s)
+        latest_ms[key] = block.samples.median_ms
+        return latest_ms[key]
+
+    return Interleaver(seconds, _ROUNDS).run({key: functools.partial(block_ms, key) for key in calls})
 
 
 def _cell(key: _Key, blocks_ms: dict[_Key, list[float]]) -> Cell:
@@ -192,7 +186,7 @@ def _speed_up(alone_ms: list[float] | None, blocks_ms: list[float], threads: int
     """The fields of a cell that compare it with one thread, round by round."""
     if alone_ms is None:
         return dict.fromkeys(("speed_up", "speed_up_low", "speed_up_high", "verdict", "efficiency"))
-    faced = judged(Race.of([alone_ms, blocks_ms]))
+    faced = Comparison.from_pairs([alone_ms, blocks_ms])
     return {
         "speed_up": faced.ratio,
         "speed_up_low": faced.low,

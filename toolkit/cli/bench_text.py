@@ -236,7 +236,7 @@ def _rivalry(found: Rivalry) -> str:
         "no difference": f"no difference, {faced.ratio:.2f}",
     }[faced.verdict]
     times = f"{_ms(faced.second_ms)} against its {_ms(faced.first_ms)}"
-    notes = "; ".join(filter(None, (times, found.opponent.note, *faced.noise)))
+    notes = "; ".join(filter(None, (times, found.opponent.note, *faced.interference)))
     return f"{name}: {word} ({faced.low:.2f} to {faced.high:.2f}), {notes}"
 
 

@@ -8,7 +8,6 @@ by the original's own probabilities.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnntk.benchmark.statistics.intervals import paired_interval
 from cnntk.data.batches import Batch
 from cnntk.runtime.errors import DataError, InferenceError
 
-__all__ = ["Accuracy", "Answers", "Scores", "answers_of", "compare", "divergence", "paired_interval"]
+__all__ = ["Accuracy", "Answers", "Scores", "answers_of", "compare", "divergence"]
 
-_Z95 = 1.959964
 _TOP = 5
 
 Array = NDArray[Any]
@@ -180,17 +179,6 @@ def divergence(before: Answers, after: Answers) -> float:
     """``KL(p || q) = sum p (log p - log q)`` of the probabilities, mean over the images, in nats."""
     p, q = _log_softmax(before.logits), _log_softmax(after.logits)
     return float((np.exp(p) * (p - q)).sum(axis=1).mean())
-
-
-def paired_interval(lost: int, gained: int, images: int) -> tuple[float, float]:
-    """The 95 % confidence interval of ``(lost - gained) / images``, of paired answers.
-
-    Wald's interval after half an observation is added to each of the four cells of the table (Agresti and Min
-    2005): with ``m = n + 2`` and ``d = lost - gained``, ``d/m +- z sqrt(lost + gained + 1 - d^2/m) / m``.
-    """
-    count, difference = images + 2, lost - gained
-    reach = _Z95 * math.sqrt(lost + gained + 1 - difference**2 / count) / count
-    return max(difference / count - reach, -1.0), min(difference / count + reach, 1.0)
 
 
 def _with_labels(told: Accuracy, first: Array, second: Array, labels: NDArray[np.int64]) -> Accuracy:

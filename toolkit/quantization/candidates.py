@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from cnntk.benchmark.interleaved import Race, race
+from cnntk.benchmark.compare import Comparison, compare_interleaved
 from cnntk.data.batches import Batch
 from cnntk.exporters.artifact import write_graph
 from cnntk.exporters.shapes.dataflow import weight_of
@@ -20,6 +19,7 @@ from cnntk.quantization.calibration import Calibration
 from cnntk.quantization.config import Kind, Recipe, linear_layers
 from cnntk.quantization.quantizer import Memo, quantized
 from cnntk.quantization.store import Store, recipe_key
+from cnntk.runtime.codec import as_json, decode
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.example_inputs import example_inputs
 
@@ -28,10 +28,10 @@ __all__ = ["Balanced", "Built", "LayerFacts", "Original", "Racing", "Workbench",
 Balanced = tuple[ir.Model, Calibration]
 """The original with its channels equalized, and the calibration of that."""
 
-Racing = Callable[[Recipe, Callable[[], object], Callable[[], object]], Race]
+Racing = Callable[[Recipe, Callable[[], object], Callable[[], object]], Comparison]
 """Compares two calls, of which the second is the model by the recipe."""
 
-_SECONDS = 2.0
+_SECONDS, _MIN_PAIRS = 2.0, 15
 _LOADED = 2
 _CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast", "Transpose"})
 
@@ -121,7 +121,11 @@ class Workbench:
         self._evaluation = evaluation
         self._few = tuple(few)
         self._store = store or Store()
-        self._racing = racing or (lambda _, first, second: race(first, second, seconds=_SECONDS))
+        self._racing = racing or (
+            lambda _, first, second: compare_interleaved(
+                first, second, seconds=_SECONDS, min_pairs=_MIN_PAIRS
+            )
+        )
         self._on_images = on_images
         self._answers: Answers | None = None
         self._few_answers: Answers | None = None
@@ -168,21 +172,21 @@ class Workbench:
         logits = self._known_few().logits
         return float(logits.max() - logits.min()) / 255
 
-    def race(self, recipe: Recipe) -> Race:
+    def race(self, recipe: Recipe) -> Comparison:
         """A candidate (the second) against the original, interleaved, one image at a time."""
         if (known := self._store.get(recipe, "race")) is not None:
-            return _race_from(known)
+            return decode(Comparison, known, "race")
         found = self._raced(recipe, self.original.engine, self._engine(recipe))
-        self._store.put(recipe, "race", found.to_json())
+        self._store.put(recipe, "race", as_json(found))
         return found
 
-    def race_between(self, first: Recipe, second: Recipe) -> Race:
+    def race_between(self, first: Recipe, second: Recipe) -> Comparison:
         """Two candidates against each other."""
         what = f"race with {recipe_key(first)}"
         if (known := self._store.get(second, what)) is not None:
-            return _race_from(known)
+            return decode(Comparison, known, "race")
         found = self._raced(second, self._engine(first), self._engine(second))
-        self._store.put(second, what, found.to_json())
+        self._store.put(second, what, as_json(found))
         return found
 
     def built(self, recipe: Recipe) -> Built:
@@ -202,7 +206,7 @@ class Workbench:
     def _answered(self, engine: Engine) -> Answers:
         return answers_of(engine.run, self._evaluation(), on_images=self._on_images)
 
-    def _raced(self, recipe: Recipe, first: Engine, second: Engine) -> Race:
+    def _raced(self, recipe: Recipe, first: Engine, second: Engine) -> Comparison:
         inputs = self._inputs
         return self._racing(recipe, lambda: first.run(inputs), lambda: second.run(inputs))
 
@@ -227,6 +231,10 @@ class Workbench:
             conversions = _conversions(model) - _conversions(self.original.model)
             engine = Engine(file, threads=self.original.engine.threads)
         return engine, Built(size, conversions, _refused(model, recipe))
+
+
+def _compare(_: Recipe, first: Callable[[], object], second: Callable[[], object]) -> Comparison:
+    return compare_interleaved(first, second, seconds=_SECONDS, min_pairs=_MIN_PAIRS)
 
 
 def layer_facts(original: Original) -> dict[str, LayerFacts]:
@@ -270,7 +278,3 @@ def _refused(model: ir.Model, recipe: Recipe) -> tuple[str, ...]:
 
 def _spec_bytes(engine: Engine) -> int:
     return 0 if engine.spec is None else len(engine.spec.to_json().encode())
-
-
-def _race_from(data: Mapping[str, Any]) -> Race:
-    return Race(**{name: value for name, value in data.items() if name != "differs"})

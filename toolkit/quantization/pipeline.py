@@ -19,6 +19,7 @@ from cnntk.benchmark.machine import machine
 from cnntk.quantization.report import LayerRow, QuantizePreview, QuantizeReport, Setting
 from cnntk.runtime.artifact.digest import sha256_of
 from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec
+from cnntk.runtime.codec import as_json
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DataError, MissingDependency, UnsupportedArtifact, UsageError
 from cnntk.runtime.example_inputs import example_inputs
@@ -429,8 +430,7 @@ def _record(step: Step, setting: Setting, original: Original) -> dict[str, Any]:
         "max_drop": setting.max_drop,
         "prefer": setting.prefer,
         "accuracy": step.accuracy and step.accuracy.to_json(),
-        "speed": step.race
-        and {**step.race.to_json(), "threads": setting.threads, "machine": setting.machine},
+        "speed": step.race and {**as_json(step.race), "threads": setting.threads, "machine": setting.machine},
         "original_size_bytes": original.size_bytes,
     }
 

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from cnntk.runtime.codec import as_json
 from cnntk.runtime.sections import Section, interval, size_text, speed_text, threads_text, under
 
 if TYPE_CHECKING:
-    from cnntk.benchmark.interleaved import Race
+    from cnntk.benchmark.compare import Comparison
     from cnntk.quantization.accuracy import Accuracy
     from cnntk.quantization.result import Step
 
@@ -105,7 +106,7 @@ class QuantizeReport:
     setting: Setting
     layers: tuple[LayerRow, ...]
     accuracy: Accuracy | None
-    race: Race | None
+    race: Comparison | None
     size_bytes: int
     original_size_bytes: int
     path_steps: tuple[Step, ...]
@@ -143,7 +144,7 @@ class QuantizeReport:
         return {
             **{k: v for k, v in asdict(self).items() if k not in ("accuracy", "race", "path_steps")},
             "accuracy": self.accuracy and self.accuracy.to_json(),
-            "race": self.race and self.race.to_json(),
+            "race": self.race and as_json(self.race),
             "path_steps": [step.to_json() for step in self.path_steps],
         }
 

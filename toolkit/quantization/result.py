@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from cnntk.benchmark.interleaved import Race
+from cnntk.benchmark.compare import Comparison
 from cnntk.quantization.accuracy import Accuracy
 from cnntk.quantization.config import Recipe
 from cnntk.quantization.ranking import Ranking
+from cnntk.runtime.codec import as_json
 
 __all__ = ["Goal", "Prefer", "Refinement", "SearchResult", "Step"]
 
@@ -51,7 +52,7 @@ class Step:
     change: str
     recipe: Recipe
     size_bytes: int
-    race: Race | None
+    race: Comparison | None
     accuracy: Accuracy | None
     verdict: str
 
@@ -66,7 +67,7 @@ class Step:
             "change": self.change,
             "recipe": self.recipe.to_json(),
             "size_bytes": self.size_bytes,
-            "race": self.race and self.race.to_json(),
+            "race": self.race and as_json(self.race),
             "accuracy": self.accuracy and self.accuracy.to_json(),
             "verdict": self.verdict,
         }

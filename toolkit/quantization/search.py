@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from cnntk.benchmark.interleaved import Race
+from cnntk.benchmark.compare import Comparison
 from cnntk.quantization.accuracy import Accuracy
 from cnntk.quantization.candidates import Built, LayerFacts
 from cnntk.quantization.config import Kind, Recipe
@@ -53,11 +53,11 @@ class Bench(Protocol):
         """From the original, in nats."""
         ...
 
-    def race(self, recipe: Recipe) -> Race:
+    def race(self, recipe: Recipe) -> Comparison:
         """Against the original."""
         ...
 
-    def race_between(self, first: Recipe, second: Recipe) -> Race:
+    def race_between(self, first: Recipe, second: Recipe) -> Comparison:
         """Of two candidates."""
         ...
 
@@ -238,7 +238,7 @@ class _Search:
         what = "flips cost" if accuracy.drop is None else "drops by"
         return f"{what} {accuracy.cost:.2f} points, {self.goal.max_drop:g} allowed"
 
-    def _too_slow(self, race: Race | None) -> str:
+    def _too_slow(self, race: Comparison | None) -> str:
         if race is None or self.goal.prefer == "size" or (race.ratio >= 1 and race.low >= SLOWEST):
             return ""
         return f"{race.ratio:.2f} times as fast ({race.low:.2f} to {race.high:.2f})"

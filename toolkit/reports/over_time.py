@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnntk.benchmark.latency import Latency
-from cnntk.benchmark.statistics.samples import Trace
+from cnntk.benchmark.statistics.samples import LatencySamples
 from cnntk.reports.axes import Frame, Scale, with_axes
 from cnntk.reports.figure import Figure, Line, Mark, Place, Polygon, Text, text_width
 from cnntk.reports.headlines import latency_headline
@@ -58,7 +58,7 @@ def draw_over_time(latency: Latency, width: int) -> Figure:
     return Figure("latency-over-time", latency_headline(latency), width, _HEIGHT, tuple(marks))
 
 
-def stretches_of(trace: Trace, most: int) -> tuple[Stretch, ...]:
+def stretches_of(trace: LatencySamples, most: int) -> tuple[Stretch, ...]:
     """Up to so many stretches of equally many runs."""
     parts = np.array_split(np.arange(len(trace)), min(most, len(trace)))
     return tuple(

@@ -1,11 +1,11 @@
-"""A word is said only where the interval allows it; real calls that are far apart are told."""
+"""The verdict follows the interval, and real calls that are far apart are told apart."""
 
 import time
 
 import pytest
 
-from cnntk.benchmark.compare import compare, judged
-from cnntk.benchmark.interleaved import Race
+from cnntk.benchmark.compare import Comparison, compare_interleaved
+from cnntk.runtime.codec import as_json, decode
 
 
 @pytest.mark.parametrize(
@@ -19,27 +19,48 @@ from cnntk.benchmark.interleaved import Race
         (0.00, float("inf"), "no difference"),
     ],
 )
-def test_the_word_is_about_the_second(low: float, high: float, verdict: str) -> None:
-    found = judged(Race((low + high) / 2, low, high, 2.0, 1.0, 30))
-    assert found.verdict == verdict
-    assert found.to_json()["verdict"] == verdict
-    assert (found.low, found.high, found.pairs) == (low, high, 30)
+def test_the_verdict_is_about_the_second(low: float, high: float, verdict: str) -> None:
+    comparison = Comparison((low + high) / 2, low, high, 2.0, 1.0, 30)
+    assert comparison.verdict == verdict
+    assert as_json(comparison)["verdict"] == verdict
 
 
-def test_what_takes_three_times_as_long_is_slower() -> None:
+def test_json_round_trip() -> None:
+    comparison = Comparison(1.2, 1.1, 1.3, 2.0, 1.0, 30, ("other processes used 50 %",))
+    assert comparison.differs
+    assert decode(Comparison, as_json(comparison), "comparison") == comparison
+
+
+def test_a_call_that_takes_three_times_as_long_is_slower() -> None:
     fast, slow = (lambda: time.sleep(0.001)), (lambda: time.sleep(0.003))
-    assert compare(fast, slow, seconds=0.3).verdict == "slower"
-    assert compare(slow, fast, seconds=0.3).verdict == "faster"
+    slower = compare_interleaved(fast, slow, seconds=0.3)
+    assert slower.verdict == "slower"
+    assert slower.high < 1
+    faster = compare_interleaved(slow, fast, seconds=0.3)
+    assert faster.verdict == "faster"
+    assert faster.differs
+    assert 1 < faster.low <= faster.ratio <= faster.high
 
 
-def test_progress_is_told_from_pair_to_pair() -> None:
-    told: list[float] = []
-    found = compare(lambda: time.sleep(0.001), lambda: time.sleep(0.001), seconds=0.5, progress=told.append)
-    assert told == sorted(told)
-    assert 0 < told[0] <= told[-1] == 1
-    assert len(told) == found.pairs >= 6
+def test_the_interval_encloses_the_ratio() -> None:
+    def work() -> object:
+        return sorted(range(2000))
+
+    comparison = compare_interleaved(work, work, seconds=0.3, min_pairs=15)
+    assert comparison.low <= comparison.ratio <= comparison.high
+    assert as_json(comparison)["pairs"] == comparison.pairs >= 15
 
 
-def test_no_time_to_compare_in() -> None:
+def test_progress_after_each_pair() -> None:
+    shares: list[float] = []
+    wait = lambda: time.sleep(0.001)  # noqa: E731
+    comparison = compare_interleaved(wait, wait, seconds=0.5, progress=shares.append)
+    assert shares == sorted(shares)
+    assert 0 < shares[0] <= shares[-1] == 1
+    assert len(shares) == comparison.pairs >= 6
+
+
+@pytest.mark.parametrize("wrong", [{"seconds": 0}, {"seconds": float("inf")}, {"min_pairs": 0}])
+def test_no_time_to_compare_in(wrong: dict) -> None:
     with pytest.raises(ValueError, match="must be positive"):
-        compare(int, int, seconds=0)
+        compare_interleaved(int, int, **wrong)

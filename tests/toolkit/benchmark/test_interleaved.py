@@ -1,64 +1,73 @@
+"""Turns of calls: their order, their number, their progress."""
+
 import time
 
-import numpy as np
 import pytest
 
-from cnntk.benchmark.interleaved import median_interval, race
+from cnntk.benchmark.interleaved import Interleaver, timed_block
 
 
-def test_the_interval_covers_the_median_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(0)
-    for count in (12, 40, 200):
-        samples = rng.lognormal(0, 1, (1000, count))  # its median is 1
-        covered = sum(low <= 1 <= high for low, high in map(median_interval, samples))
-        assert 930 <= covered <= 995
+def test_two_calls_swap_their_order_every_round() -> None:
+    order: list[str] = []
+    results = Interleaver(0, 4).run(
+        {name: lambda name=name: order.append(name) or len(order) for name in "ab"}
+    )
+    assert "".join(order) == "abbaabba"
+    assert results == {"a": [1, 4, 5, 8], "b": [2, 3, 6, 7]}
 
 
-@pytest.mark.parametrize(("count", "alike", "least"), [(70, 0.4, 920), (70, 0.6, 890), (400, 0.6, 920)])
-def test_the_interval_holds_for_values_that_are_like_the_ones_before(
-    count: int, alike: float, least: int
-) -> None:
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=(1000, count))
-    for i in range(1, count):
-        values[:, i] = alike * values[:, i - 1] + np.sqrt(1 - alike**2) * values[:, i]
-    assert sum(low <= 0 <= high for low, high in map(median_interval, values)) >= least
-    for row in values:
-        rng.shuffle(row)  # the control: without their order they are taken for more than they are
-    assert sum(low <= 0 <= high for low, high in map(median_interval, values)) < least
+def test_more_calls_are_shuffled_by_a_fixed_seed() -> None:
+    def play() -> list[str]:
+        order: list[str] = []
+        Interleaver(0, 20).run({name: lambda name=name: order.append(name) for name in "abcd"})
+        return order
+
+    order = play()
+    rounds = ["".join(order[i : i + 4]) for i in range(0, 80, 4)]
+    assert all(sorted(names) == list("abcd") for names in rounds)
+    assert len(set(rounds)) > 5
+    assert play() == order
 
 
-def test_an_interval_of_few_is_all_of_them() -> None:
-    assert median_interval(np.array([3.0, 1.0, 2.0])) == (1.0, 3.0)
+def test_rounds_are_limited() -> None:
+    assert len(Interleaver(60, 1, 4).run({"a": int})["a"]) == 4
+    assert len(Interleaver(1e-9, 3).run({"a": int})["a"]) == 3
 
 
-def test_what_takes_twice_as_long_is_told() -> None:
-    slow, fast = (lambda: time.sleep(0.002)), (lambda: time.sleep(0.0005))
-    found = race(slow, fast, seconds=0.2)
-    assert found.differs
-    assert found.low > 1
-    assert found.low <= found.ratio <= found.high
-    assert race(fast, slow, seconds=0.2).high < 1
+def test_all_of_the_duration_is_used() -> None:
+    start = time.perf_counter()
+    results = Interleaver(0.05).run({"a": lambda: time.sleep(0.001)})
+    assert time.perf_counter() - start >= 0.05
+    assert len(results["a"]) > 1
 
 
-def test_the_ends_enclose_the_ratio() -> None:
-    def work() -> object:
-        return sorted(range(2000))
-
-    found = race(work, work, seconds=0.3)
-    assert found.low <= found.ratio <= found.high
-    assert found.to_json()["pairs"] == found.pairs >= 15
-
-
-def test_progress_is_told_after_each_pair() -> None:
-    told: list[float] = []
-    found = race(int, int, seconds=0.2, at_least=2, progress=told.append)
-    assert len(told) == found.pairs
-    assert told == sorted(told)
-    assert told[-1] == 1
+def test_progress_after_each_round() -> None:
+    shares: list[float] = []
+    results = Interleaver(0.05, 2, progress=shares.append).run({"a": lambda: time.sleep(0.01)})
+    assert len(shares) == len(results["a"])
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    shares.clear()
+    Interleaver(0, 2, progress=shares.append).run({"a": int})
+    assert shares == [1, 1]
 
 
-@pytest.mark.parametrize("wrong", [{"seconds": 0}, {"seconds": float("inf")}, {"at_least": 0}])
-def test_no_time_to_measure_in(wrong: dict) -> None:
-    with pytest.raises(ValueError, match="must be positive"):
-        race(int, int, **wrong)
+def test_a_block_counts_its_runs() -> None:
+    calls: list[int] = []
+    block = timed_block(lambda: calls.append(0), seconds=1e-9, min_runs=2, settle_s=1e-9, min_settling_runs=3)
+    assert (block.settling_runs, len(block.samples), len(calls)) == (3, 2, 5)
+    assert timed_block(int, seconds=1e-9, settle_s=0).settling_runs == 0
+    most = timed_block(int, seconds=60, settle_s=60, max_runs=4)
+    assert (most.settling_runs, len(most.samples)) == (4, 4)
+
+
+def test_a_block_waits_first() -> None:
+    start = time.perf_counter()
+    timed_block(int, seconds=1e-9, settle_s=0, wait_s=0.02)
+    assert time.perf_counter() - start >= 0.02
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+def test_a_block_without_duration(seconds: float) -> None:
+    with pytest.raises(ValueError, match="nothing to time"):
+        timed_block(int, seconds=seconds)

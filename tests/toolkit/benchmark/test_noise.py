@@ -13,22 +13,22 @@ from pathlib import Path
 
 import pytest
 
-from cnntk.benchmark.compare import compare
+from cnntk.benchmark.compare import compare_interleaved
 from cnntk.benchmark.layers.peaks import Peaks
 from cnntk.benchmark.layers.report import layer_times
 from cnntk.benchmark.stages import stages
-from cnntk.benchmark.statistics.system_load import surroundings
+from cnntk.benchmark.statistics.system_load import read_counters
 from cnntk.benchmark.sweep import sweep
 
 PEAKS = Peaks(100.0, 400.0, 25.0, 1, None)
 
-pytestmark = pytest.mark.skipif(surroundings().busy_s is None, reason="the system does not tell")
+pytestmark = pytest.mark.skipif(read_counters().busy_s is None, reason="the system does not tell")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _busy() -> Iterator[None]:
     """So many processes that the cores of this one can't be left alone."""
-    cores = surroundings().cores
+    cores = read_counters().cores
     others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(cores)]
     yield
     for other in others:
@@ -40,7 +40,7 @@ def _compared(_: Path) -> Sequence[str]:
     def call() -> None:
         time.sleep(0.001)
 
-    return compare(call, call, seconds=0.5).noise
+    return compare_interleaved(call, call, seconds=0.5).interference
 
 
 @pytest.mark.parametrize(

@@ -24,14 +24,14 @@ from cnntk.benchmark.regression import (
     why_keep,
 )
 from cnntk.benchmark.statistics.intervals import Estimate
-from cnntk.benchmark.statistics.samples import Trace
+from cnntk.benchmark.statistics.samples import LatencySamples
 from cnntk.runtime.errors import UsageError
 
 HERE = machine()
 SETTINGS = {"threads": 2, "batch": 1, "device": "cpu"}
 
 
-def sessions(level: float, *, seed: int, count: int = 5, between: float = 0.01) -> list[Trace]:
+def sessions(level: float, *, seed: int, count: int = 5, between: float = 0.01) -> list[LatencySamples]:
     """Each with a level of its own around ``level``, and neighbors that are alike."""
     rng = np.random.default_rng(seed)
     levels = level * np.exp(between * rng.normal(size=count))

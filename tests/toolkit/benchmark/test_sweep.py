@@ -7,7 +7,7 @@ from made_up_bench import sweep as made_up
 
 from cnntk.benchmark import patience
 from cnntk.benchmark import sweep as sweep_module
-from cnntk.benchmark.statistics.samples import Trace
+from cnntk.benchmark.interleaved import TimedBlock
 from cnntk.benchmark.sweep import _cell, sweep
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.session.cores import usable_cores
@@ -98,19 +98,18 @@ def test_the_fewest_threads_that_are_not_told_apart() -> None:
 
 
 def test_slow_runs_are_not_made_to_settle(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settled: list[bool] = []
+    real = sweep_module.timed_block
+
+    def counted(call: Callable[[], object], *, seconds: float, settle_s: float) -> TimedBlock:
+        settled.append(settle_s > 0)
+        return real(call, seconds=seconds, settle_s=min(settle_s, 0.001))
+
+    monkeypatch.setattr(sweep_module, "timed_block", counted)
     monkeypatch.setattr(patience, "SLOW_S", 0)
-    settling = []
-    monkeypatch.setattr(sweep_module, "_SETTLE_S", 0.001)
-    real = sweep_module.record
-
-    def counted(call: Callable[[], object], *, seconds: float) -> Trace:
-        settling.append(seconds == 0.001)
-        return real(call, seconds=seconds)
-
-    monkeypatch.setattr(sweep_module, "record", counted)
     assert sweep(tiny_onnx, batches=(1,), threads=(1,), seconds=0.01).rounds == 6
-    assert sum(settling) == 1
+    assert sum(settled) == 1
     monkeypatch.setattr(patience, "SLOW_S", 60)
-    settling.clear()
+    settled.clear()
     sweep(tiny_onnx, batches=(1,), threads=(1,), seconds=0.01)
-    assert sum(settling) == 6
+    assert sum(settled) == 6

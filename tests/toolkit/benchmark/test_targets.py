@@ -5,8 +5,8 @@ import numpy as np
 import onnx
 import pytest
 
+from cnntk.benchmark.compare import compare_interleaved
 from cnntk.benchmark.inputs import batch_inputs
-from cnntk.benchmark.interleaved import race
 from cnntk.benchmark.opponent import ALIKE, Opponent
 from cnntk.benchmark.targets import opponents
 from cnntk.runtime import Engine
@@ -50,7 +50,9 @@ def test_it_can_be_measured_in_turn(foreign_onnx: Path) -> None:
     inputs = batch_inputs(engine, 1)
     with opponents(str(foreign_onnx), engine, inputs) as (found,):
         assert found.call is not None
-        assert race(found.call, lambda: engine.run(inputs), seconds=0.05, at_least=2).ratio > 0
+        assert (
+            compare_interleaved(found.call, lambda: engine.run(inputs), seconds=0.05, min_pairs=2).ratio > 0
+        )
 
 
 def test_inputs_go_by_their_order_where_names_differ(foreign_onnx: Path, tmp_path: Path) -> None:

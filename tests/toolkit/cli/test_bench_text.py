@@ -71,7 +71,7 @@ def test_what_the_layers_add_up_to(time_ms: float, told: str, capsys: pytest.Cap
 def test_noise_is_told_beside_an_opponent(capsys: pytest.CaptureFixture[str]) -> None:
     calm = rivalry("other.onnx", 1.01)
     assert calm.comparison is not None
-    noisy = replace(calm, comparison=replace(calm.comparison, noise=("other processes used 50 %",)))
+    noisy = replace(calm, comparison=replace(calm.comparison, interference=("other processes used 50 %",)))
     assert "; other processes used 50 %" in printed(capsys, plain_bench(against=(noisy,)))
     assert "; other processes" not in printed(capsys, plain_bench(against=(calm,)))
 

@@ -9,7 +9,7 @@ import digit_nets
 import pytest
 from click.testing import CliRunner, Result
 
-from cnntk.benchmark.interleaved import Race
+from cnntk.benchmark.compare import Comparison
 from cnntk.cli import main
 from cnntk.cli.inspect import inspect
 from cnntk.cli.quantize import quantize
@@ -37,7 +37,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     own = quantizing.Workbench
 
     def made(*args: object, **kwargs: object) -> object:
-        kwargs["racing"] = lambda *_: Race(ratios[0], 0.99 * ratios[0], 1.01 * ratios[0], ratios[0], 1.0, 60)
+        kwargs["racing"] = lambda *_: Comparison(
+            ratios[0], 0.99 * ratios[0], 1.01 * ratios[0], ratios[0], 1.0, 60
+        )
         return own(*args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(quantizing, "Workbench", made)
@@ -113,11 +115,11 @@ def test_an_interrupted_search_says_so(digits: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(search, "_SMALL_SHARE", 0.5)  # so that there is a layer to try at the end
     own, raced = quantizing.Workbench, []
 
-    def racing(*_: object) -> Race:
+    def racing(*_: object) -> Comparison:
         raced.append(1)
         if len(raced) > 1:
             raise KeyboardInterrupt
-        return Race(2.0, 1.9, 2.1, 2.0, 1.0, 60)
+        return Comparison(2.0, 1.9, 2.1, 2.0, 1.0, 60)
 
     monkeypatch.setattr(quantizing, "Workbench", lambda *a, **k: own(*a, **{**k, "racing": racing}))
     result = run(digits, "--calibration", "digits", "--calibration-images", 40)

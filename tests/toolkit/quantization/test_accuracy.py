@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from cnntk.benchmark.statistics.intervals import paired_interval
 from cnntk.data.batches import Batch
 from cnntk.quantization.accuracy import (
     Accuracy,
@@ -14,7 +15,6 @@ from cnntk.quantization.accuracy import (
     answers_of,
     compare,
     divergence,
-    paired_interval,
 )
 from cnntk.runtime.errors import DataError, InferenceError
 

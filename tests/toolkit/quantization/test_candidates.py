@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from cnntk.benchmark.interleaved import Race
+from cnntk.benchmark.compare import Comparison
 from cnntk.data import ArrayImages, open_data
 from cnntk.data.batches import batches_of, named
 from cnntk.quantization.calibration import Calibration, calibrate
@@ -43,7 +43,7 @@ def bench(original: Original, seen: Calibration) -> Callable[..., Workbench]:
             lambda: batches_of(original.engine, named(pixels, test.labels)),
             batches_of(original.engine, named(pixels[:16])),
             store=store,
-            racing=lambda *_: Race(2.0, 1.9, 2.1, 2.0, 1.0, 60),
+            racing=lambda *_: Comparison(2.0, 1.9, 2.1, 2.0, 1.0, 60),
             **options,
         )
 
@@ -129,9 +129,9 @@ def test_a_layer_that_can_not_be_had_in_integers_is_refused(
 def test_the_race_is_with_the_original(bench: Callable[..., Workbench], original: Original) -> None:
     calls: list[tuple[Recipe, dict[str, np.ndarray], dict[str, np.ndarray]]] = []
 
-    def racing(recipe: Recipe, first: Callable[[], object], second: Callable[[], object]) -> Race:
+    def racing(recipe: Recipe, first: Callable[[], object], second: Callable[[], object]) -> Comparison:
         calls.append((recipe, first(), second()))  # type: ignore[arg-type]
-        return Race(1.5, 1.4, 1.6, 3.0, 2.0, 60)
+        return Comparison(1.5, 1.4, 1.6, 3.0, 2.0, 60)
 
     found, recipe = bench(), every(original)
     found._racing = racing

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from PIL import Image
 
-from cnntk.benchmark.interleaved import Race
+from cnntk.benchmark.compare import Comparison
 from cnntk.exporters import export
 from cnntk.quantization import pipeline as quantizing
 from cnntk.quantization import search
@@ -25,8 +25,8 @@ from cnntk.shipped import shipped_model
 from cnntk.verification.artifact import verify
 
 
-def given(ratio: float) -> Callable[..., Race]:
-    return lambda *_: Race(ratio, 0.99 * ratio, 1.01 * ratio, ratio, 1.0, 60)
+def given(ratio: float) -> Callable[..., Comparison]:
+    return lambda *_: Comparison(ratio, 0.99 * ratio, 1.01 * ratio, ratio, 1.0, 60)
 
 
 FASTER, SLOWER = given(2.0), given(0.5)
@@ -151,7 +151,7 @@ def test_a_search_goes_on_where_it_was_stopped(
     first = quantize(digits, "digits", output=output, limit=40, work_folder=folder, racing=FASTER)
     assert {p.name for p in folder.iterdir()} == {"calibration.json", "trials.json"}
 
-    def racing(*_: object) -> Race:
+    def racing(*_: object) -> Comparison:
         raise AssertionError("raced again")
 
     told: list[str] = []
@@ -175,7 +175,7 @@ def test_ctrl_c_writes_the_best_so_far(digits: Path, output: Path, monkeypatch: 
     monkeypatch.setattr(search, "_SMALL_SHARE", 0.5)  # so that there is a layer to try at the end
     raced: list[int] = []
 
-    def racing(*_: object) -> Race:
+    def racing(*_: object) -> Comparison:
         raced.append(1)
         if len(raced) > 1:
             raise KeyboardInterrupt
@@ -188,7 +188,7 @@ def test_ctrl_c_writes_the_best_so_far(digits: Path, output: Path, monkeypatch: 
 
 
 def test_ctrl_c_before_anything_leaves_nothing(digits: Path, output: Path) -> None:
-    def racing(*_: object) -> Race:
+    def racing(*_: object) -> Comparison:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from cnntk.benchmark.interleaved import Race
+from cnntk.benchmark.compare import Comparison
 from cnntk.quantization.accuracy import Accuracy
 from cnntk.quantization.candidates import Built, LayerFacts
 from cnntk.quantization.config import Kind, LayerPlan, Recipe
@@ -56,11 +56,11 @@ class Table:
         self._ask("divergence", recipe)
         return self._cost(recipe)
 
-    def race(self, recipe: Recipe) -> Race:
+    def race(self, recipe: Recipe) -> Comparison:
         self._ask("race", recipe)
         return self._race(sum(g.float_ms for g in self.layers.values()), self._ms(recipe))
 
-    def race_between(self, first: Recipe, second: Recipe) -> Race:
+    def race_between(self, first: Recipe, second: Recipe) -> Comparison:
         self._ask("race between", second)
         return self._race(self._ms(first), self._ms(second))
 
@@ -87,9 +87,9 @@ class Table:
         own = sum(g.int_ms if n in integers else g.float_ms for n, g in self.layers.items())
         return own + (self.overhead_ms if integers else 0.0)
 
-    def _race(self, first: float, second: float) -> Race:
+    def _race(self, first: float, second: float) -> Comparison:
         ratio = first / second
-        return Race(ratio, ratio * 0.99, ratio * 1.01, first, second, 100)
+        return Comparison(ratio, ratio * 0.99, ratio * 1.01, first, second, 100)
 
 
 def _is_int(recipe: Recipe, name: str) -> bool:

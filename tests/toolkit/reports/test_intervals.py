@@ -27,7 +27,7 @@ def test_faster_is_to_the_right_of_even_and_slower_to_the_left() -> None:
 
 
 def test_an_interval_reaches_from_its_low_to_its_high_end() -> None:
-    figure = draw_against([rivalry("a", 2.0, "faster")], 580)
+    figure = draw_against([rivalry("a", 2.0)], 580)
     assert figure is not None
     (dot,) = marks_of(figure, Circle)
     (bar,) = (line for line in marks_of(figure, Line) if line.width == 4.0)

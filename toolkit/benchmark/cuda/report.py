@@ -18,8 +18,7 @@ from cnntk.benchmark.cuda.nvml import Gpu, GpuSample, Reader, Sampler, gpu_findi
 from cnntk.benchmark.cuda.runs import BoundRun
 from cnntk.benchmark.inputs import session_inputs
 from cnntk.benchmark.statistics.intervals import Estimate, quantile_estimate
-from cnntk.benchmark.statistics.samples import record
-from cnntk.benchmark.statistics.steady import WarmUp, warm_up, warm_up_limit_s
+from cnntk.benchmark.statistics.samples import WarmUp, time_runs, warm_up, warm_up_limit_s
 from cnntk.runtime.errors import DeviceUnavailable, UsageError
 from cnntk.runtime.session.devices import Device, resolve_device
 from cnntk.runtime.session.session_factory import open_session
@@ -155,7 +154,7 @@ def measured(
     opened = open_session(model, device)
     inputs = session_inputs(opened, batch)
     run = BoundRun(opened, device, stream, inputs)
-    warm = warm_up(run, seconds_at_most=warm_up_limit_s(seconds))
+    warm = warm_up(run, max_seconds=warm_up_limit_s(seconds))
     run.forget()
     during = _recorded(run, reader, seconds)
     gpu = None if reader is None or before is None else reader.gpu(before, during, reader.sample())
@@ -181,7 +180,7 @@ def _recorded(run: BoundRun, reader: Reader | None, seconds: float) -> tuple[Gpu
     """What the GPU was like meanwhile."""
     with ExitStack() as stack:
         sampler = None if reader is None else stack.enter_context(Sampler(reader.sample))
-        record(run, seconds=seconds, at_least=_LEAST_RUNS, at_most=_MOST_RUNS)
+        time_runs(run, seconds=seconds, min_runs=_LEAST_RUNS, max_runs=_MOST_RUNS)
     return () if sampler is None else sampler.samples
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnntk.benchmark.layers.small_graphs import model, node, tensor, value
-from cnntk.benchmark.statistics.samples import record
+from cnntk.benchmark.statistics.samples import time_runs
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import write_bytes
 from cnntk.runtime.log import log
@@ -210,7 +210,9 @@ def _read(threads: int) -> float:
     """
     parts = np.array_split(np.ones(_BUFFER // 8, np.uint64), threads)
     with ThreadPoolExecutor(threads) as pool:
-        passes = record(lambda: list(pool.map(np.bitwise_or.reduce, parts)), seconds=2 * _SECONDS, at_least=3)
+        passes = time_runs(
+            lambda: list(pool.map(np.bitwise_or.reduce, parts)), seconds=2 * _SECONDS, min_runs=3
+        )
     return _BUFFER / float(np.quantile(passes.latencies_ms, 0.25)) / 1e6
 
 

@@ -13,8 +13,8 @@ from cnntk.benchmark.layers.profiled import NodeTimes, measure_nodes
 from cnntk.benchmark.layers.roofline import TOLERANCE as PEAK_TOLERANCE
 from cnntk.benchmark.layers.roofline import Bound, Limit, bound_of
 from cnntk.benchmark.layers.work import Work, layers_of, work_of
-from cnntk.benchmark.statistics.findings import noise
-from cnntk.benchmark.statistics.system_load import surroundings
+from cnntk.benchmark.statistics.findings import interference
+from cnntk.benchmark.statistics.system_load import read_counters
 
 __all__ = ["TOLERANCE", "LayerReport", "LayerRow", "layer_times"]
 
@@ -148,9 +148,9 @@ def layer_times(
         UsageError: batch or seconds are not positive, or the model's input has no size to try.
         CnntkError: the model can't be loaded or run there.
     """
-    before = surroundings()
+    before = read_counters()
     times = measure_nodes(model, threads=threads, batch=batch, device=device, seconds=seconds)
-    disturbed = (finding.message for finding in noise(before, surroundings()))
+    disturbed = interference(before, read_counters())
     on_cpu = times.device == "cpu"
     known = (limits or peaks(times.opened.threads)) if on_cpu else None
     rows = _rows(times, batch, known)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnntk.benchmark.layers.profile import Profile
-from cnntk.benchmark.statistics.samples import Trace, record
+from cnntk.benchmark.statistics.samples import LatencySamples, time_runs
 
 __all__ = ["SETTLE_S", "Block", "Player", "calm_rounds", "faster_half", "play"]
 
@@ -28,7 +28,7 @@ class Block:
     """
 
     first: int
-    trace: Trace
+    trace: LatencySamples
 
     @property
     def latency_us(self) -> float:
@@ -64,8 +64,8 @@ class Player:
     def play(self) -> None:
         """Waits, runs at least once for nothing, and times a block."""
         time.sleep(self.settle_s)
-        self._made += len(record(self.call, seconds=self.seconds / 8, at_least=1, at_most=self.most))
-        trace = record(self.call, seconds=self.seconds, at_least=2, at_most=self.most)
+        self._made += len(time_runs(self.call, seconds=self.seconds / 8, min_runs=1, max_runs=self.most))
+        trace = time_runs(self.call, seconds=self.seconds, min_runs=2, max_runs=self.most)
         self.blocks.append(Block(self._made, trace))
         self._made += len(trace)
 

@@ -1,1 +1,1 @@
-"""Runs timed one after the other, and what they show: figures, drift, noise."""
+"""Statistics of latencies: samples, confidence intervals, change points, findings and the system's load."""

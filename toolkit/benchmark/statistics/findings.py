@@ -1,159 +1,136 @@
-"""What is wrong with a measurement, in sentences: drift, steps, throttling, two speeds, outliers, noise."""
+"""What a reader must know of a measurement, in sentences: not steady, outliers, throttling, other
+processes."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.benchmark.statistics.changepoints import LEAST_TOLD, Change, changes
-from cnntk.benchmark.statistics.modes import modes
-from cnntk.benchmark.statistics.samples import Trace
-from cnntk.benchmark.statistics.system_load import Meanwhile, Surroundings, meanwhile
+from cnntk.benchmark.statistics.changepoints import MIN_RUNS, fitted_levels
+from cnntk.benchmark.statistics.samples import LatencySamples
+from cnntk.benchmark.statistics.system_load import SystemCounters, SystemLoad, load_between
 
-__all__ = ["Finding", "Kind", "findings", "noise"]
+__all__ = ["Finding", "FindingKind", "findings", "interference"]
 
 Float64 = NDArray[np.float64]
-Kind = Literal["few", "drift", "step", "throttling", "bimodal", "outliers", "others", "stolen", "quota"]
+FindingKind = Literal[
+    "few_runs", "not_steady", "slower_clock", "outliers", "other_processes", "steal", "throttled"
+]
 
 _OUTLIER, _TIME_IN_OUTLIERS = 3.0, 0.05
-_OTHERS, _STOLEN, _HELD_BACK = 0.05, 0.01, 0.01
-_SWITCHES_A_SECOND = 100
-_LEAST_S = 0.2  # CPU time is counted in hundredths of a second
+_MIN_OTHER_CPU_SHARE, _MIN_STEAL, _MIN_THROTTLED = 0.05, 0.01, 0.01
+_PREEMPTIONS_PER_SECOND = 100
+_MIN_SECONDS = 0.2  # the system counts CPU time in hundredths of a second
 _SLOWER_CLOCK = 0.05
-_STEPS_SAID = 3
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a reader of the figures must know.
+    """One fact that a reader of the figures must know.
 
     Attributes:
-        kind: what it is.
-        message: one sentence, without a full stop.
+        kind: Name of the fact.
+        message: One sentence, without a full stop.
     """
 
-    kind: Kind
+    kind: FindingKind
     message: str
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return asdict(self)
 
 
 def findings(
-    trace: Trace, before: Surroundings | None = None, after: Surroundings | None = None
+    samples: LatencySamples, before: SystemCounters | None = None, after: SystemCounters | None = None
 ) -> tuple[Finding, ...]:
     """What disturbed a measurement.
 
     Args:
-        trace: that was measured; changes are told from `LEAST_TOLD` runs on, and so are two speeds.
-        before: a look just before it.
-        after: a look just after it.
+        samples: Latencies that were measured; changes are reported from `MIN_RUNS` runs on.
+        before: Counters just before the measurement.
+        after: Counters just after it.
     """
-    around = None if before is None or after is None else meanwhile(before, after)
-    changed = changes(trace.latencies_ms)
-    level = _flat(trace.latencies_ms, changed)
-    found = [*_of_few(trace), *_of_changes(trace, changed), *_of_modes(level), *_of_outliers(level)]
-    if around is not None:
-        found += [*_of_clock(changed, around), *_of_others(around)]
-    return tuple(found)
+    latencies = samples.latencies_ms
+    levels = fitted_levels(latencies)
+    flat = latencies if levels is None else latencies / levels * np.median(latencies)
+    results = [*_too_few_runs(latencies), *_not_steady(levels), *_outliers(flat)]
+    if before is not None and after is not None:
+        load = load_between(before, after)
+        if levels is not None and levels[-1] > levels[0]:
+            results += _slower_clock(load)
+        results += _other_load(load)
+    return tuple(results)
 
 
-def noise(before: Surroundings, after: Surroundings) -> tuple[Finding, ...]:
-    """What the machine did meanwhile, where there is no trace to see it in.
+def interference(before: SystemCounters, after: SystemCounters) -> tuple[str, ...]:
+    """What else used the machine, a sentence each, where there are no latencies in which to see it.
 
     Args:
-        before: a look just before a measurement.
-        after: a look just after it.
+        before: Counters just before a measurement.
+        after: Counters just after it.
     """
-    around = meanwhile(before, after)
-    return (*_slower_clock(around), *_of_others(around))
+    load = load_between(before, after)
+    return tuple(finding.message for finding in (*_slower_clock(load), *_other_load(load)))
 
 
-def _of_few(trace: Trace) -> Iterator[Finding]:
-    if (runs := len(trace)) < LEAST_TOLD:
-        seconds = LEAST_TOLD * float(trace.latencies_ms.mean()) / 1e3
+def _too_few_runs(latencies_ms: Float64) -> Iterator[Finding]:
+    if (runs := len(latencies_ms)) < MIN_RUNS:
+        seconds = MIN_RUNS * float(latencies_ms.mean()) / 1e3
         yield Finding(
-            "few",
-            f"{runs} runs are too few to tell drift from noise, and intervals of so few may be too narrow: "
-            f"{LEAST_TOLD} take about {seconds:.2g} s",
+            "few_runs",
+            f"{runs} runs are too few to tell drift from noise, and their intervals may be too narrow: "
+            f"{MIN_RUNS} runs take about {seconds:.2g} s",
         )
 
 
-def _of_changes(trace: Trace, changed: tuple[Change, ...]) -> Iterator[Finding]:
-    if len(changed) > _STEPS_SAID:
-        levels = [changed[0].before_ms, *(change.after_ms for change in changed)]
-        span = f"{min(levels):.3g} and {max(levels):.3g} ms"
-        yield Finding("step", f"latency changed its level {len(changed)} times, between {span}")
-        return
-    for change in changed:
-        by = f"{'grew' if change.percent > 0 else 'fell'} by {abs(change.percent):.0f} %"
-        at = f"at once after {trace.starts_s[change.at]:.2g} s"
-        when = "from begin to end" if change.kind == "drift" else at
-        yield Finding(change.kind, f"latency {by} {when}: {change.before_ms:.3g} to {change.after_ms:.3g} ms")
+def _not_steady(levels: Float64 | None) -> Iterator[Finding]:
+    if levels is not None:
+        low, high, last = (float(level) for level in (levels.min(), levels.max(), levels[-1]))
+        growth = f"{(high / low - 1) * 100:.0f} % apart"
+        yield Finding(
+            "not_steady",
+            f"latency was not steady: its level was between {low:.3g} and {high:.3g} ms ({growth}), "
+            f"{last:.3g} ms at the end",
+        )
 
 
-def _of_modes(level: Float64) -> Iterator[Finding]:
-    if (two := modes(level)) is not None:
-        slow = round(two.slow_share * 100)
-        fast_runs = f"{100 - slow} % of the runs took about {two.fast_ms:.3g} ms"
-        yield Finding("bimodal", f"two speeds: {fast_runs}, {slow} % about {two.slow_ms:.3g} ms")
-
-
-def _of_outliers(level: Float64) -> Iterator[Finding]:
-    slow = level > _OUTLIER * np.median(level)
-    share = float(level[slow].sum() / level.sum())
+def _outliers(flat_ms: Float64) -> Iterator[Finding]:
+    """Of latencies whose changes of level are removed."""
+    slow = flat_ms > _OUTLIER * np.median(flat_ms)
+    share = float(flat_ms[slow].sum() / flat_ms.sum())
     if share >= _TIME_IN_OUTLIERS:
-        runs = f"{int(slow.sum())} of {len(level)} runs"
+        runs = f"{int(slow.sum())} of {len(flat_ms)} runs"
         yield Finding(
-            "outliers", f"{share * 100:.0f} % of the time went into {runs}, each over 3 times the median"
+            "outliers", f"{share * 100:.0f} % of the time was spent in {runs}, each over 3 times the median"
         )
 
 
-def _of_clock(changed: tuple[Change, ...], around: Meanwhile) -> Iterator[Finding]:
-    if changed and changed[-1].after_ms > changed[0].before_ms:
-        yield from _slower_clock(around)
+def _slower_clock(load: SystemLoad) -> Iterator[Finding]:
+    if load.thermal_throttles:
+        yield Finding(
+            "slower_clock", f"the processor was too hot and slowed down {load.thermal_throttles} times"
+        )
+    elif load.clock_mhz is not None and load.clock_mhz[1] < load.clock_mhz[0] * (1 - _SLOWER_CLOCK):
+        before, after = load.clock_mhz
+        yield Finding(
+            "slower_clock", f"the processor's clock slowed down from {before:.0f} to {after:.0f} MHz"
+        )
 
 
-def _slower_clock(around: Meanwhile) -> Iterator[Finding]:
-    if around.hot:
-        yield Finding("throttling", f"the processor was too hot and slowed down, {around.hot} times")
-    elif around.mhz is not None and around.mhz[1] < around.mhz[0] * (1 - _SLOWER_CLOCK):
-        speeds = f"{around.mhz[0]:.0f} to {around.mhz[1]:.0f} MHz"
-        yield Finding("throttling", f"the processor's clock slowed down meanwhile: {speeds}")
-
-
-def _of_others(around: Meanwhile) -> Iterator[Finding]:
-    if around.seconds < _LEAST_S:
+def _other_load(load: SystemLoad) -> Iterator[Finding]:
+    if load.seconds < _MIN_SECONDS:
         return
-    cores = "core" if around.cores == 1 else f"{around.cores} cores"
-    if around.others is not None and around.others >= _OTHERS:
-        yield Finding("others", f"other processes used {around.others * 100:.0f} % of the {cores} meanwhile")
-    elif around.others is None and (around.switches or 0) > _SWITCHES_A_SECOND * around.seconds:
-        yield Finding("others", f"this process had to leave its core {around.switches} times meanwhile")
-    if around.stolen is not None and around.stolen >= _STOLEN:
+    cores = "core" if load.cores == 1 else f"{load.cores} cores"
+    share = load.other_cpu_share
+    if share is not None and share >= _MIN_OTHER_CPU_SHARE:
+        yield Finding("other_processes", f"other processes used {share * 100:.0f} % of the {cores}")
+    elif share is None and (load.preemptions or 0) > _PREEMPTIONS_PER_SECOND * load.seconds:
+        yield Finding("other_processes", f"this process was moved off its core {load.preemptions} times")
+    if load.steal is not None and load.steal >= _MIN_STEAL:
+        yield Finding("steal", f"the virtual machine's host used {load.steal * 100:.0f} % of the {cores}")
+    if load.throttled is not None and load.throttled >= _MIN_THROTTLED:
+        percent = f"{load.throttled * 100:.0f} %"
         yield Finding(
-            "stolen", f"the machine's host took {around.stolen * 100:.0f} % of the {cores} meanwhile"
+            "throttled", f"the container's CPU quota stopped this process for {percent} of the time"
         )
-    if around.held_back is not None and around.held_back >= _HELD_BACK:
-        percent = f"{around.held_back * 100:.0f} %"
-        yield Finding("quota", f"the container's CPU quota stopped this process for {percent} of the time")
-
-
-def _flat(values: Float64, changed: tuple[Change, ...]) -> Float64:
-    """As if the level had never changed: what is left is told apart from it."""
-    if not changed:
-        return values
-    if changed[0].kind == "drift":
-        ends = math.log(changed[0].before_ms), math.log(changed[0].after_ms)
-        levels = np.exp(np.linspace(*ends, len(values)))
-    else:
-        parts = np.split(values, [change.at for change in changed])
-        levels = np.repeat([np.median(part) for part in parts], [len(part) for part in parts])
-    flat: Float64 = values / levels * np.median(values)
-    return flat

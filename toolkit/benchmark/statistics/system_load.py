@@ -1,149 +1,144 @@
-"""`Surroundings`: what else the machine did, read before a measurement and after it.
+"""What else the machine did during a measurement, from counters read before it and after it.
 
-All of it is told by Linux, some by other systems; what is not told is None, and never an error.
+Linux reports all of it, other systems some. What a system does not report is None, and never an error.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cnntk.runtime.session.cores import cpu_groups, usable_cores
 
-__all__ = ["Meanwhile", "Surroundings", "meanwhile", "surroundings"]
+__all__ = ["SystemCounters", "SystemLoad", "load_between", "read_counters"]
 
 _CPUS = "sys/devices/system/cpu"
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """One look; all but the clock speed are counters.
+class SystemCounters:
+    """One reading of the system's counters.
 
     Attributes:
-        moment_s: of the monotonic clock.
-        own_s: CPU time of this process and of its children that have ended.
-        cores: that ``busy_s`` counts.
-        busy_s: CPU time of all processes, on the cores that this one may use.
-        stolen_s: CPU time in which the host of a virtual machine ran something else.
-        switches: how often this process had to leave a core.
-        held_back_s: for how long the control groups' quota stopped this process.
-        mhz: clock speed, mean over cores.
-        hot: how often the processor slowed down because it was too hot.
+        time_s: Monotonic clock in seconds.
+        process_cpu_s: CPU time of this process and of its children that have ended, in seconds.
+        cores: Number of cores that ``busy_s`` counts.
+        busy_s: CPU time of all processes on the cores that this one may use, in seconds.
+        steal_s: CPU time in which the host of a virtual machine ran something else, in seconds.
+        preemptions: Number of times this process was moved off a core.
+        throttled_s: Seconds for which the control groups' CPU quota stopped this process.
+        clock_mhz: Clock speed in MHz, mean over the cores.
+        thermal_throttles: Number of times the processor slowed down because it was too hot.
     """
 
-    moment_s: float
-    own_s: float
+    time_s: float
+    process_cpu_s: float
     cores: int
     busy_s: float | None = None
-    stolen_s: float | None = None
-    switches: int | None = None
-    held_back_s: float | None = None
-    mhz: float | None = None
-    hot: int | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return asdict(self)
+    steal_s: float | None = None
+    preemptions: int | None = None
+    throttled_s: float | None = None
+    clock_mhz: float | None = None
+    thermal_throttles: int | None = None
 
 
 @dataclass(frozen=True)
-class Meanwhile:
-    """What was between two looks.
+class SystemLoad:
+    """What the system did between two readings.
 
     Attributes:
-        seconds: between them.
-        cores: that shares are of.
-        others: share of the cores' time that other processes used, 0 to 1.
-        stolen: share of the cores' time that the host took, 0 to 1.
-        held_back: share of the time in which the quota stopped this process.
-        switches: how often this process had to leave a core.
-        mhz: clock speed before and after.
-        hot: how often the processor slowed down because it was too hot.
+        seconds: Seconds between them.
+        cores: Number of cores that shares refer to.
+        other_cpu_share: Share of the cores' time that other processes used, 0 to 1.
+        steal: Share of the cores' time that the host of a virtual machine used, 0 to 1.
+        throttled: Share of the time for which the CPU quota stopped this process, 0 to 1.
+        preemptions: Number of times this process was moved off a core.
+        clock_mhz: Clock speed before and after, in MHz.
+        thermal_throttles: Number of times the processor slowed down because it was too hot.
     """
 
     seconds: float
     cores: int
-    others: float | None
-    stolen: float | None
-    held_back: float | None
-    switches: int | None
-    mhz: tuple[float, float] | None
-    hot: int | None
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return asdict(self)
+    other_cpu_share: float | None
+    steal: float | None
+    throttled: float | None
+    preemptions: int | None
+    clock_mhz: tuple[float, float] | None
+    thermal_throttles: int | None
 
 
-def surroundings(root: Path = Path("/")) -> Surroundings:
-    """Looks now.
+def read_counters(root: Path = Path("/")) -> SystemCounters:
+    """Reads the counters now.
 
     Args:
-        root: of the file system, with ``proc`` and ``sys``.
+        root: Root of the file system that holds ``proc`` and ``sys``.
     """
     times = os.times()
-    cores, busy, stolen = _cpu_times(root)
-    return Surroundings(
-        moment_s=time.monotonic(),
-        own_s=times.user + times.system + times.children_user + times.children_system,
+    cores, busy_s, steal_s = _cpu_times(root)
+    return SystemCounters(
+        time_s=time.monotonic(),
+        process_cpu_s=times.user + times.system + times.children_user + times.children_system,
         cores=cores or usable_cores(),
-        busy_s=busy,
-        stolen_s=stolen,
-        switches=_switches(),
-        held_back_s=_held_back_s(root),
-        mhz=_mhz(root),
-        hot=_hot(root),
+        busy_s=busy_s,
+        steal_s=steal_s,
+        preemptions=_preemptions(),
+        throttled_s=_throttled_s(root),
+        clock_mhz=_clock_mhz(root),
+        thermal_throttles=_thermal_throttles(root),
     )
 
 
-def meanwhile(before: Surroundings, after: Surroundings) -> Meanwhile:
-    """What happened between two looks; children that still run count as others."""
-    seconds = max(after.moment_s - before.moment_s, 1e-9)
-    whole = seconds * after.cores
-    busy = _grown(before.busy_s, after.busy_s)
-    stolen, held_back = _grown(before.stolen_s, after.stolen_s), _grown(before.held_back_s, after.held_back_s)
-    switches, hot = _grown(before.switches, after.switches), _grown(before.hot, after.hot)
-    return Meanwhile(
+def load_between(before: SystemCounters, after: SystemCounters) -> SystemLoad:
+    """The load between two readings; children that still run count as other processes."""
+    seconds = max(after.time_s - before.time_s, 1e-9)
+    core_seconds = seconds * after.cores
+    busy_s = _increase(before.busy_s, after.busy_s)
+    steal_s = _increase(before.steal_s, after.steal_s)
+    throttled_s = _increase(before.throttled_s, after.throttled_s)
+    preemptions = _increase(before.preemptions, after.preemptions)
+    throttles = _increase(before.thermal_throttles, after.thermal_throttles)
+    clocks = (before.clock_mhz, after.clock_mhz)
+    process_s = after.process_cpu_s - before.process_cpu_s
+    return SystemLoad(
         seconds=seconds,
         cores=after.cores,
-        others=None if busy is None else _share(busy - (after.own_s - before.own_s), whole),
-        stolen=None if stolen is None else _share(stolen, whole),
-        held_back=None if held_back is None else _share(held_back, seconds),
-        switches=None if switches is None else int(switches),
-        mhz=None if before.mhz is None or after.mhz is None else (before.mhz, after.mhz),
-        hot=None if hot is None else int(hot),
+        other_cpu_share=None if busy_s is None else _share(busy_s - process_s, core_seconds),
+        steal=None if steal_s is None else _share(steal_s, core_seconds),
+        throttled=None if throttled_s is None else _share(throttled_s, seconds),
+        preemptions=None if preemptions is None else int(preemptions),
+        clock_mhz=None if clocks[0] is None or clocks[1] is None else (clocks[0], clocks[1]),
+        thermal_throttles=None if throttles is None else int(throttles),
     )
 
 
-def _grown(before: float | None, after: float | None) -> float | None:
+def _increase(before: float | None, after: float | None) -> float | None:
     return None if before is None or after is None else max(after - before, 0)
 
 
-def _share(part: float, whole: float) -> float:
-    return min(max(part / whole, 0.0), 1.0)
+def _share(amount: float, whole: float) -> float:
+    return min(max(amount / whole, 0.0), 1.0)
 
 
 def _cpu_times(root: Path) -> tuple[int, float | None, float | None]:
-    """How many cores this process may use, and their busy and stolen seconds (proc(5), ``/proc/stat``)."""
+    """Number of cores this process may use, their busy and their stolen seconds (proc(5), ``/proc/stat``)."""
     usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-    busy = stolen = cores = 0
-    for line in _text(root / "proc/stat").splitlines():
+    busy = steal = cores = 0
+    for line in _read_text(root / "proc/stat").splitlines():
         name, *fields = line.split()
         if not name.startswith("cpu") or name == "cpu" or len(fields) < 8:
             continue
         if usable is None or int(name[3:]) in usable:
-            user, nice, system, _, _, hard, soft, taken = map(int, fields[:8])
-            busy, stolen, cores = busy + user + nice + system + hard + soft, stolen + taken, cores + 1
+            user, nice, system, _, _, irq, softirq, stolen = map(int, fields[:8])
+            busy, steal, cores = busy + user + nice + system + irq + softirq, steal + stolen, cores + 1
     if not cores:
         return 0, None, None
     ticks = os.sysconf("SC_CLK_TCK")
-    return cores, busy / ticks, stolen / ticks
+    return cores, busy / ticks, steal / ticks
 
 
-def _switches() -> int | None:
+def _preemptions() -> int | None:
     try:
         import resource
     except ImportError:  # Windows
@@ -151,39 +146,39 @@ def _switches() -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
-def _held_back_s(root: Path) -> float | None:
+def _throttled_s(root: Path) -> float | None:
     """Of this process' control groups and those above; version 2 counts microseconds, 1 nanoseconds."""
-    found = None
+    total = None
     for group in cpu_groups(root):
-        for line in _text(group / "cpu.stat").splitlines():
+        for line in _read_text(group / "cpu.stat").splitlines():
             key, _, value = line.partition(" ")
             unit = {"throttled_usec": 1e-6, "throttled_time": 1e-9}.get(key)
             if unit is not None and value.strip().isdigit():
-                found = (found or 0.0) + int(value) * unit
-    return found
+                total = (total or 0.0) + int(value) * unit
+    return total
 
 
-def _mhz(root: Path) -> float | None:
-    """As the driver of the clock says, else as ``/proc/cpuinfo`` does."""
-    khz = _numbers(root, "cpu[0-9]*/cpufreq/scaling_cur_freq")
+def _clock_mhz(root: Path) -> float | None:
+    """From the driver of the clock, else from ``/proc/cpuinfo``."""
+    khz = _read_numbers(root, "cpu[0-9]*/cpufreq/scaling_cur_freq")
     if khz:
         return sum(khz) / len(khz) / 1e3
-    lines = _text(root / "proc/cpuinfo").splitlines()
+    lines = _read_text(root / "proc/cpuinfo").splitlines()
     values = [float(line.partition(":")[2]) for line in lines if line.startswith("cpu MHz")]
     return sum(values) / len(values) if values else None
 
 
-def _hot(root: Path) -> int | None:
-    counts = _numbers(root, "cpu[0-9]*/thermal_throttle/*_throttle_count")
+def _thermal_throttles(root: Path) -> int | None:
+    counts = _read_numbers(root, "cpu[0-9]*/thermal_throttle/*_throttle_count")
     return sum(counts) if counts else None
 
 
-def _numbers(root: Path, pattern: str) -> list[int]:
-    texts = [_text(file).strip() for file in (root / _CPUS).glob(pattern)]
+def _read_numbers(root: Path, pattern: str) -> list[int]:
+    texts = [_read_text(file).strip() for file in (root / _CPUS).glob(pattern)]
     return [int(text) for text in texts if text.isdigit()]
 
 
-def _text(file: Path) -> str:
+def _read_text(file: Path) -> str:
     try:
         return file.read_text(errors="replace")
     except OSError:

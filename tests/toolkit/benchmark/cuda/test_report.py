@@ -12,7 +12,7 @@ from cnntk.benchmark.cuda.inside import Inside
 from cnntk.benchmark.cuda.nvml import Gpu, GpuSample, Reader
 from cnntk.benchmark.cuda.report import cuda_findings, measured
 from cnntk.benchmark.statistics.intervals import Estimate
-from cnntk.benchmark.statistics.steady import WarmUp
+from cnntk.benchmark.statistics.samples import WarmUp
 from cnntk.runtime.errors import DeviceUnavailable, UsageError
 from cnntk.runtime.session.cuda import cuda_problem, cuda_state
 from cnntk.runtime.session.devices import import_onnxruntime, resolve_device

@@ -7,7 +7,7 @@ from pathlib import Path
 import digit_nets
 import pytest
 
-from cnntk.benchmark.interleaved import Race
+from cnntk.benchmark.compare import Comparison
 from cnntk.benchmark.layers.attribution import Share, attributed
 from cnntk.benchmark.layers.graph import Graph, Node, graph_of
 from cnntk.exporters import export
@@ -63,7 +63,7 @@ def test_lenet_with_its_preprocessing(tmp_path: Path) -> None:
 def test_quantized(tmp_path: Path) -> None:
     source, target = tmp_path / "digits.onnx", tmp_path / "small.onnx"
     source.write_bytes(digit_nets.artifact())
-    faster = lambda *_: Race(2, 1.9, 2.1, 2, 1, 60)  # noqa: E731
+    faster = lambda *_: Comparison(2, 1.9, 2.1, 2, 1, 60)  # noqa: E731
     quantize(source, "digits", output=target, limit=40, racing=faster)
     found = shares_of(target, tmp_path / "cache")
     layers = layers_in(target)

@@ -7,7 +7,7 @@ import pytest
 
 from cnntk.benchmark.layers.profiler_cost import LENGTH, Calibration, Cost
 from cnntk.benchmark.layers.rounds import Block, play
-from cnntk.benchmark.statistics.samples import Trace
+from cnntk.benchmark.statistics.samples import LatencySamples
 
 
 def test_each_further_tensor_costs() -> None:
@@ -43,7 +43,9 @@ def test_by_arithmetic(tmp_path: Path) -> None:
     found.end()
     one_plain_profiled_plain_profiled = (6, 5 + LENGTH, 99, 5 + LENGTH, 99)
     for microseconds, player in zip(one_plain_profiled_plain_profiled, found.players, strict=True):
-        player.blocks[0] = Block(player.blocks[0].first, Trace(np.zeros(2), np.full(2, microseconds / 1e3)))
+        player.blocks[0] = Block(
+            player.blocks[0].first, LatencySamples(np.zeros(2), np.full(2, microseconds / 1e3))
+        )
     for tensors, stated in ((2, 3), (4, 4)):
         found.profiles[f"profiled {tensors}"].durations_us[:] = stated
     cost = found.cost(0)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from cnntk.benchmark.interleaved import Race
+from cnntk.benchmark.compare import Comparison
 from cnntk.benchmark.layers import peaks as peaks_module
 from cnntk.benchmark.layers import report as module
 from cnntk.benchmark.layers.attribution import attributed
@@ -121,7 +121,7 @@ def test_multiply_adds_are_the_closed_form_with_and_without_a_spec(name: str, ne
 
 def test_quantized_lenet(tmp_path: Path) -> None:
     model = tmp_path / "small.onnx"
-    faster = lambda *_: Race(2, 1.9, 2.1, 2, 1, 60)  # noqa: E731
+    faster = lambda *_: Comparison(2, 1.9, 2.1, 2, 1, 60)  # noqa: E731
     quantize(shipped_model(), "digits", output=model, prefer="size", limit=16, racing=faster, max_drop=50)
     found = quick(model)
     assert found.multiply_adds == LENET

@@ -5,11 +5,11 @@ import pytest
 
 from cnntk.benchmark.layers.profile import Profile
 from cnntk.benchmark.layers.rounds import Block, Player, calm_rounds, faster_half, play
-from cnntk.benchmark.statistics.samples import Trace
+from cnntk.benchmark.statistics.samples import LatencySamples
 
 
 def block(*latencies_ms: float, first: int = 0) -> Block:
-    return Block(first, Trace(np.zeros(len(latencies_ms)), np.array(latencies_ms, dtype=np.float64)))
+    return Block(first, LatencySamples(np.zeros(len(latencies_ms)), np.array(latencies_ms, dtype=np.float64)))
 
 
 def player(*blocks: Block) -> Player:

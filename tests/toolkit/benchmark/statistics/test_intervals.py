@@ -1,21 +1,26 @@
 """Intervals cover what they estimate as often as they say, for latencies that are alike, too."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_up_traces import lognormal, lognormals, mean_of_lognormal, normals, quantile_of_lognormal, trace
+from made_up_traces import lognormal, lognormals, mean_of_lognormal, normals, quantile_of_lognormal
 
 from cnntk.benchmark.statistics.intervals import (
     Estimate,
+    UndisturbedSessions,
     autocorrelation,
     block_length,
     mean_estimate,
+    median_interval,
+    mostly_disturbed,
     percentiles,
     quantile_estimate,
     runs_needed,
+    slowdown_percent,
     t_quantile,
 )
 
@@ -71,12 +76,6 @@ def test_ten_runs_lie_beyond_a_percentile(q: float, runs: int) -> None:
     found = percentiles(np.arange(1.0, runs + 1), (100 * q,))[100 * q]
     assert found is not None
     assert percentiles(np.arange(1.0, runs), (100 * q,)) == {100 * q: None}
-
-
-def test_a_trace_is_its_latencies() -> None:
-    values = lognormal(300)
-    assert percentiles(trace(values)) == percentiles(values) == percentiles(values.tolist())
-    assert mean_estimate(trace(values)) == mean_estimate(values)
 
 
 def test_100_000_runs_take_little_time() -> None:
@@ -135,3 +134,115 @@ def test_no_quantile(wrong: float) -> None:
         runs_needed(wrong)
     with pytest.raises(ValueError, match="q must"):
         quantile_estimate([1.0, 2.0], wrong + 1)
+
+
+def test_the_interval_covers_the_median_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    for count in (12, 40, 200):
+        samples = rng.lognormal(0, 1, (1000, count))  # its median is 1
+        covered = sum(low <= 1 <= high for low, high in map(median_interval, samples))
+        assert 930 <= covered <= 995
+
+
+@pytest.mark.parametrize(("count", "alike", "least"), [(70, 0.4, 920), (70, 0.6, 890), (400, 0.6, 920)])
+def test_the_interval_holds_for_values_that_are_like_the_ones_before(
+    count: int, alike: float, least: int
+) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(1000, count))
+    for i in range(1, count):
+        values[:, i] = alike * values[:, i - 1] + np.sqrt(1 - alike**2) * values[:, i]
+    assert sum(low <= 0 <= high for low, high in map(median_interval, values)) >= least
+    for row in values:
+        rng.shuffle(row)  # the control: without their order they are taken for more than they are
+    assert sum(low <= 0 <= high for low, high in map(median_interval, values)) < least
+
+
+def test_an_interval_of_few_is_all_of_them() -> None:
+    assert median_interval(np.array([3.0, 1.0, 2.0])) == (1.0, 3.0)
+
+
+CASES = 500
+Sessions = list[tuple[float, ...]]
+
+
+def sessions(medians_ms: np.ndarray) -> Sessions:
+    return [(float(ms),) for ms in medians_ms]
+
+
+def simulated(slow: float, count: int, seed: int, longer: float = 1.0) -> list[Sessions]:
+    """Sessions that differ by 2 %, a share of which takes twice as long."""
+    rng = np.random.default_rng(seed)
+    levels = longer * np.exp(0.02 * rng.standard_normal((CASES, count)))
+    return [sessions(row) for row in levels * np.where(rng.random((CASES, count)) < slow, 2.0, 1.0)]
+
+
+def slower(base: list[Sessions], now: list[Sessions]) -> float:
+    """Share of the pairs of which it is said."""
+    return float(np.mean([slowdown_percent(*pair).low > 0 for pair in zip(base, now, strict=True)]))
+
+
+@pytest.mark.parametrize("count", [5, 10], ids=["5 sessions then", "10 sessions then"])
+@pytest.mark.parametrize(("slow", "slow_now"), [(0, 0), (0.1, 0.1), (0.3, 0.3), (0.5, 0.5), (0, 0.5)])
+def test_what_is_no_slowdown(slow: float, slow_now: float, count: int) -> None:
+    assert slower(simulated(slow, count, 0), simulated(slow_now, 10, 1)) <= 0.025
+
+
+@pytest.mark.parametrize("slow", [0, 0.1, 0.3])
+def test_5_percent_are_found(slow: float) -> None:
+    assert slower(simulated(slow, 10, 2), simulated(slow, 10, 3, longer=1.05)) >= 0.9
+
+
+def test_intervals_cover_the_slowdown() -> None:
+    pairs = zip(simulated(0.1, 10, 4), simulated(0.1, 10, 5, longer=1.1), strict=True)
+    found = [slowdown_percent(*pair) for pair in pairs]
+    assert np.mean([one.low <= 10 <= one.high for one in found]) >= 0.95
+    assert np.mean([one.value for one in found]) == pytest.approx(10, abs=0.2)
+
+
+def test_disturbed_sessions_are_left_out() -> None:
+    quiet = [(1.0,), (1.01,), (1.02,), (1.1,)]
+    assert replace(UndisturbedSessions.of([*quiet, (1.3,), (2.0,)]), disturbed=0) == UndisturbedSessions.of(
+        quiet
+    )
+    assert UndisturbedSessions.of(quiet).sessions == 4
+    assert (
+        UndisturbedSessions.of(quiet).disturbed,
+        UndisturbedSessions.of([*quiet, (1.3,), (2.0,)]).disturbed,
+    ) == (0, 2)
+    assert UndisturbedSessions.of(quiet).ms == pytest.approx((1.0 * 1.01 * 1.02 * 1.1) ** 0.25)
+
+
+@pytest.mark.parametrize(
+    ("slow_then", "slow", "mostly"),
+    [(0, 5, False), (0, 6, True), (0, 8, True), (0, 9, False), (6, 6, False), (6, 7, True)],
+)
+def test_most_sessions_are_left_out(slow_then: int, slow: int, mostly: bool) -> None:
+    """Nine slow ones of ten are as the second fastest is, and none is left out."""
+    base, now = (sessions(np.where(np.arange(10) < number, 1.25, 1.0)) for number in (slow_then, slow))
+    assert mostly_disturbed(base, now) == mostly
+
+
+@pytest.mark.parametrize(("slow", "share"), [(0, 0), (0.1, 0.01), (0.3, 0.07), (0.5, 0.3)])
+def test_a_disturbed_machine_is_rarely_taken_for_a_model_that_is_slow_at_times(
+    slow: float, share: float
+) -> None:
+    pairs = zip(simulated(slow, 10, 0), simulated(slow, 10, 1), strict=True)
+    assert np.mean([mostly_disturbed(*pair) for pair in pairs]) <= share
+
+
+def test_a_lucky_session_does_not_leave_out_the_others() -> None:
+    assert UndisturbedSessions.of([(1.0,), (2.0,), (2.01,), (2.02,)]).sessions == 4
+
+
+def test_two_sessions_are_kept_whatever_they_are() -> None:
+    """And tell little: the interval says so."""
+    found = slowdown_percent(sessions(np.array([1.0, 2.0])), sessions(np.array([3.0, 3.1])))
+    assert found.low < -90
+    assert found.high > 1000
+
+
+def test_no_interval_is_narrower_than_two_loadings_are_apart() -> None:
+    same = sessions(np.ones(10))
+    found = slowdown_percent(same, same)
+    assert (found.value, found.low, found.high) == pytest.approx((0, -1.94, 1.98), abs=0.01)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cnntk.benchmark.statistics.system_load import Surroundings, meanwhile, surroundings
+from cnntk.benchmark.statistics.system_load import SystemCounters, load_between, read_counters
 
 CPUS = "sys/devices/system/cpu"
 
@@ -31,11 +31,11 @@ def test_busy_and_stolen_time_of_usable_cores(tmp_path: Path, cpu: int) -> None:
     total = "cpu  900 900 900 900 900 900 900 900 0 0\n"
     foreign = line(4000, 7, 7, 7, 7, 7, 7, 7, 7, 0, 0) if hasattr(os, "sched_getaffinity") else ""
     own = line(cpu, 100, 20, 30, 5000, 600, 7, 3, 40, 0, 0)
-    found = surroundings(write(tmp_path, {"proc/stat": total + own + foreign + "intr 1 2 3\n"}))
+    found = read_counters(write(tmp_path, {"proc/stat": total + own + foreign + "intr 1 2 3\n"}))
     ticks = os.sysconf("SC_CLK_TCK")
     assert found.cores == 1
     assert found.busy_s == pytest.approx((100 + 20 + 30 + 7 + 3) / ticks)
-    assert found.stolen_s == pytest.approx(40 / ticks)
+    assert found.steal_s == pytest.approx(40 / ticks)
 
 
 def test_clock_and_heat(tmp_path: Path) -> None:
@@ -45,13 +45,13 @@ def test_clock_and_heat(tmp_path: Path) -> None:
         f"{CPUS}/cpu0/thermal_throttle/core_throttle_count": "4\n",
         f"{CPUS}/cpu0/thermal_throttle/package_throttle_count": "4\n",
     }
-    found = surroundings(write(tmp_path, files))
-    assert (found.mhz, found.hot) == (2500, 8)
+    found = read_counters(write(tmp_path, files))
+    assert (found.clock_mhz, found.thermal_throttles) == (2500, 8)
 
 
 def test_clock_of_the_processor_s_own_list(tmp_path: Path) -> None:
     text = "processor : 0\ncpu MHz : 1000.5\n\nprocessor : 1\ncpu MHz : 2000.5\n"
-    assert surroundings(write(tmp_path, {"proc/cpuinfo": text})).mhz == 1500.5
+    assert read_counters(write(tmp_path, {"proc/cpuinfo": text})).clock_mhz == 1500.5
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_clock_of_the_processor_s_own_list(tmp_path: Path) -> None:
 )
 def test_time_without_quota(tmp_path: Path, kind: str, stat: str) -> None:
     name = kind.split()[0]
-    found = surroundings(
+    found = read_counters(
         write(
             tmp_path,
             {
@@ -74,44 +74,51 @@ def test_time_without_quota(tmp_path: Path, kind: str, stat: str) -> None:
             },
         )
     )
-    assert found.held_back_s == pytest.approx(2.5)
+    assert found.throttled_s == pytest.approx(2.5)
 
 
 def test_a_system_that_tells_nothing(tmp_path: Path) -> None:
-    found = surroundings(tmp_path)
-    assert (found.busy_s, found.stolen_s, found.held_back_s, found.mhz, found.hot) == (None,) * 5
+    found = read_counters(tmp_path)
+    assert (found.busy_s, found.steal_s, found.throttled_s, found.clock_mhz, found.thermal_throttles) == (
+        None,
+    ) * 5
     assert found.cores >= 1
-    between = meanwhile(found, surroundings(tmp_path))
-    assert (between.others, between.stolen, between.held_back, between.mhz, between.hot) == (None,) * 5
+    between = load_between(found, read_counters(tmp_path))
+    assert (
+        between.other_cpu_share,
+        between.steal,
+        between.throttled,
+        between.clock_mhz,
+        between.thermal_throttles,
+    ) == (None,) * 5
 
 
 def test_what_is_unlike_what_was_expected_is_not_told(tmp_path: Path) -> None:
     files = {"proc/stat": "cpu0 1 2\n", f"{CPUS}/cpu0/cpufreq/scaling_cur_freq": "<unknown>\n"}
-    found = surroundings(write(tmp_path, files))
-    assert (found.busy_s, found.mhz) == (None, None)
+    found = read_counters(write(tmp_path, files))
+    assert (found.busy_s, found.clock_mhz) == (None, None)
 
 
 def test_shares_between_two_looks() -> None:
-    before = Surroundings(10.0, 1.0, 2, 100.0, 5.0, 40, 1.0, 3000.0, 2)
-    after = Surroundings(20.0, 9.0, 2, 116.2, 7.0, 90, 3.5, 2000.0, 5)
-    found = meanwhile(before, after)
+    before = SystemCounters(10.0, 1.0, 2, 100.0, 5.0, 40, 1.0, 3000.0, 2)
+    after = SystemCounters(20.0, 9.0, 2, 116.2, 7.0, 90, 3.5, 2000.0, 5)
+    found = load_between(before, after)
     assert found.seconds == 10
-    assert found.others == pytest.approx((16.2 - 8) / 20)
-    assert (found.stolen, found.held_back) == (pytest.approx(0.1), pytest.approx(0.25))
-    assert (found.switches, found.mhz, found.hot) == (50, (3000.0, 2000.0), 3)
+    assert found.other_cpu_share == pytest.approx((16.2 - 8) / 20)
+    assert (found.steal, found.throttled) == (pytest.approx(0.1), pytest.approx(0.25))
+    assert (found.preemptions, found.clock_mhz, found.thermal_throttles) == (50, (3000.0, 2000.0), 3)
 
 
 def test_counters_that_count_in_steps_give_no_negative_share() -> None:
-    found = meanwhile(Surroundings(0, 1.0, 1, 1.0, 1.0), Surroundings(1, 1.5, 1, 1.49, 1.0))
-    assert (found.others, found.stolen) == (0, 0)
+    found = load_between(SystemCounters(0, 1.0, 1, 1.0, 1.0), SystemCounters(1, 1.5, 1, 1.49, 1.0))
+    assert (found.other_cpu_share, found.steal) == (0, 0)
 
 
 def test_own_work_is_not_another_s() -> None:
-    before = surroundings()
+    before = read_counters()
     end = time.process_time() + 0.3
     while time.process_time() < end:
         pass
-    after = surroundings()
-    assert after.own_s - before.own_s >= 0.28
+    after = read_counters()
+    assert after.process_cpu_s - before.process_cpu_s >= 0.28
     assert before.busy_s is None or after.busy_s is None or after.busy_s - before.busy_s >= 0.2
-    assert after.to_json()["own_s"] == after.own_s

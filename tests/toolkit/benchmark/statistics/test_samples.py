@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from made_up_traces import lognormals, trace
 
-from cnntk.benchmark.statistics.steady import steady_from, warm_up
+from cnntk.benchmark.statistics.samples import steady_from, warm_up
+from cnntk.runtime.codec import as_json
 
 COUNTS = pytest.mark.parametrize("count", [300, 1000, 10_000])
 ALIKE = pytest.mark.parametrize("alike", [0.0, 0.7], ids=["iid", "AR(0.7)"])
@@ -72,12 +73,12 @@ def test_a_warm_up_ends_when_runs_are_steady() -> None:
         calls.append(None)
         time.sleep(0.01 if len(calls) == 1 else 0.001)
 
-    done = warm_up(call, seconds_at_most=5)
+    done = warm_up(call, max_seconds=5)
     assert done.runs == len(calls) >= 20
     assert done.first_ms >= 10
     assert done.steady == (done.steady_after_s is not None)
     assert done.steady_after_s is None or 0 <= done.steady_after_s <= done.seconds
-    assert done.to_json()["reason"] == done.reason
+    assert as_json(done)["reason"] == done.reason
 
 
 def test_a_warm_up_that_never_gets_steady_ends_with_its_time() -> None:
@@ -87,19 +88,19 @@ def test_a_warm_up_that_never_gets_steady_ends_with_its_time() -> None:
         state[0] *= 1.02
         time.sleep(state[0])
 
-    done = warm_up(slower_and_slower, seconds_at_most=0.5)
+    done = warm_up(slower_and_slower, max_seconds=0.5)
     assert not done.steady
     assert done.steady_after_s is None
     assert "not steady after 0.5" in done.reason
 
 
 def test_a_call_that_takes_longer_than_there_is_time() -> None:
-    done = warm_up(lambda: time.sleep(0.03), seconds_at_most=0.01)
+    done = warm_up(lambda: time.sleep(0.03), max_seconds=0.01)
     assert (done.runs, done.steady) == (1, None)
     assert "too few to tell" in done.reason
 
 
 @pytest.mark.parametrize("wrong", [0, -1, float("inf"), float("nan")])
 def test_no_time_to_warm_up_in(wrong: float) -> None:
-    with pytest.raises(ValueError, match="seconds_at_most"):
-        warm_up(int, seconds_at_most=wrong)
+    with pytest.raises(ValueError, match="max_seconds"):
+        warm_up(int, max_seconds=wrong)
