@@ -43,8 +43,8 @@ import numpy as np
 
 import cnntk.runtime
 from cnntk.data.batches import batches_of
+from cnntk.data.calibration import split_images
 from cnntk.runtime import Engine
-from cnntk.splitting import images_for
 
 LEVELS = 255
 
@@ -156,9 +156,9 @@ def pictures_of(model: str, given: argparse.Namespace) -> list[np.ndarray]:
     engine = Engine(model)
     if engine.spec is None:
         sys.exit(f"{model}: is no artifact of cnntk, and takes no images of --data")
-    there = images_for(given.data, engine.spec, limit=1).evaluation
-    evenly = there.chosen[:: max(len(there) // given.images, 1)][: given.images]
-    images = replace(there, chosen=evenly, labels=())
+    there = split_images(given.data, engine.spec, max_calibration_images=1).evaluation
+    evenly = there.indices[:: max(len(there) // given.images, 1)][: given.images]
+    images = replace(there, indices=evenly, labels=())
     name = engine.inputs[0].name
     return [array for batch in batches_of(engine, images) for array in batch.inputs[name]]
 

@@ -34,10 +34,10 @@ from PIL import Image
 from cnntk import quantize, train
 from cnntk.benchmark.compare import compare_interleaved
 from cnntk.data.batches import batches_of
+from cnntk.data.calibration import split_images
 from cnntk.exporters import export
 from cnntk.runtime import Engine
 from cnntk.runtime.artifact.spec import METADATA_KEY
-from cnntk.splitting import images_for
 
 Run = Callable[[dict[str, Any]], np.ndarray]
 """Inputs to logits (N, K)."""
@@ -110,7 +110,7 @@ def measure(model: Path, calibration: str, evaluation: str | None, given: Any, f
     spec = engine.spec
     if spec is None:
         sys.exit(f"{model}: is no artifact of cnntk")
-    parts = images_for(calibration, spec, given.calibration, evaluation)
+    parts = split_images(calibration, spec, given.calibration, evaluation)
     feed = [
         {name: array[i : i + 1] for name, array in batch.inputs.items()}
         for batch in batches_of(spec, parts.calibration)

@@ -1,66 +1,90 @@
-"""`calibration_images`: from what the user writes after ``--calibration`` to images."""
+"""Images that calibrate a quantized model, and the other images that it is judged by."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cnntk.data import FORMS, ArrayImages, Dataset, FileImages, open_data
+from cnntk.data.folder import read_to_judge
 from cnntk.data.images import Images
+from cnntk.data.labeled import match_classes
 from cnntk.inference.finding import expand
+from cnntk.runtime.artifact.spec import ModelSpec
 from cnntk.runtime.errors import DataError, ImageError, UsageError
 from cnntk.runtime.images.reading import Pixels, read_image
 
-if TYPE_CHECKING:
-    from cnntk.data.batches import CalibrationImage
+__all__ = [
+    "CalibrationImage",
+    "CalibrationImages",
+    "CalibrationSplit",
+    "calibration_images",
+    "max_evaluation_images",
+    "split_images",
+]
 
-__all__ = ["CalibrationImages", "calibration_images"]
+MIN_EVALUATION_IMAGES, MAX_EVALUATION_IMAGES = 1000, 10_000
+_EVALUATION_WORK = 2_000_000_000_000
+"""Multiply-adds that one evaluation should take: about half a minute on two cores in float32."""
 
 _WHITE = (255, 255, 255)
 
 
 @dataclass(frozen=True, eq=False)
-class CalibrationImages:
-    """Images to calibrate with, decoded as they are drawn.
+class CalibrationImage:
+    """A decoded image.
 
     Attributes:
-        images: where they come from.
-        chosen: which of them are used, in order.
-        labels: of each chosen one, its place among ``classes``; empty where that is not known.
-        classes: names.
-        background: RGB, 0 to 255, that transparency is composed on.
+        pixels: Array of uint8, (H, W, 3) in RGB order or (H, W, 1).
+        name: File name, or ``number N``, for messages.
+        label: Class index; None if unknown.
+    """
+
+    pixels: Pixels
+    name: str
+    label: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationImages:
+    """A selection of images, each decoded when it is iterated over.
+
+    Attributes:
+        images: Data set that the selection comes from.
+        indices: Indices of the selected images in ``images``, in order.
+        labels: Class index of each selected image; empty if unknown.
+        classes: Class names.
+        background: Color, RGB in 0 to 255, that transparent images are composed on.
     """
 
     images: Images
-    chosen: tuple[int, ...]
+    indices: tuple[int, ...]
     labels: tuple[int, ...] = ()
     classes: tuple[str, ...] = ()
     background: tuple[int, ...] = _WHITE
 
     def __len__(self) -> int:
-        return len(self.chosen)
+        return len(self.indices)
 
     def __iter__(self) -> Iterator[CalibrationImage]:
         return self.after(0)
 
     def after(self, count: int) -> Iterator[CalibrationImage]:
-        """Those behind the first ``count``, which are not decoded: to go on where a calibration stopped.
+        """Skips the first ``count`` images without decoding them, to resume a calibration.
 
         Raises:
-            DataError: a file can't be read; the message names it.
+            DataError: A file can't be read; the message names it.
         """
-        from cnntk.data.batches import CalibrationImage
+        for position in range(count, len(self.indices)):
+            name, pixels = self._decode(self.indices[position])
+            yield CalibrationImage(pixels, name, self.labels[position] if self.labels else None)
 
-        for place in range(count, len(self.chosen)):
-            name, pixels = self._decoded(self.chosen[place])
-            yield CalibrationImage(pixels, name, self.labels[place] if self.labels else None)
-
-    def _decoded(self, index: int) -> tuple[str, Pixels]:
+    def _decode(self, index: int) -> tuple[str, Pixels]:
         if isinstance(self.images, ArrayImages):
             return f"number {index + 1}", self.images.pixels[index]
         if not isinstance(self.images, FileImages):
@@ -72,35 +96,85 @@ class CalibrationImages:
             raise DataError(f"{error}; or remove it from the data") from error
 
 
-def calibration_images(data: str, limit: int, background: Sequence[int] = _WHITE) -> CalibrationImages:
-    """The images that DATA names, or ``limit`` of them.
+@dataclass(frozen=True)
+class CalibrationSplit:
+    """Two disjoint selections of images.
 
-    Of labeled data those to train on, so that a test on the others stays one. The choice is the same every
-    time: of all classes alike as far as they go, and of each class evenly over its images; one of each class
-    comes first, then a second one, so that any beginning is a fair choice, too.
+    Attributes:
+        calibration: Images that activation ranges are measured on.
+        evaluation: Images that candidates are judged by. Labels are indices of the model's classes; there are
+            none for a bare folder.
+    """
+
+    calibration: CalibrationImages
+    evaluation: CalibrationImages
+
+
+def calibration_images(data: str, max_images: int, background: Sequence[int] = _WHITE) -> CalibrationImages:
+    """Selects up to ``max_images`` images of DATA, the same ones every time.
+
+    Of labeled data only training images are selected, so that the test images stay unseen. Classes are
+    balanced as far as they have images, and each class is sampled evenly. The selection begins with one image
+    of each class, then a second of each, so that any beginning of it is balanced, too.
 
     Args:
         data: ``digits``, ``mnist:DIR``, ``fashion-mnist:DIR``, ``cifar10:DIR``, ``folder:DIR`` with a folder
-            per class, or a bare folder of images, which is read through and has no labels.
-        limit: images at most, at least 1.
-        background: RGB, 0 to 255, that transparency is composed on: the artifact's.
+            per class, or a bare folder of images, which is read recursively and has no labels.
+        max_images: Maximum number of images, at least 1.
+        background: Color, RGB in 0 to 255, that transparent images are composed on.
 
     Raises:
-        UsageError: ``data`` has none of these forms, or the folder holds no image.
-        DataError: the data is missing, corrupt or mismatched; the message names the file.
-        MissingDependency: ``digits`` without scikit-learn.
-        ValueError: ``limit`` is under 1.
+        UsageError: ``data`` has none of these forms, or the folder contains no image.
+        DataError: The data is missing, corrupt or inconsistent; the message names the file.
+        MissingDependency: ``digits`` needs scikit-learn, which is not installed.
+        ValueError: ``max_images`` is less than 1.
     """
-    if limit < 1:
-        raise ValueError(f"limit: expected at least 1, got {limit}")
-    kind, colon, _ = data.partition(":")
-    if data in FORMS or (colon and f"{kind}:DIR" in FORMS):
-        return _labeled(open_data(data).train, limit, tuple(background))
+    if max_images < 1:
+        raise ValueError(f"max_images: expected at least 1, got {max_images}")
+    if _is_labeled(data):
+        train = open_data(data).train
+        return _select(train, _balanced_rounds(train.labels, max_images), background)
     if not Path(data).expanduser().is_dir():
         forms = ", ".join(FORMS)
         raise UsageError(f"calibration data {data!r}: no such folder; expected one of {forms}, or a folder")
     images = FileImages(tuple(_files(str(Path(data).expanduser()))))
-    return CalibrationImages(images, tuple(_spread(len(images), limit)), background=tuple(background))
+    indices = tuple(_evenly_spaced(len(images), max_images))
+    return CalibrationImages(images, indices, background=tuple(background))
+
+
+def split_images(
+    data: str, spec: ModelSpec, max_calibration_images: int, evaluation: str | None = None
+) -> CalibrationSplit:
+    """Splits DATA for calibration and evaluation: labeled data as for training, a bare folder in halves.
+
+    Args:
+        data: Images in one of the forms that `calibration_images` accepts.
+        spec: Spec of the model, whose labels and background color are used.
+        max_calibration_images: Maximum number of calibration images.
+        evaluation: Other DATA to evaluate on.
+
+    Raises:
+        UsageError: ``data`` has none of the accepted forms.
+        DataError: The data can't be read, its classes are not the model's, or there are too few images.
+    """
+    background = spec.preprocessing.background if spec.preprocessing is not None else _WHITE
+    max_evaluation = max_evaluation_images(spec)
+    if evaluation is None and not _is_labeled(data):
+        return _halves(data, max_calibration_images, max_evaluation, background)
+    calibration = calibration_images(data, max_calibration_images, background)
+    judges = _evaluation_images(evaluation or data, max_evaluation, background, held_out=evaluation is None)
+    return CalibrationSplit(calibration, _with_model_labels(judges, spec, evaluation or data))
+
+
+def max_evaluation_images(spec: ModelSpec) -> int:
+    """Maximum number of images that a candidate is judged by, 1,000 to 10,000: fewer for large networks."""
+    work = sum(layer.multiply_adds for layer in spec.layers)
+    return min(MAX_EVALUATION_IMAGES, max(MIN_EVALUATION_IMAGES, _EVALUATION_WORK // max(work, 1)))
+
+
+def _is_labeled(data: str) -> bool:
+    kind, colon, _ = data.partition(":")
+    return data in FORMS or bool(colon and f"{kind}:DIR" in FORMS)
 
 
 def _files(folder: str) -> Iterator[Path]:
@@ -110,39 +184,88 @@ def _files(folder: str) -> Iterator[Path]:
         yield Path(entry)
 
 
-def _labeled(dataset: Dataset, limit: int, background: tuple[int, ...]) -> CalibrationImages:
-    chosen = _by_rounds(dataset.labels, limit)
-    labels = tuple(int(dataset.labels[i]) for i in chosen)
-    return CalibrationImages(dataset.images, chosen, labels, dataset.classes, background)
+def _select(dataset: Dataset, indices: Sequence[int], background: Sequence[int]) -> CalibrationImages:
+    labels = tuple(int(dataset.labels[i]) for i in indices)
+    return CalibrationImages(dataset.images, tuple(indices), labels, dataset.classes, tuple(background))
 
 
-def _by_rounds(labels: NDArray[np.int64], limit: int) -> tuple[int, ...]:
-    """One of each class, then a second one, ..., each class evenly over its members."""
+def _evaluation_images(
+    data: str, max_images: int, background: Sequence[int], *, held_out: bool
+) -> CalibrationImages:
+    """The test images of DATA; of a folder given for evaluation alone all, unless it is split itself."""
+    if not _is_labeled(data):
+        return calibration_images(data, max_images, background)
+    kind, _, folder = data.partition(":")
+    test = open_data(data).test if held_out or kind != "folder" else read_to_judge(Path(folder))
+    by_class = np.argsort(test.labels, kind="stable")
+    indices = sorted(int(by_class[i]) for i in _evenly_spaced(len(by_class), max_images))
+    return _select(test, indices, background)
+
+
+def _halves(
+    data: str, max_calibration: int, max_evaluation: int, background: Sequence[int]
+) -> CalibrationSplit:
+    """Splits a folder: each image is in one half only."""
+    everything = calibration_images(data, sys.maxsize, background)
+    count = len(everything)
+    if count < 2:
+        raise DataError(
+            f"{data}: contains {count} image; at least 2 are needed, to calibrate with and to judge by"
+        )
+    calibration = _evenly_spaced(count, min(max_calibration, count // 2))
+    rest = sorted(set(range(count)) - set(calibration))
+    evaluation = [rest[i] for i in _evenly_spaced(len(rest), max_evaluation)]
+    first, second = (
+        replace(everything, indices=tuple(everything.indices[i] for i in half))
+        for half in (calibration, evaluation)
+    )
+    return CalibrationSplit(first, second)
+
+
+def _with_model_labels(images: CalibrationImages, spec: ModelSpec, data: str) -> CalibrationImages:
+    """Translates the data's class indices into the model's."""
+    if not images.labels:
+        return images
+    indices = match_classes(images.classes, spec.labels)
+    numbered = spec.labels == tuple(map(str, range(len(spec.labels))))
+    if len(indices) < len(images.classes) and numbered and len(images.classes) == len(spec.labels):
+        indices = {name: index for index, name in enumerate(images.classes)}
+    if missing := [name for name in images.classes if name not in indices]:
+        raise DataError(
+            f"{data}: its class {missing[0]!r} is not one of {spec.name}'s labels; use a bare folder of "
+            "images to judge without labels"
+        )
+    labels = tuple(indices[images.classes[label]] for label in images.labels)
+    return replace(images, labels=labels, classes=spec.labels)
+
+
+def _balanced_rounds(labels: NDArray[np.int64], max_images: int) -> tuple[int, ...]:
+    """Indices: one image of each class, then a second one, ..., each class sampled evenly."""
     members = {int(label): np.flatnonzero(labels == label) for label in np.unique(labels)}
-    shares = _shares({label: len(m) for label, m in members.items()}, limit)
-    picked = [
-        (turn, label, int(members[label][place]))
+    shares = _balanced_shares({label: len(m) for label, m in members.items()}, max_images)
+    rounds = [
+        (turn, label, int(members[label][position]))
         for label, share in shares.items()
-        for turn, place in enumerate(_spread(len(members[label]), share))
+        for turn, position in enumerate(_evenly_spaced(len(members[label]), share))
     ]
-    return tuple(index for _, _, index in sorted(picked))
+    return tuple(index for _, _, index in sorted(rounds))
 
 
-def _shares(counts: dict[int, int], limit: int) -> dict[int, int]:
-    """How many of each class: alike, but never more than there are; what is over goes to the first ones."""
+def _balanced_shares(counts: dict[int, int], max_images: int) -> dict[int, int]:
+    """Number of images of each class: equal as far as there are enough; the first classes get the rest."""
     shares = dict.fromkeys(counts, 0)
-    left = min(limit, sum(counts.values()))
+    left = min(max_images, sum(counts.values()))
     while left:
         open_classes = [label for label in counts if shares[label] < counts[label]]
         each = max(left // len(open_classes), 1)
         for label in open_classes[:left]:
-            taken = min(each, counts[label] - shares[label], left)
-            shares[label] += taken
-            left -= taken
+            more = min(each, counts[label] - shares[label], left)
+            shares[label] += more
+            left -= more
     return shares
 
 
-def _spread(count: int, share: int) -> list[int]:
-    """``share`` places among ``count``, evenly: the middle of each of as many parts."""
-    share = min(share, count)
-    return [(2 * i + 1) * count // (2 * share) for i in range(share)]
+def _evenly_spaced(count: int, number: int) -> list[int]:
+    """``number`` of ``count`` indices, evenly spaced: the middle of each of as many equal parts."""
+    number = min(number, count)
+    return [(2 * i + 1) * count // (2 * number) for i in range(number)]

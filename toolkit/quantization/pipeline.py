@@ -16,6 +16,7 @@ from typing import Any
 
 from cnntk.benchmark.layers.report import layer_times
 from cnntk.benchmark.machine import machine
+from cnntk.data.calibration import CalibrationSplit, split_images
 from cnntk.quantization.report import LayerRow, QuantizePreview, QuantizeReport, Setting
 from cnntk.runtime.artifact.digest import sha256_of
 from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec
@@ -24,7 +25,6 @@ from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DataError, MissingDependency, UnsupportedArtifact, UsageError
 from cnntk.runtime.example_inputs import example_inputs
 from cnntk.runtime.files import check_writable, readable_file, write_bytes
-from cnntk.splitting import Parts, images_for
 from cnntk.version import __version__
 
 try:
@@ -128,7 +128,7 @@ def quantize(
     destination = _destination(model, output, force)
     with _opened(model, threads, image, destination) as original:
         spec = _classifier(original)
-        parts = images_for(calibration, spec, limit, evaluation)
+        parts = split_images(calibration, spec, limit, evaluation)
         setting = _setting(model, calibration, parts, goal, target, original)
         store = _store(work_folder, model, setting, parts, evaluation)
         seen = _calibrated(original, spec, parts, _in(work_folder, "calibration.json"), told)
@@ -180,7 +180,7 @@ def preview_quantize(
     destination = _destination(model, output, force)
     with _opened(model, threads, image, destination) as original:
         spec = _classifier(original)
-        parts = images_for(calibration, spec, limit, evaluation)
+        parts = split_images(calibration, spec, limit, evaluation)
         recipe = first_recipe(plan(original.model, target), layer_facts(original), goal)
         took = _one_image_s(original.engine)
         least, most = _estimate(took, recipe, parts)
@@ -277,7 +277,7 @@ def _classifier(original: Original) -> ModelSpec:
 def _setting(
     model: str | os.PathLike[str],
     calibration: str,
-    parts: Parts,
+    parts: CalibrationSplit,
     goal: Goal,
     target: Target,
     original: Original,
@@ -302,7 +302,7 @@ def _store(
     folder: str | os.PathLike[str] | None,
     model: str | os.PathLike[str],
     setting: Setting,
-    parts: Parts,
+    parts: CalibrationSplit,
     evaluation: str | None,
 ) -> Store:
     """What was measured of the same model with the same images on the same machine."""
@@ -327,7 +327,7 @@ def _store(
 
 
 def _calibrated(
-    original: Original, spec: ModelSpec, parts: Parts, file: Path | None, progress: Progress
+    original: Original, spec: ModelSpec, parts: CalibrationSplit, file: Path | None, progress: Progress
 ) -> Calibration:
     """The ranges; with a file, from where it was stopped."""
     so_far = None
@@ -351,7 +351,7 @@ def _calibrated(
 
 
 def _balanced(
-    original: Original, spec: ModelSpec, parts: Parts, seen: Calibration, progress: Progress
+    original: Original, spec: ModelSpec, parts: CalibrationSplit, seen: Calibration, progress: Progress
 ) -> Balanced | None:
     """The same network with its channels equalized, where they differ much, calibrated anew."""
     model, total = equalized(original.model, seen), len(parts.calibration)
@@ -371,7 +371,7 @@ def _bench(
     original: Original,
     spec: ModelSpec,
     seen: tuple[Calibration, Balanced | None],
-    parts: Parts,
+    parts: CalibrationSplit,
     store: Store,
     racing: Racing | None,
     progress: Progress,
@@ -474,7 +474,7 @@ def _row(name: str, facts: LayerFacts, recipe: Recipe, cost: float | None = None
     )
 
 
-def _notes(found: SearchResult, parts: Parts) -> tuple[str, ...]:
+def _notes(found: SearchResult, parts: CalibrationSplit) -> tuple[str, ...]:
     notes = [str(refinement) for refinement in found.refinements]
     if found.interrupted:
         notes.append("the search was interrupted: this is the best so far, and there may be a better one")
@@ -496,7 +496,7 @@ def _one_image_s(engine: Engine) -> float:
     return median(times)
 
 
-def _estimate(image_s: float, recipe: Recipe, parts: Parts) -> tuple[float, float]:
+def _estimate(image_s: float, recipe: Recipe, parts: CalibrationSplit) -> tuple[float, float]:
     """Seconds at least and at most: one candidate; or all layers ranked, and a bisection over them."""
     layers = sum(layer.kind != "float32" for layer in recipe.layers.values())
     judged = len(parts.evaluation) * image_s

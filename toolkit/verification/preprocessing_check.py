@@ -187,7 +187,7 @@ def check_preprocessing(
     path = readable_file(model, "an ONNX model")
     engine = Engine(path, device)
     spec, p = _classifier(engine)
-    files = labeled_files(Path(folder), spec.labels).drawn(limit, seed)
+    files = labeled_files(Path(folder), spec.labels).sample(limit, seed)
     network_input = NetworkInput(path, engine)
     ways = (Variant("spec", "", p), *variants_of(p))
     scores = _Scores(ways, network_input)

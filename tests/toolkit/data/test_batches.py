@@ -1,4 +1,4 @@
-"""Images reach the graph as `Classifier` hands them over."""
+"""Batches are those that `Classifier` would make."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnntk.data.batches import CalibrationImage, batches_of, named
+from cnntk.data.batches import batches_of, numbered_images
+from cnntk.data.calibration import CalibrationImage
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, ModelSpec, Preprocessing, TensorSpec
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.engine import Engine
@@ -26,10 +27,10 @@ def photos() -> list[np.ndarray]:
 def test_answers_are_those_of_the_classifier(batch: int, tiny_onnx: Path) -> None:
     for file in (shipped_model(), tiny_onnx):  # the graph resizes, and the host does
         engine = Engine(file)
-        classify, made = Classifier(engine), list(batches_of(engine, named(photos()), batch))
-        assert sum(map(len, made)) == len(SIZES)
-        assert max(map(len, made)) <= batch
-        answers = np.concatenate([engine.run(b.inputs)["probabilities"] for b in made])
+        classify, batches = Classifier(engine), list(batches_of(engine, numbered_images(photos()), batch))
+        assert sum(map(len, batches)) == len(SIZES)
+        assert max(map(len, batches)) <= batch
+        answers = np.concatenate([engine.run(b.inputs)["probabilities"] for b in batches])
         expected = [classify.classify_pixels([classify.read(photo)])[0].probabilities for photo in photos()]
         assert np.allclose(answers, expected, atol=1e-6, rtol=0)
 
@@ -37,38 +38,38 @@ def test_answers_are_those_of_the_classifier(batch: int, tiny_onnx: Path) -> Non
 def test_inputs_do_not_depend_on_the_batch() -> None:
     spec = Engine(shipped_model()).spec
     assert spec is not None
-    alone, together = (list(batches_of(spec, named(photos()), n)) for n in (1, 8))
+    alone, together = (list(batches_of(spec, numbered_images(photos()), n)) for n in (1, 8))
     apart = [image for b in together for image in b.inputs[IMAGE_INPUT]]
     assert all(np.array_equal(a.inputs[IMAGE_INPUT][0], b) for a, b in zip(alone, apart, strict=True))
 
 
-def test_sizes_that_can_be_made_one_go_together() -> None:
+def test_images_that_can_be_resized_first_share_a_batch() -> None:
     p = Preprocessing(color="rgb", height=8, width=8, mean=(0.0,) * 3, std=(1.0,) * 3)
     spec = ModelSpec("net", (), (TensorSpec(IMAGE_INPUT, "uint8", ("N", "H", "W", "C")),), p)
     random = np.random.RandomState(0)
     images = [random.randint(0, 256, (10 + i, 12, 3)).astype(np.uint8) for i in range(5)]
-    assert [b.inputs[IMAGE_INPUT].shape for b in batches_of(spec, named(images), 4)] == [
+    assert [b.inputs[IMAGE_INPUT].shape for b in batches_of(spec, numbered_images(images), 4)] == [
         (4, 8, 8, 3),
         (1, 8, 8, 3),
     ]
     longest = replace(spec, preprocessing=replace(p, resize="longest"))
-    assert [len(b) for b in batches_of(longest, named(images), 4)] == [1] * 5
+    assert [len(b) for b in batches_of(longest, numbered_images(images), 4)] == [1] * 5
 
 
 def test_names_and_labels_stay_with_their_images() -> None:
     images = [CalibrationImage(p, f"{i}.png", i) for i, p in enumerate(photos())]
-    made = list(batches_of(Engine(shipped_model()), images, 2))
-    assert [n for b in made for n in b.names] == [f"{i}.png" for i in range(7)]
-    assert [n for b in made for n in b.labels] == list(range(7))
-    assert [i.name for i in named(photos(), range(7))][-1] == "number 7"
-    assert [i.label for i in named(photos(), range(7))] == list(range(7))
+    batches = list(batches_of(Engine(shipped_model()), images, 2))
+    assert [n for b in batches for n in b.names] == [f"{i}.png" for i in range(7)]
+    assert [n for b in batches for n in b.labels] == list(range(7))
+    assert [i.name for i in numbered_images(photos(), range(7))][-1] == "number 7"
+    assert [i.label for i in numbered_images(photos(), range(7))] == list(range(7))
 
 
 def test_images_are_drawn_as_they_are_needed() -> None:
     drawn = []
 
     def source() -> Iterator[CalibrationImage]:
-        for image in named(photos()[:2] * 10):
+        for image in numbered_images(photos()[:2] * 10):
             drawn.append(image.name)
             yield image
 
@@ -77,9 +78,9 @@ def test_images_are_drawn_as_they_are_needed() -> None:
 
 
 def test_wrong_use_is_refused(foreign_onnx: Path) -> None:
-    with pytest.raises(UnsupportedArtifact, match="does not say how an image becomes its input"):
-        batches_of(Engine(foreign_onnx), named(photos()))
+    with pytest.raises(UnsupportedArtifact, match="has no preprocessing"):
+        batches_of(Engine(foreign_onnx), numbered_images(photos()))
     with pytest.raises(ValueError, match="batch: expected at least 1"):
-        batches_of(Engine(shipped_model()), named(photos()), 0)
+        batches_of(Engine(shipped_model()), numbered_images(photos()), 0)
     with pytest.raises(ValueError, match="zip"):
-        list(named(photos(), [1, 2]))
+        list(numbered_images(photos(), [1, 2]))

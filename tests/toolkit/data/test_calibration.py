@@ -1,16 +1,32 @@
-"""The same images every time, of all classes alike, decoded only as they are drawn."""
+"""Selections are reproducible, balanced and lazily decoded; splits are disjoint."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cnntk.data import open_data
-from cnntk.data.calibration import calibration_images
+from cnntk.data import ArrayImages, open_data
+from cnntk.data.calibration import (
+    MAX_EVALUATION_IMAGES,
+    MIN_EVALUATION_IMAGES,
+    calibration_images,
+    max_evaluation_images,
+    split_images,
+)
+from cnntk.runtime.artifact.spec import IMAGE_INPUT, Layer, ModelSpec, Preprocessing, TensorSpec
 from cnntk.runtime.errors import DataError, UsageError
 from cnntk.runtime.images.reading import read_image
+
+DIGITS = tuple(str(n) for n in range(10))
+SPEC = ModelSpec(
+    "net",
+    DIGITS,
+    (TensorSpec(IMAGE_INPUT, "uint8", ("N", "H", "W", "C")),),
+    Preprocessing(color="gray", height=8, width=8),
+)
 
 
 def save(file: Path, level: int) -> None:
@@ -44,23 +60,23 @@ def test_digits_are_drawn_from_the_training_images() -> None:
     assert len(images) == 50
     assert Counter(images.labels) == dict.fromkeys(range(10), 5)
     assert images.classes == train.classes
-    for index, image in zip(images.chosen, images, strict=True):
+    for index, image in zip(images.indices, images, strict=True):
         assert image.label == train.labels[index]
         assert image.name == f"number {index + 1}"
         assert image.pixels.shape == (8, 8, 1)
-    assert images.chosen == calibration_images("digits", 50).chosen
+    assert images.indices == calibration_images("digits", 50).indices
 
 
-def test_any_beginning_has_all_classes() -> None:
+def test_any_beginning_contains_all_classes() -> None:
     assert set(calibration_images("digits", 500).labels[:10]) == set(range(10))
 
 
-def test_all_are_taken_where_the_limit_allows(uneven: Path) -> None:
+def test_all_images_are_selected_if_the_limit_allows(uneven: Path) -> None:
     images = calibration_images(f"folder:{uneven}", 1000)
-    assert sorted(images.chosen) == list(range(43))
+    assert sorted(images.indices) == list(range(43))
 
 
-def test_classes_get_alike_as_far_as_they_go(uneven: Path) -> None:
+def test_classes_are_balanced_as_far_as_they_have_images(uneven: Path) -> None:
     images = calibration_images(f"folder:{uneven}", 20)
     assert Counter(images.labels) == {0: 3, 1: 9, 2: 8}
     levels = [int(image.pixels[0, 0, 0]) for image in images if image.label == 1]
@@ -78,7 +94,7 @@ def test_a_bare_folder_is_read_through(bare: Path) -> None:
     assert [Path(image.name).name for image in few] == ["1.png", "4.png", "7.png"]
 
 
-def test_a_folder_may_bear_the_name_of_a_form(
+def test_a_folder_can_have_the_name_of_a_form(
     bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(tmp_path / "mnist" / "a.png", 1)
@@ -86,7 +102,7 @@ def test_a_folder_may_bear_the_name_of_a_form(
     assert len(calibration_images("mnist", 5)) == 1
 
 
-def test_those_before_are_not_decoded(bare: Path) -> None:
+def test_skipped_images_are_not_decoded(bare: Path) -> None:
     images = calibration_images(str(bare), 100)
     (bare / "0.png").write_bytes(b"no longer an image")
     assert [Path(image.name).name for image in images.after(7)] == ["7.png", "8.png"]
@@ -94,7 +110,7 @@ def test_those_before_are_not_decoded(bare: Path) -> None:
         next(iter(images))
 
 
-def test_transparency_lies_on_the_given_background(tmp_path: Path) -> None:
+def test_transparent_images_are_composed_on_the_background(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((2, 2, 4), np.uint8)).save(tmp_path / "clear.png")
     (image,) = calibration_images(str(tmp_path), 1, background=(10, 20, 30))
     assert np.array_equal(image.pixels, read_image(tmp_path / "clear.png", background=(10, 20, 30)))
@@ -102,7 +118,7 @@ def test_transparency_lies_on_the_given_background(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", ["mnst:here", "nowhere", "./nowhere"])
-def test_what_is_no_data_is_refused(data: str) -> None:
+def test_unknown_data_is_refused(data: str) -> None:
     with pytest.raises(UsageError, match="no such folder; expected one of digits, mnist:DIR"):
         calibration_images(data, 5)
 
@@ -112,5 +128,102 @@ def test_empty_or_missing_data_is_refused(tmp_path: Path) -> None:
         calibration_images(str(tmp_path), 5)
     with pytest.raises(DataError, match="no such folder"):
         calibration_images(f"folder:{tmp_path / 'gone'}", 5)
-    with pytest.raises(ValueError, match="limit: expected at least 1"):
+    with pytest.raises(ValueError, match="max_images: expected at least 1"):
         calibration_images("digits", 0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for i in range(20):
+        Image.fromarray(np.full((4, 4), i, np.uint8)).save(tmp_path / f"{i:02d}.png")
+    return tmp_path
+
+
+def test_labeled_data_is_split_as_for_training() -> None:
+    split = split_images("digits", SPEC, 50)
+    data = open_data("digits")
+    assert isinstance(split.calibration.images, ArrayImages)
+    assert isinstance(split.evaluation.images, ArrayImages)
+    assert isinstance(data.train.images, ArrayImages)
+    assert isinstance(data.test.images, ArrayImages)
+    assert np.array_equal(split.calibration.images.pixels, data.train.images.pixels)
+    assert np.array_equal(split.evaluation.images.pixels, data.test.images.pixels)
+    assert len(split.calibration) == 50
+    assert list(split.evaluation.labels) == data.test.labels.tolist()
+
+
+def test_a_bare_folder_is_split_in_halves(folder: Path) -> None:
+    split = split_images(str(folder), SPEC, 100)
+    first, second = ({i.name for i in part} for part in (split.calibration, split.evaluation))
+    assert len(first) == len(second) == 10
+    assert not first & second
+    assert split.evaluation.labels == ()
+
+
+def test_fewer_calibration_images_leave_more_for_evaluation(folder: Path) -> None:
+    split = split_images(str(folder), SPEC, 4)
+    assert (len(split.calibration), len(split.evaluation)) == (4, 16)
+
+
+@pytest.mark.parametrize(("inside", "judged"), [("", 10), ("test/", 4)], ids=["all of it", "its test images"])
+def test_an_evaluation_folder(tmp_path: Path, inside: str, judged: int) -> None:
+    for part, count in (("", 5),) if not inside else (("train/", 5), ("test/", 2)):
+        for label in ("0", "1"):
+            class_folder = tmp_path / part / label
+            class_folder.mkdir(parents=True)
+            for i in range(count):
+                Image.fromarray(np.full((4, 4), i, np.uint8)).save(class_folder / f"{i}.png")
+    split = split_images("digits", SPEC, 10, f"folder:{tmp_path}")
+    assert len(split.evaluation) == judged
+    assert set(split.evaluation.labels) == {0, 1}
+
+
+def test_other_evaluation_data(folder: Path) -> None:
+    split = split_images(str(folder), SPEC, 100, "digits")
+    assert len(split.calibration) == 20
+    assert len(split.evaluation) == 359
+    assert len(split_images("digits", SPEC, 30, str(folder)).evaluation) == 20
+
+
+def test_labels_are_indices_of_the_model() -> None:
+    turned = replace(SPEC, labels=DIGITS[::-1])
+    as_is, reversed_labels = (split_images("digits", s, 10).evaluation.labels for s in (SPEC, turned))
+    assert [9 - label for label in as_is] == list(reversed_labels)
+
+
+def test_classes_of_a_model_without_labels_match_by_index(tmp_path: Path) -> None:
+    for i, name in enumerate(("cat", "dog")):
+        for n in range(5):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.fromarray(np.full((4, 4), 9 * i + n, np.uint8)).save(tmp_path / name / f"{n}.png")
+    data = f"folder:{tmp_path}"
+    assert set(split_images(data, replace(SPEC, labels=("0", "1")), 4).evaluation.labels) == {0, 1}
+    with pytest.raises(DataError, match="its class 'cat' is not one of net's labels"):
+        split_images(data, replace(SPEC, labels=("bird", "dog")), 4)
+
+
+def test_one_image_cannot_be_split(tmp_path: Path) -> None:
+    Image.new("L", (4, 4)).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match="contains 1 image"):
+        split_images(str(tmp_path), SPEC, 4)
+
+
+def test_data_to_split_must_have_a_form() -> None:
+    with pytest.raises(UsageError, match="no such folder"):
+        split_images("nowhere", SPEC, 4)
+
+
+def test_large_networks_are_judged_by_fewer_images() -> None:
+    def layers(work: int) -> ModelSpec:
+        return replace(SPEC, layers=(Layer("a", "Conv", ("N",), 1, work),))
+
+    assert max_evaluation_images(layers(10**6)) == MAX_EVALUATION_IMAGES
+    assert max_evaluation_images(layers(10**9)) == 2000
+    assert max_evaluation_images(layers(10**11)) == MIN_EVALUATION_IMAGES
+
+
+def test_a_sample_of_the_held_out_images_has_all_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cnntk.data.calibration.max_evaluation_images", lambda _: 40)
+    labels = split_images("digits", SPEC, 10).evaluation.labels
+    assert len(labels) == 40
+    assert min(np.bincount(labels, minlength=10)) >= 3

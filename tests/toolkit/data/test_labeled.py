@@ -1,4 +1,4 @@
-"""Which class of the model a folder's images belong to."""
+"""Images of a folder get the class index of the model."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def photos(folder: Path, *names: str) -> Path:
     ],
 )
 def test_by_label_or_by_number(tmp_path: Path, names: tuple[str, ...], labels: set[int]) -> None:
-    found = labeled_files(photos(tmp_path, *names), LABELS)
-    assert set(found.labels) == labels
-    assert found.notes == ()
+    files = labeled_files(photos(tmp_path, *names), LABELS)
+    assert set(files.labels) == labels
+    assert files.notes == ()
 
 
 def test_labels_that_are_numbers_are_labels_first(tmp_path: Path) -> None:
@@ -42,14 +42,14 @@ def test_labels_that_are_numbers_are_labels_first(tmp_path: Path) -> None:
 
 
 def test_a_model_without_labels(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="does not say what its classes are called"):
+    with pytest.raises(DataError, match="has no labels"):
         labeled_files(str(photos(tmp_path, "1")), ())
 
 
-def test_what_the_model_does_not_know_is_told(tmp_path: Path) -> None:
-    found = labeled_files(photos(tmp_path, "cat", "horse", "crane"), LABELS)
-    assert found.labels == (0,)
-    assert "'crane', 'horse'" in found.notes[0]
+def test_unknown_classes_are_reported(tmp_path: Path) -> None:
+    files = labeled_files(photos(tmp_path, "cat", "horse", "crane"), LABELS)
+    assert files.labels == (0,)
+    assert "'crane', 'horse'" in files.notes[0]
 
 
 def test_a_table(tmp_path: Path) -> None:
@@ -57,21 +57,24 @@ def test_a_table(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text(
         "file,label\ninner/0.png,dog\ninner/gone.png,cat\n", encoding="utf-8-sig"
     )
-    found = labeled_files(tmp_path, LABELS)
-    assert found.labels == (1, 0)
-    assert found.paths[0] == str(tmp_path / "inner" / "0.png")
+    files = labeled_files(tmp_path, LABELS)
+    assert files.labels == (1, 0)
+    assert files.paths[0] == str(tmp_path / "inner" / "0.png")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "holds no image"),
+        ("", "contains no row"),
         ("name,label\na.png,cat\n", "row 2 has no file or no label"),
         ("file,label\na.png,cat\nb.png,\n", "row 3 has no file or no label"),
-        ("file,label\na.png,horse\n", "no class of it is one of the model's: 'horse'; expected 'cat', 'dog'"),
+        (
+            "file,label\na.png,horse\n",
+            "none of its classes is one of the model's: 'horse'; expected 'cat', 'dog'",
+        ),
     ],
 )
-def test_a_table_that_is_none(tmp_path: Path, text: str, message: str) -> None:
+def test_a_malformed_table(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(DataError, match=message):
         labeled_files(tmp_path, LABELS)
@@ -80,26 +83,26 @@ def test_a_table_that_is_none(tmp_path: Path, text: str, message: str) -> None:
 def test_folders_without_images(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
         labeled_files(tmp_path / "nowhere", LABELS)
-    with pytest.raises(DataError, match="holds no labeled image"):
+    with pytest.raises(DataError, match="contains no labeled image"):
         labeled_files(tmp_path, LABELS)
     photos(tmp_path, "cat")
     (tmp_path / "dog").mkdir()
-    found = labeled_files(tmp_path, LABELS)
-    assert found.labels == (0,)
-    assert "dog: holds no image" in found.unreadable[0]
+    files = labeled_files(tmp_path, LABELS)
+    assert files.labels == (0,)
+    assert "dog: holds no image" in files.unreadable[0]
 
 
-def test_a_draw_takes_of_all_classes_alike() -> None:
+def test_a_sample_is_balanced() -> None:
     labels = (0,) * 50 + (1,) * 5 + (2,) * 20
     files = LabeledFiles(tuple(map(str, range(75))), labels)
-    drawn = files.drawn(30, seed=0)
-    assert Counter(drawn.labels) in ({0: 13, 1: 5, 2: 12}, {0: 12, 1: 5, 2: 13})
-    assert [labels[int(path)] for path in drawn.paths] == list(drawn.labels)
-    assert drawn == files.drawn(30, seed=0)
-    assert drawn.paths != files.drawn(30, seed=1).paths
-    assert files.drawn(75, seed=0) is files
+    sample = files.sample(30, seed=0)
+    assert Counter(sample.labels) in ({0: 13, 1: 5, 2: 12}, {0: 12, 1: 5, 2: 13})
+    assert [labels[int(path)] for path in sample.paths] == list(sample.labels)
+    assert sample == files.sample(30, seed=0)
+    assert sample.paths != files.sample(30, seed=1).paths
+    assert files.sample(75, seed=0) is files
 
 
-def test_of_more_classes_than_are_drawn_any_may_be() -> None:
+def test_a_sample_of_many_classes_is_random() -> None:
     files = LabeledFiles(tuple(map(str, range(100))), tuple(range(100)))
-    assert max(files.drawn(10, seed=0).labels) > 30
+    assert max(files.sample(10, seed=0).labels) > 30

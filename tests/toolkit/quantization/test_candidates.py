@@ -12,7 +12,7 @@ import pytest
 
 from cnntk.benchmark.compare import Comparison
 from cnntk.data import ArrayImages, open_data
-from cnntk.data.batches import batches_of, named
+from cnntk.data.batches import batches_of, numbered_images
 from cnntk.quantization.calibration import Calibration, calibrate
 from cnntk.quantization.candidates import Original, Workbench, layer_facts
 from cnntk.quantization.config import LayerPlan, Recipe, linear_layers
@@ -26,7 +26,7 @@ from cnntk.runtime.engine import Engine
 def seen(original: Original) -> Calibration:
     images = open_data("digits").train.images
     assert isinstance(images, ArrayImages)
-    batches = batches_of(original.engine, named(images.pixels[:40]))
+    batches = batches_of(original.engine, numbered_images(images.pixels[:40]))
     return calibrate(original.model, batches, tensors_to_watch(original.model))
 
 
@@ -40,8 +40,8 @@ def bench(original: Original, seen: Calibration) -> Callable[..., Workbench]:
         return Workbench(
             original,
             seen,
-            lambda: batches_of(original.engine, named(pixels, test.labels)),
-            batches_of(original.engine, named(pixels[:16])),
+            lambda: batches_of(original.engine, numbered_images(pixels, test.labels)),
+            batches_of(original.engine, numbered_images(pixels[:16])),
             store=store,
             racing=lambda *_: Comparison(2.0, 1.9, 2.1, 2.0, 1.0, 60),
             **options,
@@ -85,7 +85,7 @@ def test_a_network_that_8_bits_ruin_is_seen(tmp_path: Path) -> None:
     engine = Engine(file, threads=1)
     images = open_data("digits").test.images
     assert isinstance(images, ArrayImages)
-    batches = list(batches_of(engine, named(images.pixels[:64])))
+    batches = list(batches_of(engine, numbered_images(images.pixels[:64])))
     seen = calibrate(graph, batches, tensors_to_watch(graph))
     histograms = {n: h for n, h in seen.histograms.items() if h.maximum > 100}
     assert histograms

@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 
 from cnntk.data import ArrayImages, open_data
-from cnntk.data.batches import batches_of, named
+from cnntk.data.batches import batches_of, numbered_images
 from cnntk.quantization import write as module
 from cnntk.quantization.calibration import calibrate
 from cnntk.quantization.candidates import Original
@@ -34,7 +34,7 @@ def recipe(original: Original) -> Recipe:
 def model(original: Original, recipe: Recipe) -> ir.Model:
     images = open_data("digits").train.images
     assert isinstance(images, ArrayImages)
-    batches = batches_of(original.engine, named(images.pixels[:40]))
+    batches = batches_of(original.engine, numbered_images(images.pixels[:40]))
     return quantized(
         original.model, recipe, calibrate(original.model, batches, tensors_to_watch(original.model))
     )
@@ -146,7 +146,7 @@ def test_weights_that_saturate_are_not_said_to_hold_everywhere(
     """The same graph, calibration and file name; all 8 bits of the weights, said to be for any CPU."""
     images = open_data("digits").train.images
     assert isinstance(images, ArrayImages)
-    batches = batches_of(original.engine, named(images.pixels[:40]))
+    batches = batches_of(original.engine, numbered_images(images.pixels[:40]))
     seen = calibrate(original.model, batches, tensors_to_watch(original.model))
     wide = replace(recipe, target="vnni")
     unsafe = quantized(original.model, wide, seen)

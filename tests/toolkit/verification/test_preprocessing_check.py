@@ -288,7 +288,7 @@ def test_the_report_is_json(exported: Exported, photos: Path) -> None:
 def test_other_files_are_refused(foreign_onnx: Path, tiny_onnx: Path, photos: Path) -> None:
     with pytest.raises(UnsupportedArtifact, match="does not say how an image becomes its input"):
         check_preprocessing(foreign_onnx, photos)
-    with pytest.raises(DataError, match="no class of it is one of the model's"):
+    with pytest.raises(DataError, match="none of its classes is one of the model's"):
         check_preprocessing(tiny_onnx, photos)
     with pytest.raises(DataError, match="no such folder"):
         check_preprocessing(tiny_onnx, photos / "nowhere")
