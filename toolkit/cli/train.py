@@ -6,56 +6,39 @@ from typing import Any
 
 import click
 
-from cnntk.cli.options import json_option
+from cnntk.cli.options import add_options, command, json_option, option, to_options
 from cnntk.cli.output import show
-
-_POSITIVE = click.IntRange(min=1)
-_NOT_NEGATIVE = click.FloatRange(min=0)
+from cnntk.training.options import TrainOptions
 
 
-@click.command()
+@command(
+    "cnntk train lenet --data digits",
+    "cnntk train nin --data folder:photos --epochs 20 -o runs/photos",
+)
 @click.argument("network", required=False, metavar="[NET]")
-@click.option(
+@option(
     "--data",
     metavar="DATA",
-    help="By default digits; mnist:DIR, fashion-mnist:DIR, cifar10:DIR, folder:DIR with a folder per class.",
+    group="Data",
+    help="Labeled images: digits (default), mnist:DIR, fashion-mnist:DIR, cifar10:DIR, or folder:DIR with "
+    "a folder per class.",
 )
-@click.option("-o", "--output", metavar="FOLDER", help="By default runs/NET-DATA.")
-@click.option("--epochs", type=_POSITIVE, help="By default the network's; more on small data.")
-@click.option("--batch-size", type=_POSITIVE, help="Images a step.")
-@click.option("--optimizer", type=click.Choice(["adamw", "sgd"]))
-@click.option("--learning-rate", "--lr", type=_NOT_NEGATIVE, help="At its peak.")
-@click.option("--weight-decay", type=_NOT_NEGATIVE)
-@click.option(
-    "--schedule", type=click.Choice(["one-cycle", "cosine", "constant"]), help="Of the learning rate."
+@option(
+    "-o",
+    "--output",
+    metavar="FOLDER",
+    group="Output",
+    help="Folder of the checkpoint (default: runs/NET-DATA).",
 )
-@click.option(
-    "--augment", type=click.Choice(["shift", "zoom", "flip", "none"]), multiple=True, help="May be repeated."
-)
-@click.option("--image-size", type=_POSITIVE, help="Height and width of the network's input.")
-@click.option("--init", type=click.Choice(["xavier", "normal"]), help="How the weights start.")
-@click.option("--dropout", type=click.FloatRange(0, 1), help="For networks that have it.")
-@click.option("--seed", type=click.IntRange(min=0), help="Of everything random; by default 0.")
-@click.option("--device", help="cpu (the default), cuda, cuda:1 or auto.")
-@click.option("--body", metavar="CHECKPOINT", help="Start from its network, with a new head.")
-@click.option("--freeze", is_flag=True, default=None, help="Keep the body's weights as they are.")
-@click.option("--resume", is_flag=True, help="Go on with what was begun in FOLDER, as it was begun.")
-@click.option("--force", is_flag=True, help="Start again in a FOLDER that exists.")
+@add_options(TrainOptions)
 @json_option
-def train(network: str | None, augment: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """Train NET, a network of the zoo (by default lenet) or package.module:function.
+def train(network: str | None, data: str | None, output: str | None, as_json: bool, **values: Any) -> None:
+    """Train NET, a network of the zoo (default: lenet) or package.module:function.
 
-    What is left out is the network's own recipe, and with --resume as it was begun.
-    Leaves a checkpoint: a folder that cnntk export takes.
+    Options that are left out follow the recipe of the network, or with --resume the training that is resumed.
+    Writes a checkpoint: a folder that cnntk export reads.
     """
     from cnntk.training import train as train_network
 
-    report = train_network(network, augment=_augmentations(augment), **options)
-    show(report, as_json)
-
-
-def _augmentations(names: tuple[str, ...]) -> tuple[str, ...] | None:
-    """None where nothing was said: then the recipe decides."""
-    if "none" in names and len(set(names)) > 1:
-        raise click.BadParameter("none goes with no other", param_hint="--augment")
-    return tuple(name for name in dict.fromkeys(names) if name != "none") if names else None
+    values["augment"] = values["augment"] or None  # the command line gives an empty tuple for no option
+    show(train_network(network, data, output, to_options(TrainOptions, values)), as_json)

@@ -1,20 +1,29 @@
-"""Training: from labeled images to a checkpoint. Needs torch."""
+"""Training: from labeled images to a checkpoint. `train` needs torch."""
 
 from __future__ import annotations
 
-from cnntk.runtime.errors import MissingDependency
+from typing import TYPE_CHECKING
 
-try:
-    import safetensors  # noqa: F401
-    import torch  # noqa: F401
-except ImportError as error:
-    raise MissingDependency(
-        'training needs torch and safetensors; run: pip install "cnntk[train]"'
-    ) from error
+from cnntk.runtime.lazy import lazy_names
 
-from cnntk.training.errors import TrainingDiverged
-from cnntk.training.progress import TrainProgress
-from cnntk.training.report import EpochResult, TrainReport
-from cnntk.training.run import train
+if TYPE_CHECKING:
+    from cnntk.training.loop import TrainingDiverged
+    from cnntk.training.options import TrainOptions
+    from cnntk.training.progress import TrainProgress
+    from cnntk.training.report import EpochResult, TrainReport
+    from cnntk.training.run import train
 
-__all__ = ["EpochResult", "TrainProgress", "TrainReport", "TrainingDiverged", "train"]
+__all__ = ["EpochResult", "TrainOptions", "TrainProgress", "TrainReport", "TrainingDiverged", "train"]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    __all__,
+    {
+        "EpochResult": "cnntk.training.report",
+        "train": "cnntk.training.run",
+        "TrainingDiverged": "cnntk.training.loop",
+        "TrainOptions": "cnntk.training.options",
+        "TrainProgress": "cnntk.training.progress",
+        "TrainReport": "cnntk.training.report",
+    },
+)

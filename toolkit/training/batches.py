@@ -1,4 +1,4 @@
-"""Batches of images on the training device; of images that are decoded on demand, one ahead."""
+"""Batches of images on the training device; where images are decoded on demand, one batch ahead."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["Batches"]
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """Images and labels.
+    """Prepared images with their labels, read in batches.
 
     Attributes:
-        images: N of them.
-        pixels: all images on the device, uint8 (N, C, H, W); None where they don't fit in memory.
-        labels: int64 (N,) on the device.
+        images: N prepared images.
+        pixels: All images on the device, uint8 (N, C, H, W); None where they don't fit in memory.
+        labels: Indices of their classes, int64 (N,), on the device.
     """
 
     images: PreparedImages
@@ -30,7 +30,7 @@ class Batches:
 
     @classmethod
     def of(cls, dataset: Dataset, images: PreparedImages, device: torch.device) -> Batches:
-        """The images of ``dataset``, prepared as ``images``, for ``device``."""
+        """Creates the batches of ``dataset``, whose images are prepared as ``images``, for ``device``."""
         pixels = None if images.pixels is None else _planes(torch.from_numpy(images.pixels)).to(device)
         return cls(images, pixels, torch.from_numpy(dataset.labels).to(device))
 
@@ -38,13 +38,13 @@ class Batches:
         return len(self.labels)
 
     def take(self, order: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches whose indices, int64 (n,) on the CPU, are in ``order``.
+        """Yields a batch for each of the indices in ``order``, each int64 (n,) on the CPU.
 
         Yields:
-            images uint8 (n, C, H, W) and labels int64 (n,), on the device.
+            Images, uint8 (n, C, H, W), and labels, int64 (n,), on the device.
 
         Raises:
-            DataError: an image can't be read.
+            DataError: An image can't be read.
         """
         device = self.labels.device
         for index, pixels in zip(order, self._pixels(order), strict=True):
@@ -56,17 +56,17 @@ class Batches:
                 yield self.pixels[index.to(self.pixels.device)]
             return
         with ThreadPoolExecutor(max_workers=1) as reader:
-            ahead = reader.submit(self._decoded, order[0])
+            next_pixels = reader.submit(self._decode, order[0])
             for following in (*order[1:], None):
-                pixels = ahead.result()
+                pixels = next_pixels.result()
                 if following is not None:
-                    ahead = reader.submit(self._decoded, following)
+                    next_pixels = reader.submit(self._decode, following)
                 yield pixels
 
-    def _decoded(self, index: Tensor) -> Tensor:
+    def _decode(self, index: Tensor) -> Tensor:
         return _planes(torch.from_numpy(self.images.take(index.numpy())))
 
 
 def _planes(pixels: Tensor) -> Tensor:
-    """(N, H, W, C) as (N, C, H, W), laid out so: picking a batch from the other layout is 30 times slower."""
+    """(N, H, W, C) copied to (N, C, H, W): selecting a batch from a transposed view is 30x slower."""
     return pixels.permute(0, 3, 1, 2).contiguous()

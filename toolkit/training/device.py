@@ -1,4 +1,4 @@
-"""The device to train on, which is the one that was asked for or an error."""
+"""The device to train on: the requested one, or an error, never another one silently."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _NAME = re.compile(r"cpu|auto|cuda(?::(\d+))?")
 
 
 def torch_device(name: str) -> torch.device:
-    """The device called ``name``: ``cpu``, ``cuda``, ``cuda:1``, or ``auto`` (CUDA if there is any).
+    """Returns the device called ``name``: ``cpu``, ``cuda``, ``cuda:1``, or ``auto`` (CUDA if there is any).
 
     Raises:
-        UsageError: there is no device of that name.
-        DeviceUnavailable: torch can't use it.
+        UsageError: No device has that name.
+        DeviceUnavailable: torch can't use the device.
     """
     match = _NAME.fullmatch(name)
     if match is None:
@@ -27,7 +27,7 @@ def torch_device(name: str) -> torch.device:
         return torch.device("cpu")
     index = int(match.group(1) or 0)
     if not torch.cuda.is_available():
-        raise DeviceUnavailable(f"device {name!r}: {_why_no_cuda()}; or train with --device cpu")
+        raise DeviceUnavailable(f"device {name!r}: {_cuda_problem()}; or train with --device cpu")
     if index >= torch.cuda.device_count():
         raise DeviceUnavailable(
             f"device {name!r}: this machine has {torch.cuda.device_count()} CUDA device(s), numbered from 0"
@@ -35,7 +35,7 @@ def torch_device(name: str) -> torch.device:
     return torch.device("cuda", index)
 
 
-def _why_no_cuda() -> str:
+def _cuda_problem() -> str:
     if torch.version.cuda is None:
         return f"torch {torch.__version__} is built without CUDA; install a build that has it"
     return f"torch {torch.__version__} finds no CUDA device; check nvidia-smi"

@@ -1,4 +1,4 @@
-"""The loop: epochs of steps, and the accuracy after each epoch."""
+"""The training loop: epochs of steps, and the accuracy after each epoch."""
 
 from __future__ import annotations
 
@@ -12,20 +12,25 @@ from torch.nn import functional as F
 from torch.optim import SGD, AdamW, Optimizer
 
 from cnntk.runtime.artifact.spec import Preprocessing
-from cnntk.runtime.errors import UsageError
-from cnntk.training.augment import augmented
+from cnntk.runtime.errors import CnntkError, UsageError
+from cnntk.training.augment import augment
 from cnntk.training.batches import Batches
-from cnntk.training.errors import TrainingDiverged
 from cnntk.training.options import Settings
 from cnntk.training.progress import TrainProgress
 from cnntk.training.report import EpochResult
 from cnntk.training.schedule import learning_rate_at
 from cnntk.training.seeding import Purpose, generator, seeded
 
-__all__ = ["Loop", "Normalize", "make_optimizer"]
+__all__ = ["Loop", "Normalize", "TrainingDiverged", "make_optimizer"]
 
-_LOOK = 16  # steps between two looks at the loss: looking makes a GPU wait
+_REPORT_EVERY = 16  # steps between two readings of the loss: reading it makes a GPU wait
 _TEST_BATCH = 512
+
+
+class TrainingDiverged(CnntkError):  # noqa: N818 - named for what is wrong, like ArtifactCorrupt
+    """The loss or the logits are no longer finite; the message says where and what to lower."""
+
+    exit_status = 1
 
 
 class Loop:
@@ -35,9 +40,9 @@ class Loop:
     whether the ones before it ran in this process or in one that was killed.
 
     Attributes:
-        module: the network, on the device.
-        optimizer: of its trainable parameters.
-        steps: of an epoch.
+        module: Network, on the device.
+        optimizer: Optimizer of its trainable parameters.
+        steps: Number of steps in an epoch.
     """
 
     def __init__(
@@ -56,64 +61,64 @@ class Loop:
         self.steps = len(self._order(epoch=1))
 
     def run_epoch(self, epoch: int, progress: TrainProgress) -> EpochResult:
-        """Trains for the epoch of that number, from 1, and looks at the test images once.
+        """Trains for one epoch, whose number counts from 1, and measures the accuracy on the test images.
 
         Raises:
-            TrainingDiverged: the loss or an answer is not finite.
-            DataError: an image can't be read.
+            TrainingDiverged: The loss or a logit is not finite.
+            DataError: An image can't be read.
         """
         start = time.perf_counter()
         with seeded(Purpose.DROPOUT, self._settings.seed, epoch, self._device):
-            loss, train_accuracy = self._learn(epoch, progress)
+            loss, train_accuracy = self._train_epoch(epoch, progress)
         accuracy = self.accuracy(epoch)
         return EpochResult(epoch, loss, train_accuracy, accuracy, round(time.perf_counter() - start, 3))
 
     @torch.no_grad()
     def accuracy(self, epoch: int) -> float:
-        """Share of the test images that are answered right."""
+        """Share of the test images that are classified correctly, 0 to 1."""
         self.module.eval()
-        right = torch.zeros((), dtype=torch.int64, device=self._device)
+        correct = torch.zeros((), dtype=torch.int64, device=self._device)
         for pixels, labels in self._test.take(torch.split(torch.arange(len(self._test)), _TEST_BATCH)):
             logits = self._logits(pixels)
             if not torch.isfinite(logits).all():
-                raise self._diverged("the answers to test images are not finite", epoch)
-            right += (logits.argmax(1) == labels).sum()
-        return int(right) / len(self._test)
+                raise self._diverged("the logits of test images are not finite", epoch)
+            correct += (logits.argmax(1) == labels).sum()
+        return int(correct) / len(self._test)
 
-    def _learn(self, epoch: int, progress: TrainProgress) -> tuple[float, float]:
-        """One pass over the training images: their mean loss and accuracy, as they were seen."""
+    def _train_epoch(self, epoch: int, progress: TrainProgress) -> tuple[float, float]:
+        """Trains on each image once; returns mean loss and accuracy, each image scored when it was used."""
         self.module.train()
         random = generator(Purpose.AUGMENT, self._settings.seed, epoch)
         loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
-        right = torch.zeros((), dtype=torch.int64, device=self._device)
+        correct = torch.zeros((), dtype=torch.int64, device=self._device)
         seen = 0
         for step, (pixels, labels) in enumerate(self._train.take(self._order(epoch)), start=1):
             self._set_learning_rate((epoch - 1) * self.steps + step - 1)
-            logits = self._logits(augmented(pixels, self._settings.augment, random))
+            logits = self._logits(augment(pixels, self._settings.augment, random))
             loss = F.cross_entropy(logits, labels)
             self.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             loss_sum += loss.detach() * len(labels)
-            right += (logits.detach().argmax(1) == labels).sum()
+            correct += (logits.detach().argmax(1) == labels).sum()
             seen += len(labels)
-            if step % _LOOK == 0 or step == self.steps:
-                self._look(epoch, step, float(loss_sum) / seen, int(right) / seen, progress)
-        return float(loss_sum) / seen, int(right) / seen
+            if step % _REPORT_EVERY == 0 or step == self.steps:
+                self._report(epoch, step, float(loss_sum) / seen, int(correct) / seen, progress)
+        return float(loss_sum) / seen, int(correct) / seen
 
-    def _look(self, epoch: int, step: int, loss: float, accuracy: float, progress: TrainProgress) -> None:
+    def _report(self, epoch: int, step: int, loss: float, accuracy: float, progress: TrainProgress) -> None:
         if not math.isfinite(loss):
             raise self._diverged(f"the loss is {loss}", epoch)
         progress.step(step, loss, accuracy)
 
-    def _diverged(self, what: str, epoch: int) -> TrainingDiverged:
+    def _diverged(self, reason: str, epoch: int) -> TrainingDiverged:
         rate = self._settings.learning_rate
         return TrainingDiverged(
-            f"epoch {epoch}: {what}; start again with a lower --learning-rate than {rate:g} and --force"
+            f"epoch {epoch}: {reason}; start again with a lower --learning-rate than {rate:g} and --force"
         )
 
     def _order(self, epoch: int) -> tuple[Tensor, ...]:
-        """The indices of each batch; a last one of a single image is left out: batch norm can't take it."""
+        """Indices of each batch, without a last batch of one image, which batch normalization rejects."""
         random = generator(Purpose.SHUFFLE, self._settings.seed, epoch)
         order = torch.split(torch.randperm(len(self._train), generator=random), self._settings.batch_size)
         return order[:-1] if len(order) > 1 and len(order[-1]) == 1 < len(order[0]) else order
@@ -130,10 +135,10 @@ class Loop:
 
 
 def make_optimizer(module: nn.Module, settings: Settings) -> Optimizer:
-    """The optimizer of the trainable parameters.
+    """Creates the optimizer of the trainable parameters.
 
     Raises:
-        UsageError: there are none.
+        UsageError: There are none.
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
     if not parameters:

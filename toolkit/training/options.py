@@ -1,25 +1,27 @@
-"""What the user may choose, and what training makes of it with the network's recipe."""
+"""`TrainOptions`: choices of the user, and the settings that they give together with the network's recipe."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
-from cnntk.data import Split
-from cnntk.models.zoo import Recipe
 from cnntk.runtime.errors import UsageError
-from cnntk.training.augment import AUGMENTATIONS
-from cnntk.training.schedule import SCHEDULES
+
+if TYPE_CHECKING:
+    from cnntk.data import Split
+    from cnntk.models.zoo import Recipe
+
+__all__ = ["MAX_EPOCHS", "MIN_STEPS", "Augmentation", "Schedule", "Settings", "TrainOptions", "settings_for"]
 
 T = TypeVar("T")
 
-__all__ = ["INITS", "MAX_EPOCHS", "MIN_STEPS", "OPTIMIZERS", "Settings", "TrainOptions", "settings_for"]
-
-OPTIMIZERS = ("adamw", "sgd")
-INITS = ("xavier", "normal")
+Augmentation = Literal["shift", "zoom", "flip", "none"]
+Initialization = Literal["xavier", "normal"]
+OptimizerName = Literal["adamw", "sgd"]
+Schedule = Literal["one-cycle", "cosine", "constant"]
 
 MIN_STEPS = 1000
 """By default, small data sets get more epochs than the recipe says, until there are so many steps..."""
@@ -28,42 +30,52 @@ MAX_EPOCHS = 100
 """... but never more epochs than this."""
 
 
+_NETWORK, _TRAINING, _OUTPUT = {"group": "Network"}, {"group": "Training"}, {"group": "Output"}
+
+
 @dataclass(frozen=True)
 class TrainOptions:
-    """What the user chose; None leaves it to the recipe of the network.
+    """Options of `train`. None leaves the choice to the network's recipe, or to the training that is resumed.
 
     Attributes:
-        epochs: how often each image is seen. Default: the recipe's, or as many as make `MIN_STEPS` steps,
-            at most `MAX_EPOCHS`.
-        batch_size: images a step.
-        optimizer: ``adamw`` or ``sgd``.
-        learning_rate: at its peak.
-        weight_decay: L2 penalty; decoupled with ``adamw``.
-        schedule: ``one-cycle``, ``cosine`` or ``constant``.
-        augment: ``shift``, ``zoom``, ``flip``; empty for none.
-        image_size: height and width of the network's input, in pixels.
-        init: ``xavier``, or ``normal`` with 0.01.
-        dropout: share of activations that is dropped, in [0, 1].
-        seed: of everything random. Default: 0.
-        device: ``cpu``, ``cuda``, ``cuda:1`` or ``auto``. Default: ``cpu``.
-        body: a checkpoint whose network, but for its head, is what training starts from.
-        freeze: whether the body keeps its weights. Default: it learns.
+        epochs: Number of times each training image is seen (default: the recipe's, more on small data).
+            On small data it is raised to make 1,000 steps, but to no more than 100 epochs.
+        batch_size: Number of images in a training step.
+        optimizer: Optimizer of the weights.
+        learning_rate: Learning rate at its peak.
+        weight_decay: L2 penalty on the weights; decoupled from the gradient with adamw.
+        schedule: Course of the learning rate over the training.
+        augment: Random change of the training images, may be repeated; none for no change.
+        image_size: Height and width of the network's input, in pixels.
+        init: Distribution of the initial weights: xavier, or normal with standard deviation 0.01.
+        dropout: Share of activations to drop, 0 to 1, in networks that have dropout.
+        seed: Seed of initial weights, image order, augmentation and dropout (default: 0).
+        device: Device to train on: cpu (default), cuda, cuda:1 or auto. CUDA computes in bfloat16 where the
+            GPU supports it.
+        body: Checkpoint whose network, with a new head, is trained.
+        freeze: Keep the weights of the body unchanged.
+        resume: Continue the training in the output folder with the options it was started with.
+        force: Replace a training that exists in the output folder.
     """
 
-    epochs: int | None = None
-    batch_size: int | None = None
-    optimizer: str | None = None
-    learning_rate: float | None = None
-    weight_decay: float | None = None
-    schedule: str | None = None
-    augment: tuple[str, ...] | None = None
-    image_size: int | None = None
-    init: str | None = None
-    dropout: float | None = None
-    seed: int | None = None
-    device: str | None = None
-    body: str | os.PathLike[str] | None = None
-    freeze: bool | None = None
+    epochs: int | None = field(default=None, metadata=_TRAINING | {"min": 1})
+    batch_size: int | None = field(default=None, metadata=_TRAINING | {"min": 1})
+    optimizer: OptimizerName | None = field(default=None, metadata=_TRAINING)
+    learning_rate: float | None = field(
+        default=None, metadata=_TRAINING | {"flag": "--learning-rate --lr", "min": 0}
+    )
+    weight_decay: float | None = field(default=None, metadata=_TRAINING | {"min": 0})
+    schedule: Schedule | None = field(default=None, metadata=_TRAINING)
+    augment: tuple[Augmentation, ...] | None = field(default=None, metadata=_TRAINING)
+    image_size: int | None = field(default=None, metadata=_NETWORK | {"min": 1})
+    init: Initialization | None = field(default=None, metadata=_NETWORK)
+    dropout: float | None = field(default=None, metadata=_NETWORK | {"min": 0, "max": 1})
+    seed: int | None = field(default=None, metadata=_TRAINING | {"min": 0})
+    device: str | None = field(default=None, metadata=_TRAINING)
+    body: str | os.PathLike[str] | None = field(default=None, metadata=_NETWORK | {"metavar": "CHECKPOINT"})
+    freeze: bool | None = field(default=None, metadata=_NETWORK)
+    resume: bool = field(default=False, metadata=_OUTPUT)
+    force: bool = field(default=False, metadata=_OUTPUT)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "image_size"):
@@ -71,16 +83,25 @@ class TrainOptions:
         for name in ("learning_rate", "weight_decay", "seed"):
             _check_number(name, getattr(self, name), lowest=0)
         _check_number("dropout", self.dropout, lowest=0, highest=1)
-        _check_choice("optimizer", self.optimizer, OPTIMIZERS)
-        _check_choice("schedule", self.schedule, SCHEDULES)
-        _check_choice("init", self.init, INITS)
+        _check_choice("optimizer", self.optimizer, get_args(OptimizerName))
+        _check_choice("schedule", self.schedule, get_args(Schedule))
+        _check_choice("init", self.init, get_args(Initialization))
         for name in self.augment or ():
-            _check_choice("augment", name, AUGMENTATIONS)
+            _check_choice("augment", name, get_args(Augmentation))
+        if "none" in (self.augment or ()) and len(set(self.augment or ())) > 1:
+            raise UsageError("augment = 'none' excludes all others; leave it or the others out")
+        if self.resume and self.force:
+            raise UsageError("--resume and --force exclude each other: continue the training, or replace it")
+
+    @property
+    def augmentations(self) -> tuple[str, ...] | None:
+        """Names of the augmentations to apply, without repetition; empty for none, None for the recipe's."""
+        return None if self.augment is None else tuple(n for n in dict.fromkeys(self.augment) if n != "none")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a training is done: `TrainOptions` with the recipe's values where the user left the choice."""
+    """Settings of a training: `TrainOptions` with the recipe's values for those that are None."""
 
     epochs: int
     batch_size: int
@@ -95,7 +116,7 @@ class Settings:
 
 
 def settings_for(options: TrainOptions, recipe: Recipe, split: Split) -> Settings:
-    """The options, completed by the recipe and by the size of the data."""
+    """Completes the options with the recipe and, for the number of epochs, with the size of the data."""
     batch_size = _first(options.batch_size, recipe.batch_size)
     return Settings(
         epochs=_first(options.epochs, _default_epochs(recipe.epochs, len(split.train), batch_size)),
@@ -105,25 +126,25 @@ def settings_for(options: TrainOptions, recipe: Recipe, split: Split) -> Setting
         weight_decay=_first(options.weight_decay, recipe.weight_decay),
         momentum=recipe.momentum,
         schedule=_first(options.schedule, recipe.schedule),
-        augment=_first(options.augment, _default_augment(recipe.augment, split)),
+        augment=_first(options.augmentations, _default_augment(recipe.augment, split)),
         init=_first(options.init, recipe.init),
         seed=_first(options.seed, 0),
     )
 
 
 def _default_epochs(epochs: int, images: int, batch_size: int) -> int:
-    """Steps are what trains a network: a thousand digits need more epochs than 60,000."""
-    steps_an_epoch = math.ceil(images / batch_size)
-    return max(epochs, min(MAX_EPOCHS, math.ceil(MIN_STEPS / steps_an_epoch)))
+    """Number of epochs by default: the number of steps trains a network, so few images need more epochs."""
+    steps_per_epoch = math.ceil(images / batch_size)
+    return max(epochs, min(MAX_EPOCHS, math.ceil(MIN_STEPS / steps_per_epoch)))
 
 
 def _default_augment(augment: tuple[str, ...], split: Split) -> tuple[str, ...]:
-    """A mirrored photo is a photo of the same thing, a mirrored digit is not that digit."""
+    """The recipe's augmentations; a mirrored digit is another sign, so handwriting is not flipped."""
     return tuple(name for name in augment if not (name == "flip" and split.handwriting))
 
 
-def _first(chosen: T | None, default: T) -> T:
-    return default if chosen is None else chosen
+def _first(value: T | None, default: T) -> T:
+    return default if value is None else value
 
 
 def _check_number(name: str, value: float | None, lowest: float, highest: float = math.inf) -> None:

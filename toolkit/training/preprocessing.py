@@ -1,4 +1,4 @@
-"""Chooses the preprocessing of a network from its data, and measures mean and deviation."""
+"""Preprocessing of a network's training data: chosen from the data, mean and std measured."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from cnntk.data import PreparedImages, Split
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.images.reading import Pixels
 
-__all__ = ["measured", "preprocessing_for"]
+__all__ = ["measure_preprocessing", "preprocessing_for"]
 
-_CHUNK = 1024  # images; np.bincount makes int64 of every value
-_SAMPLE = 4096  # of images that are not in memory
+_CHUNK = 1024  # images at a time, as np.bincount converts every value to int64
+_SAMPLE = 4096  # images that are measured where they are not in memory
 
 
 def preprocessing_for(split: Split, channels: int, size: int) -> Preprocessing:
-    """How images come to ``channels`` x ``size`` x ``size``; mean and std are still to be measured.
+    """Chooses how images become ``channels`` x ``size`` x ``size``; mean and std remain to be measured.
 
-    Handwriting is brought to light on black and keeps its proportions, so that a digit on paper reads like
-    one of MNIST. Photos fill the whole input.
+    Handwriting becomes light on black and keeps its aspect ratio, so that a digit on paper looks like one of
+    MNIST. Photos fill the whole input.
     """
     return Preprocessing(
         color="gray" if channels == 1 else "rgb",
@@ -34,11 +34,11 @@ def preprocessing_for(split: Split, channels: int, size: int) -> Preprocessing:
     )
 
 
-def measured(images: PreparedImages) -> Preprocessing:
-    """The preprocessing of ``images`` with the mean and standard deviation of their pixels, each channel's.
+def measure_preprocessing(images: PreparedImages) -> Preprocessing:
+    """The preprocessing of ``images`` with the mean and standard deviation of their pixels per channel.
 
-    They are counted, not summed in floating point, so they don't depend on the order or the machine.
-    Of images that don't fit in memory, 4,096 evenly spread ones are taken.
+    They are computed from counts of pixel values, so they don't depend on the order or the machine.
+    Where images don't fit in memory, 4,096 evenly spaced ones are measured.
     """
     p = images.preprocessing
     counts = np.zeros((p.channels, 256), dtype=np.int64)
@@ -46,7 +46,7 @@ def measured(images: PreparedImages) -> Preprocessing:
         for channel in range(p.channels):
             counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
     mean, std = _moments(counts)
-    # Where all pixels are the same there is nothing to divide by.
+    # A std of 1 where all pixels are equal: their deviation of 0 can't be divided by.
     return replace(p, mean=tuple(m * p.scale for m in mean), std=tuple(s * p.scale or 1.0 for s in std))
 
 
@@ -58,10 +58,10 @@ def _chunks(images: PreparedImages) -> list[Pixels] | map[Pixels]:
 
 
 def _moments(counts: NDArray[np.int64]) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of the levels 0..255, a row of ``counts`` each."""
-    levels = np.arange(256)
+    """Mean and standard deviation of each row of ``counts``, whose columns are the pixel values 0..255."""
+    values = np.arange(256)
     total = counts.sum(axis=1)
-    mean = (counts * levels).sum(axis=1) / total
-    square = (counts * levels**2).sum(axis=1) / total
+    mean = (counts * values).sum(axis=1) / total
+    square = (counts * values**2).sum(axis=1) / total
     variance = np.maximum(square - mean**2, 0.0)
     return mean.tolist(), np.sqrt(variance).tolist()

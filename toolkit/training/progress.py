@@ -1,4 +1,4 @@
-"""What training says while it works, on standard error."""
+"""Progress of a training, on standard error."""
 
 from __future__ import annotations
 
@@ -10,63 +10,63 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cnntk.training.report import EpochResult
 
-__all__ = ["EpochBar", "Lines", "Silent", "TrainProgress", "for_stderr"]
+__all__ = ["EpochBar", "EpochLines", "Silent", "TrainProgress", "for_stderr"]
 
 
 class TrainProgress(Protocol):
-    """Hears of a training what there is to show."""
+    """Receiver of the progress of a training."""
 
     def begin(self, epochs: int, steps: int, done: int) -> None:
-        """It starts: ``epochs`` of ``steps`` each, ``done`` of them already."""
+        """The training starts: ``epochs`` of ``steps`` each, ``done`` of which are finished."""
 
     def step(self, step: int, loss: float, accuracy: float) -> None:
-        """``step`` steps of the epoch are done; mean loss and share of right answers so far."""
+        """``step`` steps of the epoch are finished, with this mean loss and accuracy."""
 
     def epoch(self, result: EpochResult) -> None:
-        """An epoch is done."""
+        """An epoch is finished."""
 
     def note(self, text: str) -> None:
-        """Something that the user should know."""
+        """A message for the user."""
 
     def end(self) -> None:
-        """It is over, for good or ill."""
+        """The training ended, whether it finished or failed."""
 
 
 def for_stderr() -> TrainProgress:
-    """A bar where standard error is a terminal, else a line an epoch."""
-    return EpochBar() if sys.stderr.isatty() else Lines()
+    """A progress bar where standard error is a terminal, else a line per epoch."""
+    return EpochBar() if sys.stderr.isatty() else EpochLines()
 
 
 class Silent:
-    """Says nothing."""
+    """Ignores all progress."""
 
     def begin(self, epochs: int, steps: int, done: int) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def step(self, step: int, loss: float, accuracy: float) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def epoch(self, result: EpochResult) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def note(self, text: str) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def end(self) -> None:
-        """Nothing."""
+        """Does nothing."""
 
 
-class Lines(Silent):
-    """A line an epoch."""
+class EpochLines(Silent):
+    """Prints a line per epoch."""
 
     _epochs = 0
 
     def begin(self, epochs: int, steps: int, done: int) -> None:
-        """Keeps how many there will be."""
+        """Stores the number of epochs."""
         self._epochs = epochs
 
     def epoch(self, result: EpochResult) -> None:
-        """The line."""
+        """Prints the line of the epoch."""
         print(
             f"epoch {result.epoch}/{self._epochs}  loss {result.loss:.4f}  "
             f"training {result.train_accuracy:.2%}  test {result.accuracy:.2%}  {result.seconds:.1f} s",
@@ -75,12 +75,12 @@ class Lines(Silent):
         )
 
     def note(self, text: str) -> None:
-        """A line of its own."""
+        """Prints a line."""
         print(text, file=sys.stderr, flush=True)
 
 
 class EpochBar(Silent):
-    """A bar over all steps, with epoch, loss and accuracy."""
+    """Shows a bar over all steps, with epoch, loss and accuracy."""
 
     def __init__(self) -> None:
         self._bar = Progress(
@@ -105,16 +105,16 @@ class EpochBar(Silent):
         self._show(self._done + 1, self._done * self._steps + step, loss, accuracy)
 
     def epoch(self, result: EpochResult) -> None:
-        """Keeps the accuracy on the test images, for the description."""
+        """Adds the accuracy on the test images to the description."""
         self._done, self._test = result.epoch, f"  test {result.accuracy:.2%}"
         self._show(result.epoch, self._done * self._steps, result.loss, result.train_accuracy)
 
     def note(self, text: str) -> None:
-        """A line above the bar."""
+        """Prints a line above the bar."""
         self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def end(self) -> None:
-        """Leaves the bar as it stands."""
+        """Stops updating the bar."""
         self._bar.stop()
 
     def _show(self, epoch: int, steps: int, loss: float, accuracy: float) -> None:

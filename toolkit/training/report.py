@@ -1,8 +1,8 @@
-"""`TrainReport`: what a training came to."""
+"""`TrainReport`: the result of a training."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from cnntk.runtime.sections import Section
@@ -14,14 +14,14 @@ Status = Literal["trained", "resumed", "finished before"]
 
 @dataclass(frozen=True)
 class EpochResult:
-    """One epoch.
+    """Result of one epoch.
 
     Attributes:
-        epoch: from 1.
-        loss: mean cross-entropy over the training images, as they were seen.
-        train_accuracy: share of the training images that were answered right as they were seen, 0 to 1.
-        accuracy: share of the test images that are answered right after the epoch, 0 to 1.
-        seconds: of training and test.
+        epoch: Number of the epoch, from 1.
+        loss: Mean cross-entropy over the training images, each scored when it was used.
+        train_accuracy: Share of the training images classified correctly when they were used, 0 to 1.
+        accuracy: Share of the test images classified correctly after the epoch, 0 to 1.
+        seconds: Duration of training and test in seconds.
     """
 
     epoch: int
@@ -33,25 +33,25 @@ class EpochResult:
 
 @dataclass(frozen=True)
 class TrainReport:
-    """What a training came to.
+    """Result of a training.
 
     Attributes:
-        network: its name.
-        data: its name.
-        status: ``resumed`` where it went on from an earlier run, ``finished before`` where there was
-            nothing left to do.
-        accuracy: share of the test images that are answered right, 0 to 1, with the last epoch's weights:
-            choosing the best epoch by the test images would flatter it.
-        history: of the epochs, the earlier run's included.
-        seconds: over all epochs.
-        checkpoint: the folder.
-        parameters: how many weights the network has.
-        trainable_parameters: how many of them were trained.
-        classes: how many.
-        train_images: how many.
-        test_images: how many.
-        device: it was trained on.
-        settings: all that was chosen, by the user or by the recipe.
+        network: Name of the network.
+        data: Name of the data set.
+        status: ``resumed`` where an earlier run was continued, ``finished before`` where there was nothing
+            left to do.
+        accuracy: Share of the test images classified correctly with the weights of the last epoch, 0 to 1.
+            Selecting the best epoch by the test images would bias it upwards.
+        history: Results of all epochs, including those of an earlier run.
+        seconds: Duration of all epochs in seconds.
+        checkpoint: Path of the checkpoint folder.
+        parameters: Number of parameters of the network.
+        trainable_parameters: Number of parameters that were trained.
+        classes: Number of classes.
+        train_images: Number of training images.
+        test_images: Number of test images.
+        device: Device of the training.
+        settings: Settings of the training, chosen by the user or by the recipe.
     """
 
     network: str
@@ -69,12 +69,8 @@ class TrainReport:
     device: str
     settings: dict[str, Any]
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return asdict(self)
-
     def sections(self) -> tuple[Section, ...]:
-        """The accuracy, what it was reached with, and the next command, for text and pages."""
+        """Network, data, accuracy, time and the next command, for text and pages."""
         weights = f"{self.parameters:,} parameters, {self.trainable_parameters:,} trained"
         images = f"{self.train_images:,} images to train on, {self.test_images:,} held out"
         lines = (
@@ -86,9 +82,3 @@ class TrainReport:
             ("next", f"cnntk export {self.checkpoint}"),
         )
         return (Section("", lines=lines),)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> TrainReport:
-        """From what `to_json` gave; TypeError or KeyError where it is something else."""
-        history = tuple(EpochResult(**epoch) for epoch in data["history"])
-        return cls(**{**data, "history": history})

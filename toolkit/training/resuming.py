@@ -1,4 +1,4 @@
-"""Resuming: what was not said this time is as it was begun, and what was said has to be the same."""
+"""Resuming: options that are left out are those of the interrupted training, the others have to be equal."""
 
 from __future__ import annotations
 
@@ -16,22 +16,31 @@ from cnntk.runtime.artifact.spec import Network
 from cnntk.runtime.errors import UsageError
 from cnntk.training.options import TrainOptions
 
-__all__ = ["DATA_PLACE", "TrainRequest", "check_same", "place_of"]
+__all__ = ["DATA_LOCATION", "TrainRequest", "check_unchanged", "data_location"]
 
-DATA_PLACE = "data_place"
-"""Where the data lay. It may move: what it holds is told by ``data_fingerprint``."""
+DATA_LOCATION = "data_location"
+"""Setting with the location of the data, which may differ: ``data_fingerprint`` identifies the content."""
 
-_KEPT = ("epochs", "batch_size", "optimizer", "learning_rate", "weight_decay", "schedule", "seed", "device")
+_OPTIONS = (
+    "epochs",
+    "batch_size",
+    "optimizer",
+    "learning_rate",
+    "weight_decay",
+    "schedule",
+    "seed",
+    "device",
+)
 
 
 @dataclass(frozen=True, eq=False)
 class TrainRequest:
-    """What is to be trained on what, and how; None where nothing was said.
+    """Arguments of `cnntk.training.train`; None for those that are left out.
 
     Attributes:
-        network: as `cnntk.training.train` takes it.
-        data: as `cnntk.training.train` takes it.
-        options: of the user.
+        network: Network to train.
+        data: Labeled images.
+        options: Options of the training.
     """
 
     network: str | Network | nn.Module | None
@@ -39,15 +48,15 @@ class TrainRequest:
     options: TrainOptions
 
     def completed(self, saved: Mapping[str, Any], folder: Path) -> TrainRequest:
-        """What was said, and the rest as the training in ``folder`` was begun with: ``saved``.
+        """The request with the settings ``saved`` of the training in ``folder`` where it says None.
 
         Raises:
-            UsageError: it was begun with a module or a Split, which has to be passed again.
+            UsageError: That training was started with a module or a Split, which has to be passed again.
         """
-        data = self.data if self.data is not None else saved.get(DATA_PLACE)
+        data = self.data if self.data is not None else saved.get(DATA_LOCATION)
         if data is None:
-            raise UsageError(f"{folder}: was begun with --data {saved.get('data')}; say where it is")
-        options = _filled(self.options, saved, _KEPT)
+            raise UsageError(f"{folder}: was started with --data {saved.get('data')}; pass the data again")
+        options = _filled(self.options, saved, _OPTIONS)
         if options.augment is None:
             options = replace(options, augment=tuple(saved["augment"]))
         if isinstance(self.network, nn.Module):
@@ -55,9 +64,8 @@ class TrainRequest:
         if saved["body"] is not None:
             frozen = {**saved, "freeze": (saved["network_arguments"] or {}).get("frozen")}
             return TrainRequest(self.network, data, _filled(options, frozen, ("body", "freeze", "init")))
-        return TrainRequest(
-            self._network(saved, folder), data, _filled(options, saved, ("image_size", "init"))
-        )
+        options = _filled(options, saved, ("image_size", "init"))
+        return TrainRequest(self._network(saved, folder), data, options)
 
     def _network(self, saved: Mapping[str, Any], folder: Path) -> str | Network | nn.Module | None:
         name, arguments = saved["network"], saved["network_arguments"]
@@ -67,33 +75,35 @@ class TrainRequest:
         if other or self.options.body is not None:
             return self.network
         if arguments is None:
-            raise UsageError(f"{folder}: was begun with a module of your own, {name}; pass it again")
+            raise UsageError(f"{folder}: was started with a module of your own, {name}; pass it again")
         return Network(name, arguments)
 
 
-def place_of(data: str | Split) -> str | None:
-    """``data`` as one can say it again in any folder; None of a Split."""
+def data_location(data: str | Split) -> str | None:
+    """``data`` in a form that is valid in any working directory; None for a Split."""
     if not isinstance(data, str):
         return None
-    kind, colon, place = data.partition(":")
-    return kind + colon + (os.path.abspath(Path(place).expanduser()) if colon else "")
+    kind, colon, path = data.partition(":")
+    return kind + colon + (os.path.abspath(Path(path).expanduser()) if colon else "")
 
 
-def check_same(now: Mapping[str, Any], before: Mapping[str, Any], folder: Path) -> None:
-    """Raises UsageError where the training to be resumed was another one."""
-    differing = [name for name in now if name != DATA_PLACE and now[name] != before.get(name)]
-    if "data_fingerprint" in differing and "data" not in differing:
-        raise UsageError(f"{folder}: its data has changed since it was begun; start again with --force")
-    if not differing:
+def check_unchanged(settings: Mapping[str, Any], saved: Mapping[str, Any], folder: Path) -> None:
+    """Raises UsageError where the settings differ from those of the training to be resumed."""
+    names = [name for name in settings if name != DATA_LOCATION and settings[name] != saved.get(name)]
+    if "data_fingerprint" in names and "data" not in names:
+        raise UsageError(f"{folder}: its data has changed since it was started; start again with --force")
+    if not names:
         return
-    name, was, given = differing[0], before.get(differing[0]), now[differing[0]]
+    name, before, now = names[0], saved.get(names[0]), settings[names[0]]
     if name == "network_arguments":
-        name, was, given = _first_difference(was or {}, given or {})
+        name, before, now = _first_difference(before or {}, now or {})
         if name in ("body", "body_kwargs", "input_shape"):
-            raise UsageError(f"{folder}: its --body has changed since it was begun; start again with --force")
+            raise UsageError(
+                f"{folder}: its --body has changed since it was started; start again with --force"
+            )
     raise UsageError(
-        f"{folder}: was begun with {_option(name)} {_shown(was)}, not {_shown(given)}; "
-        "leave it out to go on, or start again with --force"
+        f"{folder}: was started with {_option(name)} {_text(before)}, not {_text(now)}; "
+        "leave it out to continue, or start again with --force"
     )
 
 
@@ -101,13 +111,13 @@ def _filled(options: TrainOptions, saved: Mapping[str, Any], names: tuple[str, .
     return replace(options, **{name: saved[name] for name in names if getattr(options, name) is None})
 
 
-def _first_difference(was: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[str, Any, Any]:
-    name = next(name for name in {**was, **given} if was.get(name) != given.get(name))
-    return name, was.get(name), given.get(name)
+def _first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, Any, Any]:
+    name = next(name for name in {**before, **now} if before.get(name) != now.get(name))
+    return name, before.get(name), now.get(name)
 
 
 def _option(name: str) -> str:
-    """What the user says to choose it."""
+    """Spelling of a setting on the command line."""
     if name == "network":
         return "NET"
     if name == "frozen":
@@ -116,7 +126,7 @@ def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}" if name in fields or name == "data" else f"the network's {name}"
 
 
-def _shown(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, list):
         return " ".join(map(str, value)) or "none"
     if isinstance(value, bool):

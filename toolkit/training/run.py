@@ -9,7 +9,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
+from cnntk.runtime.errors import MissingDependency
+
+try:
+    import safetensors  # noqa: F401
+    import torch
+except ImportError as error:
+    raise MissingDependency(
+        'training needs torch and safetensors; run: pip install "cnntk[train]"'
+    ) from error
+
 from torch import nn
 
 from cnntk.data import Dataset, FileImages, PreparedImages, Split, open_data, prepare
@@ -19,12 +28,12 @@ from cnntk.training.batches import Batches
 from cnntk.training.device import torch_device
 from cnntk.training.folder import RunFolder
 from cnntk.training.loop import Loop
-from cnntk.training.network import Plan, plan_for
+from cnntk.training.network import TrainPlan, plan_for
 from cnntk.training.options import Settings, TrainOptions, settings_for
-from cnntk.training.preprocessing import measured
+from cnntk.training.preprocessing import measure_preprocessing
 from cnntk.training.progress import Silent, TrainProgress, for_stderr
 from cnntk.training.report import EpochResult, TrainReport
-from cnntk.training.resuming import DATA_PLACE, TrainRequest, check_same, place_of
+from cnntk.training.resuming import DATA_LOCATION, TrainRequest, check_unchanged, data_location
 from cnntk.training.seeding import Purpose, seeded
 from cnntk.training.state import TrainingState
 from cnntk.version import __version__
@@ -35,85 +44,40 @@ __all__ = ["train"]
 def train(
     network: str | Network | nn.Module | None = None,
     data: str | Split | None = None,
-    *,
     output: str | os.PathLike[str] | None = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    optimizer: str | None = None,
-    learning_rate: float | None = None,
-    weight_decay: float | None = None,
-    schedule: str | None = None,
-    augment: tuple[str, ...] | None = None,
-    image_size: int | None = None,
-    init: str | None = None,
-    dropout: float | None = None,
-    seed: int | None = None,
-    device: str | None = None,
-    body: str | os.PathLike[str] | None = None,
-    freeze: bool | None = None,
-    resume: bool = False,
-    force: bool = False,
+    options: TrainOptions | None = None,
+    *,
     network_ref: Network | None = None,
     progress: TrainProgress | bool = True,
+    **fields: Any,
 ) -> TrainReport:
-    """Trains a network and leaves a checkpoint: a folder with ``model.safetensors`` and ``spec.json``.
+    """Trains a network and writes a checkpoint: a folder with ``model.safetensors`` and ``spec.json``.
 
-    The weights are those after the last epoch. The test images only tell the accuracy.
-    On a CPU the same arguments give the same weights, bit for bit, with the same versions and as many
-    threads, whether the training was killed and resumed or not.
+    The weights are those after the last epoch; the test images only measure the accuracy. On a CPU the same
+    arguments give the same weights, bit for bit, with the same versions and number of threads, whether the
+    training was interrupted and resumed or not.
 
     Args:
-        network: a name of the zoo, ``package.module:function``, a `Network` that has arguments, too, or a
-            module, which is trained as it is. Default: LeNet, or the network of ``body``.
+        network: Name of a network of the zoo, ``package.module:function``, a `Network` that says its
+            arguments, too, or a module, which is trained in place. Default: LeNet, or the body's network.
         data: ``digits`` (the default), ``mnist:DIR``, ``fashion-mnist:DIR``, ``cifar10:DIR``,
             ``folder:DIR``, or a `Split`.
-        output: the folder. Default: ``runs/NETWORK-DATA``.
-        epochs: as for all that follow, None leaves it to the network's recipe. Small data sets get more
-            epochs than the recipe says: as many as make 1,000 steps, at most 100.
-        batch_size: images a step.
-        optimizer: ``adamw`` or ``sgd``.
-        learning_rate: at its peak.
-        weight_decay: of the optimizer.
-        schedule: ``one-cycle``, ``cosine`` or ``constant``.
-        augment: of ``shift``, ``zoom`` and ``flip`` those that are done, in this order; empty for none.
-        image_size: height and width of the network's input, in pixels.
-        init: ``xavier`` or ``normal``.
-        dropout: for networks that have it.
-        seed: of weights, order, augmentation and dropout; at least 0, which is the default.
-        device: ``cpu`` (the default), ``cuda``, ``cuda:1``, or ``auto``; on CUDA in bfloat16 where it is
-            supported.
-        body: a checkpoint; its network with a new head is trained.
-        freeze: the body's weights stay as they are.
-        resume: goes on with what was begun in ``output``. What is left out is as it was begun; what is
-            not has to be the same.
-        force: starts again in a folder that exists.
-        network_ref: how a module that is passed can be built again, for `ModelSpec.network`.
-        progress: a bar or lines on standard error; False for silence.
+        output: Folder of the checkpoint. Default: ``runs/NETWORK-DATA``.
+        options: Options of the training.
+        network_ref: How to build a module that is passed as ``network`` again, for `ModelSpec.network`.
+        progress: Receiver of the progress; True for a bar or lines on standard error, False for none.
+        **fields: Fields of `TrainOptions` that replace those of ``options``.
 
     Raises:
-        UsageError: an option has no such value, does not go with the others, or the folder exists.
-        DataError: the data is missing, corrupt or mismatched.
+        UsageError: An option has no such value or excludes another, or the folder exists.
+        DataError: The data is missing, corrupt or mismatched.
         DeviceUnavailable: torch can't use the device.
-        TrainingDiverged: the loss is no longer finite.
+        TrainingDiverged: The loss is no longer finite.
     """
-    options = TrainOptions(
-        epochs=epochs,
-        batch_size=batch_size,
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        schedule=schedule,
-        augment=augment,
-        image_size=image_size,
-        init=init,
-        dropout=dropout,
-        seed=seed,
-        device=device,
-        body=body,
-        freeze=freeze,
-    )
-    folder = RunFolder.open(output or _default_output(network, data, body), resume=resume, force=force)
-    before = _Before(folder.finished(), folder.state()) if resume else _Before()
+    options = replace(options or TrainOptions(), **fields)
+    path = output or _default_output(network, data, options.body)
+    folder = RunFolder.open(path, resume=options.resume, force=options.force)
+    before = _Before(folder.finished(), folder.state()) if options.resume else _Before()
     request = TrainRequest(network, data, options)
     if before.settings:
         request = request.completed(before.settings, folder.path)
@@ -122,16 +86,16 @@ def train(
 
 @dataclass(frozen=True, eq=False)
 class _Before:
-    """What an earlier run left: a report where it is finished, else the state that it got to, if any."""
+    """Result of an earlier run: its report where it is finished, else the state that it reached, if any."""
 
     report: TrainReport | None = None
     state: TrainingState | None = None
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What it was begun with; empty where it was not begun."""
-        left = self.report or self.state
-        return left.settings if left else {}
+        """Settings of the earlier run; empty where there was none."""
+        result = self.report or self.state
+        return result.settings if result else {}
 
 
 def _job(request: TrainRequest, network_ref: Network | None, folder: RunFolder) -> _Job:
@@ -140,43 +104,44 @@ def _job(request: TrainRequest, network_ref: Network | None, folder: RunFolder) 
     with seeded(Purpose.WEIGHTS, options.seed or 0):
         plan = plan_for(request.network, split, options, network_ref)
     settings = settings_for(options, plan.recipe, split)
-    return _Job(plan, split, place_of(data), options, settings, torch_device(options.device or "cpu"), folder)
+    device = torch_device(options.device or "cpu")
+    return _Job(plan, split, data_location(data), options, settings, device, folder)
 
 
 @dataclass(frozen=True, eq=False)
 class _Job:
-    """One training: what it is made of is decided, nothing is done yet."""
+    """A training whose inputs are decided, before it starts."""
 
-    plan: Plan
+    plan: TrainPlan
     split: Split
-    data_place: str | None
+    data_location: str | None
     options: TrainOptions
     settings: Settings
     device: torch.device
     folder: RunFolder
 
     def run(self, progress: TrainProgress, before: _Before) -> TrainReport:
-        chosen = self._chosen()
+        settings = self._all_settings()
         if before.settings:
-            check_same(chosen, before.settings, self.folder.path)
+            check_unchanged(settings, before.settings, self.folder.path)
         if before.report:
-            progress.note(f"{self.folder.path}: is finished, there is nothing to resume")
+            progress.note(f"{self.folder.path}: the training is finished, there is nothing to resume")
             return replace(before.report, status="finished before", checkpoint=str(self.folder.path))
         loop, preprocessing = self._prepare(progress)
-        state = self._begin(before.state, chosen, loop)
+        state = self._begin(before.state, settings, loop)
         history = self._train(loop, state, preprocessing, progress)
-        report = self._report(loop.module, history, chosen, resumed=bool(state.history))
+        report = self._report(loop.module, history, settings, resumed=bool(state.history))
         self.folder.finish(report)
         return report
 
     def _prepare(self, progress: TrainProgress) -> tuple[Loop, Preprocessing]:
-        """The images at their size, the network with its first weights."""
+        """Resizes the images and builds the network with its initial weights."""
         with seeded(Purpose.WEIGHTS, self.settings.seed):
             module = self.plan.build(self.settings.init, len(self.split.classes)).to(self.device)
         if isinstance(self.split.train.images, FileImages):
             progress.note(f"reading {len(self.split.train) + len(self.split.test):,} images")
         train = prepare(self.split.train.images, self.plan.preprocessing)
-        preprocessing = self.plan.preprocessing if self.plan.trained_before else measured(train)
+        preprocessing = self.plan.preprocessing if self.plan.pretrained else measure_preprocessing(train)
         test = prepare(self.split.test.images, self.plan.preprocessing)
         batches = (self._batches(self.split.train, train), self._batches(self.split.test, test))
         return Loop(module, *batches, preprocessing, self.settings), preprocessing
@@ -184,14 +149,14 @@ class _Job:
     def _batches(self, dataset: Dataset, images: PreparedImages) -> Batches:
         return Batches.of(dataset, images, self.device)
 
-    def _begin(self, state: TrainingState | None, chosen: Mapping[str, Any], loop: Loop) -> TrainingState:
-        """What an earlier run left, or a folder with the settings in it, so that a kill can be resumed."""
+    def _begin(self, state: TrainingState | None, settings: Mapping[str, Any], loop: Loop) -> TrainingState:
+        """Restores the state of an earlier run, or writes a first one, so that a kill can be resumed."""
         if state:
             self.folder.sweep()
             state.restore(loop.module, loop.optimizer)
             return state
         self.folder.start()
-        state = TrainingState(chosen)
+        state = TrainingState(settings)
         state.save(self.folder.state_file)
         return state
 
@@ -211,7 +176,7 @@ class _Job:
                 self._save(loop.module, preprocessing, history)
                 progress.epoch(history[-1])
         except KeyboardInterrupt:
-            progress.note(f"stopped after epoch {len(history)}; go on with the same command and --resume")
+            progress.note(f"stopped after epoch {len(history)}; continue with the same command and --resume")
             raise
         finally:
             progress.end()
@@ -229,7 +194,7 @@ class _Job:
         save_checkpoint(self.folder.path, module, spec)
 
     def _provenance(self, history: tuple[EpochResult, ...]) -> dict[str, Any]:
-        """Where the weights come from. No date and no path, so that runs can be compared to the bit."""
+        """Origin of the weights, without date and path, so that equal runs give equal files."""
         return {
             "data": self.split.name,
             "train_images": len(self.split.train),
@@ -242,24 +207,24 @@ class _Job:
             "cnntk": __version__,
         }
 
-    def _chosen(self) -> dict[str, Any]:
-        """All that decides on the weights, and where the data lies, as JSON gives it back."""
+    def _all_settings(self) -> dict[str, Any]:
+        """Everything that decides on the weights, and the location of the data, as JSON data."""
         network, p = self.plan.network, self.plan.preprocessing
-        chosen = {
+        settings = {
             "data": self.split.name,
             "data_fingerprint": self.split.fingerprint(),
-            DATA_PLACE: self.data_place,
+            DATA_LOCATION: self.data_location,
             "body": os.path.abspath(self.options.body) if self.options.body is not None else None,
             "network": network.factory if network else self.plan.name,
             "image_size": p.height,
-            "network_arguments": network.kwargs if network and not self.plan.passed else None,
+            "network_arguments": network.kwargs if network and not self.plan.is_module else None,
             **asdict(self.settings),
             "device": self.device.type,
         }
-        return dict(json.loads(json.dumps(chosen)))
+        return dict(json.loads(json.dumps(settings)))
 
     def _report(
-        self, module: nn.Module, history: tuple[EpochResult, ...], chosen: dict[str, Any], *, resumed: bool
+        self, module: nn.Module, history: tuple[EpochResult, ...], settings: dict[str, Any], *, resumed: bool
     ) -> TrainReport:
         parameters = list(module.parameters())
         return TrainReport(
@@ -276,7 +241,7 @@ class _Job:
             train_images=len(self.split.train),
             test_images=len(self.split.test),
             device=str(self.device),
-            settings=chosen,
+            settings=settings,
         )
 
 
@@ -289,8 +254,8 @@ def _default_output(
         name = network.factory
     else:
         name = network or (Path(body).name if body is not None else "lenet")
-    kind, _, place = (data.name if isinstance(data, Split) else data or "digits").partition(":")
-    return Path("runs") / f"{name.rpartition(':')[2]}-{Path(place).name if kind == 'folder' else kind}"
+    kind, _, path = (data.name if isinstance(data, Split) else data or "digits").partition(":")
+    return Path("runs") / f"{name.rpartition(':')[2]}-{Path(path).name if kind == 'folder' else kind}"
 
 
 def _listener(progress: TrainProgress | bool) -> TrainProgress:

@@ -1,4 +1,4 @@
-"""Everything random in training comes from (seed, epoch): no generator's state has to be kept."""
+"""Random numbers of training, which follow from (seed, epoch), so that no generator state is saved."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Purpose", "generator", "seeded"]
 
 
 class Purpose(IntEnum):
-    """What random numbers are for; each purpose has a stream of its own."""
+    """Purpose of random numbers; each purpose has a separate stream."""
 
     WEIGHTS = 0
     SHUFFLE = 1
@@ -22,13 +22,13 @@ class Purpose(IntEnum):
 
 
 def generator(purpose: Purpose, seed: int, epoch: int = 0) -> torch.Generator:
-    """A generator on the CPU whose numbers depend on the arguments alone."""
+    """Returns a generator on the CPU whose numbers depend only on the arguments."""
     return torch.Generator().manual_seed(_mixed(purpose, seed, epoch))
 
 
 @contextmanager
 def seeded(purpose: Purpose, seed: int, epoch: int = 0, device: torch.device | None = None) -> Iterator[None]:
-    """Seeds torch's global generators of the CPU and of ``device``; afterwards they are as they were."""
+    """Seeds torch's global generators of the CPU and of ``device``, and restores them afterwards."""
     value = _mixed(purpose, seed, epoch)
     cuda = [device] if device is not None and device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
@@ -40,5 +40,5 @@ def seeded(purpose: Purpose, seed: int, epoch: int = 0, device: torch.device | N
 
 
 def _mixed(purpose: Purpose, seed: int, epoch: int) -> int:
-    """Neighboring seeds and epochs made independent (O'Neill's seed_seq, as numpy has it)."""
+    """Makes neighboring seeds and epochs independent (O'Neill's seed_seq, as in numpy)."""
     return int(np.random.SeedSequence([seed, epoch, purpose]).generate_state(1, np.uint64)[0])

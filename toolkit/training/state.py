@@ -1,14 +1,14 @@
-"""What a training needs to go on after it was killed: ``training.safetensors`` in its folder.
+"""The state from which an interrupted training resumes: ``training.safetensors`` in its folder.
 
-The learning rate and all randomness follow from the settings and the epoch, so weights, the optimizer's
-moments and the number of the epoch are all there is.
+The learning rate and all randomness follow from the settings and the epoch, so the state is the weights, the
+optimizer's moments and the number of the epoch.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from cnntk.runtime.codec import as_json, decode
 from cnntk.runtime.errors import CheckpointError, UsageError
 from cnntk.runtime.files import atomic_write
 from cnntk.training.report import EpochResult
@@ -29,12 +30,12 @@ _WEIGHTS, _OPTIMIZER = "weights.", "optimizer."
 
 @dataclass(frozen=True, eq=False)
 class TrainingState:
-    """A training between two epochs.
+    """State of a training between two epochs.
 
     Attributes:
-        settings: all that was chosen; JSON.
-        history: of the epochs that are done.
-        tensors: weights and moments; empty before the first epoch, whose weights come from the seed.
+        settings: Settings of the training, as JSON data.
+        history: Results of the finished epochs.
+        tensors: Weights and moments; empty before the first epoch, whose weights follow from the seed.
     """
 
     settings: Mapping[str, Any]
@@ -49,17 +50,17 @@ class TrainingState:
         settings: Mapping[str, Any],
         history: tuple[EpochResult, ...],
     ) -> TrainingState:
-        """The state of a network and its optimizer."""
+        """Takes the state of a network and its optimizer."""
         tensors = {_WEIGHTS + name: tensor for name, tensor in module.state_dict().items()}
         for number, moments in optimizer.state_dict()["state"].items():
             tensors |= {f"{_OPTIMIZER}{number}.{k}": v for k, v in moments.items() if isinstance(v, Tensor)}
         return cls(settings, history, tensors)
 
     def restore(self, module: nn.Module, optimizer: Optimizer) -> None:
-        """Gives weights and moments back.
+        """Loads weights and moments into the network and its optimizer.
 
         Raises:
-            CheckpointError: they belong to another network.
+            CheckpointError: They belong to another network.
         """
         if not self.history:
             return
@@ -77,14 +78,13 @@ class TrainingState:
             ) from error
 
     def save(self, file: Path) -> None:
-        """Replaces ``file``, whole or not at all.
+        """Writes the state to ``file`` atomically.
 
         Raises:
-            UsageError: it can't be written.
+            UsageError: The file can't be written.
         """
-        history = [asdict(epoch) for epoch in self.history]
-        header = json.dumps({"settings": self.settings, "history": history})
-        # A copy each: safetensors refuses tensors that share memory, as tied weights do.
+        header = json.dumps({"settings": self.settings, "history": as_json(self.history)})
+        # Copies, because safetensors refuses tensors that share memory, as tied weights do.
         tensors = {name: t.detach().cpu().contiguous().clone() for name, t in self.tensors.items()}
         with atomic_write(file) as temporary:
             try:
@@ -94,16 +94,16 @@ class TrainingState:
 
     @classmethod
     def load(cls, file: Path) -> TrainingState:
-        """Reads what `save` wrote.
+        """Reads a file that `save` wrote.
 
         Raises:
-            CheckpointError: it is damaged.
+            CheckpointError: The file is damaged.
         """
         try:
             with safe_open(file, framework="pt") as content:
                 header = json.loads(content.metadata()[_KEY])
                 tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
-            history = tuple(EpochResult(**epoch) for epoch in header["history"])
+            history = decode(tuple[EpochResult, ...], header["history"], "history")
             return cls(header["settings"], history, tensors)
         except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
             raise CheckpointError(f"{file}: is damaged ({error}); start again with --force") from error

@@ -17,7 +17,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def made_dataset(count: int, channels: int, size: int, seed: int) -> Dataset:
+def make_dataset(count: int, channels: int, size: int, seed: int) -> Dataset:
     """Noise with a bright half: left, right or none."""
     random = np.random.default_rng(seed)
     labels = np.arange(count, dtype=np.int64) % 3
@@ -30,8 +30,8 @@ def made_dataset(count: int, channels: int, size: int, seed: int) -> Dataset:
 @pytest.fixture
 def make_split() -> Callable[..., Split]:
     def make(train: int = 96, test: int = 24, channels: int = 1, size: int = 12, **more: object) -> Split:
-        sets = made_dataset(train, channels, size, 0), made_dataset(test, channels, size, 1)
-        return Split("made", *sets, **more)  # type: ignore[arg-type]
+        sets = make_dataset(train, channels, size, 0), make_dataset(test, channels, size, 1)
+        return Split("noise", *sets, **more)  # type: ignore[arg-type]
 
     return make
 

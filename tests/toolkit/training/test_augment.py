@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cnntk.models.zoo import Augmentation, Recipe
-from cnntk.training.augment import AUGMENTATIONS, augmented
+from cnntk.training.augment import AUGMENTATIONS, augment
 from cnntk.training.seeding import Purpose, generator
 
 BATCH = torch.randint(0, 256, (16, 3, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -14,7 +14,7 @@ BATCH = torch.randint(0, 256, (16, 3, 28, 28), dtype=torch.uint8, generator=torc
 
 def draws(name: str, count: int = 40) -> list[torch.Tensor]:
     random = generator(Purpose.AUGMENT, 0)
-    return [augmented(BATCH, (name,), random) for _ in range(count)]
+    return [augment(BATCH, (name,), random) for _ in range(count)]
 
 
 def shifted(dy: int, dx: int) -> torch.Tensor:
@@ -25,8 +25,8 @@ def shifted(dy: int, dx: int) -> torch.Tensor:
 
 def test_shift_moves_by_at_most_one_pixel_of_28() -> None:
     ways = [shifted(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-    found = [next(i for i, way in enumerate(ways) if torch.equal(way, drawn)) for drawn in draws("shift")]
-    assert set(found) == set(range(9))
+    offsets = [next(i for i, way in enumerate(ways) if torch.equal(way, drawn)) for drawn in draws("shift")]
+    assert set(offsets) == set(range(9))
 
 
 def test_flip_mirrors_about_half_of_the_images() -> None:
@@ -46,7 +46,7 @@ def test_type_and_original_stay(name: str) -> None:
 
 
 def test_none() -> None:
-    assert augmented(BATCH, (), generator(Purpose.AUGMENT, 0)) is BATCH
+    assert augment(BATCH, (), generator(Purpose.AUGMENT, 0)) is BATCH
 
 
 def test_zoom_keeps_the_center_where_it_is() -> None:
@@ -54,7 +54,7 @@ def test_zoom_keeps_the_center_where_it_is() -> None:
     axis = torch.arange(28) - 13.5
     disc = ((axis[:, None] ** 2 + axis[None] ** 2) < 10**2).to(torch.uint8)[None, None] * 255
     random = generator(Purpose.AUGMENT, 0)
-    drawn = torch.cat([augmented(disc, ("zoom",), random) for _ in range(60)]).float()
+    drawn = torch.cat([augment(disc, ("zoom",), random) for _ in range(60)]).float()
     ratio = drawn.sum((1, 2, 3)) / disc.sum()
     assert 0.2 < ratio.min() < 0.4
     assert 1.0 < ratio.max() < 1.25

@@ -1,4 +1,4 @@
-"""The device that was asked for, or an error."""
+"""The requested device, or an error."""
 
 import pytest
 import torch

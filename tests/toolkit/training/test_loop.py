@@ -13,8 +13,7 @@ from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.preprocessing.preprocess import normalize
 from cnntk.training.batches import Batches
-from cnntk.training.errors import TrainingDiverged
-from cnntk.training.loop import Loop, Normalize, make_optimizer
+from cnntk.training.loop import Loop, Normalize, TrainingDiverged, make_optimizer
 from cnntk.training.options import Settings
 from cnntk.training.progress import Silent
 
@@ -105,7 +104,7 @@ def test_what_is_not_finite_ends_it(split: Split, learning: bool) -> None:
         def forward(self, images: Tensor) -> Tensor:
             return super().forward(images) / (0.0 if self.training is learning else 1.0)
 
-    what = "the loss is nan" if learning else "the answers to test images are not finite"
+    what = "the loss is nan" if learning else "the logits of test images are not finite"
     message = rf"epoch 1: {what}; start again with a lower --learning-rate than 0\.1 and --force"
     with pytest.raises(TrainingDiverged, match=message):
         loop_of(split, Infinite()).run_epoch(1, Silent())

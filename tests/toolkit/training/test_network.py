@@ -11,31 +11,31 @@ from torch import nn
 from cnntk.data import Dataset, FileImages, Split
 from cnntk.runtime.artifact.spec import Network
 from cnntk.runtime.errors import UsageError
-from cnntk.training.network import Plan, plan_for
+from cnntk.training.network import TrainPlan, plan_for
 from cnntk.training.options import TrainOptions
 
 
-def plan(network: str | Network | nn.Module | None, split: Split, **options: object) -> Plan:
+def plan(network: str | Network | nn.Module | None, split: Split, **options: object) -> TrainPlan:
     return plan_for(network, split, TrainOptions(**options))  # type: ignore[arg-type]
 
 
 def test_lenet_is_the_default_and_gray_stays_gray(split: Split) -> None:
-    made = plan(None, split)
-    assert made.network == Network("lenet", {"num_classes": 3, "in_channels": 1, "image_size": 28})
-    assert (made.preprocessing.color, made.preprocessing.height) == ("gray", 28)
+    result = plan(None, split)
+    assert result.network == Network("lenet", {"num_classes": 3, "in_channels": 1, "image_size": 28})
+    assert (result.preprocessing.color, result.preprocessing.height) == ("gray", 28)
 
 
 def test_color_comes_from_the_data(make_split: Callable[..., Split]) -> None:
-    made = plan("lenet", make_split(channels=3), image_size=32)
-    assert made.network == Network("lenet", {"num_classes": 3, "in_channels": 3, "image_size": 32})
-    assert made.preprocessing.color == "rgb"
+    result = plan("lenet", make_split(channels=3), image_size=32)
+    assert result.network == Network("lenet", {"num_classes": 3, "in_channels": 3, "image_size": 32})
+    assert result.preprocessing.color == "rgb"
 
 
 def test_networks_for_photos_see_gray_data_in_three_channels(split: Split) -> None:
-    made = plan("nin", split)
-    assert made.network is not None
-    assert (made.preprocessing.color, made.preprocessing.height) == ("rgb", 224)
-    assert made.network.kwargs["in_channels"] == 3
+    result = plan("nin", split)
+    assert result.network is not None
+    assert (result.preprocessing.color, result.preprocessing.height) == ("rgb", 224)
+    assert result.network.kwargs["in_channels"] == 3
 
 
 def test_dropout_is_an_argument(split: Split) -> None:
@@ -63,34 +63,36 @@ def test_a_factory_gets_what_it_takes(split: Split, tmp_path: Path, arguments: s
         "from torch import nn\n"
         f"def small({arguments}): return nn.Sequential(nn.Flatten(), nn.Linear(144, 3))\n"
     )
-    made = plan(f"{file}:small", split)
-    assert (made.name, made.preprocessing.height, made.preprocessing.color) == ("small", 12, "gray")
-    assert made.build("xavier", 3)(torch.zeros(1, 1, 12, 12)).shape == (1, 3)
+    result = plan(f"{file}:small", split)
+    assert (result.name, result.preprocessing.height, result.preprocessing.color) == ("small", 12, "gray")
+    assert result.build("xavier", 3)(torch.zeros(1, 1, 12, 12)).shape == (1, 3)
 
 
 def test_a_network_with_arguments(split: Split) -> None:
-    made = plan(Network("lenet", {"num_classes": 3, "in_channels": 3, "image_size": 20}), split)
-    assert (made.preprocessing.color, made.preprocessing.width) == ("rgb", 20)
+    result = plan(Network("lenet", {"num_classes": 3, "in_channels": 3, "image_size": 20}), split)
+    assert (result.preprocessing.color, result.preprocessing.width) == ("rgb", 20)
 
 
 def test_a_module_is_trained_as_it_is(split: Split) -> None:
     module = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(200, 3))
-    made = plan(module, split)
-    assert made.build("xavier", 3) is module
-    assert (made.network, made.name, made.preprocessing.color) == (None, "Sequential", "rgb")
-    with pytest.raises(UsageError, match="a module is trained as it is; leave init out"):
+    result = plan(module, split)
+    assert result.build("xavier", 3) is module
+    assert (result.network, result.name, result.preprocessing.color) == (None, "Sequential", "rgb")
+    with pytest.raises(UsageError, match="--init does not apply to a module"):
         plan(module, split, init="normal")
 
 
 def test_classes_have_to_fit(split: Split) -> None:
     module = nn.Sequential(nn.Flatten(), nn.Linear(144, 10))
-    with pytest.raises(UsageError, match=r"Sequential: answers \[2, 10\] for 2 images; expected \[2, 3\]"):
+    with pytest.raises(
+        UsageError, match=r"Sequential: its output for 2 images is \[2, 10\]; expected \[2, 3\]"
+    ):
         plan(module, split).build("xavier", 3)
 
 
 def test_sizes_have_to_fit(split: Split) -> None:
     module = nn.Sequential(nn.Flatten(), nn.Linear(100, 3))
-    with pytest.raises(UsageError, match="Sequential: does not take images of 1x12x12"):
+    with pytest.raises(UsageError, match="Sequential: fails on images of shape 1x12x12"):
         plan(module, split).build("xavier", 3)
 
 
@@ -101,14 +103,16 @@ def test_sizes_that_differ_need_a_word(tmp_path: Path) -> None:
     for path in paths:
         Image.new("L", (8, 9)).save(path)
     dataset = Dataset(FileImages(paths), np.arange(2, dtype=np.int64), ("a", "b"))
-    photos = Split("folder:made", dataset, dataset, resize="shortest")
-    with pytest.raises(UsageError, match="the images of folder:made differ in size; say --image-size"):
+    photos = Split("folder:photos", dataset, dataset, resize="shortest")
+    with pytest.raises(UsageError, match="the images of folder:photos differ in size; choose the"):
         plan(nn.Flatten(), photos)
     assert plan(nn.Flatten(), photos, image_size=7).preprocessing.height == 7
 
 
 def test_a_body_has_to_be_there_to_be_frozen(split: Split) -> None:
-    with pytest.raises(UsageError, match="freeze keeps the weights of a body; name one with --body"):
+    with pytest.raises(
+        UsageError, match="--freeze keeps the weights of a body: name its checkpoint with --body"
+    ):
         plan(None, split, freeze=True)
     assert plan(None, split, freeze=False).name == "lenet"
 
@@ -130,6 +134,6 @@ def test_a_forward_may_raise_anything(split: Split) -> None:
             return {}["x"]
 
     with pytest.raises(
-        UsageError, match=r"does not take images of 1x12x12: KeyError: 'x' \(.*test_network\.py:"
+        UsageError, match=r"fails on images of shape 1x12x12: KeyError: 'x' \(.*test_network\.py:"
     ):
         plan(Broken(), split).build("xavier", 3)

@@ -1,14 +1,16 @@
 """Options are checked at once and completed by the recipe."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from cnntk.data import Split
 from cnntk.models.zoo import Recipe, find
 from cnntk.runtime.errors import UsageError
-from cnntk.training.options import TrainOptions, settings_for
+from cnntk.training.augment import AUGMENTATIONS
+from cnntk.training.options import Augmentation, Schedule, TrainOptions, settings_for
+from cnntk.training.schedule import SCHEDULES
 
 RECIPE = Recipe("sgd", 0.1, 0.01, 0.9, 3, 32, "cosine", ("shift", "flip"), "normal")
 
@@ -36,6 +38,24 @@ def test_wrong_values(option: dict[str, Any], message: str) -> None:
         TrainOptions(**option)
 
 
+def test_resume_and_force_exclude_each_other() -> None:
+    with pytest.raises(UsageError, match="exclude each other"):
+        TrainOptions(resume=True, force=True)
+
+
+def test_augmentations() -> None:
+    assert TrainOptions().augmentations is None
+    assert TrainOptions(augment=("none",)).augmentations == TrainOptions(augment=()).augmentations == ()
+    assert TrainOptions(augment=("flip", "shift", "flip")).augmentations == ("flip", "shift")
+    with pytest.raises(UsageError, match="augment = 'none' excludes all others"):
+        TrainOptions(augment=("none", "flip"))
+
+
+def test_the_choices_are_what_is_implemented() -> None:
+    assert {*AUGMENTATIONS, "none"} == set(get_args(Augmentation))
+    assert set(SCHEDULES) == set(get_args(Schedule))
+
+
 def test_the_recipe_fills_in(split: Split) -> None:
     settings = settings_for(TrainOptions(epochs=5, learning_rate=0.0, augment=()), RECIPE, split)
     assert (settings.epochs, settings.learning_rate, settings.augment) == (5, 0.0, ())
@@ -51,10 +71,12 @@ def test_handwriting_is_not_mirrored(make_split: Callable[..., Split]) -> None:
     photos, writing = make_split(), make_split(handwriting=True)
     assert settings_for(TrainOptions(), RECIPE, photos).augment == ("shift", "flip")
     assert settings_for(TrainOptions(), RECIPE, writing).augment == ("shift",)
-    assert settings_for(TrainOptions(augment=("flip",)), RECIPE, writing).augment == ("flip",), "asked for"
+    assert settings_for(TrainOptions(augment=("flip",)), RECIPE, writing).augment == ("flip",), (
+        "an explicit choice"
+    )
 
 
-def test_recipes_of_the_zoo_are_known() -> None:
+def test_recipes_of_the_zoo_are_valid() -> None:
     recipe = find("vgg11").recipe
     TrainOptions(
         optimizer=recipe.optimizer, schedule=recipe.schedule, init=recipe.init, augment=recipe.augment

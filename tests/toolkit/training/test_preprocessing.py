@@ -10,7 +10,7 @@ from cnntk.data import ArrayImages, Split, open_data, prepare
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.preprocessing.preprocess import normalize, resize_and_crop
 from cnntk.training.loop import Normalize
-from cnntk.training.preprocessing import measured, preprocessing_for
+from cnntk.training.preprocessing import measure_preprocessing, preprocessing_for
 
 
 def test_handwriting_reads_on_any_background() -> None:
@@ -32,14 +32,14 @@ def test_photos_are_as_they_are(make_split: Callable[..., Split]) -> None:
 def test_mean_and_deviation(memory_bytes: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (1500, 3, 5, 3), dtype=np.uint8)
     p = Preprocessing("rgb", 3, 5, mean=(0.0,) * 3, std=(1.0,) * 3)
-    m = measured(prepare(ArrayImages(pixels), p, memory_bytes))
+    m = measure_preprocessing(prepare(ArrayImages(pixels), p, memory_bytes))
     np.testing.assert_allclose(m.mean, (pixels / 255).mean(axis=(0, 1, 2)), rtol=1e-12)
     np.testing.assert_allclose(m.std, (pixels / 255).std(axis=(0, 1, 2)), rtol=1e-12)
 
 
 def test_constant_images_divide_by_one() -> None:
     images = ArrayImages(np.full((4, 3, 3, 1), 255, np.uint8))
-    m = measured(prepare(images, Preprocessing("gray", 3, 3)))
+    m = measure_preprocessing(prepare(images, Preprocessing("gray", 3, 3)))
     assert (m.mean, m.std) == (pytest.approx((1.0,)), (1.0,))
 
 

@@ -1,15 +1,15 @@
-"""What is said on standard error."""
+"""Progress on standard error."""
 
 import pytest
 
-from cnntk.training.progress import EpochBar, Lines, for_stderr
+from cnntk.training.progress import EpochBar, EpochLines, for_stderr
 from cnntk.training.report import EpochResult
 
 RESULT = EpochResult(1, 0.5, 0.75, 0.8, 2.0)
 
 
 def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = Lines()
+    lines = EpochLines()
     lines.begin(3, 10, 0)
     lines.step(5, 0.6, 0.7)
     lines.epoch(RESULT)
@@ -33,4 +33,4 @@ def test_the_bar_shows_epoch_loss_and_accuracy(capsys: pytest.CaptureFixture[str
 
 
 def test_no_terminal_no_bar() -> None:
-    assert isinstance(for_stderr(), Lines)
+    assert isinstance(for_stderr(), EpochLines)

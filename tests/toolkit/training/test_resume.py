@@ -58,8 +58,8 @@ class StopAfter(Silent):
 
 
 def short(network: str, split: Split, output: Path, **options: object) -> TrainReport:
-    given = {"epochs": 3, "batch_size": 16, "augment": ("shift", "flip"), "progress": False, **options}
-    return train(network, split, output=output, **given)  # type: ignore[arg-type]
+    arguments = {"epochs": 3, "batch_size": 16, "augment": ("shift", "flip"), "progress": False, **options}
+    return train(network, split, output=output, **arguments)  # type: ignore[arg-type]
 
 
 def weights(folder: Path) -> tuple[bytes, bytes]:
@@ -77,7 +77,7 @@ def test_stopped_anywhere(network: str, split: Split, tmp_path: Path, optimizer:
         with pytest.raises(KeyboardInterrupt):
             short(network, split, folder, progress=stop, **how)
         assert (folder / "training.safetensors").exists()
-        assert stop.notes == [f"stopped after epoch {epoch}; go on with the same command and --resume"]
+        assert stop.notes == [f"stopped after epoch {epoch}; continue with the same command and --resume"]
         report = short(network, split, folder, resume=True, **how)
         assert weights(folder) == weights(tmp_path / "whole")
         assert not (folder / "training.safetensors").exists()
@@ -95,10 +95,10 @@ def stopped(network: str, split: Split, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 4}, "was begun with --epochs 3, not 4; leave it out"),
-        ({"seed": 1}, "was begun with --seed 0, not 1"),
-        ({"augment": ()}, "was begun with --augment shift flip, not none"),
-        ({"learning_rate": 0.5}, r"was begun with --learning-rate 0\.001, not 0\.5"),
+        ({"epochs": 4}, "was started with --epochs 3, not 4; leave it out"),
+        ({"seed": 1}, "was started with --seed 0, not 1"),
+        ({"augment": ()}, "was started with --augment shift flip, not none"),
+        ({"learning_rate": 0.5}, r"was started with --learning-rate 0\.001, not 0\.5"),
     ],
 )
 def test_other_options_are_refused(
@@ -112,14 +112,14 @@ def test_other_options_are_refused(
 
 def test_other_data_is_refused(network: str, split: Split, stopped: Path) -> None:
     changed = Split(split.name, split.test, split.train)
-    with pytest.raises(UsageError, match="its data has changed since it was begun"):
+    with pytest.raises(UsageError, match="its data has changed since it was started"):
         short(network, changed, stopped, resume=True)
-    with pytest.raises(UsageError, match="was begun with --data made, not other"):
+    with pytest.raises(UsageError, match="was started with --data noise, not other"):
         short(network, Split("other", split.train, split.test), stopped, resume=True)
 
 
 def test_another_network_is_refused(split: Split, stopped: Path) -> None:
-    with pytest.raises(UsageError, match=r"was begun with NET .*nets\.py:net, not lenet"):
+    with pytest.raises(UsageError, match=r"was started with NET .*nets\.py:net, not lenet"):
         short("lenet", split, stopped, resume=True)
 
 
@@ -128,9 +128,9 @@ def test_a_finished_run_says_so(network: str, split: Split, tmp_path: Path) -> N
     before = weights(tmp_path)
     listener = StopAfter(-1, inside=False)
     again = short(network, split, tmp_path, resume=True, progress=listener)
-    assert listener.notes == [f"{tmp_path}: is finished, there is nothing to resume"]
+    assert listener.notes == [f"{tmp_path}: the training is finished, there is nothing to resume"]
     assert (again.status, again.history, weights(tmp_path)) == ("finished before", first.history, before)
-    with pytest.raises(UsageError, match="was begun with --epochs 3, not 9"):
+    with pytest.raises(UsageError, match="was started with --epochs 3, not 9"):
         short(network, split, tmp_path, resume=True, epochs=9)
 
 
@@ -161,14 +161,14 @@ def command(network: str, folder: Path, seed: int = 0, resume: bool = False) -> 
     return [sys.executable, "-c", program]
 
 
-def begun(folder: Path) -> bool:
+def started(folder: Path) -> bool:
     return folder.is_dir()
 
 
 def kill_somewhere(arguments: list[str], folder: Path, delay_s: float) -> None:
     """Starts a training and kills it with SIGKILL, some time after its folder appeared."""
     process = subprocess.Popen(arguments)
-    while not begun(folder) and process.poll() is None:
+    while not started(folder) and process.poll() is None:
         time.sleep(0.002)
     time.sleep(delay_s)
     os.kill(process.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""A resumed training takes what was not said from the one that was begun."""
+"""A resumed training has the options of the interrupted one where they are left out."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from cnntk.runtime.errors import UsageError
 from cnntk.training import train
 from cnntk.training.progress import Silent
 from cnntk.training.report import EpochResult
-from cnntk.training.resuming import check_same, place_of
+from cnntk.training.resuming import check_unchanged, data_location
 
 NETWORK = """
 from torch import nn
@@ -27,7 +27,7 @@ class Stop(Silent):
 
 
 @pytest.fixture
-def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stopped after one epoch, with nothing left at its default."""
     (tmp_path / "nets.py").write_text(NETWORK)
     monkeypatch.chdir(tmp_path)
@@ -40,37 +40,39 @@ def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "run"
 
 
-def test_nothing_has_to_be_said_again(begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (begun.parent / "elsewhere").mkdir()
-    monkeypatch.chdir(begun.parent / "elsewhere")
-    report = train(output=begun, resume=True, progress=False)
+def test_no_option_has_to_be_repeated(interrupted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (interrupted.parent / "elsewhere").mkdir()
+    monkeypatch.chdir(interrupted.parent / "elsewhere")
+    report = train(output=interrupted, resume=True, progress=False)
     assert (report.status, len(report.history), report.network) == ("resumed", 2, "net")
     assert report.settings["network_arguments"] == {"num_classes": 10, "image_size": 9, "dropout": 0.25}
     assert (report.settings["seed"], report.settings["augment"]) == (3, ["zoom"])
-    assert train(output=begun, resume=True, progress=False).status == "finished before"
+    assert train(output=interrupted, resume=True, progress=False).status == "finished before"
 
 
-def test_what_is_said_again_is_the_same(begun: Path) -> None:
-    report = train("nets.py:net", "digits", output=begun, seed=3, dropout=0.25, resume=True, progress=False)
+def test_repeated_options_are_the_same(interrupted: Path) -> None:
+    report = train(
+        "nets.py:net", "digits", output=interrupted, seed=3, dropout=0.25, resume=True, progress=False
+    )
     assert report.status == "resumed"
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dropout": 0.5}, r"was begun with --dropout 0\.25, not 0\.5"),
-        ({"image_size": 8}, "was begun with --image-size 9, not 8"),
-        ({"network": "lenet"}, r"was begun with NET .*nets\.py:net, not lenet"),
-        ({"seed": 0}, "was begun with --seed 3, not 0"),
-        ({"augment": ()}, "was begun with --augment zoom, not none"),
+        ({"dropout": 0.5}, r"was started with --dropout 0\.25, not 0\.5"),
+        ({"image_size": 8}, "was started with --image-size 9, not 8"),
+        ({"network": "lenet"}, r"was started with NET .*nets\.py:net, not lenet"),
+        ({"seed": 0}, "was started with --seed 3, not 0"),
+        ({"augment": ()}, "was started with --augment zoom, not none"),
     ],
     ids=str,
 )
 def test_what_differs_is_named_as_the_user_says_it(
-    begun: Path, options: dict[str, Any], message: str
+    interrupted: Path, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message) as raised:
-        train(output=begun, resume=True, progress=False, **options)
+        train(output=interrupted, resume=True, progress=False, **options)
     assert "{" not in str(raised.value)
 
 
@@ -85,9 +87,9 @@ def test_a_body_is_taken_up_again(split: Split, tmp_path: Path) -> None:
             output=tmp_path / "run",
             progress=Stop(),
         )
-    with pytest.raises(UsageError, match="was begun with --freeze on, not off"):
+    with pytest.raises(UsageError, match="was started with --freeze on, not off"):
         train(data=split, freeze=False, output=tmp_path / "run", resume=True, progress=False)
-    with pytest.raises(UsageError, match="was begun with --data made; say where it is"):
+    with pytest.raises(UsageError, match="was started with --data noise; pass the data again"):
         train(output=tmp_path / "run", resume=True, progress=False)
     report = train(data=split, output=tmp_path / "run", resume=True, progress=False)
     assert (report.status, report.trainable_parameters) == ("resumed", 84 * 3 + 3)
@@ -97,7 +99,7 @@ def test_a_module_has_to_be_passed_again(split: Split, tmp_path: Path) -> None:
     module = nn.Sequential(nn.Flatten(), nn.Linear(144, 3))
     with pytest.raises(KeyboardInterrupt):
         train(module, split, output=tmp_path / "run", epochs=2, progress=Stop())
-    with pytest.raises(UsageError, match="begun with a module of your own, Sequential; pass it again"):
+    with pytest.raises(UsageError, match="started with a module of your own, Sequential; pass it again"):
         train(data=split, output=tmp_path / "run", resume=True, progress=False)
     assert train(module, split, output=tmp_path / "run", resume=True, progress=False).status == "resumed"
 
@@ -105,16 +107,16 @@ def test_a_module_has_to_be_passed_again(split: Split, tmp_path: Path) -> None:
 def test_a_body_that_changed() -> None:
     before = {"network_arguments": {"body": "lenet", "body_kwargs": {"a": 1}}}
     after = {"network_arguments": {"body": "lenet", "body_kwargs": {"a": 2}}}
-    with pytest.raises(UsageError, match="its --body has changed since it was begun"):
-        check_same(after, before, Path("run"))
-    check_same(before, before, Path("run"))
+    with pytest.raises(UsageError, match="its --body has changed since it was started"):
+        check_unchanged(after, before, Path("run"))
+    check_unchanged(before, before, Path("run"))
 
 
 def test_data_may_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: Split) -> None:
     monkeypatch.chdir(tmp_path)
-    assert (place_of("digits"), place_of("mnist:a"), place_of(split)) == (
+    assert (data_location("digits"), data_location("mnist:a"), data_location(split)) == (
         "digits",
         f"mnist:{tmp_path}/a",
         None,
     )
-    check_same({"data_place": "mnist:/a"}, {"data_place": "mnist:/b"}, Path("run"))
+    check_unchanged({"data_location": "mnist:/a"}, {"data_location": "mnist:/b"}, Path("run"))

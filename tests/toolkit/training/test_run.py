@@ -15,6 +15,7 @@ from torch import nn
 from cnntk.data import Split
 from cnntk.models.checkpoint import load_checkpoint, save_checkpoint
 from cnntk.runtime.artifact.spec import Network
+from cnntk.runtime.codec import as_json
 from cnntk.runtime.errors import CheckpointError, DataError, UsageError
 from cnntk.runtime.preprocessing.preprocess import preprocess
 from cnntk.training import TrainingDiverged, train
@@ -41,7 +42,7 @@ def test_digits_learn_and_the_runtime_sees_what_training_saw(tmp_path: Path) -> 
     checkpoint = load_checkpoint(tmp_path / "run")
     assert checkpoint.spec.labels == tuple("0123456789")
     assert checkpoint.spec.provenance["accuracy"] == report.accuracy
-    assert json.loads(json.dumps(report.to_json()))["history"][19]["accuracy"] == report.accuracy
+    assert json.loads(json.dumps(as_json(report)))["history"][19]["accuracy"] == report.accuracy
     for paper in (lambda image: image, lambda image: 255 - image):
         assert accuracy_by_the_runtime(tmp_path / "run", paper) == report.accuracy
 
@@ -127,14 +128,14 @@ def test_divergence_is_an_error(split: Split, tmp_path: Path) -> None:
 
 def test_an_existing_folder_is_refused_before_the_work(split: Split, tmp_path: Path) -> None:
     short(small(), split, tmp_path)
-    with pytest.raises(UsageError, match="exists; --resume goes on"):
+    with pytest.raises(UsageError, match="exists; --resume continues"):
         train("no such network", "no such data", output=tmp_path)
     assert short(small(), split, tmp_path, force=True).status == "trained"
 
 
 def test_wrong_use_leaves_no_folder(split: Split, tmp_path: Path) -> None:
     module = nn.Sequential(nn.Flatten(), nn.Linear(144, 10))
-    with pytest.raises(UsageError, match=r"answers \[2, 10\]"):
+    with pytest.raises(UsageError, match=r"its output for 2 images is \[2, 10\]"):
         short(module, split, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -172,13 +173,13 @@ def test_a_body_with_a_new_head(split: Split, tmp_path: Path, freeze: bool) -> N
     )
     body, new = (load_checkpoint(tmp_path / name) for name in ("body", "run"))
     weights = new.module.state_dict()
-    kept = [
+    unchanged = [
         torch.equal(weights[f"body.{n}"], w)
         for n, w in body.module.state_dict().items()
         if f"body.{n}" in weights
     ]
-    assert len(kept) == 8
-    assert all(kept) if freeze else not any(kept)
+    assert len(unchanged) == 8
+    assert all(unchanged) if freeze else not any(unchanged)
     assert report.trainable_parameters == (84 * 3 + 3 if freeze else report.parameters)
     assert new.spec.preprocessing == body.spec.preprocessing, "as the body was trained"
     assert new.spec.labels == split.classes
@@ -197,8 +198,8 @@ def test_what_does_not_go_with_a_body(split: Split, tmp_path: Path) -> None:
 
 def test_the_default_folder(split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert train("lenet", split, epochs=1, progress=False).checkpoint == "runs/lenet-made"
-    assert (tmp_path / "runs" / "lenet-made" / "spec.json").is_file()
+    assert train("lenet", split, epochs=1, progress=False).checkpoint == "runs/lenet-noise"
+    assert (tmp_path / "runs" / "lenet-noise" / "spec.json").is_file()
 
 
 def test_without_torch() -> None:
@@ -243,12 +244,12 @@ class Net(nn.Module):
 """
 
 
-@pytest.mark.parametrize("own", [False, True], ids=["the zoo's", "one's own"])
-def test_a_body_of_a_body(split: Split, tmp_path: Path, own: bool) -> None:
+@pytest.mark.parametrize("custom", [False, True], ids=["the zoo's", "one's own"])
+def test_a_body_of_a_body(split: Split, tmp_path: Path, custom: bool) -> None:
     from cnntk.models.zoo import build
 
     (tmp_path / "nets.py").write_text(OWN)
-    network = f"{tmp_path / 'nets.py'}:Net" if own else "lenet"
+    network = f"{tmp_path / 'nets.py'}:Net" if custom else "lenet"
     train(network, split, output=tmp_path / "0", epochs=1, progress=False)
     for number, freeze in ((1, True), (2, False)):
         body = tmp_path / str(number - 1)
@@ -256,7 +257,7 @@ def test_a_body_of_a_body(split: Split, tmp_path: Path, own: bool) -> None:
         report = train(data=split, body=body, freeze=freeze, epochs=1, output=output, progress=False)
         assert (report.trainable_parameters < report.parameters) is freeze
     before, frozen, last = (load_checkpoint(tmp_path / str(i)) for i in (0, 1, 2))
-    name = "stem.weight" if own else "0.weight"
+    name = "stem.weight" if custom else "0.weight"
     first = before.module.state_dict()[name]
     assert torch.equal(frozen.module.state_dict()[f"body.{name}"], first)
     assert not torch.equal(last.module.state_dict()[f"body.{name}"], first)
