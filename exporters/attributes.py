@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from cnntk.exporters.passes.graph import add_weight, constant, put, sweep
+from cnntk.exporters.passes.graph import add_weight, constant, remove_unused, replace_node
 
 __all__ = ["widen_attributes"]
 
@@ -40,11 +40,11 @@ def _widen_epsilon(model: ir.Model, node: ir.Node) -> None:
     exact = add_weight(model, f"{value.name}_exact", variance + (epsilon - held), ir.DataType.DOUBLE)
     node.replace_input_with(4, exact)
     node.attributes["epsilon"] = ir.AttrFloat32("epsilon", held)
-    sweep(model, value)
+    remove_unused(model, value)
 
 
 def _widen_slope(model: ir.Model, node: ir.Node) -> None:
     old, slope = node.outputs[0], np.array([node.attributes.get_float("alpha", 0.01)])
     weight = add_weight(model, f"{old.name}_slope", slope, ir.DataType.DOUBLE)
-    put(old, "PRelu", [node.inputs[0], weight])
-    sweep(model, old)
+    replace_node(old, "PRelu", [node.inputs[0], weight])
+    remove_unused(model, old)

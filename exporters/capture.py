@@ -15,9 +15,9 @@ from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
 from cnntk.exporters.failure import CAPTURE_FAILURES, capture_error, quoted_place
 from cnntk.exporters.source import Source
-from cnntk.exporters.sources.edges import name_edges, user_inputs, user_outputs
+from cnntk.exporters.sources.console import suppress_output
 from cnntk.exporters.sources.inputs import form, parameters_of
-from cnntk.exporters.sources.quiet import quiet
+from cnntk.exporters.sources.io_names import name_inputs_and_outputs, user_inputs, user_outputs
 from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import CaptureError
 
@@ -55,13 +55,13 @@ def capture(source: Source, folder: Path | None = None) -> Captured:
     """
     if source.graph is not None:
         return Captured(source.graph, None)
-    with quiet() as chatter:
+    with suppress_output() as chatter:
         program = source.program or _export(source, chatter, folder)
         _check_outputs(program, source.name)
         translated = _translate(program, source.name, chatter, folder)
     model, decomposed = translated.model, translated.exported_program
     model.ir_version = IR_VERSION
-    name_edges(model, decomposed, [spec.name for spec in source.inputs])
+    name_inputs_and_outputs(model, decomposed, [spec.name for spec in source.inputs])
     return Captured(model, decomposed)
 
 

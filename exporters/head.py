@@ -16,7 +16,7 @@ from typing import Literal
 
 import onnx_ir as ir
 
-from cnntk.exporters.passes.graph import dimensions, fresh_name, made_by, sweep
+from cnntk.exporters.passes.graph import dimensions, fresh_name, producer_of, remove_unused
 from cnntk.runtime.artifact.spec import Head
 from cnntk.runtime.errors import ExportCheckError, UsageError
 
@@ -100,7 +100,7 @@ def double_softmax(model: ir.Model) -> str | None:
     Softmax and LogSoftmax of a LogSoftmax are sound: they answer its probabilities.
     """
     for node in model.graph:
-        first = made_by(_plain(node.inputs[0]), "Softmax") if node.inputs else None
+        first = producer_of(_plain(node.inputs[0]), "Softmax") if node.inputs else None
         if node.op_type in ("Softmax", "LogSoftmax") and not node.domain and first is not None:
             return (
                 f"{node.outputs[0].name}: {node.op_type} upon the Softmax {first.outputs[0].name}; the loss "
@@ -146,7 +146,7 @@ def _misfit(output: ir.Value, asked: bool) -> str | None:
 
 
 def _no_classifier(answer: _Answer) -> str | None:
-    last = made_by(_plain(answer.value), "Sigmoid", "HardSigmoid")
+    last = producer_of(_plain(answer.value), "Sigmoid", "HardSigmoid")
     if last is None:
         return None
     return f"it ends in {last.op_type}: several labels may hold at once, and nothing sums to 1"
@@ -158,7 +158,7 @@ def _attach(model: ir.Model, answer: ir.Value) -> tuple[str | None, bool]:
     Returns:
         The softmax that the network ended in, and whether it answers the probabilities.
     """
-    last = made_by(_plain(answer), "Softmax", "LogSoftmax")
+    last = producer_of(_plain(answer), "Softmax", "LogSoftmax")
     raw = answer if last is None else last.inputs[0]
     if last is not None:
         _check_axis(last)
@@ -171,7 +171,7 @@ def _attach(model: ir.Model, answer: ir.Value) -> tuple[str | None, bool]:
     logits = _logits(model, raw)
     probabilities = _named(model, answer, "probabilities") if keep else _softmax(model, logits)
     model.graph.outputs[:] = [logits, probabilities, *others]
-    sweep(model, answer)
+    remove_unused(model, answer)
     return None if last is None else last.op_type, keep
 
 
@@ -239,7 +239,7 @@ def _check_axis(softmax: ir.Node) -> None:
 
 def _plain(value: ir.Value | None) -> ir.Value | None:
     """The value behind Identity and casts between floats."""
-    node = made_by(value, "Identity", "Cast", "Flatten")
+    node = producer_of(value, "Identity", "Cast", "Flatten")
     if node is None or node.inputs[0] is None:
         return value
     return _plain(node.inputs[0])

@@ -13,7 +13,7 @@ from cnntk.exporters.checks.inputs import numpy_dtype
 from cnntk.exporters.checks.pixels import PixelsPart
 from cnntk.exporters.checks.prove import Case
 from cnntk.exporters.checks.reference import Arrays, Reference
-from cnntk.exporters.preprocessing import PixelsRecord, add_preprocessing
+from cnntk.exporters.preprocessing import PreprocessingRecord, add_preprocessing
 from cnntk.exporters.source import Source
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, Preprocessing, TensorSpec
 from cnntk.runtime.errors import UsageError
@@ -44,7 +44,7 @@ class Face:
     model: ir.Model
     inputs: tuple[TensorSpec, ...]
     preprocessing: Preprocessing | None
-    record: PixelsRecord | None = None
+    record: PreprocessingRecord | None = None
 
     @property
     def images(self) -> Preprocessing | None:

@@ -17,7 +17,7 @@ from cnntk.exporters.capture import capture
 from cnntk.exporters.checks.check import blame
 from cnntk.exporters.session import GraphSession
 from cnntk.exporters.source import Dtype, Source
-from cnntk.exporters.sources.precision import in_precision, precisions
+from cnntk.exporters.sources.precision import cast_source, weight_dtypes
 from cnntk.runtime.errors import CaptureError, InferenceError
 from cnntk.runtime.session.devices import import_onnxruntime
 
@@ -38,7 +38,7 @@ def runnable(source: Source, dtype: Dtype, folder: Path | None = None) -> Source
     Raises:
         CaptureError: torch can't capture it.
     """
-    if dtype != "auto" or source.module is None or "float64" not in precisions(source):
+    if dtype != "auto" or source.module is None or "float64" not in weight_dtypes(source):
         return source
     model = capture(source, folder).model
     try:
@@ -48,7 +48,7 @@ def runnable(source: Source, dtype: Dtype, folder: Path | None = None) -> Source
             note = (
                 f"{missing}: the file holds the network in float32, each of its float64 weights rounded once"
             )
-            return in_precision(source, "float32", note)
+            return cast_source(source, "float32", note)
     return source
 
 
@@ -79,7 +79,7 @@ def unrunnable(source: Source, model: ir.Model, error: InferenceError) -> Except
         return error
     if source.module is None:
         advice = "capture the module again in float32" if source.program else "export it again in float32"
-    elif precisions(source) <= {"float32"}:
+    elif weight_dtypes(source) <= {"float32"}:
         advice = "its weights are float32, so it converts to that type itself: take that out of its code"
     else:
         advice = "export it with --dtype float32"

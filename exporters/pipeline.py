@@ -38,7 +38,7 @@ from cnntk.exporters.checks.samples import Samples, SamplesLike, take_samples
 from cnntk.exporters.checks.whole import whole_of
 from cnntk.exporters.described import described
 from cnntk.exporters.external_data import weights_beside
-from cnntk.exporters.graph_lint.anatomy import Anatomy, anatomy
+from cnntk.exporters.graph_lint.lint import LintReport, lint_graph
 from cnntk.exporters.head import HeadOption
 from cnntk.exporters.model_inputs import AskedByImages, Face, PreprocessOption, face_of, takes_images
 from cnntk.exporters.op_support import runnable
@@ -51,6 +51,7 @@ from cnntk.exporters.sources.precision import EPSILON
 from cnntk.exporters.vectors import CASES, FEW_CASES, RESIZED_CASE, self_test_of
 from cnntk.runtime.artifact.self_test import run_self_test
 from cnntk.runtime.artifact.spec import ModelSpec, Preprocessing, SelfTest
+from cnntk.runtime.codec import as_json
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.files import atomic_write, check_writable
 
@@ -140,7 +141,7 @@ def export(
     )
     case = prepared.case
     face = face_of(found, case, preprocess)
-    built = anatomy(case.model)
+    built = lint_graph(case.model)
     # torch answers while the file is written and loaded: neither keeps two cores busy.
     with (
         weights_beside(face.model, target, wanted=external_data) as beside,
@@ -174,7 +175,7 @@ def export(
         layers=prepared.layers,
         ledger=proof.ledger,
         layer_errors=_layer_errors(prepared) if layer_parity else (),
-        anatomy=built,
+        graph_lint=built,
         self_test=spec.self_test,
         data=spec.data,
         digest=spec.digest,
@@ -210,7 +211,7 @@ def _spec(
     source: Source,
     prepared: Prepared,
     proof: Proof,
-    built: Anatomy,
+    built: LintReport,
     face: Face,
     self_test: SelfTest,
 ) -> ModelSpec:
@@ -226,7 +227,7 @@ def _spec(
         check_results={
             "checks": [asdict(check) for check in (*prepared.checks, *proof.checks)],
             "parity": [p.to_json() for p in proof.parity],
-            "graph_lint": built.to_json(),
+            "graph_lint": as_json(built),
             "repaired": _done(prepared, repairs=True),
             "simplified": _done(prepared, repairs=False),
         },
@@ -250,7 +251,7 @@ def _labels(source: Source, prepared: Prepared) -> tuple[str, ...]:
 def _done(prepared: Prepared, *, repairs: bool) -> list[str]:
     """What the passes did: those that mended something, or those that made it cheaper."""
     applied = [p for p in prepared.passes if p.status == "applied" and (p.name in REPAIRS) is repairs]
-    return [line for p in applied for line in p.rewrites.done]
+    return [line for p in applied for line in p.rewrites.applied]
 
 
 def _self_test(source: Source, prepared: Prepared, face: Face) -> SelfTest:

@@ -95,9 +95,9 @@ def prepare(
     bodies = {v.name or "": body_of(v) for v in model.graph.outputs}
     outputs = {output: str(names[id(v)]) for output, v in bodies.items() if id(v) in names}
     flat = frozenset(v.name or "" for v in model.graph.outputs if v.shape != bodies[v.name or ""].shape)
-    declined = tuple(d for p in passes for d in p.rewrites.declined)
+    declined = tuple(d for p in passes for d in p.rewrites.skipped)
     checks = [check_nothing_random(model, declined), check_finite_weights(model)]
-    replaced = {k: v for p in passes if p.status == "applied" for k, v in p.rewrites.replaced.items()}
+    replaced = {k: v for p in passes if p.status == "applied" for k, v in p.rewrites.substitutions.items()}
     meaning = {node: output for output, node in outputs.items()}
     case = Case(
         model=model,
@@ -108,7 +108,7 @@ def prepare(
         order=_order(returned, meaning, record.softmax),
         large=large,
     )
-    if source.uncast is not None and not replaced:
+    if source.source_before_cast is not None and not replaced:
         checks.append(check_cast(source, case.reference, trials, case.order, case.eps))
     if samples is not None:
         checks.append(samples_check(samples, len(trials.kinds) - sum(kind in KINDS for kind in trials.kinds)))

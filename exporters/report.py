@@ -8,10 +8,10 @@ from typing import Any
 from cnntk.exporters.checks.divergence import LayerError
 from cnntk.exporters.checks.parity import Parity
 from cnntk.exporters.checks.record import Check
-from cnntk.exporters.graph_lint.anatomy import Anatomy
+from cnntk.exporters.graph_lint.lint import LintReport
 from cnntk.exporters.passes.infra import PassRecord
 from cnntk.exporters.passes.order import REPAIRS
-from cnntk.exporters.preprocessing import PixelsRecord
+from cnntk.exporters.preprocessing import PreprocessingRecord
 from cnntk.exporters.shapes.ledger import LedgerRow
 from cnntk.runtime.artifact.spec import DataFile, Layer, SelfTest, TensorSpec
 from cnntk.runtime.sections import Section, size_text, under
@@ -39,7 +39,7 @@ class ExportReport:
         layers: of the graph.
         ledger: the layers' shapes, by formula, torch, ONNX and onnxruntime.
         layer_errors: of each layer against float64; empty where no report was asked for.
-        anatomy: what is odd about the network, and its activations' memory.
+        graph_lint: what is odd about the network, and its activations' memory.
         self_test: with which any device checks itself.
         data: the file beside it with the large weights; None where all are inside.
         digest: SHA-256 of the file.
@@ -53,7 +53,7 @@ class ExportReport:
     opset: int
     ir_version: int
     inputs: tuple[TensorSpec, ...]
-    pixels: PixelsRecord | None
+    pixels: PreprocessingRecord | None
     head: str
     head_reason: str
     passes: tuple[PassRecord, ...]
@@ -62,7 +62,7 @@ class ExportReport:
     layers: tuple[Layer, ...]
     ledger: tuple[LedgerRow, ...]
     layer_errors: tuple[LayerError, ...]
-    anatomy: Anatomy
+    graph_lint: LintReport
     self_test: SelfTest | None
     data: DataFile | None
     digest: str
@@ -92,7 +92,7 @@ class ExportReport:
     def sections(self) -> tuple[Section, ...]:
         """What was written, repaired and checked, for text and pages."""
         size = f"{self.parameters:,} parameters, {self.multiply_adds:,} multiply-adds"
-        rolled_back = [f"{p.name}: {p.why}" for p in self.passes if p.status == "rolled back"]
+        rolled_back = [f"{p.name}: {p.rollback_reason}" for p in self.passes if p.status == "rolled back"]
         lines = (
             *under("wrote", self._files()),
             ("network", f"{self.name}: {size}"),
@@ -134,5 +134,5 @@ class ExportReport:
 
 def _rewrites(record: PassRecord) -> str:
     """What a pass did: the rewrites one by one where they are few, else how many."""
-    lines = record.rewrites.done
+    lines = record.rewrites.applied
     return f"{record.name}: {'; '.join(lines) if len(lines) <= 2 else f'{len(lines)} rewrites'}"

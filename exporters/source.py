@@ -40,8 +40,8 @@ class Source:
         network: how to build the module again; None where that is not known.
         provenance: where it comes from.
         notes: what the user should know about the source.
-        uncast: the source before its weights were cast to a type that may not hold them; None where they
-            were not.
+        source_before_cast: The source with its original weights, where a cast may have changed their values;
+            else None.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Source:
     network: Network | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    uncast: Source | None = None
+    source_before_cast: Source | None = None
 
     def __post_init__(self) -> None:
         if sum(part is not None for part in (self.module, self.program, self.graph)) != 1:

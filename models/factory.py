@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from cnntk.models.foreign import blame
+from cnntk.models.user_errors import describe_error
 from cnntk.runtime.errors import CnntkError, MissingDependency, UsageError
 from cnntk.runtime.files import readable_file
 
@@ -39,9 +39,11 @@ def construct(reference: str, kwargs: dict[str, Any]) -> nn.Module:
     except CnntkError:
         raise  # one of ours is a sentence already
     except (TypeError, ValueError) as error:
-        raise UsageError(f"{reference}: {blame(error)}; its arguments are {_arguments(factory)}") from error
+        raise UsageError(
+            f"{reference}: {describe_error(error)}; its arguments are {_arguments(factory)}"
+        ) from error
     except (Exception, SystemExit) as error:  # code that is not ours may raise anything
-        raise UsageError(f"{reference}: {blame(error)}") from error
+        raise UsageError(f"{reference}: {describe_error(error)}") from error
     if not isinstance(network, nn.Module):
         raise UsageError(f"{reference}: gave {type(network).__name__}, not a torch.nn.Module")
     return network
@@ -63,7 +65,7 @@ def locate(reference: str) -> Callable[..., Any]:
     except AttributeError as error:
         raise UsageError(f"{reference}: {place} has no {attribute!r}") from error
     except (Exception, SystemExit) as error:  # a module's own __getattr__ is not our code either
-        raise UsageError(f"{reference}: {blame(error)}") from error
+        raise UsageError(f"{reference}: {describe_error(error)}") from error
     if not callable(found):
         raise UsageError(f"{reference}: is {type(found).__name__}, not a function or class")
     return found  # type: ignore[no-any-return]
@@ -96,15 +98,15 @@ def _load(place: str) -> ModuleType:
                 f"{place} needs torch, which is not installed; pip install 'cnntk[export]' brings it"
             ) from error
         raise UsageError(
-            f"{place}: {blame(error)}; install it, or name a file as path/to/file.py:function"
+            f"{place}: {describe_error(error)}; install it, or name a file as path/to/file.py:function"
         ) from error
     except SystemExit as error:
         raise UsageError(
-            f"{place}: can't be imported: {blame(error)}; put what it does as a script "
+            f"{place}: can't be imported: {describe_error(error)}; put what it does as a script "
             "under if __name__ == '__main__'"
         ) from error
     except Exception as error:  # code that is not ours may raise anything
-        raise UsageError(f"{place}: can't be imported: {blame(error)}") from error
+        raise UsageError(f"{place}: can't be imported: {describe_error(error)}") from error
 
 
 def _load_module(name: str) -> ModuleType:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from cnntk.models.foreign import blame
 from cnntk.models.initialize import initialize
+from cnntk.models.user_errors import describe_error
 from cnntk.models.zoo import build
 from cnntk.runtime.artifact.spec import Network
 from cnntk.runtime.errors import UsageError
@@ -186,7 +186,7 @@ def _features(body: nn.Module, input_shape: Sequence[int], device: torch.device)
     except Exception as error:  # the body may be a user's own code, which may raise anything
         shape = "×".join(map(str, input_shape))
         raise UsageError(
-            f"with_new_head: the body does not take an image of {shape}: {blame(error)}"
+            f"with_new_head: the body does not take an image of {shape}: {describe_error(error)}"
         ) from error
     if not isinstance(answer, Tensor) or answer.dim() < 2:
         got = f"shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else type(answer).__name__

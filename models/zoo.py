@@ -14,8 +14,8 @@ from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from cnntk.models.factory import construct
-from cnntk.models.foreign import blame
 from cnntk.models.plugins import added, giver
+from cnntk.models.user_errors import describe_error
 from cnntk.runtime.artifact.spec import Network
 from cnntk.runtime.errors import CnntkError, UsageError
 
@@ -142,7 +142,7 @@ def _load(point: EntryPoint) -> ZooEntry:
         raise
     except (Exception, SystemExit) as error:  # code that is not ours may raise anything
         raise UsageError(
-            f"the network {point.name!r} of {giver(point)} can't be loaded: {blame(error)}"
+            f"the network {point.name!r} of {giver(point)} can't be loaded: {describe_error(error)}"
         ) from error
     if not isinstance(entry, ZooEntry) or entry.name != point.name:
         raise UsageError(

@@ -31,7 +31,7 @@ import torch
 from numpy.typing import NDArray
 
 from cnntk.exporters.checks.record import Check
-from cnntk.exporters.preprocessing import PixelsRecord
+from cnntk.exporters.preprocessing import PreprocessingRecord
 from cnntk.exporters.session import GraphSession
 from cnntk.models.preprocess import Preprocess
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, Preprocessing
@@ -86,7 +86,7 @@ class _Gap:
 def check_pixels(
     model: ir.Model,
     p: Preprocessing,
-    record: PixelsRecord,
+    record: PreprocessingRecord,
     *,
     photographs: Photographs | None = None,
     whole: Whole | None = None,
@@ -158,9 +158,9 @@ class PixelsPart:
         level: what one level is in the network's input; one a channel, to broadcast.
     """
 
-    def __init__(self, model: ir.Model, p: Preprocessing, record: PixelsRecord) -> None:
+    def __init__(self, model: ir.Model, p: Preprocessing, record: PreprocessingRecord) -> None:
         self._sessions = [GraphSession(pixels_part(model, record), optimize=yes) for yes in (False, True)]
-        self._levels = record.levels
+        self._levels = record.pixel_values
         shape = (1, -1, 1, 1) if p.layout == "NCHW" else (1, 1, 1, -1)
         self._shift, self.level = (np.array(v).reshape(shape) for v in (record.shift, record.factor))
 
@@ -175,9 +175,9 @@ class PixelsPart:
         return np.asarray((plain.astype(np.float64) - self._shift) * self.level)
 
 
-def pixels_part(model: ir.Model, record: PixelsRecord) -> ir.Model:
+def pixels_part(model: ir.Model, record: PreprocessingRecord) -> ir.Model:
     """The nodes from ``image`` to the levels, as a model of their own."""
-    graph = ir.convenience.extract(model.graph, [IMAGE_INPUT], [record.levels])
+    graph = ir.convenience.extract(model.graph, [IMAGE_INPUT], [record.pixel_values])
     graph.opset_imports.update(model.graph.opset_imports)
     return ir.Model(graph, ir_version=model.ir_version)
 

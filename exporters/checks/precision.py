@@ -33,7 +33,7 @@ def check_cast(
     parity allows. A weight that the type can't tell from 0, or from its neighbors, does more.
 
     Args:
-        source: after the cast; ``source.uncast`` is the one before.
+        source: after the cast; ``source.source_before_cast`` is the one before.
         reference: of the one after.
         trials: inputs, of which the first few ordinary ones are taken.
         order: of the outputs, as `check_capture` takes it.
@@ -45,12 +45,14 @@ def check_cast(
     taken = trials.ordinary[:IMAGES]
     some = Trials(tuple(trials.kinds[i] for i in taken), trials.pick(taken), (1,))
     answers = reference_answers(reference, some, eps)
-    uncast = source.uncast
-    if uncast is None or uncast.module is None:
+    source_before_cast = source.source_before_cast
+    if source_before_cast is None or source_before_cast.module is None:
         raise ValueError(f"{source.name}: was not cast")
-    given = {spec.name: some.arrays[spec.name].astype(spec.dtype) for spec in uncast.inputs}
-    before = zip(order, tensors_of(uncast.module, given), strict=False)
-    compared = [(name, compare_returned(name, tensor, answers, uncast.module)) for name, tensor in before]
+    given = {spec.name: some.arrays[spec.name].astype(spec.dtype) for spec in source_before_cast.inputs}
+    before = zip(order, tensors_of(source_before_cast.module, given), strict=False)
+    compared = [
+        (name, compare_returned(name, tensor, answers, source_before_cast.module)) for name, tensor in before
+    ]
     moves = [_move(name, found, some, source) for name, found in compared if found is not None]
     return Check(
         "cast",

@@ -1,4 +1,4 @@
-"""Graph rewrites, one a file, each checked before and after. `order.py` has the order in which they run."""
+"""Graph rewrites, one per file, each checked before and after. `PASSES` in ``order.py`` is their order."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Scale and bias into the linear layer next to them.
+"""Folds scale and bias into the linear layer next to them.
 
-``Mul``, ``Div``, ``Add`` and ``Sub`` with a constant that differs by channel alone are ``s * x + t``;
-`linear.py` has the algebra that moves that into a Conv, ConvTranspose, Gemm or MatMul behind or in front.
+``Mul``, ``Div``, ``Add`` and ``Sub`` with a constant that differs only between channels are
+``scale * x + shift``; ``linear.py`` has the algebra that moves this into the Conv, ConvTranspose, Gemm or
+MatMul before or after it.
 """
 
 from __future__ import annotations
@@ -13,95 +14,104 @@ import onnx_ir as ir
 
 from cnntk.exporters.passes.graph import constant, dimensions, label, only_user
 from cnntk.exporters.passes.infra import Rewrites
-from cnntk.exporters.passes.linear import Affine, Layer, explain, fed, layer_at, rebuild, scaled
+from cnntk.exporters.passes.linear import (
+    Affine,
+    LinearLayer,
+    blocking_reason,
+    linear_layer,
+    rebuild,
+    with_input_affine,
+    with_output_affine,
+)
 
 __all__ = ["FoldAffine", "fold"]
 
-Found = tuple[ir.Value, Affine]
+AffineInput = tuple[ir.Value, Affine]
 
 
 class FoldAffine:
     """Moves scales and biases into linear layers."""
 
     name = "scale and bias into linear layers"
-    reason = "the layer's weights can scale and shift at no cost"
+    reason = "the layer's weights can scale and shift without extra cost"
 
     def __call__(self, model: ir.Model) -> Rewrites:
-        done: list[str] = []
-        declined: list[str] = []
+        applied: list[str] = []
+        skipped: list[str] = []
         for node in list(model.graph):
             if node.graph is not None and not node.domain and node.op_type in ("Mul", "Div", "Add", "Sub"):
-                fold(model, node, _arithmetic, done, declined)
-        return Rewrites(tuple(done), tuple(declined))
+                fold(model, node, _arithmetic, applied, skipped)
+        return Rewrites(tuple(applied), tuple(skipped))
 
 
 def fold(
     model: ir.Model,
     node: ir.Node,
-    read: Callable[[ir.Node, int, int], Found | None],
-    done: list[str],
-    declined: list[str],
+    read: Callable[[ir.Node, int, int], AffineInput | None],
+    applied: list[str],
+    skipped: list[str],
 ) -> None:
-    """Moves what a node does into the layer in front of it, else into the one behind it.
+    """Moves what a node does into the layer before it, else into the layer after it.
 
     Args:
-        model: changed in place.
-        node: ``scale * x + shift``.
-        read: gives x, scale and shift of a node, for a channel axis and a number of channels.
-        done: lines are added.
-        declined: lines are added.
+        model: Model that is changed in place.
+        node: Node that computes ``scale * x + shift``.
+        read: Function of a node, a channel axis and a number of channels that returns x and the affine map,
+            or None where the node is none for that axis.
+        applied: List that gets one line for each rewrite.
+        skipped: List that gets one line for each layer that can't take the node over, with the reason.
     """
     output = node.outputs[0]
-    for given in node.inputs:
-        layer = layer_at(given.producer() if given is not None else None)
-        found = read(node, layer.channel_axis, layer.channels) if layer is not None else None
-        if layer is None or found is None or found[0] is not given or _lacks_bias(layer, found[1].shift):
+    for value in node.inputs:
+        layer = linear_layer(value.producer() if value is not None else None)
+        match = read(node, layer.channel_axis, layer.channels) if layer is not None else None
+        if layer is None or match is None or match[0] is not value or _lacks_bias(layer, match[1].shift):
             continue
-        reason = _behind(layer, found[0], found[1])
+        reason = _behind(layer, match[0], match[1])
         if reason is None:
-            done.append(f"{label(node)}: into {label(layer.node)}")
-            rebuild(model, layer, scaled(layer, found[1]), output, layer.node.inputs[0])
+            applied.append(f"{label(node)}: into {label(layer.node)}")
+            rebuild(model, layer, with_output_affine(layer, match[1]), output, layer.node.inputs[0])
             return
-        declined.append(f"{label(node)}: not into {label(layer.node)}: {reason}")
-    _into_next(model, node, read, done, declined)
+        skipped.append(f"{label(node)}: not into {label(layer.node)}: {reason}")
+    _into_next(model, node, read, applied, skipped)
 
 
 def _into_next(
     model: ir.Model,
     node: ir.Node,
-    read: Callable[[ir.Node, int, int], Found | None],
-    done: list[str],
-    declined: list[str],
+    read: Callable[[ir.Node, int, int], AffineInput | None],
+    applied: list[str],
+    skipped: list[str],
 ) -> None:
     output = node.outputs[0]
     user = only_user(output)
-    layer = layer_at(user)
+    layer = linear_layer(user)
     if user is None or layer is None or user.inputs[0] is not output:
         return
-    found = read(node, layer.channel_axis, _inputs(layer))
-    if found is None or _lacks_bias(layer, found[1].shift):
+    match = read(node, layer.channel_axis, _inputs(layer))
+    if match is None or _lacks_bias(layer, match[1].shift):
         return
-    reason = explain(layer, found[1], behind=False)
+    reason = blocking_reason(layer, match[1], behind=False)
     if reason is not None:
-        declined.append(f"{label(node)}: not into {label(user)}: {reason}")
+        skipped.append(f"{label(node)}: not into {label(user)}: {reason}")
         return
-    done.append(f"{label(node)}: into {label(user)}")
-    rebuild(model, layer, fed(layer, found[1]), user.outputs[0], found[0])
+    applied.append(f"{label(node)}: into {label(user)}")
+    rebuild(model, layer, with_input_affine(layer, match[1]), user.outputs[0], match[0])
 
 
-def _behind(layer: Layer, output: ir.Value, affine: Affine) -> str | None:
+def _behind(layer: LinearLayer, output: ir.Value, affine: Affine) -> str | None:
     if only_user(output) is None:
-        return "its output is read elsewhere, too"
-    return explain(layer, affine, behind=True)
+        return "its output is used elsewhere"
+    return blocking_reason(layer, affine, behind=True)
 
 
-def _lacks_bias(layer: Layer, shift: np.ndarray) -> bool:
-    """MatMul has no bias; only on rows is there a Gemm in its place. Behind it is where a bias belongs."""
+def _lacks_bias(layer: LinearLayer, shift: np.ndarray) -> bool:
+    """Whether the layer can't hold the shift: MatMul has no bias, and Gemm replaces it only on 2-D inputs."""
     shape = dimensions(layer.node.inputs[0])
     return layer.node.op_type == "MatMul" and bool(shift.any()) and (shape is None or len(shape) != 2)
 
 
-def _inputs(layer: Layer) -> int:
+def _inputs(layer: LinearLayer) -> int:
     if layer.node.op_type == "ConvTranspose":
         return int(layer.weight.shape[0])
     if layer.node.op_type == "Conv":
@@ -109,14 +119,14 @@ def _inputs(layer: Layer) -> int:
     return int(layer.weight.shape[1 - layer.output_axis])
 
 
-def _arithmetic(node: ir.Node, axis: int, channels: int) -> Found | None:
-    """x, and what is done to it, where a constant differs along the channel axis alone."""
+def _arithmetic(node: ir.Node, axis: int, channels: int) -> AffineInput | None:
+    """Returns x and the affine map of arithmetic with a constant that differs only between channels."""
     first, second = node.inputs
-    for given, other, swapped in ((first, second, False), (second, first, True)):
-        numbers = _per_channel(other, given, axis, channels)
-        if given is None or numbers is None or (swapped and node.op_type == "Div"):
+    for value, other, swapped in ((first, second, False), (second, first, True)):
+        numbers = _per_channel(other, value, axis, channels)
+        if value is None or numbers is None or (swapped and node.op_type == "Div"):
             continue
-        return given, _affine(node.op_type, numbers, swapped)
+        return value, _affine(node.op_type, numbers, swapped)
     return None
 
 
@@ -132,11 +142,12 @@ def _affine(operator: str, numbers: np.ndarray, swapped: bool) -> Affine:
     return Affine(-one, numbers) if swapped else Affine(one, -numbers)
 
 
-def _per_channel(
-    value: ir.Value | None, given: ir.Value | None, axis: int, channels: int
-) -> np.ndarray | None:
-    """The constant as one number a channel, or one for all; None where it differs otherwise or widens x."""
-    array, shape = constant(value), dimensions(given)
+def _per_channel(factor: ir.Value | None, x: ir.Value | None, axis: int, channels: int) -> np.ndarray | None:
+    """Returns the constant as one number per channel, or one for all.
+
+    None where it varies along another axis or broadcasting would widen x.
+    """
+    array, shape = constant(factor), dimensions(x)
     if (
         array is None
         or shape is None

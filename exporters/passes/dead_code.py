@@ -1,4 +1,4 @@
-"""Dead code: nodes and weights that no output depends on."""
+"""Removes nodes and weights that no output depends on."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["RemoveDeadCode"]
 
 
 class RemoveDeadCode:
-    """Removes what no output depends on. Inputs stay, also those that nothing reads: callers name them."""
+    """Removes what no output depends on. Unused inputs stay, because callers pass them by name."""
 
     name = "dead code"
-    reason = "nothing depends on it"
+    reason = "no output depends on it"
 
     def __call__(self, model: ir.Model) -> Rewrites:
         nodes = {n: f"{n.op_type} {n.outputs[0].name}" for n in model.graph}
@@ -22,8 +22,10 @@ class RemoveDeadCode:
         RemoveUnusedNodesPass()(model)
         RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
         left = set(model.graph)
-        done = [f"{text}: nothing depends on it, removed" for node, text in nodes.items() if node not in left]
+        applied = [
+            f"{text}: no output depends on it, removed" for node, text in nodes.items() if node not in left
+        ]
         for name in weights.keys() - model.graph.initializers.keys():
             tensor = weights[name]
-            done.append(f"weight {name} of {tensor.size if tensor else 0} numbers: nothing reads it, removed")
-        return Rewrites(tuple(done))
+            applied.append(f"weight {name} of {tensor.size if tensor else 0} elements: unused, removed")
+        return Rewrites(tuple(applied))

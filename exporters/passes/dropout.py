@@ -1,13 +1,12 @@
-"""Dropout goes: nodes, and masks that were written by hand.
+"""Removes dropout: Dropout nodes, and masks that were written by hand.
 
-Dropout multiplies by a mask B, 1 with chance 1 - p and 0 otherwise, and divides by 1 - p::
+Dropout multiplies by a mask B, which is 1 with probability 1 - p and 0 otherwise, and divides by 1 - p::
 
     h' = h * B / (1 - p),    E(h') = h * (1 - p) / (1 - p) = h
 
-so that h stands for h' at inference: the same in expectation, and nothing is random. That holds for every
-mask whose mean, times all scales on its way, is 1; and for no other, which is why a mask without its 1 / (1
-- p), or with one that does not fit its p, is left and said. Alpha dropout keeps the variance and not the
-mean: left too.
+so h replaces h' at inference: equal in expectation, and nothing is random. That holds only for masks whose
+mean, times all scales applied to it, is 1. A mask without its 1 / (1 - p), or with a scale that does not
+match p, is skipped and reported. So is alpha dropout, which keeps the variance and not the mean.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from cnntk.exporters.passes.graph import (
-    bypass,
     epsilon,
     is_random,
     label,
-    made_by,
     only_user,
-    put,
+    producer_of,
     random_nodes,
-    sweep,
+    remove_unused,
+    replace_node,
+    replace_uses,
     uniform,
 )
 from cnntk.exporters.passes.infra import Rewrites
@@ -37,10 +36,10 @@ __all__ = ["RemoveDropout"]
 
 @dataclass(frozen=True)
 class _Site:
-    """``output`` is ``factor`` times ``kept``, times a mask."""
+    """A dropout in the graph: ``output`` is ``factor * source * mask``."""
 
     output: ir.Value
-    kept: ir.Value
+    source: ir.Value
     mask: Mask
     factor: float
 
@@ -50,77 +49,79 @@ class _Site:
 
 
 class RemoveDropout:
-    """Replaces what dropout answers by what it was given."""
+    """Replaces the output of dropout by its input."""
 
     name = "dropout"
-    reason = "a model must answer the same each time; dropout equals its input in expectation"
+    reason = "outputs must be the same each time; dropout equals its input in expectation"
 
     def __call__(self, model: ir.Model) -> Rewrites:
         removal = _Removal(model)
         for node in [n for n in model.graph if n.op_type == "Dropout" and not n.domain]:
             removal.node(node)
-        for site, reason in [(s, _entangled(s) or _misfit(s)) for s in map(_widest, _sites(model))]:
+        for site, reason in [(s, _shares_mask(s) or _mismatch(s)) for s in map(_widest, _sites(model))]:
             removal.mask(site, reason)
         return removal.rewrites()
 
 
 class _Removal:
-    """Takes dropouts out of a model and keeps the record."""
+    """Removes dropouts from a model and records each change."""
 
     def __init__(self, model: ir.Model) -> None:
         self._model = model
-        self._done: list[str] = []
-        self._declined: list[str] = []
-        self._replaced: dict[str, str] = {}
-        self._stands_for: dict[ir.Value, ir.Value] = {}
+        self._applied: list[str] = []
+        self._skipped: list[str] = []
+        self._substitutions: dict[str, str] = {}
+        self._replacements: dict[ir.Value, ir.Value] = {}
 
     def node(self, node: ir.Node) -> None:
-        """A Dropout node."""
-        kept = node.inputs[0]
-        if any(v.uses() or v.is_graph_output() for v in node.outputs[1:]) or kept is None:
-            self._declined.append(f"{label(node)}: its mask is read, too")
+        """Removes a Dropout node."""
+        source = node.inputs[0]
+        if any(v.uses() or v.is_graph_output() for v in node.outputs[1:]) or source is None:
+            self._skipped.append(f"{label(node)}: its mask is used elsewhere")
             return
         random = is_random(node)
-        loud = "in TRAINING mode, it would have dropped out at inference: " if random else ""
-        self._done.append(f"{label(node)}: {loud}removed")
-        self._stand_in(node.outputs[0], self._stands_for.get(kept, kept), differs=random)
+        warning = "in TRAINING mode, so random at inference; " if random else ""
+        self._applied.append(f"{label(node)}: {warning}removed")
+        self._replace(node.outputs[0], self._replacements.get(source, source), differs=random)
 
     def mask(self, site: _Site, reason: str | None) -> None:
-        """A mask that was written by hand; ``reason``: why it stays."""
+        """Removes a handwritten mask, or skips it where ``reason`` is not None."""
         if reason is not None:
-            self._declined.append(f"{label(site.mask.node)}: the mask of {site.output.name} {reason}")
+            self._skipped.append(f"{label(site.mask.node)}: the mask of {site.output.name} {reason}")
             return
-        kept = self._stands_for.get(site.kept, site.kept)
-        self._done.append(
-            f"{site.output.name}: random mask that keeps {site.mask.keep:.4g}; {kept.name} stands for it"
+        source = self._replacements.get(site.source, site.source)
+        self._applied.append(
+            f"{site.output.name}: random mask with keep probability {site.mask.keep:.4g}, "
+            f"replaced by {source.name}"
         )
-        self._stand_in(site.output, kept, differs=True)
+        self._replace(site.output, source, differs=True)
 
     def rewrites(self) -> Rewrites:
-        """What was done; each random node that is left is named."""
-        said = tuple(self._declined)
-        left = [n for n in random_nodes(self._model) if not any(s.startswith(f"{label(n)}:") for s in said)]
-        unknown = (f"{label(n)}: random, and no dropout of a known form" for n in left)
-        return Rewrites(tuple(self._done), (*said, *unknown), self._replaced)
+        """Returns the record; each random node that remains is named in it."""
+        skipped = tuple(self._skipped)
+        labels = [label(n) for n in random_nodes(self._model)]
+        left = [name for name in labels if not any(line.startswith(f"{name}:") for line in skipped)]
+        unknown = (f"{name}: random, and not a known form of dropout" for name in left)
+        return Rewrites(tuple(self._applied), (*skipped, *unknown), self._substitutions)
 
-    def _stand_in(self, output: ir.Value, kept: ir.Value, *, differs: bool) -> None:
-        self._stands_for[output] = kept
-        if differs and output.name and kept.name:
-            self._replaced[output.name] = kept.name
+    def _replace(self, output: ir.Value, source: ir.Value, *, differs: bool) -> None:
+        self._replacements[output] = source
+        if differs and output.name and source.name:
+            self._substitutions[output.name] = source.name
         if output.is_graph_output():
-            put(output, "Identity", [kept])
+            replace_node(output, "Identity", [source])
         else:
-            bypass(output, kept)
-        sweep(self._model, output)
+            replace_uses(output, source)
+        remove_unused(self._model, output)
 
 
 def _sites(model: ir.Model) -> Iterator[_Site]:
-    """Each product of a mask and something that is neither a mask nor a number."""
+    """Yields each product of a mask and something that is neither a mask nor a number."""
     for node in model.graph:
         if node.op_type == "Mul" and not node.domain:
             yield from _product(node)
         elif node.op_type == "Where" and not node.domain:
-            yield from _choice(node)
+            yield from _select(node)
 
 
 def _product(node: ir.Node) -> Iterator[_Site]:
@@ -131,8 +132,8 @@ def _product(node: ir.Node) -> Iterator[_Site]:
             return
 
 
-def _choice(node: ir.Node) -> Iterator[_Site]:
-    """``Where(B, x, 0)`` is x * B; ``Where(B, 0, x)`` is x * (1 - B)."""
+def _select(node: ir.Node) -> Iterator[_Site]:
+    """Reads ``Where(B, x, 0)`` as x * B and ``Where(B, 0, x)`` as x * (1 - B)."""
     condition, yes, no = node.inputs
     mask = mask_of(condition)
     if mask is None:
@@ -144,16 +145,16 @@ def _choice(node: ir.Node) -> Iterator[_Site]:
 
 
 def _widest(site: _Site) -> _Site:
-    """The site with the scales behind and before it, as far as they bring the mean to 1."""
-    if _misfit(site) is None:
+    """Returns the site extended by the scales before and after it, as far as they bring the mean to 1."""
+    if _mismatch(site) is None:
         return site
     before = _before(site)
-    behind = (_behind(s) for s in (site, *before))
-    candidates = (*before, *(b for b in behind if b is not None))
-    return next((s for s in candidates if _misfit(s) is None), candidates[-1] if candidates else site)
+    after = (_after(s) for s in (site, *before))
+    candidates = (*before, *(b for b in after if b is not None))
+    return next((s for s in candidates if _mismatch(s) is None), candidates[-1] if candidates else site)
 
 
-def _behind(site: _Site) -> _Site | None:
+def _after(site: _Site) -> _Site | None:
     node = only_user(site.output)
     factor = _scale(node, site.output)
     if node is None or factor is None:
@@ -162,61 +163,57 @@ def _behind(site: _Site) -> _Site | None:
 
 
 def _before(site: _Site) -> list[_Site]:
-    node = made_by(site.kept, "Mul", "Div")
-    for given in node.inputs if node is not None else ():
-        factor = _scale(node, given)
-        if given is not None and factor is not None:
-            return [replace(site, kept=given, factor=site.factor * factor)]
+    node = producer_of(site.source, "Mul", "Div")
+    for value in node.inputs if node is not None else ():
+        factor = _scale(node, value)
+        if value is not None and factor is not None:
+            return [replace(site, source=value, factor=site.factor * factor)]
     return []
 
 
-def _scale(node: ir.Node | None, given: ir.Value | None) -> float | None:
-    """What a node multiplies ``given`` by, where that is all it does."""
-    if node is None or node.domain or node.op_type not in ("Mul", "Div") or given is None:
+def _scale(node: ir.Node | None, value: ir.Value | None) -> float | None:
+    """Returns the factor by which a node multiplies ``value``, where that is all the node does."""
+    if node is None or node.domain or node.op_type not in ("Mul", "Div") or value is None:
         return None
     first, second = node.inputs
     if node.op_type == "Div":
-        divisor = uniform(second) if first is given else None
+        divisor = uniform(second) if first is value else None
         return 1 / divisor if divisor else None
-    return uniform(second) if first is given else uniform(first)
+    return uniform(second) if first is value else uniform(first)
 
 
-def _misfit(site: _Site) -> str | None:
-    """Why the kept value does not stand for the masked one; None where it does.
+def _mismatch(site: _Site) -> str | None:
+    """Returns why the input can't replace the masked output; None where it can.
 
-    The chance to keep is known to the rounding of p, so the mean is known to that over the chance.
+    p is rounded to the output's type, so the keep probability, and with it the mean, is only known to that.
     """
     keep, mean = site.mask.keep, site.mean
     if site.mask.offset:
         return (
-            f"adds {site.mask.offset:.4g} where it drops: that is no dropout whose mean is its input (alpha "
-            "dropout keeps the variance); call it with training=self.training"
+            f"adds {site.mask.offset:.4g} to dropped elements, so its mean is not its input (alpha dropout "
+            "keeps the variance instead); call it with training=self.training"
         )
-    tolerance = min(0.05, 4 * epsilon(site.kept.dtype) / max(keep, 1e-9))
+    tolerance = min(0.05, 4 * epsilon(site.source.dtype) / max(keep, 1e-9))
     if abs(mean - 1) <= tolerance:
         return None
-    scale = (
-        f"is not scaled by 1 / {keep:.4g}"
-        if abs(mean - keep) <= tolerance
-        else "has a scale that does not fit"
-    )
-    return f"keeps {keep:.4g} and {scale}: its mean is {mean:.4g} times its input, not 1"
+    scale = f"is not scaled by 1 / {keep:.4g}" if abs(mean - keep) <= tolerance else "has another scale"
+    return f"has keep probability {keep:.4g} and {scale}: its mean is {mean:.4g} times its input, not 1"
 
 
-def _entangled(site: _Site) -> str | None:
-    """Why a site is refused whose input was masked with the same random numbers: E(B B) is not E(B) E(B)."""
-    if _depends(site.kept, site.mask.node):
-        return "falls on what depends on the same random numbers"
+def _shares_mask(site: _Site) -> str | None:
+    """Returns why a site is skipped whose input has the same random mask: E(B B) is not E(B) E(B)."""
+    if _depends(site.source, site.mask.node):
+        return "is applied to a value that depends on the same random numbers"
     return None
 
 
 def _depends(value: ir.Value, node: ir.Node) -> bool:
-    waiting, seen = [value], set[ir.Node]()
-    while waiting:
-        producer = waiting.pop().producer()
+    pending, seen = [value], set[ir.Node]()
+    while pending:
+        producer = pending.pop().producer()
         if producer is node:
             return True
         if producer is not None and producer not in seen:
             seen.add(producer)
-            waiting.extend(v for v in producer.inputs if v is not None)
+            pending.extend(v for v in producer.inputs if v is not None)
     return False

@@ -1,10 +1,10 @@
-"""Whether what stands for a random value is its mean: E(h') = h, tried on the graph as it was.
+"""Checks that a random value's replacement equals its mean: E(h') = h, measured on the original graph.
 
-For each replaced value the part of the graph between h and h' runs many times with h given, so that only
-this mask is random. Along a few fixed directions w the numbers d_t = <w, h'_t - h> of runs t are
-independent with mean <w, E(h') - h>, which must be 0 within the statistical error s / sqrt(T). One
-direction is h itself, so that a wrong scale shows best; the others have random signs, so that a scale that
-is wrong in a few places shows, too.
+For each replaced value the part of the graph from h to h' runs many times with h fixed, so that only this
+mask is random. Along a few fixed directions w the numbers d_t = <w, h'_t - h> of runs t are independent with
+mean <w, E(h') - h>, which must be 0 within the statistical error s / sqrt(T). One direction is h itself,
+which shows a wrong scale best; the others have random signs, which show a scale that is wrong in a few
+elements.
 """
 
 from __future__ import annotations
@@ -16,38 +16,38 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from cnntk.exporters.passes.graph import add_weight, is_random, put, sweep, uniform
+from cnntk.exporters.passes.graph import add_weight, is_random, remove_unused, replace_node, uniform
 from cnntk.exporters.session import Arrays, GraphSession
 
-__all__ = ["Bias", "check_expectation", "worst"]
+__all__ = ["Bias", "check_expectation", "largest_ratio_error"]
 
 _SAMPLES = 200_000
-"""Masked numbers drawn for each replaced value, within `_RUNS`: a scale wrong by 1 % shows."""
+"""Masked elements drawn for each replaced value, within `_RUNS`: enough to detect a 1 % scale error."""
 
 _RUNS = (100, 2000)
-"""Fewest, so that the error of the mean is itself known to 7 %; and most, for the time."""
+"""Fewest runs, so that the standard error itself is known to 7 %, and most runs, to limit the time."""
 
 _DIRECTIONS = 8
 
 _SIGMAS = 7.0
-"""A sound mask passes: 9 directions beyond 7 standard errors of 100 runs happen once in 10 ** 9 exports."""
+"""Limit that correct masks pass: 9 directions exceed 7 standard errors in one of 10 ** 9 exports."""
 
 
 @dataclass(frozen=True)
 class Bias:
-    """How far a random value's mean is from what stands for it.
+    """Deviation of a random value's mean from its replacement.
 
     Attributes:
-        value: the random one.
-        stand_in: what stands for it.
-        ratio: mean of the random value along its stand-in; 1 where it stands for it.
-        error: standard error of ``ratio``.
-        sigmas: largest deviation over all directions, in standard errors; infinite for NaN.
-        runs: how many were made.
+        value: Name of the random value.
+        stand_in: Name of the value that replaces it.
+        ratio: Mean of the random value along its replacement; 1 where they agree.
+        error: Standard error of ``ratio``.
+        sigmas: Largest deviation over all directions, in standard errors; infinite for NaN.
+        runs: Number of runs of the graph.
     """
 
     value: str
-    stand_in: str
+    replacement: str
     ratio: float
     error: float
     sigmas: float
@@ -55,47 +55,48 @@ class Bias:
 
     @property
     def holds(self) -> bool:
-        """Whether the mean is the stand-in, within the statistical error."""
+        """Whether the mean equals the replacement within the statistical error."""
         return self.sigmas <= _SIGMAS
 
     def __str__(self) -> str:
         return (
-            f"the mean of {self.value} is {self.ratio:.4f} ± {self.error:.4f} times {self.stand_in} over "
+            f"the mean of {self.value} is {self.ratio:.4f} ± {self.error:.4f} times {self.replacement} over "
             f"{self.runs} runs; expected 1 within {_SIGMAS:.0f} standard errors"
         )
 
 
 def check_expectation(
-    model: ir.Model, inputs: Mapping[str, np.ndarray], replaced: Mapping[str, str]
+    model: ir.Model, inputs: Mapping[str, np.ndarray], substitutions: Mapping[str, str]
 ) -> tuple[Bias, ...]:
-    """The bias of each replaced value, on the graph as it was before.
+    """Measures the bias of each replaced value on the graph before the replacement.
 
     Args:
-        model: with the random values in it; left as it is.
-        inputs: one set, by name.
-        replaced: names of random values to those that stand for them.
+        model: Model that contains the random values; it is not changed.
+        inputs: One set of arrays by input name.
+        substitutions: Name of each random value to the name of its replacement.
     """
-    if not replaced:
+    if not substitutions:
         return ()
-    given = GraphSession(model, list(dict.fromkeys(replaced.values()))).run(inputs)
-    return tuple(_bias(model, name, stand_in, {**inputs, **given}) for name, stand_in in replaced.items())
+    expected = GraphSession(model, list(dict.fromkeys(substitutions.values()))).run(inputs)
+    arrays = {**inputs, **expected}
+    return tuple(_bias(model, *names, arrays) for names in substitutions.items())
 
 
-def _bias(model: ir.Model, name: str, stand_in: str, arrays: Arrays) -> Bias:
-    given = np.asarray(arrays[stand_in], dtype=np.float64)
-    draws = _Draws(_between(model, stand_in, name), arrays)
-    runs = int(np.clip(_SAMPLES // max(given.size, 1), *_RUNS))
-    directions = _directions(given)
-    moved = np.stack([directions @ _apart(draws()[name], given) for _ in range(runs)])
-    error = moved.std(axis=0, ddof=1) / np.sqrt(runs)
-    mean = moved.mean(axis=0)
-    return Bias(name, stand_in, 1 + float(mean[0]), float(error[0]), _largest(mean, error), runs)
+def _bias(model: ir.Model, name: str, replacement: str, arrays: Arrays) -> Bias:
+    expected = np.asarray(arrays[replacement], dtype=np.float64)
+    draws = _Draws(_between(model, replacement, name), arrays)
+    runs = int(np.clip(_SAMPLES // max(expected.size, 1), *_RUNS))
+    directions = _directions(expected)
+    projections = np.stack([directions @ _difference(draws()[name], expected) for _ in range(runs)])
+    error = projections.std(axis=0, ddof=1) / np.sqrt(runs)
+    mean = projections.mean(axis=0)
+    return Bias(name, replacement, 1 + float(mean[0]), float(error[0]), _largest_deviation(mean, error), runs)
 
 
 class _Draws:
-    """Runs a random graph on numbers that numpy draws: seeded, so that an export can be repeated.
+    """Runs a random graph with random numbers from numpy, seeded so that an export can be repeated.
 
-    (onnxruntime seeds its Dropout anew in each run, with neighboring seeds: small masks hang together.)
+    (onnxruntime seeds its Dropout anew in each run, with neighboring seeds: small masks are correlated.)
     """
 
     def __init__(self, model: ir.Model, arrays: Arrays) -> None:
@@ -106,7 +107,7 @@ class _Draws:
         like = GraphSession(model, names).run(arrays) if names else {}
         self._drawn = {name: (node, like[name]) for name, node in zip(names, nodes, strict=True)}
         for node in nodes:
-            _give(model, node.outputs[0], like[str(node.outputs[0].name)].shape)
+            _make_input(model, node.outputs[0], like[str(node.outputs[0].name)].shape)
         self._session = GraphSession(model)
 
     def __call__(self) -> Arrays:
@@ -130,30 +131,30 @@ _DISTRIBUTIONS = {
 }
 
 
-def _apart(drawn: np.ndarray, given: np.ndarray) -> np.ndarray:
-    if drawn.shape != given.shape:
-        return np.full(given.size, np.nan)
-    apart: np.ndarray = (drawn.astype(np.float64) - given).reshape(-1)
-    return apart
+def _difference(drawn: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    if drawn.shape != expected.shape:
+        return np.full(expected.size, np.nan)
+    difference: np.ndarray = (drawn.astype(np.float64) - expected).reshape(-1)
+    return difference
 
 
-def _directions(given: np.ndarray) -> np.ndarray:
-    """The stand-in itself, scaled so that the first figure is a ratio, and random signs, seeded."""
-    flat = given.reshape(-1)
+def _directions(expected: np.ndarray) -> np.ndarray:
+    """Returns the replacement itself, scaled so that the first figure is a ratio, and seeded random signs."""
+    flat = expected.reshape(-1)
     size = max(float(np.linalg.norm(flat)), np.finfo(np.float64).tiny)
     signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(_DIRECTIONS, flat.size))
     return np.concatenate([flat[None] / size / size, signs / size / np.sqrt(max(flat.size, 1))])
 
 
-def _largest(mean: np.ndarray, error: np.ndarray) -> float:
-    """In standard errors; rounding of float32 counts as one where nothing is random."""
+def _largest_deviation(mean: np.ndarray, error: np.ndarray) -> float:
+    """Returns the largest deviation in standard errors; float32's rounding is the least error assumed."""
     floor = np.finfo(np.float32).eps
     sigmas = np.abs(mean) / np.maximum(error, floor)
     return float("inf") if np.isnan(sigmas).any() else float(sigmas.max())
 
 
 def _between(model: ir.Model, start: str, end: str) -> ir.Model:
-    """The part of a graph that makes ``end`` from ``start``, which becomes an input."""
+    """Returns the part of a graph that computes ``end`` from ``start``, which becomes an input."""
     copy = model.clone()
     values: dict[str | None, ir.Value] = {v.name: v for v in copy.graph.inputs}
     values |= {v.name: v for node in copy.graph for v in node.outputs}
@@ -161,54 +162,56 @@ def _between(model: ir.Model, start: str, end: str) -> ir.Model:
     old, target = values[start], values[end]
     copy.graph.outputs[:] = [target]
     if not old.is_graph_input():
-        _give(copy, old, old.shape)
-    _mend_bernoulli(copy)
-    _mend_dropout(copy)
+        _make_input(copy, old, old.shape)
+    _expand_bernoulli(copy)
+    _expand_dropout(copy)
     for node in reversed(list(copy.graph)):
         if node.graph is not None and not any(v.uses() or v.is_graph_output() for v in node.outputs):
-            sweep(copy, node.outputs[0])
+            remove_unused(copy, node.outputs[0])
     return copy
 
 
-def _mend_bernoulli(model: ir.Model) -> None:
-    """Bernoulli(q) as U < q: ONNX's own definition by other operators has U > q, and so has onnxruntime."""
+def _expand_bernoulli(model: ir.Model) -> None:
+    """Replaces Bernoulli(q) by U < q: ONNX's function body, and onnxruntime with it, has U > q."""
     for node in [n for n in model.graph if n.op_type == "Bernoulli" and not n.domain]:
-        output, chance = node.outputs[0], node.inputs[0]
+        output, probability = node.outputs[0], node.inputs[0]
         dtype = node.attributes.get_int("dtype", 0) or (output.dtype or ir.DataType.FLOAT)
-        drawn = put(output, "RandomUniformLike", [chance], {"dtype": 1}, name=f"{output.name}.drawn")
-        limit = put(output, "Cast", [chance], {"to": 1}, name=f"{output.name}.chance")
-        below = put(output, "Less", [drawn, limit], name=f"{output.name}.below")
-        put(output, "Cast", [below], {"to": int(dtype)})
-        sweep(model, output)
+        drawn = replace_node(
+            output, "RandomUniformLike", [probability], {"dtype": 1}, name=f"{output.name}.drawn"
+        )
+        limit = replace_node(output, "Cast", [probability], {"to": 1}, name=f"{output.name}.chance")
+        below = replace_node(output, "Less", [drawn, limit], name=f"{output.name}.below")
+        replace_node(output, "Cast", [below], {"to": int(dtype)})
+        remove_unused(model, output)
 
 
-def _mend_dropout(model: ir.Model) -> None:
-    """Dropout in training mode by its definition: Where(U >= p, x / (1 - p), 0)."""
+def _expand_dropout(model: ir.Model) -> None:
+    """Replaces training-mode Dropout by its definition: Where(U >= p, x / (1 - p), 0)."""
     for node in [n for n in model.graph if n.op_type == "Dropout" and is_random(n)]:
-        output, given = node.outputs[0], node.inputs[0]
+        output, x = node.outputs[0], node.inputs[0]
         rate = uniform(node.inputs[1]) if node.inputs[1] is not None else 0.5
         dtype = output.dtype or ir.DataType.FLOAT
         keep = 1 - (0.5 if rate is None else rate)
         scale = add_weight(model, f"{output.name}.scale", np.array(1 / keep if keep else 0.0), dtype)
         zero = add_weight(model, f"{output.name}.zero", np.array(0.0), dtype)
         limit = add_weight(model, f"{output.name}.limit", np.array(keep), ir.DataType.FLOAT)
-        drawn = put(output, "RandomUniformLike", [given], {"dtype": 1}, name=f"{output.name}.drawn")
-        kept = put(output, "Less", [drawn, limit], name=f"{output.name}.kept")
-        scaled = put(output, "Mul", [given, scale], name=f"{output.name}.scaled")
-        put(output, "Where", [kept, scaled, zero])
-        sweep(model, output)
+        drawn = replace_node(output, "RandomUniformLike", [x], {"dtype": 1}, name=f"{output.name}.drawn")
+        mask = replace_node(output, "Less", [drawn, limit], name=f"{output.name}.mask")
+        scaled = replace_node(output, "Mul", [x, scale], name=f"{output.name}.scaled")
+        replace_node(output, "Where", [mask, scaled, zero])
+        remove_unused(model, output)
 
 
-def _give(model: ir.Model, value: ir.Value, shape: Any) -> None:
+def _make_input(model: ir.Model, value: ir.Value, shape: Any) -> None:
     """Makes a value an input of the graph."""
     kind = value.type or ir.TensorType(ir.DataType.FLOAT)
-    given = ir.Value(name=value.name, type=kind, shape=None if shape is None else ir.Shape(shape))
-    value.replace_all_uses_with(given, replace_graph_outputs=True)
+    graph_input = ir.Value(name=value.name, type=kind, shape=None if shape is None else ir.Shape(shape))
+    value.replace_all_uses_with(graph_input, replace_graph_outputs=True)
     value.name = None
-    model.graph.inputs.append(given)
-    sweep(model, value)
+    model.graph.inputs.append(graph_input)
+    remove_unused(model, value)
 
 
-def worst(biases: Sequence[Bias]) -> float | None:
-    """The largest distance of a ratio from 1."""
+def largest_ratio_error(biases: Sequence[Bias]) -> float | None:
+    """Returns the largest distance of a ratio from 1; None without biases."""
     return max((abs(b.ratio - 1) for b in biases), default=None)

@@ -1,4 +1,4 @@
-"""The few moves that every pass makes on a graph: look at a value, put another in its place, sweep."""
+"""Helpers that the passes share: read a value, replace a node, remove what is no longer used."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from cnntk.runtime.errors import ExportCheckError
 __all__ = [
     "RANDOM",
     "add_weight",
-    "bypass",
     "constant",
     "dimensions",
     "epsilon",
     "fresh_name",
     "is_random",
     "label",
-    "made_by",
     "only_user",
     "opset",
-    "put",
+    "producer_of",
     "random_nodes",
+    "remove_unused",
+    "replace_node",
+    "replace_uses",
     "same_shape",
-    "sweep",
     "uniform",
 ]
 
@@ -37,7 +37,7 @@ Array = NDArray[Any]
 RANDOM = frozenset(
     {"RandomUniform", "RandomUniformLike", "RandomNormal", "RandomNormalLike", "Bernoulli", "Multinomial"}
 )
-"""Operators that answer something else each time they run."""
+"""Operators whose output differs each time they run."""
 
 _EPSILON = {
     ir.DataType.DOUBLE: 2.0**-52,
@@ -48,22 +48,22 @@ _EPSILON = {
 
 
 def epsilon(dtype: ir.DataType | None) -> float:
-    """The step between 1 and the next larger number of a floating type."""
+    """Returns the step between 1 and the next larger number of a floating-point type."""
     return _EPSILON.get(dtype or ir.DataType.FLOAT, 2.0**-23)
 
 
 def label(node: ir.Node) -> str:
-    """What a person calls a node: its operator, and the value that it makes."""
+    """Returns how messages name a node: its operator and its first output."""
     return f"{node.op_type} {node.outputs[0].name or node.name}"
 
 
 def opset(model: ir.Model) -> int:
-    """Of the standard operators."""
+    """Returns the version of the standard operators that a model uses; 0 where it names none."""
     return model.graph.opset_imports.get("", 0)
 
 
 def constant(value: ir.Value | None) -> Array | None:
-    """What a value always is, where it is a weight or a Constant; None for all else."""
+    """Returns the array of a value that is a weight or a Constant; None for any other value."""
     if value is None or value.is_graph_input():
         return None
     tensor = value.const_value if value.is_initializer() else ir.convenience.get_const_tensor(value)
@@ -76,7 +76,10 @@ _SAME_NUMBER = frozenset(
 
 
 def uniform(value: ir.Value | None) -> float | None:
-    """The one number that every entry of a value is, seen through casts, fills and expansions."""
+    """Returns the number that every entry of a value equals, seen through casts, fills and expansions.
+
+    None where the entries differ or are not known.
+    """
     array = constant(value)
     if array is not None:
         return float(array.flat[0]) if array.size and np.all(array == array.flat[0]) else None
@@ -92,36 +95,36 @@ def uniform(value: ir.Value | None) -> float | None:
 
 
 def _keeps_number(node: ir.Node) -> bool:
-    """A cast to a whole number may cut it."""
+    """Whether an operator keeps the number: a cast to an integer type may truncate it."""
     if node.op_type not in ("Cast", "CastLike"):
         return True
-    kept = _dtype(node.outputs[0])
-    return kept is not None and kept.is_floating_point()
+    dtype = _dtype(node.outputs[0])
+    return dtype is not None and dtype.is_floating_point()
 
 
 def _dtype(value: ir.Value | None) -> ir.DataType | None:
-    """A value's type, read off the nodes that make it where the graph does not say (inlined functions)."""
+    """Returns a value's type, derived from its producers where the graph has none (in inlined functions)."""
     if value is None or value.dtype is not None:
         return None if value is None else value.dtype
     node = value.producer()
     if node is None or node.domain:
         return None
-    told = node.attributes.get_int("to" if node.op_type == "Cast" else "dtype", 0)
-    if told:
-        return ir.DataType(told)
+    dtype = node.attributes.get_int("to" if node.op_type == "Cast" else "dtype", 0)
+    if dtype:
+        return ir.DataType(dtype)
     if node.op_type in (*_SAME_NUMBER, "RandomUniformLike"):
         return _dtype(node.inputs[1 if node.op_type == "CastLike" else 0])
     return None
 
 
-def made_by(value: ir.Value | None, *operators: str) -> ir.Node | None:
-    """The node that makes a value, where it is one of these standard operators."""
+def producer_of(value: ir.Value | None, *operators: str) -> ir.Node | None:
+    """Returns the node that computes a value, where it is one of these standard operators; else None."""
     node = value.producer() if value is not None else None
     return node if node is not None and not node.domain and node.op_type in operators else None
 
 
 def only_user(value: ir.Value) -> ir.Node | None:
-    """The one node that reads a value; None where several do, or where the graph answers it."""
+    """Returns the one node that reads a value; None where several do, or where it is a graph output."""
     uses = value.uses()
     if len(uses) != 1 or value.is_graph_output():
         return None
@@ -129,20 +132,20 @@ def only_user(value: ir.Value) -> ir.Node | None:
 
 
 def dimensions(value: ir.Value | None) -> tuple[int | str | None, ...] | None:
-    """A value's shape; names for symbols, None for a dimension of which nothing is known."""
+    """Returns a value's shape, with names for symbolic dimensions and None for unknown ones."""
     if value is None or value.shape is None:
         return None
     return tuple(d if isinstance(d, int) else d.value for d in value.shape)
 
 
 def same_shape(one: ir.Value | None, other: ir.Value | None) -> bool:
-    """Whether two values are known to have the same shape, symbols included."""
+    """Whether two values certainly have the same shape, symbolic dimensions included."""
     left, right = dimensions(one), dimensions(other)
     return left is not None and left == right and None not in left
 
 
 def is_random(node: ir.Node) -> bool:
-    """Whether a node answers something else each time; Dropout does so in training mode alone."""
+    """Whether a node's output differs each time; Dropout is random in training mode only."""
     if node.domain:
         return False
     if node.op_type == "Dropout":
@@ -151,12 +154,12 @@ def is_random(node: ir.Node) -> bool:
 
 
 def random_nodes(model: ir.Model) -> list[ir.Node]:
-    """All of a model's random nodes, also those of its subgraphs and functions."""
+    """Returns all random nodes of a model, including those of its subgraphs and functions."""
     bodies: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
     return [n for body in bodies for n in ir.traversal.RecursiveGraphIterator(body) if is_random(n)]
 
 
-def put(
+def replace_node(
     old: ir.Value,
     operator: str,
     inputs: Iterable[ir.Value | None],
@@ -165,28 +168,32 @@ def put(
     like: ir.Node | None = None,
     name: str | None = None,
 ) -> ir.Value:
-    """Makes a new node in the place of ``old``, whose value name, shape and readers it takes over.
+    """Adds a node that takes over the name, shape and readers of ``old``.
 
     Args:
-        old: output of a node; the node stays where something else still needs it, else `sweep` takes it.
-        operator: of the new node.
-        inputs: all made before ``old``.
-        attributes: of the new node.
-        like: the node whose name and torch notes it takes over; by default the one that made ``old``.
-        name: of a new value that is only on the way to ``old``: ``old`` keeps name and readers, and the new
-            value's type and shape are for the caller to say.
+        old: Output of an existing node. That node stays while something reads its other outputs;
+            `remove_unused` removes it otherwise.
+        operator: Operator of the new node.
+        inputs: Inputs of the new node; each is computed before ``old``.
+        attributes: Attributes of the new node.
+        like: Node whose name and torch metadata the new node takes over; by default the producer of ``old``.
+        name: Name of a new intermediate value. With it, ``old`` keeps its name and readers, and the caller
+            sets type and shape of the new value.
 
     Returns:
         The new node's output.
+
+    Raises:
+        ExportCheckError: No node computes ``old``.
     """
-    place = old.producer()
-    if place is None or place.graph is None:
-        raise ExportCheckError(f"{old.name}: no node makes it, so none can take its place")
-    origin = like or place
+    producer = old.producer()
+    if producer is None or producer.graph is None:
+        raise ExportCheckError(f"{old.name}: not the output of a node, so it can't be replaced")
+    origin = like or producer
     node = ir.node(operator, list(inputs), dict(attributes or {}))
     node.metadata_props.update(origin.metadata_props)
     new = node.outputs[0]
-    place.graph.insert_before(place, node)
+    producer.graph.insert_before(producer, node)
     if name is not None:
         new.name, node.name = name, f"{origin.name}/{name}"
         return new
@@ -203,11 +210,11 @@ def _take_name(old: ir.Value, new: ir.Value) -> None:
     new.name = name
 
 
-def bypass(old: ir.Value, new: ir.Value) -> bool:
-    """Lets the readers of ``old`` read ``new``. An output of the graph keeps its name.
+def replace_uses(old: ir.Value, new: ir.Value) -> bool:
+    """Lets the readers of ``old`` read ``new``. A graph output keeps its name.
 
     Returns:
-        Whether it could be done: a graph can't answer its own input, a weight, or one value twice.
+        Whether it was possible: a graph input, a weight or a second output can't become a graph output.
     """
     answered = old.is_graph_output()
     if answered and (new.producer() is None or new.is_graph_output() or new.is_initializer()):
@@ -219,15 +226,15 @@ def bypass(old: ir.Value, new: ir.Value) -> bool:
 
 
 def fresh_name(graph: ir.Graph, name: str) -> str:
-    """``name``, or the first of ``name_1``, ``name_2`` ... that no value of the graph bears."""
+    """Returns ``name``, or the first of ``name_1``, ``name_2`` ... that no value of the graph has."""
     values = itertools.chain(graph.inputs, graph.initializers.values(), (v for n in graph for v in n.outputs))
-    taken = {v.name for v in values}
+    used = {v.name for v in values}
     numbered = (f"{name}_{i}" for i in itertools.count(1))
-    return next(n for n in itertools.chain([name], numbered) if n not in taken)
+    return next(n for n in itertools.chain([name], numbered) if n not in used)
 
 
 def add_weight(model: ir.Model, name: str, array: Array, dtype: ir.DataType) -> ir.Value:
-    """Puts a weight into the graph, in the type of the layer, under a name that is still free."""
+    """Adds a weight of type ``dtype`` to the graph, under ``name`` or a numbered variant of it."""
     free = fresh_name(model.graph, name)
     with np.errstate(over="ignore"):  # float16 ends early; a pass whose weights are infinite is rolled back
         held = np.ascontiguousarray(array.astype(dtype.numpy()))
@@ -237,11 +244,11 @@ def add_weight(model: ir.Model, name: str, array: Array, dtype: ir.DataType) -> 
     return value
 
 
-def sweep(model: ir.Model, *roots: ir.Value) -> int:
-    """Removes the nodes and weights that made ``roots`` and that nothing reads any more.
+def remove_unused(model: ir.Model, *roots: ir.Value) -> int:
+    """Removes the nodes and weights behind ``roots`` that nothing reads any more.
 
     Returns:
-        How many nodes went.
+        Number of removed nodes.
     """
     removed, waiting = 0, list(roots)
     while waiting:

@@ -1,8 +1,8 @@
-"""Nodes that answer what they are given: Identity, casts to the same type, and arithmetic with 0 and 1.
+"""Removes nodes whose output equals an input: Identity, casts to the same type, arithmetic with 0 and 1.
 
 ::
 
-    Identity(x), x + 0, x - 0, x * 1, x / 1, x ** 1, cast to x's type, a transposition that moves nothing,
+    Identity(x), x + 0, x - 0, x * 1, x / 1, x ** 1, cast to x's type, a transposition that keeps the order,
     a Slice of everything, Reshape, Expand and Flatten to x's own shape, a Concat or Sum of one   ->   x
 """
 
@@ -12,38 +12,38 @@ from collections.abc import Callable
 
 import onnx_ir as ir
 
-from cnntk.exporters.passes.graph import bypass, constant, label, same_shape, sweep, uniform
+from cnntk.exporters.passes.graph import constant, label, remove_unused, replace_uses, same_shape, uniform
 from cnntk.exporters.passes.infra import Rewrites
 
 __all__ = ["RemoveIdentities"]
 
 _FAR = 2**31 - 1
-"""Exporters write this, or more, for the end of an axis."""
+"""Number that exporters write, or exceed, for the end of an axis."""
 
 
 class RemoveIdentities:
     """Removes nodes without effect."""
 
     name = "identities"
-    reason = "nodes that answer what they are given only take time"
+    reason = "nodes whose output equals an input only take time"
 
     def __call__(self, model: ir.Model) -> Rewrites:
-        done, declined = [], []
+        applied, skipped = [], []
         for node in list(model.graph):
-            given = _unchanged(node)
-            if given is None:
+            value = _unchanged(node)
+            if value is None:
                 continue
-            told, output = label(node), node.outputs[0]
-            if bypass(output, given):
-                done.append(f"{told}: answers {given.name} unchanged, removed")
-                sweep(model, output)
+            name, output = label(node), node.outputs[0]
+            if replace_uses(output, value):
+                applied.append(f"{name}: output equals {value.name}, removed")
+                remove_unused(model, output)
             else:
-                declined.append(f"{told}: the graph answers its own input, a weight or one value twice")
-        return Rewrites(tuple(done), tuple(declined))
+                skipped.append(f"{name}: a graph output must not be an input, a weight or another output")
+        return Rewrites(tuple(applied), tuple(skipped))
 
 
 def _unchanged(node: ir.Node) -> ir.Value | None:
-    """Which of its inputs a node answers as it is; None where it does something."""
+    """Returns the input that a node returns unchanged; None where the node does something."""
     if node.domain or len(node.outputs) != 1:
         return None
     rule = _RULES.get(node.op_type)
@@ -59,14 +59,14 @@ def _single(node: ir.Node) -> ir.Value | None:
 
 
 def _cast(node: ir.Node) -> ir.Value | None:
-    given = node.inputs[0]
-    return given if given is not None and given.dtype == node.attributes.get_int("to", 0) else None
+    value = node.inputs[0]
+    return value if value is not None and value.dtype == node.attributes.get_int("to", 0) else None
 
 
 def _cast_like(node: ir.Node) -> ir.Value | None:
-    given, like = node.inputs[0], node.inputs[1]
-    same = given is not None and like is not None and given.dtype is not None and given.dtype == like.dtype
-    return given if same else None
+    value, like = node.inputs[0], node.inputs[1]
+    same = value is not None and like is not None and value.dtype is not None and value.dtype == like.dtype
+    return value if same else None
 
 
 def _transpose(node: ir.Node) -> ir.Value | None:
@@ -89,13 +89,13 @@ def _same(node: ir.Node) -> ir.Value | None:
 
 
 def _with(neutral: float, *, either_side: bool) -> Callable[[ir.Node], ir.Value | None]:
-    """Arithmetic with a number that changes nothing, and that does not widen the other side."""
+    """Returns the rule for arithmetic with a number that changes nothing and does not widen x."""
 
     def rule(node: ir.Node) -> ir.Value | None:
         sides = [tuple(node.inputs), tuple(reversed(node.inputs))] if either_side else [tuple(node.inputs)]
-        for given, number in sides:
-            if uniform(number) == neutral and same_shape(given, node.outputs[0]):
-                return given
+        for value, number in sides:
+            if uniform(number) == neutral and same_shape(value, node.outputs[0]):
+                return value
         return None
 
     return rule

@@ -1,6 +1,6 @@
-"""What a pass is: one graph rewrite with one reason, and the record of what it did.
+"""The contract of a pass: one graph rewrite with one reason, and the record of what it did.
 
-The idea of a pass that returns a record, with its contract checked from outside, is onnx_ir's
+A pass that returns a record, with its contract checked from outside, is onnx_ir's idea
 (``onnx_ir/passes/_pass_infra.py``).
 """
 
@@ -18,54 +18,55 @@ Status = Literal["applied", "nothing to do", "rolled back"]
 
 @dataclass(frozen=True)
 class Rewrites:
-    """What a pass did to a graph.
+    """The changes that one run of a pass made to a graph.
 
     Attributes:
-        done: a line for each rewrite: which node, and what became of it.
-        declined: a line for each place that looked right and was left, with the reason.
-        replaced: output of what was removed to the value that stands for it, where the two differ on purpose
-            (a random mask and its input); empty for passes that keep the function.
-        lowest: outputs below it are not compared with what they were, because the old form lost them to
-            underflow (log(softmax)); None: all are.
+        applied: One line for each rewrite: the node, and what it became.
+        skipped: One line for each candidate that was left unchanged, with the reason.
+        substitutions: Name of each removed value to the name of the value that replaces it, where the two
+            differ on purpose (a random mask's output and its input). Empty for passes that keep the function.
+        comparison_floor: Smallest output before the pass that is compared with the output after it: below,
+            the old form lost its digits to underflow, as log(softmax) does. None compares all outputs.
     """
 
-    done: tuple[str, ...] = ()
-    declined: tuple[str, ...] = ()
-    replaced: dict[str, str] = field(default_factory=dict)
-    lowest: float | None = None
+    applied: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    substitutions: dict[str, str] = field(default_factory=dict)
+    comparison_floor: float | None = None
 
 
 class GraphPass(Protocol):
-    """One rewrite."""
+    """One rewrite of a graph."""
 
     name: str
-    """What it is called in reports, like ``batch-norm into conv``."""
+    """The name in reports, like ``batch norm into linear layers``."""
 
     reason: str
-    """Why it is done, in one line."""
+    """One line that says why the rewrite is worth doing."""
 
     def __call__(self, model: ir.Model) -> Rewrites:
-        """Rewrites ``model`` in place."""
+        """Rewrites ``model`` in place and reports each change."""
         ...
 
 
 @dataclass(frozen=True)
 class PassRecord:
-    """What became of one pass.
+    """The outcome of one pass.
 
     Attributes:
-        name: of the pass.
-        reason: why it is done.
-        status: ``rolled back`` where the outputs moved.
-        rewrites: what it did; what it had done, where it was rolled back.
-        drift: largest difference of the outputs before and after, relative to the largest output; where a
-            random value was replaced, how far its mean is from 1 times what stands for it. None: nothing ran.
-        why: of a roll-back.
+        name: Name of the pass.
+        reason: Why the pass exists.
+        status: ``applied``, ``nothing to do``, or ``rolled back`` where the outputs changed.
+        rewrites: The changes; for a pass that was rolled back, those that were undone.
+        max_rel_diff: Largest difference of the outputs before and after, relative to the largest output. For
+            a random value that was replaced: distance from 1 of its mean, in units of its replacement. None
+            where nothing was compared.
+        rollback_reason: Why the pass was rolled back; None where it was not.
     """
 
     name: str
     reason: str
     status: Status
     rewrites: Rewrites
-    drift: float | None = None
-    why: str | None = None
+    max_rel_diff: float | None = None
+    rollback_reason: str | None = None

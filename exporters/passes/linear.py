@@ -1,12 +1,12 @@
-"""Linear layers with constant weights: Conv, ConvTranspose, Gemm and MatMul, and what can be moved into them.
+"""Linear layers with constant weights (Conv, ConvTranspose, Gemm, MatMul), and what can be folded in.
 
-With weights W and bias b, for a factor s and a shift t that differ by channel alone::
+With weights W and bias b, for a factor s and a shift t that differ only between channels::
 
     s * (W x + b) + t   =  (s W) x + (s b + t)      s over W's output channels
     W (s * x + t) + b   =  (W s) x + (b + W t)      s over W's input channels
 
-The second line's W t is a bias only where every output sees the whole kernel: not with padding, which puts
-in zeros and not t, and not for ConvTranspose.
+In the second line W t is a bias only where every output sees the whole kernel: not with padding, which
+inserts zeros instead of t, and not for ConvTranspose.
 """
 
 from __future__ import annotations
@@ -19,9 +19,19 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from cnntk.exporters.passes.graph import add_weight, constant, dimensions, put, sweep
+from cnntk.exporters.passes.graph import add_weight, constant, dimensions, remove_unused, replace_node
 
-__all__ = ["LINEAR", "Affine", "Layer", "explain", "explain_shared", "fed", "layer_at", "rebuild", "scaled"]
+__all__ = [
+    "LINEAR",
+    "Affine",
+    "LinearLayer",
+    "blocking_reason",
+    "linear_layer",
+    "rebuild",
+    "shared_weights_reason",
+    "with_input_affine",
+    "with_output_affine",
+]
 
 Array = NDArray[Any]
 
@@ -30,21 +40,21 @@ LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 @dataclass(frozen=True)
 class Affine:
-    """``scale * x + shift``, each a number or one a channel, float64."""
+    """The map ``scale * x + shift``; each is one float64 number, or one per channel."""
 
     scale: Array
     shift: Array
 
 
 @dataclass(frozen=True)
-class Layer:
-    """A linear layer.
+class LinearLayer:
+    """A linear layer with constant weights.
 
     Attributes:
         node: Conv, ConvTranspose, Gemm or MatMul.
-        weight: as the node has it; Gemm's ``alpha`` is still to be multiplied in.
-        bias: one a channel, Gemm's ``beta`` in it; zeros where there is none.
-        channels: of the output.
+        weight: Weights as the node has them; Gemm's ``alpha`` is not yet multiplied in.
+        bias: One number per output channel, with Gemm's ``beta`` multiplied in; zeros where there is no bias.
+        channels: Number of output channels.
     """
 
     node: ir.Node
@@ -54,35 +64,35 @@ class Layer:
 
     @property
     def groups(self) -> int:
-        """Of a convolution; 1 for all else."""
+        """Number of groups of a convolution; 1 for all other layers."""
         return self.node.attributes.get_int("group", 1)
 
     @property
     def alpha(self) -> float:
-        """Factor of Gemm's weights."""
+        """Factor of Gemm's weights; 1 for all other layers."""
         return self.node.attributes.get_float("alpha", 1.0)
 
     @property
     def output_axis(self) -> int:
-        """Of the weight of Conv, Gemm and MatMul."""
+        """Axis of the output channels in the weights of Conv, Gemm and MatMul."""
         if self.node.op_type == "Conv":
             return 0
         return 0 if self.node.attributes.get_int("transB", 0) else 1
 
     @property
     def channel_axis(self) -> int:
-        """Of the output's channels: 1, or the last for MatMul."""
+        """Axis of the channels in the output: 1, or the last for MatMul."""
         return -1 if self.node.op_type == "MatMul" else 1
 
     @property
     def is_padded(self) -> bool:
-        """Whether zeros are put around the input."""
+        """Whether the layer pads its input with zeros."""
         pads = self.node.attributes.get_ints("pads", ())
         return any(pads) or self.node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
 
 
-def layer_at(node: ir.Node | None) -> Layer | None:
-    """The linear layer that a node is; None where it is none, or its weights are not constant."""
+def linear_layer(node: ir.Node | None) -> LinearLayer | None:
+    """Returns the linear layer of a node; None where it is not one or its weights are not constant."""
     if node is None or node.domain or node.op_type not in LINEAR or len(node.inputs) < 2:
         return None
     weight = constant(node.inputs[1])
@@ -90,9 +100,9 @@ def layer_at(node: ir.Node | None) -> Layer | None:
         return None
     if node.op_type == "Gemm" and node.attributes.get_int("transA", 0) != 0:
         return None
-    layer = Layer(node, weight, np.zeros(0), _channels(node, weight))
+    layer = LinearLayer(node, weight, np.zeros(0), _channels(node, weight))
     bias = _bias(node, layer.channels)
-    return None if bias is None else Layer(node, weight, bias, layer.channels)
+    return None if bias is None else LinearLayer(node, weight, bias, layer.channels)
 
 
 def _channels(node: ir.Node, weight: Array) -> int:
@@ -112,23 +122,23 @@ def _bias(node: ir.Node, channels: int) -> Array | None:
     return np.broadcast_to(bias.astype(np.float64).reshape(-1) * beta, (channels,)).copy()
 
 
-def explain_shared(layer: Layer) -> str | None:
-    """Why a layer's weights can't be changed; None where they can."""
+def shared_weights_reason(layer: LinearLayer) -> str | None:
+    """Returns why a layer's weights can't be changed; None where they can."""
     weight = layer.node.inputs[1]
     if weight is not None and len(weight.uses()) > 1:
-        return f"the weights {weight.name} are used elsewhere, too"
+        return f"the weights {weight.name} are used elsewhere"
     return None
 
 
-def explain(layer: Layer, affine: Affine, *, behind: bool) -> str | None:
-    """Why something can't be moved into a layer; None where it can.
+def blocking_reason(layer: LinearLayer, affine: Affine, *, behind: bool) -> str | None:
+    """Returns why an affine map can't be folded into a layer; None where it can.
 
     Args:
-        layer: to move it into.
-        affine: what is to be moved.
-        behind: whether it comes behind the layer.
+        layer: Layer that would take the map over.
+        affine: Map to fold.
+        behind: Whether the map follows the layer; else it precedes it.
     """
-    shared = explain_shared(layer)
+    shared = shared_weights_reason(layer)
     if shared is not None:
         return shared
     if not (np.isfinite(affine.scale).all() and np.isfinite(affine.shift).all()):
@@ -136,12 +146,12 @@ def explain(layer: Layer, affine: Affine, *, behind: bool) -> str | None:
     if behind or not affine.shift.any():
         return None
     if layer.node.op_type == "ConvTranspose":
-        return "a shift in front of a ConvTranspose is no bias behind it"
-    return "the convolution pads with zeros, which the shift would not reach" if layer.is_padded else None
+        return "a shift before a ConvTranspose is not a bias after it"
+    return "the convolution pads with zeros, to which the shift does not apply" if layer.is_padded else None
 
 
-def scaled(layer: Layer, affine: Affine) -> tuple[Array, Array]:
-    """Weights and bias of ``scale * layer(x) + shift``."""
+def with_output_affine(layer: LinearLayer, affine: Affine) -> tuple[Array, Array]:
+    """Returns weights and bias of ``scale * layer(x) + shift``."""
     scale = np.broadcast_to(affine.scale, (layer.channels,))
     bias = scale * layer.bias + affine.shift
     if layer.node.op_type == "ConvTranspose":
@@ -151,8 +161,8 @@ def scaled(layer: Layer, affine: Affine) -> tuple[Array, Array]:
     return _times(layer.weight, scale.reshape(shape) * layer.alpha), bias
 
 
-def fed(layer: Layer, affine: Affine) -> tuple[Array, Array]:
-    """Weights and bias of ``layer(scale * x + shift)``."""
+def with_input_affine(layer: LinearLayer, affine: Affine) -> tuple[Array, Array]:
+    """Returns weights and bias of ``layer(scale * x + shift)``."""
     if layer.node.op_type in ("Gemm", "MatMul"):
         inputs = layer.weight.shape[1 - layer.output_axis]
         scale, shift = (np.broadcast_to(v, (inputs,)) for v in (affine.scale, affine.shift))
@@ -169,8 +179,8 @@ def fed(layer: Layer, affine: Affine) -> tuple[Array, Array]:
     return _grouped(layer, scale, axis=2), layer.bias + moved.reshape(layer.channels, -1).sum(axis=1)
 
 
-def _grouped(layer: Layer, factor: Array, axis: int) -> Array:
-    """A convolution's weights (groups, A / groups, B, k...), times a factor along axis 1 or 2."""
+def _grouped(layer: LinearLayer, factor: Array, axis: int) -> Array:
+    """Returns a convolution's weights (groups, A / groups, B, k...), times a factor along axis 1 or 2."""
     groups, weight = layer.groups, layer.weight
     split = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
     shape = [groups, 1, 1, *[1] * (weight.ndim - 2)]
@@ -179,7 +189,7 @@ def _grouped(layer: Layer, factor: Array, axis: int) -> Array:
 
 
 def _times(weight: Array, factor: Array) -> Array:
-    """In float64, rounded once; without a float64 copy of large float32 weights."""
+    """Multiplies in float64 and rounds once; large float32 weights are not copied to float64."""
     if weight.dtype != np.float32:
         return weight.astype(np.float64) * factor
     out = np.empty(weight.shape, np.float32)
@@ -189,34 +199,37 @@ def _times(weight: Array, factor: Array) -> Array:
 
 def rebuild(
     model: ir.Model,
-    layer: Layer,
+    layer: LinearLayer,
     weights: tuple[Array, Array],
     output: ir.Value,
-    given: ir.Value | None,
+    source: ir.Value | None,
     attributes: Mapping[str, Any] | None = None,
 ) -> ir.Value:
-    """Puts a layer with new weights, under its own name, where ``output`` was made.
+    """Replaces what computes ``output`` by a layer with new weights, under the layer's own name.
 
     Args:
-        model: changed in place.
-        layer: whose name, torch notes and attributes stay.
-        weights: new ones, and the bias.
-        output: last value of what is replaced.
-        given: the new layer's input.
-        attributes: of the new layer; by default the old ones.
+        model: Model that is changed in place.
+        layer: Layer whose name, torch metadata and attributes stay.
+        weights: New weights and bias.
+        output: Last value of the nodes that are replaced.
+        source: Input of the new layer.
+        attributes: Attributes of the new layer; by default the old ones.
+
+    Returns:
+        The new layer's output.
     """
     node, graph = layer.node, model.graph
     dtype = node.inputs[1].dtype if node.inputs[1] is not None and node.inputs[1].dtype else ir.DataType.FLOAT
     names = [v.name if v is not None and v.name else None for v in node.inputs[1:3]]
-    operator, bias = _operator(layer, weights[1], given)
+    operator, bias = _operator(layer, weights[1], source)
     stem = names[0] or f"{node.name}.weight"
     new_weight = add_weight(model, stem, weights[0], dtype)
-    inputs = [given, new_weight]
+    inputs = [source, new_weight]
     if bias is not None:
         old = names[1] if len(names) > 1 else None
         inputs.append(add_weight(model, old or f"{stem.removesuffix('.weight')}.bias", bias, dtype))
-    new = put(output, operator, inputs, attributes or _attributes(node), like=node)
-    sweep(model, output)
+    new = replace_node(output, operator, inputs, attributes or _attributes(node), like=node)
+    remove_unused(model, output)
     for value, name in zip(inputs[1:], names, strict=False):
         if value is not None and name and name not in graph.initializers and _free(model, name):
             value.name = name
@@ -227,16 +240,16 @@ def _free(model: ir.Model, name: str) -> bool:
     return all(v.name != name for node in model.graph for v in node.outputs)
 
 
-def _operator(layer: Layer, bias: Array, given: ir.Value | None) -> tuple[str, Array | None]:
-    """MatMul has no bias: with one, on rows, it becomes a Gemm."""
+def _operator(layer: LinearLayer, bias: Array, source: ir.Value | None) -> tuple[str, Array | None]:
+    """Returns operator and bias: a MatMul with a bias becomes a Gemm, on 2-D inputs."""
     kind = layer.node.op_type
     if kind != "MatMul":
-        had = len(layer.node.inputs) > 2 and layer.node.inputs[2] is not None
-        return kind, bias if had or bias.any() else None
-    shape = dimensions(given)
+        has_bias = len(layer.node.inputs) > 2 and layer.node.inputs[2] is not None
+        return kind, bias if has_bias or bias.any() else None
+    shape = dimensions(source)
     return ("Gemm", bias) if bias.any() and shape is not None and len(shape) == 2 else ("MatMul", None)
 
 
 def _attributes(node: ir.Node) -> dict[str, Any]:
-    kept = {k: a for k, a in node.attributes.items() if k not in ("alpha", "beta")}
-    return {k: a.value for k, a in kept.items()}
+    attributes = {k: a for k, a in node.attributes.items() if k not in ("alpha", "beta")}
+    return {k: a.value for k, a in attributes.items()}

@@ -1,4 +1,4 @@
-"""Two linear layers with nothing between are one: W2 (W1 x + b1) + b2 = (W2 W1) x + (W2 b1 + b2).
+"""Merges two linear layers with nothing between: W2 (W1 x + b1) + b2 = (W2 W1) x + (W2 b1 + b2).
 
 Three forms::
 
@@ -6,8 +6,8 @@ Three forms::
     Conv 1x1 o Conv                                W[o, i, k] = sum_h W2[o, h] W1[h, i, k]
     Gemm o Flatten o Conv                          W = the adjoint of the convolution, of each row of W2
 
-They are made one only where that is cheaper, in multiply-adds and in parameters: a bottleneck is a chain on
-purpose.
+They are merged only where one layer is cheaper, in multiply-adds and in parameters: a bottleneck is a chain
+on purpose.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ from cnntk.exporters.passes.graph import (
     dimensions,
     fresh_name,
     label,
-    made_by,
     only_user,
-    put,
-    sweep,
+    producer_of,
+    remove_unused,
+    replace_node,
 )
 from cnntk.exporters.passes.infra import Rewrites
-from cnntk.exporters.passes.linear import Array, Layer, explain_shared, layer_at, rebuild
+from cnntk.exporters.passes.linear import Array, LinearLayer, linear_layer, rebuild, shared_weights_reason
 
 __all__ = ["CollapseLinearChains"]
 
 
 @dataclass(frozen=True)
 class _Chain:
-    """Two layers, first to last, and what they cost an image before and after.
+    """Two consecutive layers, and their cost per image before and after a merge.
 
     Attributes:
-        first: reads ``given``.
-        last: makes ``output``.
-        given: input of both together.
-        output: of both together.
-        before: multiply-adds (of an output position, for convolutions) and parameters.
-        after: likewise.
+        first: Layer that reads ``source``.
+        last: Layer that computes ``output``.
+        source: Input of the chain.
+        output: Output of the chain.
+        before: Multiply-adds (per output position, for convolutions) and parameters of both layers.
+        after: Multiply-adds and parameters of the merged layer.
     """
 
-    first: Layer
-    last: Layer
-    given: ir.Value
+    first: LinearLayer
+    last: LinearLayer
+    source: ir.Value
     output: ir.Value
     before: tuple[int, int]
     after: tuple[int, int]
@@ -66,93 +66,93 @@ class _Chain:
 
 
 class CollapseLinearChains:
-    """Makes one layer of two, where that is cheaper."""
+    """Merges two linear layers into one, where that is cheaper."""
 
     name = "linear chains"
-    reason = "two linear layers with nothing between them are one"
+    reason = "two linear layers with nothing between them are one linear layer"
 
     def __call__(self, model: ir.Model) -> Rewrites:
-        done: list[str] = []
-        declined: list[str] = []
+        applied: list[str] = []
+        skipped: list[str] = []
         for node in list(model.graph):
-            layer = layer_at(node)
+            layer = linear_layer(node)
             chain = _chain(layer) if layer is not None and node.graph is not None else None
             if chain is None:
                 continue
-            told = f"{label(chain.first.node)} and {label(node)}"
-            reason = explain_shared(chain.first) or explain_shared(chain.last)
+            names = f"{label(chain.first.node)} and {label(node)}"
+            reason = shared_weights_reason(chain.first) or shared_weights_reason(chain.last)
             if reason is None and chain.cheaper:
-                done.append(f"{told}: one layer, {chain}")
+                applied.append(f"{names}: one layer, {chain}")
                 _collapse(model, chain)
             else:
-                declined.append(f"{told}: would be one layer, but {reason or f'not cheaper: {chain}'}")
-        return Rewrites(tuple(done), tuple(declined))
+                skipped.append(f"{names}: not merged: {reason or f'not cheaper: {chain}'}")
+        return Rewrites(tuple(applied), tuple(skipped))
 
 
-def _chain(last: Layer) -> _Chain | None:
+def _chain(last: LinearLayer) -> _Chain | None:
     if last.node.op_type in ("Gemm", "MatMul"):
         return _dense(last) or _flattened(last)
     return _pointwise(last) if last.node.op_type == "Conv" else None
 
 
-def _dense(last: Layer) -> _Chain | None:
-    first, bias, value = _source(last)
+def _dense(last: LinearLayer) -> _Chain | None:
+    first, bias, value = _previous(last)
     if first is None or value is None or first.node.op_type not in ("Gemm", "MatMul"):
         return None
-    given = first.node.inputs[0]
-    if given is None:
+    source = first.node.inputs[0]
+    if source is None:
         return None
-    first = Layer(first.node, first.weight, first.bias + bias, first.channels)
+    first = LinearLayer(first.node, first.weight, first.bias + bias, first.channels)
     i, h, o = _matrix(first).shape[1], first.channels, last.channels
     biases = int(first.bias.any()) * h + int(last.bias.any()) * o
     after = i * o + o * int(first.bias.any() or last.bias.any())
     return _Chain(
-        first, last, given, last.node.outputs[0], (i * h + h * o, i * h + h * o + biases), (i * o, after)
+        first, last, source, last.node.outputs[0], (i * h + h * o, i * h + h * o + biases), (i * o, after)
     )
 
 
-def _source(last: Layer) -> tuple[Layer | None, Array | float, ir.Value | None]:
-    """The layer in front; with what is added to it, where that is a MatMul."""
+def _previous(last: LinearLayer) -> tuple[LinearLayer | None, Array | float, ir.Value | None]:
+    """Returns the layer before ``last``, the bias of an Add between, and the value that ``last`` reads."""
     value = last.node.inputs[0]
     if value is None or only_user(value) is None:
         return None, 0.0, None
-    add = made_by(value, "Add")
-    for given, other in (add.inputs, reversed(add.inputs)) if add is not None else ():
-        layer, bias = layer_at(made_by(given, "MatMul")), constant(other)
-        if layer is not None and bias is not None and given is not None and only_user(given) is not None:
+    add = producer_of(value, "Add")
+    for source, other in (add.inputs, reversed(add.inputs)) if add is not None else ():
+        layer, bias = linear_layer(producer_of(source, "MatMul")), constant(other)
+        if layer is not None and bias is not None and source is not None and only_user(source) is not None:
             return (
                 (layer, bias.astype(np.float64), value)
                 if bias.shape == (layer.channels,)
                 else (None, 0.0, None)
             )
-    return layer_at(value.producer()), 0.0, value
+    return linear_layer(value.producer()), 0.0, value
 
 
-def _pointwise(last: Layer) -> _Chain | None:
-    """A convolution of 1x1 pixels behind any other; neither grouped."""
+def _pointwise(last: LinearLayer) -> _Chain | None:
+    """Reads a 1x1 convolution after any other convolution; neither grouped."""
     value = last.node.inputs[0]
-    first = layer_at(made_by(value, "Conv"))
+    first = linear_layer(producer_of(value, "Conv"))
     plain = last.groups == 1 and not last.is_padded and math.prod(last.weight.shape[2:]) == 1
     if first is None or value is None or only_user(value) is None or first.groups != 1 or not plain:
         return None
-    given, kernel = first.node.inputs[0], math.prod(first.weight.shape[2:])
+    source, kernel = first.node.inputs[0], math.prod(first.weight.shape[2:])
     strides = math.prod(last.node.attributes.get_ints("strides", (1,)))
     i, h, o = int(first.weight.shape[1]), first.channels, last.channels
-    if given is None:
+    if source is None:
         return None
     biases = int(first.bias.any()) * h + int(last.bias.any()) * o
     parameters = i * h * kernel + h * o + biases
     after = i * o * kernel + o * int(first.bias.any() or last.bias.any())
     before = strides * i * h * kernel + h * o, parameters
-    return _Chain(first, last, given, last.node.outputs[0], before, (i * o * kernel, after))
+    return _Chain(first, last, source, last.node.outputs[0], before, (i * o * kernel, after))
 
 
-def _flattened(last: Layer) -> _Chain | None:
-    """A dense layer on all pixels of a convolution."""
+def _flattened(last: LinearLayer) -> _Chain | None:
+    """Reads a dense layer on all pixels of a convolution."""
     value = last.node.inputs[0]
-    flat = made_by(value, "Flatten", "Reshape")
+    flat = producer_of(value, "Flatten", "Reshape")
     image = flat.inputs[0] if flat is not None else None
-    first = layer_at(made_by(image, "Conv"))
+    first = linear_layer(producer_of(image, "Conv"))
     if (
         first is None
         or value is None
@@ -161,18 +161,18 @@ def _flattened(last: Layer) -> _Chain | None:
         or only_user(image) is None
     ):
         return None
-    given = first.node.inputs[0]
-    into, out = _pixels(given), _pixels(image)
+    source = first.node.inputs[0]
+    into, out = _pixels(source), _pixels(image)
     flattened = dimensions(value)
-    if given is None or into is None or out is None or flattened is None or len(flattened) != 2:
+    if source is None or into is None or out is None or flattened is None or len(flattened) != 2:
         return None
     if flattened[1] != math.prod(out) or not _symmetric(first):
         return None
     convolved = math.prod(out[1:]) * first.weight.size
-    held = int(first.weight.size + first.bias.size * int(first.bias.any()) + last.weight.size)
+    stored = int(first.weight.size + first.bias.size * int(first.bias.any()) + last.weight.size)
     after = math.prod(into) * last.channels
-    before = convolved + int(last.weight.size), held + last.channels
-    return _Chain(first, last, given, last.node.outputs[0], before, (after, after + last.channels))
+    before = convolved + int(last.weight.size), stored + last.channels
+    return _Chain(first, last, source, last.node.outputs[0], before, (after, after + last.channels))
 
 
 def _pixels(value: ir.Value | None) -> tuple[int, int, int] | None:
@@ -185,7 +185,7 @@ def _pixels(value: ir.Value | None) -> tuple[int, int, int] | None:
     return None
 
 
-def _symmetric(layer: Layer) -> bool:
+def _symmetric(layer: LinearLayer) -> bool:
     pads = list(layer.node.attributes.get_ints("pads", (0, 0, 0, 0)))
     explicit = layer.node.attributes.get_string("auto_pad", "NOTSET") in ("NOTSET", "VALID")
     return explicit and pads[: len(pads) // 2] == pads[len(pads) // 2 :]
@@ -194,78 +194,78 @@ def _symmetric(layer: Layer) -> bool:
 def _collapse(model: ir.Model, chain: _Chain) -> None:
     first, last = chain.first, chain.last
     if first.node.op_type == "Conv" and last.node.op_type == "Conv":
-        _put_convolution(model, chain)
+        _replace_by_convolution(model, chain)
         return
     if first.node.op_type == "Conv":
         weight, bias = _adjoint(chain)
     else:
         weight, bias = _matrix(last) @ _matrix(first), _matrix(last) @ first.bias + last.bias
-    _put_dense(model, chain, weight, bias)
+    _replace_by_dense(model, chain, weight, bias)
 
 
-def _put_convolution(model: ir.Model, chain: _Chain) -> None:
+def _replace_by_convolution(model: ir.Model, chain: _Chain) -> None:
     first, last = chain.first, chain.last
     mix = last.weight.astype(np.float64).reshape(last.channels, first.channels)
     weight = np.tensordot(mix, first.weight.astype(np.float64), axes=(1, 0))
     attributes = {k: a.value for k, a in first.node.attributes.items()}
     steps = last.node.attributes.get_ints("strides", [1] * (weight.ndim - 2))
-    own = first.node.attributes.get_ints("strides", [1] * (weight.ndim - 2))
-    attributes["strides"] = [a * b for a, b in zip(own, steps, strict=True)]
-    rebuild(model, first, (weight, mix @ first.bias + last.bias), chain.output, chain.given, attributes)
+    strides = first.node.attributes.get_ints("strides", [1] * (weight.ndim - 2))
+    attributes["strides"] = [a * b for a, b in zip(strides, steps, strict=True)]
+    rebuild(model, first, (weight, mix @ first.bias + last.bias), chain.output, chain.source, attributes)
 
 
-def _put_dense(model: ir.Model, chain: _Chain, weight: Array, bias: Array) -> None:
-    """As the last layer would have it: its name stays, because it makes the answer."""
+def _replace_by_dense(model: ir.Model, chain: _Chain, weight: Array, bias: Array) -> None:
+    """Replaces the chain by a dense layer with the last layer's name, which computes the output."""
     last = chain.last
     stored = weight if last.output_axis == 0 else weight.T
-    given = chain.given
+    source = chain.source
     if chain.first.node.op_type == "Conv":
-        given = _flatten(model, chain)
-    rank = dimensions(given)
+        source = _flatten(model, chain)
+    rank = dimensions(source)
     if last.node.op_type != "MatMul" or (rank is not None and len(rank) == 2) or not bias.any():
-        rebuild(model, last, (stored, bias), chain.output, given)
+        rebuild(model, last, (stored, bias), chain.output, source)
         return
     name = fresh_name(model.graph, f"{chain.output.name}_product")
     output = chain.output
-    product = put(
-        output, "MatMul", [given, _weight(model, last, "weight", stored)], like=last.node, name=name
+    product = replace_node(
+        output, "MatMul", [source, _weight(model, last, "weight", stored)], like=last.node, name=name
     )
     product.type, product.shape = output.type, None if output.shape is None else output.shape.copy()
-    put(output, "Add", [product, _weight(model, last, "bias", bias)])
-    sweep(model, output)
+    replace_node(output, "Add", [product, _weight(model, last, "bias", bias)])
+    remove_unused(model, output)
 
 
-def _weight(model: ir.Model, layer: Layer, kind: str, array: Array) -> ir.Value:
+def _weight(model: ir.Model, layer: LinearLayer, kind: str, array: Array) -> ir.Value:
     old = layer.node.inputs[1]
     dtype = old.dtype if old is not None and old.dtype is not None else ir.DataType.FLOAT
     return add_weight(model, f"{layer.node.name}.{kind}", array, dtype)
 
 
 def _flatten(model: ir.Model, chain: _Chain) -> ir.Value:
-    node = ir.node("Flatten", [chain.given], {"axis": 1})
+    node = ir.node("Flatten", [chain.source], {"axis": 1})
     before = chain.last.node
     model.graph.insert_before(before, node)
     flat = node.outputs[0]
     flat.name = f"{chain.output.name}_flat"
     node.name = f"{before.name}/flatten"
-    flat.type = chain.given.type
-    shape = chain.given.shape
+    flat.type = chain.source.type
+    shape = chain.source.shape
     if shape is not None:
-        flat.shape = ir.Shape([shape[0], math.prod(_pixels(chain.given) or (0,))])
+        flat.shape = ir.Shape([shape[0], math.prod(_pixels(chain.source) or (0,))])
     return flat
 
 
-def _matrix(layer: Layer) -> Array:
-    """(outputs, inputs), float64, with alpha."""
+def _matrix(layer: LinearLayer) -> Array:
+    """Returns a dense layer's weights as float64 (outputs, inputs), with alpha multiplied in."""
     weight = layer.weight.astype(np.float64) * layer.alpha
     return weight if layer.output_axis == 0 else weight.T
 
 
 def _adjoint(chain: _Chain) -> tuple[Array, Array]:
-    """Rows of the dense layer, taken back through the convolution; its bias, through the rows."""
-    first, out, into = chain.first, _pixels(chain.first.node.outputs[0]), _pixels(chain.given)
+    """Returns the dense layer's rows mapped back through the convolution, and the merged bias."""
+    first, out, into = chain.first, _pixels(chain.first.node.outputs[0]), _pixels(chain.source)
     if out is None or into is None:
-        raise ValueError(f"{label(chain.first.node)}: its shapes are not known")
+        raise ValueError(f"{label(chain.first.node)}: shapes are unknown")
     rows = _matrix(chain.last)
     ints = first.node.attributes.get_ints
     strides, dilations, pads = (

@@ -1,6 +1,6 @@
-"""Random masks: which values are ``offset + scale * B`` with B = 1 at a known chance and 0 otherwise.
+"""Recognizes random masks: values that are ``offset + scale * B`` with B = 1 at a known probability, else 0.
 
-Read backwards from a value to the random node::
+A value is read backward to its random node::
 
     Bernoulli(q)                          keep = q
     U > p, U >= p, p < U, p <= U          keep = (high - p) / (high - low), U uniform in [low, high)
@@ -18,20 +18,20 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from cnntk.exporters.passes.graph import made_by, uniform
+from cnntk.exporters.passes.graph import producer_of, uniform
 
 __all__ = ["Mask", "mask_of"]
 
 
 @dataclass(frozen=True)
 class Mask:
-    """A value whose every entry is ``offset + scale`` with chance ``keep``, and ``offset`` else.
+    """A value whose every entry is ``offset + scale`` with probability ``keep``, and ``offset`` otherwise.
 
     Attributes:
-        keep: chance in [0, 1].
-        node: the random node that it comes from.
-        scale: what it is multiplied by.
-        offset: what is added.
+        keep: Probability, in [0, 1].
+        node: Random node that the mask comes from.
+        scale: Factor of the mask.
+        offset: Number added to the mask.
     """
 
     keep: float
@@ -60,7 +60,7 @@ _ABOVE, _BELOW = ("Greater", "GreaterOrEqual"), ("Less", "LessOrEqual")
 
 
 def mask_of(value: ir.Value | None) -> Mask | None:
-    """How a value is a random mask; None where it is none of a known form."""
+    """Reads a value as a random mask; None where it has no known form."""
     node = value.producer() if value is not None else None
     if node is None or node.domain:
         return None
@@ -90,7 +90,7 @@ def _compared(node: ir.Node) -> Mask | None:
 
 
 def _floor(node: ir.Node) -> Mask | None:
-    total = made_by(node.inputs[0], "Add")
+    total = producer_of(node.inputs[0], "Add")
     if total is None:
         return None
     for noise, shift in (total.inputs, reversed(total.inputs)):
@@ -141,11 +141,11 @@ _RULES = {
 
 
 def _uniform_source(value: ir.Value | None) -> ir.Node | None:
-    """The node that draws uniform numbers, seen through casts and changes of shape."""
-    found = made_by(value, "RandomUniform", "RandomUniformLike")
-    through = made_by(value, *_SHAPES)
-    if found is not None or through is None:
-        return found
+    """Returns the node that draws uniform numbers, seen through casts and changes of shape."""
+    source = producer_of(value, "RandomUniform", "RandomUniformLike")
+    through = producer_of(value, *_SHAPES)
+    if source is not None or through is None:
+        return source
     return _uniform_source(through.inputs[0])
 
 

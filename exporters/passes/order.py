@@ -1,7 +1,8 @@
 """The order in which passes run.
 
-Randomness first, because a random graph has no answers to compare; then what makes the graph plain, so that
-later patterns meet few forms; then what makes it safe; then what makes it cheap; last what was left over.
+Random nodes first, because outputs of a random graph can't be compared; then rewrites that simplify, so that
+later patterns meet few forms; then those that make the graph safe; then those that make it faster; last
+the removal of what is left unused.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from cnntk.exporters.passes.identities import RemoveIdentities
 from cnntk.exporters.passes.infra import GraphPass
 from cnntk.exporters.passes.linear_chain import CollapseLinearChains
 from cnntk.exporters.passes.padding import FoldPadding
-from cnntk.exporters.passes.relu_pool import ReluBehindPool
+from cnntk.exporters.passes.relu_pool import ReluAfterPool
 from cnntk.exporters.passes.softmax import StableSoftmax
 from cnntk.exporters.passes.subexpressions import MergeSubexpressions
 
@@ -31,9 +32,9 @@ PASSES: tuple[GraphPass, ...] = (
     FoldBatchNorm(),
     FoldAffine(),
     CollapseLinearChains(),
-    ReluBehindPool(),
+    ReluAfterPool(),
     RemoveDeadCode(),
 )
 
 REPAIRS = frozenset({RemoveDropout.name, StableSoftmax.name})
-"""Passes without which the model would be wrong on the device; the others make it cheaper."""
+"""Names of the passes without which the model would be wrong on the device; the others make it faster."""

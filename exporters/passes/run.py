@@ -1,25 +1,24 @@
-"""Runs the passes, each on a clone and each checked alone: one that moves the answers is rolled back.
+"""Runs the passes, each on a copy and each checked alone: one that changes the outputs is rolled back.
 
-**How far answers may move.** A rewrite that keeps the function changes only the rounding. A rounding error
-is relative to the numbers that it is made in, at most half the type's epsilon; over a chain of d operators,
-errors that do not know of each other add up like a random walk, to sqrt(d) of one. What the network makes
-of it is measured and not guessed: the answers to inputs moved by one epsilon show how much it amplifies.
-So, with the largest answer as the scale::
+**How far outputs may differ.** A rewrite that keeps the function changes only the rounding. A rounding error
+is relative to the numbers it arises in, at most half the type's epsilon; over a chain of d operators
+independent errors add up like a random walk, to sqrt(d) times one. How much the network amplifies them is
+measured: the model also runs on inputs perturbed by one epsilon. With the largest output as the scale::
 
-    bound = FACTOR * sqrt(d) * max(epsilon * scale, movement)
+    bound = FACTOR * sqrt(d) * max(epsilon * scale, difference under perturbation)
 
 | figure  | value | reason                                                                                  |
 |---------|-------|-----------------------------------------------------------------------------------------|
 | FACTOR  | 16    | a dot product of k terms rounds to about sqrt(k) / 10 epsilons, 5 at k = 2500, and the  |
-|         |       | worst of many answers is 3 times that; a wrong weight moves answers by 1e-3 and more    |
-| epsilon | 2^-23 | float32; 2^-10 and 2^-7 where answers are float16 and bfloat16, 2^-52 for float64       |
-| d       | graph | nodes on the longest path: what an error passes through                                 |
+|         |       | worst of many outputs is 3 times that; a wrong weight changes outputs by 1e-3 and more  |
+| epsilon | 2^-23 | float32; 2^-10 and 2^-7 where outputs are float16 and bfloat16, 2^-52 for float64       |
+| d       | graph | nodes on the longest path, which an error passes through                                |
 
-NaN never passes. Answers that were not finite before are no evidence: the hand-written softmax answers NaN
-where Softmax does not. At least one finite answer must be left for each output.
+NaN never passes. Outputs that were not finite before are not compared: the handwritten softmax returns NaN
+where Softmax does not. At least one finite element must be left for each output.
 
-A random graph has no answers to compare. The pass that makes it deterministic is checked by expectation
-(`expectation.py`); other passes can't be checked on it, and are rolled back.
+Outputs of a random graph can't be compared. The pass that makes it deterministic is checked by expectation
+(``expectation.py``); any other pass on a random graph is rolled back.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from cnntk.exporters.passes.expectation import check_expectation, worst
+from cnntk.exporters.passes.expectation import check_expectation, largest_ratio_error
 from cnntk.exporters.passes.graph import epsilon, random_nodes
 from cnntk.exporters.passes.infra import GraphPass, PassRecord, Rewrites
 from cnntk.exporters.passes.order import PASSES
@@ -53,16 +52,16 @@ def run_passes(
     """Rewrites a model, pass by pass.
 
     Args:
-        model: left as it is; the result shares its weights' memory.
-        inputs: sets of arrays by input name, on which answers are compared; at least one.
-        passes: in their order.
+        model: Model to rewrite; it is not changed. The result shares the memory of its weights.
+        inputs: Sets of arrays by input name, on which outputs are compared; at least one.
+        passes: Passes in the order in which they run.
 
     Returns:
-        The rewritten model, and what became of each pass.
+        The rewritten model, and the record of each pass.
 
     Raises:
-        ValueError: no inputs.
-        InferenceError: onnxruntime can't run the model as it came.
+        ValueError: ``inputs`` is empty.
+        InferenceError: onnxruntime can't run the model before any rewrite.
     """
     if not inputs:
         raise ValueError("run_passes needs at least one set of inputs: without them no pass can be checked")
@@ -73,44 +72,46 @@ def run_passes(
 
 @dataclass(frozen=True)
 class _Verdict:
-    drift: float | None
-    why: str | None = None
-    answers: list[Arrays] | None = None
+    max_rel_diff: float | None
+    rollback_reason: str | None = None
+    outputs: list[Arrays] | None = None
 
 
 class _State:
-    """The model so far, and its answers, which are computed when first needed and handed on."""
+    """The model so far and its outputs, which are computed when first needed and passed on."""
 
     def __init__(self, model: ir.Model, inputs: Inputs) -> None:
         self.model = model
         self._inputs = inputs
-        self._answers: list[Arrays] | None = None
-        self._moved: dict[str, float] = {}
+        self._outputs: list[Arrays] | None = None
+        self._sensitivity: dict[str, float] = {}
 
     def apply(self, each: GraphPass) -> PassRecord:
         trial = self.model.clone()
         rewrites = each(trial)
-        if not rewrites.done:
+        if not rewrites.applied:
             return PassRecord(each.name, each.reason, "nothing to do", rewrites)
         verdict = self._judge(trial, rewrites)
-        if verdict.why is not None:
-            return PassRecord(each.name, each.reason, "rolled back", rewrites, verdict.drift, verdict.why)
-        self.model, self._answers = trial, verdict.answers
-        return PassRecord(each.name, each.reason, "applied", rewrites, verdict.drift)
+        if verdict.rollback_reason is not None:
+            return PassRecord(
+                each.name, each.reason, "rolled back", rewrites, verdict.max_rel_diff, verdict.rollback_reason
+            )
+        self.model, self._outputs = trial, verdict.outputs
+        return PassRecord(each.name, each.reason, "applied", rewrites, verdict.max_rel_diff)
 
     def _judge(self, trial: ir.Model, rewrites: Rewrites) -> _Verdict:
-        if rewrites.replaced:
+        if rewrites.substitutions:
             return self._by_expectation(rewrites)
         if random_nodes(self.model):
-            return _Verdict(None, "the graph is random, so its answers before and after can't be compared")
-        return self._by_answers(trial, rewrites)
+            return _Verdict(None, "the graph is random, so its outputs before and after can't be compared")
+        return self._by_outputs(trial, rewrites)
 
     def _by_expectation(self, rewrites: Rewrites) -> _Verdict:
-        biases = check_expectation(self.model, self._inputs[0], rewrites.replaced)
+        biases = check_expectation(self.model, self._inputs[0], rewrites.substitutions)
         wrong = "; ".join(str(b) for b in biases if not b.holds)
-        return _Verdict(worst(biases), wrong or None)
+        return _Verdict(largest_ratio_error(biases), wrong or None)
 
-    def _by_answers(self, trial: ir.Model, rewrites: Rewrites) -> _Verdict:
+    def _by_outputs(self, trial: ir.Model, rewrites: Rewrites) -> _Verdict:
         before = self._before()
         try:
             session = GraphSession(trial)
@@ -118,96 +119,99 @@ class _State:
         except InferenceError as error:
             return _Verdict(None, f"the rewritten graph does not run: {error}")
         root = math.sqrt(max(_depth(self.model), _depth(trial)))
-        drifts, reasons = [], []
+        diffs, reasons = [], []
         for output in self.model.graph.outputs:
             name = str(output.name)
-            allowed = _FACTOR * root * epsilon(output.dtype), _FACTOR * root * self._moved.get(name, 0.0)
+            allowed = (
+                _FACTOR * root * epsilon(output.dtype),
+                _FACTOR * root * self._sensitivity.get(name, 0.0),
+            )
             pairs = [(b[name], a.get(name)) for b, a in zip(before, after, strict=True)]
-            drift, reason = _compare(name, pairs, allowed, rewrites.lowest)
-            drifts.append(drift)
+            max_rel_diff, reason = _compare(name, pairs, allowed, rewrites.comparison_floor)
+            diffs.append(max_rel_diff)
             reasons += [reason] if reason else []
-        return _Verdict(max(drifts, default=0.0), "; ".join(reasons) or None, after)
+        return _Verdict(max(diffs, default=0.0), "; ".join(reasons) or None, after)
 
     def _before(self) -> list[Arrays]:
-        if self._answers is None:
+        if self._outputs is None:
             session = GraphSession(self.model)
-            self._answers = [session.run(each) for each in self._inputs]
-            if not self._moved:
-                self._moved = _movement(session, self._inputs, self._answers)
-        return self._answers
+            self._outputs = [session.run(each) for each in self._inputs]
+            if not self._sensitivity:
+                self._sensitivity = _sensitivity(session, self._inputs, self._outputs)
+        return self._outputs
 
 
-def _movement(session: GraphSession, inputs: Inputs, answers: list[Arrays]) -> dict[str, float]:
-    """How far each output moves where each input is moved by one epsilon of its type, up or down."""
-    moved = dict.fromkeys(session.names, 0.0)
-    for each, known in zip(inputs, answers, strict=True):
-        nudged = session.run({k: _nudged(v) for k, v in each.items()})
-        for name, answer in known.items():
-            moved[name] = max(moved[name], _farthest(answer, nudged[name]))
-    return moved
+def _sensitivity(session: GraphSession, inputs: Inputs, outputs: list[Arrays]) -> dict[str, float]:
+    """Returns each output's largest difference where each input is changed by one epsilon, up or down."""
+    differences = dict.fromkeys(session.names, 0.0)
+    for each, before in zip(inputs, outputs, strict=True):
+        perturbed = session.run({k: _perturbed(v) for k, v in each.items()})
+        for name, output in before.items():
+            differences[name] = max(differences[name], _max_diff(output, perturbed[name]))
+    return differences
 
 
-def _nudged(array: NDArray[Any]) -> NDArray[Any]:
+def _perturbed(array: NDArray[Any]) -> NDArray[Any]:
     if not np.issubdtype(array.dtype, np.floating):
         return array
     signs = np.random.default_rng(0).choice([-1, 1], size=array.shape)
-    nudged: NDArray[Any] = (array * (1 + signs * np.finfo(array.dtype).eps)).astype(array.dtype)
-    return nudged
+    perturbed: NDArray[Any] = (array * (1 + signs * np.finfo(array.dtype).eps)).astype(array.dtype)
+    return perturbed
 
 
-def _farthest(one: NDArray[Any], other: NDArray[Any]) -> float:
-    """The largest difference of numbers that are finite in both."""
+def _max_diff(one: NDArray[Any], other: NDArray[Any]) -> float:
+    """Returns the largest difference of elements that are finite in both arrays."""
     with np.errstate(invalid="ignore", over="ignore"):
-        apart = np.abs(np.asarray(one, np.float64) - np.asarray(other, np.float64))
-    return float(np.max(apart[np.isfinite(apart)], initial=0.0))
+        difference = np.abs(np.asarray(one, np.float64) - np.asarray(other, np.float64))
+    return float(np.max(difference[np.isfinite(difference)], initial=0.0))
 
 
 def _compare(
     name: str,
     pairs: Sequence[tuple[NDArray[Any], NDArray[Any] | None]],
     allowed: tuple[float, float],
-    lowest: float | None,
+    comparison_floor: float | None,
 ) -> tuple[float, str | None]:
-    """Drift relative to the largest answer, and what is wrong with it.
+    """Returns the largest difference relative to the largest output, and what is wrong with it.
 
     Args:
-        name: of the output.
-        pairs: before and after, for each set of inputs.
-        allowed: relative to the largest answer, and absolute.
-        lowest: answers below it are no evidence.
+        name: Name of the output.
+        pairs: Outputs before and after, for each set of inputs.
+        allowed: Bounds relative to the largest output, and absolute.
+        comparison_floor: Smallest output before that is compared; None compares all.
     """
-    misfit = _misfit(name, pairs)
-    if misfit is not None:
-        return math.inf, misfit
+    mismatch = _mismatch(name, pairs)
+    if mismatch is not None:
+        return math.inf, mismatch
     old = np.concatenate([np.asarray(b, np.float64).reshape(-1) for b, _ in pairs])
     new = np.concatenate([np.asarray(a, np.float64).reshape(-1) for _, a in pairs])
-    evidence = np.isfinite(old) if lowest is None else np.isfinite(old) & (old >= lowest)
+    evidence = np.isfinite(old) if comparison_floor is None else np.isfinite(old) & (old >= comparison_floor)
     if old.size and not evidence.any():
-        return math.inf, f"{name}: no answer was finite before, so none can be compared"
+        return math.inf, f"{name}: no element was finite before, so none can be compared"
     if not np.isfinite(new[evidence]).all():
-        return math.inf, f"{name}: answers that were finite are NaN or infinite now"
+        return math.inf, f"{name}: elements that were finite before are NaN or infinite"
     scale = float(np.max(np.abs(old[evidence]), initial=0.0))
-    moved = float(np.max(np.abs(new[evidence] - old[evidence]), initial=0.0))
-    drift = moved / scale if scale else (math.inf if moved else 0.0)
+    difference = float(np.max(np.abs(new[evidence] - old[evidence]), initial=0.0))
+    max_rel_diff = difference / scale if scale else (math.inf if difference else 0.0)
     bound = max(allowed[0], allowed[1] / scale if scale else 0.0)
-    if drift <= bound:
-        return drift, None
-    return drift, f"{name}: answers moved by {drift:.2g} of the largest, {bound:.2g} is allowed"
+    if max_rel_diff <= bound:
+        return max_rel_diff, None
+    return max_rel_diff, f"{name}: max rel difference {max_rel_diff:.2g} (limit {bound:.2g})"
 
 
-def _misfit(name: str, pairs: Sequence[tuple[NDArray[Any], NDArray[Any] | None]]) -> str | None:
+def _mismatch(name: str, pairs: Sequence[tuple[NDArray[Any], NDArray[Any] | None]]) -> str | None:
     for old, new in pairs:
         if new is None:
-            return f"{name}: the rewritten graph does not answer it"
+            return f"{name}: the rewritten graph has no such output"
         if old.shape != new.shape or old.dtype != new.dtype:
-            return f"{name}: was {old.dtype} {list(old.shape)}, is {new.dtype} {list(new.shape)}"
+            return f"{name}: was {old.dtype} {list(old.shape)}, became {new.dtype} {list(new.shape)}"
     return None
 
 
 def _depth(model: ir.Model) -> int:
-    """Nodes on the longest path."""
+    """Returns the number of nodes on the longest path."""
     depth: dict[ir.Value, int] = {}
     for node in model.graph:
-        here = 1 + max((depth.get(v, 0) for v in node.inputs if v is not None), default=0)
-        depth.update(dict.fromkeys(node.outputs, here))
+        level = 1 + max((depth.get(v, 0) for v in node.inputs if v is not None), default=0)
+        depth.update(dict.fromkeys(node.outputs, level))
     return max(depth.values(), default=1)

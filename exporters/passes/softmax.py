@@ -1,4 +1,4 @@
-"""Softmax by hand becomes Softmax; the logarithm of one becomes LogSoftmax.
+"""Replaces handwritten softmax by Softmax, and the logarithm of one by LogSoftmax.
 
 ::
 
@@ -10,9 +10,9 @@
     x - (m + log(sum(exp(x - m))))              ->  LogSoftmax(x)
     exp(LogSoftmax(x))                          ->  Softmax(x)
 
-All are equal as real numbers. As float32, exp overflows from 88.8 on and answers NaN, and log(Softmax(x))
-is minus infinity where Softmax underflows; Softmax and LogSoftmax subtract the maximum first, and do
-neither. A shift m is taken off only where it is the maximum over the same axis; any other stays in x.
+All are equal in real numbers. In float32, exp overflows above 88.7 and the quotient is NaN, and
+log(Softmax(x)) is minus infinity where Softmax underflows; Softmax and LogSoftmax subtract the maximum first,
+and do neither. A subtraction of m is removed only where m is the maximum over the same axis.
 """
 
 from __future__ import annotations
@@ -22,7 +22,16 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from cnntk.exporters.passes.graph import constant, dimensions, label, made_by, opset, put, sweep, uniform
+from cnntk.exporters.passes.graph import (
+    constant,
+    dimensions,
+    label,
+    opset,
+    producer_of,
+    remove_unused,
+    replace_node,
+    uniform,
+)
 from cnntk.exporters.passes.infra import Rewrites
 
 __all__ = ["StableSoftmax"]
@@ -33,7 +42,7 @@ _LOG_OF_SMALLEST = -80.0
 
 @dataclass(frozen=True)
 class _Match:
-    """``source`` over ``axis``, and how the form is called."""
+    """A recognized softmax: its input ``source``, the ``axis``, and how messages call the form."""
 
     source: ir.Value
     axis: int
@@ -41,25 +50,27 @@ class _Match:
 
 
 class StableSoftmax:
-    """Replaces hand-written softmaxes by operators that neither overflow nor underflow."""
+    """Replaces handwritten softmaxes by operators that neither overflow nor underflow."""
 
     name = "stable softmax"
-    reason = "exp overflows at 88.8 in float32, and log(softmax) is minus infinity where softmax underflows"
+    reason = (
+        "exp overflows above 88.7 in float32, and log(softmax) is minus infinity where softmax underflows"
+    )
 
     def __call__(self, model: ir.Model) -> Rewrites:
-        done: list[str] = []
+        applied: list[str] = []
         logs = False
         for node in list(model.graph):
-            found = None if node.domain or node.graph is None else _match(node)
-            if found is None or opset(model) < 13:
+            match = None if node.domain or node.graph is None else _match(node)
+            if match is None or opset(model) < 13:
                 continue
-            operator = "LogSoftmax" if found.form in _LOGS else "Softmax"
+            operator = "LogSoftmax" if match.form in _LOGS else "Softmax"
             logs |= operator == "LogSoftmax"
-            done.append(f"{label(node)}: {found.form} is {operator} of {found.source.name}")
+            applied.append(f"{label(node)}: {match.form} is {operator} of {match.source.name}")
             old = node.outputs[0]
-            put(old, operator, [found.source], {"axis": found.axis})
-            sweep(model, old)
-        return Rewrites(tuple(done), _declined(model), lowest=_LOG_OF_SMALLEST if logs else None)
+            replace_node(old, operator, [match.source], {"axis": match.axis})
+            remove_unused(model, old)
+        return Rewrites(tuple(applied), _skipped(model), comparison_floor=_LOG_OF_SMALLEST if logs else None)
 
 
 _LOGS = ("log(softmax(x))", "x - log(sum(exp(x)))")
@@ -75,16 +86,16 @@ def _quotient(node: ir.Node) -> _Match | None:
 
 
 def _product(node: ir.Node) -> _Match | None:
-    """exp(x) times the reciprocal of the sum, which is written in three ways."""
+    """Reads exp(x) times the reciprocal of the sum, which is written in three ways."""
     for numerator, factor in (node.inputs, reversed(node.inputs)):
-        found = _normalized(numerator, _inverted(factor), "exp(x) * (1 / sum(exp(x)))")
-        if found is not None:
-            return found
+        match = _normalized(numerator, _inverted(factor), "exp(x) * (1 / sum(exp(x)))")
+        if match is not None:
+            return match
     return None
 
 
 def _inverted(value: ir.Value | None) -> ir.Value | None:
-    node = made_by(value, "Reciprocal", "Div", "Pow")
+    node = producer_of(value, "Reciprocal", "Div", "Pow")
     if node is None:
         return None
     if node.op_type == "Div":
@@ -93,18 +104,18 @@ def _inverted(value: ir.Value | None) -> ir.Value | None:
 
 
 def _normalized(numerator: ir.Value | None, total: ir.Value | None, form: str) -> _Match | None:
-    exp, reduced = made_by(numerator, "Exp"), _reduced(total, "ReduceSum")
+    exp, reduced = producer_of(numerator, "Exp"), _reduced(total, "ReduceSum")
     if exp is None or reduced is None:
         return None
     source, axis = reduced
-    summed = made_by(source, "Exp")
+    summed = producer_of(source, "Exp")
     if summed is None or not _equal(summed.inputs[0], exp.inputs[0]) or exp.inputs[0] is None:
         return None
     return _Match(_without_maximum(exp.inputs[0], axis), axis, form)
 
 
 def _logarithm(node: ir.Node) -> _Match | None:
-    softmax = made_by(node.inputs[0], "Softmax")
+    softmax = producer_of(node.inputs[0], "Softmax")
     axis = _axis(softmax)
     if softmax is None or softmax.inputs[0] is None or axis is None:
         return None
@@ -112,7 +123,7 @@ def _logarithm(node: ir.Node) -> _Match | None:
 
 
 def _exponential(node: ir.Node) -> _Match | None:
-    log = made_by(node.inputs[0], "LogSoftmax")
+    log = producer_of(node.inputs[0], "LogSoftmax")
     axis = _axis(log)
     if log is None or log.inputs[0] is None or axis is None:
         return None
@@ -120,33 +131,33 @@ def _exponential(node: ir.Node) -> _Match | None:
 
 
 def _difference(node: ir.Node) -> _Match | None:
-    """x - logsumexp(x), x - log(sum(exp(x))), and x - (m + log(sum(exp(x - m))))."""
-    x, taken = node.inputs
+    """Reads x - logsumexp(x), x - log(sum(exp(x))), and x - (m + log(sum(exp(x - m))))."""
+    x, subtrahend = node.inputs
     if x is None:
         return None
-    axis = _log_sum_exp(x, taken)
+    axis = _log_sum_exp(x, subtrahend)
     if axis is None:
-        axis = _shifted_log_sum_exp(x, taken)
+        axis = _shifted_log_sum_exp(x, subtrahend)
     return None if axis is None else _Match(_without_maximum(x, axis), axis, "x - log(sum(exp(x)))")
 
 
-def _log_sum_exp(x: ir.Value, taken: ir.Value | None) -> int | None:
-    direct = _reduced(taken, "ReduceLogSumExp")
+def _log_sum_exp(x: ir.Value, subtrahend: ir.Value | None) -> int | None:
+    direct = _reduced(subtrahend, "ReduceLogSumExp")
     if direct is not None:
         return direct[1] if _equal(direct[0], x) else None
-    log = _through_shape(taken, "Log")
-    reduced = _reduced(log.inputs[0] if log is not None else None, "ReduceSum", like=taken)
-    exp = made_by(reduced[0], "Exp") if reduced is not None else None
+    log = _through_shape(subtrahend, "Log")
+    reduced = _reduced(log.inputs[0] if log is not None else None, "ReduceSum", like=subtrahend)
+    exp = producer_of(reduced[0], "Exp") if reduced is not None else None
     return reduced[1] if exp is not None and reduced is not None and _equal(exp.inputs[0], x) else None
 
 
-def _shifted_log_sum_exp(x: ir.Value, taken: ir.Value | None) -> int | None:
-    total = made_by(taken, "Add")
+def _shifted_log_sum_exp(x: ir.Value, subtrahend: ir.Value | None) -> int | None:
+    total = producer_of(subtrahend, "Add")
     for maximum, log in (total.inputs, reversed(total.inputs)) if total is not None else ():
-        made = made_by(log, "Log")
-        reduced = _reduced(made.inputs[0] if made is not None else None, "ReduceSum")
-        exp = made_by(reduced[0], "Exp") if reduced is not None else None
-        shifted = made_by(exp.inputs[0], "Sub") if exp is not None else None
+        logarithm = producer_of(log, "Log")
+        reduced = _reduced(logarithm.inputs[0] if logarithm is not None else None, "ReduceSum")
+        exp = producer_of(reduced[0], "Exp") if reduced is not None else None
+        shifted = producer_of(exp.inputs[0], "Sub") if exp is not None else None
         if reduced is None or shifted is None:
             continue
         if _equal(shifted.inputs[0], x) and _equal(shifted.inputs[1], maximum):
@@ -155,19 +166,20 @@ def _shifted_log_sum_exp(x: ir.Value, taken: ir.Value | None) -> int | None:
 
 
 def _without_maximum(x: ir.Value, axis: int) -> ir.Value:
-    """x where it is x - max(x) over the same axis: Softmax takes the maximum off itself."""
-    difference = made_by(x, "Sub")
+    """Returns y where x is y - max(y) over the same axis, else x: Softmax subtracts the maximum itself."""
+    difference = producer_of(x, "Sub")
     maximum = _reduced(difference.inputs[1], "ReduceMax") if difference is not None else None
     if difference is None or maximum is None:
         return x
-    given = difference.inputs[0]
-    return given if given is not None and _equal(maximum[0], given) and maximum[1] == axis else x
+    unshifted = difference.inputs[0]
+    same = unshifted is not None and _equal(maximum[0], unshifted) and maximum[1] == axis
+    return unshifted if same and unshifted is not None else x
 
 
 def _reduced(
     value: ir.Value | None, operator: str, like: ir.Value | None = None
 ) -> tuple[ir.Value, int] | None:
-    """What is reduced over one axis, which is kept as 1, and that axis; None where it is something else."""
+    """Returns what is reduced over one axis, kept with size 1, and that axis; None for anything else."""
     node = _through_shape(value, operator)
     source = node.inputs[0] if node is not None else None
     axis = _reduced_axis(node)
@@ -179,7 +191,7 @@ def _reduced(
 
 
 def _agree(shape: tuple[int | str | None, ...], expected: tuple[int | str | None, ...]) -> bool:
-    """Whether shapes are equal, where a reshaped batch may bear another name."""
+    """Whether shapes are equal; symbolic dimensions may have different names after a Reshape."""
     return len(shape) == len(expected) and all(
         a == b or (not isinstance(a, int) and not isinstance(b, int))
         for a, b in zip(shape, expected, strict=True)
@@ -187,25 +199,25 @@ def _agree(shape: tuple[int | str | None, ...], expected: tuple[int | str | None
 
 
 def _through_shape(value: ir.Value | None, operator: str) -> ir.Node | None:
-    """The node behind Unsqueeze, Reshape and the like, which put a reduced axis back."""
-    found = made_by(value, operator)
-    through = made_by(value, "Unsqueeze", "Reshape", "Identity")
-    if found is not None or through is None:
-        return found
+    """Returns the node before Unsqueeze, Reshape and the like, which restore a reduced axis."""
+    match = producer_of(value, operator)
+    through = producer_of(value, "Unsqueeze", "Reshape", "Identity")
+    if match is not None or through is None:
+        return match
     return _through_shape(through.inputs[0], operator)
 
 
 def _reduced_axis(node: ir.Node | None) -> int | None:
-    """The one axis that a node reduces, counted from the front."""
-    given = dimensions(node.inputs[0]) if node is not None else None
-    if node is None or given is None:
+    """Returns the one axis that a node reduces, counted from the front."""
+    shape = dimensions(node.inputs[0]) if node is not None else None
+    if node is None or shape is None:
         return None
     axes: Iterable[int] | None = node.attributes.get_ints("axes")
     if axes is None and len(node.inputs) > 1:
         array = constant(node.inputs[1])
         axes = None if array is None else array.reshape(-1).tolist()
     listed = list(axes or ())
-    return listed[0] % len(given) if len(listed) == 1 else None
+    return listed[0] % len(shape) if len(listed) == 1 else None
 
 
 def _axis(node: ir.Node | None) -> int | None:
@@ -213,7 +225,7 @@ def _axis(node: ir.Node | None) -> int | None:
 
 
 def _equal(one: ir.Value | None, other: ir.Value | None) -> bool:
-    """The same value, or the same expression: exporters write exp(x) twice."""
+    """Whether two values are the same value or the same expression: exporters write exp(x) twice."""
     if one is other:
         return one is not None
     left, right = one.producer() if one else None, other.producer() if other else None
@@ -227,14 +239,14 @@ def _equal(one: ir.Value | None, other: ir.Value | None) -> bool:
 _PURE = ("Exp", "Sub", "ReduceMax", "Unsqueeze", "Reshape")
 
 
-def _declined(model: ir.Model) -> tuple[str, ...]:
-    """Quotients by a sum of exponentials that are no softmax of a known form."""
+def _skipped(model: ir.Model) -> tuple[str, ...]:
+    """Returns a line for each quotient by a sum of exponentials that is not a known form of softmax."""
     lines = []
     for node in model.graph:
         if node.op_type != "Exp" or node.domain:
             continue
         if any(u.node.op_type == "ReduceSum" for u in node.outputs[0].uses()):
             lines.append(
-                f"{label(node)}: a sum of exponentials that is no softmax of a known form; it can overflow"
+                f"{label(node)}: a sum of exponentials that is not a known form of softmax; it can overflow"
             )
     return tuple(lines)

@@ -1,6 +1,6 @@
-"""Common subexpressions: the same operator on the same values is computed once.
+"""Merges common subexpressions: the same operator on the same values is computed once.
 
-Two nodes are one where operator, attributes and inputs are equal. Small weights of equal type, shape and
+Two nodes are merged where operator, attributes and inputs are equal. Small weights of equal type, shape and
 bits count as one value. Random nodes are never merged: two draws are not one draw. (onnx_ir has a pass of
 this kind, whose list of random operators lacks Bernoulli and Dropout.)
 """
@@ -12,44 +12,44 @@ from collections.abc import Hashable
 import onnx_ir as ir
 from onnx_ir.passes.common import DeduplicateInitializersPass
 
-from cnntk.exporters.passes.graph import is_random, label, sweep
+from cnntk.exporters.passes.graph import is_random, label, remove_unused
 from cnntk.exporters.passes.infra import Rewrites
 
 __all__ = ["MergeSubexpressions"]
 
 _SMALL = 64
-"""Weights up to this size are compared: axes, shapes and numbers."""
+"""Largest number of elements of weights that are compared: axes, shapes and numbers."""
 
 
 class MergeSubexpressions:
     """Computes each expression once."""
 
     name = "common subexpressions"
-    reason = "what was computed before need not be computed again"
+    reason = "the same expression is computed once"
 
     def __call__(self, model: ir.Model) -> Rewrites:
         DeduplicateInitializersPass(size_limit=_SMALL)(model)
         first: dict[Hashable, ir.Node] = {}
-        done = []
+        applied = []
         for node in list(model.graph):
             key = _key(node)
             if key is None:
                 continue
             same = first.setdefault(key, node)
             if same is not node and not any(v.is_graph_output() for v in node.outputs):
-                done.append(f"{label(node)}: the same as {same.outputs[0].name}, merged")
+                applied.append(f"{label(node)}: the same as {same.outputs[0].name}, merged")
                 _merge(model, node, same)
-        return Rewrites(tuple(done))
+        return Rewrites(tuple(applied))
 
 
 def _merge(model: ir.Model, node: ir.Node, same: ir.Node) -> None:
     for old, new in zip(node.outputs, same.outputs, strict=True):
         old.replace_all_uses_with(new)
-    sweep(model, node.outputs[0])
+    remove_unused(model, node.outputs[0])
 
 
 def _key(node: ir.Node) -> Hashable | None:
-    """Equal for nodes that compute the same; None for those that may not be merged."""
+    """Returns a key that is equal for nodes that compute the same; None for nodes that must not be merged."""
     if is_random(node):
         return None
     attributes = []

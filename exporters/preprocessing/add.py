@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from cnntk.exporters.passes.graph import dimensions, fresh_name, opset
 from cnntk.exporters.passes.infra import PassRecord
 from cnntk.exporters.passes.run import run_passes
-from cnntk.exporters.preprocessing.channels import arrange
+from cnntk.exporters.preprocessing.channels import to_layout
 from cnntk.exporters.preprocessing.crop import crop
-from cnntk.exporters.preprocessing.inversion import to_dark
+from cnntk.exporters.preprocessing.inversion import invert_light_background
+from cnntk.exporters.preprocessing.node_builder import FLOAT, UINT8, Dims, ImageValue, NodeBuilder, as_float
 from cnntk.exporters.preprocessing.normalize import (
     FoldNormalization,
     Normalization,
@@ -24,40 +25,39 @@ from cnntk.exporters.preprocessing.normalize import (
 )
 from cnntk.exporters.preprocessing.padding import pad
 from cnntk.exporters.preprocessing.resize import resize
-from cnntk.exporters.preprocessing.tape import FLOAT, UINT8, Dims, Picture, Tape, as_float
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, PREPROCESS_SCOPE, Preprocessing, TensorSpec
 from cnntk.runtime.errors import UsageError
 
-__all__ = ["PixelsRecord", "add_preprocessing", "image_spec"]
+__all__ = ["PreprocessingRecord", "add_preprocessing", "image_spec"]
 
 _OPSET = 18  # the first whose Resize has antialias and axes
 _FLOATS = (FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
 
 
 @dataclass(frozen=True)
-class PixelsRecord:
+class PreprocessingRecord:
     """What was put in front of a network.
 
     Attributes:
         input: that the graph has now.
         operators: of the nodes that stand in front of the network, in order.
-        levels: name of the value that goes into the normalization, float32 in the network's layout.
+        pixel_values: name of the value that goes into the normalization, float32 in the network's layout.
         shift: with `factor`, what the normalization makes of that value: ``(value - shift) * factor``; one a
             channel.
         factor: one a channel.
         folded: a line for each part of the normalization that the network's first layer took over.
-        kept: a line for each part that it did not, with the reason.
-        drift: of the answers by that, relative to the largest; None where nothing was folded.
+        not_folded: a line for each part that it did not, with the reason.
+        max_rel_diff: of the answers by that, relative to the largest; None where nothing was folded.
     """
 
     input: TensorSpec
     operators: tuple[str, ...]
-    levels: str
+    pixel_values: str
     shift: tuple[float, ...]
     factor: tuple[float, ...]
     folded: tuple[str, ...]
-    kept: tuple[str, ...]
-    drift: float | None
+    not_folded: tuple[str, ...]
+    max_rel_diff: float | None
 
     @property
     def nodes(self) -> int:
@@ -76,7 +76,7 @@ def add_preprocessing(
     *,
     others: Mapping[str, NDArray[Any]] | None = None,
     images: int = 2,
-) -> PixelsRecord:
+) -> PreprocessingRecord:
     """Gives a model the input ``image``, uint8 (N, H, W, C) RGB or gray, for its first input.
 
     Args:
@@ -96,34 +96,34 @@ def add_preprocessing(
     folding = _fold(model, steps, levels, n, others or {}, images)
     _name_is_free(model)
     image = ir.Value(name=IMAGE_INPUT, type=ir.TensorType(UINT8), shape=ir.Shape(image_spec(p).shape))
-    tape = Tape(model, PREPROCESS_SCOPE)
-    value = _prepare(tape, Picture(image, image_spec(p).shape), p, n)
+    builder = NodeBuilder(model, PREPROCESS_SCOPE)
+    value = _prepare(builder, ImageValue(image, image_spec(p).shape), p, n)
     levels.replace_all_uses_with(value, replace_graph_outputs=True)
     model.graph.inputs[0] = image
     kept = [node.op_type for node in steps if node.graph is not None]
-    return PixelsRecord(
+    return PreprocessingRecord(
         input=image_spec(p),
-        operators=(*(node.op_type for node in tape.nodes), *kept),
-        levels=str(value.name),
+        operators=(*(node.op_type for node in builder.nodes), *kept),
+        pixel_values=str(value.name),
         shift=tuple(n.shift.tolist()),
         factor=tuple(n.factor.tolist()),
-        folded=folding.rewrites.done if folding is not None and folding.status == "applied" else (),
-        kept=_reasons(folding),
-        drift=folding.drift if folding is not None else None,
+        folded=folding.rewrites.applied if folding is not None and folding.status == "applied" else (),
+        not_folded=_reasons(folding),
+        max_rel_diff=folding.max_rel_diff if folding is not None else None,
     )
 
 
-def _prepare(tape: Tape, image: Picture, p: Preprocessing, n: Normalization) -> ir.Value:
+def _prepare(builder: NodeBuilder, image: ImageValue, p: Preprocessing, n: Normalization) -> ir.Value:
     """All but the normalization, in the order of `Preprocessing`."""
-    picture = resize(tape, image, p)
+    image = resize(builder, image, p)
     if p.resize == "shortest":
-        picture = crop(tape, picture, p)
-    picture = arrange(tape, picture, p)
+        image = crop(builder, image, p)
+    image = to_layout(builder, image, p)
     if p.invert == "light-background":
-        picture = to_dark(tape, picture, p)
+        image = invert_light_background(builder, image, p)
     if p.resize == "longest":
-        picture = pad(tape, picture, p, n.black)
-    return as_float(tape, picture).value
+        image = pad(builder, image, p, n.black)
+    return as_float(builder, image).value
 
 
 def _checked(model: ir.Model, p: Preprocessing) -> ir.Value:
@@ -161,12 +161,14 @@ def _levels(model: ir.Model, p: Preprocessing) -> ir.Value:
 def _normalize(model: ir.Model, network: ir.Value, levels: ir.Value, n: Normalization) -> list[ir.Node]:
     """Puts the normalization in front of the network; its nodes, without a cast to a narrower type."""
     model.graph.inputs[0] = levels
-    tape = Tape(model, PREPROCESS_SCOPE)
-    value = normalize(tape, levels, n)
-    steps = list(tape.nodes)
+    builder = NodeBuilder(model, PREPROCESS_SCOPE)
+    value = normalize(builder, levels, n)
+    steps = list(builder.nodes)
     if network.dtype is not None and network.dtype != FLOAT:
         attributes = {"to": int(network.dtype)}
-        value = tape.put("Cast", [value], attributes, name="narrow", dtype=network.dtype, shape=_dims(levels))
+        value = builder.add(
+            "Cast", [value], attributes, name="narrow", dtype=network.dtype, shape=_dims(levels)
+        )
     network.replace_all_uses_with(value, replace_graph_outputs=True)
     return steps
 
@@ -194,7 +196,7 @@ def _fold(
 def _reasons(folding: PassRecord | None) -> tuple[str, ...]:
     if folding is None:
         return ()
-    return (*folding.rewrites.declined, *((folding.why,) if folding.why else ()))
+    return (*folding.rewrites.skipped, *((folding.rollback_reason,) if folding.rollback_reason else ()))
 
 
 def _name_is_free(model: ir.Model) -> None:

@@ -8,37 +8,37 @@ the graph takes (N, H, W, 1), and who reads an image makes it gray.
 
 from __future__ import annotations
 
-from cnntk.exporters.preprocessing.tape import INT64, Dims, Picture, Tape
+from cnntk.exporters.preprocessing.node_builder import INT64, Dims, ImageValue, NodeBuilder
 from cnntk.runtime.artifact.spec import Preprocessing
 
-__all__ = ["arrange"]
+__all__ = ["to_layout"]
 
 
-def arrange(tape: Tape, picture: Picture, p: Preprocessing) -> Picture:
+def to_layout(builder: NodeBuilder, image: ImageValue, p: Preprocessing) -> ImageValue:
     """(N, H, W, 1 or 3) to (N, C, H, W), or (N, H, W, C), as the network takes it."""
     if p.layout == "NCHW":
-        picture = _planes(tape, picture)
+        image = _planes(builder, image)
     place = 1 if p.layout == "NCHW" else 3
-    dims: Dims = tuple(p.channels if i == place else d for i, d in enumerate(picture.dims))
-    value = picture.value
-    if picture.channels != p.channels:
-        shape = tape.constant("three", [p.channels if i == place else 1 for i in range(4)], INT64)
-        value = tape.put("Expand", [value, shape], name="three_channels", dtype=picture.dtype, shape=dims)
+    dims: Dims = tuple(p.channels if i == place else d for i, d in enumerate(image.dims))
+    value = image.value
+    if image.channels != p.channels:
+        shape = builder.constant("three", [p.channels if i == place else 1 for i in range(4)], INT64)
+        value = builder.add("Expand", [value, shape], name="three_channels", dtype=image.dtype, shape=dims)
     if p.color == "bgr":
-        order = tape.constant("bgr", [2, 1, 0], INT64)
-        value = tape.put(
-            "Gather", [value, order], {"axis": place}, name="bgr_channels", dtype=picture.dtype, shape=dims
+        order = builder.constant("bgr", [2, 1, 0], INT64)
+        value = builder.add(
+            "Gather", [value, order], {"axis": place}, name="bgr_channels", dtype=image.dtype, shape=dims
         )
-    return Picture(value, dims, picture.sizes, picture.axes)
+    return ImageValue(value, dims, image.sizes, image.axes)
 
 
-def _planes(tape: Tape, picture: Picture) -> Picture:
-    n, height, width, channels = picture.dims
+def _planes(builder: NodeBuilder, image: ImageValue) -> ImageValue:
+    n, height, width, channels = image.dims
     dims: Dims = (n, channels, height, width)
-    if channels == 1 and picture.sizes is None:  # the same numbers, cheaper than Transpose
-        shape = tape.constant("planes_shape", [-1, *(int(d) for d in dims[1:])], INT64)
-        value = tape.put("Reshape", [picture.value, shape], name="planes", dtype=picture.dtype, shape=dims)
+    if channels == 1 and image.sizes is None:  # the same numbers, cheaper than Transpose
+        shape = builder.constant("planes_shape", [-1, *(int(d) for d in dims[1:])], INT64)
+        value = builder.add("Reshape", [image.value, shape], name="planes", dtype=image.dtype, shape=dims)
     else:
         order = {"perm": [0, 3, 1, 2]}
-        value = tape.put("Transpose", [picture.value], order, name="planes", dtype=picture.dtype, shape=dims)
-    return Picture(value, dims, picture.sizes, (2, 3))
+        value = builder.add("Transpose", [image.value], order, name="planes", dtype=image.dtype, shape=dims)
+    return ImageValue(value, dims, image.sizes, (2, 3))

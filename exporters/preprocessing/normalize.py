@@ -19,7 +19,7 @@ from cnntk.exporters.passes.graph import dimensions, label
 from cnntk.exporters.passes.infra import Rewrites
 from cnntk.exporters.passes.linear import Affine
 from cnntk.exporters.preprocessing.inversion import MIDDLE
-from cnntk.exporters.preprocessing.tape import FLOAT, Dims, Tape
+from cnntk.exporters.preprocessing.node_builder import FLOAT, Dims, NodeBuilder
 from cnntk.runtime.artifact.spec import Preprocessing
 
 __all__ = ["FoldNormalization", "Normalization", "normalization_of", "normalize"]
@@ -58,7 +58,7 @@ def normalization_of(p: Preprocessing) -> Normalization:
     return Normalization(levels, factor, 0.0, axis)
 
 
-def normalize(tape: Tape, value: ir.Value, n: Normalization) -> ir.Value:
+def normalize(builder: NodeBuilder, value: ir.Value, n: Normalization) -> ir.Value:
     """Sub and Mul, each where it does something."""
     dims: Dims = tuple(d if isinstance(d, int) else str(d) for d in dimensions(value) or ())
     steps: tuple[tuple[Literal["Sub", "Mul"], Float64, float, str], ...] = (
@@ -67,8 +67,8 @@ def normalize(tape: Tape, value: ir.Value, n: Normalization) -> ir.Value:
     )
     for operator, numbers, nothing, name in steps:
         if (numbers != nothing).any():
-            constant = tape.constant(f"{name}_by", _broadcast(numbers, n.axis), FLOAT)
-            value = tape.put(operator, [value, constant], name=name, dtype=FLOAT, shape=dims)
+            constant = builder.constant(f"{name}_by", _broadcast(numbers, n.axis), FLOAT)
+            value = builder.add(operator, [value, constant], name=name, dtype=FLOAT, shape=dims)
     return value
 
 
@@ -95,18 +95,18 @@ class FoldNormalization:
         self._n = n
 
     def __call__(self, model: ir.Model) -> Rewrites:
-        done: list[str] = []
-        declined: list[str] = []
+        applied: list[str] = []
+        skipped: list[str] = []
         for name in self._nodes:
             node = next(node for node in model.graph if node.name == name)
-            known = len(done) + len(declined)
-            fold(model, node, self._read, done, declined)
-            if len(done) + len(declined) == known:
+            known = len(applied) + len(skipped)
+            fold(model, node, self._read, applied, skipped)
+            if len(applied) + len(skipped) == known:
                 users = ", ".join(sorted({u.node.op_type for u in node.outputs[0].uses()})) or "nothing"
-                declined.append(f"{label(node)}: the network begins with {users}, no linear layer")
-            if declined:
+                skipped.append(f"{label(node)}: the network begins with {users}, no linear layer")
+            if skipped:
                 break
-        return Rewrites(tuple(done), tuple(declined))
+        return Rewrites(tuple(applied), tuple(skipped))
 
     def _read(self, node: ir.Node, axis: int, channels: int) -> tuple[ir.Value, Affine] | None:
         given, n = node.inputs[0], self._n

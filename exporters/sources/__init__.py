@@ -11,13 +11,13 @@ from torch import nn
 
 from cnntk.exporters.source import Source, SourceOptions
 from cnntk.exporters.sources.checkpoint import from_checkpoint, is_checkpoint
-from cnntk.exporters.sources.evaluation import evaluated
+from cnntk.exporters.sources.evaluation import to_eval_mode
 from cnntk.exporters.sources.factory import from_factory
-from cnntk.exporters.sources.foreign import from_onnx
 from cnntk.exporters.sources.inputs import in_forward_order, parse_input
 from cnntk.exporters.sources.module import from_module
+from cnntk.exporters.sources.onnx_file import from_onnx
 from cnntk.exporters.sources.plugins import ENTRY_POINT_GROUP, find_plugin
-from cnntk.exporters.sources.precision import in_precision
+from cnntk.exporters.sources.precision import cast_source
 from cnntk.exporters.sources.program import from_program, from_pt2
 from cnntk.exporters.sources.timm import from_timm
 from cnntk.exporters.sources.transformers import from_transformers
@@ -49,9 +49,9 @@ def open_source(source: SourceLike, options: SourceOptions) -> Source:
     if options.labels is not None:
         found = replace(found, labels=options.labels)
     if found.module is not None:
-        module = evaluated(found.module)
+        module = to_eval_mode(found.module)
         found = replace(found, module=module, inputs=in_forward_order(module, found.inputs))
-    return in_precision(found, options.dtype)
+    return cast_source(found, options.dtype)
 
 
 def _opened(source: SourceLike, options: SourceOptions) -> Source:

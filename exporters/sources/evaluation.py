@@ -14,16 +14,16 @@ from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from cnntk.exporters.sources.outputs import answer_by_name
+from cnntk.exporters.sources.outputs import name_outputs
 from cnntk.runtime.errors import UsageError
 
-__all__ = ["evaluated", "recast"]
+__all__ = ["cast_weights", "to_eval_mode"]
 
 # What objects raise that can't be copied: locks and files TypeError; pickling hooks, whatever they like.
 _UNCOPYABLE = (TypeError, RuntimeError, AttributeError, ValueError)
 
 
-def evaluated(module: nn.Module) -> nn.Module:
+def to_eval_mode(module: nn.Module) -> nn.Module:
     """A copy of ``module`` for export; ``module`` itself, its training flags and hooks stay as they are.
 
     The copy is in evaluation mode in every part, on the CPU, with contiguous weights that share the memory of
@@ -42,10 +42,10 @@ def evaluated(module: nn.Module) -> nn.Module:
     with torch.no_grad():
         for part in twin.modules():
             _settle(part)
-    return answer_by_name(twin)
+    return name_outputs(twin)
 
 
-def recast(module: nn.Module, types: Mapping[torch.dtype, torch.dtype]) -> nn.Module:
+def cast_weights(module: nn.Module, types: Mapping[torch.dtype, torch.dtype]) -> nn.Module:
     """A copy of ``module`` in which every tensor of a type in ``types`` has the type named there.
 
     Also tensors that are no parameters, and types that the network keeps in an attribute to convert its input

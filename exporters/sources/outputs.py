@@ -11,7 +11,7 @@ from torch import SymBool, SymFloat, SymInt, Tensor, nn
 
 from cnntk.runtime.errors import CaptureError
 
-__all__ = ["answer_by_name", "named_tensors"]
+__all__ = ["name_outputs", "named_tensors"]
 
 OUTPUT = "output"
 """What an output is called that has no name of its own; further ones ``output_1`` and so on."""
@@ -19,7 +19,7 @@ OUTPUT = "output"
 _NO_TENSORS = (bool, int, float, str, SymBool, SymInt, SymFloat)
 
 
-def answer_by_name(module: nn.Module, only: str | None = None) -> nn.Module:
+def name_outputs(module: nn.Module, only: str | None = None) -> nn.Module:
     """Makes ``module`` answer what `named_tensors` finds in its answer.
 
     A forward hook behind the module's own does it, so that those see what they always saw.

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from cnntk.exporters.source import Dtype, Source
-from cnntk.exporters.sources.evaluation import recast
+from cnntk.exporters.sources.evaluation import cast_weights
 from cnntk.runtime.errors import UsageError
 
-__all__ = ["EPSILON", "in_precision", "precisions"]
+__all__ = ["EPSILON", "cast_source", "weight_dtypes"]
 
 EPSILON = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 2.0**-23, "float64": 2.0**-52}
 """The step between 1 and the next larger number of each type that a network may be in."""
@@ -22,7 +22,7 @@ EPSILON = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 2.0**-23, "float
 _NO_BFLOAT16 = "is in bfloat16, for which onnxruntime's CPU provider has no kernels"
 
 
-def in_precision(source: Source, dtype: Dtype, why: str | None = None) -> Source:
+def cast_source(source: Source, dtype: Dtype, why: str | None = None) -> Source:
     """``source`` with its weights, and the inputs that had their type, in ``dtype``.
 
     ``auto`` leaves it as it is, but for bfloat16, which onnxruntime does not run: it becomes float32, which
@@ -39,7 +39,7 @@ def in_precision(source: Source, dtype: Dtype, why: str | None = None) -> Source
     """
     if dtype not in get_args(Dtype):
         raise UsageError(f"--dtype {dtype}: choose one of {', '.join(get_args(Dtype))}")
-    held = precisions(source)
+    held = weight_dtypes(source)
     if dtype == "auto":
         held |= {spec.dtype for spec in source.inputs}
     types = {old: "float32" if dtype == "auto" else dtype for old in held if _changes(old, dtype)}
@@ -53,7 +53,7 @@ def in_precision(source: Source, dtype: Dtype, why: str | None = None) -> Source
     return _cast(source, types, why or f"cast from {before} to {after}, as asked", before, after)
 
 
-def precisions(source: Source) -> set[str]:
+def weight_dtypes(source: Source) -> set[str]:
     """The types of the source's floating-point weights; of its inputs where it has no such weights."""
     return set(_weights(source)) or {spec.dtype for spec in source.inputs if spec.dtype in EPSILON}
 
@@ -96,20 +96,22 @@ def _cast(source: Source, types: Mapping[str, str], why: str, before: str, after
     if source.module is None:
         raise ValueError(f"{source.name}: holds no module to cast")
     found = replace(
-        _recast(source, source.module, types),
+        _with_cast_weights(source, source.module, types),
         provenance={**source.provenance, "dtype": after, "cast_from": before},
         notes=(*source.notes, why),
     )
     if all(_holds(after, old) for old in types):
         return found
     _check_range(source.module, found.module, after)
-    return replace(found, uncast=_recast(source, source.module, {"bfloat16": "float32"}))
+    return replace(
+        found, source_before_cast=_with_cast_weights(source, source.module, {"bfloat16": "float32"})
+    )
 
 
-def _recast(source: Source, module: nn.Module, types: Mapping[str, str]) -> Source:
+def _with_cast_weights(source: Source, module: nn.Module, types: Mapping[str, str]) -> Source:
     known = {getattr(torch, old): getattr(torch, new) for old, new in types.items()}
     inputs = tuple(replace(s, dtype=types.get(s.dtype, s.dtype)) for s in source.inputs)
-    return replace(source, module=recast(module, known), inputs=inputs)
+    return replace(source, module=cast_weights(module, known), inputs=inputs)
 
 
 def _holds(dtype: str, other: str) -> bool:

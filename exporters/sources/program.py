@@ -11,8 +11,8 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, TensorArgument
 
 from cnntk.exporters.source import Source, SourceOptions
+from cnntk.exporters.sources.console import suppress_output
 from cnntk.exporters.sources.inputs import form, input_specs
-from cnntk.exporters.sources.quiet import quiet
 from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import ArtifactCorrupt, UsageError
 from cnntk.runtime.files import readable_file
@@ -45,7 +45,7 @@ def from_pt2(text: str, options: SourceOptions) -> Source:
     """
     file = readable_file(text, "a .pt2 that torch.export.save wrote")
     try:
-        with quiet():
+        with suppress_output():
             program = torch.export.load(file)
     except _DAMAGE as error:
         raise ArtifactCorrupt(

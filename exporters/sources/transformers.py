@@ -13,10 +13,10 @@ from typing import Any
 from torch import nn
 
 from cnntk.exporters.source import Source, SourceOptions
+from cnntk.exporters.sources.console import suppress_output
 from cnntk.exporters.sources.inputs import INPUT, dtype_of, input_specs, one_shape
-from cnntk.exporters.sources.outputs import answer_by_name
+from cnntk.exporters.sources.outputs import name_outputs
 from cnntk.exporters.sources.preprocessor import Unmapped, preprocessing_of
-from cnntk.exporters.sources.quiet import quiet
 from cnntk.exporters.sources.weights import with_weights
 from cnntk.runtime.artifact.spec import Preprocessing, TensorSpec
 from cnntk.runtime.errors import CheckpointError, MissingDependency, UsageError
@@ -73,7 +73,7 @@ def from_transformers(name: str, options: SourceOptions) -> Source:
     return Source(
         name=Path(name).resolve().name if folder else name,
         inputs=_inputs(module, described),
-        module=answer_by_name(module, only="logits"),
+        module=name_outputs(module, only="logits"),
         classifier=True,
         labels=described.labels,
         preprocessing=described.preprocessing,
@@ -101,7 +101,7 @@ def _silent(transformers: Any) -> Iterator[None]:
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        with quiet():
+        with suppress_output():
             yield
     finally:
         if shown:

@@ -284,11 +284,11 @@ def test_the_users_settings_stay(small_cnn: nn.Module, branching: nn.Module) -> 
 def test_other_threads_still_write_to_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
     import threading
 
-    from cnntk.exporters.sources.quiet import quiet
+    from cnntk.exporters.sources.console import suppress_output
 
     terminal = io.StringIO()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with quiet() as kept:
+    with suppress_output() as kept:
         print("torch", file=sys.stderr)
         thread = threading.Thread(target=lambda: print("progress", file=sys.stderr))
         thread.start()

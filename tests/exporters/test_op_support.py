@@ -28,7 +28,7 @@ def test_float64_becomes_float32_where_it_does_not(small_cnn: nn.Module) -> None
     found = runnable(source, "auto")
     assert found.inputs[0].dtype == "float32"
     assert found.provenance == {"dtype": "float32", "cast_from": "float64"}
-    assert found.uncast.module is not None
+    assert found.source_before_cast.module is not None
     assert "no float64 kernel on the CPU for Conv 'node_conv2d' (module 0" in found.notes[-1]
     assert runnable(source, "float64") is source
 

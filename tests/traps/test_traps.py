@@ -26,7 +26,7 @@ def made(make: type[nn.Module]) -> nn.Module:
 
 
 def repairs(report: object) -> list[str]:
-    return [line for record in report.repairs for line in record.rewrites.done]
+    return [line for record in report.repairs for line in record.rewrites.applied]
 
 
 @pytest.fixture(autouse=True)

@@ -49,7 +49,7 @@ def torch_rivals(
     try:
         import torch
 
-        from cnntk.exporters.sources.quiet import quiet
+        from cnntk.exporters.sources.console import suppress_output
     except ImportError as error:
         raise MissingDependency(
             "torch is not installed, so it can't be measured against; run: pip install 'cnntk[export]'"
@@ -58,7 +58,7 @@ def torch_rivals(
         raise DeviceUnavailable(
             f"device {engine.device!r}: the installed torch has no CUDA; use device='cpu'"
         )
-    with quiet():
+    with suppress_output():
         found = _opened(source, engine, weights, random)
         title = source or found.name
         given = in_order(inputs, [spec.name for spec in found.inputs], title)
@@ -66,7 +66,7 @@ def torch_rivals(
     before = torch.get_num_threads()
     torch.set_num_threads(engine.threads)
     try:
-        with quiet():
+        with suppress_output():
             rivals = _eager(way, title), _compiled(way)
         yield rivals
     finally:

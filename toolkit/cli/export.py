@@ -82,7 +82,7 @@ def export(
 
         write_export_report(done.to_json(), report)
         note(f"report: {report}")
-    show(done, as_json, (*done.notes, *done.anatomy.warnings))
+    show(done, as_json, (*done.notes, *done.graph_lint.warnings))
 
 
 def _copy(output: str | None, force: bool, as_json: bool, options: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from cnntk.exporters.passes.graph import constant, made_by
+from cnntk.exporters.passes.graph import constant, producer_of
 from cnntk.quantization.builder import Levels, Tape
 
 __all__ = ["Pixels", "Window", "pixels_of"]
@@ -108,7 +108,7 @@ def _way(value: ir.Value) -> tuple[ir.Value, NDArray[Any], bool] | None:
     mean: NDArray[Any] = np.zeros(1)
     expanded = turned = False
     found: ir.Value | None = value
-    while (node := made_by(found, "Sub", "Cast", "Expand", "Transpose")) is not None:
+    while (node := producer_of(found, "Sub", "Cast", "Expand", "Transpose")) is not None:
         if node.op_type == "Sub":
             subtracted = constant(node.inputs[1])
             if subtracted is None or mean.any() or subtracted.size not in (1, _channels(value)):

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from cnntk.exporters.passes.graph import bypass, constant, made_by
+from cnntk.exporters.passes.graph import constant, producer_of, replace_uses
 from cnntk.exporters.shapes.dataflow import weight_of
 from cnntk.quantization.builder import MICROSOFT, Levels, Tape
 from cnntk.quantization.calibration import Calibration
@@ -141,7 +141,7 @@ class _Builder:
             producer = value.producer()
             if value in self._levels and producer is not None:
                 self._tape.move(producer, behind=True)
-                bypass(value, self._float(value))
+                replace_uses(value, self._float(value))
 
     def _keep(self, node: ir.Node) -> None:
         """A node that stays as it was reads floats."""
@@ -402,7 +402,7 @@ class _Builder:
         levels = tape.put("QuantizeLinear", [value, tape.number(found.scale), tape.byte(found.zero_point)])
         turned = tape.put("Transpose", [levels], {"perm": list(_CHANNELS_LAST)})
         answer = Levels(turned, found.scale, found.zero_point)
-        if made_by(value) is not None or value.is_graph_input():
+        if producer_of(value) is not None or value.is_graph_input():
             self._levels[value] = answer
             self._floats[value] = value
         return answer

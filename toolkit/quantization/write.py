@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cnntk.exporters.artifact import append_spec, write_hashed
 from cnntk.exporters.checks.parity import FACTOR, FLOOR, SOFTMAX_ERROR
 from cnntk.exporters.external_data import weights_beside
-from cnntk.exporters.passes.graph import made_by
+from cnntk.exporters.passes.graph import producer_of
 from cnntk.exporters.session import GraphSession
 from cnntk.exporters.shapes.dataflow import weight_of
 from cnntk.exporters.vectors import answers_text, rounded_up
@@ -147,7 +147,7 @@ def _read(node: ir.Node) -> Iterator[ir.Value]:
     """Its weights and its bias; those that are stored in 16 bits are behind a conversion."""
     for index in _LEARNED.get(node.op_type, (1, 2)):
         value = node.inputs[index] if index < len(node.inputs) else None
-        cast = made_by(value, "Cast")
+        cast = producer_of(value, "Cast")
         found = value if cast is None else cast.inputs[0]
         if found is not None:
             yield found

@@ -33,13 +33,14 @@ class ExportData(TypedDict, total=False):
         pixels: ``input``, ``operators``, ``folded``, ``kept``: what makes the input of an image.
         head: ``classifier`` or ``none``.
         head_reason: why.
-        passes: ``name``, ``reason``, ``status``, ``rewrites`` (``done``, ``declined``), ``drift``, ``why``.
+        passes: ``name``, ``reason``, ``status``, ``rewrites`` (``applied``, ``skipped``), ``max_rel_diff``,
+            ``rollback_reason``.
         checks: ``name``, ``detail``, and ``holds`` (true where it is left out).
         parity: ``output``, ``kind``, ``scale``, ``torch_error``, ``onnx_error``, ``bound``, ``holds``.
         layer_errors: ``layer``, ``op``, ``scale``, ``torch_error``, ``onnx_error``.
         ledger: ``layer``, ``op``, ``closed_form``, ``torch``, ``onnx``, ``run``, ``text``, ``agree``.
         layers: those of the spec.
-        anatomy: ``warnings``, ``peak_activation_bytes``, ``peak_layer``.
+        graph_lint: ``warnings``, ``peak_activation_bytes``, ``peak_layer``.
         self_test: as in the spec: ``cases``, each with ``pattern``, ``seed``, ``sizes``, ``bounds``; or,
             where it was run, ``checks``, each with ``output``, ``case``, ``error``, ``bound``, ``holds``.
         digest: SHA-256 of the file.
@@ -63,7 +64,7 @@ class ExportData(TypedDict, total=False):
     layer_errors: Sequence[Mapping[str, Any]]
     ledger: Sequence[Mapping[str, Any]]
     layers: Sequence[Mapping[str, Any]]
-    anatomy: Mapping[str, Any]
+    graph_lint: Mapping[str, Any]
     self_test: Mapping[str, Any]
     digest: str
     notes: Sequence[str]

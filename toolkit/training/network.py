@@ -14,9 +14,9 @@ from torch import nn
 from cnntk.data import Split
 from cnntk.models.checkpoint import load_checkpoint
 from cnntk.models.factory import absolute, locate
-from cnntk.models.foreign import blame
 from cnntk.models.initialize import initialize
 from cnntk.models.transfer import WITH_NEW_HEAD, NewHead, without_head
+from cnntk.models.user_errors import describe_error
 from cnntk.models.zoo import Recipe, build, find, names
 from cnntk.runtime.artifact.spec import Network, Preprocessing
 from cnntk.runtime.errors import CheckpointError, UsageError
@@ -238,7 +238,7 @@ def _check_output(module: nn.Module, name: str, p: Preprocessing, classes: int) 
             output = module.eval()(torch.zeros(shape, device=parameter.device))
     except Exception as error:  # its forward may be a user's own code, which may raise anything
         raise UsageError(
-            f"{name}: fails on images of shape {'x'.join(map(str, shape[1:]))}: {blame(error)}"
+            f"{name}: fails on images of shape {'x'.join(map(str, shape[1:]))}: {describe_error(error)}"
         ) from error
     finally:
         module.train(training)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, Layer, ModelSpec, TensorSpec
+from cnntk.runtime.codec import as_json
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.sections import Column, Section, Table, number, size_text, speed_text, under
 
@@ -26,8 +27,8 @@ class Inspection:
         inputs: of the graph.
         outputs: of the graph.
         layers: in the order of the data; empty where they can't be told.
-        anatomy: ``warnings``, a line each; ``peak_activation_bytes``, the most that is alive at one moment of
-            a run with one image; ``peak_layer``, where that is. Empty where it can't be told.
+        graph_lint: ``warnings``, one line each; ``peak_activation_bytes``, the most activation memory alive
+            at one moment of a run with one image; ``peak_layer``, where that is. Empty where it is not known.
         spec: what the file says of itself; None for a file that cnntk did not make.
         notes: what could not be told, and why.
     """
@@ -37,7 +38,7 @@ class Inspection:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     layers: tuple[Layer, ...]
-    anatomy: dict[str, Any]
+    graph_lint: dict[str, Any]
     spec: ModelSpec | None
     notes: tuple[str, ...]
 
@@ -54,12 +55,12 @@ class Inspection:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is odd about the network, the layer's name in front."""
-        return tuple(self.anatomy.get("warnings", ()))
+        return tuple(self.graph_lint.get("warnings", ()))
 
     @property
     def peak_activation_bytes(self) -> int | None:
         """Most that is alive at one moment of a run with one image; None where it can't be told."""
-        peak: int | None = self.anatomy.get("peak_activation_bytes")
+        peak: int | None = self.graph_lint.get("peak_activation_bytes")
         return peak
 
     def sections(self) -> tuple[Section, ...]:
@@ -80,7 +81,7 @@ class Inspection:
         if spec is not None:
             yield from _spec_lines(spec)
         if (peak := self.peak_activation_bytes) is not None:
-            layer = self.anatomy.get("peak_layer")
+            layer = self.graph_lint.get("peak_layer")
             where = f", at {layer}" if layer else ""
             yield "activations", f"at most {size_text(peak)} per image{where}"
         if fields := [layer.receptive_field for layer in self.layers if layer.receptive_field]:
@@ -105,14 +106,14 @@ def inspect(model: str | os.PathLike[str]) -> Inspection:
         ArtifactError: it is damaged or unsupported.
     """
     engine = Engine(model)
-    layers, anatomy, notes = _own(engine.spec) if engine.spec is not None else _foreign(Path(model))
+    layers, graph_lint, notes = _own(engine.spec) if engine.spec is not None else _foreign(Path(model))
     return Inspection(
         path=os.fspath(model),
         size_bytes=Path(model).stat().st_size,
         inputs=engine.inputs,
         outputs=engine.outputs,
         layers=layers,
-        anatomy=anatomy,
+        graph_lint=graph_lint,
         spec=engine.spec,
         notes=notes,
     )
@@ -132,12 +133,12 @@ def _foreign(file: Path) -> _Found:
     try:
         import onnx_ir as ir
 
-        from cnntk.exporters.graph_lint.anatomy import anatomy
+        from cnntk.exporters.graph_lint.lint import lint_graph
         from cnntk.exporters.shapes.ledger import ledger
     except ImportError:
         return (), {}, (note, "its layers are read with onnx: pip install 'cnntk[export]'")
     graph = ir.load(file)
-    return ledger(graph), anatomy(graph).to_json(), (note,)
+    return ledger(graph), as_json(lint_graph(graph)), (note,)
 
 
 def _layer_table(layers: Sequence[Layer]) -> Table:

@@ -11,7 +11,7 @@ import pytest
 from pixel_graphs import dark_and_light, echo, open_session
 
 from cnntk.exporters.checks.pixels import Whole, check_pixels, pixels_part, worst_images
-from cnntk.exporters.preprocessing import PixelsRecord, add_preprocessing
+from cnntk.exporters.preprocessing import PreprocessingRecord, add_preprocessing
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.errors import ParityError
 
@@ -27,7 +27,7 @@ P = Preprocessing(
 )
 
 
-def added(p: Preprocessing) -> tuple[ir.Model, PixelsRecord]:
+def added(p: Preprocessing) -> tuple[ir.Model, PreprocessingRecord]:
     model = echo(p)
     return model, add_preprocessing(model, p)
 
@@ -49,7 +49,7 @@ def test_sound_graphs_pass(resize: str, levels: str, interpolation: str) -> None
         assert "on 14 images" in check.detail
 
 
-def reversed_pair(p: Preprocessing) -> tuple[ir.Model, Preprocessing, PixelsRecord]:
+def reversed_pair(p: Preprocessing) -> tuple[ir.Model, Preprocessing, PreprocessingRecord]:
     model, record = added(p)
     return model, p, record
 

@@ -23,7 +23,7 @@ def cost(module: nn.Module, dtype: str = "float16", change: float | None = None)
     prepared = prepare(source, "auto")
     if change is not None:
         with torch.no_grad():
-            weights = list(source.uncast.module.parameters())[-2]
+            weights = list(source.source_before_cast.module.parameters())[-2]
             weights.copy_(weights * change)
     case = prepared.case
     return check_cast(source, case.reference, case.trials, case.order, case.eps).detail

@@ -13,8 +13,8 @@ def test_dead_code_goes_and_is_named(written, apply, operators) -> None:
     text = "g (float[N,4] x) => (float[N,4] y) { a = Mul(x, c)  b = Exp(a)  y = Neg(x) }"
     rewritten, record = apply(written(text, c=normal(4)), RemoveDeadCode())
     assert operators(rewritten) == ["Neg"]
-    assert set(record.rewrites.done) == {
-        "Mul a: nothing depends on it, removed",
-        "Exp b: nothing depends on it, removed",
-        "weight c of 4 numbers: nothing reads it, removed",
+    assert set(record.rewrites.applied) == {
+        "Mul a: no output depends on it, removed",
+        "Exp b: no output depends on it, removed",
+        "weight c of 4 elements: unused, removed",
     }

@@ -34,63 +34,66 @@ def test_a_dropout_goes_and_its_input_stands_for_it(index, member, apply) -> Non
     model = member(FORMS.values(), index)
     assert random_nodes(model)
     rewritten, record = apply(model, RemoveDropout(), exact=False)
-    assert (record.status, record.why) == ("applied", None)
+    assert (record.status, record.rollback_reason) == ("applied", None)
     assert random_nodes(rewritten) == []
     assert [v.name for v in rewritten.graph.outputs] == ["output"]
-    assert record.rewrites.replaced
-    assert record.rewrites.declined == ()
+    assert record.rewrites.substitutions
+    assert record.rewrites.skipped == ()
 
 
 def test_the_record_names_what_stands_for_what(function, apply) -> None:
     _, record = apply(function(lambda x: torch.relu(F.dropout(x, P))), RemoveDropout(), exact=False)
-    assert record.rewrites.replaced == {"getitem": "linear"}
-    assert "TRAINING mode" in record.rewrites.done[0]
+    assert record.rewrites.substitutions == {"getitem": "linear"}
+    assert "TRAINING mode" in record.rewrites.applied[0]
 
 
 def test_a_node_in_inference_mode_is_removed_quietly(written, apply, operators) -> None:
     model = written("g (float[N,4] x) => (float[N,4] y) { r = Relu(x)  d = Dropout(r)  y = Neg(d) }")
     rewritten, record = apply(model, RemoveDropout())
     assert operators(rewritten) == ["Relu", "Neg"]
-    assert record.rewrites.done == ("Dropout d: removed",)
+    assert record.rewrites.applied == ("Dropout d: removed",)
 
 
 def test_a_node_whose_mask_is_read_stays(written, apply) -> None:
     model = written("g (float[N,4] x) => (float[N,4] y, bool[N,4] m) { y, m = Dropout(x) }")
     _, record = apply(model, RemoveDropout())
-    assert record.rewrites.declined == ("Dropout y: its mask is read, too",)
+    assert record.rewrites.skipped == ("Dropout y: its mask is used elsewhere",)
 
 
-DECLINED = {
+SKIPPED = {
     "no scale": (lambda x: x * (torch.rand_like(x) > P), "is not scaled by 1 / 0.75: its mean is 0.75 times"),
-    "scale of another p": (lambda x: x * (torch.rand_like(x) > P) / 0.5, "has a scale that does not fit"),
+    "scale of another p": (lambda x: x * (torch.rand_like(x) > P) / 0.5, "has another scale"),
     "kept where it should drop": (
         lambda x: x * (torch.rand_like(x) < P) / (1 - P),
-        "keeps 0.25 and has a scale",
+        "keep probability 0.25 and has another scale",
     ),
-    "alpha dropout": (lambda x: F.alpha_dropout(x, P, training=True), "does not fit: its mean is 0.6504"),
-    "noise": (lambda x: x + torch.randn_like(x), "random, and no dropout of a known form"),
-    "uniform noise times x": (lambda x: x * torch.rand_like(x), "random, and no dropout of a known form"),
+    "alpha dropout": (
+        lambda x: F.alpha_dropout(x, P, training=True),
+        "has another scale: its mean is 0.6504",
+    ),
+    "noise": (lambda x: x + torch.randn_like(x), "random, and not a known form of dropout"),
+    "uniform noise times x": (lambda x: x * torch.rand_like(x), "random, and not a known form of dropout"),
 }
 
 
-@pytest.mark.parametrize("index", range(len(DECLINED)), ids=DECLINED.keys())
+@pytest.mark.parametrize("index", range(len(SKIPPED)), ids=SKIPPED.keys())
 def test_what_is_no_dropout_stays_and_is_named(index, member, apply) -> None:
-    reason = list(DECLINED.values())[index][1]
-    model = member((form for form, _ in DECLINED.values()), index)
+    reason = list(SKIPPED.values())[index][1]
+    model = member((form for form, _ in SKIPPED.values()), index)
     rewritten, record = apply(model, RemoveDropout(), exact=False)
     assert record.status == "nothing to do"
     assert len(random_nodes(rewritten)) == 1
-    assert reason in record.rewrites.declined[0]
+    assert reason in record.rewrites.skipped[0]
 
 
-def test_a_mask_on_its_own_product_is_no_dropout(function, apply) -> None:
+def test_a_mask_applied_to_its_product_is_skipped(function, apply) -> None:
     def twice(x: torch.Tensor) -> torch.Tensor:
         mask = (torch.rand_like(x) > P).float() / (1 - P)
         return torch.relu(x * mask) * mask
 
     _, record = apply(function(twice), RemoveDropout(), exact=False)
     assert record.status == "applied"
-    assert "depends on the same random numbers" in record.rewrites.declined[0]
+    assert "depends on the same random numbers" in record.rewrites.skipped[0]
 
 
 def test_notes_of_other_nodes_survive(function, apply) -> None:

@@ -9,7 +9,7 @@ def test_equal_expressions_are_computed_once(written, apply, operators) -> None:
     two = np.array([2], np.float32)
     rewritten, record = apply(written(text, c=two, d=two.copy()), MergeSubexpressions())
     assert operators(rewritten) == ["Mul", "Exp", "Add"]
-    assert len(record.rewrites.done) == 2
+    assert len(record.rewrites.applied) == 2
 
 
 def test_other_attributes_are_another_expression(written, apply) -> None:

@@ -30,7 +30,7 @@ def test_the_record() -> None:
     assert record.shift == pytest.approx((127.5, 102, 76.5))
     assert record.factor == pytest.approx([1 / 255 / s for s in P.std])
     assert [str(d) for d in model.graph.inputs[0].shape] == ["N", "H", "W", "C"]
-    assert record.levels in {v.name for node in model.graph for v in node.outputs}
+    assert record.pixel_values in {v.name for node in model.graph for v in node.outputs}
 
 
 @pytest.mark.parametrize("resize", ["stretch", "shortest", "longest"])

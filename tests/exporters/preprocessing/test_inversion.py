@@ -61,10 +61,10 @@ def test_large_images_are_summed_in_double(levels: str) -> None:
 def test_padding_is_black_around_an_inverted_image() -> None:
     p = Preprocessing("gray", 8, 8, resize="longest", invert="light-background", scale=1.0)
     dark, light = graph(p)(dark_and_light(np.random.default_rng(0), (4, 8), 1))[:, 0]
-    for picture in (dark, light):
-        assert not picture[:2].any()
-        assert not picture[6:].any()
-        assert picture[2:6].any(axis=1).all()
+    for image in (dark, light):
+        assert not image[:2].any()
+        assert not image[6:].any()
+        assert image[2:6].any(axis=1).all()
 
 
 def test_always_costs_nothing() -> None:

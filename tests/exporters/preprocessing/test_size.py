@@ -7,8 +7,8 @@ import onnx_ir as ir
 import pytest
 from pixel_graphs import open_session
 
+from cnntk.exporters.preprocessing.node_builder import UINT8, NodeBuilder
 from cnntk.exporters.preprocessing.size import resized_size
-from cnntk.exporters.preprocessing.tape import UINT8, Tape
 from cnntk.runtime.artifact.spec import Preprocessing
 
 
@@ -16,7 +16,7 @@ def sizes_of(p: Preprocessing) -> Any:
     """A session from an image to the size to which it would be resized."""
     image = ir.Value(name="image", type=ir.TensorType(UINT8), shape=ir.Shape(("N", "H", "W", 1)))
     model = ir.Model(ir.Graph([image], [], nodes=[], opset_imports={"": 18}, name="sizes"), ir_version=10)
-    value = resized_size(Tape(model, "preprocess"), image, p)
+    value = resized_size(NodeBuilder(model, "preprocess"), image, p)
     assert value.producer() is not None, "a constant"
     model.graph.outputs.append(value)
     return open_session(model)
@@ -41,8 +41,8 @@ def test_sizes(resize: str, height: int, width: int) -> None:
 
 def test_a_stretch_needs_no_nodes() -> None:
     model = ir.Model(ir.Graph([], [], nodes=[], opset_imports={"": 18}, name="sizes"), ir_version=10)
-    tape = Tape(model, "preprocess")
-    value = resized_size(tape, ir.Value(name="image"), Preprocessing("gray", 5, 7))
-    assert tape.nodes == []
+    builder = NodeBuilder(model, "preprocess")
+    value = resized_size(builder, ir.Value(name="image"), Preprocessing("gray", 5, 7))
+    assert builder.nodes == []
     assert value.const_value is not None
     assert value.const_value.numpy().tolist() == [5, 7]

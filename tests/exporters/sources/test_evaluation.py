@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, spectral_norm
 
-from cnntk.exporters.sources.evaluation import evaluated, recast
+from cnntk.exporters.sources.evaluation import cast_weights, to_eval_mode
 from cnntk.runtime.errors import UsageError
 
 IMAGE = torch.linspace(-1, 1, 192).reshape(1, 3, 8, 8)
@@ -37,7 +37,7 @@ def test_norms_become_plain_weights_and_the_users_module_keeps_its_own(norm: str
     module = nn.Sequential(nn.Flatten(), NORMS[norm](nn.Linear(192, 4)))
     module.train()(IMAGE)  # leaves behind a weight that torch refuses to copy
     state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    twin = evaluated(module)
+    twin = to_eval_mode(module)
     assert sorted(twin.state_dict()) == ["1.bias", "1.weight"]
     assert type(twin[1]) is nn.Linear
     torch.testing.assert_close(answer(twin), module.eval()(IMAGE), rtol=1e-5, atol=1e-6)
@@ -55,7 +55,7 @@ def test_a_bias_and_a_weight_that_are_both_parametrised() -> None:
     for name in ("weight", "bias"):
         parametrize.register_parametrization(layer, name, Twice())
     module = nn.Sequential(nn.Flatten(), layer)
-    twin = evaluated(module)
+    twin = to_eval_mode(module)
     assert not parametrize.is_parametrized(twin[1])
     assert parametrize.is_parametrized(layer)
     torch.testing.assert_close(answer(twin), module(IMAGE))
@@ -63,7 +63,7 @@ def test_a_bias_and_a_weight_that_are_both_parametrised() -> None:
 
 def test_weights_are_shared_and_not_copied() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
-    twin = evaluated(module)
+    twin = to_eval_mode(module)
     for name, tensor in module.state_dict().items():
         assert twin.state_dict()[name].data_ptr() == tensor.data_ptr()
     twin.double()
@@ -73,7 +73,7 @@ def test_weights_are_shared_and_not_copied() -> None:
 def test_tied_weights_stay_tied() -> None:
     module = nn.Sequential(nn.Flatten(), nn.Linear(192, 192), nn.Linear(192, 192))
     module[2].weight = module[1].weight
-    twin = evaluated(module)
+    twin = to_eval_mode(module)
     assert twin[1].weight is twin[2].weight
 
 
@@ -92,7 +92,7 @@ def test_everything_is_in_evaluation_mode_and_flags_come_back() -> None:
     module = nn.Sequential(Stubborn(), nn.Dropout(0.5), nn.BatchNorm2d(3)).train()
     module[1].training = False
     flags = [part.training for part in module.modules()]
-    twin = evaluated(module)
+    twin = to_eval_mode(module)
     assert not any(part.training for part in twin.modules())
     torch.testing.assert_close(answer(twin), answer(twin), rtol=0, atol=0)
     assert [part.training for part in module.modules()] == flags
@@ -103,14 +103,14 @@ def test_hooks_run_on_the_copy_and_the_module_gets_none() -> None:
     module[0].register_forward_pre_hook(lambda m, args: (args[0] + 1,))
     module.register_forward_hook(lambda m, args, out: out * 2)
     hooks = len(module._forward_hooks)
-    torch.testing.assert_close(answer(evaluated(module)), (IMAGE + 1) * 2)
+    torch.testing.assert_close(answer(to_eval_mode(module)), (IMAGE + 1) * 2)
     assert len(module._forward_hooks) == hooks
     assert isinstance(module(IMAGE), torch.Tensor)
 
 
 def test_channels_last_becomes_contiguous() -> None:
     module = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
-    twin = evaluated(module)
+    twin = to_eval_mode(module)
     assert twin.weight.is_contiguous()
     assert not module.weight.is_contiguous()
     torch.testing.assert_close(answer(twin), module(IMAGE))
@@ -127,7 +127,7 @@ def test_what_can_not_be_copied_is_shared() -> None:
                 return self.fc(x)
 
     module = nn.Sequential(Guarded())
-    twin = evaluated(module)
+    twin = to_eval_mode(module)
     assert twin[0].lock is module[0].lock
     assert twin[0].fc is not module[0].fc
     torch.testing.assert_close(answer(twin), module(IMAGE))
@@ -137,25 +137,25 @@ def test_what_can_not_be_copied_is_shared() -> None:
 def test_shells_are_taken_off() -> None:
     module = nn.Conv2d(3, 4, 3)
     for shell in (nn.DataParallel(module), torch.compile(module), torch.compile(nn.DataParallel(module))):
-        assert sorted(evaluated(shell).state_dict()) == ["bias", "weight"]
+        assert sorted(to_eval_mode(shell).state_dict()) == ["bias", "weight"]
 
 
 def test_a_second_time_changes_nothing() -> None:
     module = nn.Conv2d(3, 4, 3)
-    torch.testing.assert_close(answer(evaluated(evaluated(module))), module(IMAGE))
+    torch.testing.assert_close(answer(to_eval_mode(to_eval_mode(module))), module(IMAGE))
 
 
 def test_what_has_no_weights_yet_is_refused() -> None:
     with pytest.raises(UsageError, match=r"Sequential: '0\.weight' is lazy and has no shape yet; run the"):
-        evaluated(nn.Sequential(nn.LazyLinear(3)))
+        to_eval_mode(nn.Sequential(nn.LazyLinear(3)))
     with pytest.raises(UsageError, match="Linear: 'weight' is on the meta device and has no values"):
-        evaluated(nn.Linear(3, 4, device="meta"))
+        to_eval_mode(nn.Linear(3, 4, device="meta"))
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_torchscript_is_refused() -> None:
     with pytest.raises(UsageError, match=r"is TorchScript, which can't be captured; give the nn\.Module"):
-        evaluated(torch.jit.script(nn.Conv2d(3, 4, 3)))
+        to_eval_mode(torch.jit.script(nn.Conv2d(3, 4, 3)))
 
 
 class Holder(nn.Module):
@@ -175,12 +175,12 @@ class Holder(nn.Module):
 
 def test_a_cast_reaches_every_tensor_and_type_and_leaves_the_users_alone() -> None:
     module = Holder().eval()
-    cast = recast(module, {torch.float32: torch.float16})
+    cast = cast_weights(module, {torch.float32: torch.float16})
     assert cast(torch.ones(1, 4)).dtype is torch.float16
     assert (cast.kind, cast.plain.dtype, cast.kept["a"][0].dtype) == (torch.float16,) * 3
     assert cast.kept["n"].dtype is torch.int64
     assert cast.tied is cast.layer
     assert module(torch.ones(1, 4)).dtype is torch.float32
     assert (module.kind, module.kept["a"][0].dtype) == (torch.float32,) * 2
-    same = recast(module, {torch.float64: torch.float32})
+    same = cast_weights(module, {torch.float64: torch.float32})
     assert same.layer.weight.data_ptr() == module.layer.weight.data_ptr()

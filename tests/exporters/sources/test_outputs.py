@@ -10,7 +10,7 @@ from torch import nn
 from cnntk.exporters.capture import capture
 from cnntk.exporters.source import SourceOptions
 from cnntk.exporters.sources import open_source
-from cnntk.exporters.sources.outputs import answer_by_name, named_tensors
+from cnntk.exporters.sources.outputs import name_outputs, named_tensors
 from cnntk.runtime.errors import CaptureError
 
 A, B, C = (torch.full((1,), float(i)) for i in range(3))
@@ -92,12 +92,12 @@ def test_an_answer_without_tensors_is_refused() -> None:
 
 
 def test_one_output_can_be_picked_whatever_the_others_are() -> None:
-    module = answer_by_name(Returning(lambda y: Answer(y, object())), only="logits")
+    module = name_outputs(Returning(lambda y: Answer(y, object())), only="logits")
     assert list(module(torch.zeros(1, 4))) == ["logits"]
 
 
 def test_one_output_can_be_picked() -> None:
-    module = answer_by_name(Returning(lambda y: Answer(y, y)), only="logits")
+    module = name_outputs(Returning(lambda y: Answer(y, y)), only="logits")
     assert list(module(torch.zeros(1, 4))) == ["logits"]
-    module = answer_by_name(Returning(lambda y: (y, y)), only="logits")
+    module = name_outputs(Returning(lambda y: (y, y)), only="logits")
     assert list(module(torch.zeros(1, 4))) == ["output", "output_1"]

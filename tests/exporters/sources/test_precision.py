@@ -9,7 +9,7 @@ from torch import nn
 
 from cnntk.exporters.source import Source, SourceOptions
 from cnntk.exporters.sources import open_source
-from cnntk.exporters.sources.precision import in_precision, precisions
+from cnntk.exporters.sources.precision import cast_source, weight_dtypes
 from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import UsageError
 
@@ -29,7 +29,7 @@ def dtypes(source: Source) -> set[str]:
 def test_auto_leaves_it_as_it_is(small_cnn: nn.Module, dtype: str) -> None:
     source = opened(small_cnn.to(getattr(torch, dtype)))
     assert (dtypes(source), source.inputs[0].dtype) == ({dtype}, dtype)
-    assert (source.notes, source.provenance, source.uncast) == ((), {}, None)
+    assert (source.notes, source.provenance, source.source_before_cast) == ((), {}, None)
 
 
 def test_bfloat16_is_widened_exactly(small_cnn: nn.Module) -> None:
@@ -40,7 +40,7 @@ def test_bfloat16_is_widened_exactly(small_cnn: nn.Module) -> None:
         assert torch.equal(source.module.state_dict()[name].to(tensor.dtype), tensor)
     assert source.provenance == {"dtype": "float32", "cast_from": "bfloat16"}
     assert "bfloat16" in source.notes[0]
-    assert source.uncast is None  # nothing was lost
+    assert source.source_before_cast is None  # nothing was lost
 
 
 def test_only_what_is_bfloat16_is_widened(small_cnn: nn.Module) -> None:
@@ -71,10 +71,13 @@ def test_a_cast(small_cnn: nn.Module, before: str, after: str, loses: bool) -> N
     assert (dtypes(source), source.inputs[0].dtype) == ({after}, after)
     assert source.notes == (f"cast from {before} to {after}, as asked",)
     assert {t.dtype for t in network.parameters()} == {getattr(torch, before)}
-    assert (source.uncast is not None) is loses
+    assert (source.source_before_cast is not None) is loses
     if loses:  # in a type whose own rounding is far below that of the cast
         wide = "float32" if before == "bfloat16" else before
-        assert (dtypes(source.uncast), source.uncast.inputs[0].dtype) == ({wide}, wide)
+        assert (dtypes(source.source_before_cast), source.source_before_cast.inputs[0].dtype) == (
+            {wide},
+            wide,
+        )
 
 
 def test_inputs_of_other_types_stay() -> None:
@@ -98,7 +101,7 @@ def test_inputs_of_other_types_stay() -> None:
 def test_a_network_without_weights() -> None:
     source = opened(nn.Flatten(), "float16")
     assert source.inputs[0].dtype == "float16"
-    assert precisions(source) == {"float16"}
+    assert weight_dtypes(source) == {"float16"}
     assert opened(nn.Flatten().eval(), "float32").notes == ()
 
 
@@ -172,5 +175,5 @@ def test_a_graph_is_what_it_is(tmp_path: Path) -> None:
 
 def test_nothing_to_cast_is_the_source_itself(small_cnn: nn.Module) -> None:
     source = opened(small_cnn)
-    assert in_precision(source, "float32") is source
-    assert in_precision(source, "auto") is source
+    assert cast_source(source, "float32") is source
+    assert cast_source(source, "auto") is source

@@ -8,7 +8,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from cnntk.exporters.graph_lint.anatomy import anatomy
+from cnntk.exporters.graph_lint.lint import lint_graph
 from cnntk.exporters.shapes.ledger import ledger
 from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec
 
@@ -37,7 +37,7 @@ def proven_onnx(tiny_onnx: Path) -> Path:
             {**parity, "kind": "zeros", "onnx_error": 1e-6},
         ],
         "repaired": ["node_dropout removed"],
-        "graph_lint": asdict(anatomy(graph)) | {"warnings": ["flat: odd " + "and long " * 20]},
+        "graph_lint": asdict(lint_graph(graph)) | {"warnings": ["flat: odd " + "and long " * 20]},
         "of a later version": {"secret": 1},
     }
     spec = ModelSpec.from_json(entry.value, "tiny")

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from cnntk.exporters.capture import capture
-from cnntk.exporters.graph_lint import oddities
-from cnntk.exporters.graph_lint.oddities import CHECKS
+from cnntk.exporters.graph_lint import rules
+from cnntk.exporters.graph_lint.rules import CHECKS
 from cnntk.exporters.graph_lint.view import View, view
 from cnntk.exporters.source import Source
 from cnntk.runtime.artifact.spec import TensorSpec
@@ -82,7 +82,7 @@ def conv(before: int, after: int, kernel: int = 3, **options: int) -> nn.Conv2d:
 
 
 def test_a_1x1_convolution_without_a_nonlinearity() -> None:
-    check = oddities.pointwise_without_nonlinearity
+    check = rules.pointwise_without_nonlinearity
     assert found(check, conv(3, 16), conv(16, 16, 1), nn.ReLU()) == [
         "1: 1x1 convolution without a nonlinearity between it and 0"
     ]
@@ -99,12 +99,12 @@ def test_a_1x1_convolution_without_a_nonlinearity() -> None:
     ids=["nonlinearity", "bottleneck", "separable"],
 )
 def test_a_1x1_convolution_for_a_reason(layers: list[nn.Module]) -> None:
-    check = oddities.pointwise_without_nonlinearity
+    check = rules.pointwise_without_nonlinearity
     assert found(check, *layers, channels=3 if layers[0].in_channels == 3 else 16) == []
 
 
 def test_two_linear_layers_with_nothing_between() -> None:
-    check = oddities.linear_chain
+    check = rules.linear_chain
     dense = [nn.Flatten(), nn.Linear(768, 32), nn.Linear(32, 10)]
     assert found(check, *dense) == ["2: nothing nonlinear between it and 1: they are one layer"]
     assert found(check, conv(3, 4), conv(4, 4)) != []
@@ -127,11 +127,11 @@ class Shared(nn.Module):
 
 
 def test_what_is_read_twice_is_needed() -> None:
-    assert list(oddities.linear_chain(seen(Shared(), 4))) == []
+    assert list(rules.linear_chain(seen(Shared(), 4))) == []
 
 
 def test_layers_without_effect() -> None:
-    check = oddities.without_effect
+    check = rules.without_effect
     assert found(check, conv(3, 4), nn.ReLU(), nn.MaxPool2d(2), nn.ReLU()) == [
         "3: Relu without effect: 2 answers nothing negative"
     ]
@@ -153,38 +153,38 @@ def test_a_neutral_constant(op: str, constant: float, count: int) -> None:
     scaled.outputs[0].name = "scaled"
     model.graph.insert_after(model.graph.node(0), scaled)
     model.graph.node("1").replace_input_with(0, scaled.outputs[0])
-    lines = [line for line in oddities.without_effect(view(model)) if line.startswith("scaled")]
+    lines = [line for line in rules.without_effect(view(model)) if line.startswith("scaled")]
     assert len(lines) == count
 
 
 def test_zero_weights_and_dead_channels() -> None:
     zero = changed(conv(3, 4), torch.Tensor.zero_)
-    assert found(oddities.zero_weights, zero) == ["0: all weights are zero, so it ignores its input"]
-    assert found(oddities.dead_channels, zero) == []
+    assert found(rules.zero_weights, zero) == ["0: all weights are zero, so it ignores its input"]
+    assert found(rules.dead_channels, zero) == []
     dead = changed(conv(3, 4), lambda w: w[1].zero_())
-    assert found(oddities.dead_channels, dead) == ["0: 1 of 4 channels are dead, all their weights zero (1)"]
-    assert found(oddities.zero_weights, dead) == []
+    assert found(rules.dead_channels, dead) == ["0: 1 of 4 channels are dead, all their weights zero (1)"]
+    assert found(rules.zero_weights, dead) == []
     dense = changed(nn.Linear(768, 20), lambda w: w[:10].zero_())
-    assert "10 of 20 channels are dead" in found(oddities.dead_channels, nn.Flatten(), dense)[0]
+    assert "10 of 20 channels are dead" in found(rules.dead_channels, nn.Flatten(), dense)[0]
     up = changed(nn.ConvTranspose2d(3, 4, 2), lambda w: w[:, 2].zero_())
-    assert "(2)" in found(oddities.dead_channels, up)[0]
-    assert found(oddities.dead_channels, conv(3, 4)) == []
+    assert "(2)" in found(rules.dead_channels, up)[0]
+    assert found(rules.dead_channels, conv(3, 4)) == []
 
 
 def test_denormal_weights() -> None:
     tiny = changed(conv(3, 4), lambda w: w[0, 0, 0].fill_(1e-40))
-    assert found(oddities.denormal_weights, tiny) == ["0: 3 of 108 weights are denormal (below 1.2e-38)"]
-    assert found(oddities.denormal_weights, changed(conv(3, 4), lambda w: w[0].zero_())) == []
+    assert found(rules.denormal_weights, tiny) == ["0: 3 of 108 weights are denormal (below 1.2e-38)"]
+    assert found(rules.denormal_weights, changed(conv(3, 4), lambda w: w[0].zero_())) == []
 
 
 def test_a_huge_range() -> None:
     wide = changed(conv(3, 4), lambda w: w[0, 0, 0, 0].fill_(-1e5))
-    assert "0: its largest weight, 1e+05" in found(oddities.dynamic_range, wide)[0]
-    assert found(oddities.dynamic_range, conv(3, 4)) == []
+    assert "0: its largest weight, 1e+05" in found(rules.dynamic_range, wide)[0]
+    assert found(rules.dynamic_range, conv(3, 4)) == []
 
 
 def test_a_window_wider_than_its_map() -> None:
-    check = oddities.window_wider_than_map
+    check = rules.window_wider_than_map
     assert found(check, conv(3, 4), size=1) == [
         "0: its window, 3x3, is wider than its map, 1x1: some taps see only padding"
     ]
@@ -193,7 +193,7 @@ def test_a_window_wider_than_its_map() -> None:
 
 
 def test_a_field_that_does_not_fit_the_input() -> None:
-    check = oddities.field_and_input
+    check = rules.field_and_input
     pool = nn.AdaptiveAvgPool2d(1)
     assert found(check, conv(3, 4), nn.ReLU(), pool, size=32) == [
         "2: what it pools has seen 3 pixels of 32x32"
@@ -213,7 +213,7 @@ class Gated(nn.Module):
 
 def test_a_gate_is_no_head() -> None:
     network = nn.Sequential(conv(3, 4), Gated(), conv(4, 4), nn.ReLU())
-    assert list(oddities.field_and_input(seen(network, 3, 32, 32))) == []
+    assert list(rules.field_and_input(seen(network, 3, 32, 32))) == []
 
 
 def test_a_sound_network_has_none(small_cnn: nn.Module) -> None:

@@ -6,10 +6,10 @@ import sysconfig
 import traceback
 from pathlib import Path
 
-__all__ = ["blame"]
+__all__ = ["describe_error"]
 
 
-def blame(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """``error`` in one line: its type, its message's first line, and the user's file and line.
 
     The place is the innermost one of the user's own code. Where no such code ran, it is the first of an

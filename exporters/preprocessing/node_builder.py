@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from cnntk.exporters.passes.graph import fresh_name
 
-__all__ = ["FLOAT", "INT64", "UINT8", "Dims", "Picture", "Tape"]
+__all__ = ["FLOAT", "INT64", "UINT8", "Dims", "ImageValue", "NodeBuilder"]
 
 FLOAT, INT64, UINT8 = ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.UINT8
 
 Dims = tuple[int | str, ...]
 
 
-class Tape:
+class NodeBuilder:
     """Writes nodes in front of a graph's first.
 
     Args:
@@ -33,7 +33,7 @@ class Tape:
         self._scope = scope
         self._first = next(iter(model.graph), None)
 
-    def put(
+    def add(
         self,
         operator: str,
         inputs: Sequence[ir.Value | None],
@@ -70,7 +70,7 @@ class Tape:
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageValue:
     """A batch of images on its way, NHWC or NCHW, and what is known of it.
 
     Attributes:
@@ -100,16 +100,16 @@ class Picture:
         before, behind = self.dims[: self.axes[0]], self.dims[self.axes[1] + 1 :]
         return (*before, height, width, *behind)
 
-    def become(self, value: ir.Value) -> Picture:
+    def with_value(self, value: ir.Value) -> ImageValue:
         """Another value of the same shape."""
         return replace(self, value=value)
 
 
-def as_float(tape: Tape, picture: Picture) -> Picture:
+def as_float(builder: NodeBuilder, image: ImageValue) -> ImageValue:
     """The same levels in float32."""
-    if picture.dtype == FLOAT:
-        return picture
-    value = tape.put(
-        "Cast", [picture.value], {"to": int(FLOAT)}, name="float", dtype=FLOAT, shape=picture.dims
+    if image.dtype == FLOAT:
+        return image
+    value = builder.add(
+        "Cast", [image.value], {"to": int(FLOAT)}, name="float", dtype=FLOAT, shape=image.dims
     )
-    return picture.become(value)
+    return image.with_value(value)

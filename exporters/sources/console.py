@@ -11,13 +11,13 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-__all__ = ["quiet"]
+__all__ = ["suppress_output"]
 
 _LOGGERS = ("torch", "onnxscript", "onnx_ir", "transformers", "timm")
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[io.StringIO]:
+def suppress_output() -> Iterator[io.StringIO]:
     """Yields what this thread prints on standard error meanwhile; other threads' output passes.
 
     torch warns of its own deprecations and of a missing torchvision, and prints graphs before it raises.

@@ -5,15 +5,16 @@ import torch
 from torch import nn
 
 from cnntk.exporters.capture import capture
-from cnntk.exporters.graph_lint.anatomy import Anatomy, anatomy
+from cnntk.exporters.graph_lint.lint import LintReport, lint_graph
 from cnntk.exporters.source import Source
 from cnntk.models.zoo import build
 from cnntk.runtime.artifact.spec import Network, TensorSpec
+from cnntk.runtime.codec import as_json
 
 
-def of(module: nn.Module, *shape: int) -> Anatomy:
+def of(module: nn.Module, *shape: int) -> LintReport:
     spec = TensorSpec("input", "float32", ("N", *shape))
-    return anatomy(capture(Source("net", (spec,), module=module.eval())).model)
+    return lint_graph(capture(Source("net", (spec,), module=module.eval())).model)
 
 
 class Skip(nn.Module):
@@ -48,4 +49,4 @@ def test_a_view_takes_no_memory() -> None:
 def test_warnings_are_told(between: list[nn.Module], count: int) -> None:
     found = of(nn.Sequential(nn.Linear(8, 8), *between, nn.Linear(8, 8)), 8)
     assert len(found.warnings) == count
-    json.dumps(found.to_json())
+    json.dumps(as_json(found))

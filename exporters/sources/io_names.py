@@ -14,12 +14,12 @@ from torch.utils import _pytree as pytree
 
 from cnntk.exporters.sources.outputs import named_tensors
 
-__all__ = ["name_edges", "user_inputs", "user_outputs"]
+__all__ = ["name_inputs_and_outputs", "user_inputs", "user_outputs"]
 
 BATCH = "N"
 
 
-def name_edges(model: ir.Model, program: ExportedProgram, inputs: Sequence[str]) -> None:
+def name_inputs_and_outputs(model: ir.Model, program: ExportedProgram, inputs: Sequence[str]) -> None:
     """Gives the inputs, outputs and the batch their names; inner values keep theirs, the same on both sides.
 
     An output that is an input as well, or another output, gets a node of its own: ONNX wants each name once.

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from cnntk.exporters.graph_lint.oddities import CHECKS
+from cnntk.exporters.graph_lint.rules import CHECKS
 from cnntk.exporters.graph_lint.view import View, view
 from cnntk.exporters.shapes.dataflow import layer_name
 from cnntk.exporters.shapes.ledger import activation_bytes
 
-__all__ = ["Anatomy", "anatomy"]
+__all__ = ["LintReport", "lint_graph"]
 
 _ALIASES = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 """They answer their input's own memory."""
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class LintReport:
     """What is odd about a network, and its activations' memory.
 
     Attributes:
@@ -33,16 +32,12 @@ class Anatomy:
     peak_activation_bytes: int
     peak_layer: str
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return asdict(self)
 
-
-def anatomy(model: ir.Model) -> Anatomy:
+def lint_graph(model: ir.Model) -> LintReport:
     """Looks at a graph; at best one whose nodes still bear torch's names."""
     seen = view(model)
     peak, layer = _peak(seen)
-    return Anatomy(tuple(line for check in CHECKS for line in check(seen)), peak, layer)
+    return LintReport(tuple(line for check in CHECKS for line in check(seen)), peak, layer)
 
 
 def _peak(seen: View) -> tuple[int, str]:

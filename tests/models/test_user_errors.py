@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cnntk.models.foreign import blame
+from cnntk.models.user_errors import describe_error
 
 
 def blamed(file: Path, source: str, module: str = "nets") -> str:
@@ -15,7 +15,7 @@ def blamed(file: Path, source: str, module: str = "nets") -> str:
         exec(code, {"__name__": module})
     error = raised.value
     error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next  # less this test's own frame
-    return blame(error)
+    return describe_error(error)
 
 
 def test_the_innermost_place_of_the_users_own_code(tmp_path: Path) -> None:
@@ -43,4 +43,4 @@ def test_a_library_where_there_is_nothing_else() -> None:
     [(RuntimeError("\n one\ntwo"), "RuntimeError: one"), (AssertionError(), "AssertionError")],
 )
 def test_the_first_line_alone(error: Exception, line: str) -> None:
-    assert blame(error) == line
+    assert describe_error(error) == line

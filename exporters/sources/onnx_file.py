@@ -11,8 +11,8 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx_ir.passes.common import ShapeInferencePass
 
 from cnntk.exporters.source import InputShape, Source, SourceOptions
+from cnntk.exporters.sources.console import suppress_output
 from cnntk.exporters.sources.inputs import INPUT, form, input_specs
-from cnntk.exporters.sources.quiet import quiet
 from cnntk.runtime.artifact.external import check_external_tensors, find_external_tensors
 from cnntk.runtime.artifact.spec import METADATA_KEY, TensorSpec
 from cnntk.runtime.errors import ArtifactCorrupt, UsageError
@@ -54,7 +54,7 @@ def from_onnx(text: str, options: SourceOptions) -> Source:
     open_session(file, resolve_device("cpu"), SessionSettings(threads=1))
     constants = _drop_default_inputs(model)
     _settle_sizes(model, options.input_shape, file)
-    with quiet():
+    with suppress_output():
         ShapeInferencePass(check_type=False, strict_mode=False)(model)
     return Source(
         name=file.stem,
@@ -67,7 +67,7 @@ def from_onnx(text: str, options: SourceOptions) -> Source:
 
 def _read(file: Path) -> ir.Model:
     try:
-        with quiet():
+        with suppress_output():
             model = ir.load(file)
     except _DAMAGE as error:
         raise ArtifactCorrupt(f"{file}: is no ONNX model, or a damaged one: {_line(error)}") from error
