@@ -75,7 +75,7 @@ class ParsedModel:
 
     structure: list[memoryview] = field(default_factory=list)
     weights: dict[str, memoryview] = field(default_factory=dict)
-    places: dict[str, ExternalTensor] = field(default_factory=dict)
+    external_tensors: dict[str, ExternalTensor] = field(default_factory=dict)
     nodes: list[ParsedNode] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
 
