@@ -20,7 +20,7 @@ from pathlib import Path
 
 from common import HEADER, options, table_lines
 
-from cnntk.benchmark.machine import machine
+from cnntk.benchmark.machine import detect_machine
 from cnntk.benchmark.statistics.system_load import load_between, read_counters
 from cnntk.runtime.errors import DeviceUnavailable
 from cnntk.runtime.session.devices import resolve_device
@@ -30,7 +30,7 @@ PAGE = HERE.parent / "docs" / "benchmarks.md"
 
 TITLES = {
     "overhead": "What the runtime costs over bare onnxruntime",
-    "start_up": "What starting costs",
+    "startup": "What starting costs",
     "load": "What loading costs",
     "export_cost": "What an export with proof costs over torch.onnx.export",
     "preprocessing": "What preprocessing in the graph costs",
@@ -154,7 +154,7 @@ def measured(name: str, asked: list[str]) -> str:
         check=True,
     )
     others = load_between(before, read_counters()).other_cpu_share
-    when = f"{datetime.now(UTC).date()}, {machine().summary}"
+    when = f"{datetime.now(UTC).date()}, {detect_machine().summary}"
     noise = "" if others is None else f"; other processes used {others:.0%} of the cores meanwhile"
     return f"`benchmarks/{name}.py`, {when}{noise}.\n\n{done.stdout.strip()}"
 

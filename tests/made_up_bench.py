@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from made_up_traces import lognormal, trace
 from numpy.typing import NDArray
 
-from cnntk.benchmark.case import Case
-from cnntk.benchmark.cold_start import StartUp
+from cnntk.benchmark.cold_start import ColdStart
 from cnntk.benchmark.compare import Comparison, SpeedVerdict
-from cnntk.benchmark.latency import PERCENTS, Latency
+from cnntk.benchmark.latency import PERCENTS, Case, Latency
 from cnntk.benchmark.layers.peaks import Peaks
 from cnntk.benchmark.layers.report import LayerReport, LayerRow
 from cnntk.benchmark.layers.roofline import Limit
 from cnntk.benchmark.machine import Machine
 from cnntk.benchmark.memory import Memory
-from cnntk.benchmark.opponent import Opponent
-from cnntk.benchmark.regression import BaselineNote, CaseVerdict
-from cnntk.benchmark.result import BenchResult, Rivalry
-from cnntk.benchmark.scenarios import SETTINGS, ScenarioResult
+from cnntk.benchmark.regression import BaselineComparison, CaseComparison
+from cnntk.benchmark.result import BenchResult, ComparisonResult
 from cnntk.benchmark.stages import STAGES, FormatStages, Stage, Stages
 from cnntk.benchmark.statistics.findings import Finding
 from cnntk.benchmark.statistics.intervals import Estimate, mean_estimate, percentiles
 from cnntk.benchmark.statistics.samples import WarmUp
-from cnntk.benchmark.sweep import Cell, Sweep
+from cnntk.benchmark.sweep import Sweep, SweepCell
+from cnntk.benchmark.targets import Target
 
 PEAKS = Peaks(float32_gmacs=112.0, int8_gmacs=448.0, memory_gb_s=28.0, threads=2, cache_bytes=33_554_432)
 
@@ -41,7 +40,7 @@ def latency(latencies_ms: NDArray[np.float64]) -> Latency:
         percentiles_ms={f"{p:g}": found for p, found in percentiles(latencies_ms, PERCENTS).items()},
         mean_ms=mean,
         images_per_second=Estimate(*(1000 / ms for ms in (mean.value, mean.high, mean.low))),
-        trace=runs,
+        samples=runs,
         findings=(Finding("other_processes", "other processes used 76 % of the 2 cores"),),
     )
 
@@ -84,45 +83,41 @@ def layers(*rows: LayerRow, peaks: Peaks | None = PEAKS) -> LayerReport:
 def sweep(*cells: tuple[int, int, float]) -> Sweep:
     """Of (batch, threads, ms)."""
     alone = {batch: ms for batch, threads, ms in cells if threads == 1}
-    found = [
-        Cell(
-            batch,
-            threads,
-            ms,
-            0.9 * ms,
-            1.2 * ms,
-            1e3 * batch / ms,
-            *_speed_up(alone.get(batch), ms, threads),
-        )
-        for batch, threads, ms in cells
-    ]
-    return Sweep(tuple(found), "cpu", 6, ("4 threads share the 2 cores that this process may use",))
+    made = []
+    for batch, threads, ms in cells:
+        cell = SweepCell(batch, threads, Estimate(ms, 0.9 * ms, 1.2 * ms), 1e3 * batch / ms)
+        if batch in alone:
+            cell = replace(cell, **_speed_up(alone[batch] / ms, threads))
+        made.append(cell)
+    return Sweep(tuple(made), "cpu", 6, ("4 threads share the 2 cores available to this process",))
 
 
-def _speed_up(alone_ms: float | None, ms: float, threads: int) -> tuple[Any, ...]:
-    """With its interval, in a word, and by threads."""
-    if alone_ms is None:
-        return (None,) * 5
-    ratio = alone_ms / ms
+def _speed_up(ratio: float, threads: int) -> dict[str, Any]:
+    """The fields that compare a cell with one thread."""
     if threads == 1:
-        return ratio, ratio, ratio, None, ratio
-    word: SpeedVerdict = "faster" if 0.95 * ratio > 1 else "slower" if 1.05 * ratio < 1 else "no difference"
-    return ratio, 0.95 * ratio, 1.05 * ratio, word, ratio / threads
+        return {"speed_up": Estimate(ratio, ratio, ratio), "efficiency": ratio}
+    verdict: SpeedVerdict = (
+        "faster" if 0.95 * ratio > 1 else "slower" if 1.05 * ratio < 1 else "no difference"
+    )
+    speed_up = Estimate(ratio, 0.95 * ratio, 1.05 * ratio)
+    return {"speed_up": speed_up, "verdict": verdict, "efficiency": ratio / threads}
 
 
-def way(name: str, *times_ms: float) -> FormatStages:
+def format_stages(name: str, *times_ms: float) -> FormatStages:
     whole = sum(times_ms) or 1.0
     steps = [
-        Stage(step, ms, 0.9 * ms, 1.1 * ms, ms / whole) for step, ms in zip(STAGES, times_ms, strict=True)
+        Stage(step, Estimate(ms, 0.9 * ms, 1.1 * ms), ms / whole)
+        for step, ms in zip(STAGES, times_ms, strict=True)
     ]
-    return FormatStages(name, 3, 322, tuple(steps), sum(times_ms), 1.05 * whole, 0.05 * whole, 0.01, 0.02)
+    unaccounted = Estimate(0.05 * whole, 0.01, 0.02)
+    return FormatStages(name, 3, 322, tuple(steps), sum(times_ms), 1.05 * whole, unaccounted)
 
 
-def rivalry(name: str, ratio: float | None, note: str = "") -> Rivalry:
+def compared(name: str, ratio: float | None, note: str = "") -> ComparisonResult:
     if ratio is None:
-        return Rivalry(Opponent(name, None, note), None)
-    found = Comparison(ratio, 0.96 * ratio, 1.04 * ratio, 2.345 * ratio, 2.345, 87)
-    return Rivalry(Opponent(name, dict, note, 1e-7, 1.0), found)
+        return ComparisonResult(Target(name, None, note), None)
+    comparison = Comparison(ratio, 0.96 * ratio, 1.04 * ratio, 2.345 * ratio, 2.345, 87)
+    return ComparisonResult(Target(name, dict, note, 1e-7, 1.0), comparison)
 
 
 def machine() -> Machine:
@@ -141,26 +136,6 @@ def machine() -> Machine:
     )
 
 
-def scenario(valid: bool) -> ScenarioResult:
-    return ScenarioResult(
-        scenario="SingleStream" if valid else "Offline",
-        valid=valid,
-        reasons=() if valid else ("lasted less than MLPerf's 600 s",),
-        metric="90th percentile latency" if valid else "samples per second",
-        value=2.71 if valid else 4321.0,
-        unit="ms" if valid else "1/s",
-        percentiles_ms={"50": 2.22, "90": 2.71} if valid else {},
-        queries=12_345 if valid else 1,
-        samples=12_345,
-        batch=1 if valid else 32,
-        accuracy=0.9876 if valid else None,
-        accuracy_images=500 if valid else 0,
-        settings=dict.fromkeys(SETTINGS, 0.0),
-        loadgen="5.1",
-        notes=("seeded noise was sent",),
-    )
-
-
 def plain_bench(**others: Any) -> BenchResult:
     """What alone is always measured."""
     values = 2.0 * lognormal(3000)  # and two far off
@@ -170,7 +145,7 @@ def plain_bench(**others: Any) -> BenchResult:
         "name": "net",
         "sha256": "ab" * 32,
         "size_bytes": 252_300,
-        "made": "2026-01-02T03:04:05+00:00",
+        "created": "2026-01-02T03:04:05+00:00",
         "machine": machine(),
         "latency": latency(values),
     }
@@ -194,11 +169,11 @@ def full_bench(**others: Any) -> BenchResult:
         median_ms=estimate,
         mean_ms=estimate,
         percentiles_ms={"90": estimate},
-        others=None,
+        other_cpu_share=None,
         sessions=((2.0,), (2.1,)),
     )
     given: dict[str, Any] = {
-        "start_up": StartUp(268.0, 57.1, 18.7, ((8, 156.0), (32, 601.0)), 2.04, 1, "cpu", 1, 3),
+        "cold_start": ColdStart(268.0, 57.1, 18.7, ((8, 156.0), (32, 601.0)), 2.04, 1, "cpu", 1, 3),
         "memory": Memory(
             14_500_000,
             42_400_000,
@@ -213,38 +188,41 @@ def full_bench(**others: Any) -> BenchResult:
         "layers": layers(*rows),
         "sweep": sweep((1, 1, 2.0), (1, 2, 1.96), (8, 1, 15.3), (8, 2, 9.7), (32, 1, 61.0), (32, 2, 37.0)),
         "stages": Stages(
-            (way("JPEG", 0.01, 0.73, 0.2, 2.0, 0.114), way("PNG", 0.01, 1.77, 0.2, 2.0, 0.113)),
+            (
+                format_stages("JPEG", 0.01, 0.73, 0.2, 2.0, 0.114),
+                format_stages("PNG", 0.01, 1.77, 0.2, 2.0, 0.113),
+            ),
             "cpu",
             1,
             ("made",),
         ),
         "against": (
-            rivalry("torch, eager", 1.93, "answers the same"),
-            rivalry("other.onnx", 1.01),
-            rivalry("openvino 2026.1", 0.81),
-            rivalry("torch, compiled", None, note="no compiler is installed"),
+            compared("torch, eager", 1.93, "same outputs"),
+            compared("other.onnx", 1.01),
+            compared("openvino 2026.1", 0.81),
+            compared("torch, compiled", None, note="no compiler is installed"),
         ),
-        "scenarios": (scenario(True), scenario(False)),
         "cases": {"latency": case},
+        "baseline": baseline_comparison(),
         "notes": ("torch was not asked",),
     }
     return plain_bench(**{**given, **others})
 
 
-def verdicts() -> tuple[CaseVerdict, ...]:
+def case_comparisons() -> tuple[CaseComparison, ...]:
+    note = "the model's file is not the baseline's"
     return (
-        CaseVerdict("latency", 1.8, 2.02, Estimate(12.2, 8.1, 16.4), True, "", 5.0),
-        CaseVerdict(
-            "batch 8", 15.0, 15.3, Estimate(2.0, -1.1, 5.2), False, "the model is another file than then", 5.0
-        ),
-        CaseVerdict("new", None, 7.77, None, False, "not in the baseline", 5.0),
+        CaseComparison("latency", 1.8, 2.02, Estimate(12.2, 8.1, 16.4), True, "", 5.0),
+        CaseComparison("batch 8", 15.0, 15.3, Estimate(2.0, -1.1, 5.2), False, note, 5.0),
+        CaseComparison("new", None, 7.77, None, False, "not in the baseline", 5.0),
     )
 
 
-def baseline_note() -> BaselineNote:
-    return BaselineNote(
+def baseline_comparison(*cases: CaseComparison) -> BaselineComparison:
+    return BaselineComparison(
         "base.json",
         "2026-09-30T07:15:00+00:00",
-        ("cores: 8 there, 2 here",),
-        ("onnxruntime: 1.20.1 there, 1.22.0 here",),
+        ("cores: 8 in the baseline, 2 now",),
+        ("onnxruntime: 1.20.1 in the baseline, 1.22.0 now",),
+        cases or case_comparisons(),
     )

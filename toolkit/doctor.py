@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cnntk.benchmark.processor import cpu_features, cpu_name, memory_bytes, read_cpu_info
+from cnntk.benchmark.machine import cpu_features, cpu_name, memory_bytes, read_cpu_info
 from cnntk.runtime.errors import MissingDependency
 from cnntk.runtime.sections import Section, size_text, under
 from cnntk.runtime.session.cores import usable_cores

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up_bench import baseline_note, full_bench, verdicts
+from made_up_bench import baseline_comparison, case_comparisons, full_bench
 from made_up_gpu import cuda_times
 
 from cnntk.benchmark.result import SCHEMA
@@ -61,8 +61,8 @@ def difference(text: str, data: Any) -> set[tuple[str, str]]:
 def data() -> dict[str, Any]:
     printed = {
         **full_bench(cuda=cuda_times()).to_json(),
-        "baseline": baseline_note().to_json(),
-        "compared": [verdict.to_json() for verdict in verdicts()],
+        "baseline": baseline_comparison().to_json(),
+        "compared": [verdict.to_json() for verdict in case_comparisons()],
     }
     return dict(json.loads(json.dumps(printed, allow_nan=False)))
 

@@ -1,4 +1,4 @@
-"""Time to the first answer: what an app waits for before its model has said anything."""
+"""Cold start: the time from the start of a process to the first output of its model."""
 
 from __future__ import annotations
 
@@ -6,42 +6,43 @@ import os
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
-from cnntk.benchmark.isolated import apart
-from cnntk.benchmark.patience import runs_at_least
+from cnntk.benchmark.isolated import run_isolated
 from cnntk.runtime.errors import InferenceError, UsageError
 
-__all__ = ["StartUp", "start_up"]
+__all__ = ["ColdStart", "measure_cold_start"]
 
 _STEADY_RUNS = 20
 
 
 @dataclass(frozen=True)
-class StartUp:
-    """Where the time to the first answer goes; medians over processes.
+class ColdStart:
+    """Time from the start of a process to the first output; medians over processes.
 
-    Files are in the system's cache, unless the machine has just started: the first process brings them there.
+    Files are in the system's cache unless the machine has just started: the first process brings them there.
 
     Attributes:
-        import_ms: of numpy, onnxruntime and `cnntk.runtime`.
-        session_ms: until the model is loaded and optimized.
-        first_run_ms: of all.
-        next_shapes: the first run at each further batch, as (batch, ms).
-        steady_ms: a run as the first one, later: median of 20, or of 3 where a run
-            takes over a second.
-        batch: of the first run and the steady ones.
-        device: that ran it.
-        threads: on the CPU.
-        processes: that were started.
+        total_ms: Sum of the import, the session and the first run.
+        import_ms: Time to import numpy, onnxruntime and `cnntk.runtime`.
+        session_ms: Time to load and optimize the model.
+        first_run_ms: Time of the first run.
+        next_batches: Time of the first run at each further batch size, as pairs of batch size and ms.
+        steady_ms: Time of a later run: median of 20, or of 3 if a run takes over a second.
+        batch: Images per run, in the first and the later runs.
+        device: Device that ran the model.
+        threads: Number of CPU threads.
+        processes: Number of processes that were started.
     """
+
+    JSON_PROPERTIES: ClassVar = ("total_ms",)
 
     import_ms: float
     session_ms: float
     first_run_ms: float
-    next_shapes: tuple[tuple[int, float], ...]
+    next_batches: tuple[tuple[int, float], ...]
     steady_ms: float
     batch: int
     device: str
@@ -49,73 +50,63 @@ class StartUp:
     processes: int
 
     @property
-    def first_answer_ms(self) -> float:
-        """From the interpreter's start of work to the first answer."""
+    def total_ms(self) -> float:
+        """Time from the start of the imports to the end of the first run."""
         return self.import_ms + self.session_ms + self.first_run_ms
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return {**asdict(self), "first_answer_ms": self.first_answer_ms}
 
-
-def start_up(
+def measure_cold_start(
     model: str | os.PathLike[str],
     *,
     device: str = "cpu",
     threads: int | None = None,
     batches: Sequence[int] = (),
     processes: int = 3,
-) -> StartUp:
+) -> ColdStart:
     """Starts a model in fresh processes, one after the other.
 
     Args:
-        model: an ``.onnx`` file.
-        device: as `Engine` takes it.
-        threads: as `Engine` takes it.
-        batches: further ones, for whose first runs to ask; the first of all is 1, or the model's fixed batch.
-        processes: to take the medians over.
+        model: Path of an ``.onnx`` file.
+        device: Device, as `Engine` takes it.
+        threads: Number of CPU threads, as `Engine` takes it.
+        batches: Further batch sizes, whose first runs are timed too; the first run of all has batch size 1,
+            or the model's fixed one.
+        processes: Number of processes to take the medians over.
 
     Raises:
-        UsageError: there is no such model or device, a size is open, or a batch is not the fixed one.
-        InferenceError: a process ended without an answer.
+        UsageError: There is no such model or device, or a batch size is not possible for the model.
+        InferenceError: A process ended without a result.
     """
     if processes < 1 or any(batch < 1 for batch in batches):
         raise UsageError(f"processes {processes} and batches {list(batches)} must be positive numbers")
-    asked = {"model": os.fspath(model), "device": device, "threads": threads, "batches": list(batches)}
-    found = [_start(asked) for _ in range(processes)]
-
-    def median(key: str) -> float:
-        return float(statistics.median(one[key] for one in found))
-
-    later = zip(*(one["next_shapes_ms"] for one in found), strict=True)
-    return StartUp(
-        import_ms=median("import_ms"),
-        session_ms=median("session_ms"),
-        first_run_ms=median("first_run_ms"),
-        next_shapes=tuple(zip(found[0]["batches"], map(statistics.median, later), strict=True)),
-        steady_ms=median("steady_ms"),
-        batch=found[0]["batch"],
-        device=found[0]["device"],
-        threads=found[0]["threads"],
+    arguments = {"model": os.fspath(model), "device": device, "threads": threads, "batches": list(batches)}
+    starts = []
+    for _ in range(processes):
+        start = run_isolated("cnntk.benchmark.cold_start:start_once", arguments)
+        if start is None:
+            arguments["zeros"] = True
+            start = run_isolated("cnntk.benchmark.cold_start:start_once", arguments)
+        starts.append(start)
+    first = starts[0]
+    medians = {
+        name: float(statistics.median(start[name] for start in starts))
+        for name in ("import_ms", "session_ms", "first_run_ms", "steady_ms")
+    }
+    later_ms = zip(*(start["next_batches_ms"] for start in starts), strict=True)
+    return ColdStart(
+        **medians,
+        next_batches=tuple(zip(first["next_batches"], map(statistics.median, later_ms), strict=True)),
         processes=processes,
+        **{name: first[name] for name in ("batch", "device", "threads")},
     )
 
 
-def _start(asked: dict[str, Any]) -> dict[str, Any]:
-    """The times of one start; ``asked`` is told to take zeros where integers of noise do not run."""
-    found: dict[str, Any] | None = apart("cnntk.benchmark.cold_start:started", asked)
-    if found is None:
-        asked["zeros"] = True
-        return _start(asked)
-    return found
-
-
-def started(
+def start_once(
     model: str, device: str, threads: int | None, batches: Sequence[int], zeros: bool = False
 ) -> dict[str, Any] | None:
-    """In a fresh process: the times of one start, in ms; None where it should be tried with zeros.
+    """In a fresh process: the times of one start, in ms; None to ask for another try with zeros as integers.
 
-    No run comes before the first that is timed, not even to see whether the model runs on noise.
+    No run comes before the first one that is timed, not even to see whether the model runs on noise.
     """
     marks = [time.perf_counter()]
     from cnntk.runtime.engine import Engine
@@ -125,35 +116,33 @@ def started(
     marks.append(time.perf_counter())
     engine = Engine(model, device, threads=threads, allow_nonfinite=True)
     marks.append(time.perf_counter())
-    from cnntk.benchmark.inputs import fixed_batch, plain_inputs
+    from cnntk.benchmark.inputs import fixed_batch, min_runs, seeded_inputs
+
+    def run_ms(arrays: Any) -> float:
+        start = time.perf_counter()
+        engine.run(arrays)
+        return 1e3 * (time.perf_counter() - start)
 
     first = fixed_batch(engine) or 1
     further = [batch for batch in dict.fromkeys(batches) if batch != first]
-    inputs = [plain_inputs(engine, batch, zeros=zeros) for batch in (first, *further)]
+    inputs = [seeded_inputs(engine, batch, zeros=zeros) for batch in (first, *further)]
     try:
-        runs_ms = [_run_ms(engine, arrays) for arrays in inputs]
+        first_ms, *next_ms = map(run_ms, inputs)
     except InferenceError:
         if zeros or engine.spec is not None:
             raise
         return None
-    steady_ms = [_run_ms(engine, inputs[0])]
-    more = runs_at_least(_STEADY_RUNS, steady_ms[0] / 1e3) - 1
-    steady_ms += [_run_ms(engine, inputs[0]) for _ in range(more)]
-    imported, loaded = (1e3 * (after - before) for before, after in pairwise(marks))
+    steady_ms = [run_ms(inputs[0])]
+    steady_ms += [run_ms(inputs[0]) for _ in range(min_runs(_STEADY_RUNS, steady_ms[0] / 1e3) - 1)]
+    import_ms, session_ms = (1e3 * (after - before) for before, after in pairwise(marks))
     return {
-        "import_ms": imported,
-        "session_ms": loaded,
-        "first_run_ms": runs_ms[0],
-        "batches": further,
-        "next_shapes_ms": runs_ms[1:],
+        "import_ms": import_ms,
+        "session_ms": session_ms,
+        "first_run_ms": first_ms,
+        "next_batches": further,
+        "next_batches_ms": next_ms,
         "steady_ms": statistics.median(steady_ms),
         "batch": first,
         "device": engine.device,
         "threads": engine.threads,
     }
-
-
-def _run_ms(engine: Any, inputs: Any) -> float:
-    start = time.perf_counter()
-    engine.run(inputs)
-    return 1e3 * (time.perf_counter() - start)

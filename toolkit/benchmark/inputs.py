@@ -1,4 +1,4 @@
-"""Inputs of the batches that are asked for, where the model takes them, and runs on them."""
+"""Inputs that a model is measured with, seeded noise of a batch size, and calls that run the model."""
 
 from __future__ import annotations
 
@@ -16,136 +16,157 @@ from cnntk.runtime.session.session_factory import LoadedModel, onnxruntime_error
 
 __all__ = [
     "batch_inputs",
-    "chosen_batch",
+    "choose_batch",
+    "engine_call",
     "fixed_batch",
-    "plain_inputs",
-    "run_notes",
-    "runs_on",
+    "input_notes",
+    "is_slow",
+    "min_runs",
+    "seeded_inputs",
     "session_inputs",
 ]
 
 Arrays = dict[str, NDArray[Any]]
 
+SLOW_S = 1.0
+"""Seconds from which a run counts as slow: 20 of them take longer than users expect of a few seconds."""
+
+
+def is_slow(run_s: float) -> bool:
+    """Whether a run takes over a second."""
+    return run_s > SLOW_S
+
+
+def min_runs(usual: int, run_s: float, *, slow: int = 3) -> int:
+    """Least number of runs to measure, whatever time is left.
+
+    Args:
+        usual: Number of runs that the statistics need.
+        run_s: Time of a run in seconds.
+        slow: Number of runs instead, if a run takes over a second; reports then say that they are few.
+    """
+    return min(usual, slow) if is_slow(run_s) else usual
+
 
 def fixed_batch(engine: Engine) -> int | None:
-    """The only batch that a model takes; None where it is free.
+    """The only batch size that a model takes; None if it is dynamic.
 
     Raises:
-        UsageError: the model has no inputs, so no batch either.
+        UsageError: The model has no inputs, so no batch either.
     """
     if not engine.inputs:
-        raise UsageError(f"{engine.name}: has no inputs, so it always answers the same; nothing to measure")
+        raise UsageError(f"{engine.name}: the model has no inputs, so there is nothing to measure")
     first = engine.inputs[0].shape[:1]
     return first[0] if first and isinstance(first[0], int) else None
 
 
-def chosen_batch(engine: Engine, asked: Sequence[int] = ()) -> int:
-    """Images a run, where one number is needed: the first that was asked for, the fixed one, or 1."""
-    return asked[0] if asked else fixed_batch(engine) or 1
+def choose_batch(engine: Engine, batches: Sequence[int] = ()) -> int:
+    """The batch size where one is needed: the first of ``batches``, else the model's fixed one, else 1."""
+    return batches[0] if batches else fixed_batch(engine) or 1
 
 
 def batch_inputs(engine: Engine, batch: int) -> Arrays:
-    """Seeded noise for each input, at the size at which there is nothing to resize.
+    """Inputs on which the model runs: seeded noise, of the image size that needs no resizing.
 
-    Integers of a file that cnntk did not make may be indices, for which noise is too large: they are zeros
-    where the model does not run on noise, but on zeros. It is run to see that.
+    Integer inputs of a file that cnntk did not export may be indices, for which noise is too large: they are
+    zeros if the model fails on noise and runs on zeros. The model is run to see that.
 
     Raises:
-        UsageError: the model's batch is fixed at another, or a further size is open.
+        UsageError: The model's batch size is fixed at another one, or another dimension is dynamic.
     """
-    noise = plain_inputs(engine, batch)
+    arrays = seeded_inputs(engine, batch)
     if engine.spec is not None:
-        return noise
-    return _that_run(noise, lambda arrays: engine.run(arrays, allow_nonfinite=True), (InferenceError,))
+        return arrays
+    return _runnable(arrays, lambda inputs: engine.run(inputs, allow_nonfinite=True), (InferenceError,))
 
 
-def plain_inputs(engine: Engine, batch: int, *, zeros: bool = False) -> Arrays:
-    """Likewise, without a run: noise, or zeros for all integers.
+def seeded_inputs(engine: Engine, batch: int, *, zeros: bool = False) -> Arrays:
+    """As `batch_inputs`, without a run: noise, or zeros for all integer inputs.
 
     Raises:
-        UsageError: as `batch_inputs`.
+        UsageError: As `batch_inputs`.
     """
     fixed = fixed_batch(engine)
     if fixed is not None and fixed != batch:
         raise UsageError(
-            f"{engine.name}: its batch is fixed at {fixed}, not {batch}; export it with a free one"
+            f"{engine.name}: the batch size is fixed at {fixed}, not {batch}; export with a dynamic one"
         )
-    noise = _noise(engine.name, engine.inputs, batch, engine.image_sizes)
-    return _zeroed(noise) if zeros else noise
+    arrays = _example_inputs(engine.name, engine.inputs, batch, engine.image_sizes)
+    return _with_zeros(arrays) if zeros else arrays
 
 
 def session_inputs(opened: LoadedModel, batch: int) -> Arrays:
-    """As `batch_inputs`, for a session without an engine around it.
+    """As `batch_inputs`, for a session without an engine.
 
     Raises:
-        UsageError: as `batch_inputs`.
+        UsageError: As `batch_inputs`.
     """
     preprocessing = None if opened.spec is None else opened.spec.preprocessing
     sizes = None if preprocessing is None else preprocessing.image_sizes
-    noise = _noise(opened.name, tensor_specs(opened.session.get_inputs()), batch, sizes)
+    arrays = _example_inputs(opened.name, tensor_specs(opened.session.get_inputs()), batch, sizes)
     if opened.spec is not None:
-        return noise
-    return _that_run(noise, lambda arrays: opened.session.run(None, arrays), onnxruntime_errors())
+        return arrays
+    return _runnable(arrays, lambda inputs: opened.session.run(None, inputs), onnxruntime_errors())
 
 
-def run_notes(engine: Engine, batch: int) -> Iterator[str]:
-    """What to know of the inputs that are made for a model, and of its answers; it is run once.
+def input_notes(engine: Engine, batch: int) -> Iterator[str]:
+    """Remarks about the inputs of a benchmark and the outputs for them; runs the model once.
 
     Raises:
-        UsageError: as `batch_inputs`.
-        InferenceError: it does not run on them.
+        UsageError: As `batch_inputs`.
+        InferenceError: The model fails on the inputs.
     """
     inputs = batch_inputs(engine, batch)
     zeros = [name for name, array in inputs.items() if array.dtype.kind in "iu" and not array.any()]
-    noise = plain_inputs(engine, batch) if zeros else {}
+    noise = seeded_inputs(engine, batch) if zeros else {}
     if any(noise[name].any() for name in zeros):
-        yield f"{', '.join(zeros)}: zeros were sent, as the model does not run on noise of 0 to 255"
-    answers = engine.run(inputs, allow_nonfinite=True)
-    for name, value in answers.items():
+        yield f"{', '.join(zeros)}: measured with zeros, because the model fails on noise of 0 to 255"
+    outputs = engine.run(inputs, allow_nonfinite=True)
+    for name, value in outputs.items():
         if value.dtype.kind == "f" and not np.isfinite(value).all():
-            yield f"{name}: its answers are not finite, which Engine refuses; they were let through"
+            yield f"{name}: outputs are not finite; Engine refuses them by default, bench does not"
 
 
-def runs_on(engine: Engine, inputs: Arrays) -> Callable[[], Arrays]:
-    """A run as apps make it; once an answer is not finite, such answers are let through."""
-    let_through: bool | None = None
+def engine_call(engine: Engine, inputs: Arrays) -> Callable[[], Arrays]:
+    """A run with Engine's check for NaN, as in an app, until an output fails it."""
+    allow_nonfinite: bool | None = None
 
     def run() -> Arrays:
-        nonlocal let_through
+        nonlocal allow_nonfinite
         try:
-            return engine.run(inputs, allow_nonfinite=let_through)
+            return engine.run(inputs, allow_nonfinite=allow_nonfinite)
         except NonFiniteOutput:
-            let_through = True
+            allow_nonfinite = True
             return engine.run(inputs, allow_nonfinite=True)
 
     return run
 
 
-def _noise(name: str, specs: tuple[TensorSpec, ...], batch: int, sizes: Mapping[str, int] | None) -> Arrays:
+def _example_inputs(
+    name: str, specs: tuple[TensorSpec, ...], batch: int, sizes: Mapping[str, int] | None
+) -> Arrays:
     try:
         return example_inputs(specs, batch, sizes)
     except UsageError as error:
         raise UsageError(f"{name}: {error}") from None
 
 
-def _that_run(noise: Arrays, run: Callable[[Arrays], object], kinds: tuple[type[Exception], ...]) -> Arrays:
-    """Noise, or zeros for its integers, whichever runs; noise where neither does, whose error tells."""
-    if not any(map(np.any, _integers(noise))):
+def _runnable(
+    noise: Arrays, run: Callable[[Arrays], object], error_types: tuple[type[Exception], ...]
+) -> Arrays:
+    """Noise, or zeros for integers, whichever runs; noise if neither does, for its error message."""
+    if not any(array.any() for array in noise.values() if array.dtype.kind in "iu"):
         return noise
-    for arrays in (noise, _zeroed(noise)):
+    for arrays in (noise, _with_zeros(noise)):
         try:
             run(arrays)
-        except kinds:
+        except error_types:
             continue
         return arrays
     return noise
 
 
-def _zeroed(noise: Arrays) -> Arrays:
+def _with_zeros(arrays: Arrays) -> Arrays:
     return {
-        name: np.zeros_like(array) if array.dtype.kind in "iu" else array for name, array in noise.items()
+        name: np.zeros_like(array) if array.dtype.kind in "iu" else array for name, array in arrays.items()
     }
-
-
-def _integers(arrays: Arrays) -> list[NDArray[Any]]:
-    return [array for array in arrays.values() if array.dtype.kind in "iu"]

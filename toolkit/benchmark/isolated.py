@@ -1,147 +1,120 @@
-"""A function in a process of its own: what a measurement must not share with the one that asks for it.
+"""`run_isolated`: calls a function in a fresh process, which shares no imports or memory with the caller.
 
-JSON goes in and JSON comes out; nothing is pickled. The child starts as a fresh interpreter and loads, before
-the function's own module, nothing but this one, which is light. Its standard input stays open as long as
-somebody waits for the answer: where it closes, however the parent came to its end, the child ends too. The
-child's temporary files lie in a folder of the parent's, which removes it however the child came to its end.
+The process is started by `multiprocessing`'s spawn method. It does not import the caller's main module, as
+pools do: a script without ``if __name__ == "__main__"`` works, and a measurement starts without its imports.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import traceback
+import types
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import IO, Any, cast
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
 
-from cnntk.runtime import errors
 from cnntk.runtime.errors import CnntkError, InferenceError, InferenceTimeout
 
-__all__ = ["apart"]
+__all__ = ["run_isolated"]
 
-_CHILD = "from cnntk.benchmark.isolated import _serve; _serve()"
 _LAST_CHARACTERS = 300
 
 
-def apart(function: str, arguments: Mapping[str, Any], *, timeout_s: float | None = None) -> Any:
-    """Calls a function in a new process and returns what it returned.
+def run_isolated(function: str, arguments: Mapping[str, Any], *, timeout_s: float | None = None) -> Any:
+    """Calls a function in a new process and returns its result.
+
+    The process ends with its parent, whichever way that ends; its temporary files are deleted.
 
     Args:
-        function: ``package.module:function``; it takes and returns JSON data.
-        arguments: of the function, by name.
-        timeout_s: seconds after which the process is killed; None for as long as it takes.
+        function: Name as ``package.module:function``; only that module is imported before the call.
+        arguments: Arguments of the function by name; they and the result are pickled.
+        timeout_s: Seconds after which the process is killed; None for no limit.
 
     Raises:
-        CnntkError: the function raised it; of the same kind as there.
-        InferenceTimeout: the time was over.
-        InferenceError: the process ended without an answer: its exit status or signal is named.
-        RuntimeError: the function raised something else, which is a fault of cnntk.
+        CnntkError: The function raised it.
+        InferenceTimeout: The time limit was exceeded.
+        InferenceError: The process ended without a result; the message has its exit status or signal.
+        RuntimeError: The function raised another exception, which is a bug in cnntk.
     """
-    request = json.dumps({"function": function, "arguments": dict(arguments)})
-    # -P: a file of the user's in this folder must not stand for a module.
-    with (
-        tempfile.TemporaryDirectory(prefix="cnntk-", ignore_cleanup_errors=True) as folder,
-        subprocess.Popen(
-            [sys.executable, "-P", "-c", _CHILD],
-            env={**os.environ, "TMPDIR": folder},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            errors="replace",
-        ) as child,
-        _asking(child, request),
-    ):
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    with tempfile.TemporaryDirectory(prefix="cnntk-", ignore_cleanup_errors=True) as folder, receiver:
+        output = Path(folder) / "output.txt"
+        process = context.Process(target=_child, args=(sender, folder, output, function, dict(arguments)))
         try:
-            answer, noise = child.communicate(timeout=timeout_s)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            raise InferenceTimeout(
-                f"{function}: its process was ended after {timeout_s:g} s; allow it more"
-            ) from None
-        except BaseException:  # Ctrl-C, too
-            child.kill()
-            raise
-    return _result(function, child.returncode, answer, noise)
+            with sender, _without_main_module():
+                process.start()
+            if not receiver.poll(timeout_s):
+                raise InferenceTimeout(
+                    f"{function}: its process was killed after {timeout_s:g} s; raise the limit"
+                )
+            result, error = receiver.recv()
+        except EOFError:
+            process.join()
+            text = output.read_text("utf-8", errors="replace") if output.exists() else ""
+            text = " ".join(text.split())[-_LAST_CHARACTERS:]
+            message = f"{function}: its process {_exit_text(process.exitcode)}"
+            raise InferenceError(f"{message}; output: {text}" if text else message) from None
+        finally:
+            if process.pid is not None:
+                process.kill()
+                process.join()
+    if error is not None:
+        raise error
+    return result
 
 
 @contextmanager
-def _asking(child: subprocess.Popen[str], request: str) -> Iterator[None]:
-    """Sends the request, and keeps the pipe open, which `communicate` would close.
-
-    A thread sends it: before it reads, the child may write more to its standard error than a pipe holds.
-    """
-    pipe, child.stdin = cast("IO[str]", child.stdin), None
-
-    def send() -> None:
-        with suppress(OSError):  # it ended without reading; its status tells
-            pipe.write(f"{request}\n")
-            pipe.flush()
-
-    sender = threading.Thread(target=send, daemon=True)
-    sender.start()
+def _without_main_module() -> Iterator[None]:
+    """Hides the main module from spawn, and the working directory from the new process's imports."""
+    main, safe_path = sys.modules["__main__"], os.environ.get("PYTHONSAFEPATH")
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    os.environ["PYTHONSAFEPATH"] = "1"
     try:
         yield
     finally:
-        sender.join()
-        with suppress(OSError):
-            pipe.close()
+        sys.modules["__main__"] = main
+        del os.environ["PYTHONSAFEPATH"]
+        if safe_path is not None:
+            os.environ["PYTHONSAFEPATH"] = safe_path
 
 
-def _result(function: str, status: int, answer: str, noise: str) -> Any:
-    if status or not answer:
-        said = " ".join(noise.split())[-_LAST_CHARACTERS:]
-        raise InferenceError(
-            f"{function}: its process {_end(status)}" + (f"; it said: {said}" if said else "")
-        )
-    found = json.loads(answer)
-    if "result" in found:
-        return found["result"]
-    kind = getattr(errors, found["kind"], None)
-    if isinstance(kind, type) and issubclass(kind, CnntkError):
-        raise kind(found["message"])
-    fault = RuntimeError(f"{function}: failed in its process: {found['kind']}: {found['message']}")
-    fault.add_note(found["trace"])
-    raise fault
-
-
-def _end(status: int) -> str:
-    """How a process ended that gave no answer."""
-    if status >= 0:
-        return f"ended with status {status}, without an answer"
+def _exit_text(status: int | None) -> str:
+    """How a process ended that returned no result."""
+    if status is None or status >= 0:
+        return f"ended with status {status}, without a result"
     name = next((s.name for s in signal.Signals if s == -status), f"signal {-status}")
     return "was killed: out of memory?" if name == "SIGKILL" else f"was ended by {name}"
 
 
-def _serve() -> None:
-    """In the child: what libraries print goes to the standard error, so that the answer stands alone."""
-    answer = os.dup(1)
-    os.dup2(2, 1)
-    request = json.loads(sys.stdin.buffer.readline())
-    pipe = os.dup(0)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # what the function starts must not hold the pipe
-    threading.Thread(target=_end_with_parent, args=(pipe,), daemon=True).start()
-    with open(answer, "w", encoding="utf-8") as stream:
-        stream.write(_called(request["function"], request["arguments"]))
-
-
-def _end_with_parent(pipe: int) -> None:
-    """Blocked in the system until the pipe closes; the descriptor's own read holds no lock of Python's."""
-    os.read(pipe, 1)
-    os._exit(1)
-
-
-def _called(function: str, arguments: dict[str, Any]) -> str:
-    module, _, name = function.partition(":")
+def _child(sender: Connection, folder: str, output: Path, function: str, arguments: dict[str, Any]) -> None:
+    """In the new process: calls the function and sends its result, or the exception."""
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    os.environ["TMPDIR"] = folder
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
     try:
-        return json.dumps({"result": getattr(importlib.import_module(module), name)(**arguments)})
-    except Exception as error:
-        found = {"kind": type(error).__name__, "message": str(error), "trace": traceback.format_exc()}
-        return json.dumps(found)
+        module, _, name = function.partition(":")
+        sender.send((getattr(importlib.import_module(module), name)(**arguments), None))
+    except CnntkError as error:
+        sender.send((None, error))
+    except Exception as error:  # whatever it is, the caller raises it as a bug of cnntk
+        fault = RuntimeError(f"{function}: failed in its process: {type(error).__name__}: {error}")
+        fault.add_note(traceback.format_exc())
+        sender.send((None, fault))
+
+
+def _exit_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

@@ -1,95 +1,153 @@
-"""`measure_latency`: how long a run takes, once it is steady; and the sessions that a baseline is made of."""
+"""Latency of a model once it is steady, in one process or, for baselines, in several."""
 
 from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 
-from cnntk.benchmark.case import Case, case_of
-from cnntk.benchmark.inputs import batch_inputs, runs_on
-from cnntk.benchmark.isolated import apart
-from cnntk.benchmark.patience import runs_at_least
+from cnntk.benchmark.inputs import batch_inputs, engine_call, min_runs
+from cnntk.benchmark.isolated import run_isolated
+from cnntk.benchmark.statistics.changepoints import block_medians
 from cnntk.benchmark.statistics.findings import Finding, findings
-from cnntk.benchmark.statistics.intervals import Estimate, mean_estimate, percentiles
+from cnntk.benchmark.statistics.intervals import Estimate, mean_estimate, percentiles, quantile_estimate
 from cnntk.benchmark.statistics.samples import LatencySamples, WarmUp, time_runs, warm_up, warm_up_limit_s
 from cnntk.benchmark.statistics.system_load import load_between, read_counters
 from cnntk.runtime.artifact.digest import sha256_of
-from cnntk.runtime.codec import as_json
+from cnntk.runtime.codec import NOT_IN_JSON
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UsageError
 
-__all__ = ["PERCENTS", "SESSIONS", "Latency", "measure_case", "measure_latency"]
+__all__ = [
+    "PERCENTS",
+    "SESSIONS",
+    "Case",
+    "Latency",
+    "Setting",
+    "measure_case",
+    "measure_latency",
+    "summarize_sessions",
+]
 
 PERCENTS = (50, 90, 99, 99.9)
 
 SESSIONS = 10
-"""Of a baseline: few of them would be left where a third was disturbed."""
+"""Sessions of a baseline: of fewer, too few would remain if a third was disturbed."""
 
-_SESSION_LEAST_S = 0.25
-_LEAST_RUNS, _LEAST_SLOW_RUNS, _MOST_RUNS = 20, 3, 200_000
-_CASE_RUNS = 10
-_SERIES = 300
-"""Points of the series and of the histogram's data that go into JSON."""
+Setting = str | int | float | bool | None
+
+_MIN_SESSION_S = 0.25
+_MIN_RUNS, _MIN_SLOW_RUNS, _MAX_RUNS = 20, 3, 200_000
+_MIN_CASE_RUNS = 10
+_SERIES_POINTS = 300
 
 
 @dataclass(frozen=True)
 class Latency:
-    """How long a run takes.
+    """Latency of a run after a warm-up.
 
     Attributes:
-        device: that ran it.
-        threads: on the CPU.
-        batch: images a run.
-        warm_up: before it.
-        percentiles_ms: by "50", "90", "99" and "99.9"; None where fewer than ten runs lie beyond.
-        mean_ms: of all runs.
-        images_per_second: batch by mean; one image after the other, nothing at the same time.
-        trace: all runs, the warm-up's left out.
-        findings: what disturbed it.
+        device: Device that ran the model.
+        threads: Number of CPU threads.
+        batch: Images per run.
+        warm_up: Warm-up before the measurement.
+        percentiles_ms: Percentiles by "50", "90", "99" and "99.9"; None if fewer than ten runs lie beyond.
+        mean_ms: Mean of all runs.
+        images_per_second: Batch size divided by the mean, one run after the other.
+        samples: All runs after the warm-up.
+        findings: What disturbed the measurement.
     """
+
+    JSON_PROPERTIES: ClassVar = ("runs", "series", "quantiles_ms")
 
     device: str
     threads: int
     batch: int
     warm_up: WarmUp
-    percentiles_ms: dict[str, Estimate | None]
+    percentiles_ms: Mapping[str, Estimate | None]
     mean_ms: Estimate
     images_per_second: Estimate
-    trace: LatencySamples
+    samples: LatencySamples = field(metadata=NOT_IN_JSON)
     findings: tuple[Finding, ...]
 
     @property
     def runs(self) -> int:
-        """That were counted."""
-        return len(self.trace)
+        """Number of runs after the warm-up."""
+        return len(self.samples)
 
     @property
     def median_ms(self) -> Estimate:
-        """Half of the runs take less."""
-        found = self.percentiles_ms["50"]
-        if found is None:
-            raise ValueError("there are fewer runs than a median needs")
-        return found
+        """Median of all runs."""
+        median = self.percentiles_ms["50"]
+        if median is None:
+            raise ValueError("fewer than 20 runs have no median")
+        return median
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data; of the runs, how they changed and how they are distributed."""
-        return {
-            "device": self.device,
-            "threads": self.threads,
-            "batch": self.batch,
-            "runs": self.runs,
-            "warm_up": as_json(self.warm_up),
-            "percentiles_ms": {k: v and as_json(v) for k, v in self.percentiles_ms.items()},
-            "mean_ms": as_json(self.mean_ms),
-            "images_per_second": as_json(self.images_per_second),
-            "series": _series(self.trace),
-            "quantiles_ms": np.quantile(self.trace.latencies_ms, np.linspace(0, 1, 101)).round(6).tolist(),
-            "findings": as_json(self.findings),
-        }
+    @property
+    def series(self) -> list[list[float]]:
+        """Up to 300 periods: start (s), minimum, median and maximum latency (ms) of each."""
+        rows = []
+        for part in np.array_split(np.arange(len(self.samples)), min(_SERIES_POINTS, len(self.samples))):
+            ms = self.samples.latencies_ms[part]
+            row = (self.samples.starts_s[part[0]], ms.min(), np.median(ms), ms.max())
+            rows.append([round(float(v), 6) for v in row])
+        return rows
+
+    @property
+    def quantiles_ms(self) -> list[float]:
+        """The 0, 1, ..., 100 % quantiles of all runs."""
+        quantiles: list[float] = (
+            np.quantile(self.samples.latencies_ms, np.linspace(0, 1, 101)).round(6).tolist()
+        )
+        return quantiles
+
+
+@dataclass(frozen=True)
+class Case:
+    """Summary of the sessions of one benchmark, as a baseline stores it.
+
+    Attributes:
+        settings: Settings of the measurement: ``device``, ``threads`` and ``batch``.
+        model_sha256: SHA-256 of the model's file; None if there is none.
+        runs: Number of runs in all sessions.
+        median_ms: Median of all runs.
+        mean_ms: Mean of all runs.
+        percentiles_ms: Percentiles by "90", "99" and "99.9"; None if fewer than ten runs lie beyond.
+        other_cpu_share: Share of the cores' time that other processes used, 0 to 1; None if not known.
+        sessions: Medians of up to 50 blocks of runs in ms, for each session; two sessions or more.
+        session_seconds: Planned duration of each session; None if not known.
+    """
+
+    settings: Mapping[str, Setting]
+    model_sha256: str | None
+    runs: int
+    median_ms: Estimate
+    mean_ms: Estimate
+    percentiles_ms: Mapping[str, Estimate | None]
+    other_cpu_share: float | None
+    sessions: tuple[tuple[float, ...], ...]
+    session_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.sessions) < 2 or not all(self.sessions):
+            raise ValueError("two sessions or more are needed, none of them empty")
+        if not all(0 < median < float("inf") for session in self.sessions for median in session):
+            raise ValueError("latencies must be positive and finite")
+        if self.other_cpu_share is not None and not 0 <= self.other_cpu_share <= 1:
+            raise ValueError(f"other_cpu_share must be from 0 to 1, got {self.other_cpu_share}")
+
+    def differences(self, baseline: Case) -> tuple[str, ...]:
+        """Settings that differ from those of a baseline, like "threads: 2 in the baseline, 1 now"."""
+        names = dict.fromkeys((*self.settings, *baseline.settings))
+        return tuple(
+            f"{name}: {baseline.settings.get(name)} in the baseline, {self.settings.get(name)} now"
+            for name in names
+            if self.settings.get(name) != baseline.settings.get(name)
+        )
 
 
 def measure_latency(
@@ -99,42 +157,45 @@ def measure_latency(
     threads: int | None = None,
     batch: int = 1,
     seconds: float = 3.0,
-    slow_runs: int = _LEAST_SLOW_RUNS,
+    slow_runs: int = _MIN_SLOW_RUNS,
 ) -> Latency:
-    """Warms a model up until it is steady, then times its runs.
+    """Warms a model up until its latency is steady, then times its runs.
 
     Args:
-        model: an ``.onnx`` file.
-        device: as `Engine` takes it.
-        threads: as `Engine` takes it.
-        batch: images a run.
-        seconds: to time for; at least 20 runs. The warm-up comes before, half as long at most, or a second.
-        slow_runs: at least, instead of 20, where a run takes over a second; 2 or more.
+        model: Path of an ``.onnx`` file.
+        device: Device, as `Engine` takes it.
+        threads: Number of CPU threads, as `Engine` takes it.
+        batch: Images per run.
+        seconds: Time to measure for; at least 20 runs. The warm-up before takes at most half as long, or a
+            second.
+        slow_runs: Least number of runs instead of 20, if a run takes over a second; 2 or more.
 
     Raises:
-        UsageError: the model's input has no size to try, or another batch than this.
-        CnntkError: the model can't be loaded or run there.
+        UsageError: The batch size or an image size is not possible for the model, or the time is not
+            positive.
+        CnntkError: The model can't be loaded or run on the device.
     """
     if not 0 < seconds < float("inf"):
         raise UsageError(f"seconds {seconds}: expected a positive number")
     engine = Engine(model, device, threads=threads)
-    call = runs_on(engine, batch_inputs(engine, batch))
+    call = engine_call(engine, batch_inputs(engine, batch))
     warm = warm_up(call, max_seconds=warm_up_limit_s(seconds))
     before = read_counters()
-    at_least = runs_at_least(_LEAST_RUNS, warm.seconds / warm.runs, slow=slow_runs)
-    trace = time_runs(call, seconds=seconds, min_runs=at_least, max_runs=_MOST_RUNS)
+    at_least = min_runs(_MIN_RUNS, warm.seconds / warm.runs, slow=slow_runs)
+    samples = time_runs(call, seconds=seconds, min_runs=at_least, max_runs=_MAX_RUNS)
     after = read_counters()
-    mean = mean_estimate(trace.latencies_ms)
+    mean = mean_estimate(samples.latencies_ms)
+    estimates = percentiles(samples.latencies_ms, PERCENTS)
     return Latency(
         device=engine.device,
         threads=engine.threads,
         batch=batch,
         warm_up=warm,
-        percentiles_ms={f"{p:g}": found for p, found in percentiles(trace.latencies_ms, PERCENTS).items()},
+        percentiles_ms={f"{percent:g}": estimate for percent, estimate in estimates.items()},
         mean_ms=mean,
         images_per_second=Estimate(*(1000 * batch / ms for ms in (mean.value, mean.high, mean.low))),
-        trace=trace,
-        findings=findings(trace, before, after),
+        samples=samples,
+        findings=findings(samples, before, after),
     )
 
 
@@ -147,62 +208,83 @@ def measure_case(
     seconds: float = 3.0,
     sessions: int = SESSIONS,
 ) -> Case:
-    """Latency in several processes, one after the other: what differs between them is part of the answer.
+    """Measures the latency in several processes, one after the other, because it differs between processes.
 
     Args:
-        model: an ``.onnx`` file.
-        device: as `Engine` takes it.
-        threads: as `Engine` takes it.
-        batch: images a run.
-        seconds: in all, but a quarter of a second in each at least; a process takes some 0.5 s more to start
-            and to warm up.
-        sessions: processes, two or more.
+        model: Path of an ``.onnx`` file.
+        device: Device, as `Engine` takes it.
+        threads: Number of CPU threads, as `Engine` takes it.
+        batch: Images per run.
+        seconds: Time for all sessions together, but at least 0.25 s each; starting a process and warming up
+            takes another 0.5 s or so each.
+        sessions: Number of processes, two or more.
 
     Raises:
-        UsageError, CnntkError: as `measure_latency`.
+        UsageError: There are fewer than two sessions; else as `measure_latency`.
+        CnntkError: As `measure_latency`.
     """
     if sessions < 2:
-        raise UsageError(f"sessions {sessions}: expected two or more, which alone show what differs")
-    each_s = max(seconds / sessions, _SESSION_LEAST_S)
-    request = {
+        raise UsageError(f"sessions {sessions}: expected 2 or more, which alone show how processes differ")
+    session_s = max(seconds / sessions, _MIN_SESSION_S)
+    arguments = {
         "model": os.fspath(model),
         "device": device,
         "threads": threads,
         "batch": batch,
-        "seconds": each_s,
-        "slow_runs": max(_LEAST_SLOW_RUNS, math.ceil(_CASE_RUNS / sessions)),
+        "seconds": session_s,
+        "slow_runs": max(_MIN_SLOW_RUNS, math.ceil(_MIN_CASE_RUNS / sessions)),
     }
-    found = [apart("cnntk.benchmark.latency:_session", request) for _ in range(sessions)]
-    traces = [LatencySamples(np.array(s["starts_s"]), np.array(s["latencies_ms"])) for s in found]
-    settings = {"device": found[0]["device"], "threads": found[0]["threads"], "batch": batch}
-    busy = [session["others"] for session in found if session["others"] is not None]
-    return case_of(
-        traces,
-        settings=settings,
+    results = [run_isolated("cnntk.benchmark.latency:measure_session", arguments) for _ in range(sessions)]
+    latencies: list[Latency] = [latency for latency, _ in results]
+    shares = [share for _, share in results if share is not None]
+    first = latencies[0]
+    return summarize_sessions(
+        [latency.samples for latency in latencies],
+        settings={"device": first.device, "threads": first.threads, "batch": batch},
         model_sha256=sha256_of(model),
-        others=float(np.mean(busy)) if busy else None,
-        session_seconds=each_s,
+        other_cpu_share=float(np.mean(shares)) if shares else None,
+        session_seconds=session_s,
     )
 
 
-def _session(**request: Any) -> dict[str, Any]:
+def measure_session(**arguments: Any) -> tuple[Latency, float | None]:
+    """In a fresh process: the latency, and the share of the cores' time that other processes used."""
     before = read_counters()
-    found = measure_latency(**request)
-    return {
-        "others": load_between(before, read_counters()).other_cpu_share,
-        "device": found.device,
-        "threads": found.threads,
-        "starts_s": found.trace.starts_s.tolist(),
-        "latencies_ms": found.trace.latencies_ms.tolist(),
-    }
+    latency = measure_latency(**arguments)
+    return latency, load_between(before, read_counters()).other_cpu_share
 
 
-def _series(trace: LatencySamples) -> list[list[float]]:
-    """Up to 300 stretches of time, each with its begin (s) and its least, median and largest latency (ms)."""
-    parts = np.array_split(np.arange(len(trace)), min(_SERIES, len(trace)))
-    rows = []
-    for part in parts:
-        ms = trace.latencies_ms[part]
-        row = (trace.starts_s[part[0]], ms.min(), np.median(ms), ms.max())
-        rows.append([round(float(v), 6) for v in row])
-    return rows
+def summarize_sessions(
+    sessions: Sequence[LatencySamples],
+    *,
+    settings: Mapping[str, Setting],
+    model_sha256: str | None = None,
+    other_cpu_share: float | None = None,
+    session_seconds: float | None = None,
+) -> Case:
+    """Summarizes sessions as a baseline stores them.
+
+    Args:
+        sessions: Runs of two sessions or more, best in a process each and at different times.
+        settings: Settings of all of them.
+        model_sha256: SHA-256 of the model's file.
+        other_cpu_share: Share of the cores' time that other processes used, 0 to 1.
+        session_seconds: Planned duration of each session.
+
+    Raises:
+        ValueError: There are fewer than two sessions or 10 runs in all, or a session without runs.
+    """
+    values = np.concatenate([session.latencies_ms for session in sessions])
+    if len(values) < _MIN_CASE_RUNS:
+        raise ValueError(f"a baseline needs {_MIN_CASE_RUNS} runs or more, got {len(values)}")
+    return Case(
+        settings=dict(settings),
+        model_sha256=model_sha256,
+        runs=len(values),
+        median_ms=quantile_estimate(values, 0.5),
+        mean_ms=mean_estimate(values),
+        percentiles_ms={f"{p:g}": estimate for p, estimate in percentiles(values, (90, 99, 99.9)).items()},
+        other_cpu_share=other_cpu_share,
+        sessions=tuple(tuple(block_medians(session.latencies_ms).round(6).tolist()) for session in sessions),
+        session_seconds=session_seconds,
+    )

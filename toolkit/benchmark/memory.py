@@ -1,4 +1,4 @@
-"""How much memory a model takes: what is resident at each step of a process of its own."""
+"""Memory that a model takes: the resident memory of a fresh process, step by step."""
 
 from __future__ import annotations
 
@@ -6,48 +6,55 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from cnntk.benchmark.isolated import apart
-from cnntk.benchmark.patience import runs_at_least
+from cnntk.benchmark.isolated import run_isolated
 from cnntk.runtime.errors import UsageError
 
-if TYPE_CHECKING:
-    from cnntk.runtime.artifact.protobuf import ExternalTensor
-
-__all__ = ["Memory", "memory"]
+__all__ = ["Memory", "measure_memory"]
 
 _STATUS = Path("/proc/self/status")
 _RUNS = 10
-_FIELDS = {"now": "VmRSS", "peak": "VmHWM", "own": "RssAnon", "file": "RssFile", "shared": "RssShmem"}
+_STATUS_FIELDS = {
+    "resident": "VmRSS",
+    "peak": "VmHWM",
+    "private": "RssAnon",
+    "file": "RssFile",
+    "shared": "RssShmem",
+}
+
+_ONE_NODE_MODEL = (
+    b'\x08\x08::\n\x12\n\x01x\x12\x01y"\x08Identity:\x00\x12\x02id'
+    b"Z\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01"
+    b"b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\x12"
+)
+"""``id (float[1] x) => (float[1] y) { y = Identity(x) }`` in ONNX; its memory belongs to the runtime."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Resident memory of a process that did nothing but run this model.
+    """Resident memory of a process that only runs this model.
 
-    The three parts are what was resident more after each step than before it. They add up to what is resident
-    in the end; the peak is above that, because loading a model takes memory that is given back. By getrusage
-    all figures are of peaks.
+    The first three figures are the increase of each step and add up to what is resident in the end. The peak
+    is higher, because loading a model takes memory that is freed again. With getrusage all figures are peaks.
 
     Attributes:
-        interpreter_bytes: of Python alone.
-        runtime_bytes: what numpy, onnxruntime and `cnntk.runtime` add, with a model of one node, loaded
-            and run: 10 MB of onnxruntime 1.32 are first used then, whatever the model.
-        model_bytes: what the model adds, loaded and run: weights in the form of the kernels, the graph, and
-            the arena of its activations, one batch of inputs, and those pages of onnxruntime that it is the
+        interpreter_bytes: Memory of Python alone.
+        runtime_bytes: Memory that numpy, onnxruntime and `cnntk.runtime` add, with a model of one node,
+            loaded and run: 10 MB of onnxruntime 1.32 are first used then, whatever the model.
+        model_bytes: Memory that the model adds, loaded and run: weights in the form of the kernels, the
+            graph, the arena of its activations, one batch of inputs, and pages of onnxruntime that it is the
             first to use.
-        peak_bytes: most that was resident at any time.
-        private_bytes: of what is resident in the end, what belongs to this process alone: a second process
-            takes as much again. None by getrusage.
-        mapped_bytes: of files that are mapped to memory: libraries, and weights beside the model. Processes
-            that map the same files share it, and it is counted in each of them. None by getrusage.
-        file_bytes: of the model's file and the data beside it.
-        batch: of the runs.
-        source: where the figures are from: ``/proc/self/status`` or ``getrusage``.
+        peak_bytes: Largest resident memory at any time.
+        private_bytes: Memory that belongs to this process alone in the end: a second process takes as much
+            again. None with getrusage.
+        mapped_bytes: Memory mapped from files: libraries, and external weights. Processes that map the same
+            files share it, and it is counted in each of them. None with getrusage.
+        file_bytes: Size of the model's file and its external data.
+        batch: Images per run.
+        source: Source of the figures: ``/proc/self/status`` or ``getrusage``.
     """
 
     interpreter_bytes: int
@@ -60,110 +67,95 @@ class Memory:
     batch: int
     source: str
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return asdict(self)
 
-
-def memory(
+def measure_memory(
     model: str | os.PathLike[str],
     *,
     device: str = "cpu",
     threads: int | None = None,
     batch: int | None = None,
 ) -> Memory:
-    """Loads a model in a fresh process and runs it ten times; twice, where a run takes over a second.
+    """Loads a model in a fresh process and runs it ten times, or twice if a run takes over a second.
 
-    On a GPU it is the host's memory alone.
+    On a GPU the figures are the host's memory only.
 
     Args:
-        model: an ``.onnx`` file.
-        device: as `Engine` takes it.
-        threads: as `Engine` takes it.
-        batch: images a run; by default 1, or the model's fixed batch.
+        model: Path of an ``.onnx`` file.
+        device: Device, as `Engine` takes it.
+        threads: Number of CPU threads, as `Engine` takes it.
+        batch: Images per run; by default 1, or the model's fixed batch size.
 
     Raises:
-        UsageError: there is no such model or device, the batch can't be, or the system does not tell
-            processes how much memory they take.
-        InferenceError: the process ended without an answer, most likely for want of memory.
+        UsageError: There is no such model or device, the batch size is not possible, or the system doesn't
+            report the memory of a process.
+        InferenceError: The process ended without a result, most likely because memory ran out.
     """
     if batch is not None and batch < 1:
         raise UsageError(f"batch {batch} must be a positive number")
-    asked = {"model": os.fspath(model), "device": device, "threads": threads, "batch": batch}
-    return Memory(**apart("cnntk.benchmark.memory:occupied", asked))
+    arguments = {"model": os.fspath(model), "device": device, "threads": threads, "batch": batch}
+    memory: Memory = run_isolated("cnntk.benchmark.memory:measure_in_process", arguments)
+    return memory
 
 
-def occupied(model: str, device: str, threads: int | None, batch: int | None) -> dict[str, Any]:
-    """In a fresh process: the fields of `Memory`."""
-    told = _teller()
-    steps = [told()]
+def measure_in_process(model: str, device: str, threads: int | None, batch: int | None) -> Memory:
+    """In a fresh process: the figures of a model."""
+    read = _memory_reader()
+    start = read()
     import numpy as np
 
-    from cnntk.benchmark.inputs import batch_inputs, fixed_batch
+    from cnntk.benchmark.inputs import batch_inputs, fixed_batch, min_runs
     from cnntk.runtime.artifact.external import find_external_tensors
     from cnntk.runtime.engine import Engine
 
-    np.random.default_rng(0)  # loads its library, which is no part of a model
-    nothing = Engine(_nothing(), device, threads=threads)
-    nothing.run(batch_inputs(nothing, 1))
-    del nothing
-    steps.append(told())
+    np.random.default_rng(0)  # loads its library, which is not part of a model
+    empty = Engine(_ONE_NODE_MODEL, device, threads=threads)
+    empty.run(batch_inputs(empty, 1))
+    del empty
+    runtime = read()
     engine = Engine(model, device, threads=threads, allow_nonfinite=True)
     size = batch or fixed_batch(engine) or 1
     inputs = batch_inputs(engine, size)
     start_s = time.perf_counter()
     engine.run(inputs)
-    for _ in range(runs_at_least(_RUNS, time.perf_counter() - start_s, slow=2) - 1):
+    for _ in range(min_runs(_RUNS, time.perf_counter() - start_s, slow=2) - 1):
         engine.run(inputs)
     gc.collect()
-    steps.append(told())
-    start, runtime, end = (step["now"] for step in steps)
-    return {
-        "interpreter_bytes": start,
-        "runtime_bytes": runtime - start,
-        "model_bytes": end - runtime,
-        "peak_bytes": steps[-1]["peak"],
-        "private_bytes": steps[-1].get("own"),
-        "mapped_bytes": steps[-1]["file"] + steps[-1]["shared"] if "file" in steps[-1] else None,
-        "file_bytes": _file_bytes(model, find_external_tensors(model, engine.name)),
-        "batch": size,
-        "source": str(_STATUS) if told is of_status else "getrusage",
-    }
+    end = read()
+    external = {place.locations[-1] for place in find_external_tensors(model, engine.name)}
+    files = (Path(model), *(Path(model).parent / name for name in external))
+    return Memory(
+        interpreter_bytes=start["resident"],
+        runtime_bytes=runtime["resident"] - start["resident"],
+        model_bytes=end["resident"] - runtime["resident"],
+        peak_bytes=end["peak"],
+        private_bytes=end.get("private"),
+        mapped_bytes=end["file"] + end["shared"] if "file" in end else None,
+        file_bytes=sum(file.stat().st_size for file in files),
+        batch=size,
+        source=str(_STATUS) if read is read_status else "getrusage",
+    )
 
 
-def _nothing() -> bytes:
-    """A model of one node that copies a number."""
-    from cnntk.benchmark.layers.small_graphs import model, node, value
-
-    ends = [[value(name, "float32", (1,))] for name in ("x", "y")]
-    return model([node("Identity", ["x"], "y")], [], *ends)
-
-
-def _teller() -> Callable[[], dict[str, int]]:
-    """What tells the memory of this process here."""
+def _memory_reader() -> Callable[[], dict[str, int]]:
+    """A function that reads the memory of this process on this system."""
     if _STATUS.exists():
-        return of_status
+        return read_status
     try:
         import resource
     except ImportError:
         raise UsageError(
-            f"memory: {sys.platform} does not tell a process what it takes; measure it on Linux or macOS"
+            f"memory: {sys.platform} does not report the memory of a process; measure on Linux or macOS"
         ) from None
     unit = 1 if sys.platform == "darwin" else 1024
 
-    def of_usage() -> dict[str, int]:
+    def read_usage() -> dict[str, int]:
         peak = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return {"now": peak, "peak": peak}
+        return {"resident": peak, "peak": peak}
 
-    return of_usage
+    return read_usage
 
 
-def of_status() -> dict[str, int]:
-    """Bytes, as the kernel counts them (proc(5)); getrusage's peak would begin at the parent's."""
+def read_status() -> dict[str, int]:
+    """Bytes, as the kernel counts them (proc(5)); the peak of getrusage would start at the parent's."""
     lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines() if ":" in line)
-    return {key: 1024 * int(lines[field].split()[0]) for key, field in _FIELDS.items()}
-
-
-def _file_bytes(model: str, places: Iterable[ExternalTensor]) -> int:
-    beside = {place.locations[-1] for place in places}
-    return sum(file.stat().st_size for file in (Path(model), *(Path(model).parent / b for b in beside)))
+    return {key: 1024 * int(lines[field].split()[0]) for key, field in _STATUS_FIELDS.items()}

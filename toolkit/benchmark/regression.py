@@ -1,12 +1,12 @@
-"""Whether a model got slower since a baseline was saved.
+"""Comparison of a benchmark with a baseline: whether the model became slower since.
 
-Base and now were measured at different times, and what differs from one time to the next (where memory lies,
-the temperature, the neighbors) is the same in all runs of one time: a million runs don't take it away. So
-both are measured in several sessions, best each in a process of its own, and sessions are what is compared:
-see `cnntk.benchmark.statistics.intervals.slowdown_percent`. Sessions that follow each other share the
-machine's state of those seconds, so a regression is confirmed some time later (`cnntk.benchmark.confirming`).
-What no test can tell is a machine whose neighbors were quiet in all sessions then, and in none now: a note
-says so.
+The two were measured at different times, and what differs between times (memory layout, temperature, other
+processes) is the same in all runs of one time: a million runs don't average it out. So both are measured in
+several sessions, each in a process of its own, and sessions are what is compared: see
+`cnntk.benchmark.statistics.intervals.slowdown_percent`. Sessions that follow each other within seconds share
+the state of the machine, so a regression counts only if a second round of sessions, after a pause, confirms
+it. No test can recognize a machine on which other processes were idle in all sessions of the baseline, and in
+none now: a note says so.
 """
 
 from __future__ import annotations
@@ -14,317 +14,472 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from cnntk.benchmark.case import Case, Setting
-from cnntk.benchmark.case_notes import case_notes
 from cnntk.benchmark.compare import SpeedVerdict
-from cnntk.benchmark.machine import Machine
+from cnntk.benchmark.latency import Case, Setting, measure_case
+from cnntk.benchmark.machine import Machine, detect_machine
+from cnntk.benchmark.options import BenchOptions
 from cnntk.benchmark.statistics.intervals import (
+    DISTURBED_RATIO,
     Estimate,
     UndisturbedSessions,
     mostly_disturbed,
     slowdown_percent,
 )
+from cnntk.runtime.codec import as_json, decode
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.files import readable_file, write_bytes
+from cnntk.runtime.files import check_writable, readable_file, write_bytes
 
 __all__ = [
     "Baseline",
-    "BaselineNote",
-    "CaseVerdict",
+    "BaselineCheck",
+    "BaselineComparison",
+    "CaseComparison",
     "check_comparable",
-    "check_machine",
     "check_replaceable",
+    "compare_baselines",
+    "confirm_regressions",
     "load_baseline",
-    "regressed",
+    "reason_to_keep",
     "save_baseline",
-    "why_keep",
 ]
 
 _FORMAT, _VERSION = "cnntk baseline", 1
-_AGAIN = "measure it again with --save"
+_MEASURE_AGAIN = "measure it again with --save (save)"
+
+PAUSE_S = 5.0
+"""Seconds before the second round: longer than most bursts of work, and short enough to wait for."""
+
+_MIN_CPU_DIFFERENCE = 0.1
+"""Difference of the CPU share of other processes from which a note mentions it."""
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """What later measurements are compared with.
+    """A stored measurement that later ones are compared with.
 
     Attributes:
-        machine: where it was measured.
-        cases: by name.
-        made: when, ISO 8601 in UTC.
+        machine: Machine that was measured on.
+        cases: Measurements by name.
+        created: Time of the measurement, ISO 8601 in UTC.
     """
+
+    JSON_PROPERTIES: ClassVar = ("format", "version")
 
     machine: Machine
     cases: Mapping[str, Case]
-    made: str
+    created: str
+
+    @property
+    def format(self) -> str:
+        """Name of the file format."""
+        return _FORMAT
+
+    @property
+    def version(self) -> int:
+        """Version of the file format."""
+        return _VERSION
 
     @classmethod
-    def of(cls, machine: Machine, cases: Mapping[str, Case]) -> Baseline:
-        """Made now."""
+    def create(cls, machine: Machine, cases: Mapping[str, Case]) -> Baseline:
+        """A baseline of measurements of now."""
         return cls(machine, dict(cases), datetime.now(UTC).isoformat(timespec="seconds"))
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return {
-            "format": _FORMAT,
-            "version": _VERSION,
-            "made": self.made,
-            "machine": self.machine.to_json(),
-            "cases": {name: case.to_json() for name, case in self.cases.items()},
-        }
+    def check_machine(self, machine: Machine, *, allow_other: bool = False) -> None:
+        """Refuses a machine of another speed than the baseline's.
+
+        Raises:
+            UsageError: The machines differ, and that is not allowed.
+        """
+        differences = machine.differences(self.machine)
+        if differences and not allow_other:
+            raise UsageError(
+                f"the baseline is of another machine ({'; '.join(differences)}): {_MEASURE_AGAIN} on this "
+                "one, or compare all the same with --allow-other-machine"
+            )
 
 
 @dataclass(frozen=True)
-class BaselineNote:
-    """What a reader must know of the baseline that something was compared with.
+class CaseComparison:
+    """One measurement compared with the baseline's.
 
     Attributes:
-        file: of the baseline.
-        made: when, ISO 8601 in UTC.
-        machine_differences: what makes the machine another one than here, like "cores: 8 there, 2 here".
-        software_differences: versions that are others than here.
+        name: Name of the measurement.
+        baseline_ms: Time of a run in the baseline: geometric mean of the medians of its undisturbed sessions;
+            None if the baseline doesn't have it.
+        current_ms: Likewise now; None if it was not measured.
+        slowdown_percent: Increase of the time of a run in percent; None if the two can't be compared.
+        regressed: Whether the whole interval of ``slowdown_percent`` is above the limit, and of
+            ``second_round_percent`` too; False without a limit.
+        note: Remarks, or the reason why the two can't be compared; may be empty.
+        fail_above_percent: Limit of the slowdown in percent; None for no limit.
+        second_round_percent: Slowdown in a second round of sessions; None if there was none.
+        mostly_disturbed: Whether over half of the sessions now were disturbed, and so left out, and a larger
+            share than in the baseline.
     """
 
-    file: str
-    made: str
-    machine_differences: tuple[str, ...]
-    software_differences: tuple[str, ...]
-
-    @classmethod
-    def of(cls, file: str | os.PathLike[str], base: Baseline, here: Machine) -> BaselineNote:
-        """Of a baseline that was read from ``file``."""
-        differ = here.differences(base.machine), here.software_differences(base.machine)
-        return cls(os.fspath(file), base.made, *differ)
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class CaseVerdict:
-    """How one case compares with its base.
-
-    Attributes:
-        name: of the case.
-        base_ms: what is compared: of a run then, the geometric mean of calm sessions' medians; None where it
-            was not measured.
-        now_ms: the same of now.
-        slowdown_percent: 5 means that a run takes 5 % longer; None where they can't be compared.
-        regressed: whether all of ``slowdown_percent``'s interval is above the bound; and all of
-            ``again_percent``'s, where it was measured twice. Without a bound nothing is.
-        note: what else must be said, or why they can't be compared; may be empty.
-        fail_above_percent: the bound; None where none was given.
-        again_percent: the slowdown of a second round of sessions; None where there was none.
-        mostly_left_out: whether over half of now's sessions were left out as disturbed, and a larger share
-            than of the base's.
-    """
+    JSON_PROPERTIES: ClassVar = ("verdict",)
 
     name: str
-    base_ms: float | None
-    now_ms: float | None
+    baseline_ms: float | None
+    current_ms: float | None
     slowdown_percent: Estimate | None
     regressed: bool
     note: str
     fail_above_percent: float | None = None
-    again_percent: Estimate | None = None
-    mostly_left_out: bool = False
+    second_round_percent: Estimate | None = None
+    mostly_disturbed: bool = False
 
     @property
-    def word(self) -> SpeedVerdict | Literal["undecided"] | None:
-        """What the interval shows; None where they can't be compared.
+    def verdict(self) -> SpeedVerdict | Literal["undecided"] | None:
+        """What the interval shows; None if the two can't be compared.
 
-        Where most sessions were left out as slow, the few others may show that it is slower, else nothing.
+        If most sessions were disturbed, the others can show that the model is slower, and nothing else.
         """
-        found = self.slowdown_percent
-        if found is None:
+        slowdown = self.slowdown_percent
+        if slowdown is None:
             return None
-        if found.low > 0:
+        if slowdown.low > 0:
             return "slower"
-        if self.mostly_left_out:
+        if self.mostly_disturbed:
             return "undecided"
-        return "faster" if found.high < 0 else "no difference"
+        return "faster" if slowdown.high < 0 else "no difference"
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return {**asdict(self), "word": self.word}
+
+@dataclass(frozen=True)
+class BaselineComparison:
+    """A benchmark compared with a baseline.
+
+    Attributes:
+        file: File of the baseline; empty for one that was not loaded from a file.
+        created: Time of the baseline's measurement, ISO 8601 in UTC.
+        machine_differences: Differences that make the machine another one, like "cores: 8 in the baseline, 2
+            now".
+        software_differences: Versions that differ from the baseline's.
+        cases: Comparison of each measurement: those of the baseline in their order, then new ones.
+    """
+
+    file: str
+    created: str
+    machine_differences: tuple[str, ...]
+    software_differences: tuple[str, ...]
+    cases: tuple[CaseComparison, ...]
+
+
+@dataclass(frozen=True)
+class BaselineCheck:
+    """The baseline options of one benchmark: what it is compared with, and where it is saved.
+
+    Attributes:
+        baseline: Baseline to compare with; None for no comparison.
+        file: File of the baseline; empty for one that was not loaded from a file.
+        options: Options of the benchmark.
+    """
+
+    baseline: Baseline | None
+    file: str
+    options: BenchOptions
+
+    @classmethod
+    def open(cls, options: BenchOptions) -> BaselineCheck:
+        """Loads the baseline and checks the files, before anything is measured.
+
+        Raises:
+            UsageError: The baseline can't be loaded or is of another machine, or the result can't be saved.
+        """
+        baseline, file = options.baseline, ""
+        if baseline is not None and not isinstance(baseline, Baseline):
+            baseline, file = load_baseline(baseline), os.fspath(baseline)
+        if baseline is not None:
+            baseline.check_machine(detect_machine(), allow_other=options.allow_other_machine)
+        if options.save is not None:
+            check_writable(Path(options.save))
+            check_replaceable(options.save)
+        return cls(baseline, file, options)
+
+    def check_settings(self, settings: Mapping[str, Setting]) -> None:
+        """Refuses, before anything is measured, settings with which no case could be compared.
+
+        Raises:
+            UsageError: The settings or the machine differ from the baseline's.
+        """
+        if self.baseline is None:
+            return
+        check_comparable(
+            self.baseline,
+            detect_machine(str(settings["device"])),
+            {"latency": settings},
+            allow_other_machine=self.options.allow_other_machine,
+        )
+
+    def compare(
+        self, current: Baseline, model: str, progress: Callable[[str], None]
+    ) -> BaselineComparison | None:
+        """Compares a measurement with the baseline; None without one.
+
+        Raises:
+            UsageError: As `compare_baselines`. CnntkError: As `measure_case`.
+        """
+        if self.baseline is None:
+            return None
+        return BaselineComparison(
+            self.file,
+            self.baseline.created,
+            current.machine.differences(self.baseline.machine),
+            current.machine.software_differences(self.baseline.machine),
+            confirm_regressions(
+                self.baseline,
+                current,
+                model,
+                self.options.fail_above,
+                allow_other_machine=self.options.allow_other_machine,
+                progress=progress,
+            ),
+        )
+
+    def save(self, current: Baseline, comparison: BaselineComparison | None, notes: list[str]) -> str | None:
+        """Saves a measurement, unless it would replace the baseline that it failed by; returns the file."""
+        if self.options.save is None:
+            return None
+        file = os.fspath(self.options.save)
+        same = self.file and Path(self.file).resolve() == Path(file).resolve()
+        if same and comparison is not None and (reason := reason_to_keep(comparison)):
+            notes.append(
+                f"{file} was not replaced, because {reason}; to accept this run, save it under another name"
+            )
+            return None
+        save_baseline(file, current)
+        return file
 
 
 def save_baseline(path: str | os.PathLike[str], baseline: Baseline) -> None:
-    """Writes it, whole or not at all.
+    """Writes a baseline to a file, whole or not at all.
 
     Raises:
-        UsageError: the folder can't be written to, or the file is there and is no baseline.
+        UsageError: The folder is not writable, or the file exists and is not a baseline.
     """
     check_replaceable(path)
-    write_bytes(Path(path), (json.dumps(baseline.to_json(), indent=1) + "\n").encode())
+    write_bytes(Path(path), (json.dumps(as_json(baseline), indent=1) + "\n").encode())
 
 
 def check_replaceable(path: str | os.PathLike[str]) -> None:
-    """Refuses to lose what is no baseline: a model, say.
+    """Refuses to overwrite a file that is not a baseline, such as a model.
 
     Raises:
-        UsageError: the file is there, and is something else than a baseline.
+        UsageError: The file exists and is not a baseline.
     """
     file = Path(path)
-    if file.is_file() and _format_of(file.read_bytes()) is None:
-        raise UsageError(f"{file}: is there already, and is no baseline; choose another name")
+    if file.is_file() and _baseline_data(file.read_bytes()) is None:
+        raise UsageError(f"{file}: the file exists and is not a baseline; choose another name")
 
 
 def load_baseline(path: str | os.PathLike[str]) -> Baseline:
-    """Reads what `save_baseline` wrote.
+    """Reads a file that `save_baseline` wrote.
 
     Raises:
-        UsageError: there is no such file, it is something else, damaged, or of another version.
+        UsageError: The file does not exist, is not a baseline, is damaged or of another version.
     """
     file = readable_file(path, "a baseline, as cnntk bench --save writes it")
-    data = _format_of(file.read_bytes())
+    data = _baseline_data(file.read_bytes())
     if data is None:
-        raise UsageError(f"{file}: is no baseline, or a damaged one; name a file that --save wrote")
+        raise UsageError(f"{file}: not a valid baseline; use a file that --save (save) wrote")
     if data.get("version") != _VERSION:
-        versions = f"version {data.get('version')!r}; this cnntk reads version {_VERSION}"
-        raise UsageError(f"{file}: is a baseline of {versions}: update cnntk, or {_AGAIN}")
-    with _part(file, "machine"):
-        machine, made = Machine.from_json(data["machine"]), str(data["made"])
-    with _part(file, "cases"):
-        named = data["cases"].items()
-    cases = {}
-    for name, case in named:
-        with _part(file, f"case {name!r}"):
-            cases[name] = Case.from_json(case)
-    return Baseline(machine, cases, made)
+        raise UsageError(
+            f"{file}: baseline version {data.get('version')!r}, expected {_VERSION}; update cnntk, or "
+            f"{_MEASURE_AGAIN}"
+        )
+    try:
+        baseline: Baseline = decode(Baseline, data, "baseline")
+    except ValueError as error:
+        raise UsageError(f"{file}: the baseline is damaged: {error}; {_MEASURE_AGAIN}") from error
+    return baseline
 
 
-def _format_of(content: bytes) -> dict[str, Any] | None:
-    """The data of a baseline of any version; None where it is none."""
+def _baseline_data(content: bytes) -> dict[str, Any] | None:
+    """Data of a baseline of any version; None for other content."""
     try:
         data = json.loads(content)
-    except ValueError:  # no JSON, or no text
+    except ValueError:  # not JSON, or not text
         return None
     return data if isinstance(data, dict) and data.get("format") == _FORMAT else None
 
 
-@contextmanager
-def _part(file: Path, what: str) -> Iterator[None]:
-    """What goes wrong while a part is read means that it is not as it was written."""
-    try:
-        yield
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{file}: is damaged: its {what} can't be read; {_AGAIN}") from error
+def reason_to_keep(comparison: BaselineComparison) -> str | None:
+    """Why a run must not replace the baseline that it was compared with; None if it may.
 
-
-def check_machine(base: Baseline, here: Machine, *, other_machine: bool = False) -> None:
-    """Refuses a baseline of another machine, unless told to go on.
-
-    Raises:
-        UsageError: the machines differ.
+    Otherwise a regression is reported once only, because the next run is compared with the slow one.
     """
-    differ = here.differences(base.machine)
-    if differ and not other_machine:
-        raise UsageError(
-            f"the baseline is of another machine ({'; '.join(differ)}): {_AGAIN} on this one, "
-            "or compare anyway with --allow-other-machine"
-        )
-
-
-def why_keep(verdicts: Iterable[CaseVerdict]) -> str | None:
-    """Why the baseline that a run was judged by must not be replaced by this run; None where it may be.
-
-    Else a regression is found once: the next run is compared with the slow one.
-    """
-    for verdict in verdicts:
-        if verdict.fail_above_percent is None:
+    for case in comparison.cases:
+        if case.fail_above_percent is None:
             continue
-        if verdict.regressed:
-            return f"{verdict.name} regressed by more than {verdict.fail_above_percent:g} %"
-        if verdict.again_percent is not None:
-            return f"{verdict.name} was slower in the first of two rounds"
-        if verdict.word == "undecided":
-            return f"{verdict.name} is undecided"
+        if case.regressed:
+            return f"{case.name} regressed by more than {case.fail_above_percent:g} %"
+        if case.second_round_percent is not None:
+            return f"{case.name} was slower in the first of two rounds"
+        if case.verdict == "undecided":
+            return f"{case.name} is undecided"
     return None
 
 
-def check_comparable(
-    base: Baseline,
-    here: Machine,
-    settings: Mapping[str, Mapping[str, Setting]],
+def compare_baselines(
+    baseline: Baseline,
+    current: Baseline,
+    fail_above_percent: float | None = None,
     *,
-    other_machine: bool = False,
-) -> None:
-    """Refuses before anything is measured what `regressed` would refuse afterwards.
+    allow_other_machine: bool = False,
+) -> tuple[CaseComparison, ...]:
+    """Compares measurements by name: those of the baseline in their order, then new ones.
 
     Args:
-        base: measured then.
-        here: this machine.
-        settings: with which each case, by name, will be measured.
-        other_machine: whether different machines are compared all the same.
+        baseline: Earlier measurement.
+        current: Measurement of now.
+        fail_above_percent: Limit of the slowdown in percent, 0 or more; None for no limit.
+        allow_other_machine: Whether different machines are compared.
 
     Raises:
-        UsageError: the machines differ, or no case can be compared.
-    """
-    planned = {
-        name: replace(then, settings=settings[name]) for name, then in base.cases.items() if name in settings
-    }
-    regressed(base, Baseline(here, planned, base.made), other_machine=other_machine)
-
-
-def regressed(
-    base: Baseline, now: Baseline, fail_above_percent: float | None = None, *, other_machine: bool = False
-) -> tuple[CaseVerdict, ...]:
-    """Compares case by case: those of the base in their order, then new ones.
-
-    Args:
-        base: measured then.
-        now: measured now.
-        fail_above_percent: slowdown that is borne, 0 or more; without it nothing is called regressed.
-        other_machine: whether different machines are compared all the same.
-
-    Raises:
-        UsageError: the machines differ, or no case can be compared: a check that looks at nothing never
-        fails. ValueError: ``fail_above_percent`` is negative or not finite.
+        UsageError: The machines differ, or no case can be compared: a check of nothing would never fail.
+        ValueError: The limit is negative or not finite.
     """
     if fail_above_percent is not None and not 0 <= fail_above_percent < math.inf:
         raise ValueError(f"fail_above_percent must be 0 or more, got {fail_above_percent}")
-    check_machine(base, now.machine, other_machine=other_machine)
-    found = tuple(_verdicts(base, now, fail_above_percent))
-    if all(verdict.slowdown_percent is None for verdict in found):
-        reasons = "; ".join(f"{verdict.name}: {verdict.note}" for verdict in found) or "both are empty"
-        raise UsageError(f"nothing to compare with the baseline ({reasons}): {_AGAIN}")
-    return found
+    baseline.check_machine(current.machine, allow_other=allow_other_machine)
+    comparisons = tuple(_compare_cases(baseline, current, fail_above_percent))
+    if all(comparison.slowdown_percent is None for comparison in comparisons):
+        reasons = "; ".join(f"{c.name}: {c.note}" for c in comparisons) or "both are empty"
+        raise UsageError(f"nothing to compare with the baseline ({reasons}): {_MEASURE_AGAIN}")
+    return comparisons
 
 
-def _verdicts(base: Baseline, now: Baseline, bound: float | None) -> Iterator[CaseVerdict]:
-    for name, then in base.cases.items():
-        if name in now.cases:
-            yield _verdict(name, then, now.cases[name], bound)
+def check_comparable(
+    baseline: Baseline,
+    machine: Machine,
+    settings: Mapping[str, Mapping[str, Setting]],
+    *,
+    allow_other_machine: bool = False,
+) -> None:
+    """Refuses before a measurement what `compare_baselines` would refuse after it.
+
+    Args:
+        baseline: Earlier measurement.
+        machine: This machine.
+        settings: Settings that each case, by name, will be measured with.
+        allow_other_machine: Whether different machines are compared.
+
+    Raises:
+        UsageError: The machines differ, or no case can be compared.
+    """
+    planned = {
+        name: replace(case, settings=settings[name])
+        for name, case in baseline.cases.items()
+        if name in settings
+    }
+    current = Baseline(machine, planned, baseline.created)
+    compare_baselines(baseline, current, allow_other_machine=allow_other_machine)
+
+
+def confirm_regressions(
+    baseline: Baseline,
+    current: Baseline,
+    model: str | os.PathLike[str],
+    fail_above_percent: float | None = None,
+    *,
+    allow_other_machine: bool = False,
+    pause_s: float = PAUSE_S,
+    progress: Callable[[str], None] = lambda name: None,
+) -> tuple[CaseComparison, ...]:
+    """Compares as `compare_baselines`, and measures again what regressed: both rounds must agree.
+
+    Args:
+        baseline: Earlier measurement.
+        current: Measurement of now, by `cnntk.benchmark.latency.measure_case`.
+        model: Path of the file that was measured now.
+        fail_above_percent: Limit of the slowdown in percent, 0 or more; None to confirm nothing.
+        allow_other_machine: Whether different machines are compared.
+        pause_s: Seconds between the rounds.
+        progress: Called with the name of what is measured.
+
+    Raises:
+        UsageError: As `compare_baselines`. CnntkError: As `measure_case`.
+    """
+    first = compare_baselines(baseline, current, fail_above_percent, allow_other_machine=allow_other_machine)
+    regressed = {comparison.name for comparison in first if comparison.regressed}
+    if not regressed:
+        return first
+    progress("slower results again, after a pause")
+    time.sleep(pause_s)
+    cases = {
+        name: _measure_again(case, model) if name in regressed else case
+        for name, case in current.cases.items()
+    }
+    second = compare_baselines(
+        baseline, replace(current, cases=cases), fail_above_percent, allow_other_machine=allow_other_machine
+    )
+    return tuple(_confirmed(*rounds) for rounds in zip(first, second, strict=True))
+
+
+def _measure_again(case: Case, model: str | os.PathLike[str]) -> Case:
+    count = len(case.sessions)
+    settings: dict[str, Any] = dict(case.settings)
+    seconds = (case.session_seconds or 0) * count or 3.0
+    return measure_case(model, **settings, seconds=seconds, sessions=count)
+
+
+def _confirmed(first: CaseComparison, second: CaseComparison) -> CaseComparison:
+    """The comparison of the first round, as regressed only if the second round regressed too."""
+    if not first.regressed:
+        return first
+    doubt = (
+        "most sessions of the second round were disturbed, and left out" if second.mostly_disturbed else ""
+    )
+    note = "; ".join(filter(None, (first.note, doubt)))
+    return replace(first, regressed=second.regressed, second_round_percent=second.slowdown_percent, note=note)
+
+
+def _compare_cases(baseline: Baseline, current: Baseline, limit: float | None) -> Iterator[CaseComparison]:
+    for name in dict.fromkeys((*baseline.cases, *current.cases)):
+        base, now = baseline.cases.get(name), current.cases.get(name)
+        times_ms = [case and UndisturbedSessions.of(case.sessions).ms for case in (base, now)]
+        if base is None or now is None:
+            note = "not in the baseline" if base is None else "not measured now"
+            yield CaseComparison(name, *times_ms, None, False, note, limit)
+        elif differences := now.differences(base):
+            note = f"other settings ({'; '.join(differences)})"
+            yield CaseComparison(name, *times_ms, None, False, note, limit)
         else:
-            ms = UndisturbedSessions.of(then.sessions).ms
-            yield CaseVerdict(name, ms, None, None, False, "not measured now", bound)
-    for name, case in now.cases.items():
-        if name not in base.cases:
-            yield CaseVerdict(
-                name,
-                None,
-                UndisturbedSessions.of(case.sessions).ms,
-                None,
-                False,
-                "not in the baseline",
-                bound,
+            slowdown, note = slowdown_percent(base.sessions, now.sessions), "; ".join(_notes(base, now))
+            regressed = limit is not None and slowdown.low > limit
+            disturbed = mostly_disturbed(base.sessions, now.sessions)
+            yield CaseComparison(
+                name, *times_ms, slowdown, regressed, note, limit, mostly_disturbed=disturbed
             )
 
 
-def _verdict(name: str, base: Case, now: Case, bound: float | None) -> CaseVerdict:
-    levels = UndisturbedSessions.of(base.sessions).ms, UndisturbedSessions.of(now.sessions).ms
-    if differ := now.differences(base):
-        return CaseVerdict(name, *levels, None, False, f"other settings ({'; '.join(differ)})", bound)
-    slowdown, note = slowdown_percent(base.sessions, now.sessions), "; ".join(case_notes(base, now))
-    beyond = bound is not None and slowdown.low > bound
-    doubtful = mostly_disturbed(base.sessions, now.sessions)
-    return CaseVerdict(name, *levels, slowdown, beyond, note, bound, mostly_left_out=doubtful)
+def _notes(base: Case, now: Case) -> Iterator[str]:
+    """Differences of two cases besides their latency, and sessions that were left out."""
+    if base.model_sha256 != now.model_sha256:
+        yield "the model's file is not the baseline's"
+    then, later = _sessions_text(base), _sessions_text(now)
+    if then != later:
+        yield f"measured in {then} in the baseline, {later} now"
+    totals = [(len(case.sessions), UndisturbedSessions.of(case.sessions).disturbed) for case in (base, now)]
+    if any(disturbed for _, disturbed in totals):
+        used = [f"{total - disturbed} of {total}" for total, disturbed in totals]
+        slow = f"over {(DISTURBED_RATIO - 1) * 100:.0f} % slower than the second fastest"
+        yield f"compares {used[0]} sessions of the baseline, {used[1]} now; the others were {slow}"
+    if mostly_disturbed(base.sessions, now.sessions):
+        yield "most sessions were slow now: measure again; if that persists, the model is slow at times"
+    shares = base.other_cpu_share, now.other_cpu_share
+    if shares[0] is not None and shares[1] is not None and abs(shares[1] - shares[0]) > _MIN_CPU_DIFFERENCE:
+        usage = f"{shares[0]:.0%} of the cores in the baseline, {shares[1]:.0%} now"
+        yield f"other processes used {usage}: the difference may be the machine's"
+
+
+def _sessions_text(case: Case) -> str:
+    length = "" if case.session_seconds is None else f" of {case.session_seconds:g} s"
+    return f"{len(case.sessions)} sessions{length}"

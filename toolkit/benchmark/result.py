@@ -1,113 +1,96 @@
-"""What a bench measured."""
+"""Results of a benchmark."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import ClassVar
 
-from cnntk.benchmark.case import Case
-from cnntk.benchmark.cold_start import StartUp
+from cnntk.benchmark.cold_start import ColdStart
 from cnntk.benchmark.compare import Comparison
 from cnntk.benchmark.cuda.report import CudaTimes
-from cnntk.benchmark.latency import Latency
+from cnntk.benchmark.latency import Case, Latency
 from cnntk.benchmark.layers.report import LayerReport
 from cnntk.benchmark.machine import Machine
 from cnntk.benchmark.memory import Memory
-from cnntk.benchmark.opponent import Opponent
-from cnntk.benchmark.scenarios import ScenarioResult
+from cnntk.benchmark.regression import BaselineComparison
 from cnntk.benchmark.stages import Stages
 from cnntk.benchmark.sweep import Sweep
-from cnntk.runtime.codec import as_json
+from cnntk.benchmark.targets import Target
 
-__all__ = ["SCHEMA", "BenchResult", "Rivalry"]
+__all__ = ["SCHEMA", "BenchResult", "ComparisonResult"]
 
 SCHEMA = "cnntk-bench/1"
-"""Of the JSON document; docs/bench-json.md describes it. A field that changes its meaning gives it another
-number."""
+"""Schema of the JSON document that docs/bench-json.md describes; the number increases when a field changes
+its meaning or is removed."""
 
 
 @dataclass(frozen=True)
-class Rivalry:
-    """The model and another, measured in turns.
+class ComparisonResult:
+    """The model compared with a target, their runs interleaved.
 
     Attributes:
-        opponent: who, and whether it answers the same.
-        comparison: of the other's time with the model's: over 1, the model is faster; None where the other
-            can't be had.
+        target: What the model is compared with, and whether its outputs are the same.
+        comparison: Time of a run of the target (first) and of the model (second): over 1, the model is
+            faster. None if the target is not available.
     """
 
-    opponent: Opponent
+    target: Target
     comparison: Comparison | None
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return {
-            "opponent": self.opponent.to_json(),
-            "comparison": self.comparison and as_json(self.comparison),
-        }
 
 
 @dataclass(frozen=True)
 class BenchResult:
-    """What a bench measured; None and empty for what was not asked for.
+    """Everything that a benchmark measured; None or empty for what was not requested.
 
     Attributes:
-        model: file.
-        name: of the model.
-        sha256: of the file.
-        size_bytes: of the file, and of the data beside it.
-        made: when, ISO 8601 in UTC.
-        machine: where.
-        latency: of a run.
-        start_up: time to the first answer.
-        memory: of a process with the model.
-        cuda: the GPU's time apart from the host's; None where another device was measured.
-        layers: time layer by layer.
-        sweep: over batches and threads.
-        stages: from file to label.
-        against: others, each beside the model.
-        scenarios: MLPerf's.
-        cases: what a baseline keeps, by name.
-        notes: what could not be measured, and why.
+        model: Path of the model's file.
+        name: Name of the model.
+        sha256: SHA-256 of the file.
+        size_bytes: Size of the file and its external data.
+        created: Time of the benchmark, ISO 8601 in UTC.
+        machine: Machine that ran it.
+        latency: Latency of a run.
+        cold_start: Time from the start of a process to the first output.
+        memory: Memory of a process with the model.
+        cuda: Time of the GPU apart from the host's; None on another device.
+        layers: Time of each layer.
+        sweep: Latency and throughput by batch size and threads.
+        stages: Time of each step from image file to label.
+        against: Comparisons with other runtimes or models.
+        cases: Latency in several processes, as a baseline stores it, by name.
+        baseline: Comparison with a baseline.
+        saved: File that the baseline was written to; None if it was not, and a note says why.
+        notes: Remarks: measurements that were not possible, and why; unusual inputs or outputs.
     """
+
+    JSON_PROPERTIES: ClassVar = ("schema",)
 
     model: str
     name: str
     sha256: str
     size_bytes: int
-    made: str
+    created: str
     machine: Machine
     latency: Latency
-    start_up: StartUp | None = None
+    cold_start: ColdStart | None = None
     memory: Memory | None = None
     cuda: CudaTimes | None = None
     layers: LayerReport | None = None
     sweep: Sweep | None = None
     stages: Stages | None = None
-    against: tuple[Rivalry, ...] = ()
-    scenarios: tuple[ScenarioResult, ...] = ()
+    against: tuple[ComparisonResult, ...] = ()
     cases: Mapping[str, Case] = field(default_factory=dict)
+    baseline: BaselineComparison | None = None
+    saved: str | None = None
     notes: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        parts = ("start_up", "memory", "cuda", "layers", "sweep", "stages")
-        found = {name: getattr(self, name) for name in parts}
-        return {
-            "schema": SCHEMA,
-            "model": {
-                "file": self.model,
-                "name": self.name,
-                "sha256": self.sha256,
-                "size_bytes": self.size_bytes,
-            },
-            "made": self.made,
-            "machine": self.machine.to_json(),
-            "latency": self.latency.to_json(),
-            **{name: part and part.to_json() for name, part in found.items()},
-            "against": [rivalry.to_json() for rivalry in self.against],
-            "scenarios": [scenario.to_json() for scenario in self.scenarios],
-            "cases": {name: case.to_json() for name, case in self.cases.items()},
-            "notes": list(self.notes),
-        }
+    @property
+    def schema(self) -> str:
+        """Version of the JSON document: ``cnntk-bench/1``."""
+        return SCHEMA
+
+    @property
+    def regressed(self) -> bool:
+        """Whether the model is slower than the baseline by more than ``fail_above``, in two measurements."""
+        return self.baseline is not None and any(case.regressed for case in self.baseline.cases)

@@ -1,113 +1,107 @@
-"""Latency and throughput by batch and threads, all of them under the same weather."""
+"""Latency and throughput by batch size and number of threads, all measured in the same rounds."""
 
 from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cnntk.benchmark.compare import Comparison, SpeedVerdict
-from cnntk.benchmark.inputs import batch_inputs, runs_on
+from cnntk.benchmark.inputs import batch_inputs, engine_call, is_slow
 from cnntk.benchmark.interleaved import SETTLE_S, Interleaver, timed_block
-from cnntk.benchmark.patience import is_slow
 from cnntk.benchmark.statistics.findings import interference
-from cnntk.benchmark.statistics.intervals import median_interval
+from cnntk.benchmark.statistics.intervals import Estimate, median_estimate
 from cnntk.benchmark.statistics.system_load import read_counters
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.session.cores import usable_cores
 
-__all__ = ["Cell", "Sweep", "sweep"]
+__all__ = ["Sweep", "SweepCell", "measure_sweep"]
 
-_MEASURE_S, _ROUNDS = 0.02, 6
-"""Seconds of a block, and rounds at least: of fewer blocks there is no interval of 95 %."""
+_MEASURE_S, _MIN_ROUNDS = 0.02, 6
+"""Seconds of a measured block, and least number of rounds: fewer blocks have no 95 % interval."""
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One batch on one number of threads.
+class SweepCell:
+    """One batch size on one number of threads.
 
     Attributes:
-        batch: images a run.
-        threads: of the engine.
-        latency_ms: of a run: median over blocks of their medians.
-        low_ms: lower end of its 95 % confidence interval.
-        high_ms: upper end.
-        images_per_second: batch by latency.
-        speed_up: time with one thread by time with these, at this batch: median over the rounds. None where
-            one thread was not measured.
-        speed_up_low: lower end of its 95 % confidence interval.
-        speed_up_high: upper end.
-        verdict: on these threads beside one, as `cnntk.benchmark.compare` words it; None for one thread.
-        efficiency: speed-up by threads; 1 where each thread does as much as one alone.
+        batch: Images per run.
+        threads: Threads of the engine.
+        latency_ms: Time of a run: the median over blocks of their medians.
+        images_per_second: ``batch`` divided by the latency.
+        speed_up: Time with one thread divided by the time with these, at this batch size: the median over the
+            rounds. None if one thread was not measured.
+        verdict: Result of comparing these threads with one thread, as `cnntk.benchmark.compare` defines it;
+            None for one thread.
+        efficiency: Speed-up divided by threads: 1 means that each thread does as much as one alone.
     """
 
     batch: int
     threads: int
-    latency_ms: float
-    low_ms: float
-    high_ms: float
+    latency_ms: Estimate
     images_per_second: float
-    speed_up: float | None
-    speed_up_low: float | None
-    speed_up_high: float | None
-    verdict: SpeedVerdict | None
-    efficiency: float | None
+    speed_up: Estimate | None = None
+    verdict: SpeedVerdict | None = None
+    efficiency: float | None = None
 
-    def told_apart(self, other: Cell) -> bool:
-        """Whether it is surely faster than another of its batch: by the verdict beside one thread, else by
-        the intervals of the speed-ups, which are of rounds, or of the latencies where there are none."""
+    def clearly_faster_than(self, other: SweepCell) -> bool:
+        """Whether the 95 % intervals show that it is faster than another cell of its batch size.
+
+        Compares with one thread by the verdict, else by the intervals of the speed-ups, which are taken round
+        by round, and without speed-ups by the intervals of the latencies.
+        """
         if other.threads == 1 and self.verdict is not None:
             return self.verdict == "faster"
-        if self.speed_up_low is not None and other.speed_up_high is not None:
-            return self.speed_up_low > other.speed_up_high
-        return self.high_ms < other.low_ms
+        if self.speed_up is not None and other.speed_up is not None:
+            return self.speed_up.low > other.speed_up.high
+        return self.latency_ms.high < other.latency_ms.low
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep measured.
+    """Latency and throughput by batch size and number of threads.
 
     Attributes:
-        cells: by batch, then by threads.
-        device: that ran it.
-        rounds: in which all cells were measured, in another order each time.
-        notes: what to know about the figures.
+        cells: Measurements, ordered by batch size, then by threads.
+        device: Device that ran the model.
+        rounds: Number of rounds; each measures all cells, in another order each time.
+        notes: Remarks about the figures, a sentence each.
     """
 
-    cells: tuple[Cell, ...]
+    cells: tuple[SweepCell, ...]
     device: str
     rounds: int
     notes: tuple[str, ...]
 
     @property
-    def fastest(self) -> Cell:
-        """The cell with the most images a second; of those on fewer threads that are not told apart from it
-        at its batch, the one with the fewest."""
-        return self._fewest(max(self.cells, key=lambda cell: cell.images_per_second))
+    def highest_throughput(self) -> SweepCell:
+        """The cell with the most images per second, or one at its batch size with fewer threads that is not
+        clearly slower."""
+        return self._with_fewest_threads(max(self.cells, key=lambda cell: cell.images_per_second))
 
     @property
-    def quickest(self) -> Cell:
-        """Likewise, the one whose runs are the shortest."""
-        return self._fewest(min(self.cells, key=lambda cell: cell.latency_ms))
+    def lowest_latency(self) -> SweepCell:
+        """The cell with the shortest runs, or one at its batch size with fewer threads that is not clearly
+        slower."""
+        return self._with_fewest_threads(min(self.cells, key=lambda cell: cell.latency_ms.value))
 
-    def _fewest(self, best: Cell) -> Cell:
-        alike = (cell for cell in self.cells if cell.batch == best.batch and not best.told_apart(cell))
-        return min((best, *alike), key=lambda cell: cell.threads)
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return asdict(self)
+    def _with_fewest_threads(self, best: SweepCell) -> SweepCell:
+        equals = (
+            cell for cell in self.cells if cell.batch == best.batch and not best.clearly_faster_than(cell)
+        )
+        return min((best, *equals), key=lambda cell: cell.threads)
 
 
 _Key = tuple[int, int]
+"""Batch size and threads."""
 
 
-def sweep(
+def measure_sweep(
     model: str | os.PathLike[str],
     *,
     batches: Sequence[int] = (1, 8, 32),
@@ -115,31 +109,31 @@ def sweep(
     device: str = "cpu",
     seconds: float = 6.0,
 ) -> Sweep:
-    """Measures each batch with each number of threads, in rounds, so that a slow minute meets all of them.
+    """Measures each batch size with each number of threads, in rounds, so that a slow minute affects all.
 
     Args:
-        model: an ``.onnx`` file.
-        batches: images a run.
-        threads: on the CPU; None for `Engine`'s own choice, the only one elsewhere.
-        device: as `Engine` takes it.
-        seconds: for all of it; at least 6 rounds, which may take longer.
+        model: Path of an ``.onnx`` file.
+        batches: Images per run.
+        threads: Numbers of CPU threads; None is `Engine`'s default, and the only choice on another device.
+        device: Device, as `Engine` takes it.
+        seconds: Time for all cells together; at least 6 rounds are run, which may take longer.
 
     Raises:
-        UsageError: there is nothing to measure, or a batch or a number of threads can't be.
+        UsageError: A list is empty, or a number is not positive or not possible for the model.
     """
     _check(batches, threads, device, seconds)
     engines = [Engine(model, device, threads=count) for count in dict.fromkeys(threads)]
     calls: dict[_Key, Callable[[], object]] = {
-        (batch, engine.threads): runs_on(engine, batch_inputs(engine, batch))
+        (batch, engine.threads): engine_call(engine, batch_inputs(engine, batch))
         for batch in sorted(set(batches))
         for engine in engines
     }
     before = read_counters()
-    blocks_ms = _rounds(calls, seconds)
-    disturbed = interference(before, read_counters())
+    blocks_ms = _measure_rounds(calls, seconds)
+    disturbance = interference(before, read_counters())
     cells = tuple(_cell(key, blocks_ms) for key in sorted(calls))
     rounds = len(next(iter(blocks_ms.values())))
-    return Sweep(cells, engines[0].device, rounds, (*_notes(engines), *disturbed))
+    return Sweep(cells, engines[0].device, rounds, (*_notes(engines), *disturbance))
 
 
 def _check(batches: Sequence[int], threads: Sequence[int | None], device: str, seconds: float) -> None:
@@ -149,51 +143,40 @@ def _check(batches: Sequence[int], threads: Sequence[int | None], device: str, s
             f"batches {list(batches)}, threads {list(threads)}, seconds {seconds:g}: must be positive numbers"
         )
     if device != "cpu" and list(threads) != [None]:
-        raise UsageError(f"threads {list(threads)}: are for the CPU; leave them out on device {device!r}")
+        raise UsageError(
+            f"threads {list(threads)}: threads apply to the CPU; leave them out on device {device!r}"
+        )
 
 
-def _rounds(calls: dict[_Key, Callable[[], object]], seconds: float) -> dict[_Key, list[float]]:
-    """Median of each block in ms, by cell; a block a round, the order drawn anew each time, but seeded."""
+def _measure_rounds(calls: Mapping[_Key, Callable[[], object]], seconds: float) -> dict[_Key, list[float]]:
+    """Median of each block in ms, one block per cell and round."""
     latest_ms: dict[_Key, float] = {}
 
     def block_ms(key: _Key) -> float:
-        # What a slow run meets in its first moments weighs little.
+        # In a slow run, the first moments beside another cell's idle threads weigh little.
         settle_s = 0.0 if is_slow(latest_ms.get(key, 0.0) / 1e3) else SETTLE_S
         block = timed_block(calls[key], seconds=_MEASURE_S, settle_s=settle_s)
         latest_ms[key] = block.samples.median_ms
         return latest_ms[key]
 
-    return Interleaver(seconds, _ROUNDS).run({key: functools.partial(block_ms, key) for key in calls})
+    turns = {key: functools.partial(block_ms, key) for key in calls}
+    return Interleaver(seconds, _MIN_ROUNDS).run(turns)
 
 
-def _cell(key: _Key, blocks_ms: dict[_Key, list[float]]) -> Cell:
+def _cell(key: _Key, blocks_ms: Mapping[_Key, Sequence[float]]) -> SweepCell:
     batch, threads = key
-    blocks = np.array(blocks_ms[key])
-    low, high = median_interval(blocks)
-    latency_ms = float(np.median(blocks))
-    return Cell(
-        batch=batch,
-        threads=threads,
-        latency_ms=latency_ms,
-        low_ms=low,
-        high_ms=high,
-        images_per_second=1e3 * batch / latency_ms,
-        **_speed_up(blocks_ms.get((batch, 1)), blocks_ms[key], threads),
+    latency_ms = median_estimate(np.array(blocks_ms[key]))
+    cell = SweepCell(batch, threads, latency_ms, 1e3 * batch / latency_ms.value)
+    one_thread_ms = blocks_ms.get((batch, 1))
+    if one_thread_ms is None:
+        return cell
+    comparison = Comparison.from_pairs([one_thread_ms, blocks_ms[key]])
+    return replace(
+        cell,
+        speed_up=Estimate(comparison.ratio, comparison.low, comparison.high),
+        verdict=comparison.verdict if threads > 1 else None,
+        efficiency=comparison.ratio / threads,
     )
-
-
-def _speed_up(alone_ms: list[float] | None, blocks_ms: list[float], threads: int) -> dict[str, Any]:
-    """The fields of a cell that compare it with one thread, round by round."""
-    if alone_ms is None:
-        return dict.fromkeys(("speed_up", "speed_up_low", "speed_up_high", "verdict", "efficiency"))
-    faced = Comparison.from_pairs([alone_ms, blocks_ms])
-    return {
-        "speed_up": faced.ratio,
-        "speed_up_low": faced.low,
-        "speed_up_high": faced.high,
-        "verdict": faced.verdict if threads > 1 else None,
-        "efficiency": faced.ratio / threads,
-    }
 
 
 def _notes(engines: Sequence[Engine]) -> tuple[str, ...]:
@@ -201,4 +184,4 @@ def _notes(engines: Sequence[Engine]) -> tuple[str, ...]:
     most = max(engine.threads for engine in engines)
     if engines[0].device != "cpu" or most <= cores:
         return ()
-    return (f"{most} threads share the {cores} cores that this process may use",)
+    return (f"{most} threads share the {cores} cores available to this process",)

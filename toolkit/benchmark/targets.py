@@ -1,98 +1,164 @@
-"""Who a model is measured against: another file, torch, OpenVINO; on the same inputs and as many threads.
+"""Comparison targets of ``bench --against``: another file, torch or OpenVINO, on equal inputs and threads.
 
-All of them are called in this process, so that calls can be measured in turn.
+All of them are called in this process, so that their calls can be interleaved with the model's.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+import importlib.util
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.benchmark.opponent import Arrays, Opponent, compared, first_line, in_order
+from cnntk.runtime.artifact.digest import embedded_digest
+from cnntk.runtime.artifact.spec import IMAGE_INPUT, ModelSpec
+from cnntk.runtime.codec import NOT_IN_JSON
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.errors import InputError, MissingDependency, UnsupportedArtifact, UsageError
+from cnntk.runtime.errors import (
+    DeviceUnavailable,
+    InputError,
+    MissingDependency,
+    UnsupportedArtifact,
+    UsageError,
+)
+from cnntk.runtime.files import readable_file
+from cnntk.shipped import shipped_checkpoint, shipped_model
 
-__all__ = ["NOBODY", "opponents"]
+if TYPE_CHECKING:
+    import torch
 
-NOBODY = "is nobody to measure against; name an .onnx file, torch, torch:SOURCE or openvino"
-"""What is said of another name."""
+    from cnntk.exporters.source import Source, SourceOptions
+
+__all__ = ["MAX_REL_DIFF", "Target", "check_target", "is_torch_source", "open_targets"]
+
+MAX_REL_DIFF = 1e-3
+"""Largest relative difference at which outputs count as the same: rounding, and pixel values that another
+resize rounds the other way, stay below it; integers in place of floats do not."""
+
+_RANDOM = "random, seed "
+"""Beginning of ``provenance["weights"]`` of an artifact with random weights."""
+
+Arrays = dict[str, NDArray[Any]]
+_Call = Callable[[], Arrays]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something that a model is compared with, and how its outputs differ from the model's.
+
+    Attributes:
+        name: Name for reports, like ``torch, compiled``.
+        call: One run on the inputs; None if it is not available, and ``note`` says why.
+        note: Remarks, about its outputs too; phrases separated by semicolons.
+        max_rel_diff: Largest difference from the model's outputs, divided by the largest of them; infinite if
+            a value is not finite (null in JSON); None if no output has the same shape, or there is no call.
+        top1_agreement: Share of the inputs with the same largest output, 0 to 1; None as above.
+    """
+
+    JSON_PROPERTIES: ClassVar = ("available", "same_outputs")
+
+    name: str
+    call: _Call | None = field(repr=False, metadata=NOT_IN_JSON)
+    note: str = ""
+    max_rel_diff: float | None = None
+    top1_agreement: float | None = None
+
+    @property
+    def available(self) -> bool:
+        """Whether it can be run here."""
+        return self.call is not None
+
+    @property
+    def same_outputs(self) -> bool:
+        """Whether its outputs are the model's, up to a relative difference of 0.001."""
+        return self.max_rel_diff is not None and self.max_rel_diff <= MAX_REL_DIFF
+
+
+def is_torch_source(name: str) -> bool:
+    """Whether a name is ``torch:SOURCE``."""
+    return name.startswith("torch:")
+
+
+def check_target(name: str) -> None:
+    """Checks the name of a target before anything is loaded.
+
+    Raises:
+        UsageError: There is no such kind of target, or the file does not exist.
+        MissingDependency: The target needs a package that is not installed.
+    """
+    if name.endswith(".onnx") and not is_torch_source(name):
+        readable_file(name, "an ONNX model to measure against")
+    elif name not in ("torch", "openvino") and not is_torch_source(name):
+        raise UsageError(f"unknown target {name!r}; use an .onnx file, torch, torch:SOURCE or openvino")
+    else:
+        package = name.partition(":")[0]
+        if importlib.util.find_spec(package) is None:
+            extra = "cnntk[export]" if package == "torch" else package
+            raise MissingDependency(
+                f"--against {package} needs {package}, which is not installed: pip install '{extra}'"
+            )
 
 
 @contextmanager
-def opponents(
+def open_targets(
     name: str,
     engine: Engine,
     inputs: Mapping[str, NDArray[Any]],
     *,
     weights: str | None = None,
     random: bool = False,
-) -> Iterator[tuple[Opponent, ...]]:
-    """Makes ready whom ``name`` means, to be called until the block ends; then torch has its threads back.
+) -> Iterator[tuple[Target, ...]]:
+    """Prepares targets, to be called within the block; torch's number of threads is restored after it.
 
     Args:
-        name: an ``.onnx`` file; ``openvino``, which runs the same file; ``torch:SOURCE``, with SOURCE as
-            `cnntk.export` takes it, eager and compiled; or ``torch``, where the model's own source is known.
-        engine: that is measured; the others run on its device, with its threads.
-        inputs: of every call.
-        weights: of a SOURCE that has none of its own.
-        random: take seeded random weights for such a source.
+        name: An ``.onnx`` file; ``openvino``, which runs the same file; ``torch:SOURCE``, with SOURCE as
+            `cnntk.export` takes it, eager and compiled; or ``torch``, if the model's own source is known.
+        engine: Engine of the model that is measured; targets run on its device with its number of threads.
+        inputs: Inputs of every call.
+        weights: Weights file of a SOURCE without weights of its own.
+        random: Whether such a source gets seeded random weights.
 
     Yields:
-        One opponent, or two. Each was called once, and its answers were compared: that they differ is no
-        error, as another network may be meant.
+        One target, or two. Each was called once to compare its outputs with the model's. Different outputs
+        are no error, because comparing with another network can be what the user wants.
 
     Raises:
-        UsageError: there is nobody of that name, or it takes other inputs.
-        MissingDependency: it needs a package that is not installed.
+        UsageError: The name is unknown, or the target takes other inputs.
+        MissingDependency: The target needs a package that is not installed.
     """
-    with _rivals(name, engine, dict(inputs), weights, random) as found:
-        ours = engine.run(inputs, allow_nonfinite=True)
-        yield tuple(compared(rival, ours) for rival in found)
+    check_target(name)
+    if (weights is not None or random) and not name.startswith("torch"):
+        raise UsageError(f"{name}: weights and random apply to torch:SOURCE; this target has its own weights")
+    arrays, outputs = dict(inputs), engine.run(inputs, allow_nonfinite=True)
+    if name.partition(":")[0] == "torch":
+        with _torch_targets(name.partition(":")[2], engine, arrays, weights, random) as targets:
+            yield tuple(_compare_outputs(target, outputs) for target in targets)
+    else:
+        target = (_openvino if name == "openvino" else functools.partial(_onnx_file, name))(engine, arrays)
+        yield (_compare_outputs(target, outputs),)
 
 
-def _rivals(
-    name: str, engine: Engine, inputs: Arrays, weights: str | None, random: bool
-) -> AbstractContextManager[tuple[Opponent, ...]]:
-    kind, _, source = name.partition(":")
-    if kind == "torch":
-        from cnntk.benchmark.torch_opponents import torch_rivals
-
-        return torch_rivals(source, engine, inputs, weights=weights, random=random)
-    if weights is not None or random:
-        raise UsageError(f"{name}: has weights of its own: weights and random are for torch:SOURCE")
-    if name == "openvino":
-        return _just(_openvino(engine, inputs))
-    if name.endswith(".onnx"):
-        return _just(_file(name, engine, inputs))
-    raise UsageError(f"{name!r} {NOBODY}")
-
-
-@contextmanager
-def _just(rival: Opponent) -> Iterator[tuple[Opponent, ...]]:
-    yield (rival,)
-
-
-def _file(name: str, engine: Engine, inputs: Arrays) -> Opponent:
+def _onnx_file(name: str, engine: Engine, inputs: Arrays) -> Target:
     other = Engine(name, engine.device, threads=engine.threads, allow_nonfinite=True)
-    given = in_order(inputs, [spec.name for spec in other.inputs], name)
+    renamed = _rename_inputs(inputs, [spec.name for spec in other.inputs], name)
     try:
-        other.run(given)  # its check of ranks would refuse what runs: a rank that the file does not tell
+        other.run(renamed)
     except InputError as error:
-        raise UsageError(f"{name}: takes other inputs than {engine.name}: {error}") from error
-    return Opponent(name, functools.partial(other.run, given))
+        raise UsageError(f"{name}: the inputs differ from those of {engine.name}: {error}") from error
+    return Target(name, functools.partial(other.run, renamed))
 
 
-def _openvino(engine: Engine, inputs: Arrays) -> Opponent:
-    try:
-        import openvino
-    except ImportError as error:
-        raise MissingDependency("openvino is not installed; run: pip install openvino") from error
+def _openvino(engine: Engine, inputs: Arrays) -> Target:
+    import openvino
+
     if engine.device != "cpu":
-        raise UsageError(f"openvino: is measured on the CPU alone, not on {engine.device}")
+        raise UsageError(f"openvino: measured on the CPU only, not on {engine.device}")
     settings = {
         "INFERENCE_NUM_THREADS": engine.threads,
         "INFERENCE_PRECISION_HINT": "f32",  # it would take bfloat16 where the CPU has it
@@ -101,10 +167,233 @@ def _openvino(engine: Engine, inputs: Arrays) -> Opponent:
     try:
         request = openvino.Core().compile_model(engine.name, "CPU", settings).create_infer_request()
     except RuntimeError as error:  # its own exceptions are of this kind
-        raise UnsupportedArtifact(f"{engine.name}: openvino can't run it: {first_line(error)}") from error
+        raise UnsupportedArtifact(f"{engine.name}: OpenVINO fails on it: {_first_line(error)}") from error
 
     def call() -> Arrays:
-        found = request.infer(inputs, share_inputs=True)
-        return {output.get_any_name(): value for output, value in found.items()}
+        outputs = request.infer(inputs, share_inputs=True)
+        return {output.get_any_name(): value for output, value in outputs.items()}
 
-    return Opponent(f"openvino {openvino.__version__.split('-')[0]}", call, "computes in float32")
+    return Target(f"openvino {openvino.__version__.split('-')[0]}", call, "computes in float32")
+
+
+def _rename_inputs(inputs: Arrays, names: Sequence[str], target: str) -> Arrays:
+    """``inputs`` under a target's input names: by name if all are equal, else in their order.
+
+    Raises:
+        UsageError: The number of inputs differs.
+    """
+    if len(names) != len(inputs):
+        raise UsageError(f"{target}: has {len(names)} inputs, the model {len(inputs)}; can't compare them")
+    if set(names) == set(inputs):
+        return {name: inputs[name] for name in names}
+    return dict(zip(names, inputs.values(), strict=True))
+
+
+def _compare_outputs(target: Target, outputs: Arrays) -> Target:
+    """``target`` with the differences of its outputs from the model's filled in."""
+    if target.call is None:
+        return target
+    pairs = list(_output_pairs(outputs, target.call()))
+    if not pairs:
+        return replace(target, note=_joined(target.note, "no output has the shape of one of the model's"))
+    diff = max(_rel_diff(*pair) for pair in pairs)
+    agreement = min(float(np.mean(_top1(actual) == _top1(expected))) for expected, actual in pairs)
+    note = "same outputs"
+    if diff > MAX_REL_DIFF:
+        note = f"outputs differ by {diff:.2g} of the largest; same top-1 for {agreement:.0%} of the inputs"
+    return replace(target, note=_joined(target.note, note), max_rel_diff=diff, top1_agreement=agreement)
+
+
+def _output_pairs(outputs: Arrays, target_outputs: Arrays) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """Each output of a target, second, with the model's of that name, or else the closest of that shape."""
+    for name, actual in target_outputs.items():
+        named = [outputs[name]] if name in outputs else list(outputs.values())
+        same_shape = [expected for expected in named if expected.shape == actual.shape]
+        if same_shape:
+            yield min(same_shape, key=lambda expected: _rel_diff(expected, actual)), actual
+
+
+def _rel_diff(expected: NDArray[Any], actual: NDArray[Any]) -> float:
+    """Largest difference divided by the largest expected value; infinite if a value is not finite."""
+    a, b = expected.astype(np.float64), actual.astype(np.float64)
+    difference = float(np.abs(a - b).max(initial=0.0))
+    largest = float(np.abs(a).max(initial=0.0))
+    return difference / (largest or 1.0) if np.isfinite(difference) else float("inf")
+
+
+def _top1(output: NDArray[Any]) -> NDArray[np.intp]:
+    rows: NDArray[Any] = output.reshape(len(output) if output.ndim else 1, -1)
+    best: NDArray[np.intp] = np.argmax(rows, axis=1)
+    return best
+
+
+def _joined(*phrases: str) -> str:
+    return "; ".join(phrase for phrase in phrases if phrase)
+
+
+def _first_line(error: BaseException) -> str:
+    """The first line of a message that is not empty, cut to 200 characters."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line), type(error).__name__)[:200]
+
+
+@contextmanager
+def _torch_targets(
+    name: str, engine: Engine, inputs: Arrays, weights: str | None, random: bool
+) -> Iterator[tuple[Target, ...]]:
+    """The network in torch, eager and compiled, with the engine's number of threads within the block.
+
+    If the file preprocesses images in its graph, torch preprocesses them in front of the network. A softmax
+    that only the file has is not added: torch does that much less.
+
+    Raises:
+        UsageError: There is no such source, it is not a torch network, or it takes other inputs.
+        MissingDependency: torch is not installed.
+        DeviceUnavailable: torch does not support the device.
+    """
+    import torch
+
+    from cnntk.exporters.sources.console import suppress_output
+
+    if engine.device.startswith("cuda") and not torch.cuda.is_available():
+        raise DeviceUnavailable(
+            f"device {engine.device!r}: the installed torch has no CUDA; use device='cpu'"
+        )
+    with suppress_output():
+        source = _open_source(name, engine, weights, random)
+        title = name or source.name
+        renamed = _rename_inputs(inputs, [spec.name for spec in source.inputs], title)
+        runner = _TorchRunner(source, engine, [torch.from_numpy(array) for array in renamed.values()])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(engine.threads)
+    try:
+        with suppress_output():
+            targets = _eager(runner, title), _compiled(runner)
+        yield targets
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _TorchRunner:
+    """Runs a torch network on the engine's inputs, from host arrays to host arrays.
+
+    Attributes:
+        network: Torch module, on the engine's device.
+        note: Version of torch, and whether it preprocesses images.
+        model: Path of the engine's file.
+    """
+
+    def __init__(self, source: Source, engine: Engine, tensors: Sequence[torch.Tensor]) -> None:
+        import torch
+
+        from cnntk.models.preprocess import Preprocess
+
+        self.network = _network(source).to(engine.device)
+        self.note = f"torch {torch.__version__}"
+        self.model = engine.name
+        self._device, self._tensors = engine.device, tuple(tensors)
+        p = engine.spec.preprocessing if engine.spec is not None else None
+        self._preprocess: Callable[[torch.Tensor], torch.Tensor] | None = None
+        if p is not None and engine.inputs[0].name == IMAGE_INPUT:
+            module, dtype = Preprocess(p).to(engine.device), getattr(torch, source.inputs[0].dtype)
+            self._preprocess = lambda image: module(image).to(dtype)
+            self.note += ", preprocesses the images too, as the file's graph does"
+
+    def run(self, network: Callable[..., Any]) -> Arrays:
+        """One run, like `Engine.run`."""
+        import torch
+
+        from cnntk.exporters.sources.outputs import named_tensors
+
+        with torch.inference_mode():
+            first, *others = (tensor.to(self._device) for tensor in self._tensors)
+            outputs = network(first if self._preprocess is None else self._preprocess(first), *others)
+            return {name: tensor.cpu().numpy() for name, tensor in named_tensors(outputs).items()}
+
+
+def _eager(runner: _TorchRunner, title: str) -> Target:
+    try:
+        runner.run(runner.network)
+    except (RuntimeError, TypeError, ValueError) as error:  # what a network raises at a wrong shape
+        message = f"torch:{title}: the inputs differ from those of {runner.model}: {_first_line(error)}"
+        raise UsageError(message) from error
+    return Target("torch, eager", functools.partial(runner.run, runner.network), runner.note)
+
+
+def _compiled(runner: _TorchRunner) -> Target:
+    """Compiles the network alone: preprocessing may branch on its data, which stops torch's compiler."""
+    import torch
+
+    network = torch.compile(runner.network, dynamic=False)
+    try:
+        runner.run(network)
+    except Exception as error:  # torch's compilers raise what they like; eager still counts
+        why = f"failed: {_first_line(error)}"
+        if "InvalidCxxCompiler" in str(error):
+            why = "needs a C++ compiler, and none is installed; install one, like g++"
+        return Target("torch, compiled", None, f"torch.compile {why}")
+    return Target("torch, compiled", functools.partial(runner.run, network), runner.note)
+
+
+def _network(source: Source) -> torch.nn.Module:
+    if source.module is not None:
+        return source.module
+    if source.program is not None:
+        return source.program.module()
+    raise UsageError(f"torch:{source.name}: is an ONNX file; name it without torch: to measure against it")
+
+
+def _open_source(name: str, engine: Engine, weights: str | None, random: bool) -> Source:
+    from cnntk.exporters.source import SourceOptions
+    from cnntk.exporters.sources import open_source
+
+    if name:
+        shape = _image_shape(engine) if ":" in name else None
+        options = SourceOptions(shape, weights, random=random, dtype=_dtype(engine.spec))
+        return open_source(name, options)
+    if weights is not None or random:
+        raise UsageError("torch: weights and random apply to torch:SOURCE; name the source")
+    return open_source(*_source_of_model(engine))
+
+
+def _source_of_model(engine: Engine) -> tuple[str, SourceOptions]:
+    """The source that the model was exported from, if it is known and can be opened again.
+
+    A spec names the network, but of its weights only the file's name, unless they are random.
+    """
+    from cnntk.exporters.source import SourceOptions
+
+    spec = engine.spec
+    if spec is not None and spec.digest and spec.digest == embedded_digest(os.fspath(shipped_model())):
+        return str(shipped_checkpoint()), SourceOptions()
+    network = spec.network if spec is not None else None
+    weights = str(spec.provenance.get("weights", "")) if spec is not None else ""
+    if (
+        spec is not None
+        and network is not None
+        and ":" not in network.factory
+        and weights.startswith(_RANDOM)
+    ):
+        seed = int(weights.removeprefix(_RANDOM))
+        options = SourceOptions(kwargs=network.kwargs, random=True, seed=seed, dtype=_dtype(spec))
+        return network.factory, options
+    architecture = f" It is a {network.factory}." if network is not None else ""
+    raise UsageError(
+        f"torch: {engine.name} does not name the file of its weights.{architecture} Name the checkpoint or "
+        "source that it was exported from: torch:SOURCE"
+    )
+
+
+def _dtype(spec: ModelSpec | None) -> Literal["auto", "float32", "float16", "float64"]:
+    """The dtype that the source was cast to, from the artifact's spec."""
+    dtype = spec.provenance.get("dtype") if spec is not None else None
+    return next((t for t in ("float32", "float16", "float64") if t == dtype), "auto")
+
+
+def _image_shape(engine: Engine) -> tuple[int, ...] | None:
+    """Shape of the network's input without the batch dimension; None if a dimension is dynamic."""
+    first = engine.inputs[0]
+    if first.name == IMAGE_INPUT and engine.spec is not None and (p := engine.spec.preprocessing):
+        return (p.channels, p.height, p.width)
+    shape = tuple(size for size in first.shape[1:] if isinstance(size, int))
+    return shape if len(shape) == len(first.shape) - 1 else None

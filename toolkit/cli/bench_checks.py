@@ -8,60 +8,62 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cnntk.benchmark.options import BenchOptions
 from cnntk.runtime.errors import MissingDependency, UsageError
-from cnntk.runtime.files import check_writable, readable_file
+from cnntk.runtime.files import check_writable
 
 __all__ = ["check_options", "check_outputs", "same_file"]
 
 _SOURCE = "torch:"
 
 
-def check_options(given: dict[str, Any]) -> None:
-    """Of options that belong together, of names, and of packages.
+def check_options(output: dict[str, Any]) -> None:
+    """Checks the files of a report and of plots, and the packages that they need.
 
     Raises:
-        UsageError: an option lacks the one that it is for, or a file is not there.
-        MissingDependency: a package is not installed.
+        UsageError: A file can't be written.
+        MissingDependency: A package is not installed.
     """
-    _check_together(given)
-    _check_against(given)
-    _check_packages(given)
-    for name in ("save", "report"):
-        if given[name]:
-            check_writable(Path(given[name]))
-    if given["plots"]:
-        _check_plots(Path(given["plots"]), given["plot_format"])
+    if output["report"]:
+        check_writable(Path(output["report"]))
+    if output["plots"]:
+        _check_plots(Path(output["plots"]), output["plot_format"])
+    for option in ("report", "plots"):
+        png = option == "plots" and output["plot_format"] == "png"
+        if output[option] and not png and importlib.util.find_spec("jinja2") is None:
+            raise MissingDependency(
+                f"--{option} needs jinja2, which is not installed: pip install 'cnntk[reports]'"
+            )
 
 
-def check_outputs(given: dict[str, Any], model: Path) -> None:
-    """No output takes the place of what is read, nor of another one.
+def check_outputs(options: BenchOptions, output: dict[str, Any], model: Path) -> None:
+    """Refuses an output that would overwrite an input or another output.
 
     Raises:
-        UsageError: one would.
+        UsageError: One would.
     """
-    from cnntk.benchmark.regression import check_replaceable
-
-    outputs = {f"--{name}": Path(given[name]) for name in ("save", "report", "plots") if given[name]}
-    read = dict(_inputs(given, model))
+    outputs = {f"--{name}": Path(output[name]) for name in ("report", "plots") if output[name]}
+    if options.save:
+        outputs["--save"] = Path(options.save)
+    inputs = dict(_inputs(options, model))
     for option, file in outputs.items():
-        for what, other in read.items():
-            if same_file(file, other) and not (option == "--save" and what == "--compare"):
-                raise UsageError(f"{option} {file}: is {what} that is read; choose another name")
-        read[f"the file of {option}"] = file
-    if given["save"]:
-        check_replaceable(given["save"])
+        for name, other in inputs.items():
+            if same_file(file, other) and not (option == "--save" and name == "--compare"):
+                raise UsageError(f"{option} {file}: is {name} that is read; choose another name")
+        inputs[f"the file of {option}"] = file
 
 
-def _inputs(given: dict[str, Any], model: Path) -> Iterator[tuple[str, Path]]:
+def _inputs(options: BenchOptions, model: Path) -> Iterator[tuple[str, Path]]:
     yield "the model", model
-    for number, other in enumerate(given["against"]):
+    for number, other in enumerate(options.against):
         yield f"one of --against ({number + 1})", Path(other.removeprefix(_SOURCE))
-    for number, image in enumerate(given["images"]):
-        yield f"an image ({number + 1})", Path(image)
-    if given["weights"]:
-        yield "the file of weights", Path(given["weights"])
-    if given["compare"]:
-        yield "--compare", Path(given["compare"])
+    for number, image in enumerate(options.images):
+        if not isinstance(image, bytes):
+            yield f"an image ({number + 1})", Path(image)
+    if options.weights:
+        yield "the file of weights", Path(options.weights)
+    if isinstance(options.baseline, str):
+        yield "--compare", Path(options.baseline)
 
 
 def same_file(one: Path, other: Path) -> bool:
@@ -69,44 +71,6 @@ def same_file(one: Path, other: Path) -> bool:
     if one.exists() and other.exists():
         return os.path.samefile(one, other)
     return one.resolve() == other.resolve()
-
-
-def _check_together(given: dict[str, Any]) -> None:
-    if given["fail_above"] is not None and not given["compare"]:
-        raise UsageError("--fail-above needs --compare FILE, which says what to compare with")
-    if not given["scenarios"] and (given["full"] or given["qps"] or given["labeled"]):
-        raise UsageError("--full, --qps and --labeled-images are for --scenario")
-    if given["qps"] and "Server" not in given["scenarios"]:
-        raise UsageError("--qps is for --scenario Server")
-    sources = any(name.startswith(_SOURCE) for name in given["against"])
-    if (given["weights"] or given["random"]) and not sources:
-        raise UsageError("--weights and --random are for --against torch:SOURCE")
-
-
-def _check_against(given: dict[str, Any]) -> None:
-    from cnntk.benchmark.targets import NOBODY
-
-    for name in given["against"]:
-        if name.endswith(".onnx") and not name.startswith(_SOURCE):
-            readable_file(name, "an ONNX model to measure against")
-        elif name not in ("torch", "openvino") and not name.startswith(_SOURCE):
-            raise UsageError(f"--against {name}: {NOBODY}")
-
-
-def _check_packages(given: dict[str, Any]) -> None:
-    against = given["against"]
-    svg = given["plots"] and given["plot_format"] == "svg"
-    for option, asked, package, extra in (
-        ("--against torch", any(n.partition(":")[0] == "torch" for n in against), "torch", "cnntk[export]"),
-        ("--against openvino", "openvino" in against, "openvino", "openvino"),
-        ("--scenario", given["scenarios"], "mlperf_loadgen", "cnntk[loadgen]"),
-        ("--report", given["report"], "jinja2", "cnntk[reports]"),
-        ("--plots", svg, "jinja2", "cnntk[reports]"),
-    ):
-        if asked and importlib.util.find_spec(package) is None:
-            raise MissingDependency(
-                f"{option} needs {package}, which is not installed: pip install '{extra}'"
-            )
 
 
 def _check_plots(path: Path, kind: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from cnntk.cli.output import print_table
@@ -12,18 +12,17 @@ from cnntk.reports.text import shorten
 from cnntk.runtime.sections import size_text
 
 if TYPE_CHECKING:
-    from cnntk.benchmark.cold_start import StartUp
+    from cnntk.benchmark.cold_start import ColdStart
     from cnntk.benchmark.cuda.nvml import Gpu
     from cnntk.benchmark.cuda.report import Copies, CudaTimes
     from cnntk.benchmark.latency import Latency
     from cnntk.benchmark.layers.report import LayerReport, LayerRow
     from cnntk.benchmark.memory import Memory
-    from cnntk.benchmark.regression import BaselineNote, CaseVerdict
-    from cnntk.benchmark.result import BenchResult, Rivalry
-    from cnntk.benchmark.scenarios import ScenarioResult
+    from cnntk.benchmark.regression import BaselineComparison, CaseComparison
+    from cnntk.benchmark.result import BenchResult, ComparisonResult
     from cnntk.benchmark.stages import FormatStages, Stages
     from cnntk.benchmark.statistics.intervals import Estimate
-    from cnntk.benchmark.sweep import Cell, Sweep
+    from cnntk.benchmark.sweep import Sweep, SweepCell
 
 __all__ = ["print_bench"]
 
@@ -33,9 +32,7 @@ _PERCENTS = ("50", "90", "99")
 _DECIMALS = 6
 
 
-def print_bench(
-    result: BenchResult, verdicts: Iterable[CaseVerdict] = (), baseline: BaselineNote | None = None
-) -> None:
+def print_bench(result: BenchResult) -> None:
     """Prints what was measured, a part after the other."""
     found, machine = result.latency, result.machine
     threads = f", {found.threads} thread{'s' * (found.threads > 1)}" if found.device == "cpu" else ""
@@ -43,12 +40,12 @@ def print_bench(
     _line("machine", f"{machine.cpu}, {machine.cores_text}, onnxruntime {machine.onnxruntime}")
     for label, text in _latency(found):
         _line(label, text)
-    if result.start_up is not None:
-        _line("first answer", _start_up(result.start_up))
+    if result.cold_start is not None:
+        _line("cold start", _start_up(result.cold_start))
     if result.memory is not None:
         _line("memory", _memory(result.memory))
     for finding in found.findings:
-        _line("noise", finding.message)
+        _line("interference", finding.message)
     if result.cuda is not None:
         _print_cuda(result.cuda)
     if result.stages is not None:
@@ -57,14 +54,10 @@ def print_bench(
         _print_sweep(result.sweep)
     if result.layers is not None:
         _print_layers(result.layers)
-    for rivalry in result.against:
-        _line("against", _rivalry(rivalry))
-    for scenario in result.scenarios:
-        _print_scenario(scenario)
-    if baseline is not None:
-        _print_baseline(baseline)
-    for verdict in verdicts:
-        _line("compared", _verdict(verdict))
+    for comparison in result.against:
+        _line("against", _comparison(comparison))
+    if result.baseline is not None:
+        _print_baseline(result.baseline)
     for text in result.notes:
         _line("note", text)
 
@@ -90,10 +83,10 @@ def _latency(found: Latency) -> Iterator[tuple[str, str]]:
     yield "intervals", "95 %, of this process alone; --save measures several"
 
 
-def _start_up(found: StartUp) -> str:
+def _start_up(found: ColdStart) -> str:
     parts = f"import {found.import_ms:.0f}, session {_ms(found.session_ms)}"
-    text = f"{found.first_answer_ms:.0f} ms: {parts}, first run {_ms(found.first_run_ms)}"
-    later = ", ".join(f"{batch}: {_ms(ms)}" for batch, ms in found.next_shapes)
+    text = f"{found.total_ms:.0f} ms: {parts}, first run {_ms(found.first_run_ms)}"
+    later = ", ".join(f"{batch}: {_ms(ms)}" for batch, ms in found.next_batches)
     return f"{text}; first run at batch {later}" if later else text
 
 
@@ -149,29 +142,29 @@ def _copies(found: Copies) -> str:
 
 def _print_stages(found: Stages) -> None:
     for row in found.formats:
-        steps = ", ".join(f"{stage.name} {_ms(stage.ms)}" for stage in row.stages)
+        steps = ", ".join(f"{stage.name} {_ms(stage.time_ms.value)}" for stage in row.stages)
         _line(f"from {row.format}", f"{_ms(row.sum_ms)}: {steps}")
-        _line("", f"in one call {_ms(row.whole_ms)}; {_more(row)}")
+        _line("", f"in one call {_ms(row.call_ms)}; {_more(row)}")
     for text in found.notes:
         _line("note", text)
 
 
 def _more(row: FormatStages) -> str:
     """Of pairs: the two medians may differ by something else."""
-    low, high = row.unaccounted_low_ms, row.unaccounted_high_ms
-    return f"pair by pair {row.unaccounted_ms:+#.2g} ms ({low:+#.2g} to {high:+#.2g})"
+    extra = row.unaccounted_ms
+    return f"pair by pair {extra.value:+#.2g} ms ({extra.low:+#.2g} to {extra.high:+#.2g})"
 
 
 def _print_sweep(found: Sweep) -> None:
     print()
-    times = _aligned([cell.latency_ms for cell in found.cells])
+    times = _aligned([cell.latency_ms.value for cell in found.cells])
     rates = _aligned([cell.images_per_second for cell in found.cells])
     rows = [
         (
             str(cell.batch),
             str(cell.threads),
             time,
-            f"{_number(cell.low_ms)} to {_number(cell.high_ms)}",
+            f"{_number(cell.latency_ms.low)} to {_number(cell.latency_ms.high)}",
             rate,
             _speed_up(cell),
         )
@@ -183,13 +176,13 @@ def _print_sweep(found: Sweep) -> None:
         _line("note", text)
 
 
-def _speed_up(cell: Cell) -> str:
+def _speed_up(cell: SweepCell) -> str:
     """With its interval; of one thread it is 1, and has none."""
     if cell.speed_up is None or cell.verdict == "no difference":
         return cell.verdict or ""
     if cell.verdict is None:
-        return f"{cell.speed_up:.2f}"
-    return f"{cell.speed_up:.2f} ({cell.speed_up_low:.2f} to {cell.speed_up_high:.2f})"
+        return f"{cell.speed_up.value:.2f}"
+    return f"{cell.speed_up.value:.2f} ({cell.speed_up.low:.2f} to {cell.speed_up.high:.2f})"
 
 
 def _print_layers(found: LayerReport) -> None:
@@ -226,62 +219,48 @@ def _layer(row: LayerRow) -> tuple[str, ...]:
     )
 
 
-def _rivalry(found: Rivalry) -> str:
-    name, faced = found.opponent.name, found.comparison
-    if faced is None:
-        return f"{name}: {found.opponent.note}"
-    word = {
-        "faster": f"{faced.ratio:.2f} times as fast",
-        "slower": f"{faced.ratio:.2f} times as fast, slower",
-        "no difference": f"no difference, {faced.ratio:.2f}",
-    }[faced.verdict]
-    times = f"{_ms(faced.second_ms)} against its {_ms(faced.first_ms)}"
-    notes = "; ".join(filter(None, (times, found.opponent.note, *faced.interference)))
-    return f"{name}: {word} ({faced.low:.2f} to {faced.high:.2f}), {notes}"
+def _comparison(result: ComparisonResult) -> str:
+    name, comparison = result.target.name, result.comparison
+    if comparison is None:
+        return f"{name}: {result.target.note}"
+    ratio, low, high = comparison.ratio, comparison.low, comparison.high
+    if comparison.verdict == "slower":
+        ratio, low, high = 1 / ratio, 1 / high, 1 / low
+    text = f"no difference to {name}, {ratio:.2f}x"
+    if comparison.verdict != "no difference":
+        text = f"{ratio:.2f}x {comparison.verdict} than {name}"
+    times = f"{_ms(comparison.second_ms)} vs {_ms(comparison.first_ms)}"
+    notes = "; ".join(filter(None, (times, result.target.note, *comparison.interference)))
+    return f"{text} ({low:.2f} to {high:.2f}), {notes}"
 
 
-def _print_scenario(found: ScenarioResult) -> None:
-    _line(found.scenario, _scenario(found))
-    if told := [f"p{p} {_ms(found.percentiles_ms[p])}" for p in _PERCENTS if p in found.percentiles_ms]:
-        _line("", f"as measured: {', '.join(told)}")
-    for text in found.notes:
-        _line("", text)
-
-
-def _scenario(found: ScenarioResult) -> str:
-    value = _ms(found.value) if found.unit == "ms" else _number(found.value)
-    verdict = "valid" if found.valid else f"not valid: {'; '.join(found.reasons)}"
-    accuracy = ""
-    if found.accuracy is not None:
-        accuracy = f"; accuracy {found.accuracy:.2%} of {found.accuracy_images:,} images"
-    queries = f"{found.queries:,} quer{'y' if found.queries == 1 else 'ies'}"
-    return f"{found.metric}: {value}; {queries}{accuracy}; {verdict}"
-
-
-def _print_baseline(found: BaselineNote) -> None:
-    _line("baseline", f"{found.file}, measured at {found.made}")
+def _print_baseline(found: BaselineComparison) -> None:
+    _line("baseline", f"{found.file}, measured at {found.created}")
     for what, differ in (
         ("another machine", found.machine_differences),
         ("other versions", found.software_differences),
     ):
         if differ:
             _line("", f"{what}: {'; '.join(differ)}")
+    for comparison in found.cases:
+        _line("compared", _verdict(comparison))
 
 
-def _verdict(found: CaseVerdict) -> str:
-    if found.slowdown_percent is None or found.base_ms is None or found.now_ms is None:
+def _verdict(found: CaseComparison) -> str:
+    if found.slowdown_percent is None or found.baseline_ms is None or found.current_ms is None:
         return f"{found.name}: {found.note}"
     slowdown = found.slowdown_percent
     text = f"{slowdown.value:+.1f} % ({slowdown.low:+.1f} to {slowdown.high:+.1f})"
     text += _judged(found)
     note = f"; {found.note}" if found.note else ""
-    return f"{found.name}: {_ms(found.base_ms)} then, {_ms(found.now_ms)} now: {found.word}, {text}{note}"
+    times = f"{_ms(found.baseline_ms)} in the baseline, {_ms(found.current_ms)} now"
+    return f"{found.name}: {times}: {found.verdict}, {text}{note}"
 
 
-def _judged(found: CaseVerdict) -> str:
+def _judged(found: CaseComparison) -> str:
     """By the bound, where there is one."""
     verdict = ", REGRESSED" if found.regressed else ""
-    again = found.again_percent
+    again = found.second_round_percent
     if again is None:
         return verdict
     then = f"then {again.value:+.1f} % ({again.low:+.1f} to {again.high:+.1f})"

@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any
 
 from cnntk.benchmark.layers.report import layer_times
-from cnntk.benchmark.machine import machine
+from cnntk.benchmark.machine import detect_machine
 from cnntk.data.calibration import CalibrationSplit, split_images
 from cnntk.quantization.report import LayerRow, QuantizePreview, QuantizeReport, Setting
 from cnntk.runtime.artifact.digest import sha256_of
@@ -290,7 +290,7 @@ def _setting(
         target=target,
         prefer=goal.prefer,
         threads=original.engine.threads,
-        machine=machine().summary,
+        machine=detect_machine().summary,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnntk.benchmark.regression import BaselineNote, CaseVerdict
+from cnntk.benchmark.regression import BaselineComparison
 from cnntk.benchmark.result import BenchResult
 from cnntk.benchmark.statistics.intervals import runs_needed
 from cnntk.reports import headlines
@@ -32,35 +32,25 @@ class _Page:
     needed: Mapping[str, int]
     wide: Mapping[str, Figure]
     narrow: Mapping[str, Figure]
-    verdicts: Sequence[CaseVerdict]
-    baseline: BaselineNote | None
+    baseline: BaselineComparison | None
     warnings: Sequence[str]
 
 
-def write_bench_report(
-    result: BenchResult,
-    path: str | os.PathLike[str],
-    verdicts: Sequence[CaseVerdict] = (),
-    baseline: BaselineNote | None = None,
-) -> None:
+def write_bench_report(result: BenchResult, path: str | os.PathLike[str]) -> None:
     """Writes a bench's report as one HTML page, whole or not at all; it opens offline.
 
     Args:
         result: of `cnntk.benchmark.run.bench`.
         path: of the page.
-        verdicts: of `cnntk.benchmark.regression.regressed`, where there is a baseline.
-        baseline: what to say of it.
 
     Raises:
         MissingDependency: jinja2 is not installed.
         UsageError: the page can't be written.
     """
-    write_bytes(Path(path), render_bench_report(result, verdicts, baseline).encode(errors="replace"))
+    write_bytes(Path(path), render_bench_report(result).encode(errors="replace"))
 
 
-def render_bench_report(
-    result: BenchResult, verdicts: Sequence[CaseVerdict] = (), baseline: BaselineNote | None = None
-) -> str:
+def render_bench_report(result: BenchResult) -> str:
     """The page's HTML."""
     latency = result.latency
     unsteady = [] if latency.warm_up.steady else [latency.warm_up.reason]
@@ -68,10 +58,9 @@ def render_bench_report(
         verdict=headlines.verdict_of(result),
         where=headlines.where(latency),
         needed={percent: runs_needed(float(percent) / 100) for percent in latency.percentiles_ms},
-        wide=figures_of(result, _WIDE, verdicts),
-        narrow=figures_of(result, _NARROW, verdicts),
-        verdicts=verdicts,
-        baseline=baseline,
+        wide=figures_of(result, _WIDE),
+        narrow=figures_of(result, _NARROW),
+        baseline=result.baseline,
         warnings=[*unsteady, *(finding.message for finding in latency.findings)],
     )
     return rendered(_TEMPLATE, r=result, page=page, paint=lambda name: f"var(--{name})")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from cnntk.benchmark.sweep import Cell, Sweep
+from cnntk.benchmark.sweep import Sweep, SweepCell
 from cnntk.reports.axes import Frame, Scale, key, with_axes
 from cnntk.reports.colors import SERIES
 from cnntk.reports.figure import Circle, Figure, Line, Mark
@@ -41,17 +41,19 @@ def draw_sweep_latency(sweep: Sweep, width: int) -> Figure | None:
     return _drawn("sweep-latency", latency_sweep_headline(sweep), sweep, _latency, "ms a run", width)
 
 
-def _throughput(cell: Cell) -> _Value:
-    rates = (1e3 * cell.batch / ms for ms in (cell.latency_ms, cell.high_ms, cell.low_ms))
+def _throughput(cell: SweepCell) -> _Value:
+    rates = (
+        1e3 * cell.batch / ms for ms in (cell.latency_ms.value, cell.latency_ms.high, cell.latency_ms.low)
+    )
     return _Value(*rates)
 
 
-def _latency(cell: Cell) -> _Value:
-    return _Value(cell.latency_ms, cell.low_ms, cell.high_ms)
+def _latency(cell: SweepCell) -> _Value:
+    return _Value(cell.latency_ms.value, cell.latency_ms.low, cell.latency_ms.high)
 
 
 def _drawn(
-    name: str, title: str, sweep: Sweep, value: Callable[[Cell], _Value], unit: str, width: int
+    name: str, title: str, sweep: Sweep, value: Callable[[SweepCell], _Value], unit: str, width: int
 ) -> Figure | None:
     lines, across = _lines(sweep.cells)
     if len(sweep.cells) < 2:
@@ -71,10 +73,10 @@ def _drawn(
     return Figure(name, title, width, round(end), (*marks, *explained))
 
 
-def _lines(cells: Sequence[Cell]) -> tuple[dict[str, list[Cell]], str]:
+def _lines(cells: Sequence[SweepCell]) -> tuple[dict[str, list[SweepCell]], str]:
     """Cells by what stands in the key, and the field that goes along the axis."""
     across = "batch" if len({cell.batch for cell in cells}) > 1 else "threads"
-    found: dict[str, list[Cell]] = {}
+    found: dict[str, list[SweepCell]] = {}
     for cell in cells:
         threads = f"{cell.threads} thread{'s' * (cell.threads > 1)}"
         found.setdefault(threads if across == "batch" else f"batch {cell.batch}", []).append(cell)
@@ -93,9 +95,9 @@ def _upright(highs: Sequence[float], lowest: float, frame: Frame) -> Scale:
 
 
 def _line(
-    cells: Sequence[Cell],
+    cells: Sequence[SweepCell],
     across: str,
-    value: Callable[[Cell], _Value],
+    value: Callable[[SweepCell], _Value],
     xs: Scale,
     ys: Scale,
     ink: str,
@@ -107,6 +109,6 @@ def _line(
         yield Line(((x, ys.at(v.low)), (x, ys.at(v.high))), ink, 1.2)
         hint = (
             f"batch {cell.batch}, {cell.threads} thread{'s' * (cell.threads > 1)}: "
-            f"{short(cell.latency_ms)} ms, {short(cell.images_per_second)} images/s"
+            f"{short(cell.latency_ms.value)} ms, {short(cell.images_per_second)} images/s"
         )
         yield Circle(x, ys.at(v.value), 4.0, ink, hint)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cnntk.benchmark.cold_start import StartUp
+from cnntk.benchmark.cold_start import ColdStart
 from cnntk.benchmark.latency import Latency
 from cnntk.benchmark.layers.report import LayerReport
 from cnntk.benchmark.memory import Memory
-from cnntk.benchmark.regression import CaseVerdict
-from cnntk.benchmark.result import BenchResult, Rivalry
+from cnntk.benchmark.regression import CaseComparison
+from cnntk.benchmark.result import BenchResult, ComparisonResult
 from cnntk.benchmark.stages import Stages
-from cnntk.benchmark.sweep import Cell, Sweep
+from cnntk.benchmark.sweep import Sweep, SweepCell
 from cnntk.reports.text import bytes_text, count, percent, short, shorten
 
 __all__ = [
     "against_headline",
+    "cold_start_headline",
     "latency_headline",
     "latency_sweep_headline",
     "layers_headline",
@@ -24,7 +25,6 @@ __all__ = [
     "roofline_headline",
     "spread_headline",
     "stages_headline",
-    "start_up_headline",
     "throughput_headline",
     "verdict_of",
     "where",
@@ -57,13 +57,13 @@ def latency_headline(latency: Latency) -> str:
 
 def spread_headline(latency: Latency) -> str:
     """How far the longest run is from the middle."""
-    values = latency.trace.latencies_ms
+    values = latency.samples.latencies_ms
     longest, middle = float(values.max()), sorted(values.tolist())[len(values) // 2]
     times = f", {short(longest / middle)} times the median" if middle > 0 else ""
     return f"{count(len(values))} runs; the longest took {short(longest)} ms{times}"
 
 
-def start_up_headline(found: StartUp) -> str:
+def cold_start_headline(found: ColdStart) -> str:
     """Where most of the time goes."""
     steps = {
         "the import": found.import_ms,
@@ -71,8 +71,8 @@ def start_up_headline(found: StartUp) -> str:
         "the first run": found.first_run_ms,
     }
     longest = max(steps, key=lambda name: steps[name])
-    share = steps[longest] / (found.first_answer_ms or 1.0)
-    return f"The first answer comes after {short(found.first_answer_ms)} ms, {percent(share)} of it {longest}"
+    share = steps[longest] / (found.total_ms or 1.0)
+    return f"The first answer comes after {short(found.total_ms)} ms, {percent(share)} of it {longest}"
 
 
 def memory_headline(found: Memory) -> str:
@@ -101,19 +101,19 @@ def roofline_headline(report: LayerReport) -> str:
 
 def throughput_headline(sweep: Sweep) -> str:
     """Where it is the highest."""
-    best = sweep.fastest
+    best = sweep.highest_throughput
     most = max(cell.images_per_second for cell in sweep.cells)
     return _best(best, f"{short(best.images_per_second)} images/s", "most", best.images_per_second == most)
 
 
 def latency_sweep_headline(sweep: Sweep) -> str:
     """Where it is the lowest."""
-    best = sweep.quickest
-    least = min(cell.latency_ms for cell in sweep.cells)
-    return _best(best, f"{short(best.latency_ms)} ms a run", "least", best.latency_ms == least)
+    best = sweep.lowest_latency
+    least = min(cell.latency_ms.value for cell in sweep.cells)
+    return _best(best, f"{short(best.latency_ms.value)} ms a run", "least", best.latency_ms.value == least)
 
 
-def _best(cell: Cell, figure: str, word: str, alone: bool) -> str:
+def _best(cell: SweepCell, figure: str, word: str, alone: bool) -> str:
     """Not in the extreme's words where more threads measured a little better, and are not told apart."""
     where = f"batch {cell.batch} on {_threads(cell.threads)}"
     return f"{figure} at {word}: {where}" if alone else f"{figure}: {where}; more make no clear difference"
@@ -123,30 +123,30 @@ def stages_headline(found: Stages) -> str:
     """Which step takes longest, by format."""
     told = []
     for row in found.formats:
-        longest = max(row.stages, key=lambda stage: stage.ms)
+        longest = max(row.stages, key=lambda stage: stage.time_ms.value)
         told.append(
             f"{row.format} takes {short(row.sum_ms)} ms, {percent(longest.share)} of it to {longest.name}"
         )
     return "; ".join(told)
 
 
-def against_headline(against: Sequence[Rivalry]) -> str:
+def against_headline(against: Sequence[ComparisonResult]) -> str:
     """A word on each."""
     words = {"faster": "faster than", "slower": "slower than", "no difference": "no difference to"}
     told = [
-        f"{words[r.comparison.verdict]} {shorten(r.opponent.name, 40)}"
+        f"{words[r.comparison.verdict]} {shorten(r.target.name, 40)}"
         for r in against
         if r.comparison is not None
     ]
     return f"{told[0][0].upper()}{'; '.join(told)[1:]}" if told else "Nobody could be measured"
 
 
-def regression_headline(verdicts: Sequence[CaseVerdict]) -> str:
+def regression_headline(verdicts: Sequence[CaseComparison]) -> str:
     """What got slower since the baseline: than is borne, where a bound was given."""
     bound = all(v.fail_above_percent is not None for v in verdicts)
     than = "than is borne" if bound else "than then"
-    slower = [v.name for v in verdicts if v.regressed or (not bound and v.word == "slower")]
-    undecided = [v.name for v in verdicts if v.word == "undecided"]
+    slower = [v.name for v in verdicts if v.regressed or (not bound and v.verdict == "slower")]
+    undecided = [v.name for v in verdicts if v.verdict == "undecided"]
     told = [f"Slower {than}: {', '.join(slower)}"] if slower else []
     if undecided:
         told.append(f"{'undecided' if slower else 'Undecided'}: {', '.join(undecided)}")

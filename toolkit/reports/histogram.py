@@ -38,7 +38,7 @@ class _Name:
 
 def draw_histogram(latency: Latency, width: int) -> Figure:
     """The plot, so many units wide."""
-    values = latency.trace.latencies_ms
+    values = latency.samples.latencies_ms
     window = window_of(values)
     xs = Scale(window.low, window.high, _LEFT, width - _RIGHT, window.log)
     names = list(_names(latency, xs))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from cnntk.benchmark.regression import CaseVerdict
-from cnntk.benchmark.result import Rivalry
+from cnntk.benchmark.regression import CaseComparison
+from cnntk.benchmark.result import ComparisonResult
 from cnntk.reports.axes import Scale
 from cnntk.reports.figure import Circle, Figure, Line, Mark, Text, text_width
 from cnntk.reports.headlines import against_headline, regression_headline
@@ -36,19 +36,19 @@ class Interval:
     ink: str
 
 
-def draw_against(against: Sequence[Rivalry], width: int) -> Figure | None:
+def draw_against(against: Sequence[ComparisonResult], width: int) -> Figure | None:
     """Times as fast as others; None where there is nobody that could be measured."""
     rows = [
         Interval(
-            name=rivalry.opponent.name,
+            name=result.target.name,
             value=found.ratio,
             low=found.low,
             high=found.high,
             told=f"{short(found.ratio)} ({short(found.low)} to {short(found.high)}): {found.verdict}",
             ink=_INKS[found.verdict],
         )
-        for rivalry in against
-        if (found := rivalry.comparison) is not None
+        for result in against
+        if (found := result.comparison) is not None
     ]
     ends = [1 / _SPAN, _SPAN, *(end for row in rows for end in (row.low / 1.05, row.high * 1.05))]
     scale = Scale(min(ends), max(ends), 8.0, width - 8.0, log=True)
@@ -56,7 +56,7 @@ def draw_against(against: Sequence[Rivalry], width: int) -> Figure | None:
     return _drawn("against", against_headline(against), rows, scale, 1.0, unit)
 
 
-def draw_regressions(verdicts: Sequence[CaseVerdict], width: int) -> Figure | None:
+def draw_regressions(verdicts: Sequence[CaseComparison], width: int) -> Figure | None:
     """Slowdown since the baseline; None where nothing could be compared."""
     rows = [
         Interval(
@@ -66,7 +66,7 @@ def draw_regressions(verdicts: Sequence[CaseVerdict], width: int) -> Figure | No
             high=found.high,
             told=f"{found.value:+.1f} % ({found.low:+.1f} to {found.high:+.1f})"
             + ": regressed" * verdict.regressed
-            + ": undecided" * (verdict.word == "undecided"),
+            + ": undecided" * (verdict.verdict == "undecided"),
             ink="bad" if verdict.regressed else "muted",
         )
         for verdict in verdicts

@@ -38,7 +38,7 @@ class Stretch:
 
 def draw_over_time(latency: Latency, width: int) -> Figure:
     """The plot, so many units wide."""
-    trace = latency.trace
+    trace = latency.samples
     window = window_of(trace.latencies_ms)
     frame = Frame(_LEFT, width - _RIGHT, _TOP, _HEIGHT - _BOTTOM)
     end = max(float(trace.starts_s[-1] + trace.latencies_ms[-1] / 1e3), 1e-9)

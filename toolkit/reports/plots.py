@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from cnntk.benchmark.regression import CaseVerdict
 from cnntk.benchmark.result import BenchResult
 from cnntk.reports.colors import COLORS
 from cnntk.reports.curves import draw_sweep_latency, draw_throughput
@@ -22,7 +21,7 @@ from cnntk.reports.over_time import draw_over_time
 from cnntk.reports.page import rendered
 from cnntk.reports.png import png_of
 from cnntk.reports.roofline import draw_roofline
-from cnntk.reports.stack import draw_memory, draw_stages, draw_start_up
+from cnntk.reports.stack import draw_cold_start, draw_memory, draw_stages
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import write_bytes
 
@@ -37,17 +36,17 @@ _WIDTH = 720
 _MARGIN, _TITLE, _LINE = 20, 15, 22
 
 
-def figures_of(result: BenchResult, width: int, verdicts: Sequence[CaseVerdict] = ()) -> dict[str, Figure]:
+def figures_of(result: BenchResult, width: int) -> dict[str, Figure]:
     """The plots of what was measured, by name, so many units wide."""
-    drawn = _drawn(result, width, verdicts)
+    drawn = _drawn(result, width)
     return {figure.name: figure for figure in drawn if figure is not None}
 
 
-def _drawn(result: BenchResult, width: int, verdicts: Sequence[CaseVerdict]) -> Iterator[Figure | None]:
+def _drawn(result: BenchResult, width: int) -> Iterator[Figure | None]:
     yield draw_over_time(result.latency, width)
     yield draw_histogram(result.latency, width)
-    if result.start_up:
-        yield draw_start_up(result.start_up, width)
+    if result.cold_start:
+        yield draw_cold_start(result.cold_start, width)
     if result.memory:
         yield draw_memory(result.memory, width)
     if result.layers:
@@ -59,14 +58,14 @@ def _drawn(result: BenchResult, width: int, verdicts: Sequence[CaseVerdict]) -> 
     if result.stages:
         yield draw_stages(result.stages, width)
     yield draw_against(result.against, width)
-    yield draw_regressions(verdicts, width)
+    if result.baseline:
+        yield draw_regressions(result.baseline.cases, width)
 
 
 def write_plots(
     result: BenchResult,
     path: str | os.PathLike[str],
     format: Format = "svg",
-    verdicts: Sequence[CaseVerdict] = (),
 ) -> tuple[Path, ...]:
     """Writes each plot of a bench as a file, on light paper; PNG with two pixels for each unit.
 
@@ -75,7 +74,6 @@ def write_plots(
         path: a folder, which may not exist yet, for files like ``roofline.svg``; or a file name with the
             format's suffix: ``out.svg`` becomes ``out-roofline.svg``, and so on.
         format: ``svg`` or ``png``.
-        verdicts: of `cnntk.benchmark.regression.regressed`.
 
     Returns:
         The files, in the order of the page.
@@ -88,7 +86,7 @@ def write_plots(
         raise UsageError(f"plots as {format!r}: choose one of {', '.join(get_args(Format))}")
     folder, prefix = _place(Path(path), format)
     written = []
-    for figure in figures_of(result, _WIDTH, verdicts).values():
+    for figure in figures_of(result, _WIDTH).values():
         titled = _titled(replace(figure, title=f"{result.name}: {figure.title}"))
         data = png_of(titled) if format == "png" else svg_of(titled).encode()
         written.append(folder / f"{prefix}{figure.name}.{format}")

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from cnntk.benchmark.cold_start import StartUp
+from cnntk.benchmark.cold_start import ColdStart
 from cnntk.benchmark.memory import Memory
 from cnntk.benchmark.stages import FormatStages, Stages
 from cnntk.reports.axes import Scale, key
 from cnntk.reports.colors import SERIES
 from cnntk.reports.figure import Anchor, Figure, Line, Mark, Rect, Text
-from cnntk.reports.headlines import memory_headline, stages_headline, start_up_headline
+from cnntk.reports.headlines import cold_start_headline, memory_headline, stages_headline
 from cnntk.reports.text import bytes_text, percent, short
 
-__all__ = ["Bar", "Part", "draw_memory", "draw_stages", "draw_start_up"]
+__all__ = ["Bar", "Part", "draw_cold_start", "draw_memory", "draw_stages"]
 
 _THICK, _PITCH, _TOP = 26, 62, 24
 _MB = 1e6
@@ -39,7 +39,7 @@ class Bar:
     mark: Part | None = None
 
 
-def draw_start_up(found: StartUp, width: int) -> Figure:
+def draw_cold_start(found: ColdStart, width: int) -> Figure:
     """The time to the first answer."""
     steps = (
         ("import", found.import_ms),
@@ -47,8 +47,8 @@ def draw_start_up(found: StartUp, width: int) -> Figure:
         ("first run", found.first_run_ms),
     )
     parts = tuple(Part(name, ms, f"{short(ms)} ms") for name, ms in steps)
-    title = f"to the first answer: {short(found.first_answer_ms)} ms"
-    return _drawn("start-up", start_up_headline(found), [Bar(title, parts)], "ms", width)
+    title = f"to the first answer: {short(found.total_ms)} ms"
+    return _drawn("cold-start", cold_start_headline(found), [Bar(title, parts)], "ms", width)
 
 
 def draw_memory(found: Memory, width: int) -> Figure:
@@ -73,8 +73,10 @@ def draw_stages(found: Stages, width: int) -> Figure | None:
 
 
 def _way(row: FormatStages) -> Bar:
-    parts = tuple(Part(stage.name, stage.ms, f"{short(stage.ms)} ms") for stage in row.stages)
-    whole = Part("in one call", row.whole_ms, f"{short(row.whole_ms)} ms")
+    parts = tuple(
+        Part(stage.name, stage.time_ms.value, f"{short(stage.time_ms.value)} ms") for stage in row.stages
+    )
+    whole = Part("in one call", row.call_ms, f"{short(row.call_ms)} ms")
     return Bar(f"{row.format}: {short(row.sum_ms)} ms", parts, whole)
 
 

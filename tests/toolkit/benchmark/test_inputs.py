@@ -5,15 +5,18 @@ import onnx
 import onnx.parser
 import pytest
 
+from cnntk.benchmark import inputs
 from cnntk.benchmark.inputs import (
     batch_inputs,
-    chosen_batch,
+    choose_batch,
+    engine_call,
     fixed_batch,
-    plain_inputs,
-    run_notes,
-    runs_on,
+    input_notes,
+    min_runs,
+    seeded_inputs,
     session_inputs,
 )
+from cnntk.benchmark.latency import measure_latency, measure_session
 from cnntk.runtime import Engine
 from cnntk.runtime.errors import InferenceError, NonFiniteOutput, UsageError
 from cnntk.runtime.session.devices import resolve_device
@@ -34,7 +37,7 @@ def test_a_fixed_batch(batch_of_3: Path) -> None:
 
 @pytest.mark.parametrize("batch", [1, 8])
 def test_no_other_batch_stands_for_the_one_asked(batch_of_3: Path, batch: int) -> None:
-    with pytest.raises(UsageError, match=f"its batch is fixed at 3, not {batch}; export it with a free one"):
+    with pytest.raises(UsageError, match=f"batch size is fixed at 3, not {batch}; export with a dynamic one"):
         batch_inputs(Engine(batch_of_3), batch)
 
 
@@ -52,9 +55,9 @@ NOT_FINITE = "logs (float[N, 8] x) => (float[N, 8] y) { a = Abs (x) b = Neg (a) 
 def test_indices_are_zeros_where_noise_does_not_run(tmp_path: Path) -> None:
     engine = Engine(parsed(INDEXES, tmp_path / "indexes.onnx"))
     assert not batch_inputs(engine, 4)["at"].any()
-    assert plain_inputs(engine, 4)["at"].any()
-    assert list(run_notes(engine, 4)) == [
-        "at: zeros were sent, as the model does not run on noise of 0 to 255"
+    assert seeded_inputs(engine, 4)["at"].any()
+    assert list(input_notes(engine, 4)) == [
+        "at: measured with zeros, because the model fails on noise of 0 to 255"
     ]
     opened = open_session(engine.name, resolve_device("cpu"), SessionSettings())
     assert not session_inputs(opened, 4)["at"].any()
@@ -63,7 +66,7 @@ def test_indices_are_zeros_where_noise_does_not_run(tmp_path: Path) -> None:
 def test_integers_are_noise_where_it_runs(tmp_path: Path) -> None:
     engine = Engine(parsed(ADDS, tmp_path / "adds.onnx"))
     assert all(array.any() for array in batch_inputs(engine, 4).values())
-    assert list(run_notes(engine, 4)) == []
+    assert list(input_notes(engine, 4)) == []
 
 
 def test_where_zeros_do_not_run_either_the_error_is_that_of_noise(tmp_path: Path) -> None:
@@ -71,20 +74,20 @@ def test_where_zeros_do_not_run_either_the_error_is_that_of_noise(tmp_path: Path
     text = f"far (int64[N] at) => (float[N] y) {weights} {{ b = Add (at, by) y = Gather (w, b) }}"
     engine = Engine(parsed(text, tmp_path / "far.onnx"))
     with pytest.raises(InferenceError, match=r"far\.onnx: onnxruntime failed: .*idx=226"):
-        list(run_notes(engine, 1))
+        list(input_notes(engine, 1))
 
 
 def test_answers_that_are_not_finite_are_let_through_and_told(tmp_path: Path, tiny_onnx: Path) -> None:
     engine = Engine(parsed(NOT_FINITE, tmp_path / "logs.onnx"))
-    inputs = batch_inputs(engine, 1)
+    arrays = batch_inputs(engine, 1)
     with pytest.raises(NonFiniteOutput):
-        engine.run(inputs)
-    run = runs_on(engine, inputs)
+        engine.run(arrays)
+    run = engine_call(engine, arrays)
     assert np.isnan(run()["y"]).all()
     assert np.isnan(run()["y"]).all()
-    (note,) = run_notes(engine, 1)
-    assert note.startswith("y: its answers are not finite")
-    assert list(run_notes(Engine(tiny_onnx), 1)) == []
+    (note,) = input_notes(engine, 1)
+    assert note.startswith("y: outputs are not finite")
+    assert list(input_notes(Engine(tiny_onnx), 1)) == []
 
 
 def test_booleans_are_noise(tmp_path: Path) -> None:
@@ -105,5 +108,23 @@ def test_an_open_size_names_the_file(tmp_path: Path) -> None:
 
 def test_a_model_without_inputs_is_refused(tmp_path: Path) -> None:
     text = "fixed () => (float[1] y) <float[1] w = {1}> { y = Relu (w) }"
-    with pytest.raises(UsageError, match=r"fixed\.onnx: has no inputs"):
-        chosen_batch(Engine(parsed(text, tmp_path / "fixed.onnx")))
+    with pytest.raises(UsageError, match=r"fixed\.onnx: the model has no inputs"):
+        choose_batch(Engine(parsed(text, tmp_path / "fixed.onnx")))
+
+
+def test_slow_runs_are_fewer() -> None:
+    assert min_runs(20, 1.5) == 3
+    assert min_runs(20, 0.9) == 20
+    assert min_runs(10, 60, slow=2) == 2
+    assert min_runs(1, 60) == 1
+
+
+def test_latency_of_slow_runs_has_no_percentiles(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert measure_latency(tiny_onnx, seconds=1e-6).runs == 20
+    monkeypatch.setattr(inputs, "SLOW_S", 0)
+    found = measure_latency(tiny_onnx, seconds=1e-6)
+    assert found.runs == 3
+    assert set(found.percentiles_ms.values()) == {None}
+    assert found.mean_ms.value > 0
+    assert found.findings[0].message.startswith("3 runs are too few")
+    assert measure_session(model=str(tiny_onnx), seconds=1e-6, slow_runs=5)[0].runs == 5

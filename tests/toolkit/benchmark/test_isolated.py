@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cnntk.benchmark.isolated import apart
+from cnntk.benchmark.isolated import run_isolated
 from cnntk.runtime.errors import InferenceError, InferenceTimeout, UsageError
 
 HELPER = """
@@ -25,7 +25,7 @@ def wrong(): raise UsageError("batch 0 must be positive")
 def broken(): return 1 // 0
 def killed(): os.kill(os.getpid(), signal.SIGKILL)
 def leaves(): sys.stderr.write("no such library\\n"); os._exit(3)
-def no_json(): return {1, 2}
+def unpicklable(): return lambda: 1
 def waits(file):
     open(file, "w").write(str(os.getpid()))
     time.sleep(60)
@@ -48,52 +48,54 @@ def reads(): return sys.stdin.read() + subprocess.run(["cat"], capture_output=Tr
 
 @pytest.fixture(autouse=True)
 def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "helper_of_apart.py").write_text(HELPER)
+    (tmp_path / "helper_of_isolated.py").write_text(HELPER)
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
 
 def test_answers_from_another_process() -> None:
-    found = apart("helper_of_apart:chatty", {"n": [1, "ü", None]})
+    found = run_isolated("helper_of_isolated:chatty", {"n": [1, "ü", None]})
     assert found["n"] == [1, "ü", None]
     assert found["pid"] != os.getpid()
 
 
 def test_our_errors_arrive_as_they_are() -> None:
     with pytest.raises(UsageError, match=r"^batch 0 must be positive$"):
-        apart("helper_of_apart:wrong", {})
+        run_isolated("helper_of_isolated:wrong", {})
 
 
 @pytest.mark.parametrize(
-    ("function", "says"), [("broken", "ZeroDivisionError"), ("no_json", "TypeError"), ("missing", "missing")]
+    ("function", "says"),
+    [("broken", "ZeroDivisionError"), ("unpicklable", "ickl"), ("missing", "missing")],
 )
 def test_a_fault_says_where(function: str, says: str) -> None:
-    with pytest.raises(RuntimeError, match=f"helper_of_apart:{function}: failed in its process: .*{says}"):
-        apart(f"helper_of_apart:{function}", {})
+    with pytest.raises(RuntimeError, match=f"helper_of_isolated:{function}: failed in its process: .*{says}"):
+        run_isolated(f"helper_of_isolated:{function}", {})
 
 
 def test_a_fault_brings_its_trace() -> None:
     with pytest.raises(RuntimeError) as caught:
-        apart("helper_of_apart:broken", {})
+        run_isolated("helper_of_isolated:broken", {})
     assert "def broken" in caught.value.__notes__[0]
 
 
 @pytest.mark.parametrize(
     ("function", "says"),
     [
-        ("helper_of_apart:killed", r"its process was killed: out of memory\?"),
+        ("helper_of_isolated:killed", r"its process was killed: out of memory\?"),
         ("os:abort", "its process was ended by SIGABRT"),
-        ("helper_of_apart:leaves", "its process ended with status 3, .*it said: no such library"),
+        ("helper_of_isolated:leaves", "its process ended with status 3, .*output: no such library"),
     ],
 )
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
 def test_a_process_that_ends_without_an_answer(function: str, says: str) -> None:
     with pytest.raises(InferenceError, match=says):
-        apart(function, {})
+        run_isolated(function, {})
 
 
 def test_time_is_bounded(tmp_path: Path) -> None:
-    with pytest.raises(InferenceTimeout, match=r"was ended after 1\.5 s"):
-        apart("helper_of_apart:waits", {"file": str(tmp_path / "pid")}, timeout_s=1.5)
+    with pytest.raises(InferenceTimeout, match=r"was killed after 1\.5 s"):
+        run_isolated("helper_of_isolated:waits", {"file": str(tmp_path / "pid")}, timeout_s=1.5)
     assert not _alive(int((tmp_path / "pid").read_text()))
 
 
@@ -101,8 +103,8 @@ def test_time_is_bounded(tmp_path: Path) -> None:
 def test_ctrl_c_ends_the_child_too(tmp_path: Path) -> None:
     file = tmp_path / "pid"
     code = (
-        "from cnntk.benchmark.isolated import apart; "
-        f"apart('helper_of_apart:waits', {{'file': {str(file)!r}}})"
+        "from cnntk.benchmark.isolated import run_isolated; "
+        f"run_isolated('helper_of_isolated:waits', {{'file': {str(file)!r}}})"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     while not (file.exists() and file.read_text()):
@@ -117,9 +119,8 @@ def test_the_child_ends_when_its_parent_is_gone(way: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(60)
         port = server.getsockname()[1]
-        code = (
-            f"from cnntk.benchmark.isolated import apart; apart('helper_of_apart:calls', {{'port': {port}}})"
-        )
+        call = f"run_isolated('helper_of_isolated:calls', {{'port': {port}}})"
+        code = f"from cnntk.benchmark.isolated import run_isolated; {call}"
         with subprocess.Popen([sys.executable, "-c", code]) as parent, server.accept()[0] as line:
             assert line.recv(4) == b"here"
             line.settimeout(0.5)
@@ -132,18 +133,18 @@ def test_the_child_ends_when_its_parent_is_gone(way: str) -> None:
 
 def test_much_is_sent_while_much_is_said(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.stderr.write('x' * 1_000_000)")
-    assert apart("helper_of_apart:length", {"text": "y" * 1_000_000}, timeout_s=60) == 1_000_000
+    assert run_isolated("helper_of_isolated:length", {"text": "y" * 1_000_000}, timeout_s=60) == 1_000_000
 
 
 @pytest.mark.skipif(os.name != "posix", reason="cat is POSIX")
 def test_the_function_has_nothing_to_read() -> None:
-    assert apart("helper_of_apart:reads", {}, timeout_s=60) == ""
+    assert run_isolated("helper_of_isolated:reads", {}, timeout_s=60) == ""
 
 
 def test_a_process_that_never_reads_is_ended_in_time(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import time; time.sleep(60)")
     with pytest.raises(InferenceTimeout):
-        apart("helper_of_apart:length", {"text": "y" * 1_000_000}, timeout_s=0.5)
+        run_isolated("helper_of_isolated:length", {"text": "y"}, timeout_s=0.5)
 
 
 def _alive(pid: int) -> bool:
@@ -160,6 +161,6 @@ def test_what_a_child_leaves_is_removed(ends: str, tmp_path: Path, monkeypatch: 
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     monkeypatch.setattr(tempfile, "tempdir", None)
-    with pytest.raises(InferenceError, match=rf"it said: {tmp_path / 'temporary'}/cnntk-"):
-        apart(f"helper_of_apart:{ends}", {})
+    with pytest.raises(InferenceError, match=rf"output: {tmp_path / 'temporary'}/cnntk-"):
+        run_isolated(f"helper_of_isolated:{ends}", {})
     assert list((tmp_path / "temporary").iterdir()) == []

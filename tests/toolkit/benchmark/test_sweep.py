@@ -5,35 +5,35 @@ import numpy as np
 import pytest
 from made_up_bench import sweep as made_up
 
-from cnntk.benchmark import patience
+from cnntk.benchmark import inputs
 from cnntk.benchmark import sweep as sweep_module
 from cnntk.benchmark.interleaved import TimedBlock
-from cnntk.benchmark.sweep import _cell, sweep
+from cnntk.benchmark.statistics.intervals import Estimate
+from cnntk.benchmark.sweep import _cell, measure_sweep
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.session.cores import usable_cores
 
 
 def test_every_pair_is_a_cell(tiny_onnx: Path) -> None:
-    found = sweep(tiny_onnx, batches=(8, 1), threads=(2, 1), seconds=0.1)
+    found = measure_sweep(tiny_onnx, batches=(8, 1), threads=(2, 1), seconds=0.1)
     assert [(cell.batch, cell.threads) for cell in found.cells] == [(1, 1), (1, 2), (8, 1), (8, 2)]
     assert found.rounds == 6
     for cell in found.cells:
-        assert 0 < cell.low_ms <= cell.latency_ms <= cell.high_ms
-        assert cell.images_per_second == pytest.approx(1e3 * cell.batch / cell.latency_ms)
-        assert cell.speed_up_low <= cell.speed_up <= cell.speed_up_high
-        assert cell.efficiency == cell.speed_up / cell.threads
+        assert 0 < cell.latency_ms.low <= cell.latency_ms.value <= cell.latency_ms.high
+        assert cell.images_per_second == pytest.approx(1e3 * cell.batch / cell.latency_ms.value)
+        assert cell.speed_up.low <= cell.speed_up.value <= cell.speed_up.high
+        assert cell.efficiency == cell.speed_up.value / cell.threads
         assert (cell.verdict is None) == (cell.threads == 1)
     one = found.cells[0]
-    assert one.speed_up == one.speed_up_low == one.speed_up_high == 1
+    assert one.speed_up == Estimate(1, 1, 1)
     best = max(found.cells, key=lambda cell: cell.images_per_second)
-    assert found.fastest.batch == best.batch
-    assert not best.told_apart(found.fastest)
-    assert len(found.to_json()["cells"]) == 4
+    assert found.highest_throughput.batch == best.batch
+    assert not best.clearly_faster_than(found.highest_throughput)
 
 
 def test_no_speed_up_where_one_thread_was_not_measured(tiny_onnx: Path) -> None:
-    (cell,) = sweep(tiny_onnx, batches=(1,), threads=(2,), seconds=0.1).cells
-    assert cell.speed_up is cell.speed_up_low is cell.speed_up_high is cell.verdict is cell.efficiency is None
+    (cell,) = measure_sweep(tiny_onnx, batches=(1,), threads=(2,), seconds=0.1).cells
+    assert cell.speed_up is cell.verdict is cell.efficiency is None
 
 
 @pytest.mark.parametrize(
@@ -46,32 +46,34 @@ def test_a_speed_up_is_that_of_rounds(ratio: float, verdict: str) -> None:
     noise = np.exp(rng.normal(0, 0.003, (2, 40)))
     alone, together = weather * noise[0], weather * noise[1] / ratio
     cell = _cell((1, 2), {(1, 1): list(alone), (1, 2): list(together)})
-    assert cell.speed_up_low < ratio < cell.speed_up_high
-    assert cell.speed_up_high - cell.speed_up_low < 0.01 * ratio
-    assert cell.high_ms - cell.low_ms > 0.1 * cell.latency_ms
+    assert cell.speed_up.low < ratio < cell.speed_up.high
+    assert cell.speed_up.high - cell.speed_up.low < 0.01 * ratio
+    assert cell.latency_ms.high - cell.latency_ms.low > 0.1 * cell.latency_ms.value
     assert cell.verdict == verdict
     shuffled = _cell((1, 2), {(1, 1): list(rng.permutation(alone)), (1, 2): list(together)})
-    assert shuffled.speed_up_high - shuffled.speed_up_low > 0.1 * ratio
+    assert shuffled.speed_up.high - shuffled.speed_up.low > 0.1 * ratio
 
 
 def test_the_engine_may_choose_its_threads(tiny_onnx: Path) -> None:
-    (cell,) = sweep(tiny_onnx, batches=(1,), threads=(None,), seconds=0.1).cells
+    (cell,) = measure_sweep(tiny_onnx, batches=(1,), threads=(None,), seconds=0.1).cells
     assert cell.threads >= 1
 
 
 def test_more_threads_than_cores_are_told(tiny_onnx: Path) -> None:
     many = usable_cores() + 1
-    found = sweep(tiny_onnx, batches=(1,), threads=(1, many), seconds=0.1)
-    told = f"{many} threads share the {usable_cores()} cores that this process may use"
+    found = measure_sweep(tiny_onnx, batches=(1,), threads=(1, many), seconds=0.1)
+    told = f"{many} threads share the {usable_cores()} cores available to this process"
     assert told in found.notes
-    one = sweep(tiny_onnx, batches=(1,), threads=(1,), seconds=0.1)
+    one = measure_sweep(tiny_onnx, batches=(1,), threads=(1,), seconds=0.1)
     assert not any("threads share" in note for note in one.notes)
 
 
 def test_a_fixed_batch_is_the_only_one(batch_of_3: Path) -> None:
-    assert [cell.batch for cell in sweep(batch_of_3, batches=(3,), threads=(1,), seconds=0.1).cells] == [3]
-    with pytest.raises(UsageError, match="its batch is fixed at 3, not 1"):
-        sweep(batch_of_3)
+    assert [
+        cell.batch for cell in measure_sweep(batch_of_3, batches=(3,), threads=(1,), seconds=0.1).cells
+    ] == [3]
+    with pytest.raises(UsageError, match="the batch size is fixed at 3, not 1"):
+        measure_sweep(batch_of_3)
 
 
 @pytest.mark.parametrize(
@@ -79,22 +81,22 @@ def test_a_fixed_batch_is_the_only_one(batch_of_3: Path) -> None:
 )
 def test_nothing_to_measure(tiny_onnx: Path, wrong: dict) -> None:
     with pytest.raises(UsageError, match="must be positive numbers"):
-        sweep(tiny_onnx, **wrong)
+        measure_sweep(tiny_onnx, **wrong)
 
 
 def test_threads_are_for_the_cpu(tiny_onnx: Path) -> None:
     with pytest.raises(UsageError, match="leave them out on device 'cuda'"):
-        sweep(tiny_onnx, device="cuda")
+        measure_sweep(tiny_onnx, device="cuda")
 
 
 def test_the_fewest_threads_that_are_not_told_apart() -> None:
     """Beside one thread by the verdict; among others by their speed-ups, else by their latencies."""
     alike = made_up((1, 1, 4.0), (1, 2, 2.0), (1, 4, 1.95), (8, 1, 40.0))
-    assert (alike.quickest.batch, alike.quickest.threads) == (1, 2)
-    assert alike.fastest.threads == 2
-    assert made_up((1, 1, 4.0), (1, 2, 2.0), (1, 4, 1.0)).quickest.threads == 4
-    assert made_up((1, 2, 2.0), (1, 4, 1.95)).quickest.threads == 2
-    assert made_up((1, 2, 2.0), (1, 4, 1.0)).quickest.threads == 4
+    assert (alike.lowest_latency.batch, alike.lowest_latency.threads) == (1, 2)
+    assert alike.highest_throughput.threads == 2
+    assert made_up((1, 1, 4.0), (1, 2, 2.0), (1, 4, 1.0)).lowest_latency.threads == 4
+    assert made_up((1, 2, 2.0), (1, 4, 1.95)).lowest_latency.threads == 2
+    assert made_up((1, 2, 2.0), (1, 4, 1.0)).lowest_latency.threads == 4
 
 
 def test_slow_runs_are_not_made_to_settle(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,10 +108,10 @@ def test_slow_runs_are_not_made_to_settle(tiny_onnx: Path, monkeypatch: pytest.M
         return real(call, seconds=seconds, settle_s=min(settle_s, 0.001))
 
     monkeypatch.setattr(sweep_module, "timed_block", counted)
-    monkeypatch.setattr(patience, "SLOW_S", 0)
-    assert sweep(tiny_onnx, batches=(1,), threads=(1,), seconds=0.01).rounds == 6
+    monkeypatch.setattr(inputs, "SLOW_S", 0)
+    assert measure_sweep(tiny_onnx, batches=(1,), threads=(1,), seconds=0.01).rounds == 6
     assert sum(settled) == 1
-    monkeypatch.setattr(patience, "SLOW_S", 60)
+    monkeypatch.setattr(inputs, "SLOW_S", 60)
     settled.clear()
-    sweep(tiny_onnx, batches=(1,), threads=(1,), seconds=0.01)
+    measure_sweep(tiny_onnx, batches=(1,), threads=(1,), seconds=0.01)
     assert sum(settled) == 6

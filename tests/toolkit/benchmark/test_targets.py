@@ -7,16 +7,24 @@ import pytest
 
 from cnntk.benchmark.compare import compare_interleaved
 from cnntk.benchmark.inputs import batch_inputs
-from cnntk.benchmark.opponent import ALIKE, Opponent
-from cnntk.benchmark.targets import opponents
+from cnntk.benchmark.targets import (
+    MAX_REL_DIFF,
+    Arrays,
+    Target,
+    _compare_outputs,
+    _first_line,
+    _rename_inputs,
+    open_targets,
+)
 from cnntk.runtime import Engine
+from cnntk.runtime.codec import as_json
 from cnntk.runtime.errors import MissingDependency, UsageError
 from cnntk.shipped import shipped_model
 
 
-def against(name: object, model: Path, batch: int = 4) -> tuple[Opponent, ...]:
+def against(name: object, model: Path, batch: int = 4) -> tuple[Target, ...]:
     engine = Engine(model, threads=1)
-    with opponents(str(name), engine, batch_inputs(engine, batch)) as found:
+    with open_targets(str(name), engine, batch_inputs(engine, batch)) as found:
         return found
 
 
@@ -40,46 +48,45 @@ def with_weights_times(factor: float, model: Path, to: Path, changed: slice = sl
 
 def test_the_same_file_answers_the_same(foreign_onnx: Path) -> None:
     (found,) = against(foreign_onnx, foreign_onnx)
-    assert (found.apart, found.agree, found.alike) == (0, 1, True)
-    assert found.note == "answers the same"
-    assert found.to_json()["runs"]
+    assert (found.max_rel_diff, found.top1_agreement, found.same_outputs) == (0, 1, True)
+    assert found.note == "same outputs"
+    assert as_json(found)["available"]
 
 
 def test_it_can_be_measured_in_turn(foreign_onnx: Path) -> None:
     engine = Engine(foreign_onnx, threads=1)
     inputs = batch_inputs(engine, 1)
-    with opponents(str(foreign_onnx), engine, inputs) as (found,):
+    with open_targets(str(foreign_onnx), engine, inputs) as (found,):
         assert found.call is not None
-        assert (
-            compare_interleaved(found.call, lambda: engine.run(inputs), seconds=0.05, min_pairs=2).ratio > 0
-        )
+        comparison = compare_interleaved(found.call, lambda: engine.run(inputs), seconds=0.05, min_pairs=2)
+        assert comparison.ratio > 0
 
 
 def test_inputs_go_by_their_order_where_names_differ(foreign_onnx: Path, tmp_path: Path) -> None:
     (found,) = against(renamed(foreign_onnx, tmp_path / "renamed.onnx"), foreign_onnx)
-    assert found.alike
+    assert found.same_outputs
 
 
 def test_other_answers_are_a_finding(foreign_onnx: Path, tmp_path: Path) -> None:
     (found,) = against(with_weights_times(-1, foreign_onnx, tmp_path / "other.onnx"), foreign_onnx)
     assert found.call is not None
-    assert found.apart > 0.5
-    assert found.agree < 1
-    assert not found.alike
-    assert "answers differ by" in found.note
+    assert found.max_rel_diff > 0.5
+    assert found.top1_agreement < 1
+    assert not found.same_outputs
+    assert "outputs differ by" in found.note
 
 
 def test_a_little_apart_is_seen(foreign_onnx: Path, tmp_path: Path) -> None:
     """One column of three off by a hundredth: more than rounding."""
     close = with_weights_times(1.01, foreign_onnx, tmp_path / "close.onnx", slice(2, 3))
     (found,) = against(close, foreign_onnx)
-    assert ALIKE < found.apart < 0.02
+    assert MAX_REL_DIFF < found.max_rel_diff < 0.02
 
 
 def test_answers_that_are_not_finite_are_apart(foreign_onnx: Path, tmp_path: Path) -> None:
     (found,) = against(with_weights_times(np.nan, foreign_onnx, tmp_path / "nan.onnx"), foreign_onnx)
-    assert found.apart == float("inf")
-    assert not found.alike
+    assert found.max_rel_diff == float("inf")
+    assert not found.same_outputs
 
 
 def test_answers_of_another_shape_are_told(foreign_onnx: Path, tmp_path: Path) -> None:
@@ -88,28 +95,28 @@ def test_answers_of_another_shape_are_told(foreign_onnx: Path, tmp_path: Path) -
     model.graph.output.append(onnx.helper.make_tensor_value_info("flat", 1, ["N", 16]))
     onnx.save(model, tmp_path / "flat.onnx")
     (found,) = against(tmp_path / "flat.onnx", foreign_onnx)
-    assert (found.apart, found.alike) == (None, False)
-    assert found.note == "no answer of it has the shape of ours"
+    assert (found.max_rel_diff, found.same_outputs) == (None, False)
+    assert found.note == "no output has the shape of one of the model's"
 
 
 def test_other_inputs_are_refused(foreign_onnx: Path, batch_of_3: Path) -> None:
-    with pytest.raises(UsageError, match=r"takes other inputs than .*foreign\.onnx: .*uint8"):
+    with pytest.raises(UsageError, match=r"the inputs differ from those of .*foreign\.onnx: .*uint8"):
         against(shipped_model(), foreign_onnx)
-    with pytest.raises(UsageError, match=r"three\.onnx: takes other inputs"):
+    with pytest.raises(UsageError, match=r"three\.onnx: the inputs differ"):
         against(batch_of_3, foreign_onnx)
 
 
 @pytest.mark.parametrize("name", ["tensorflow", "model.pt2", ""])
 def test_nobody_of_that_name(foreign_onnx: Path, name: str) -> None:
-    with pytest.raises(UsageError, match=r"nobody to measure against; name an \.onnx file, torch"):
+    with pytest.raises(UsageError, match=r"unknown target .*; use an \.onnx file, torch"):
         against(name, foreign_onnx)
 
 
 def test_weights_are_for_torch(foreign_onnx: Path) -> None:
     engine = Engine(foreign_onnx)
     with (
-        pytest.raises(UsageError, match="are for torch:SOURCE"),
-        opponents(str(foreign_onnx), engine, batch_inputs(engine, 1), random=True),
+        pytest.raises(UsageError, match="apply to torch:SOURCE"),
+        open_targets(str(foreign_onnx), engine, batch_inputs(engine, 1), random=True),
     ):
         pass
 
@@ -118,16 +125,16 @@ def test_weights_are_for_torch(foreign_onnx: Path) -> None:
 def test_openvino_answers_the_same(batch: int) -> None:
     pytest.importorskip("openvino")
     (found,) = against("openvino", shipped_model(), batch)
-    assert found.alike
+    assert found.same_outputs
     assert found.name.startswith("openvino 20")
-    assert found.note == "computes in float32; answers the same"
+    assert found.note == "computes in float32; same outputs"
 
 
 def test_without_openvino_it_says_what_to_install(
     foreign_onnx: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)  # so that importing it fails
-    with pytest.raises(MissingDependency, match="pip install openvino"):
+    with pytest.raises(MissingDependency, match="pip install 'openvino'"):
         against("openvino", foreign_onnx)
 
 
@@ -138,4 +145,58 @@ def test_a_rank_that_the_file_does_not_tell(shape: list | None, tmp_path: Path) 
     opset = onnx.helper.make_opsetid("", 18)
     onnx.save(onnx.helper.make_model(graph, ir_version=10, opset_imports=[opset]), tmp_path / "any.onnx")
     (found,) = against(tmp_path / "any.onnx", tmp_path / "any.onnx", 1)
-    assert found.alike
+    assert found.same_outputs
+
+
+OURS = {"logits": np.array([[0.0, 4.0], [2.0, 1.0]])}
+
+
+def answering(answer: Arrays) -> Target:
+    return _compare_outputs(Target("other", lambda: answer), OURS)
+
+
+@pytest.mark.parametrize(
+    ("factor", "alike"), [(1.0, True), (1 + 0.9 * MAX_REL_DIFF, True), (1 + 1.1 * MAX_REL_DIFF, False)]
+)
+def test_alike_up_to_rounding(factor: float, alike: bool) -> None:
+    assert answering({"logits": OURS["logits"] * factor}).same_outputs is alike
+
+
+def test_how_far_apart_and_how_many_agree() -> None:
+    found = answering({"logits": np.array([[0.0, 4.0], [1.0, 2.0]])})
+    assert (found.max_rel_diff, found.top1_agreement) == (0.25, 0.5)
+    assert found.note == "outputs differ by 0.25 of the largest; same top-1 for 50% of the inputs"
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_answers_that_are_not_finite_are_not_alike(odd: float) -> None:
+    found = answering({"logits": np.array([[0.0, odd], [2.0, 1.0]])})
+    assert not found.same_outputs
+    assert found.max_rel_diff == float("inf")
+    assert as_json(found)["max_rel_diff"] is None
+    assert as_json(answering(OURS))["max_rel_diff"] == 0
+
+
+def test_another_name_is_compared_with_the_nearest_of_its_shape() -> None:
+    assert answering({"other": OURS["logits"]}).max_rel_diff == 0
+    assert answering({"other": OURS["logits"][:1]}).max_rel_diff is None
+
+
+def test_who_cannot_be_had_is_left_as_it_is() -> None:
+    absent = Target("other", None, "not installed")
+    assert _compare_outputs(absent, OURS) is absent
+    assert not as_json(absent)["available"]
+
+
+def test_inputs_by_name_or_by_order() -> None:
+    given = {"a": np.zeros(1), "b": np.ones(1)}
+    assert list(_rename_inputs(given, ["b", "a"], "other")) == ["b", "a"]
+    assert _rename_inputs(given, ["x", "y"], "other") == {"x": given["a"], "y": given["b"]}
+    with pytest.raises(UsageError, match="other: has 1 inputs, the model 2"):
+        _rename_inputs(given, ["a"], "other")
+
+
+def test_the_first_line_that_says_something() -> None:
+    assert _first_line(ValueError("\n  what is wrong \nwhere")) == "what is wrong"
+    assert _first_line(ValueError()) == "ValueError"
+    assert len(_first_line(ValueError("x" * 999))) == 200

@@ -3,17 +3,18 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_bench import baseline_note, full_bench, plain_bench, verdicts
+from made_up_bench import baseline_comparison, case_comparisons, full_bench, plain_bench
 from made_up_traces import trace
-from PIL import Image
 
-from cnntk.benchmark import latency
-from cnntk.benchmark.case import case_of
-from cnntk.benchmark.machine import machine
+from cnntk.benchmark import run
+from cnntk.benchmark.latency import Case, summarize_sessions
+from cnntk.benchmark.machine import detect_machine
+from cnntk.benchmark.options import BenchOptions
 from cnntk.benchmark.regression import Baseline, save_baseline
 from cnntk.benchmark.statistics.intervals import Estimate
 from cnntk.cli.bench_checks import check_outputs
@@ -26,7 +27,7 @@ QUICK = ("--seconds", "0.1", "--threads", "1")
 def test_figures(cnntk: Callable, tiny_onnx: Path) -> None:
     done = cnntk("bench", tiny_onnx, *QUICK, "--batch", "2")
     assert done.status == 0
-    for word in ("p50", "p90", "p99", "images/s", "1 thread, batch 2", "first answer", "memory", "machine"):
+    for word in ("p50", "p90", "p99", "images/s", "1 thread, batch 2", "cold start", "memory", "machine"):
         assert word in done.out
 
 
@@ -43,11 +44,11 @@ def test_json(cnntk: Callable, tiny_onnx: Path) -> None:
     found = cnntk("bench", tiny_onnx, *QUICK, "--json").json
     assert found["schema"] == "cnntk-bench/1"
     assert found["latency"]["runs"] >= 20
-    assert (found["baseline"], found["compared"]) == (None, [])
+    assert found["baseline"] is None
 
 
 def test_a_sweep_and_a_baseline_as_text(capsys: pytest.CaptureFixture[str]) -> None:
-    print_bench(full_bench(), verdicts(), baseline_note())
+    print_bench(full_bench())
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     sweep = lines[next(i for i, line in enumerate(lines) if "speed-up" in line) + 1 :][:4]
@@ -55,14 +56,14 @@ def test_a_sweep_and_a_baseline_as_text(capsys: pytest.CaptureFixture[str]) -> N
         "1.00", "no difference", "1.00", "1.58 (1.50 to 1.66)"
     ]  # fmt: skip
     at = lines.index("baseline     base.json, measured at 2026-09-30T07:15:00+00:00")
-    assert lines[at + 1].strip() == "another machine: cores: 8 there, 2 here"
-    assert lines[at + 2].strip() == "other versions: onnxruntime: 1.20.1 there, 1.22.0 here"
+    assert lines[at + 1].strip() == "another machine: cores: 8 in the baseline, 2 now"
+    assert lines[at + 2].strip() == "other versions: onnxruntime: 1.20.1 in the baseline, 1.22.0 now"
     assert lines[at + 3].startswith("compared     latency:")
 
 
 def test_a_sweep_of_long_runs_fits_too(capsys: pytest.CaptureFixture[str]) -> None:
     result = full_bench()
-    cells = [replace(c, latency_ms=12_345.6, low_ms=10_000.0, high_ms=99_999.9) for c in result.sweep.cells]
+    cells = [replace(c, latency_ms=Estimate(12_345.6, 10_000.0, 99_999.9)) for c in result.sweep.cells]
     print_bench(replace(result, sweep=replace(result.sweep, cells=tuple(cells))))
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
@@ -71,8 +72,8 @@ def test_a_sweep_of_long_runs_fits_too(capsys: pytest.CaptureFixture[str]) -> No
 def base(tmp_path: Path) -> Path:
     """A baseline of this machine, of runs that took next to nothing."""
     quick = trace(1e-6 * np.random.default_rng(0).uniform(1, 2, 100))
-    found = case_of([quick, quick], settings={"device": "cpu", "threads": 1, "batch": 1})
-    save_baseline(tmp_path / "base.json", Baseline.of(machine(), {"latency": found}))
+    found = summarize_sessions([quick, quick], settings={"device": "cpu", "threads": 1, "batch": 1})
+    save_baseline(tmp_path / "base.json", Baseline.create(detect_machine(), {"latency": found}))
     return tmp_path / "base.json"
 
 
@@ -95,8 +96,8 @@ def begun(tmp_path: Path) -> tuple[object, ...]:
     ("settings", "message"),
     [
         ((), "junk"),
-        (("--threads", "2"), "other settings (threads: 1 there, 2 here)"),
-        (("--batch", "8,1"), "other settings (batch: 1 there, 8 here)"),
+        (("--threads", "2"), "other settings (threads: 1 in the baseline, 2 now)"),
+        (("--batch", "8,1"), "other settings (batch: 1 in the baseline, 8 now)"),
     ],
     ids=["same", "threads", "batch"],
 )
@@ -118,7 +119,7 @@ def test_another_machine_is_refused_before_measuring(
 ) -> None:
     done = cnntk("bench", "no-such-model.onnx", *begun, "--compare", elsewhere(base))
     assert done.status == 2
-    assert "another machine (cpu: another one there" in done.err
+    assert "another machine (cpu: another one in the baseline" in done.err
     told = cnntk("bench", tiny_onnx, *begun, "--compare", base, "--allow-other-machine")
     assert "junk" in told.err
 
@@ -126,7 +127,11 @@ def test_another_machine_is_refused_before_measuring(
 @pytest.fixture
 def few_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten would only take longer."""
-    monkeypatch.setattr(latency, "SESSIONS", 2)
+    monkeypatch.setattr(run, "measure_case", partial(_few, run.measure_case))
+
+
+def _few(measure: Callable, *args: object, **kwargs: object) -> Case:
+    return measure(*args, **{**kwargs, "sessions": 2})
 
 
 @pytest.mark.slow
@@ -137,12 +142,12 @@ def test_told_to_go_on_it_says_how_they_differ(
     options = ("--compare", elsewhere(base), "--allow-other-machine", "--report", tmp_path / "page.html")
     done = cnntk("bench", tiny_onnx, *QUICK, *options)
     assert done.status == 0
-    assert "another machine: cpu: another one there" in done.out
-    assert "cpu: another one there" in (tmp_path / "page.html").read_text()
+    assert "another machine: cpu: another one in the baseline" in " ".join(done.out.split())
+    assert "cpu: another one in the baseline" in (tmp_path / "page.html").read_text()
     found = cnntk("bench", tiny_onnx, *QUICK, *options, "--json").json
     assert found["baseline"]["file"] == str(base)
-    (compared,) = found["compared"]
-    assert (compared["word"], compared["regressed"]) == ("slower", False)
+    (compared,) = found["baseline"]["cases"]
+    assert (compared["verdict"], compared["regressed"]) == ("slower", False)
     page = (tmp_path / "page.html").read_text()
     assert "Slower than then: latency" in page
     assert not re.search("regressed|than is borne|✗", page)
@@ -178,11 +183,11 @@ def test_a_regression_is_not_forgotten(cnntk: Callable, tiny_onnx: Path, base: P
     for _ in range(2):
         done = cnntk("bench", tiny_onnx, *QUICK, "--compare", base, "--save", base, "--fail-above", "5%")
         assert done.status == 1
-        assert f"kept: {base} as it was, since latency regressed by more than 5 %" in done.err
-        assert "to accept this run, --save it by another name" in done.err
+        reason = "was not replaced, because latency regressed by more than 5 %; to accept this run, save it"
+        assert f"{reason} under another name" in " ".join(done.out.split())
         assert base.read_bytes() == before
     done = cnntk("bench", tiny_onnx, *QUICK, "--compare", base, "--save", other, "--fail-above", "5%")
-    assert (done.status, other.exists(), "kept" in done.err) == (1, True, False)
+    assert (done.status, other.exists(), "replaced" in done.out) == (1, True, False)
     done = cnntk("bench", tiny_onnx, *QUICK, "--compare", base, "--save", base)
     assert done.status == 0
     assert f"saved: {base}" in done.err
@@ -203,14 +208,16 @@ def test_report_and_plots(cnntk: Callable, tiny_onnx: Path, tmp_path: Path) -> N
         (("--batch", "1,x"), "like 1,8,32"),
         (("--batch", "0"), "1 or more"),
         (("--fail-above", "much", "--compare", "x"), "like 5%"),
-        (("--fail-above", "5%"), "--fail-above needs --compare FILE"),
-        (("--qps", "10"), "are for --scenario"),
+        (("--fail-above", "5%"), "needs a baseline: --compare FILE"),
         (("--compare", "nothing.json"), "nothing.json: no such file"),
         (("--save", "no/such/folder/base.json"), "no/such/folder"),
-        (("--against", "nobody"), "--against nobody: is nobody to measure against"),
+        (
+            ("--against", "nobody"),
+            "unknown target 'nobody'; use an .onnx file, torch,",
+        ),
         (("--against", "nothing.onnx"), "nothing.onnx: no such file"),
-        (("--weights", "x.pt"), "--weights and --random are for --against torch:SOURCE"),
-        (("--random", "--against", "torch"), "--weights and --random are for --against torch:SOURCE"),
+        (("--weights", "x.pt"), "(weights, random) need --against torch:SOURCE"),
+        (("--random", "--against", "torch"), "(weights, random) need --against torch:SOURCE"),
         (("--image", "nope.jpg"), "nope.jpg: no such file"),
         (("--image", "."), ".: holds no image"),
         (("--report", "/proc/x.html"), "no file can be made in the folder /proc"),
@@ -220,7 +227,6 @@ def test_report_and_plots(cnntk: Callable, tiny_onnx: Path, tmp_path: Path) -> N
         (("--plots", "all.png"), "plots are written as svg"),
         (("--threads", "9999"), "threads=9999: "),
         (("--threads", "1,9999"), "threads=9999: "),
-        (("--qps", "nan", "--scenario", "Server"), "--qps"),
         (("--seconds", "nan"), "--seconds"),
     ],
 )
@@ -253,17 +259,17 @@ def test_a_baseline_takes_the_place_of_no_other_file(
     (tmp_path / "notes.txt").write_text("mine")
     done = cnntk("bench", tiny_onnx, *QUICK, "--save", tmp_path / "notes.txt")
     assert done.status == 2
-    assert "is there already, and is no baseline; choose another name" in done.err
+    assert "the file exists and is not a baseline; choose another name" in done.err
     same = tmp_path / "one.json"
     done = cnntk("bench", tiny_onnx, *QUICK, "--save", same, "--report", same)
     assert "choose another name" in done.err
 
 
 def test_the_baseline_that_is_compared_with_may_be_renewed(base: Path, tiny_onnx: Path) -> None:
-    given = dict.fromkeys(("report", "plots", "weights")) | {"against": (), "images": ()}
-    check_outputs({**given, "save": str(base), "compare": str(base)}, tiny_onnx)
+    output = {"report": None, "plots": None}
+    check_outputs(BenchOptions(save=str(base), baseline=str(base)), output, tiny_onnx)
     with pytest.raises(UsageError, match="is --compare that is read"):
-        check_outputs({**given, "save": None, "report": str(base), "compare": str(base)}, tiny_onnx)
+        check_outputs(BenchOptions(baseline=str(base)), {**output, "report": str(base)}, tiny_onnx)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +279,6 @@ def test_the_baseline_that_is_compared_with_may_be_renewed(base: Path, tiny_onnx
         ("jinja2", ("--plots", "plots"), "--plots needs jinja2"),
         ("torch", ("--against", "torch"), "--against torch needs torch"),
         ("openvino", ("--against", "openvino"), "--against openvino needs openvino"),
-        ("mlperf_loadgen", ("--scenario", "Offline"), "--scenario needs mlperf_loadgen"),
     ],
 )
 def test_what_is_not_installed_is_told_first(
@@ -316,49 +321,24 @@ def test_torch_with_random_weights(cnntk: Callable, tiny_onnx: Path) -> None:
     assert "nowhere" in done.err
 
 
-def labeled(folder: Path) -> Path:
-    """Two images of each of two digits."""
-    for label in ("1", "7"):
-        (folder / label).mkdir(parents=True)
-        for number in range(2):
-            pixels = np.full((28, 28), 40 * number, np.uint8)
-            Image.fromarray(pixels).save(folder / label / f"{number}.png")
-    return folder
-
-
-def test_accuracy_of_a_scenario(cnntk: Callable, tmp_path: Path) -> None:
-    pytest.importorskip("mlperf_loadgen")
-    options = ("--scenario", "SingleStream", "--labeled-images", labeled(tmp_path / "digits"), "--json")
-    (found,) = cnntk("bench", *QUICK, *options).json["scenarios"]
-    assert found["accuracy_images"] == 4
-    assert 0 <= found["accuracy"] <= 1
-
-
-def test_a_labeled_folder_that_is_not_there(cnntk: Callable) -> None:
-    pytest.importorskip("mlperf_loadgen")
-    done = cnntk("bench", *QUICK, "--scenario", "SingleStream", "--labeled-images", "nowhere")
-    assert done.status != 0
-    assert "nowhere: no such folder" in done.err
-
-
 @pytest.mark.parametrize(
     ("judged", "words"),
     [
         ({"regressed": False, "fail_above_percent": None}, ["slower, +12.2 % (+8.1 to +16.4)"]),
         ({"regressed": True, "fail_above_percent": 5.0}, ["+16.4), REGRESSED"]),
         (
-            {"regressed": True, "fail_above_percent": 5.0, "again_percent": Estimate(12.0, 8.0, 16.0)},
+            {"regressed": True, "fail_above_percent": 5.0, "second_round_percent": Estimate(12.0, 8.0, 16.0)},
             ["REGRESSED (measured twice, then +12.0 % (+8.0 to +16.0))"],
         ),
         (
-            {"regressed": False, "fail_above_percent": 5.0, "again_percent": Estimate(1.0, -1.0, 3.0)},
+            {"regressed": False, "fail_above_percent": 5.0, "second_round_percent": Estimate(1.0, -1.0, 3.0)},
             ["not regressed (measured twice, then +1.0 % (-1.0 to +3.0))"],
         ),
         (
             {
                 "regressed": False,
                 "slowdown_percent": Estimate(-0.3, -2.2, 1.7),
-                "mostly_left_out": True,
+                "mostly_disturbed": True,
                 "note": "judged on 2 of 10 sessions",
             },
             ["undecided, -0.3 % (-2.2 to +1.7); judged on 2 of 10 sessions"],
@@ -369,7 +349,8 @@ def test_a_labeled_folder_that_is_not_there(cnntk: Callable) -> None:
 def test_verdicts_in_words(
     capsys: pytest.CaptureFixture[str], judged: dict[str, object], words: list[str]
 ) -> None:
-    print_bench(plain_bench(), [replace(verdicts()[0], **judged)], baseline_note())
+    case = replace(case_comparisons()[0], **judged)
+    print_bench(plain_bench(baseline=baseline_comparison(case)))
     text = " ".join(capsys.readouterr().out.split())
     for one in words:
         assert one in text

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from made_up_bench import full_bench, layer, layers, plain_bench, rivalry, scenario
+from made_up_bench import compared, full_bench, layer, layers, plain_bench
 from made_up_gpu import cuda_times, gpu
 
 from cnntk.benchmark.cuda.inside import Inside
@@ -49,14 +49,6 @@ def printed(capsys: pytest.CaptureFixture[str], result: BenchResult) -> str:
     return " ".join(text.split())
 
 
-def test_a_scenario_with_its_percentiles_and_notes(capsys: pytest.CaptureFixture[str]) -> None:
-    text = printed(capsys, full_bench())
-    assert "as measured: p50 2.22 ms, p90 2.71 ms seeded noise was sent" in text
-    more = {"50": 1.0, "90": 2.0, "95": 2.5, "99": 3.0, "99.9": 4.0}
-    found = replace(scenario(True), percentiles_ms=more)
-    assert "p50 1.00 ms, p90 2.00 ms, p99 3.00 ms seeded" in printed(capsys, plain_bench(scenarios=(found,)))
-
-
 @pytest.mark.parametrize(
     ("time_ms", "told"),
     [
@@ -69,7 +61,7 @@ def test_what_the_layers_add_up_to(time_ms: float, told: str, capsys: pytest.Cap
 
 
 def test_noise_is_told_beside_an_opponent(capsys: pytest.CaptureFixture[str]) -> None:
-    calm = rivalry("other.onnx", 1.01)
+    calm = compared("other.onnx", 1.01)
     assert calm.comparison is not None
     noisy = replace(calm, comparison=replace(calm.comparison, interference=("other processes used 50 %",)))
     assert "; other processes used 50 %" in printed(capsys, plain_bench(against=(noisy,)))
@@ -119,10 +111,3 @@ def test_the_sum_of_the_steps_and_the_one_call(capsys: pytest.CaptureFixture[str
     text = printed(capsys, full_bench())
     assert "from JPEG 3.05 ms: read 0.0100 ms" in text
     assert "in one call 3.21 ms; pair by pair +0.15 ms (+0.010 to +0.020)" in text
-
-
-def test_rates_and_counts_are_not_said_twice(capsys: pytest.CaptureFixture[str]) -> None:
-    text = printed(capsys, full_bench())
-    assert "samples per second: 4,321; 1 query; not valid" in text
-    assert "12,345 queries" in text
-    assert "a second" not in text

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from browser import CHROMIUM, Window, measured, screenshots
-from made_up_bench import baseline_note, full_bench, verdicts
+from made_up_bench import full_bench
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -63,7 +63,7 @@ class Shots:
 
 
 def taken() -> Shots:
-    page = render_bench_report(full_bench(), verdicts(), baseline_note())
+    page = render_bench_report(full_bench())
     unstyled = re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
     blank = page.replace("currentColor", "none")
     windows = [Window(page, DESKTOP), Window(page, PHONE), Window(unstyled, PHONE), Window(blank, PHONE)]

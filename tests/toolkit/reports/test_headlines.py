@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
-from made_up_bench import full_bench, latency, layer, layers, plain_bench, sweep, verdicts
+from made_up_bench import case_comparisons, full_bench, latency, layer, layers, plain_bench, sweep
 from made_up_traces import lognormal
 
 from cnntk.reports import headlines
@@ -27,11 +27,11 @@ def test_of_few_runs_the_mean_is_told() -> None:
 
 def test_what_takes_longest_is_named() -> None:
     result = full_bench()
-    assert result.start_up is not None
+    assert result.cold_start is not None
     assert result.layers is not None
     assert result.stages is not None
     assert result.memory is not None
-    assert headlines.start_up_headline(result.start_up) == (
+    assert headlines.cold_start_headline(result.cold_start) == (
         "The first answer comes after 344 ms, 78 % of it the import"
     )
     assert headlines.layers_headline(result.layers) == "features.0 takes 55 % of a run, at 59 % of its limit"
@@ -48,8 +48,8 @@ def test_without_a_limit_and_without_others() -> None:
 
 
 def test_only_by_a_bound_something_is_borne_or_not() -> None:
-    slower, same, _ = verdicts()
-    undecided = replace(same, mostly_left_out=True)
+    slower, same, _ = case_comparisons()
+    undecided = replace(same, mostly_disturbed=True)
     assert headlines.regression_headline([slower, undecided]) == (
         "Slower than is borne: latency; undecided: batch 8"
     )

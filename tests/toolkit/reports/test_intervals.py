@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 from drawn import marks_of, stray_marks, texts_of
-from made_up_bench import full_bench, rivalry, verdicts
+from made_up_bench import case_comparisons, compared, full_bench
 
-from cnntk.benchmark.regression import CaseVerdict
+from cnntk.benchmark.regression import CaseComparison
 from cnntk.benchmark.statistics.intervals import Estimate
 from cnntk.reports.figure import Circle, Line, Text
 from cnntk.reports.intervals import draw_against, draw_regressions
@@ -27,7 +27,7 @@ def test_faster_is_to_the_right_of_even_and_slower_to_the_left() -> None:
 
 
 def test_an_interval_reaches_from_its_low_to_its_high_end() -> None:
-    figure = draw_against([rivalry("a", 2.0)], 580)
+    figure = draw_against([compared("a", 2.0)], 580)
     assert figure is not None
     (dot,) = marks_of(figure, Circle)
     (bar,) = (line for line in marks_of(figure, Line) if line.width == 4.0)
@@ -35,7 +35,7 @@ def test_an_interval_reaches_from_its_low_to_its_high_end() -> None:
 
 
 def test_what_regressed_is_told() -> None:
-    figure = draw_regressions(verdicts(), 580)
+    figure = draw_regressions(case_comparisons(), 580)
     assert figure is not None
     assert [dot.ink for dot in marks_of(figure, Circle)] == ["bad", "muted"]
     assert "+12.2 % (+8.1 to +16.4): regressed" in texts_of(figure)
@@ -44,9 +44,9 @@ def test_what_regressed_is_told() -> None:
 
 
 def test_without_a_bound_nothing_is_accused() -> None:
-    slower, same, _ = verdicts()
+    slower, same, _ = case_comparisons()
     told = replace(slower, regressed=False, fail_above_percent=None)
-    figure = draw_regressions([told, replace(same, mostly_left_out=True)], 580)
+    figure = draw_regressions([told, replace(same, mostly_disturbed=True)], 580)
     assert figure is not None
     assert [dot.ink for dot in marks_of(figure, Circle)] == ["muted", "muted"]
     assert "+12.2 % (+8.1 to +16.4)" in texts_of(figure)
@@ -54,19 +54,19 @@ def test_without_a_bound_nothing_is_accused() -> None:
 
 
 def test_nobody_and_nothing_to_draw() -> None:
-    assert draw_against([rivalry("a", None)], 580) is None
+    assert draw_against([compared("a", None)], 580) is None
     assert draw_against((), 580) is None
-    assert draw_regressions([CaseVerdict("a", 1.0, None, None, False, "")], 580) is None
+    assert draw_regressions([CaseComparison("a", 1.0, None, None, False, "")], 580) is None
 
 
 @pytest.mark.parametrize("ratio", [1e-4, 1.0, 1e5])
 @pytest.mark.parametrize("width", [336, 580])
 def test_any_ratio_stays_in_the_frame(ratio: float, width: int) -> None:
-    figure = draw_against([rivalry("x" * 200, ratio, "faster"), rivalry("b", 1.0)], width)
+    figure = draw_against([compared("x" * 200, ratio), compared("b", 1.0)], width)
     assert figure is not None
     assert stray_marks(figure) == []
     assert max(len(text.text) for text in marks_of(figure, Text)) < 80
-    slower = CaseVerdict("a", 1.0, 2.0, Estimate(100 * ratio, -50.0, 200 * ratio), True, "")
+    slower = CaseComparison("a", 1.0, 2.0, Estimate(100 * ratio, -50.0, 200 * ratio), True, "")
     drawn = draw_regressions([slower], width)
     assert drawn is not None
     assert stray_marks(drawn) == []

@@ -4,11 +4,11 @@ import pytest
 from drawn import marks_of, stray_marks, texts_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up_bench import full_bench, way
+from made_up_bench import format_stages, full_bench
 
 from cnntk.benchmark.stages import Stages
 from cnntk.reports.figure import Figure, Line, Rect
-from cnntk.reports.stack import draw_memory, draw_stages, draw_start_up
+from cnntk.reports.stack import draw_cold_start, draw_memory, draw_stages
 
 RESULT = full_bench()
 THICK = 26
@@ -19,8 +19,8 @@ def bars(figure: Figure) -> list[Rect]:
 
 
 def test_parts_are_as_long_as_they_take() -> None:
-    assert RESULT.start_up is not None
-    figure = draw_start_up(RESULT.start_up, 580)
+    assert RESULT.cold_start is not None
+    figure = draw_cold_start(RESULT.cold_start, 580)
     imported, session, first = bars(figure)
     assert imported.x < session.x < first.x
     assert (imported.width + 1) / (session.width + 1) == pytest.approx(268.0 / 57.1, rel=0.02)
@@ -56,6 +56,6 @@ def test_less_than_nothing_is_nothing() -> None:
 @settings(deadline=None)
 @given(st.lists(st.floats(0, 1e6), min_size=5, max_size=5))
 def test_any_times_stay_in_the_frame(times_ms: list[float]) -> None:
-    figure = draw_stages(Stages((way("PNG", *times_ms),), "cpu", 1, ()), 336)
+    figure = draw_stages(Stages((format_stages("PNG", *times_ms),), "cpu", 1, ()), 336)
     assert figure is not None
     assert stray_marks(figure) == []

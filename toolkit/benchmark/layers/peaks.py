@@ -129,9 +129,9 @@ def cache_bytes(root: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> int 
 
 
 def _key(threads: int) -> str:
-    from cnntk.benchmark.machine import machine
+    from cnntk.benchmark.machine import detect_machine
 
-    parts = [machine().identity, threads, import_onnxruntime().__version__]
+    parts = [detect_machine().identity, threads, import_onnxruntime().__version__]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

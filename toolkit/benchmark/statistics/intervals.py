@@ -37,6 +37,7 @@ __all__ = [
     "autocorrelation",
     "block_length",
     "mean_estimate",
+    "median_estimate",
     "median_interval",
     "mostly_disturbed",
     "paired_interval",
@@ -155,6 +156,15 @@ def median_interval(values: Float64) -> tuple[float, float]:
     low = max(0, math.floor(count / 2 - reach))
     high = min(count - 1, math.ceil(count / 2 + reach))
     return float(ordered[low]), float(ordered[high])
+
+
+def median_estimate(values: Float64) -> Estimate:
+    """The median of values with its interval, as `median_interval` computes it.
+
+    Args:
+        values: Values (N,) in the order in which they were measured.
+    """
+    return Estimate(float(np.median(values)), *median_interval(values))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What starting costs: the command line over click, the runtime over onnxruntime and Pillow.
 
-python benchmarks/start_up.py
+python benchmarks/startup.py
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 
 from common import duration, in_turn, options, paired, print_table, row
 
-from cnntk.benchmark.cold_start import start_up
+from cnntk.benchmark.cold_start import measure_cold_start
 from cnntk.shipped import shipped_model
 
 PAIRS = {
@@ -33,9 +33,9 @@ def main() -> None:
         times = in_turn(calls, rounds)
         rows.append(row(what, beside, paired(times[beside], times[what])))
     print_table(rows)
-    found = start_up(shipped_model(), processes=rounds)
+    found = measure_cold_start(shipped_model(), processes=rounds)
     print("To the first answer of the LeNet that ships with cnntk, medians of as many processes:\n")
-    parts = (found.import_ms, found.session_ms, found.first_run_ms, found.first_answer_ms)
+    parts = (found.import_ms, found.session_ms, found.first_run_ms, found.total_ms)
     print_table([[duration(ms) for ms in parts]], ("imports", "session", "first run", "in all"))
 
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from cnntk.benchmark.inputs import batch_inputs
-from cnntk.benchmark.opponent import Opponent
-from cnntk.benchmark.targets import opponents
+from cnntk.benchmark.targets import Target, open_targets
 from cnntk.exporters import export
 from cnntk.models.factory import construct
 from cnntk.runtime import Engine
+from cnntk.runtime.codec import as_json
 from cnntk.runtime.errors import MissingDependency, UsageError
 from cnntk.shipped import shipped_checkpoint, shipped_model
 
@@ -56,9 +56,9 @@ def small_onnx(factory: Path, weights: Path) -> Path:
     return path
 
 
-def against(name: str, model: Path, threads: int = 1, **options: object) -> tuple[Opponent, ...]:
+def against(name: str, model: Path, threads: int = 1, **options: object) -> tuple[Target, ...]:
     engine = Engine(model, threads=threads)
-    with opponents(name, engine, batch_inputs(engine, 2), **options) as found:
+    with open_targets(name, engine, batch_inputs(engine, 2), **options) as found:
         return found
 
 
@@ -66,30 +66,30 @@ def against(name: str, model: Path, threads: int = 1, **options: object) -> tupl
 @pytest.mark.parametrize("name", ["torch", f"torch:{shipped_checkpoint()}"])
 def test_the_shipped_model_has_a_checkpoint(name: str) -> None:
     eager, compiled = against(name, shipped_model())
-    assert eager.alike
-    assert "prepares the images, too" in eager.note
+    assert eager.same_outputs
+    assert "preprocesses the images too" in eager.note
     assert (compiled.name, compiled.call) == ("torch, compiled", None)
-    assert compiled.note == "torch.compile needs a C++ compiler, and there is none; install one, like g++"
-    assert not compiled.to_json()["runs"]
+    assert compiled.note == "torch.compile needs a C++ compiler, and none is installed; install one, like g++"
+    assert not as_json(compiled)["available"]
 
 
 @pytest.mark.slow
 def test_compiled_answers_the_same() -> None:
     eager, compiled = against("torch", shipped_model())
-    assert eager.alike
-    assert compiled.alike
+    assert eager.same_outputs
+    assert compiled.same_outputs
     assert compiled.call is not None
 
 
 @pytest.mark.usefixtures("no_compiler")
 def test_threads_are_equal_and_given_back() -> None:
     engine, before = Engine(shipped_model(), threads=3), torch.get_num_threads()
-    with opponents("torch", engine, batch_inputs(engine, 1)):
+    with open_targets("torch", engine, batch_inputs(engine, 1)):
         assert torch.get_num_threads() == 3
     assert torch.get_num_threads() == before
     with (
         pytest.raises(RuntimeError, match="mine"),
-        opponents("torch", engine, batch_inputs(engine, 1)),
+        open_targets("torch", engine, batch_inputs(engine, 1)),
     ):
         raise RuntimeError("mine")
     assert torch.get_num_threads() == before
@@ -100,30 +100,30 @@ def test_random_weights_are_made_again_by_their_seed(tmp_path: Path) -> None:
     file = tmp_path / "random.onnx"
     export("lenet", file, random=True, seed=7)
     eager, _ = against("torch", file)
-    assert eager.alike
+    assert eager.same_outputs
 
 
 @pytest.mark.usefixtures("no_compiler")
 def test_a_factory_is_named_as_for_verify(factory: Path, weights: Path, small_onnx: Path) -> None:
     eager, _ = against(f"torch:{factory}:net", small_onnx, weights=str(weights))
-    assert eager.alike
-    assert eager.note == f"torch {torch.__version__}; answers the same"
+    assert eager.same_outputs
+    assert eager.note == f"torch {torch.__version__}; same outputs"
 
 
 @pytest.mark.usefixtures("no_compiler")
 def test_other_weights_are_a_finding(factory: Path, small_onnx: Path) -> None:
     eager, _ = against(f"torch:{factory}:net", small_onnx, random=True)
     assert eager.call is not None
-    assert "answers differ by" in eager.note
+    assert "outputs differ by" in eager.note
 
 
 def test_other_inputs_are_refused(factory: Path, small_onnx: Path) -> None:
-    with pytest.raises(UsageError, match=r"takes other inputs than .*small\.onnx: mat1 and mat2"):
+    with pytest.raises(UsageError, match=r"the inputs differ from those of .*small\.onnx: mat1 and mat2"):
         against(f"torch:{factory}:other", small_onnx, random=True)
 
 
 def test_unknown_weights_have_to_be_named(foreign_onnx: Path) -> None:
-    with pytest.raises(UsageError, match=r"does not say where its weights are from\. Name .*torch:SOURCE"):
+    with pytest.raises(UsageError, match=r"does not name the file of its weights\. Name .*torch:SOURCE"):
         against("torch", foreign_onnx)
 
 
@@ -146,7 +146,7 @@ def test_an_onnx_file_is_no_torch(foreign_onnx: Path) -> None:
 
 def test_without_torch_it_says_what_to_install(foreign_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(MissingDependency, match=r"torch is not installed.*pip install 'cnntk\[export\]'"):
+    with pytest.raises(MissingDependency, match=r"torch, which is not installed: .*'cnntk\[export\]'"):
         against("torch", foreign_onnx)
 
 

@@ -1,6 +1,6 @@
 """Each part of a bench says when others used the cores meanwhile; here a process does nothing else.
 
-What is said in which case, and that a quiet machine is not blamed, is in `traces/test_disturbance`.
+What is said in which case, and that a quiet machine is not blamed, is in `statistics/test_findings`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import pytest
 from cnntk.benchmark.compare import compare_interleaved
 from cnntk.benchmark.layers.peaks import Peaks
 from cnntk.benchmark.layers.report import layer_times
-from cnntk.benchmark.stages import stages
+from cnntk.benchmark.stages import measure_stages
 from cnntk.benchmark.statistics.system_load import read_counters
-from cnntk.benchmark.sweep import sweep
+from cnntk.benchmark.sweep import measure_sweep
 
 PEAKS = Peaks(100.0, 400.0, 25.0, 1, None)
 
@@ -47,8 +47,8 @@ def _compared(_: Path) -> Sequence[str]:
     "said",
     [
         _compared,
-        lambda model: sweep(model, batches=(1,), threads=(1,), seconds=0.5).notes,
-        lambda model: stages(model, seconds=0.5).notes,
+        lambda model: measure_sweep(model, batches=(1,), threads=(1,), seconds=0.5).notes,
+        lambda model: measure_stages(model, seconds=0.5).notes,
         lambda model: layer_times(model, threads=1, seconds=0.5, limits=PEAKS).findings,
     ],
     ids=["against", "sweep", "stages", "layers"],

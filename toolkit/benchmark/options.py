@@ -1,0 +1,106 @@
+"""`BenchOptions`: everything that a user can choose for ``cnntk bench``."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cnntk.runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from cnntk.benchmark.regression import Baseline
+
+__all__ = ["BenchOptions"]
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """Options of `cnntk.bench`.
+
+    Attributes:
+        device: Device to measure on: cpu, cuda, cuda:1 or auto.
+        threads: Number of CPU threads; by default what suits the model. Several numbers are swept over, and
+            the first one is used for everything else.
+        batch: Images per run; by default 1, or the model's fixed batch size. Several numbers are swept over,
+            and the first one is used for everything else.
+        seconds: Seconds to measure for, for each kind of measurement.
+        cold_start: Measure the cold start and the memory too, in processes of their own.
+        layers: Measure the time of each layer, and how far each one is from the limits of the machine.
+        end_to_end: Measure from image file to label too: read, decode, preprocess, run. Without --image, an
+            image is made.
+        images: Image file, folder or pattern to measure end to end with; may be repeated.
+        against: Also time OTHER, interleaved: an .onnx file, torch, torch:SOURCE or openvino; may be
+            repeated.
+        weights: Weights file of an --against torch:SOURCE that has no weights of its own.
+        random: Use seeded random weights for an --against torch:SOURCE.
+        baseline: Compare with a baseline written by --save.
+        fail_above: Exit with status 1 if runs take longer than in the baseline by more than this percentage,
+            shown by two measurements with 95 % confidence.
+        save: File to save the latency to, as a baseline to compare with later. The compared baseline itself
+            is not replaced by a run that regressed.
+        allow_other_machine: Compare with a baseline of another machine.
+        sessions: Number of processes that the latency of a baseline is measured in.
+    """
+
+    device: str = "cpu"
+    threads: int | Sequence[int] | None = field(default=None, metadata={"metavar": "N[,N...]"})
+    batch: int | Sequence[int] | None = field(default=None, metadata={"metavar": "N[,N...]"})
+    seconds: float = 3.0
+    cold_start: bool = field(default=True, metadata={"cli": False})
+    layers: bool = False
+    end_to_end: bool = False
+    images: Sequence[str | os.PathLike[str] | bytes] = field(
+        default=(), metadata={"flag": "--image", "metavar": "IMAGE"}
+    )
+    against: Sequence[str] = field(default=(), metadata={"metavar": "OTHER", "group": "Comparison"})
+    weights: str | None = field(default=None, metadata={"metavar": "FILE", "group": "Comparison"})
+    random: bool = field(default=False, metadata={"group": "Comparison"})
+    baseline: str | os.PathLike[str] | Baseline | None = field(
+        default=None, metadata={"flag": "--compare", "metavar": "FILE", "group": "Baseline"}
+    )
+    fail_above: float | None = field(default=None, metadata={"metavar": "PERCENT", "group": "Baseline"})
+    save: str | os.PathLike[str] | None = field(
+        default=None, metadata={"metavar": "FILE", "group": "Baseline"}
+    )
+    allow_other_machine: bool = field(default=False, metadata={"group": "Baseline"})
+    sessions: int = field(default=10, metadata={"cli": False})
+
+    def __post_init__(self) -> None:
+        for name, numbers in (("threads", self.all_threads), ("batch", self.all_batches)):
+            if any(number < 1 for number in numbers) or len(set(numbers)) < len(numbers):
+                values = ", ".join(map(str, numbers))
+                raise UsageError(f"{name} {values}: expected different numbers of 1 or more")
+        if not 0 < self.seconds < math.inf:
+            raise UsageError(f"seconds {self.seconds}: expected a positive number")
+        if self.fail_above is not None and not 0 <= self.fail_above < math.inf:
+            raise UsageError(f"fail_above {self.fail_above}: expected a percentage of 0 or more")
+        if self.fail_above is not None and self.baseline is None:
+            raise UsageError("--fail-above (fail_above) needs a baseline: --compare FILE (baseline)")
+        if (self.weights is not None or self.random) and not any(
+            name.startswith("torch:") for name in self.against
+        ):
+            raise UsageError("--weights and --random (weights, random) need --against torch:SOURCE (against)")
+
+    @property
+    def all_threads(self) -> tuple[int, ...]:
+        """Numbers of threads as a tuple; empty for the default."""
+        return _as_tuple(self.threads)
+
+    @property
+    def all_batches(self) -> tuple[int, ...]:
+        """Batch sizes as a tuple; empty for the default."""
+        return _as_tuple(self.batch)
+
+    @property
+    def needs_sessions(self) -> bool:
+        """Whether the latency is measured in several processes, for a baseline."""
+        return self.save is not None or self.baseline is not None
+
+
+def _as_tuple(value: int | Sequence[int] | None) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, int) else tuple(value)
