@@ -13,7 +13,41 @@ from cnntk.runtime.errors import UsageError
 if TYPE_CHECKING:
     from cnntk.benchmark.regression import Baseline
 
-__all__ = ["BenchOptions"]
+    BaselineSource = str | os.PathLike[str] | Baseline
+else:  # the command line reads the annotations, without numpy
+    BaselineSource = str | os.PathLike
+
+__all__ = ["BenchOptions", "parse_numbers", "parse_percentage"]
+
+
+def parse_numbers(text: str) -> tuple[int, ...]:
+    """Different numbers of 1 or more, like ``1,8,32``.
+
+    Raises:
+        ValueError: The text is something else.
+    """
+    try:
+        values = tuple(int(item) for item in text.split(","))
+    except ValueError as error:
+        raise ValueError(f"{text!r}: expected numbers with commas between, like 1,8,32") from error
+    if min(values) < 1 or len(set(values)) < len(values):
+        raise ValueError(f"{text!r}: expected different numbers of 1 or more")
+    return values
+
+
+def parse_percentage(text: str) -> float:
+    """A percentage of 0 or more, like ``5%`` or ``5``.
+
+    Raises:
+        ValueError: The text is something else.
+    """
+    try:
+        value = float(text.removesuffix("%"))
+    except ValueError as error:
+        raise ValueError(f"{text!r}: expected a percentage, like 5%") from error
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{text!r}: expected 0 % or more")
+    return value
 
 
 @dataclass(frozen=True)
@@ -46,35 +80,43 @@ class BenchOptions:
     """
 
     device: str = "cpu"
-    threads: int | Sequence[int] | None = field(default=None, metadata={"metavar": "N[,N...]"})
-    batch: int | Sequence[int] | None = field(default=None, metadata={"metavar": "N[,N...]"})
+    threads: int | Sequence[int] | None = field(
+        default=None, metadata={"metavar": "N[,N...]", "parse": parse_numbers}
+    )
+    batch: int | Sequence[int] | None = field(
+        default=None, metadata={"metavar": "N[,N...]", "parse": parse_numbers}
+    )
     seconds: float = 3.0
-    cold_start: bool = field(default=True, metadata={"cli": False})
+    cold_start: bool = field(default=True, metadata={"flag": None})
     layers: bool = False
     end_to_end: bool = False
-    images: Sequence[str | os.PathLike[str] | bytes] = field(
+    images: tuple[str | os.PathLike[str] | bytes, ...] = field(
         default=(), metadata={"flag": "--image", "metavar": "IMAGE"}
     )
-    against: Sequence[str] = field(default=(), metadata={"metavar": "OTHER", "group": "Comparison"})
+    against: tuple[str, ...] = field(default=(), metadata={"metavar": "OTHER", "group": "Comparison"})
     weights: str | None = field(default=None, metadata={"metavar": "FILE", "group": "Comparison"})
     random: bool = field(default=False, metadata={"group": "Comparison"})
-    baseline: str | os.PathLike[str] | Baseline | None = field(
+    baseline: BaselineSource | None = field(
         default=None, metadata={"flag": "--compare", "metavar": "FILE", "group": "Baseline"}
     )
-    fail_above: float | None = field(default=None, metadata={"metavar": "PERCENT", "group": "Baseline"})
+    fail_above: float | None = field(
+        default=None, metadata={"metavar": "PERCENT", "parse": parse_percentage, "group": "Baseline"}
+    )
     save: str | os.PathLike[str] | None = field(
         default=None, metadata={"metavar": "FILE", "group": "Baseline"}
     )
     allow_other_machine: bool = field(default=False, metadata={"group": "Baseline"})
-    sessions: int = field(default=10, metadata={"cli": False})
+    sessions: int = field(default=10, metadata={"flag": None})
 
     def __post_init__(self) -> None:
+        for name in ("images", "against"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         for name, numbers in (("threads", self.all_threads), ("batch", self.all_batches)):
             if any(number < 1 for number in numbers) or len(set(numbers)) < len(numbers):
                 values = ", ".join(map(str, numbers))
                 raise UsageError(f"{name} {values}: expected different numbers of 1 or more")
         if not 0 < self.seconds < math.inf:
-            raise UsageError(f"seconds {self.seconds}: expected a positive number")
+            raise UsageError(f"seconds {self.seconds}: expected a positive number of seconds (--seconds)")
         if self.fail_above is not None and not 0 <= self.fail_above < math.inf:
             raise UsageError(f"fail_above {self.fail_above}: expected a percentage of 0 or more")
         if self.fail_above is not None and self.baseline is None:
