@@ -1,25 +1,22 @@
-"""`Graph`: an ONNX file's nodes, what they read and write, and the shapes of its weights; without onnx."""
+"""The nodes of an ONNX file and the shapes of its weights, and small ONNX models built from text; needs
+onnx."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from cnntk.runtime.artifact.protobuf import field_spans, map_file
-from cnntk.runtime.errors import ArtifactCorrupt
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["Graph", "Node", "Weight", "graph_of"]
+from cnntk.runtime.errors import ArtifactCorrupt, MissingDependency
 
-_MODEL_GRAPH, _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT = 7, 1, 5, 11
-_NODE_INPUT, _NODE_OUTPUT, _NODE_NAME, _NODE_OP, _NODE_ATTRIBUTE = 1, 2, 3, 4, 5
-_ATTRIBUTE_NAME, _ATTRIBUTE_INT = 1, 3
-_TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_NAME = 1, 2, 8
-_VALUE_NAME = 1
+__all__ = ["Graph", "Node", "Weight", "build_model", "read_graph"]
 
-_BITS = {1: 32, 6: 32, 12: 32, 4: 16, 5: 16, 10: 16, 16: 16, 7: 64, 11: 64, 13: 64, 21: 4, 22: 4, 23: 4}
-"""Of a number of each type, by its number in onnx.proto; all others take 8."""
+_HEADER = '<ir_version: 10, opset_import: ["": 18, "com.microsoft": 1]>'
 
 
 @dataclass(frozen=True)
@@ -27,41 +24,46 @@ class Node:
     """A node of a graph.
 
     Attributes:
-        name: may be empty.
-        op: ONNX operator.
-        inputs: names of values; empty for those left out.
-        outputs: names of values.
-        numbers: its attributes that are one whole number.
+        name: Name of the node; may be empty.
+        op_type: ONNX operator.
+        inputs: Names of its input values; empty for those left out.
+        outputs: Names of its output values.
+        int_attributes: Attributes that are a single integer, by name.
     """
 
     name: str
-    op: str
+    op_type: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    numbers: dict[str, int] = field(default_factory=dict)
+    int_attributes: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Weight:
-    """A constant of a graph."""
+    """A constant of a graph.
+
+    Attributes:
+        shape: Shape of the tensor.
+        size_bytes: Size of its elements in bytes.
+    """
 
     shape: tuple[int, ...]
     size_bytes: int
 
     @property
     def elements(self) -> int:
-        """How many numbers it holds."""
+        """Number of elements."""
         return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
 class Graph:
-    """What is in an ONNX file; subgraphs are not looked into.
+    """The main graph of an ONNX file, without its subgraphs.
 
     Attributes:
-        nodes: in the order of the file.
-        weights: by name.
-        inputs: names of its inputs that are no weights.
+        nodes: Nodes in the order of the file.
+        weights: Constants by name.
+        inputs: Names of the inputs that are not weights.
     """
 
     nodes: tuple[Node, ...] = ()
@@ -69,77 +71,65 @@ class Graph:
     inputs: tuple[str, ...] = ()
 
 
-def graph_of(file: Path) -> Graph:
-    """Reads an ONNX file; of its weights only their shapes.
+def read_graph(file: Path) -> Graph:
+    """Reads an ONNX file, of its weights only the shapes.
 
     Raises:
-        ArtifactCorrupt: it is no ONNX model.
+        MissingDependency: onnx is not installed.
+        ArtifactCorrupt: The file is not an ONNX model.
     """
-    data = map_file(file)
-    nodes: list[Node] = []
-    weights: dict[str, Weight] = {}
-    inputs: list[str] = []
+    onnx = _import_onnx()
+    from google.protobuf.message import DecodeError
+
     try:
-        for part in (p for n, p in _parts(data) if n == _MODEL_GRAPH):
-            for number, inner in _parts(part):
-                if number == _GRAPH_NODE:
-                    nodes.append(_node(inner))
-                elif number == _GRAPH_INITIALIZER:
-                    weights.update(_weight(inner))
-                elif number == _GRAPH_INPUT:
-                    inputs += [_text(value) for n, value in _parts(inner) if n == _VALUE_NAME]
-    except (ValueError, IndexError) as error:
-        raise ArtifactCorrupt(f"{file}: is no ONNX model, or a damaged one ({error})") from error
-    return Graph(tuple(nodes), weights, tuple(name for name in inputs if name not in weights))
+        graph = onnx.load(file, load_external_data=False).graph
+    except DecodeError as error:
+        raise ArtifactCorrupt(f"{file}: not a valid ONNX file, or a damaged one ({error})") from error
+    weights = {tensor.name: _weight(onnx, tensor) for tensor in graph.initializer}
+    return Graph(
+        nodes=tuple(_node(onnx, node) for node in graph.node),
+        weights=weights,
+        inputs=tuple(value.name for value in graph.input if value.name not in weights),
+    )
 
 
-def _node(data: memoryview) -> Node:
-    texts: dict[int, list[str]] = {n: [] for n in (_NODE_INPUT, _NODE_OUTPUT, _NODE_NAME, _NODE_OP)}
-    numbers: dict[str, int] = {}
-    for number, part in _parts(data):
-        if number in texts:
-            texts[number].append(_text(part))
-        elif number == _NODE_ATTRIBUTE:
-            numbers.update(_attribute(part))
-    name, op = ("".join(texts[n][-1:]) for n in (_NODE_NAME, _NODE_OP))
-    return Node(name, op, tuple(texts[_NODE_INPUT]), tuple(texts[_NODE_OUTPUT]), numbers)
+def build_model(graph: str, weights: Mapping[str, NDArray[Any]] | None = None) -> bytes:
+    """An ONNX file of opset 18 with onnxruntime's own operators.
+
+    Args:
+        graph: Graph in ONNX's text form, like ``g (float[2] x) => (float[2] y) { y = Neg (x) }``.
+        weights: Constants by name.
+
+    Raises:
+        MissingDependency: onnx is not installed.
+    """
+    onnx = _import_onnx()
+    import onnx.numpy_helper
+    import onnx.parser
+
+    model = onnx.parser.parse_model(f"{_HEADER} {graph}")
+    tensors = (onnx.numpy_helper.from_array(array, name) for name, array in (weights or {}).items())
+    model.graph.initializer.extend(tensors)
+    return bytes(model.SerializeToString())
 
 
-def _attribute(data: memoryview) -> dict[str, int]:
-    """Its name and number, if that is a whole one."""
-    parts = dict(_parts(data))
-    if _ATTRIBUTE_INT not in parts:
-        return {}
-    return {_text(parts[_ATTRIBUTE_NAME]): next(_numbers(parts[_ATTRIBUTE_INT]))}
+def _import_onnx() -> Any:
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingDependency(f"--layers needs onnx ({error}); run: pip install onnx") from error
+    return onnx
 
 
-def _weight(data: memoryview) -> dict[str, Weight]:
-    name, kind = "", 0
-    shape: list[int] = []
-    for number, part in _parts(data):
-        if number == _TENSOR_DIMS:
-            shape += _numbers(part)
-        elif number == _TENSOR_TYPE:
-            kind = next(_numbers(part))
-        elif number == _TENSOR_NAME:
-            name = _text(part)
-    return {name: Weight(tuple(shape), -(-math.prod(shape) * _BITS.get(kind, 8) // 8))}
+def _node(onnx: Any, node: Any) -> Node:
+    integers = {a.name: int(a.i) for a in node.attribute if a.type == onnx.AttributeProto.INT}
+    return Node(node.name, node.op_type, tuple(node.input), tuple(node.output), integers)
 
 
-def _parts(data: memoryview) -> Iterator[tuple[int, memoryview]]:
-    return ((number, data[start:stop]) for number, _, start, stop in field_spans(data, 0, len(data)))
-
-
-def _text(data: memoryview) -> str:
-    return bytes(data).decode("utf-8", "replace")
-
-
-def _numbers(data: memoryview) -> Iterator[int]:
-    """The whole numbers in a row, seven bits a byte; those below zero as protobuf writes them."""
-    value = shift = 0
-    for byte in data:
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            yield value - (1 << 64) if value >> 63 else value
-            value = shift = 0
+def _weight(onnx: Any, tensor: Any) -> Weight:
+    types = onnx.TensorProto
+    if tensor.data_type in (types.INT4, types.UINT4, types.FLOAT4E2M1):
+        bits = 4
+    else:
+        bits = 8 * np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize
+    return Weight(tuple(tensor.dims), -(-math.prod(tensor.dims) * bits // 8))
