@@ -12,7 +12,7 @@ from pathlib import Path
 
 from common import duration, options, print_table
 
-from cnntk.benchmark.layers.report import LayerReport, LayerRow, layer_times
+from cnntk.benchmark.layers.report import LayerReport, LayerTime, layer_times
 from cnntk.runtime.errors import CnntkError
 
 NETWORKS = ("lenet", "alexnet", "vgg11", "nin", "transformers:resnet")
@@ -52,9 +52,9 @@ def exported(names: Sequence[str], folder: Path) -> Iterator[Path]:
         yield path
 
 
-def line(row: LayerRow) -> tuple[str, ...]:
+def line(row: LayerTime) -> tuple[str, ...]:
     rates = ("" if rate is None else f"{rate:.1f}" for rate in (row.gmacs_per_s, row.gb_per_s))
-    distance = "" if row.distance is None else f"{row.distance:.0%}"
+    distance = "" if row.limit_fraction is None else f"{row.limit_fraction:.0%}"
     multiply_adds = f"{row.multiply_adds / 1e6:.2f}"
     return (
         row.name,

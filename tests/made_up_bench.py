@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from cnntk.benchmark.cold_start import ColdStart
 from cnntk.benchmark.compare import Comparison, SpeedVerdict
 from cnntk.benchmark.latency import PERCENTS, Case, Latency
-from cnntk.benchmark.layers.peaks import Peaks
-from cnntk.benchmark.layers.report import LayerReport, LayerRow
-from cnntk.benchmark.layers.roofline import Limit
+from cnntk.benchmark.layers.report import LayerReport, LayerTime
+from cnntk.benchmark.layers.roofline import Limit, Peaks
 from cnntk.benchmark.machine import Machine
 from cnntk.benchmark.memory import Memory
 from cnntk.benchmark.regression import BaselineComparison, CaseComparison
@@ -45,27 +44,27 @@ def latency(latencies_ms: NDArray[np.float64]) -> Latency:
     )
 
 
-def layer(name: str, time_ms: float, multiply_adds: int, moved: int, **others: Any) -> LayerRow:
+def layer(name: str, time_ms: float, multiply_adds: int, moved: int, **others: Any) -> LayerTime:
     limit: Limit = "compute" if multiply_adds else "in cache"
     given: dict[str, Any] = {
         "name": name,
-        "kind": "Conv",
-        "ops": ("FusedConv",),
+        "op_type": "Conv",
+        "executed_ops": ("FusedConv",),
         "fused": (),
         "time_ms": time_ms,
         "share": 0.25,
         "multiply_adds": multiply_adds,
         "bytes": moved,
-        "numbers": "float32" if multiply_adds else "",
+        "dtype": "float32" if multiply_adds else "",
         "gmacs_per_s": multiply_adds / time_ms / 1e6 if multiply_adds and time_ms else None,
         "gb_per_s": moved / time_ms / 1e6 if moved and time_ms else None,
         "limit": limit,
-        "distance": 0.59 if multiply_adds else None,
+        "limit_fraction": 0.59 if multiply_adds else None,
     }
-    return LayerRow(**{**given, **others})
+    return LayerTime(**{**given, **others})
 
 
-def layers(*rows: LayerRow, peaks: Peaks | None = PEAKS) -> LayerReport:
+def layers(*rows: LayerTime, peaks: Peaks | None = PEAKS) -> LayerReport:
     return LayerReport(
         model="net.onnx",
         device="cpu",
@@ -154,12 +153,13 @@ def plain_bench(**others: Any) -> BenchResult:
 
 def full_bench(**others: Any) -> BenchResult:
     """Every part."""
+    preparing = ("Resize", "Transpose", "Expand", "Pad")
     rows = (
-        layer("preprocess", 0.122, 0, 1_660_000, ops=("Resize", "Transpose", "Expand", "Pad"), share=0.06),
+        layer("preprocess", 0.122, 0, 1_660_000, executed_ops=preparing, share=0.06),
         layer("features.0", 1.1, 90_000_000, 1_860_000, share=0.55, fused=("features.1",)),
-        layer("features.3", 0.5, 40_000_000, 2_280_000, share=0.25, numbers="int8"),
-        layer("classifier", 0.25, 1_000_000, 4_000_000, share=0.125, limit="memory", distance=0.571),
-        layer("call", 0.03, 0, 0, kind="call", ops=(), limit=None, share=0.015),
+        layer("features.3", 0.5, 40_000_000, 2_280_000, share=0.25, dtype="int8"),
+        layer("classifier", 0.25, 1_000_000, 4_000_000, share=0.125, limit="memory", limit_fraction=0.571),
+        layer("call", 0.03, 0, 0, op_type="call", executed_ops=(), limit=None, share=0.015),
     )
     estimate = Estimate(2.02, 1.98, 2.07)
     case = Case(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cnntk.benchmark.cuda.nvml import Gpu
     from cnntk.benchmark.cuda.report import Copies, CudaTimes
     from cnntk.benchmark.latency import Latency
-    from cnntk.benchmark.layers.report import LayerReport, LayerRow
+    from cnntk.benchmark.layers.report import LayerReport, LayerTime
     from cnntk.benchmark.memory import Memory
     from cnntk.benchmark.regression import BaselineComparison, CaseComparison
     from cnntk.benchmark.result import BenchResult, ComparisonResult
@@ -207,9 +207,9 @@ def _print_layers(found: LayerReport) -> None:
         _line("note", text)
 
 
-def _layer(row: LayerRow) -> tuple[str, ...]:
+def _layer(row: LayerTime) -> tuple[str, ...]:
     """Without its name and time."""
-    distance = "" if row.distance is None else f"{row.distance:.0%} {row.limit}"
+    distance = "" if row.limit_fraction is None else f"{row.limit_fraction:.0%} {row.limit}"
     return (
         f"{row.share:.1%}",
         f"{row.multiply_adds / 1e6:.2f}" if row.multiply_adds else "",

@@ -453,7 +453,7 @@ def _timed(rows: tuple[LayerRow, ...], file: Path, original: Original) -> tuple[
     found = layer_times(file, threads=original.engine.threads, seconds=_LAYERS_S)
     times = {row.name: row for row in found.rows}
     return tuple(
-        replace(row, time_ms=t.time_ms, limit=t.limit, distance=t.distance)
+        replace(row, time_ms=t.time_ms, limit=t.limit, distance=t.limit_fraction)
         if (t := times.get(row.title)) is not None
         else row
         for row in rows

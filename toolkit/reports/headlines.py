@@ -85,17 +85,17 @@ def memory_headline(found: Memory) -> str:
 def layers_headline(report: LayerReport) -> str:
     """Where most of the time goes."""
     first = max(report.rows, key=lambda row: row.time_ms)
-    limit = "" if first.distance is None else f", at {percent(first.distance)} of its limit"
+    limit = "" if first.limit_fraction is None else f", at {percent(first.limit_fraction)} of its limit"
     return f"{first.name} takes {percent(first.share)} of a run{limit}"
 
 
 def roofline_headline(report: LayerReport) -> str:
     """How near the limit the time goes that has one."""
-    rows = [row for row in report.rows if row.distance is not None]
+    rows = [row for row in report.rows if row.limit_fraction is not None]
     time_ms = sum(row.time_ms for row in rows)
     if not time_ms:
         return "No layer has a limit that is known"
-    near = sum(row.time_ms * (row.distance or 0.0) for row in rows) / time_ms
+    near = sum(row.time_ms * (row.limit_fraction or 0.0) for row in rows) / time_ms
     return f"Layers that a limit binds run at {percent(near)} of it"
 
 

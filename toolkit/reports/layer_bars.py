@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cnntk.benchmark.layers.report import LayerReport, LayerRow
+from cnntk.benchmark.layers.report import LayerReport, LayerTime
 from cnntk.benchmark.layers.roofline import Limit
 from cnntk.reports.axes import Scale, key
 from cnntk.reports.figure import Figure, Line, Mark, Rect, Text, text_width
@@ -49,7 +49,7 @@ def draw_layers(report: LayerReport, width: int) -> Figure | None:
         marks.append(Text(left, bottom + 11, _rest(others), size=10.5))
         bottom += _PITCH
     explained, end = key(limit_key(rows), bottom + 8, width)
-    if any(row.distance for row in rows[:MOST]):
+    if any(row.limit_fraction for row in rows[:MOST]):
         x, y = 4.5, end
         marks.append(Line(((x, y - 1), (x, y + 10)), "ink", 2.0))
         marks.append(Text(14, y + 8.5, "what it would take at its limit", "ink"))
@@ -57,32 +57,32 @@ def draw_layers(report: LayerReport, width: int) -> Figure | None:
     return Figure("layers", layers_headline(report), width, round(end), (*marks, *explained))
 
 
-def limit_key(rows: Sequence[LayerRow]) -> list[tuple[str, str]]:
+def limit_key(rows: Sequence[LayerTime]) -> list[tuple[str, str]]:
     """The inks of the limits that occur."""
     found = {row.limit for row in rows}
     return [(INKS[limit], _WORDS[limit]) for limit in INKS if limit in found]
 
 
-def _bar(row: LayerRow, scale: Scale, y: float, width: int) -> Iterator[Mark]:
-    hint = f"{row.name} ({row.kind}): {_figures(row)}"
+def _bar(row: LayerTime, scale: Scale, y: float, width: int) -> Iterator[Mark]:
+    hint = f"{row.name} ({row.op_type}): {_figures(row)}"
     if row.gmacs_per_s is not None:
         hint += f", {short(row.gmacs_per_s)} G multiply-adds/s"
     end = scale.at(row.time_ms)
     letters = int((scale.first - 6) / text_width("x", 11.5))
     yield Text(scale.first - 6, y + 10.5, shorten(row.name, letters), "ink", "end", 11.5, row.name)
     yield Rect(scale.first, y, max(end - scale.first, 1.0), _THICK, INKS[row.limit], hint)
-    if row.distance is not None:
-        x = scale.at(row.time_ms * row.distance)
+    if row.limit_fraction is not None:
+        x = scale.at(row.time_ms * row.limit_fraction)
         yield Line(
-            ((x, y - 2), (x, y + _THICK + 2)), "ink", 2.0, hint=f"{percent(row.distance)} of the limit"
+            ((x, y - 2), (x, y + _THICK + 2)), "ink", 2.0, hint=f"{percent(row.limit_fraction)} of the limit"
         )
     yield Text(width, y + 10.5, _figures(row), "ink", "end", hint=hint)
 
 
-def _figures(row: LayerRow) -> str:
+def _figures(row: LayerTime) -> str:
     return f"{short(row.time_ms)} ms, {percent(row.share)}"
 
 
-def _rest(rows: Sequence[LayerRow]) -> str:
+def _rest(rows: Sequence[LayerTime]) -> str:
     time_ms, share = sum(row.time_ms for row in rows), sum(row.share for row in rows)
     return f"and {len(rows)} shorter: {short(time_ms)} ms, {percent(share)}"

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from cnntk.benchmark.layers.peaks import Peaks
-from cnntk.benchmark.layers.report import LayerReport, LayerRow
-from cnntk.benchmark.layers.roofline import TOLERANCE
+from cnntk.benchmark.layers.report import LayerReport, LayerTime
+from cnntk.benchmark.layers.roofline import PEAK_TOLERANCE, Peaks
 from cnntk.reports.axes import Frame, Scale, key, with_axes
 from cnntk.reports.figure import Circle, Figure, Line, Mark, Text, text_width
 from cnntk.reports.headlines import roofline_headline
@@ -54,16 +53,16 @@ def draw_roofline(report: LayerReport, width: int) -> Figure | None:
     return Figure("roofline", roofline_headline(report), width, round(end), (*marks, *explained))
 
 
-def _cached(row: LayerRow, peaks: Peaks) -> bool:
+def _cached(row: LayerTime, peaks: Peaks) -> bool:
     """Whether it moves more bytes a second than memory gives: it stands above that roof."""
-    return (row.gb_per_s or 0.0) > (1 + TOLERANCE) * peaks.memory_gb_s
+    return (row.gb_per_s or 0.0) > (1 + PEAK_TOLERANCE) * peaks.memory_gb_s
 
 
-def _intensity(row: LayerRow) -> float:
+def _intensity(row: LayerTime) -> float:
     return row.multiply_adds / row.bytes
 
 
-def _scales(rows: Sequence[LayerRow], peaks: Peaks, frame: Frame) -> tuple[Scale, Scale]:
+def _scales(rows: Sequence[LayerTime], peaks: Peaks, frame: Frame) -> tuple[Scale, Scale]:
     """Room for all dots, and for the corner under the roof of float32."""
     speeds = [row.gmacs_per_s or 1.0 for row in rows]
     highest = max(peaks.float32_gmacs, peaks.int8_gmacs, *speeds)
@@ -102,15 +101,15 @@ def _compute(peaks: Peaks, xs: Scale, ys: Scale) -> Iterator[tuple[Line, list[Te
         yield Line(((begin, y), (xs.last, y)), "muted", 1.5, hint=f"{words} G multiply-adds/s"), names
 
 
-def _dot(row: LayerRow, longest_ms: float, peaks: Peaks, xs: Scale, ys: Scale) -> Circle:
+def _dot(row: LayerTime, longest_ms: float, peaks: Peaks, xs: Scale, ys: Scale) -> Circle:
     radius = max(_LARGEST * math.sqrt(row.time_ms / longest_ms), _LEAST)
     speed = row.gmacs_per_s or 0.0
     hint = (
         f"{row.name}: {short(row.time_ms)} ms, {short(speed)} G multiply-adds/s, "
-        f"{short(_intensity(row))} a byte, {row.numbers}"
+        f"{short(_intensity(row))} a byte, {row.dtype}"
     )
-    if row.distance is not None:
-        hint += f", {percent(row.distance)} of the limit"
+    if row.limit_fraction is not None:
+        hint += f", {percent(row.limit_fraction)} of the limit"
     if _cached(row, peaks):
         hint += ", from the cache"
     return Circle(xs.at(_intensity(row)), ys.at(speed), round(radius, 1), INKS[row.limit], hint)

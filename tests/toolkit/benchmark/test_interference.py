@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from cnntk.benchmark.compare import compare_interleaved
-from cnntk.benchmark.layers.peaks import Peaks
 from cnntk.benchmark.layers.report import layer_times
+from cnntk.benchmark.layers.roofline import Peaks
 from cnntk.benchmark.stages import measure_stages
 from cnntk.benchmark.statistics.system_load import read_counters
 from cnntk.benchmark.sweep import measure_sweep
@@ -49,7 +49,7 @@ def _compared(_: Path) -> Sequence[str]:
         _compared,
         lambda model: measure_sweep(model, batches=(1,), threads=(1,), seconds=0.5).notes,
         lambda model: measure_stages(model, seconds=0.5).notes,
-        lambda model: layer_times(model, threads=1, seconds=0.5, limits=PEAKS).findings,
+        lambda model: layer_times(model, threads=1, seconds=0.5, peaks=PEAKS).findings,
     ],
     ids=["against", "sweep", "stages", "layers"],
 )

@@ -160,7 +160,7 @@ def test_it_needs_nothing_from_outside(page: str) -> None:
 
 
 def test_text_is_escaped(page: str) -> None:
-    row = layer(EVIL, 1.0, 10, 10, ops=(EVIL,), fused=(EVIL,), kind=EVIL)
+    row = layer(EVIL, 1.0, 10, 10, executed_ops=(EVIL,), fused=(EVIL,), op_type=EVIL)
     poisoned = full_bench(
         name="<b>" + EVIL,
         model=EVIL,

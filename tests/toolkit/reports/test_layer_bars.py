@@ -22,7 +22,7 @@ def test_the_longest_comes_first_in_the_ink_of_its_limit() -> None:
 
 
 def test_the_mark_stands_where_the_layer_would_end_at_its_limit() -> None:
-    figure = draw_layers(layers(layer("a", 2.0, 100, 100, distance=0.5)), 580)
+    figure = draw_layers(layers(layer("a", 2.0, 100, 100, limit_fraction=0.5)), 580)
     assert figure is not None
     bar = next(mark for mark in marks_of(figure, Rect) if mark.height == THICK)
     mark = next(line for line in marks_of(figure, Line) if line.hint)
@@ -41,7 +41,7 @@ def test_of_many_layers_the_short_ones_are_summed_up() -> None:
 @pytest.mark.parametrize("time_ms", [0.0, 1e-9, 1e9])
 @pytest.mark.parametrize("distance", [None, 0.0, 1.3])
 def test_one_layer(time_ms: float, distance: float | None) -> None:
-    figure = draw_layers(layers(layer("x" * 200, time_ms, 10, 10, distance=distance)), 336)
+    figure = draw_layers(layers(layer("x" * 200, time_ms, 10, 10, limit_fraction=distance)), 336)
     assert figure is not None
     assert stray_marks(figure) == []
 

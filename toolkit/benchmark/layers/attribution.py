@@ -21,7 +21,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from cnntk.benchmark.layers.graph import Graph, Node
-from cnntk.runtime.artifact.spec import SCOPE, Layer
+from cnntk.runtime.artifact.spec import PREPROCESS_SCOPE, Layer
 
 __all__ = ["LayerNodes", "attribute_nodes"]
 
@@ -110,14 +110,17 @@ def attribute_nodes(
     heads: dict[int, int] = {}  # of each node, its layer with the most work
     for layer, node in sorted(provenance.node_of.items(), key=lambda pair: _by_work(layers[pair[0]])):
         heads.setdefault(node, layer)
-    names = {i: SCOPE for i, node in enumerate(nodes) if _prepares_image(node)}
+    names = {i: PREPROCESS_SCOPE for i, node in enumerate(nodes) if _prepares_image(node)}
     for node, layer in provenance.layer_of.items():
         names[node] = layers[heads[provenance.node_of[layer]]].name.removeprefix(_HEAD)
     rows: dict[str | _Between, list[int]] = defaultdict(list)
     for i, row in enumerate(_row_names(nodes, names)):
         rows[row].append(i)
     leading = sorted((layers[head] for head in heads.values()), key=_by_work, reverse=True)
-    op_types = {SCOPE: SCOPE, **{layer.name.removeprefix(_HEAD): layer.op for layer in leading}}
+    op_types = {
+        PREPROCESS_SCOPE: PREPROCESS_SCOPE,
+        **{layer.name.removeprefix(_HEAD): layer.op for layer in leading},
+    }
     return tuple(_layer_nodes(row, rows[row], nodes, provenance, layers, op_types) for row in rows)
 
 
@@ -161,7 +164,7 @@ def _layer_nodes(
 
 
 def _prepares_image(node: Node) -> bool:
-    return any(name.startswith(f"{SCOPE}/") for name in (node.name, *node.outputs))
+    return any(name.startswith(f"{PREPROCESS_SCOPE}/") for name in (node.name, *node.outputs))
 
 
 def _provenance(layers: Sequence[Layer], nodes: Sequence[Node], original: Graph) -> _NodeProvenance:
@@ -184,7 +187,9 @@ def _layers_by_name(
     """Layers of nodes by values, names and weights."""
     by_name = {layer.name: i for i, layer in reversed([*enumerate(layers)])}
     for node in original.nodes:
-        by_name |= {node.name: flow.producer[v] for v in node.outputs if node.name and v in flow.producer}
+        for value in node.outputs:
+            if node.name and value in flow.producer:
+                by_name[node.name] = flow.producer[value]
     by_name |= flow.producer
     readers: dict[str, list[int]] = defaultdict(list)
     for i, layer in enumerate(layers):

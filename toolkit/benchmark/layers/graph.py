@@ -103,12 +103,11 @@ def build_model(graph: str, weights: Mapping[str, NDArray[Any]] | None = None) -
     Raises:
         MissingDependency: onnx is not installed.
     """
-    onnx = _import_onnx()
-    import onnx.numpy_helper
-    import onnx.parser
+    _import_onnx()
+    from onnx import numpy_helper, parser
 
-    model = onnx.parser.parse_model(f"{_HEADER} {graph}")
-    tensors = (onnx.numpy_helper.from_array(array, name) for name, array in (weights or {}).items())
+    model = parser.parse_model(f"{_HEADER} {graph}")
+    tensors = (numpy_helper.from_array(array, name) for name, array in (weights or {}).items())
     model.graph.initializer.extend(tensors)
     return bytes(model.SerializeToString())
 

@@ -273,7 +273,9 @@ def open_chains(folder: Path, threads: int) -> dict[str, Any]:
             name = f"{prefix} {length} x {tensors}"
             file = str(folder / name.replace(" ", "-")) if prefix == "profiled" else None
             settings = SessionSettings(threads=threads)
-            sessions[name] = open_session(_chain(length, tensors), resolve_device("cpu"), settings, file).session
+            sessions[name] = open_session(
+                _chain(length, tensors), resolve_device("cpu"), settings, file
+            ).session
     return sessions
 
 

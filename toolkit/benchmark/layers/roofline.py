@@ -329,9 +329,9 @@ def _weights_behind(value: str, graph: Graph, producers: dict[str, Node]) -> Ite
 
 
 def _cache_key(threads: int) -> str:
-    from cnntk.benchmark.machine import machine
+    from cnntk.benchmark.machine import detect_machine
 
-    parts = [machine().identity, threads, import_onnxruntime().__version__]
+    parts = [detect_machine().identity, threads, import_onnxruntime().__version__]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -382,9 +382,7 @@ def _int8_conv(channels: int, side: int) -> bytes:
     shape = f"uint8[1,{side},{side},{channels}]"
     inputs = "x, scale, zero, w, scales, zeros, scale, zero, bias"
     attributes = "kernel_shape = [3,3], pads = [1,1,1,1], channels_last = 1"
-    graph = (
-        f"conv ({shape} x) => ({shape} y) {{ y = com.microsoft.QLinearConv <{attributes}> ({inputs}) }}"
-    )
+    graph = f"conv ({shape} x) => ({shape} y) {{ y = com.microsoft.QLinearConv <{attributes}> ({inputs}) }}"
     weights: dict[str, NDArray[Any]] = {
         "scale": np.array(0.01, np.float32),
         "zero": np.array(128, np.uint8),

@@ -8,8 +8,8 @@ import digit_nets
 import pytest
 
 from cnntk.benchmark.compare import Comparison
-from cnntk.benchmark.layers.attribution import Share, attributed
-from cnntk.benchmark.layers.graph import Graph, Node, graph_of
+from cnntk.benchmark.layers.attribution import LayerNodes, attribute_nodes
+from cnntk.benchmark.layers.graph import Graph, Node, read_graph
 from cnntk.exporters import export
 from cnntk.quantization.pipeline import quantize
 from cnntk.runtime.artifact.spec import Layer
@@ -21,7 +21,7 @@ from cnntk.shipped import shipped_model
 
 def optimized(model: Path, folder: Path) -> Graph:
     open_session(model, resolve_device("cpu"), SessionSettings(cache=folder))
-    return graph_of(next(folder.glob("*/model.onnx")))
+    return read_graph(next(folder.glob("*/model.onnx")))
 
 
 def layers_in(model: Path) -> tuple[Layer, ...]:
@@ -30,33 +30,33 @@ def layers_in(model: Path) -> tuple[Layer, ...]:
     return spec.layers
 
 
-def shares_of(model: Path, folder: Path) -> dict[str, Share]:
+def rows_of(model: Path, folder: Path) -> dict[str, LayerNodes]:
     nodes = optimized(model, folder).nodes
     layers = layers_in(model)
-    found = attributed(layers, nodes, graph_of(model))
+    found = attribute_nodes(layers, nodes, read_graph(model))
     assert Counter(i for share in found for i in share.nodes) == Counter(range(len(nodes)))
     assert Counter(i for share in found for i in share.layers) == Counter(range(len(layers)))
     assert len({share.name for share in found}) == len(found)
     return {share.name: share for share in found}
 
 
-def fused(share: Share, layers: tuple[Layer, ...]) -> list[str]:
+def fused(share: LayerNodes, layers: tuple[Layer, ...]) -> list[str]:
     return [layers[i].name for i in share.layers]
 
 
 def test_lenet_with_its_preprocessing(tmp_path: Path) -> None:
     layers = layers_in(shipped_model())
-    found = shares_of(shipped_model(), tmp_path)
+    found = rows_of(shipped_model(), tmp_path)
     assert [name for name in found if not name.startswith("reordering")] == [
         *("preprocess", "0", "2", "3", "5", "6", "7", "9", "11", "softmax")
     ]
     assert fused(found["0"], layers) == ["0", "1"]
     assert fused(found["7"], layers) == ["7", "8"]
     assert fused(found["11"], layers) == ["11"]
-    assert found["7"].ops == ("FusedGemm",)
-    assert found["7"].kind == "Gemm"
-    assert found["softmax"].kind == "Softmax"
-    assert "Resize" in found["preprocess"].ops
+    assert found["7"].executed_ops == ("FusedGemm",)
+    assert found["7"].op_type == "Gemm"
+    assert found["softmax"].op_type == "Softmax"
+    assert "Resize" in found["preprocess"].executed_ops
 
 
 @pytest.mark.slow
@@ -65,15 +65,15 @@ def test_quantized(tmp_path: Path) -> None:
     source.write_bytes(digit_nets.artifact())
     faster = lambda *_: Comparison(2, 1.9, 2.1, 2, 1, 60)  # noqa: E731
     quantize(source, "digits", output=target, limit=40, racing=faster)
-    found = shares_of(target, tmp_path / "cache")
+    found = rows_of(target, tmp_path / "cache")
     layers = layers_in(target)
-    assert found["2"].ops == ("QLinearConv",)
-    assert found["4"].ops == ("NhwcMaxPool",)
+    assert found["2"].executed_ops == ("QLinearConv",)
+    assert found["4"].executed_ops == ("NhwcMaxPool",)
     assert "3" in fused(found["4"], layers)  # ReLU is part of the levels' range
     between = found["conversion between 0 and 2"]
-    assert between.kind == "conversion"
-    assert "QuantizeLinear" in between.ops
-    assert found["reordering between 7 and 8"].ops == ("Transpose",)
+    assert between.op_type == "conversion"
+    assert "QuantizeLinear" in between.executed_ops
+    assert found["reordering between 7 and 8"].executed_ops == ("Transpose",)
 
 
 def test_residual_network(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_residual_network(tmp_path: Path) -> None:
     model = tmp_path / "resnet.onnx"
     export(net, model, input_shape=(3, 32, 32))
     layers = layers_in(model)
-    found = shares_of(model, tmp_path / "cache")
+    found = rows_of(model, tmp_path / "cache")
     convolutions = [layer.name for layer in layers if layer.op == "Conv"]
     assert set(convolutions) <= set(found)
     added = found["resnet.encoder.stages.1.layers.1.layer.1.convolution"]
@@ -103,8 +103,8 @@ ROW = (
 def rows(
     *nodes: Node, original: Graph | None = None, layers: tuple[Layer, ...] = ROW
 ) -> list[tuple[str, str]]:
-    found = attributed(layers, nodes, original or Graph())
-    return [(share.name, "+".join(share.ops)) for share in found]
+    found = attribute_nodes(layers, nodes, original or Graph())
+    return [(share.name, "+".join(share.executed_ops)) for share in found]
 
 
 def test_by_value_name_weight_and_place() -> None:
@@ -164,5 +164,5 @@ def test_other_names_are_not_taken_for_layers(tmp_path: Path) -> None:
         for i, layer in enumerate(layers_in(shipped_model()))
     )
     nodes = optimized(shipped_model(), tmp_path).nodes
-    found = attributed(strange, nodes, graph_of(shipped_model()))
+    found = attribute_nodes(strange, nodes, read_graph(shipped_model()))
     assert not any(share.layers for share in found)

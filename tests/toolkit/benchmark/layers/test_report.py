@@ -12,17 +12,17 @@ import torch
 from torch import nn
 
 from cnntk.benchmark.compare import Comparison
-from cnntk.benchmark.layers import peaks as peaks_module
 from cnntk.benchmark.layers import report as module
-from cnntk.benchmark.layers.attribution import attributed
-from cnntk.benchmark.layers.peaks import Peaks
-from cnntk.benchmark.layers.profiled import measure_nodes
+from cnntk.benchmark.layers import roofline as roofline_module
+from cnntk.benchmark.layers.attribution import attribute_nodes
+from cnntk.benchmark.layers.profile import measure_nodes
 from cnntk.benchmark.layers.report import LayerReport, layer_times
-from cnntk.benchmark.layers.work import layers_of, work_of
+from cnntk.benchmark.layers.roofline import Peaks, layer_work, layers_from_graph
 from cnntk.exporters import export
 from cnntk.models import zoo
 from cnntk.quantization.pipeline import quantize
 from cnntk.runtime.artifact.spec import Network
+from cnntk.runtime.codec import as_json
 from cnntk.runtime.errors import UsageError
 from cnntk.shipped import shipped_model
 
@@ -32,7 +32,7 @@ LENET = 416_520
 
 
 def quick(model: Path, batch: int = 1) -> LayerReport:
-    return layer_times(model, threads=1, batch=batch, seconds=1e-3, limits=PEAKS)
+    return layer_times(model, threads=1, batch=batch, seconds=1e-3, peaks=PEAKS)
 
 
 def closed_form(name: str, shape: tuple[int, ...]) -> int:
@@ -63,7 +63,12 @@ def test_lenet(lenet: LayerReport) -> None:
     rows = {row.name: row for row in lenet.rows}
     assert [row.name for row in lenet.rows][-2:] == ["softmax", "call"]
     first, last = rows["0"], rows["11"]
-    assert (first.kind, first.ops, first.fused, first.numbers) == ("Conv", ("Conv",), ("1",), "float32")
+    assert (first.op_type, first.executed_ops, first.fused, first.dtype) == (
+        "Conv",
+        ("Conv",),
+        ("1",),
+        "float32",
+    )
     assert first.multiply_adds == 28 * 28 * 6 * 25
     assert last.bytes == 4 * (84 * 10 + 10 + 84 + 10)  # weights and bias, what it reads, what it writes
     assert rows["6"].bytes == 0  # a view
@@ -77,13 +82,13 @@ def test_figures_that_belong_together(lenet: LayerReport) -> None:
     for row in lenet.rows:
         if row.gmacs_per_s is not None:
             assert row.gmacs_per_s * row.time_ms * 1e6 == pytest.approx(row.multiply_adds)
-        if row.distance is not None:
-            assert row.distance == pytest.approx(row.multiply_adds / 100e6 / row.time_ms)
+        if row.limit_fraction is not None:
+            assert row.limit_fraction == pytest.approx(row.multiply_adds / 100e6 / row.time_ms)
         assert (row.limit == "compute") == (row.multiply_adds > 0)
 
 
 def test_as_json(lenet: LayerReport) -> None:
-    data = json.loads(json.dumps(lenet.to_json()))
+    data = json.loads(json.dumps(as_json(lenet)))
     assert data["multiply_adds"] == LENET
     assert data["rows"][-1]["name"] == "call"
     assert data["peaks"]["int8_gmacs"] == 400
@@ -126,26 +131,26 @@ def test_quantized_lenet(tmp_path: Path) -> None:
     found = quick(model)
     assert found.multiply_adds == LENET
     rows = {row.name: row for row in found.rows}
-    assert (rows["0"].ops, rows["0"].numbers) == (("QLinearConv",), "int8")
+    assert (rows["0"].executed_ops, rows["0"].dtype) == (("QLinearConv",), "int8")
     # Weights of 4 bits, but so few that what is multiplied are floats.
-    assert (rows["7"].ops, rows["7"].numbers) == (("MatMulNBits",), "float32")
-    assert rows["conversion between 0 and 1"].ops == ("Transpose", "DequantizeLinear")
+    assert (rows["7"].executed_ops, rows["7"].dtype) == (("MatMulNBits",), "float32")
+    assert rows["conversion between 0 and 1"].executed_ops == ("Transpose", "DequantizeLinear")
     times = measure_nodes(model, threads=1, batch=2, device="cpu", seconds=1e-3)
-    nodes = layers_of(times.original)
-    shares = attributed(nodes, times.nodes, times.original)
-    assert sum(work_of(share, nodes, times, 2).multiply_adds for share in shares) == 2 * LENET
+    nodes = layers_from_graph(times.original)
+    shares = attribute_nodes(nodes, times.nodes, times.original)
+    assert sum(layer_work(share, nodes, times, 2).multiply_adds for share in shares) == 2 * LENET
 
 
 def test_what_does_not_add_up_is_said(lenet: LayerReport, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "TOLERANCE", -1.0)
+    monkeypatch.setattr(module, "_SUM_TOLERANCE", -1.0)
     assert any("the layers add up to" in line for line in quick(shipped_model()).findings)
-    monkeypatch.setattr(module, "TOLERANCE", math.inf)
+    monkeypatch.setattr(module, "_SUM_TOLERANCE", math.inf)
     assert not any("the layers add up to" in line for line in quick(shipped_model()).findings)
 
 
 def test_the_profilers_part_is_said_where_it_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     assert any(line.startswith("the profiler adds") for line in quick(shipped_model()).findings)
-    monkeypatch.setattr(module, "_MUCH", math.inf)
+    monkeypatch.setattr(module, "_HIGH_OVERHEAD", math.inf)
     assert not any(line.startswith("the profiler adds") for line in quick(shipped_model()).findings)
 
 
@@ -153,24 +158,24 @@ SLOW = Peaks(float32_gmacs=1e-3, int8_gmacs=1e-3, memory_gb_s=1e-3, threads=1, c
 
 
 def test_peaks_that_are_too_low_are_said() -> None:
-    found = layer_times(shipped_model(), threads=1, batch=8, seconds=1e-3, limits=SLOW)
-    assert any("less time than at the machine's peak" in line for line in found.findings)
+    found = layer_times(shipped_model(), threads=1, batch=8, seconds=1e-3, peaks=SLOW)
+    assert any("faster than the machine's peak" in line for line in found.findings)
     assert not any("the machine's peak" in line for line in quick(shipped_model(), 8).findings)
 
 
 def test_peaks_that_a_layer_surpasses_are_measured_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(peaks_module, "user_cache", lambda: tmp_path)
-    monkeypatch.setattr(peaks_module, "_SECONDS", 0.02)
-    monkeypatch.setattr(peaks_module, "_MOST_SECONDS", 0.04)
-    peaks_module.peaks(1)
+    monkeypatch.setattr(roofline_module, "user_cache", lambda: tmp_path)
+    monkeypatch.setattr(roofline_module, "_PEAK_S", 0.02)
+    monkeypatch.setattr(roofline_module, "_MAX_PEAK_S", 0.04)
+    roofline_module.machine_peaks(1)
     (file,) = tmp_path.iterdir()
-    file.write_text(json.dumps(SLOW.to_json()))
+    file.write_text(json.dumps(as_json(SLOW)))
     found = layer_times(shipped_model(), threads=1, batch=8, seconds=1e-3).peaks
     assert found is not None
     assert found.float32_gmacs > 1
-    high = found.to_json() | {"float32_gmacs": 1e6, "memory_gb_s": 1e6}
+    high = as_json(found) | {"float32_gmacs": 1e6, "memory_gb_s": 1e6}
     file.write_text(json.dumps(high))
     assert layer_times(shipped_model(), threads=1, batch=8, seconds=1e-3).peaks == Peaks(**high)
 
@@ -178,12 +183,12 @@ def test_peaks_that_a_layer_surpasses_are_measured_again(
 @pytest.mark.parametrize(("batch", "seconds"), [(0, 1.0), (1, 0.0), (1, math.nan)])
 def test_nothing_to_measure(batch: int, seconds: float) -> None:
     with pytest.raises(UsageError, match="must be positive"):
-        layer_times(shipped_model(), batch=batch, seconds=seconds, limits=PEAKS)
+        layer_times(shipped_model(), batch=batch, seconds=seconds, peaks=PEAKS)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
-        layer_times(tmp_path / "none.onnx", limits=PEAKS)
+        layer_times(tmp_path / "none.onnx", peaks=PEAKS)
 
 
 def test_a_foreign_file_whose_graph_cannot_be_kept(foreign_onnx: Path, tmp_path: Path) -> None:
@@ -195,5 +200,5 @@ def test_a_foreign_file_whose_graph_cannot_be_kept(foreign_onnx: Path, tmp_path:
     found = quick(apart)
     assert [row.name for row in found.rows] == ["node 0", "node 1", "node 2", "call"]
     assert found.multiply_adds == 16 * 3
-    assert any("own graph can't be had" in line for line in found.findings)
-    assert not any("own graph can't be had" in line for line in quick(foreign_onnx).findings)
+    assert any("optimized graph is not available" in line for line in found.findings)
+    assert not any("optimized graph is not available" in line for line in quick(foreign_onnx).findings)
