@@ -1,13 +1,13 @@
-"""Is a model file still what it was: by itself, or against another."""
+"""`verify`: checks that a model file computes what was exported, alone or against another model."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,6 @@ from cnntk.runtime.artifact.fingerprint import STRUCTURE, changed_tensors, finge
 from cnntk.runtime.artifact.protobuf import ParsedModel, map_file, parse_model
 from cnntk.runtime.artifact.self_test import OutputCheck, SelfTestResult
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, METADATA_KEY, ModelSpec, Pattern, TensorSpec
-from cnntk.runtime.codec import as_json
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import (
     ArtifactCorrupt,
@@ -41,8 +40,8 @@ if TYPE_CHECKING:
 __all__ = ["ChangedTensor", "OutputComparison", "Verification", "verify"]
 
 ROUNDINGS = 64
-"""Of the answers' own precision, relative to the largest: how far apart two files may be that don't say it
-themselves. Two sound programs differ in the order of their sums, layer upon layer."""
+"""Limit of the difference between outputs of files without a self-test, as a multiple of the type's epsilon
+times the largest output. Two correct programs differ in the order of their sums, layer upon layer."""
 
 _BATCHES: tuple[tuple[Pattern, int, int], ...] = (
     ("noise", 1, 1),
@@ -58,30 +57,37 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class ChangedTensor:
-    """A tensor that is not the one that was exported; `layer` is empty where none holds it."""
+    """A tensor that differs from the exported one.
+
+    Attributes:
+        tensor: Name of the tensor; empty for the structure of the graph.
+        layer: Name of the layer that uses it; empty where there is none.
+    """
 
     tensor: str
     layer: str
 
     def __str__(self) -> str:
-        what = self.tensor or "the graph itself: its nodes, attributes, inputs or outputs"
-        return f"{self.layer}: {what}" if self.layer else what
+        name = self.tensor or "the graph itself: its nodes, attributes, inputs or outputs"
+        return f"{self.layer}: {name}" if self.layer else name
 
 
 @dataclass(frozen=True)
 class OutputComparison:
-    """What a file answers beside another one.
+    """Comparison of a model with another one.
 
     Attributes:
-        other: the other one.
-        outputs: a row for each output and batch of inputs.
-        diverges: the first layer at which they part; None where they don't, or where it can't be told.
-        weights: where both graphs are alike, the layers whose weights differ, whether or not answers tell.
+        other: Name of the other model.
+        outputs: Difference of each output for each batch of inputs.
+        first_difference: First layer whose outputs or weights differ; None where none does, or unknown.
+        weights: Layers whose weights differ, where both graphs have the same layers.
     """
+
+    JSON_PROPERTIES: ClassVar[tuple[str, ...]] = ("holds",)
 
     other: str
     outputs: tuple[OutputCheck, ...]
-    diverges: Divergence | None
+    first_difference: Divergence | None
     weights: tuple[Divergence, ...]
 
     @property
@@ -91,14 +97,14 @@ class OutputComparison:
 
     @property
     def worst(self) -> tuple[OutputCheck, ...]:
-        """For each output the batch whose answers are furthest apart, as a share of the bound."""
+        """For each output the batch with the largest difference, relative to its bound."""
         return SelfTestResult(self.outputs).worst
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """What differs, as labels and texts of a section."""
         yield "compared with", self.other
         yield from (_output_line("outputs", check) for check in self.worst)
-        first = self.diverges
+        first = self.first_difference
         if first is not None:
             yield "first difference", str(first)
         others = [layer.layer for layer in self.weights if first is None or layer.layer != first.layer]
@@ -106,32 +112,23 @@ class OutputComparison:
             names = f"{', '.join(others[:8])}{', ...' if others[8:] else ''}"
             yield "weights differ", f"of {len(others)} more layers: {names}"
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return {
-            "other": self.other,
-            "holds": self.holds,
-            "outputs": [as_json(check) for check in self.outputs],
-            "diverges": self.diverges and self.diverges.to_json(),
-            "weights": [layer.to_json() for layer in self.weights],
-        }
-
 
 @dataclass(frozen=True)
 class Verification:
-    """What checking a model file showed.
+    """Result of checking a model file.
 
     Attributes:
-        path: of the file.
-        digest: whether the SHA-256 written at export holds, of the file and of the data beside it; ``none``
-            where the file states none.
-        fingerprints: how many were compared.
-        changed: tensors whose fingerprint differs.
-        self_test: None where the file has none, or is damaged, so that it was not run.
-        comparison: None without another file.
-        damage: why the file can't be used at all.
-        notes: what could not be told, and why.
+        path: Path of the file.
+        digest: Whether the embedded digest matches file and external data; ``none`` without one.
+        fingerprints: Number of fingerprints that were compared.
+        changed: Tensors whose fingerprint differs.
+        self_test: Result of the self-test; None where the file has none, or is damaged and was not run.
+        comparison: Comparison with another model, if one was named.
+        damage: Reason why the file is not usable; None where it is.
+        notes: Checks that were not possible, and why.
     """
+
+    JSON_PROPERTIES: ClassVar[tuple[str, ...]] = ("holds",)
 
     path: str
     digest: Literal["holds", "differs", "none"] = "none"
@@ -144,9 +141,9 @@ class Verification:
 
     @property
     def holds(self) -> bool:
-        """Whether everything that could be checked holds."""
-        parts = [part.holds for part in (self.self_test, self.comparison) if part is not None]
-        return self.damage is None and self.digest != "differs" and not self.changed and all(parts)
+        """Whether every check passed that was possible."""
+        results = [result.holds for result in (self.self_test, self.comparison) if result is not None]
+        return self.damage is None and self.digest != "differs" and not self.changed and all(results)
 
     def sections(self) -> tuple[Section, ...]:
         """Each check with its result, and the verdict, for text and pages."""
@@ -167,20 +164,6 @@ class Verification:
         if self.damage:
             yield "DAMAGED", self.damage
         yield "verdict", "passed" if self.holds else "FAILED"
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return {
-            "path": self.path,
-            "holds": self.holds,
-            "digest": self.digest,
-            "fingerprints": self.fingerprints,
-            "changed": [asdict(change) for change in self.changed],
-            "self_test": as_json(self.self_test),
-            "comparison": self.comparison and self.comparison.to_json(),
-            "damage": self.damage,
-            "notes": list(self.notes),
-        }
 
 
 def _output_line(title: str, check: OutputCheck) -> tuple[str, str]:
@@ -221,7 +204,7 @@ def verify(
     except UnsupportedArtifact:
         if against is None:
             raise
-        note = "not made by cnntk, or before it wrote self-tests: nothing to check alone"
+        note = "not made by cnntk, or by an early version: no self-test, fingerprints or digest to check"
         result = Verification(path, notes=(note,))
     if against is None or result.damage or result.digest == "differs":
         return result
@@ -255,32 +238,30 @@ def _digest(path: str) -> Literal["holds", "differs", "none"]:
     return "holds" if compute_digest(path) == stated else "differs"
 
 
-def _with_data(found: Verification, spec: ModelSpec | None, contents: ParsedModel) -> Verification:
-    """Checks the file beside it, whose weights then stand for those that the model only names."""
-    own, file = spec.data if spec is not None else None, Path(found.path)
+def _with_data(result: Verification, spec: ModelSpec | None, contents: ParsedModel) -> Verification:
+    """Checks the external data file and adds its weights to the contents."""
+    external, file = spec.data if spec is not None else None, Path(result.path)
     check_external_tensors(
-        find_external_tensors(found.path, found.path), file, own, has_digest=found.digest != "none"
+        find_external_tensors(result.path, result.path), file, external, has_digest=result.digest != "none"
     )
     contents.weights.update(read_external_weights(contents.external_tensors.values(), file.parent))
-    if own is not None and sha256_of(file.parent / own.file) != own.sha256:
-        return replace(found, digest="differs")
-    return found
+    if external is not None and sha256_of(file.parent / external.file) != external.sha256:
+        return replace(result, digest="differs")
+    return result
 
 
-def _with_fingerprints(found: Verification, spec: ModelSpec | None, contents: ParsedModel) -> Verification:
+def _with_fingerprints(result: Verification, spec: ModelSpec | None, contents: ParsedModel) -> Verification:
     if spec is None or not (spec.digest or spec.fingerprints or spec.self_test):
-        if found.digest != "none":
-            raise ArtifactCorrupt(
-                f"{found.path}: is damaged: it ends as an artifact does, but its spec is gone"
-            )
+        if result.digest != "none":
+            raise ArtifactCorrupt(f"{result.path}: is damaged: it has an embedded digest, but no spec")
         raise UnsupportedArtifact(
-            f"{found.path}: holds nothing to check it by (not made by cnntk, or by an early one). "
-            "Compare it with another model: --against"
+            f"{result.path}: contains no self-test, fingerprints or digest, as cnntk writes them; "
+            "compare it with another model: --against"
         )
     names = changed_tensors(spec.fingerprints, fingerprints_of(contents)) if spec.fingerprints else ()
     return replace(
-        found,
-        digest="differs" if spec.digest and found.digest == "none" else found.digest,
+        result,
+        digest="differs" if spec.digest and result.digest == "none" else result.digest,
         fingerprints=len(spec.fingerprints),
         changed=tuple(_change(name, spec, contents) for name in names),
     )
@@ -290,33 +271,35 @@ def _change(name: str, spec: ModelSpec, contents: ParsedModel) -> ChangedTensor:
     return ChangedTensor(name, layer_of(name, contents.nodes, spec.layers) if name != STRUCTURE else "")
 
 
-def _with_self_test(found: Verification, spec: ModelSpec | None, device: str) -> Verification:
+def _with_self_test(result: Verification, spec: ModelSpec | None, device: str) -> Verification:
     if spec is None or spec.self_test is None:
-        return replace(found, notes=("holds no self-test: its answers were not checked",))
+        return replace(result, notes=("has no self-test: its outputs were not checked",))
     try:
-        return replace(found, self_test=Engine(found.path, device).self_test())
+        return replace(result, self_test=Engine(result.path, device).self_test())
     except (ArtifactCorrupt, InferenceError) as error:
-        return replace(found, damage=str(error))
+        return replace(result, damage=str(error))
 
 
 def _exported(source: str, engine: Engine, folder: Path, weights: str | None, random: bool) -> Path:
-    """A torch source as a file that takes the same inputs as ``engine``."""
+    """Exports a torch source to a file with the same inputs as ``engine``."""
     try:
         from cnntk.exporters import export
     except ImportError as error:
-        raise MissingDependency(f"{source}: sources need torch: pip install 'cnntk[export]'") from error
+        raise MissingDependency(
+            f"{source}: this source needs torch; run: pip install 'cnntk[export]'"
+        ) from error
     file = folder / "source.onnx"
     p = engine.spec.preprocessing if engine.spec is not None else None
-    way: Literal["graph", "host", "none"] = "none" if p is None else "host"
+    mode: Literal["graph", "host", "none"] = "none" if p is None else "host"
     if p is not None and engine.inputs[0].name == IMAGE_INPUT:
-        way = "graph"
+        mode = "graph"
     export(
         source,
         file,
         input_shape=_image_shape(engine) if ":" in source else None,
         weights=weights,
         random=random,
-        preprocess=way,
+        preprocess=mode,
         image=p,
         dtype=_cast_to(engine),
     )
@@ -324,9 +307,9 @@ def _exported(source: str, engine: Engine, folder: Path, weights: str | None, ra
 
 
 def _cast_to(engine: Engine) -> Literal["auto", "float32", "float16", "float64"]:
-    """What the source was cast to, as the artifact says."""
-    said = engine.spec.provenance.get("dtype") if engine.spec is not None else None
-    return next((t for t in ("float32", "float16", "float64") if t == said), "auto")
+    """Type that the source was cast to, from the artifact's provenance."""
+    dtype = engine.spec.provenance.get("dtype") if engine.spec is not None else None
+    return next((t for t in ("float32", "float16", "float64") if t == dtype), "auto")
 
 
 def _image_shape(engine: Engine) -> tuple[int, int, int] | None:
@@ -336,40 +319,44 @@ def _image_shape(engine: Engine) -> tuple[int, int, int] | None:
     return (shape[0], shape[1], shape[2]) if len(shape) == 3 else None
 
 
-def _compared(found: Verification, file: Path, title: str, device: str) -> Verification:
-    first, second = (Engine(f, device, allow_nonfinite=True) for f in (found.path, file))
-    _same_edges(first, second, title)
+def _compared(result: Verification, file: Path, title: str, device: str) -> Verification:
+    first, second = (Engine(f, device, allow_nonfinite=True) for f in (result.path, file))
+    _check_same_interface(first, second, title)
     batches = list(_batches(first))
-    outputs = tuple(check for name, arrays in batches for check in _beside(first, second, name, arrays))
+    outputs = tuple(
+        check for name, arrays in batches for check in _output_checks(first, second, name, arrays)
+    )
     comparison = OutputComparison(title, outputs, None, ())
     try:
         from cnntk.exporters.bisect import GraphPair
 
-        pair = GraphPair(Path(found.path), file, first.spec.layers if first.spec else ())
+        pair = GraphPair(Path(result.path), file, first.spec.layers if first.spec else ())
         differing = pair.weight_differences() if pair.alike else ()
-        diverges = None if comparison.holds else pair.first_divergence([arrays for _, arrays in batches])
-        comparison = replace(comparison, weights=differing, diverges=diverges or next(iter(differing), None))
+        divergence = None if comparison.holds else pair.first_divergence([arrays for _, arrays in batches])
+        comparison = replace(
+            comparison, weights=differing, first_difference=divergence or next(iter(differing), None)
+        )
     except ImportError:
-        note = "which layers differ is told with onnx: pip install 'cnntk[export]'"
-        return replace(found, comparison=comparison, notes=(*found.notes, note))
+        note = "naming the layers that differ needs onnx; run: pip install 'cnntk[export]'"
+        return replace(result, comparison=comparison, notes=(*result.notes, note))
     except UnsupportedArtifact as error:
-        return replace(found, comparison=comparison, notes=(*found.notes, str(error)))
-    return replace(found, comparison=comparison)
+        return replace(result, comparison=comparison, notes=(*result.notes, str(error)))
+    return replace(result, comparison=comparison)
 
 
-def _same_edges(first: Engine, second: Engine, title: str) -> None:
-    for what, ours, theirs in (
+def _check_same_interface(first: Engine, second: Engine, title: str) -> None:
+    for kind, expected, actual in (
         ("inputs", first.inputs, second.inputs),
         ("outputs", first.outputs, second.outputs),
     ):
-        if len(ours) != len(theirs) or any(not _alike(a, b) for a, b in zip(ours, theirs, strict=True)):
+        if len(expected) != len(actual) or not all(map(_compatible, expected, actual)):
             raise UsageError(
-                f"{title}: has other {what} than {first.name}, so they can't be compared: "
-                f"{_edges(theirs)} and {_edges(ours)}"
+                f"{title}: its {kind} differ from those of {first.name}, so they can't be compared: "
+                f"{_tensor_texts(actual)} instead of {_tensor_texts(expected)}"
             )
 
 
-def _alike(a: TensorSpec, b: TensorSpec) -> bool:
+def _compatible(a: TensorSpec, b: TensorSpec) -> bool:
     fixed = zip(a.shape, b.shape, strict=False)
     return (
         a.dtype == b.dtype
@@ -378,12 +365,12 @@ def _alike(a: TensorSpec, b: TensorSpec) -> bool:
     )
 
 
-def _edges(specs: Sequence[TensorSpec]) -> str:
+def _tensor_texts(specs: Sequence[TensorSpec]) -> str:
     return ", ".join(f"{s.name}: {s.dtype} [{', '.join(map(str, s.shape))}]" for s in specs)
 
 
 def _batches(engine: Engine) -> Iterator[tuple[str, Arrays]]:
-    """Canonical inputs, and seeded normal noise for floats."""
+    """Canonical inputs, and seeded Gaussian noise for float inputs."""
     inputs, p = engine.inputs, engine.spec.preprocessing if engine.spec is not None else None
     named = tuple(replace(s, shape=tuple(_free(d, i) for i, d in enumerate(s.shape))) for s in inputs)
     free = {d: 32 for s in named for d in s.shape if isinstance(d, str)} | (p.image_sizes if p else {})
@@ -397,7 +384,7 @@ def _batches(engine: Engine) -> Iterator[tuple[str, Arrays]]:
 
 
 def _free(size: int | str | None, axis: int) -> int | str:
-    """A free dimension's name: the first is the batch, whatever it is called."""
+    """Name of a free dimension; a free first one is the batch, whatever its name."""
     if isinstance(size, int):
         return size
     return "N" if axis == 0 else size or f"axis {axis}"
@@ -407,42 +394,42 @@ def _normal(array: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
     return rng.standard_normal(array.shape).astype(array.dtype) if array.dtype.kind == "f" else array
 
 
-def _beside(first: Engine, second: Engine, case: str, arrays: Arrays) -> Iterator[OutputCheck]:
-    theirs = dict(zip((s.name for s in second.inputs), arrays.values(), strict=True))
-    found, expected = first.run(arrays), second.run(theirs)
-    stated = _bounds(first), _bounds(second)
-    for name, other in zip(found, _matching(found, expected), strict=True):
-        share = max(stated[0].get(name, 0.0) + stated[1].get(other, 0.0), _rounding(expected[other]))
-        bound = share * float(np.abs(expected[other].astype(np.float64)).max(initial=0.0))
-        yield OutputCheck(name, case, _distance(found[name], expected[other]), bound)
+def _output_checks(first: Engine, second: Engine, case: str, arrays: Arrays) -> Iterator[OutputCheck]:
+    renamed = dict(zip((s.name for s in second.inputs), arrays.values(), strict=True))
+    actual, expected = first.run(arrays), second.run(renamed)
+    bounds, other_bounds = _relative_bounds(first), _relative_bounds(second)
+    for name, other in zip(actual, _matching(actual, expected), strict=True):
+        relative = max(bounds.get(name, 0.0) + other_bounds.get(other, 0.0), _rounding(expected[other]))
+        bound = relative * float(np.abs(expected[other].astype(np.float64)).max(initial=0.0))
+        yield OutputCheck(name, case, _max_abs_diff(actual[name], expected[other]), bound)
 
 
-def _matching(found: Arrays, expected: Arrays) -> Sequence[str]:
-    """The other's outputs in this one's order: by name where all names agree, else as they stand."""
-    return list(found) if found.keys() == expected.keys() else list(expected)
+def _matching(actual: Arrays, expected: Arrays) -> Sequence[str]:
+    """Names of the expected outputs, matched by name where all names agree, else by position."""
+    return list(actual) if actual.keys() == expected.keys() else list(expected)
 
 
-def _bounds(engine: Engine) -> dict[str, float]:
-    """How far an artifact's answers may be from exact ones, as a share of the largest: by its self-test.
+def _relative_bounds(engine: Engine) -> dict[str, float]:
+    """Bounds of an artifact's self-test for each output, relative to the largest expected value.
 
-    By the cases of the usual size: where images are resized, devices may be further apart.
+    Only cases of the default image size count: where images are resized, devices may differ more.
     """
-    shares: dict[str, float] = {}
+    bounds: dict[str, float] = {}
     test = engine.spec.self_test if engine.spec is not None else None
     cases = test.cases if test is not None else ()
     for case in (c for c in cases if {**c.sizes, "N": 0} == {**cases[0].sizes, "N": 0}):
         for name, bound in case.bounds.items():
             scale = max(abs(float(text)) for text in case.expected[name].split())
-            shares[name] = max(shares.get(name, 0.0), bound / scale if scale > 0 else 0.0)
-    return shares
+            bounds[name] = max(bounds.get(name, 0.0), bound / scale if scale > 0 else 0.0)
+    return bounds
 
 
 def _rounding(expected: NDArray[Any]) -> float:
     return ROUNDINGS * float(np.finfo(expected.dtype).eps) if expected.dtype.kind == "f" else 0.0
 
 
-def _distance(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Largest difference; NaN where any is NaN or shapes differ."""
+def _max_abs_diff(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Largest absolute difference; NaN where a value is NaN or the shapes differ."""
     if a.shape != b.shape:
         return float("nan")
     return float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max(initial=0.0))

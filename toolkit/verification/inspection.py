@@ -1,13 +1,13 @@
-"""What a model file holds."""
+"""`inspect`: the contents of a model file."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, Layer, ModelSpec, TensorSpec
 from cnntk.runtime.codec import as_json
@@ -19,19 +19,23 @@ __all__ = ["Inspection", "inspect"]
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a model file holds.
+    """Contents of a model file.
 
     Attributes:
-        path: of the file.
-        size_bytes: of the file.
-        inputs: of the graph.
-        outputs: of the graph.
-        layers: in the order of the data; empty where they can't be told.
-        graph_lint: ``warnings``, one line each; ``peak_activation_bytes``, the most activation memory alive
-            at one moment of a run with one image; ``peak_layer``, where that is. Empty where it is not known.
-        spec: what the file says of itself; None for a file that cnntk did not make.
-        notes: what could not be told, and why.
+        path: Path of the file.
+        size_bytes: Size of the file in bytes.
+        inputs: Inputs of the graph.
+        outputs: Outputs of the graph.
+        layers: Layers in the order of the data; empty where they are unknown.
+        graph_lint: ``warnings``, a line each; ``peak_activation_bytes``, the largest size of all activations
+            that are in memory at one moment of a run on one image; ``peak_layer``, the layer at that moment.
+            Empty where they are unknown.
+        spec: Spec of the artifact, without its layers, which are in `layers`; None where cnntk did not write
+            the file.
+        notes: Information that is not available, and why.
     """
+
+    JSON_PROPERTIES: ClassVar[tuple[str, ...]] = ("parameters", "multiply_adds")
 
     path: str
     size_bytes: int
@@ -44,22 +48,22 @@ class Inspection:
 
     @property
     def parameters(self) -> int:
-        """How many weights the graph holds."""
+        """Number of parameters in the graph."""
         return sum(layer.parameters for layer in self.layers)
 
     @property
     def multiply_adds(self) -> int:
-        """Of one image."""
+        """Number of multiply-adds for one image."""
         return sum(layer.multiply_adds for layer in self.layers)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is odd about the network, the layer's name in front."""
+        """Unusual properties of the network, each with the name of its layer."""
         return tuple(self.graph_lint.get("warnings", ()))
 
     @property
     def peak_activation_bytes(self) -> int | None:
-        """Most that is alive at one moment of a run with one image; None where it can't be told."""
+        """Largest size of the activations in memory during a run on one image; None where it is unknown."""
         peak: int | None = self.graph_lint.get("peak_activation_bytes")
         return peak
 
@@ -90,23 +94,20 @@ class Inspection:
             yield from _check_lines(spec)
         yield from under("warnings", self.warnings)
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data; the layers stand once, outside of the spec."""
-        data = asdict(self)
-        if data["spec"] is not None:
-            del data["spec"]["layers"]
-        return {**data, "parameters": self.parameters, "multiply_adds": self.multiply_adds}
-
 
 def inspect(model: str | os.PathLike[str]) -> Inspection:
-    """Reads a model file.
+    """Reads the contents of a model file; neither torch nor onnx is needed for those that cnntk wrote.
 
     Raises:
-        UsageError: there is no such file.
-        ArtifactError: it is damaged or unsupported.
+        UsageError: There is no such file.
+        ArtifactError: The file is damaged or unsupported.
     """
-    engine = Engine(model)
-    layers, graph_lint, notes = _own(engine.spec) if engine.spec is not None else _foreign(Path(model))
+    engine, spec = Engine(model), None
+    if engine.spec is None:
+        layers, graph_lint, notes = _inspect_graph(Path(model))
+    else:
+        layers, graph_lint, notes = engine.spec.layers, engine.spec.check_results.get("graph_lint", {}), ()
+        spec = replace(engine.spec, layers=())
     return Inspection(
         path=os.fspath(model),
         size_bytes=Path(model).stat().st_size,
@@ -114,29 +115,21 @@ def inspect(model: str | os.PathLike[str]) -> Inspection:
         outputs=engine.outputs,
         layers=layers,
         graph_lint=graph_lint,
-        spec=engine.spec,
+        spec=spec,
         notes=notes,
     )
 
 
-_Found = tuple[tuple[Layer, ...], dict[str, Any], tuple[str, ...]]
-
-
-def _own(spec: ModelSpec) -> _Found:
-    """What an artifact says of itself; neither torch nor onnx is needed."""
-    return spec.layers, spec.check_results.get("graph_lint", {}), ()
-
-
-def _foreign(file: Path) -> _Found:
-    """What the graph of somebody's file shows, where onnx is installed."""
-    note = "not made by cnntk: no labels, no preprocessing, no proof"
+def _inspect_graph(file: Path) -> tuple[tuple[Layer, ...], dict[str, Any], tuple[str, ...]]:
+    """Layers, lint results and notes for a file without a spec; empty where onnx is not installed."""
+    note = "not made by cnntk: no labels, no preprocessing, no check results"
     try:
         import onnx_ir as ir
 
         from cnntk.exporters.graph_lint.lint import lint_graph
         from cnntk.exporters.shapes.ledger import ledger
     except ImportError:
-        return (), {}, (note, "its layers are read with onnx: pip install 'cnntk[export]'")
+        return (), {}, (note, "reading its layers needs onnx; run: pip install 'cnntk[export]'")
     graph = ir.load(file)
     return ledger(graph), as_json(lint_graph(graph)), (note,)
 
@@ -182,7 +175,7 @@ def _spec_lines(spec: ModelSpec) -> Iterator[tuple[str, str]]:
 
 
 def _check_lines(spec: ModelSpec) -> Iterator[tuple[str, str]]:
-    """The evidence in the file, as far as this version knows its fields."""
+    """Results of the export's checks, as far as this version knows their fields."""
     results = spec.check_results
     checks = [f"{c['name']}: {c['detail']}" for c in results.get("checks", ()) if c["name"] != "parity"]
     yield from under("quantized", _quantization(spec.quantization or {}))

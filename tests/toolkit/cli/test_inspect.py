@@ -78,9 +78,9 @@ def test_tables_are_narrow_and_numbers_flush_right(cnntk: Callable, proven_onnx:
 
 
 def test_json_equals_the_spec(cnntk: Callable) -> None:
-    found = cnntk("inspect", "--json").json
-    assert found["parameters"] == sum(layer["parameters"] for layer in found["layers"]) == 61_706
-    assert found["spec"]["preprocessing"]["invert"] == "light-background"
+    report = cnntk("inspect", "--json").json
+    assert report["parameters"] == sum(layer["parameters"] for layer in report["layers"]) == 61_706
+    assert report["spec"]["preprocessing"]["invert"] == "light-background"
 
 
 def test_a_foreign_file(cnntk: Callable, foreign_onnx: Path) -> None:

@@ -78,7 +78,7 @@ def test_another_file_is_a_no(sealed_onnx: Path, foreign_onnx: Path) -> None:
     assert "first difference" in result.stdout
     assert "bias, channel 0, 1, 2, by up to 0.01" in " ".join(result.stdout.split())
     data = json.loads(run(sealed_onnx, "--against", foreign_onnx, "--json").stdout)
-    assert data["comparison"]["diverges"]["weights"][0]["tensor"] == "bias"
+    assert data["comparison"]["first_difference"]["weights"][0]["tensor"] == "bias"
 
 
 def test_the_model_that_was_picked_is_named(sealed_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +127,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_images_of_a_model_whose_preprocessing_is_right(digits: Path) -> None:
     result = run(shipped_model(), "--images", digits)
     assert result.return_value == 0, result.stdout
-    assert result.stdout.startswith("no mismatch: of ")
+    assert result.stdout.startswith("no mismatch: none of ")
     assert " better\n" not in result.stdout
 
 
@@ -144,7 +144,7 @@ def test_images_of_a_model_whose_preprocessing_is_wrong(digits: Path, tmp_path: 
     assert table[1].startswith("spec")
     assert table[2].startswith("inverted")
     assert table[2].endswith("better")
-    assert verdict.startswith("mismatch: inverted would score ")
+    assert verdict.startswith("mismatch: inverted scores ")
     assert verdict.endswith("export again with --preprocessing invert=always")
     assert "as good on these images: dark ground" in result.stderr
 
@@ -156,23 +156,26 @@ def test_images_of_a_model_whose_preprocessing_is_wrong(digits: Path, tmp_path: 
     assert "50 of 60 images are used" in result.stderr
 
 
-def test_broken_images_are_told(digits: Path, tmp_path: Path) -> None:
+def test_broken_images_are_reported(digits: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / "3").mkdir(exist_ok=True)
         (tmp_path / "3" / f"{name}.png").write_bytes(b"none")
     result = run(shipped_model(), "--images", tmp_path)
     assert isinstance(result.exception, DataError)
-    assert "no image of it can be read" in str(result.exception)
+    assert "none of its images can be read" in str(result.exception)
     shutil.copy(next(digits.glob("3/*.png")), tmp_path / "3" / "c.png")
     result = run(shipped_model(), "--images", tmp_path)
     assert result.return_value == 0
     assert all(f"{tmp_path / '3' / name}.png" in result.stderr for name in "ab")
-    assert "1 images can't show anything" in result.stderr
+    assert "1 images are too few" in result.stderr
 
 
 @pytest.mark.parametrize(
     ("names", "message"),
-    [((), "holds no labeled image"), (("cat", "dog"), "no class of it is one of the model's: 'cat', 'dog'")],
+    [
+        ((), "contains no labeled image"),
+        (("cat", "dog"), "none of its classes is one of the model's: 'cat', 'dog'"),
+    ],
 )
 def test_folders_that_are_of_no_use(names: tuple[str, ...], message: str, tmp_path: Path) -> None:
     for name in names:

@@ -1,4 +1,4 @@
-"""An exported file that was changed is found out, alone and beside another, and the layer is named."""
+"""An exported file that was changed is found, alone and beside another, and the layer is named."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from torch import nn
 from cnntk.exporters.artifact import append_spec, write_hashed
 from cnntk.exporters.vectors import Arrays, self_test_of
 from cnntk.runtime.artifact.spec import METADATA_KEY, Layer, ModelSpec, TensorSpec
+from cnntk.runtime.codec import as_json
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UnsupportedArtifact, UsageError
 from cnntk.verification.artifact import verify
@@ -84,8 +85,8 @@ def export(module: nn.Module, path: Path) -> Path:
 def rows(model: ir.Model) -> Iterator[Layer]:
     """Layers by the module that holds their weights: ``0``, ``1``, ``4``, ``8``."""
     for node in model.graph:
-        held = [v.name.split(".")[0] for v in node.inputs if v is not None and v.name and "." in v.name]
-        yield Layer(held[0] if held else node.op_type.lower(), node.op_type, (), 0, 0)
+        weights = [v.name.split(".")[0] for v in node.inputs if v is not None and v.name and "." in v.name]
+        yield Layer(weights[0] if weights else node.op_type.lower(), node.op_type, (), 0, 0)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export(network(), tmp_path_factory.mktemp("export") / "net.onnx")
 
 
-ChangedTensor = Callable[[np.ndarray], None]
+Change = Callable[[np.ndarray], None]
 
 
 def one_percent(values: np.ndarray) -> None:
@@ -128,11 +129,11 @@ FAULTS = [
 IDS = [f"{tensor}-{change.__name__}" for tensor, change, _ in FAULTS]
 
 
-def faulty(artifact: Path, path: Path, tensor: str, change: ChangedTensor, *, sealed: bool) -> Path:
+def faulty(artifact: Path, path: Path, tensor: str, change: Change, *, sealed: bool) -> Path:
     """The artifact with other weights; sealed again, or with the old digest."""
     data = artifact.read_bytes()
-    held = onnx.load(artifact)
-    raw = next(t for t in held.graph.initializer if t.name == tensor)
+    weights = onnx.load(artifact)
+    raw = next(t for t in weights.graph.initializer if t.name == tensor)
     values = onnx.numpy_helper.to_array(raw).copy()
     change(values)
     assert data.count(raw.raw_data) == 1
@@ -149,39 +150,39 @@ def resealed(data: bytes) -> bytes:
 
 
 def test_a_sound_file_holds(artifact: Path) -> None:
-    found = verify(artifact)
-    assert found.holds
-    assert (found.digest, found.changed, found.damage) == ("holds", (), None)
-    assert found.fingerprints > 8
-    assert found.self_test.holds
-    json.dumps(found.to_json(), allow_nan=False)
+    result = verify(artifact)
+    assert result.holds
+    assert (result.digest, result.changed, result.damage) == ("holds", (), None)
+    assert result.fingerprints > 8
+    assert result.self_test.holds
+    json.dumps(as_json(result), allow_nan=False)
 
 
 @pytest.mark.parametrize(("tensor", "change", "layer"), FAULTS, ids=IDS)
 def test_a_fault_behind_a_new_digest_is_found_alone(
-    artifact: Path, tmp_path: Path, tensor: str, change: ChangedTensor, layer: str
+    artifact: Path, tmp_path: Path, tensor: str, change: Change, layer: str
 ) -> None:
     path = faulty(artifact, tmp_path / "f.onnx", tensor, change, sealed=True)
     assert Engine(path).spec is not None
-    found = verify(path)
-    assert not found.holds
-    assert found.digest == "holds"
-    assert [(c.tensor, c.layer) for c in found.changed] == [(tensor, layer)]
-    assert not found.self_test.holds
+    result = verify(path)
+    assert not result.holds
+    assert result.digest == "holds"
+    assert [(c.tensor, c.layer) for c in result.changed] == [(tensor, layer)]
+    assert not result.self_test.holds
 
 
 @pytest.mark.parametrize(("tensor", "change", "layer"), FAULTS, ids=IDS)
 def test_a_fault_behind_a_new_digest_is_found_beside_the_original(
-    artifact: Path, tmp_path: Path, tensor: str, change: ChangedTensor, layer: str
+    artifact: Path, tmp_path: Path, tensor: str, change: Change, layer: str
 ) -> None:
     path = faulty(artifact, tmp_path / "f.onnx", tensor, change, sealed=True)
     for model, other in ((path, artifact), (artifact, path)):
         comparison = verify(model, other).comparison
         assert not comparison.holds
         assert not all(check.holds for check in comparison.outputs)
-        assert comparison.diverges.layer == layer
-        assert [w.tensor for w in comparison.diverges.weights] == [tensor]
-        json.dumps(comparison.to_json(), allow_nan=False)
+        assert comparison.first_difference.layer == layer
+        assert [w.tensor for w in comparison.first_difference.weights] == [tensor]
+        json.dumps(as_json(comparison), allow_nan=False)
 
 
 def test_a_fault_that_no_answer_shows_is_found_all_the_same(artifact: Path, tmp_path: Path) -> None:
@@ -192,16 +193,16 @@ def test_a_fault_that_no_answer_shows_is_found_all_the_same(artifact: Path, tmp_
     assert alone.changed[0].layer == "4"
     assert all(check.holds for check in beside.comparison.outputs)
     assert not beside.holds
-    assert beside.comparison.diverges.layer == "4"
+    assert beside.comparison.first_difference.layer == "4"
 
 
 def test_damage_is_named_and_not_run(artifact: Path, tmp_path: Path) -> None:
     path = faulty(artifact, tmp_path / "f.onnx", "4.weight", one_percent, sealed=False)
-    for found in (verify(path), verify(path, artifact)):
-        assert not found.holds
-        assert (found.digest, found.self_test, found.comparison) == ("differs", None, None)
-        assert [c.layer for c in found.changed] == ["4"]
-        assert "was not run" in found.notes[0]
+    for result in (verify(path), verify(path, artifact)):
+        assert not result.holds
+        assert (result.digest, result.self_test, result.comparison) == ("differs", None, None)
+        assert [c.layer for c in result.changed] == ["4"]
+        assert "was not run" in result.notes[0]
 
 
 def test_another_attribute_is_a_change_of_the_graph(artifact: Path, tmp_path: Path) -> None:
@@ -209,9 +210,9 @@ def test_another_attribute_is_a_change_of_the_graph(artifact: Path, tmp_path: Pa
     path = tmp_path / "f.onnx"
     at = data.index(b"strides")
     path.write_bytes(resealed(data[:at] + data[at:].replace(b"\x40\x01", b"\x40\x02", 1)))
-    found = verify(path)
-    assert not found.holds
-    assert [str(c) for c in found.changed] == ["the graph itself: its nodes, attributes, inputs or outputs"]
+    result = verify(path)
+    assert not result.holds
+    assert [str(c) for c in result.changed] == ["the graph itself: its nodes, attributes, inputs or outputs"]
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
@@ -219,9 +220,9 @@ def test_torn_files_are_damaged(artifact: Path, tmp_path: Path, share: float) ->
     path = tmp_path / "torn.onnx"
     data = artifact.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
-    found = verify(path)
-    assert not found.holds
-    assert "damaged" in found.damage
+    result = verify(path)
+    assert not result.holds
+    assert "damaged" in result.damage
 
 
 def test_every_flipped_byte_of_the_spec_is_damage(artifact: Path, tmp_path: Path) -> None:
@@ -234,24 +235,24 @@ def test_every_flipped_byte_of_the_spec_is_damage(artifact: Path, tmp_path: Path
 
 def test_files_with_nothing_to_check_by(foreign_onnx: Path, tiny_onnx: Path, tmp_path: Path) -> None:
     for path in (foreign_onnx, tiny_onnx):
-        with pytest.raises(UnsupportedArtifact, match=r"holds nothing to check it by.*--against"):
+        with pytest.raises(UnsupportedArtifact, match=r"no self-test, fingerprints or digest.*--against"):
             verify(path)
     with pytest.raises(UsageError, match="no such file"):
         verify(tmp_path / "gone.onnx")
 
 
 def test_foreign_files_are_compared(foreign_onnx: Path, tmp_path: Path) -> None:
-    found = verify(foreign_onnx, foreign_onnx)
-    assert found.holds
-    assert found.digest == "none"
+    result = verify(foreign_onnx, foreign_onnx)
+    assert result.holds
+    assert result.digest == "none"
     model = onnx.load(foreign_onnx)
     weight = model.graph.initializer[0]
     weight.raw_data = (onnx.numpy_helper.to_array(weight) * np.float32(1.001)).tobytes()
     onnx.save(model, tmp_path / "other.onnx")
-    found = verify(foreign_onnx, tmp_path / "other.onnx")
-    assert not found.holds
-    assert found.comparison.diverges.op == "Gemm"
-    assert found.comparison.diverges.weights[0].tensor == "weight"
+    result = verify(foreign_onnx, tmp_path / "other.onnx")
+    assert not result.holds
+    assert result.comparison.first_difference.op == "Gemm"
+    assert result.comparison.first_difference.weights[0].tensor == "weight"
 
 
 def test_names_may_differ(foreign_onnx: Path, tmp_path: Path) -> None:
@@ -267,7 +268,7 @@ def test_names_may_differ(foreign_onnx: Path, tmp_path: Path) -> None:
 
 
 def test_other_inputs_are_refused(foreign_onnx: Path, artifact: Path) -> None:
-    with pytest.raises(UsageError, match=r"has other inputs than .*input: float32 \[N, 3, 8, 8\]"):
+    with pytest.raises(UsageError, match=r"its inputs differ from those of .*input: float32 \[N, 3, 8, 8\]"):
         verify(foreign_onnx, artifact)
 
 
@@ -276,9 +277,9 @@ def test_nan_never_holds(foreign_onnx: Path, tmp_path: Path) -> None:
     bias = next(t for t in model.graph.initializer if t.name == "bias")
     bias.raw_data = np.array([np.nan, 0, 0], np.float32).tobytes()
     onnx.save(model, tmp_path / "nan.onnx")
-    found = verify(tmp_path / "nan.onnx", tmp_path / "nan.onnx")
-    assert not found.holds
-    json.dumps(found.to_json(), allow_nan=False)
+    result = verify(tmp_path / "nan.onnx", tmp_path / "nan.onnx")
+    assert not result.holds
+    json.dumps(as_json(result), allow_nan=False)
 
 
 def test_a_self_test_that_contradicts_the_weights_fails(artifact: Path, tmp_path: Path) -> None:
@@ -292,10 +293,10 @@ def test_a_self_test_that_contradicts_the_weights_fails(artifact: Path, tmp_path
     del model.metadata_props[METADATA_KEY]
     wrong = replace(spec, self_test=replace(spec.self_test, cases=(other,)))
     append_spec(path, wrong, write_hashed(model, path))
-    found = verify(path)
-    assert not found.holds
-    assert not found.self_test.holds
-    assert found.self_test.worst[0].error == pytest.approx(1)
+    result = verify(path)
+    assert not result.holds
+    assert not result.self_test.holds
+    assert result.self_test.worst[0].error == pytest.approx(1)
 
 
 def test_alone_needs_neither_torch_nor_onnx(artifact: Path) -> None:
@@ -322,13 +323,13 @@ def test_an_artifact_is_compared_with_its_torch_source(tmp_path: Path) -> None:
     path = tmp_path / "mine.onnx"
     export_source(f"{source}:make", path, input_shape=(3, 8, 8), random=True)
     assert verify(path).holds
-    found = verify(path, f"{source}:make", random=True)
-    assert found.comparison.holds
-    assert found.holds
+    result = verify(path, f"{source}:make", random=True)
+    assert result.comparison.holds
+    assert result.holds
     wrong = faulty(path, tmp_path / "f.onnx", "0.weight", swap, sealed=True)
-    found = verify(wrong, f"{source}:make", random=True)
-    assert not found.holds
-    assert found.comparison.diverges.layer == "0"
+    result = verify(wrong, f"{source}:make", random=True)
+    assert not result.holds
+    assert result.comparison.first_difference.layer == "0"
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
@@ -346,6 +347,6 @@ def test_a_cast_artifact_is_compared_with_its_source_cast_the_same(tmp_path: Pat
     export_source(f"{source}:make", path, input_shape=(3, 8, 8), random=True, dtype=asked)
     assert verify(path, f"{source}:make", random=True).holds
     wrong = faulty(path, tmp_path / "f.onnx", "0.weight", swap, sealed=True)
-    found = verify(wrong, f"{source}:make", random=True)
-    assert not found.comparison.holds
-    assert found.comparison.diverges.layer == "0"
+    result = verify(wrong, f"{source}:make", random=True)
+    assert not result.comparison.holds
+    assert result.comparison.first_difference.layer == "0"

@@ -6,43 +6,44 @@ import pytest
 
 from cnntk import inspect
 from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec
+from cnntk.runtime.codec import as_json
 
 
 @pytest.fixture
-def proven_onnx(tiny_onnx: Path) -> Path:
-    """An artifact whose spec holds what the export found out about its build."""
+def checked_onnx(tiny_onnx: Path) -> Path:
+    """An artifact whose spec holds the results of the export's checks."""
     import onnx
 
     model = onnx.load(tiny_onnx)
     (entry,) = (p for p in model.metadata_props if p.key == METADATA_KEY)
     spec = ModelSpec.from_json(entry.value, "tiny")
-    found = {"warnings": ["flat: odd"], "peak_activation_bytes": 128, "peak_layer": "flat", "later": 1}
-    entry.value = replace(spec, check_results={"graph_lint": found}).to_json()
+    lint = {"warnings": ["flat: odd"], "peak_activation_bytes": 128, "peak_layer": "flat", "later": 1}
+    entry.value = replace(spec, check_results={"graph_lint": lint}).to_json()
     onnx.save(model, tiny_onnx)
     return tiny_onnx
 
 
 def test_a_foreign_file_is_read_with_onnx(foreign_onnx: Path) -> None:
-    found = inspect(foreign_onnx)
-    assert [layer.op for layer in found.layers] == ["Flatten", "Gemm", "Softmax"]
-    assert found.parameters == 16 * 3 + 3
-    assert found.multiply_adds == 16 * 3
-    assert found.peak_activation_bytes == 64 + 3 * 4
-    assert found.warnings == ()
-    assert found.spec is None
-    json.dumps(found.to_json())
+    result = inspect(foreign_onnx)
+    assert [layer.op for layer in result.layers] == ["Flatten", "Gemm", "Softmax"]
+    assert result.parameters == 16 * 3 + 3
+    assert result.multiply_adds == 16 * 3
+    assert result.peak_activation_bytes == 64 + 3 * 4
+    assert result.warnings == ()
+    assert result.spec is None
+    json.dumps(as_json(result))
 
 
-def test_an_artifact_tells_by_itself(tiny_onnx: Path) -> None:
-    found = inspect(tiny_onnx)
-    assert found.spec.labels == ("dark", "light", "left")
-    assert found.notes == ()
-    assert found.size_bytes == tiny_onnx.stat().st_size
-    assert (found.warnings, found.peak_activation_bytes) == ((), None)
+def test_an_artifact_describes_itself(tiny_onnx: Path) -> None:
+    result = inspect(tiny_onnx)
+    assert result.spec.labels == ("dark", "light", "left")
+    assert result.notes == ()
+    assert result.size_bytes == tiny_onnx.stat().st_size
+    assert (result.warnings, result.peak_activation_bytes) == ((), None)
 
 
-def test_what_the_export_found_is_read_from_the_spec(proven_onnx: Path) -> None:
-    found = inspect(proven_onnx)
-    assert found.warnings == ("flat: odd",)
-    assert found.peak_activation_bytes == 128
-    json.dumps(found.to_json())
+def test_results_of_the_export_are_read_from_the_spec(checked_onnx: Path) -> None:
+    result = inspect(checked_onnx)
+    assert result.warnings == ("flat: odd",)
+    assert result.peak_activation_bytes == 128
+    json.dumps(as_json(result))

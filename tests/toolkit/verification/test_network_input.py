@@ -1,4 +1,4 @@
-"""Levels get into the network, whatever the file takes: by bytes, or by the network that is taken out."""
+"""Pixel values reach the network whatever the model takes: as an image, or by the extracted network."""
 
 from __future__ import annotations
 
@@ -92,17 +92,17 @@ def test_levels_and_ranges_of_any_kind(name: str, padding: int, tmp_path: Path) 
     levels = rng.integers(0, 256, (5, p.height, p.width, p.channels), dtype=np.uint8)
     levels[0] >>= 1
     levels[1] |= 128
-    for given in (levels, levels.astype(np.float32) + 0.25):
-        for wanted in (
+    for values in (levels, levels.astype(np.float32) + 0.25):
+        for p_changed in (
             p,
             replace(p, scale=1 / 100),
             replace(p, mean=(0.1,) * p.channels, std=(2.0,) * p.channels),
         ):
             with torch.inference_mode():
-                expected = module(torch.from_numpy(normalize(given, wanted))).numpy()
-            found = network_input.logits(given, wanted)
-            assert found is not None
-            np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+                expected = module(torch.from_numpy(normalize(values, p_changed))).numpy()
+            actual = network_input.logits(values, p_changed)
+            assert actual is not None
+            np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -121,9 +121,9 @@ def test_bytes_alone_go_through_the_file_itself(
     )
     with torch.inference_mode():
         expected = module(torch.from_numpy(normalize(levels, p))).numpy()
-    found = network_input.logits(levels, p)
-    assert found is not None
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+    actual = network_input.logits(levels, p)
+    assert actual is not None
+    np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
     assert network_input.logits(levels, replace(p, scale=0.5)) is None
     assert network_input.logits(levels.astype(np.float32) + 0.5, p) is None
     light = np.full((1, p.height, p.width, p.channels), 200, np.uint8)
@@ -145,7 +145,7 @@ def test_a_network_that_answers_otherwise_alone_is_not_used(tmp_path: Path) -> N
     """A graph that is cut in another place than is meant: it would be asked in the wrong units."""
     file = renamed(exported(COLOR, network(COLOR, 1), tmp_path), "preprocess/less_mean", "preprocess/more")
     network_input = NetworkInput(file, Engine(file))
-    assert "answers otherwise" in str(network_input.note)
+    assert "gives logits that differ" in str(network_input.note)
     levels = np.zeros((1, 12, 10, 3), np.uint8)
     assert network_input.logits(levels, COLOR) is not None
     assert network_input.logits(levels, replace(COLOR, scale=1.0)) is None

@@ -1,4 +1,4 @@
-"""Networks that were trained, exported with a spec that is wrong in one thing: it is found and named."""
+"""Networks that were trained, exported with a spec that is wrong in one thing: the check names it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from torch import nn
 
 from cnntk.exporters import export
 from cnntk.runtime.classifier import Classifier
+from cnntk.runtime.codec import as_json
 from cnntk.runtime.errors import DataError, MissingDependency, UnsupportedArtifact
 from cnntk.verification.preprocessing_check import ALPHA, PreprocessingCheck, check_preprocessing
 
@@ -56,13 +57,13 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def exported(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """The network with the right spec, but for the fields that are given."""
-    folder, made = tmp_path_factory.mktemp("models"), {}
+    """The network with the right spec, but for some fields."""
+    folder, files = tmp_path_factory.mktemp("models"), {}
 
     def make(way: Way, module: nn.Module | None = None, **fields: str) -> Path:
         key = (way, id(module), *sorted(fields.items()))
-        if key not in made:
-            file = folder / f"{len(made)}.onnx"
+        if key not in files:
+            file = folder / f"{len(files)}.onnx"
             export(
                 module or network,
                 file,
@@ -71,14 +72,14 @@ def exported(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Ex
                 image={**RIGHT, **fields},
                 preprocess=way,
             )
-            made[key] = file
-        return made[key]
+            files[key] = file
+        return files[key]
 
     return make
 
 
 def better(report: PreprocessingCheck) -> set[str]:
-    return {c.name for c in report.candidates if c.better}
+    return {c.name for c in report.variants if c.better}
 
 
 @pytest.mark.parametrize("way", ["host", "graph"])
@@ -94,19 +95,17 @@ def test_what_is_wrong_is_named(
     assert best.accuracy > report.spec.accuracy + 0.3
     assert best.p < 1e-5
     assert not report.holds
-    assert report.verdict.startswith(
-        f"mismatch: {best.name} would score {100 * best.accuracy:.1f} % instead of"
-    )
-    assert report.left_out == ()
+    assert report.verdict.startswith(f"mismatch: {best.name} scores {100 * best.accuracy:.1f} % instead of")
+    assert report.untested == ()
 
 
 @pytest.mark.parametrize("fields", [{"color": "bgr"}, OTHER_MEAN, {"resize": "longest"}])
-def test_the_options_it_names_mend_it(fields: dict[str, str], exported: Exported, photos: Path) -> None:
+def test_the_named_options_fix_it(fields: dict[str, str], exported: Exported, photos: Path) -> None:
     """What the verdict says, typed."""
     best = check_preprocessing(exported("graph", **fields), photos).best
     assert best is not None
-    mended = dict(option.split("=", 1) for option in best.options)
-    again = check_preprocessing(exported("graph", **{**fields, **mended}), photos)
+    fixed = dict(option.split("=", 1) for option in best.options)
+    again = check_preprocessing(exported("graph", **{**fields, **fixed}), photos)
     assert again.holds, again.verdict
     assert again.spec.accuracy == pytest.approx(best.accuracy, abs=0.02)
 
@@ -117,8 +116,8 @@ def test_of_a_right_spec_nothing_is_claimed(way: Way, exported: Exported, photos
     assert report.holds
     assert better(report) == set()
     assert report.spec.accuracy > 0.85
-    assert "nothing would score better than the spec's" in report.verdict
-    assert {c.images for c in (report.spec, *report.candidates)} == {96}
+    assert "scores better than the spec's" in report.verdict
+    assert {c.images for c in (report.spec, *report.variants)} == {96}
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -126,7 +125,7 @@ def test_of_shuffled_labels_nothing_is_claimed(seed: int, exported: Exported, tm
     folder = striped.write_photos(tmp_path / "shuffled", shuffle=seed)
     report = check_preprocessing(exported("host"), folder)
     assert report.holds, report.verdict
-    assert any("is what guessing scores" in note for note in report.notes)
+    assert any("is no better than guessing" in note for note in report.notes)
 
 
 def _across(image: Any) -> Any:
@@ -139,7 +138,7 @@ def _gray(image: Any) -> Any:
 
 @pytest.mark.parametrize("way", ["host", "graph"])
 @pytest.mark.parametrize(("name", "before"), [("transposed", _across), ("gray", _gray)])
-def test_what_no_option_says_is_named_too(
+def test_what_no_option_can_fix_is_named_too(
     name: str, before: Callable[[Any], Any], way: Way, tmp_path: Path
 ) -> None:
     network = striped.trained(before=before)
@@ -149,10 +148,10 @@ def test_what_no_option_says_is_named_too(
     file = tmp_path / "model.onnx"
     export(network, file, input_shape=(3, 16, 16), labels=striped.LABELS, image=RIGHT, preprocess=way)
     report = check_preprocessing(file, striped.write_photos(tmp_path / "photos"))
-    assert report.best is not None, [(c.name, c.accuracy) for c in report.candidates]
+    assert report.best is not None, [(c.name, c.accuracy) for c in report.variants]
     assert report.best.name == name
     assert report.best.options == ()
-    assert "no --image option says it" in report.verdict
+    assert "no --preprocessing option does" in report.verdict
 
 
 @pytest.mark.parametrize("way", ["host", "graph"])
@@ -175,10 +174,10 @@ def test_two_mistakes_at_once_that_are_one_habit(way: Way, tmp_path: Path) -> No
 
 
 def test_host_and_graph_score_alike(exported: Exported, photos: Path) -> None:
-    found = [check_preprocessing(exported(way, color="bgr"), photos) for way in ("host", "graph")]
-    scores = [{c.name: (c.accuracy, c.gained, c.lost) for c in report.candidates} for report in found]
+    reports = [check_preprocessing(exported(way, color="bgr"), photos) for way in ("host", "graph")]
+    scores = [{c.name: (c.accuracy, c.gained, c.lost) for c in report.variants} for report in reports]
     assert scores[0] == scores[1]
-    likely = [{c.name: c.log_likelihood for c in report.candidates} for report in found]
+    likely = [{c.name: c.log_likelihood for c in report.variants} for report in reports]
     assert likely[0] == pytest.approx(likely[1], rel=1e-3)
 
 
@@ -188,8 +187,8 @@ def test_the_spec_scores_as_the_classifier_does(exported: Exported, photos: Path
         classify = Classifier(exported(way))
         files = sorted(photos.glob("*/*.png"))
         right = [classify(file).best.label == file.parent.name for file in files]
-        found = check_preprocessing(exported(way), photos).spec.accuracy
-        assert found == pytest.approx(np.mean(right), abs=0.02)
+        accuracy = check_preprocessing(exported(way), photos).spec.accuracy
+        assert accuracy == pytest.approx(np.mean(right), abs=0.02)
 
 
 def test_without_onnx_bytes_are_tried_and_the_rest_is_said(
@@ -200,10 +199,10 @@ def test_without_onnx_bytes_are_tried_and_the_rest_is_said(
     report = check_preprocessing(graph, photos)
     assert report.best is not None
     assert report.best.name == "RGB"
-    assert {"no /255", "ImageNet"} <= set(report.left_out)
-    assert not {"inverted", "stretch", "no antialias", "transposed"} & set(report.left_out)
+    assert {"no /255", "ImageNet"} <= set(report.untested)
+    assert not {"inverted", "stretch", "no antialias", "transposed"} & set(report.untested)
     assert any("no /255" in note and "pip install 'cnntk[export]'" in note for note in report.notes)
-    assert check_preprocessing(host, photos).left_out == ()
+    assert check_preprocessing(host, photos).untested == ()
 
 
 def test_levels_between_bytes_need_onnx(
@@ -223,7 +222,7 @@ def test_few_images_claim_nothing_and_say_so(exported: Exported, tmp_path: Path)
         exported("host", color="bgr"), striped.write_photos(tmp_path / "few", count=8)
     )
     assert report.holds
-    assert any("8 images can't show anything" in note and "at least 10" in note for note in report.notes)
+    assert any("8 images are too few" in note and "at least 10" in note for note in report.notes)
     enough = check_preprocessing(
         exported("host", color="bgr"), striped.write_photos(tmp_path / "more", count=16)
     )
@@ -236,13 +235,13 @@ def test_images_that_need_no_resize_can_t_tell_ways_to_resize(exported: Exported
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image[:16, 32:48]).save(folder / f"{index}.png")
     report = check_preprocessing(exported("host"), tmp_path / "small")
-    same = {c.name for c in report.candidates if not c.differing}
+    same = {c.name for c in report.variants if not c.differing}
     assert {"nearest", "bicubic", "no antialias", "stretch", "letterbox"} == same
-    assert all(c.p == 1 for c in report.candidates if not c.differing)
+    assert all(c.p == 1 for c in report.variants if not c.differing)
     assert any(note.startswith("make no difference") for note in report.notes)
 
 
-def test_broken_images_are_told_and_left_out(exported: Exported, photos: Path, tmp_path: Path) -> None:
+def test_broken_images_are_reported(exported: Exported, photos: Path, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     shutil.copytree(photos, folder)
     broken = folder / "red rows dim" / "zz.png"
@@ -250,24 +249,24 @@ def test_broken_images_are_told_and_left_out(exported: Exported, photos: Path, t
     (folder / "red rows dim" / "notes.txt").write_text("no image")
     report = check_preprocessing(exported("host"), folder)
     assert report.spec.images == 96
-    assert len(report.broken) == 1
-    assert str(broken) in report.broken[0]
+    assert len(report.unreadable) == 1
+    assert str(broken) in report.unreadable[0]
     for file in folder.glob("*/*.png"):
         file.write_bytes(b"")
-    with pytest.raises(DataError, match="no image of it can be read"):
+    with pytest.raises(DataError, match="none of its images can be read"):
         check_preprocessing(exported("host"), folder)
 
 
 def test_at_most_so_many_are_used_always_the_same(exported: Exported, photos: Path) -> None:
     model, done = exported("host", color="bgr"), []
-    first = check_preprocessing(model, photos, limit=40, progress=lambda *numbers: done.append(numbers))
+    first = check_preprocessing(model, photos, max_images=40, progress=lambda *numbers: done.append(numbers))
     assert first.spec.images == 40
     assert any("40 of 96 images are used" in note for note in first.notes)
-    assert first == check_preprocessing(model, photos, limit=40)
-    assert first != check_preprocessing(model, photos, limit=40, seed=1)
+    assert first == check_preprocessing(model, photos, max_images=40)
+    assert first != check_preprocessing(model, photos, max_images=40, seed=1)
     assert done == [(16, 40), (32, 40), (40, 40)]
-    with pytest.raises(ValueError, match="limit must be at least 1"):
-        check_preprocessing(model, photos, limit=0)
+    with pytest.raises(ValueError, match="max_images must be at least 1"):
+        check_preprocessing(model, photos, max_images=0)
 
 
 def test_numbers_name_classes(exported: Exported, tmp_path: Path) -> None:
@@ -277,16 +276,16 @@ def test_numbers_name_classes(exported: Exported, tmp_path: Path) -> None:
 
 def test_the_report_is_json(exported: Exported, photos: Path) -> None:
     report = check_preprocessing(exported("host", scale="1"), photos)
-    data = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    data = json.loads(json.dumps(as_json(report), allow_nan=False))
     assert data["holds"] is False
-    assert data["candidates"][0]["options"] == ["scale=1/255"]
-    assert data["candidates"][0]["better"] is True
+    assert data["variants"][0]["options"] == ["scale=1/255"]
+    assert data["variants"][0]["better"] is True
     assert data["verdict"] == report.verdict
-    assert all(c["better"] == (c["p"] < ALPHA) for c in data["candidates"])
+    assert all(c["better"] == (c["p"] < ALPHA) for c in data["variants"])
 
 
 def test_other_files_are_refused(foreign_onnx: Path, tiny_onnx: Path, photos: Path) -> None:
-    with pytest.raises(UnsupportedArtifact, match="does not say how an image becomes its input"):
+    with pytest.raises(UnsupportedArtifact, match="has no preprocessing in its spec"):
         check_preprocessing(foreign_onnx, photos)
     with pytest.raises(DataError, match="none of its classes is one of the model's"):
         check_preprocessing(tiny_onnx, photos)

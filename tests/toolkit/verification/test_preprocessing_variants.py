@@ -1,4 +1,4 @@
-"""The ways that are tried: no two alike, each with the words that mend it."""
+"""The variants: no two alike, each with the options that give it."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ each = pytest.mark.parametrize("p", SPECS, ids=lambda p: f"{p.color} {p.resize} 
 
 @each
 def test_names_differ_and_so_do_inputs(p: Preprocessing) -> None:
-    found = variants_of(p)
-    names = [m.name for m in found]
+    variants = variants_of(p)
+    names = [m.name for m in variants]
     assert len(set(names)) == len(names)
     assert {"transposed", "inverted" if p.invert != "always" else "not inverted"} <= set(names)
     dark = np.random.default_rng(0).integers(0, 120, (37, 61, 3), dtype=np.uint8)
     images = [dark, dark + 130]
-    for mistake in found:
-        levels = np.stack([mistake.levels(image) for image in images])
-        assert levels.shape == (2, p.height, p.width, p.channels), mistake.name
-        assert not np.array_equal(normalize(levels, mistake.preprocessing), preprocess(images, p)), (
-            mistake.name
+    for variant in variants:
+        pixels = np.stack([variant.pixel_values(image) for image in images])
+        assert pixels.shape == (2, p.height, p.width, p.channels), variant.name
+        assert not np.array_equal(normalize(pixels, variant.preprocessing), preprocess(images, p)), (
+            variant.name
         )
 
 
@@ -49,10 +49,10 @@ def test_the_options_make_the_preprocessing_of_the_spec(p: Preprocessing) -> Non
     shape = (p.channels, p.height, p.width)
     spec = TensorSpec("input", "float32", ("N", *(shape if p.layout == "NCHW" else (*shape[1:], shape[0]))))
     source = Source("net", (spec,), module=_module(), preprocessing=p)
-    for mistake in variants_of(p):
-        fields = dict(option.split("=", 1) for option in mistake.options(p))
-        assert bool(fields) == (mistake.before is None and mistake.behind is None)
-        assert described(source, fields).preprocessing == mistake.preprocessing, mistake.name
+    for variant in variants_of(p):
+        fields = dict(option.split("=", 1) for option in variant.options(p))
+        assert bool(fields) == (variant.before is None and variant.after is None)
+        assert described(source, fields).preprocessing == variant.preprocessing, variant.name
 
 
 def _module() -> object:
@@ -61,7 +61,7 @@ def _module() -> object:
     return nn.Identity()
 
 
-def test_what_the_words_say() -> None:
+def test_texts_of_the_options() -> None:
     options = {m.name: m.options(IMAGENET) for m in variants_of(IMAGENET)}
     assert options["BGR"] == ("color=bgr",)
     assert options["no /255"] == ("scale=1",)
@@ -87,14 +87,14 @@ def test_what_differs_in_writing_alone_is_not_tried() -> None:
 
 def test_reshaped_pixels_are_read_in_their_order_of_bytes() -> None:
     image = np.arange(12 * 10 * 3, dtype=np.uint16).reshape(12, 10, 3).astype(np.uint8)
-    reshaped = next(m for m in variants_of(COLOR) if m.name == "reshaped").levels(image)
+    reshaped = next(m for m in variants_of(COLOR) if m.name == "reshaped").pixel_values(image)
     assert np.array_equal(reshaped.transpose(2, 0, 1).ravel(), image.ravel())
 
 
 def test_of_gray_and_transposed_images() -> None:
     image = np.zeros((10, 12, 3), np.uint8)
     image[2, 5] = 0, 255, 0
-    found = {m.name: m.levels(image) for m in variants_of(replace(COLOR, height=12, width=10))}
-    assert found["transposed"][5, 2].tolist() == [0, 255, 0]
-    gray = next(m for m in variants_of(replace(COLOR, height=10, width=12)) if m.name == "gray").levels(image)
-    assert gray[2, 5].tolist() == [150, 150, 150]
+    variants = {m.name: m.pixel_values(image) for m in variants_of(replace(COLOR, height=12, width=10))}
+    assert variants["transposed"][5, 2].tolist() == [0, 255, 0]
+    gray = next(m for m in variants_of(replace(COLOR, height=10, width=12)) if m.name == "gray")
+    assert gray.pixel_values(image)[2, 5].tolist() == [150, 150, 150]

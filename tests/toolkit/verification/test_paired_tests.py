@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from cnntk.paired import FLOOR, calibrated, holm, log_likelihoods, mcnemar, sign_flips
+from cnntk.verification.paired_tests import FLOOR, calibrated, holm, log_likelihoods, mcnemar, sign_flips
 
 
 @pytest.mark.parametrize(("gained", "lost"), [(0, 0), (1, 0), (9, 0), (5, 3), (3, 5), (40, 22), (600, 500)])
@@ -19,8 +19,8 @@ def test_mcnemar_is_the_exact_binomial_test(gained: int, lost: int) -> None:
 
 def test_likelihoods() -> None:
     logits = np.array([[1.0, 2.0, 3.0], [1e30, 0, 0], [np.nan, 0, 0], [0, 0, 0]], np.float32)
-    found = log_likelihoods(logits, np.array([2, 1, 0, 1]))
-    assert found == pytest.approx([-0.40760596, FLOOR, FLOOR, -np.log(3)])
+    values = log_likelihoods(logits, np.array([2, 1, 0, 1]))
+    assert values == pytest.approx([-0.40760596, FLOOR, FLOOR, -np.log(3)])
 
 
 def test_calibration_takes_contrast_away() -> None:
@@ -28,12 +28,12 @@ def test_calibration_takes_contrast_away() -> None:
     truth = rng.integers(0, 5, 200)
     logits = rng.normal(size=(200, 5))
     logits[np.arange(200), truth] += 1.5
-    found = calibrated(logits, truth)
+    values = calibrated(logits, truth)
     for factor in (0.01, 3, 1000):
-        assert calibrated(factor * logits, truth) == pytest.approx(found, abs=1e-4)
+        assert calibrated(factor * logits, truth) == pytest.approx(values, abs=1e-4)
     around = [log_likelihoods(logits, truth, s).mean() for s in np.linspace(0.2, 5, 97)]
-    assert found.mean() >= max(around)
-    assert sign_flips(calibrated(3 * logits, truth) - found) == 1.0
+    assert values.mean() >= max(around)
+    assert sign_flips(calibrated(3 * logits, truth) - values) == 1.0
 
 
 def test_of_what_is_always_right_or_always_wrong() -> None:
