@@ -23,9 +23,14 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     yield from imported("page", monkeypatch)
 
 
+@pytest.fixture
+def json_page(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    yield from imported("json_page", monkeypatch)
+
+
 def imported(name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """A script that lies beside others; its name is no one else's afterwards."""
+    """A script as a module; its name is removed from ``sys.modules`` afterwards."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     yield importlib.import_module(name)
-    for one in (name, "common"):
-        sys.modules.pop(one, None)
+    for module in (name, "common"):
+        sys.modules.pop(module, None)

@@ -45,9 +45,9 @@ compared with itself would be called different one time in 20, by the definition
 class Comparison:
     """Speed of a second call relative to a first one.
 
-    Attributes: ratio: Median over the pairs of the first call's time divided by the second's: 2 if the second
-        takes half
-            as long.
+    Attributes:
+        ratio: Median over the pairs of the first call's time divided by the second's: 2 if the second takes
+            half as long.
         low: Lower end of the 95 % confidence interval of ``ratio``.
         high: Upper end of that interval.
         first_ms: Median time of the first call in milliseconds.

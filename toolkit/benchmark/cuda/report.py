@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,8 @@ class Copies:
         bytes: of all of them.
         ms: median, of all of them.
     """
+
+    JSON_PROPERTIES: ClassVar = ("gb_per_s",)
 
     tensors: tuple[str, ...]
     bytes: int
