@@ -39,10 +39,10 @@ _Between = tuple[str, str]
 class LayerNodes:
     """The nodes that ran for one layer.
 
-    Attributes: name: Name of the torch module, or of the node if no module is known; ``preprocess``;
-        ``reordering between
-            A and B`` for nodes that move values, ``conversion between A and B`` for nodes that convert them,
-            too.
+    Attributes:
+        name: Name of the torch module, or of the node if no module is known; ``preprocess``; ``reordering
+            between A and B`` for nodes that move values, ``conversion between A and B`` for nodes that
+            convert them, too.
         op_type: ONNX operator of the layer; ``preprocess``, ``reordering`` or ``conversion``.
         executed_ops: Operators that ran.
         layers: Indices of its layers; the row is named after the first one.

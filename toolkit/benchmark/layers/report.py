@@ -40,10 +40,10 @@ _MIN_OVERHEADS = 10
 class LayerTime:
     """The cost of one layer.
 
-    Attributes: name: Name of the torch module; the node's in a file that cnntk did not write; ``preprocess``;
-        ``softmax``;
-            ``reordering between A and B`` or ``conversion between A and B`` for what onnxruntime or
-            quantization inserted; ``call`` for what comes before and after all nodes.
+    Attributes:
+        name: Name of the torch module; the node's in a file that cnntk did not write; ``preprocess``;
+            ``softmax``; ``reordering between A and B`` or ``conversion between A and B`` for what onnxruntime
+            or quantization inserted; ``call`` for what comes before and after all nodes.
         op_type: ONNX operator of the layer; ``preprocess``, ``reordering``, ``conversion`` or ``call``.
         executed_ops: Operators that ran for it.
         fused: Names of other layers that ran as part of it.
@@ -79,15 +79,23 @@ class LayerTime:
 class LayerReport:
     """The cost of a model's layers.
 
-    Attributes: model: Path of the file. device: Device that ran it. threads: Number of CPU threads. batch:
-        Number of images per run. rows: Layers in the order in which they ran, the call last. run_ms: Time of
-        a run without profiler in milliseconds, interleaved with the others and averaged alike. runs: Number
-        of runs under the profiler that count. profiler_us: Time that the profiler added to each node in
-        microseconds, on average, already subtracted. peaks: Peaks of the machine; None if another device than
-        the CPU ran the model. findings: Sentences on what to know about these figures. sum_ms: Sum of all
-        rows in milliseconds. unaccounted_share: Share of a run without profiler that the rows leave out;
-        negative if they exceed it. multiply_adds: Number of multiply-adds per run, for all images of the
-        batch.
+    Attributes:
+        model: Path of the file.
+        device: Device that ran it.
+        threads: Number of CPU threads.
+        batch: Number of images per run.
+        rows: Layers in the order in which they ran, the call last.
+        run_ms: Time of a run without profiler in milliseconds, interleaved with the others and averaged
+            alike.
+        runs: Number of runs under the profiler that count.
+        profiler_us: Time that the profiler added to each node in microseconds, on average, already
+            subtracted.
+        peaks: Peaks of the machine; None if another device than the CPU ran the model.
+        findings: Sentences on what to know about these figures.
+        sum_ms: Sum of all rows in milliseconds.
+        unaccounted_share: Share of a run without profiler that the rows leave out; negative if they exceed
+            it.
+        multiply_adds: Number of multiply-adds per run, for all images of the batch.
     """
 
     model: str
@@ -136,11 +144,14 @@ def layer_times(
 ) -> LayerReport:
     """Times each layer of a model in onnxruntime's profiler, interleaved with runs without it.
 
-    Args: model: Path of an ``.onnx`` file. threads: Number of threads, as `Engine` takes them. batch: Number
-        of images per run. device: Device, as `Engine` takes it. seconds: Duration in seconds; at least four
-        rounds of two runs. peaks: Peaks of the machine; by default from `machine_peaks`, which measures them
-        once, and once more if a
-            layer was faster.
+    Args:
+        model: Path of an ``.onnx`` file.
+        threads: Number of threads, as `Engine` takes them.
+        batch: Number of images per run.
+        device: Device, as `Engine` takes it.
+        seconds: Duration in seconds; at least four rounds of two runs.
+        peaks: Peaks of the machine; by default from `machine_peaks`, which measures them once, and once more
+            if a layer was faster.
 
     Raises:
         UsageError: The batch or the duration is not positive, or an input has no size to try.

@@ -290,9 +290,11 @@ def layer_work(row: LayerNodes, layers: Sequence[Layer], times: NodeTimes, batch
 def _multiply_adds(node: Node, executed: ExecutedNode, weights: Sequence[Weight | None]) -> int:
     """Output elements times the length of the dot product behind each; 0 for an operator that is not linear.
 
-    Args: node: Node of the optimized graph. executed: The same node, with shapes. weights: Weights, of which
-        a convolution's is the first with three dimensions or more, (M, C / groups, ...),
-            as the user wrote it: onnxruntime pads channels.
+    Args:
+        node: Node of the optimized graph.
+        executed: The same node, with shapes.
+        weights: Weights, of which a convolution's is the first with three dimensions or more, (M, C / groups,
+            ...), as the user wrote it: onnxruntime pads channels.
     """
     if executed.op_type in _CONVOLUTIONS:
         kernel = next((w.elements for w in weights if w is not None and len(w.shape) > 2), 0)
