@@ -73,7 +73,7 @@ def readable_file(path: str | os.PathLike[str], what: str) -> Path:
     if not file.exists():
         raise UsageError(f"{file}: no such file (expected {what})")
     if not os.access(file, os.R_OK):
-        raise UsageError(f"{file}: may not be read; check its permissions")
+        raise UsageError(f"{file}: permission denied; check its access rights")
     return file
 
 

@@ -168,17 +168,17 @@ ODD: dict[str, Odd] = {
     "cmyk.jpg": Odd(
         lambda: encoded(Image.fromarray(RED).convert("CMYK"), "JPEG", quality=100),
         RED,
-        ("CMYK converted to RGB without its color profile",),
+        ("CMYK converted to RGB, color profile ignored",),
         within=3,
     ),
     "cmyk without Adobe's mark.jpg": Odd(
-        jpeg_without_adobe, RED, ("CMYK converted to RGB without its color profile",), within=3
+        jpeg_without_adobe, RED, ("CMYK converted to RGB, color profile ignored",), within=3
     ),
-    "ycck.jpg": Odd(ycck, RED, ("CMYK converted to RGB without its color profile",), within=3),
+    "ycck.jpg": Odd(ycck, RED, ("CMYK converted to RGB, color profile ignored",), within=3),
     "on its side.jpg": Odd(
         lambda: encoded(RAMP, "JPEG", quality=95, exif=exif(6)),
         gray(np.rot90(RAMP, -1)),
-        ("turned upright, as its EXIF orientation 6 says",),
+        ("rotated upright by its EXIF orientation 6",),
         within=4,
     ),
     "broken exif.jpg": Odd(broken_exif, gray(RAMP), within=4),
@@ -260,7 +260,7 @@ ODD: dict[str, Odd] = {
     "exif after the pixels.png": Odd(
         lambda: encoded(GRAY, "PNG")[:-12] + chunk(b"eXIf", exif(3).tobytes()[6:]) + chunk(b"IEND", b""),
         gray(GRAY[::-1, ::-1]),
-        ("turned upright, as its EXIF orientation 3 says",),
+        ("rotated upright by its EXIF orientation 3",),
     ),
     "animated.png": Odd(lambda: frames("PNG", 3), RGB, ("the first of 3 frames",)),
     "a row.png": Odd(lambda: encoded(GRAY[:1], "PNG"), gray(GRAY[:1])),
@@ -305,7 +305,7 @@ ODD: dict[str, Odd] = {
     "pages.tif": Odd(lambda: frames("TIFF", 3), RGB, ("the first of 3 pages",)),
     "pages without end.tif": Odd(endless_tiff, gray(GRAY)),
     "on its head.tif": Odd(
-        lambda: rgb_tiff(_274=3), RGB[::-1, ::-1], ("turned upright, as its EXIF orientation 3 says",)
+        lambda: rgb_tiff(_274=3), RGB[::-1, ::-1], ("rotated upright by its EXIF orientation 3",)
     ),
     "tags that Pillow warns of.tif": Odd(
         lambda: rgb_tiff(_256=(7, 9), _262=2, _266=(1, 1), _277=(3, 3), _305=(1, 2), _34665=99), RGB
@@ -390,11 +390,11 @@ def fill(start: bytes, size: int = 4096) -> Callable[[], bytes]:
     return lambda: start + bytes(RNG.integers(0, 256, size - len(start), dtype=np.uint8))
 
 
-NO_IMAGE = r"is no image that can be read, whatever its name says"
+NO_IMAGE = r"not a readable image, whatever its name says"
 SHORT = r"damaged or cut short \(.+\); save it again as PNG or JPEG"
-UNREADABLE = r"damaged, or of a kind that can't be read \(.*{}.*\); save it again"
+UNREADABLE = r"damaged, or of a type that can't be read \(.*{}.*\); save it again"
 LARGE = r"{} is over 51 megapixels; scale it down first, or raise max_megapixels"
-BOMB = r"{} pixels from \d+ bytes would fill \d+ MB, as decompression bombs do; scale it down first"
+BOMB = r"{} pixels from \d+ bytes would take \d+ MB, as decompression bombs do; scale it down first"
 
 BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
     "empty.jpg": (lambda: b"", r"is empty \(0 bytes\)"),
@@ -407,11 +407,11 @@ BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
     "drawing.svg": (lambda: b'<?xml version="1.0"?>\n<svg width="9"/>', "is an SVG drawing: render it"),
     "photo.heic": (fill(b"\0\0\0\x18ftypheic"), "is an HEIC image: convert it to JPEG"),
     "photo.avif": (fill(b"\0\0\0\x1cftypavif"), "is an AVIF image: convert it to JPEG"),
-    "film.mp4": (fill(b"\0\0\0\x18ftypisom"), "is a video: take a frame out of it"),
-    "film.avi": (fill(b"RIFF\x24\x10\0\0AVI LIST"), "is a video: take a frame out of it"),
-    "film.webm": (fill(b"\x1a\x45\xdf\xa3"), "is a video: take a frame out of it"),
+    "film.mp4": (fill(b"\0\0\0\x18ftypisom"), "is a video: extract a frame"),
+    "film.avi": (fill(b"RIFF\x24\x10\0\0AVI LIST"), "is a video: extract a frame"),
+    "film.webm": (fill(b"\x1a\x45\xdf\xa3"), "is a video: extract a frame"),
     "page.pdf": (fill(b"%PDF-1.7\n"), "is a PDF document: render its page"),
-    "array.npy": (fill(b"\x93NUMPY\1\0"), "is an array: load it with numpy"),
+    "array.npy": (fill(b"\x93NUMPY\1\0"), "is a numpy array: load it with numpy"),
     "pointer.jpg": (
         lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
         "is a Git LFS pointer: run `git lfs pull`",
@@ -424,7 +424,10 @@ BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: tiff({256: 64, 257: 64, 258: 8, 259: 1, 262: 1, 273: 8, 279: 4096}, bytes(999)),
         SHORT,
     ),
-    "cut in its pixels.tif": (half("TIFF", compression="tiff_lzw"), UNREADABLE.format("directory")),
+    "cut in its pixels.tif": (
+        half("TIFF", compression="tiff_lzw"),
+        UNREADABLE.format("Missing dimensions|256"),
+    ),
     "cut.webp": (half("WEBP", lossless=True), r"damaged.* \(.*(decode|read).*\); save it again"),
     "cut.ppm": (half("PPM"), SHORT),
     "header only.png": (lambda: encoded(RGB, "PNG")[:20], UNREADABLE.format("")),
@@ -433,10 +436,10 @@ BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: encoded(RGB, "PNG").replace(b"IHDR\0\0\0\7", b"IHDR\0\0\0\6"),
         UNREADABLE.format("checksum"),
     ),
-    "no width.png": (lambda: header_only((0, 5)), UNREADABLE.format("its header gives it no pixels")),
-    "no height.jpg": (lambda: jpeg_of(0, 64), UNREADABLE.format("its header gives it no pixels")),
-    "no width.bmp": (lambda: bmp_of(0, 5), UNREADABLE.format("its header gives it no pixels")),
-    "no height.tif": (lambda: rgb_tiff(_257=0), UNREADABLE.format("no pixels")),
+    "no width.png": (lambda: header_only((0, 5)), UNREADABLE.format("its header states no pixels")),
+    "no height.jpg": (lambda: jpeg_of(0, 64), UNREADABLE.format("its header states no pixels")),
+    "no width.bmp": (lambda: bmp_of(0, 5), UNREADABLE.format("its header states no pixels")),
+    "no height.tif": (lambda: rgb_tiff(_257=0), r"has no pixels \(7x0\)"),
     "12-bit.jpg": (lambda: jpeg_of(48, 64, bits=12), UNREADABLE.format("12-bit")),
     "float.tif": (
         lambda: encoded(GRAY.astype(np.float32), "TIFF"),
@@ -448,18 +451,21 @@ BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
         r"pixels beyond 0\.\.65535 have no defined range; save it with 16 bits",
     ),
     "below 0.tif": (lambda: gray_tiff(np.full((5, 7), -1), "i4", _339=2), r"pixels beyond 0\.\.65535"),
-    "compressed as before 1995.tif": (old_jpeg_tiff, UNREADABLE.format("JPEG in the manner of before 1995")),
+    "compressed as before 1995.tif": (
+        old_jpeg_tiff,
+        UNREADABLE.format("old-style JPEG compression is not supported"),
+    ),
     "nowhere to be found.tif": (
         lambda: tiff({256: 7, 257: 5, 258: 8, 259: 1, 262: 1}, b""),
-        UNREADABLE.format("does not say where its pixels are"),
+        UNREADABLE.format("unknown data organization"),
     ),
     "strips upon strips.tif": (
         lambda: rgb_tiff(_259=5, _278=1, _273=tuple(range(8, 3008)), _279=(99,) * 3000),
-        UNREADABLE.format("its strips overlap"),
+        SHORT,
     ),
     "no frames.png": (
         lambda: png((7, 5), 8, 0, zlib.compress(bytes(40)), chunk(b"acTL", bytes(8))),
-        UNREADABLE.format("its animation header makes no sense"),
+        UNREADABLE.format("its animation header is not valid"),
     ),
     "30000x30000.png": (lambda: header_only((30_000, 30_000)), LARGE.format("30000x30000")),
     "2147483647x1.png": (lambda: header_only((2**31 - 1, 1)), LARGE.format("2147483647x1")),
@@ -488,7 +494,7 @@ BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "a tag of 4 GB.tif": (
         lambda: rgb_tiff().replace(struct.pack("<HHI", 258, 4, 3), struct.pack("<HHI", 258, 4, 2**30)),
-        UNREADABLE.format("tag 258 claims 4294967296 bytes"),
+        UNREADABLE.format("unknown (data organization|pixel mode)"),
     ),
     "16384x16384.webp": (lambda: webp_of(16384, 16384), LARGE.format("16384x16384")),
     "6000x6000.webp": (lambda: webp_of(6000, 6000), BOMB.format("6000x6000")),

@@ -37,7 +37,7 @@ def from_onnx(text: str, options: SourceOptions) -> Source:
     Raises:
         UsageError: there is no such file, it is cnntk's own, its batch is fixed, or another size is free and
             was not given.
-        ArtifactCorrupt: it is no ONNX model, or a damaged one.
+        ArtifactCorrupt: it not a valid ONNX file, or damaged.
         UnsupportedArtifact: onnxruntime can't run it.
     """
     if options.weights or options.kwargs or options.random:
@@ -70,9 +70,9 @@ def _read(file: Path) -> ir.Model:
         with suppress_output():
             model = ir.load(file)
     except _DAMAGE as error:
-        raise ArtifactCorrupt(f"{file}: is no ONNX model, or a damaged one: {_line(error)}") from error
+        raise ArtifactCorrupt(f"{file}: not a valid ONNX file, or damaged: {_line(error)}") from error
     if not model.graph.outputs or not model.opset_imports:
-        raise ArtifactCorrupt(f"{file}: is no ONNX model, or a damaged one: it has no outputs or no opset")
+        raise ArtifactCorrupt(f"{file}: not a valid ONNX file, or damaged: it has no outputs or no opset")
     return model
 
 

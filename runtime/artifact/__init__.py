@@ -1,1 +1,1 @@
-"""The file that leaves cnntk: what stands in it, that it is whole, how it tests itself."""
+"""The artifact file: its spec, digest, fingerprints, external weights and self-test."""

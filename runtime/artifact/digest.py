@@ -1,9 +1,8 @@
-"""The file's digest: the SHA-256 of an artifact, with the digest's own 64 characters taken as zeros.
+"""The embedded digest: the SHA-256 of an artifact with the digest's own 64 characters replaced by zeros.
 
 The spec is the last thing in the file, and the digest is the last thing in the spec, so that an artifact ends
-with ``"digest": "<64 hex characters>"}`` and the digest is found, and checked, without reading anything else.
-onnxruntime finds no damage of its own accord: of files with changed bytes it ran one in six, with other
-answers.
+with ``"digest": "<64 hex characters>"}`` and can be verified without parsing it. onnxruntime does not notice
+damage: of files with changed bytes it ran one in six, with different outputs.
 """
 
 from __future__ import annotations
@@ -32,21 +31,21 @@ __all__ = [
 ]
 
 LARGE_BYTES = 4 << 20
-"""From here on a file is hashed beside onnxruntime's own loading; smaller ones before it sees them."""
+"""Larger files are hashed while onnxruntime loads them, smaller ones before."""
 
 _BEFORE, _AFTER, _ZEROS = b'"digest": "', b'"}', b"0" * 64
-_SEAL_BYTES = len(_BEFORE) + len(_ZEROS) + len(_AFTER)
-_CHUNK_BYTES = 1 << 17  # stays in the cache of the core that hashes it
+_END_BYTES = len(_BEFORE) + len(_ZEROS) + len(_AFTER)
+_BUFFER_BYTES = 1 << 17  # stays in the cache of the core that hashes it
 
 
 @dataclass(frozen=True)
 class VerifiedModel:
-    """A model on its way to onnxruntime.
+    """A model whose digest is verified.
 
     Attributes:
-        model: its bytes where they were read already, else its path.
-        has_digest: whether it ends with a digest.
-        confirm: waits until that is checked; raises ArtifactCorrupt where it does not fit.
+        model: Bytes of the model if they were read already, else its path.
+        has_digest: Whether the model ends with a digest.
+        confirm: Function that waits for the check and raises ArtifactCorrupt if the digest differs.
     """
 
     model: str | bytes
@@ -55,51 +54,51 @@ class VerifiedModel:
 
 
 @contextmanager
-def verified_model(model: str | bytes, where: str) -> Iterator[VerifiedModel]:
-    """Checks the digest: of a small file before the block, of a large one while the block loads it.
+def verified_model(model: str | bytes, name: str) -> Iterator[VerifiedModel]:
+    """Verifies the digest: of a small file before the block, of a large one while the block loads it.
 
     Args:
-        model: path or bytes of an ``.onnx`` file.
-        where: its name, for messages.
+        model: Path or bytes of an ``.onnx`` file.
+        name: The model's name in messages.
 
     Raises:
-        ArtifactCorrupt: the digest does not fit, whatever the block made of the file.
+        ArtifactCorrupt: The digest differs, whatever the block made of the file.
     """
     if embedded_digest(model) is None:
         yield VerifiedModel(model, has_digest=False)
     elif _size(model) <= LARGE_BYTES:
         data = model if isinstance(model, bytes) else Path(model).read_bytes()
-        _check(data, where)
+        _check(data, name)
         yield VerifiedModel(data, has_digest=True)
     else:
         with ThreadPoolExecutor(1) as pool:
-            check = pool.submit(_check, model, where)
+            check = pool.submit(_check, model, name)
             try:
                 yield VerifiedModel(model, has_digest=True, confirm=check.result)
             finally:
                 check.result()
 
 
-def final_metadata(found: VerifiedModel, key: str) -> bytes | None:
-    """The metadata entry with which a sealed file ends, a JSON object; None for a file without a seal."""
-    if not found.has_digest:
+def final_metadata(verified: VerifiedModel, key: str) -> bytes | None:
+    """Returns the metadata entry, a JSON object, at the end of a file with a digest; None without one."""
+    if not verified.has_digest:
         return None
-    if isinstance(found.model, bytes):
-        return last_metadata_entry(found.model, key)
-    with open(found.model, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    if isinstance(verified.model, bytes):
+        return last_metadata_entry(verified.model, key)
+    with open(verified.model, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         return last_metadata_entry(data, key)
 
 
 def embedded_digest(model: str | bytes) -> str | None:
-    """The digest that a file ends with; None where it ends otherwise."""
+    """Returns the digest that a file ends with; None if it has none."""
     end = _end(model)
-    if len(end) < _SEAL_BYTES or not (end.startswith(_BEFORE) and end.endswith(_AFTER)):
+    if len(end) < _END_BYTES or not (end.startswith(_BEFORE) and end.endswith(_AFTER)):
         return None
     return end[len(_BEFORE) : -len(_AFTER)].decode("latin-1")
 
 
 def compute_digest(model: str | bytes) -> str:
-    """The digest that a sealed file should state: 64 hex characters."""
+    """Computes the digest of a file that ends with one: 64 hex characters."""
     if isinstance(model, bytes):
         sha = hashlib.sha256(memoryview(model)[: -len(_ZEROS + _AFTER)])
     else:
@@ -109,28 +108,29 @@ def compute_digest(model: str | bytes) -> str:
 
 
 def sha256_of(file: str | os.PathLike[str]) -> str:
-    """SHA-256 of all of a file, as 64 hex characters, without holding the file in memory."""
+    """Computes the SHA-256 of a whole file, as 64 hex characters, without holding it in memory."""
     return _hash_file(file, os.stat(file).st_size).hexdigest()
 
 
 def insert_digest(end: bytes, digest: str) -> bytes:
-    """``end`` of a file, hashed with zeros in the digest's place, with the digest there."""
+    """Replaces the zeros at the end of a file, which were hashed, with the digest."""
     return end[: -len(_ZEROS + _AFTER)] + digest.encode() + _AFTER
 
 
-def _check(model: str | bytes, where: str) -> None:
-    stated = embedded_digest(model)
-    if stated is None or compute_digest(model) != stated:
+def _check(model: str | bytes, name: str) -> None:
+    embedded = embedded_digest(model)
+    if embedded is None or compute_digest(model) != embedded:
         raise ArtifactCorrupt(
-            f"{where}: is damaged: its SHA-256 is not the one written at export. Copy or download it again"
+            f"{name}: is damaged: its content does not match the embedded digest written at export. "
+            "Copy or download it again"
         )
 
 
 def _hash_file(path: str | os.PathLike[str], size: int) -> hashlib._Hash:
-    """Of the first ``size`` bytes, without holding the file in memory."""
-    sha, buffer = hashlib.sha256(), memoryview(bytearray(_CHUNK_BYTES))
+    """Hashes the first ``size`` bytes without holding the file in memory."""
+    sha, buffer = hashlib.sha256(), memoryview(bytearray(_BUFFER_BYTES))
     with open(path, "rb", buffering=0) as stream:
-        while size > 0 and (count := stream.readinto(buffer[: min(size, _CHUNK_BYTES)])):
+        while size > 0 and (count := stream.readinto(buffer[: min(size, _BUFFER_BYTES)])):
             sha.update(buffer[:count])
             size -= count
     return sha
@@ -138,9 +138,9 @@ def _hash_file(path: str | os.PathLike[str], size: int) -> hashlib._Hash:
 
 def _end(model: str | bytes) -> bytes:
     if isinstance(model, bytes):
-        return model[-_SEAL_BYTES:]
+        return model[-_END_BYTES:]
     with open(model, "rb") as stream:
-        stream.seek(max(0, _size(model) - _SEAL_BYTES))
+        stream.seek(max(0, _size(model) - _END_BYTES))
         return stream.read()
 
 

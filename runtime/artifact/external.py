@@ -1,10 +1,10 @@
-"""Weights beside the model's file: found before onnxruntime opens anything, and kept inside its folder.
+"""Checks of weights outside the model file, before onnxruntime opens any file.
 
-A model may name other files for its tensors' numbers (ONNX' external data). Whoever wrote the model chose the
-names, so they are not trusted: a file must be a plain one in the model's folder or below, reached through no
-link. onnxruntime checks most of that itself, but follows hard links, with which a stranger's archive may make
-any file that it can guess the name of into "weights". All is looked at before the model is loaded; against
-somebody who changes the folder meanwhile it does not guard.
+A model may name other files for the values of its tensors (ONNX external data). Whoever wrote the model chose
+the names, so they are not trusted: each must be a regular file in the model's folder or below, reached
+without links. onnxruntime checks most of that itself but follows hard links, with which an unpacked archive
+could turn any file whose path it guesses into weights. Everything is checked before the model is loaded,
+which does not protect against changes to the folder in the meantime.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from cnntk.runtime.errors import ArtifactCorrupt
 
 __all__ = ["check_external_tensors", "find_external_tensors", "read_external_weights", "verified_data"]
 
-_KEY = b"location"
+_LOCATION_KEY = b"location"
 _LENGTH_DELIMITED = 2
 _IN_MEMORY = "_ORT_MEM_ADDR_"
-"""onnxruntime's own mark for numbers at an address of its memory; in a file it is an attack."""
+"""onnxruntime's own mark for values at a memory address; in a file it is an attack."""
 
-_LARGE = 4096
-"""Bytes from which a tensor is not searched, but read field by field, so that its numbers are not touched."""
+_LARGE_TENSOR = 4096
+"""Bytes from which a tensor is not searched but parsed field by field, so that its values are not read."""
 
-# Fields of onnx.proto that lead to tensors, and what is there.
-_WITHIN: dict[str, dict[int, str]] = {
+# Fields of onnx.proto that lead to tensors, and the type of their messages.
+_FIELDS_WITH_TENSORS: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
@@ -45,176 +45,182 @@ _WITHIN: dict[str, dict[int, str]] = {
 }
 
 _DIGITS = re.compile(r"[0-9]{1,19}")
-_MEND = "Get the model again from where it comes, all its files as plain copies"
+_ADVICE = "Get the model again from its source, all its files as plain copies"
 
 
-def find_external_tensors(model: str | bytes, where: str) -> tuple[ExternalTensor, ...]:
-    """Every tensor whose numbers are beside the file, wherever in the model it stands.
+def find_external_tensors(model: str | bytes, name: str) -> tuple[ExternalTensor, ...]:
+    """Finds every tensor with values outside the model file, anywhere in the model.
 
     Args:
-        model: path or bytes of an ``.onnx`` file.
-        where: its name, for messages.
+        model: Path or bytes of an ``.onnx`` file.
+        name: The model's name in messages.
 
     Raises:
-        ArtifactCorrupt: it is no protobuf message.
+        ArtifactCorrupt: The file is not a protobuf message.
     """
     if isinstance(model, str):
         with open(model, "rb") as stream:
             if os.fstat(stream.fileno()).st_size == 0:
                 return ()
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _places(data, where)
-    return _places(model, where)
+                return _search_model(data, name)
+    return _search_model(model, name)
 
 
 def check_external_tensors(
-    places: Iterable[ExternalTensor], file: Path, own: DataFile | None, *, has_digest: bool
+    tensors: Iterable[ExternalTensor], file: Path, data_file: DataFile | None, *, has_digest: bool
 ) -> None:
-    """Refuses what is not a plain file in the model's folder, long enough for what is said to be in it.
+    """Checks that external tensors are in regular files of the model's folder that are long enough.
 
     Args:
-        places: from `find_external_tensors`.
-        file: the model.
-        own: what its spec says of the file beside it.
-        has_digest: whether it is an artifact; then no other file than its own will do.
+        tensors: Tensors from `find_external_tensors`.
+        file: Path of the model.
+        data_file: External weights according to the model's spec.
+        has_digest: Whether the model is an artifact, which may have no external file but ``data_file``.
 
     Raises:
-        ArtifactCorrupt: naming the tensor and the file.
+        ArtifactCorrupt: A check failed; the message names the tensor and the file.
     """
     sizes: dict[str, int] = {}
-    for place in places:
-        where = f"{file}: the tensor {place.tensor!r}"
-        for location in place.locations:
-            if has_digest and (own is None or location != own.file):
-                said = "none" if own is None else own.file
-                raise ArtifactCorrupt(f"{where} is in {location!r}, where its spec names {said}. {_MEND}")
+    for tensor in tensors:
+        subject = f"{file}: tensor {tensor.name!r}"
+        for location in tensor.locations:
+            if has_digest and (data_file is None or location != data_file.file):
+                expected = "no file" if data_file is None else data_file.file
+                raise ArtifactCorrupt(
+                    f"{subject} is in {location!r}, but the spec names {expected}. {_ADVICE}"
+                )
             if location not in sizes:
-                sizes[location] = _plain_size(file.parent, location, where)
-            _check_range(place, location, sizes[location], where)
-    if own is not None and (size := sizes.get(own.file, own.size_bytes)) != own.size_bytes:
-        raise ArtifactCorrupt(
-            f"{file.parent / own.file}: has {size} bytes; {file.name} was exported with {own.size_bytes}. "
-            "Copy both again, together"
-        )
+                sizes[location] = _regular_file_size(file.parent, location, subject)
+            _check_range(tensor, location, sizes[location], subject)
+    if data_file is not None:
+        size = sizes.get(data_file.file, data_file.size_bytes)
+        if size != data_file.size_bytes:
+            raise ArtifactCorrupt(
+                f"{file.parent / data_file.file}: has {size} bytes, but {file.name} was exported with "
+                f"{data_file.size_bytes}. Copy both again, together"
+            )
 
 
 @contextmanager
-def verified_data(file: Path, own: DataFile | None) -> Iterator[Callable[[], None]]:
-    """Checks the SHA-256 of an artifact's data while the block loads it.
+def verified_data(file: Path, data_file: DataFile | None) -> Iterator[Callable[[], None]]:
+    """Verifies the SHA-256 of an artifact's external weights while the block loads them.
 
     Args:
-        file: the artifact.
-        own: what its spec says of the file beside it; None for no check.
+        file: Path of the artifact.
+        data_file: External weights according to the spec; None for no check.
 
     Yields:
-        What waits for the check; the end of the block waits, too.
+        Function that waits for the check. The end of the block waits for it, too.
 
     Raises:
-        ArtifactCorrupt: it is another file, or a damaged one, whatever the block made of it.
+        ArtifactCorrupt: The file is another one or damaged, whatever the block made of it.
     """
-    if own is None:
+    if data_file is None:
         yield lambda: None
         return
     with ThreadPoolExecutor(1) as pool:
-        check = pool.submit(_check_data, file, own)
+        check = pool.submit(_check_data, file, data_file)
         try:
             yield check.result
         finally:
             check.result()
 
 
-def read_external_weights(places: Iterable[ExternalTensor], folder: Path) -> dict[str, memoryview]:
+def read_external_weights(tensors: Iterable[ExternalTensor], folder: Path) -> dict[str, memoryview]:
     """Maps the bytes of each tensor, by name, from files that `check_external_tensors` accepted."""
     files: dict[str, memoryview] = {}
-    found = {}
-    for place in places:
-        location = place.locations[-1]
+    weights = {}
+    for tensor in tensors:
+        location = tensor.locations[-1]
         if location not in files:
             files[location] = map_file(folder / location)
-        start = int(place.numbers.get("offset", "0"))
-        length = place.numbers.get("length")
-        found[place.tensor] = files[location][start : None if length is None else start + int(length)]
-    return found
+        start = int(tensor.numbers.get("offset", "0"))
+        length = tensor.numbers.get("length")
+        weights[tensor.name] = files[location][start : None if length is None else start + int(length)]
+    return weights
 
 
-def _check_data(file: Path, own: DataFile) -> None:
-    data = file.parent / own.file
+def _check_data(file: Path, data_file: DataFile) -> None:
+    path = file.parent / data_file.file
     try:
-        found = sha256_of(data)
+        sha256 = sha256_of(path)
     except OSError as error:
-        raise ArtifactCorrupt(f"{data}: {error.strerror}; {file.name} has its weights there") from error
-    if found != own.sha256:
+        raise ArtifactCorrupt(f"{path}: {error.strerror}; it holds the weights of {file.name}") from error
+    if sha256 != data_file.sha256:
         raise ArtifactCorrupt(
-            f"{data}: is damaged, or belongs to another model: its SHA-256 is not the one that {file.name} "
-            "states. Copy both again, together"
+            f"{path}: is damaged or belongs to another model: its SHA-256 differs from the one stated in "
+            f"{file.name}. Copy both again, together"
         )
 
 
-def _places(data: bytes | mmap.mmap, where: str) -> tuple[ExternalTensor, ...]:
+def _search_model(data: bytes | mmap.mmap, name: str) -> tuple[ExternalTensor, ...]:
     try:
-        return tuple(_found(data, "model", 0, len(data)))
+        return tuple(_search_message(data, "model", 0, len(data)))
     except (ValueError, IndexError) as error:
-        raise ArtifactCorrupt(f"{where}: is no ONNX model, or a damaged one ({error})") from error
+        raise ArtifactCorrupt(f"{name}: not a valid ONNX file, or damaged ({error})") from error
 
 
-def _found(data: bytes | mmap.mmap, kind: str, at: int, end: int) -> Iterator[ExternalTensor]:
-    """Only what holds the bytes of the key is looked into; large tensors' numbers are not searched."""
-    within = _WITHIN[kind]
-    for number, coded, start, stop in field_spans(data, at, end):
-        inner = within.get(number)
-        if inner is None or coded != _LENGTH_DELIMITED:
+def _search_message(
+    data: bytes | mmap.mmap, message_type: str, start: int, end: int
+) -> Iterator[ExternalTensor]:
+    """Searches a message. Only fields with the key are parsed, and values of large tensors are skipped."""
+    fields = _FIELDS_WITH_TENSORS[message_type]
+    for number, wire_type, first, last in field_spans(data, start, end):
+        inner_type = fields.get(number)
+        if inner_type is None or wire_type != _LENGTH_DELIMITED:
             continue
-        walked = kind == "model" or (inner == "tensor" and stop - start > _LARGE)
-        if not walked and data.find(_KEY, start, stop) < 0:
+        parse = message_type == "model" or (inner_type == "tensor" and last - first > _LARGE_TENSOR)
+        if not parse and data.find(_LOCATION_KEY, first, last) < 0:
             continue
-        if inner != "tensor":
-            yield from _found(data, inner, start, stop)
-        elif place := read_external_tensor(data, start, stop):
-            yield place
+        if inner_type != "tensor":
+            yield from _search_message(data, inner_type, first, last)
+        elif tensor := read_external_tensor(data, first, last):
+            yield tensor
 
 
-def _plain_size(folder: Path, location: str, where: str) -> int:
-    """Bytes of a plain file below ``folder``."""
+def _regular_file_size(folder: Path, location: str, subject: str) -> int:
+    """Returns the bytes of a regular file below ``folder``."""
     parts = PurePosixPath(location).parts
     windows = PureWindowsPath(location)
     if _IN_MEMORY in location or "\0" in location:
-        raise ArtifactCorrupt(f"{where} is said to be at an address in memory, {location!r}. {_MEND}")
+        raise ArtifactCorrupt(f"{subject} names a memory address, {location!r}. {_ADVICE}")
     if not parts or ".." in (*parts, *windows.parts) or location[0] in "/\\" or windows.drive:
         raise ArtifactCorrupt(
-            f"{where} is in {location!r}, outside of the model's folder; only files in there are read. "
-            f"{_MEND}"
+            f"{subject} is in {location!r}, outside of the model's folder; only files in there are read. "
+            f"{_ADVICE}"
         )
     file = folder
     for part in parts:
         file = file / part
         try:
-            found = os.lstat(file)
+            status = os.lstat(file)
         except OSError as error:
             reason = error.strerror or error
-            raise ArtifactCorrupt(f"{where} is in {file}: {reason}. Copy that file there, too") from error
-        if stat.S_ISLNK(found.st_mode):
+            raise ArtifactCorrupt(f"{subject} is in {file}: {reason}. Copy that file, too") from error
+        if stat.S_ISLNK(status.st_mode):
             raise ArtifactCorrupt(
-                f"{where} is in {file}, which is a symbolic link; put a copy of the file in its place"
+                f"{subject} is in {file}, a symbolic link; replace it with a copy of the file"
             )
-    if not stat.S_ISREG(found.st_mode):
-        raise ArtifactCorrupt(f"{where} is in {file}, which is no plain file. {_MEND}")
-    if found.st_nlink > 1:
+    if not stat.S_ISREG(status.st_mode):
+        raise ArtifactCorrupt(f"{subject} is in {file}, which is not a regular file. {_ADVICE}")
+    if status.st_nlink > 1:
         raise ArtifactCorrupt(
-            f"{where} is in {file}, which is a hard link: {found.st_nlink} names for one file; "
-            "put a copy of the file in its place"
+            f"{subject} is in {file}, a hard link ({status.st_nlink} names for one file); "
+            "replace it with a copy of the file"
         )
-    return found.st_size
+    return status.st_size
 
 
-def _check_range(place: ExternalTensor, location: str, size: int, where: str) -> None:
-    """Offset and length must be numbers, and what they say must be in the file."""
+def _check_range(tensor: ExternalTensor, location: str, size: int, subject: str) -> None:
+    """Checks that offset and length are numbers within the file."""
     values = {}
     for key in ("offset", "length"):
-        text = place.numbers.get(key, "0")
+        text = tensor.numbers.get(key, "0")
         if not _DIGITS.fullmatch(text):
-            raise ArtifactCorrupt(f"{where} has the {key} {text!r} in {location}; expected bytes, from 0")
+            raise ArtifactCorrupt(f"{subject} has the {key} {text!r} in {location}; expected bytes, from 0")
         values[key] = int(text)
     if (stop := values["offset"] + values["length"]) > size:
         raise ArtifactCorrupt(
-            f"{where} ends at byte {stop} of {location}, which has {size} bytes. Copy that file again"
+            f"{subject} ends at byte {stop} of {location}, which has {size} bytes. Copy that file again"
         )

@@ -1,7 +1,8 @@
-"""The few fields of an ONNX file that are read without onnx (weights, nodes, metadata), and a writer.
+"""Reading of weights, nodes and metadata from ONNX files, and writing of messages, without the onnx package.
 
-The file is protobuf: a message is a row of fields, each a number, a kind and a value; a nested message is a
-value of bytes. See https://protobuf.dev/programming-guides/encoding and onnx.proto, for the field numbers.
+The file is a protobuf message: a sequence of fields, each with a number, a wire type and a value; a nested
+message is a value of bytes. See https://protobuf.dev/programming-guides/encoding, and onnx.proto for the
+field numbers.
 """
 
 from __future__ import annotations
@@ -33,13 +34,15 @@ _NODE_INPUT, _NODE_NAME, _NODE_OP = 1, 3, 4
 _TENSOR_NAME, _TENSOR_RAW_DATA, _TENSOR_EXTERNAL_DATA = 8, 9, 13
 _KEY, _VALUE = 1, 2
 
-_VARINT, _BYTES, _FIXED = 0, 2, {1: 8, 5: 4}
-_FLOAT = 5
+_VARINT, _BYTES, _FLOAT = 0, 2, 5
+_FIXED_SIZES = {1: 8, 5: 4}
+
+Data = bytes | memoryview | mmap.mmap
 
 
 @dataclass(frozen=True)
 class ParsedNode:
-    """A node of the graph."""
+    """A node of the graph: its name, operator and the names of its inputs."""
 
     name: str
     op: str
@@ -48,29 +51,29 @@ class ParsedNode:
 
 @dataclass(frozen=True)
 class ExternalTensor:
-    """Where a tensor says that its numbers are, beside the model's file.
+    """A tensor whose values are in another file (ONNX external data).
 
     Attributes:
-        tensor: its name; empty for one without.
-        locations: paths of the file; one, in a sound model.
-        numbers: ``offset`` and ``length``, in bytes, as the text that stands there; each may be missing.
+        name: Name of the tensor; empty for one without.
+        locations: Paths of the file as stated; one, in a valid model.
+        numbers: ``offset`` and ``length`` in bytes, as the stated text; each may be missing.
     """
 
-    tensor: str
+    name: str
     locations: tuple[str, ...]
     numbers: dict[str, str]
 
 
 @dataclass(frozen=True)
 class ParsedModel:
-    """What is in an ONNX file.
+    """The contents of an ONNX file.
 
     Attributes:
-        structure: the graph's fields other than its weights, as bytes.
-        weights: bytes of each initializer.
-        places: of the initializers that are beside the file.
-        nodes: in the order of the file.
-        metadata: the model's.
+        structure: Fields of the graph other than its weights, as bytes.
+        weights: Bytes of each initializer.
+        external_tensors: Initializers whose values are in another file.
+        nodes: Nodes in the order of the file.
+        metadata: Metadata of the model.
     """
 
     structure: list[memoryview] = field(default_factory=list)
@@ -82,9 +85,11 @@ class ParsedModel:
 
 @dataclass(frozen=True)
 class _Field:
+    """A field of a message: its number, its value, and all its bytes."""
+
     number: int
     value: memoryview
-    whole: memoryview
+    encoded: memoryview
 
     @property
     def text(self) -> str:
@@ -92,77 +97,80 @@ class _Field:
 
 
 def map_file(path: str | os.PathLike[str]) -> memoryview:
-    """A file's bytes, read as they are looked at."""
+    """Maps a file to memory; its bytes are read on access."""
     with open(path, "rb") as stream:
         if os.fstat(stream.fileno()).st_size == 0:
             return memoryview(b"")
         return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
 
 
-def parse_model(data: memoryview, where: str) -> ParsedModel:
-    """Reads an ONNX file.
+def parse_model(data: memoryview, name: str) -> ParsedModel:
+    """Parses an ONNX file.
+
+    Args:
+        data: Bytes of the file.
+        name: The file's name in messages.
 
     Raises:
-        ArtifactCorrupt: it is no protobuf message.
+        ArtifactCorrupt: The data is not a protobuf message.
     """
-    found = ParsedModel()
+    model = ParsedModel()
     try:
-        for part in _fields(data):
-            if part.number == _MODEL_GRAPH:
-                _read_graph(part.value, found)
-            elif part.number == _MODEL_METADATA:
-                entry = {f.number: f.text for f in _fields(part.value)}
-                found.metadata[entry.get(_KEY, "")] = entry.get(_VALUE, "")
+        for item in _fields(data):
+            if item.number == _MODEL_GRAPH:
+                _parse_graph(item.value, model)
+            elif item.number == _MODEL_METADATA:
+                entry = {f.number: f.text for f in _fields(item.value)}
+                model.metadata[entry.get(_KEY, "")] = entry.get(_VALUE, "")
     except (ValueError, IndexError) as error:
-        raise ArtifactCorrupt(f"{where}: is no ONNX model, or a damaged one ({error})") from error
-    return found
+        raise ArtifactCorrupt(f"{name}: not a valid ONNX file, or damaged ({error})") from error
+    return model
 
 
-def field_spans(
-    data: bytes | memoryview | mmap.mmap, at: int, end: int
-) -> Iterator[tuple[int, int, int, int]]:
-    """Number, kind, beginning and end of each field of the message at ``data[at:end]``.
+def field_spans(data: Data, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yields number, wire type, start and end of each field's value in the message ``data[start:end]``.
 
     Raises:
-        ValueError: it is no message.
-        IndexError: it is no message, at the end of ``data``.
+        ValueError: The bytes are not a message.
+        IndexError: The message goes beyond the end of ``data``.
     """
-    while at < end:
-        start = at
-        tag = data[at]
-        at += 1
+    position = start
+    while position < end:
+        field_start = position
+        tag = data[position]
+        position += 1
         if tag > 0x7F:
-            tag, at = _varint(data, start)
+            tag, position = _varint(data, field_start)
             tag &= 0xFFFFFFFF  # as protobuf reads it
-        kind = tag & 7
-        if kind == _BYTES:
-            length = data[at]
-            at += 1
+        wire_type = tag & 7
+        if wire_type == _BYTES:
+            length = data[position]
+            position += 1
             if length > 0x7F:
-                length, at = _varint(data, at - 1)
-            stop = at + length
-        elif kind == _VARINT:
-            stop = _varint(data, at)[1]
-        elif kind in _FIXED:
-            stop = at + _FIXED[kind]
+                length, position = _varint(data, position - 1)
+            stop = position + length
+        elif wire_type == _VARINT:
+            stop = _varint(data, position)[1]
+        elif wire_type in _FIXED_SIZES:
+            stop = position + _FIXED_SIZES[wire_type]
         else:
-            raise ValueError(f"a field of kind {kind} at byte {start}")
+            raise ValueError(f"unknown wire type {wire_type} at byte {field_start}")
         if stop > end:
-            raise ValueError(f"a field at byte {start} ends {stop - end} bytes behind the data")
-        yield tag >> 3, kind, at, stop
-        at = stop
+            raise ValueError(f"the field at byte {field_start} ends {stop - end} bytes after the data")
+        yield tag >> 3, wire_type, position, stop
+        position = stop
 
 
-def read_external_tensor(data: bytes | memoryview | mmap.mmap, at: int, end: int) -> ExternalTensor | None:
-    """Where the tensor at ``data[at:end]`` has its numbers; None where that is not beside the file."""
+def read_external_tensor(data: Data, start: int, end: int) -> ExternalTensor | None:
+    """Parses the tensor ``data[start:end]``; None if its values are in the model's own file."""
     locations: list[str] = []
     numbers: dict[str, str] = {}
-    name = (at, at)
-    for number, kind, start, stop in field_spans(data, at, end):
-        if kind == _BYTES and number == _TENSOR_NAME:
-            name = (start, stop)
-        elif kind == _BYTES and number == _TENSOR_EXTERNAL_DATA:
-            entry = {n: os.fsdecode(bytes(data[a:b])) for n, _, a, b in field_spans(data, start, stop)}
+    name = (start, start)
+    for number, wire_type, first, last in field_spans(data, start, end):
+        if wire_type == _BYTES and number == _TENSOR_NAME:
+            name = (first, last)
+        elif wire_type == _BYTES and number == _TENSOR_EXTERNAL_DATA:
+            entry = {n: os.fsdecode(bytes(data[a:b])) for n, _, a, b in field_spans(data, first, last)}
             key, value = entry.get(_KEY, ""), entry.get(_VALUE, "")
             if key == "location":
                 locations.append(value)
@@ -174,64 +182,68 @@ def read_external_tensor(data: bytes | memoryview | mmap.mmap, at: int, end: int
 
 
 def last_metadata_entry(data: bytes | mmap.mmap, key: str) -> bytes | None:
-    """The JSON object in the metadata entry ``key`` that a file ends with; read from its end alone."""
+    """Returns the JSON object of the metadata entry ``key`` that a file ends with, reading only its end."""
     start = data.rfind(b"\n" + bytes([len(key)]) + key.encode() + b"\x12")
     begin = data.find(b"{", start)
     return None if start < 0 or begin < 0 else data[begin:]
 
 
 def metadata_entry(key: str, value: str) -> bytes:
-    """An entry of a model's metadata, to be appended to its file."""
+    """Encodes an entry of a model's metadata, to be appended to its file."""
     return encode_message((_MODEL_METADATA, encode_message((_KEY, key), (_VALUE, value))))
 
 
 def encode_message(*fields: tuple[int, int | float | str | bytes]) -> bytes:
-    """A message of these fields, by number: whole numbers from 0 on, float32, text, or another message."""
-    return b"".join(_written(number, value) for number, value in fields)
+    """Encodes a message from pairs of field number and value.
+
+    Args:
+        fields: Values are integers from 0, floats (written as float32), text, or an encoded message.
+    """
+    return b"".join(_encode_field(number, value) for number, value in fields)
 
 
-def _written(number: int, value: int | float | str | bytes) -> bytes:
+def _encode_field(number: int, value: int | float | str | bytes) -> bytes:
     if isinstance(value, int):
-        return _number(number << 3 | _VARINT) + _number(value)
+        return _encode_varint(number << 3 | _VARINT) + _encode_varint(value)
     if isinstance(value, float):
-        return _number(number << 3 | _FLOAT) + struct.pack("<f", value)
+        return _encode_varint(number << 3 | _FLOAT) + struct.pack("<f", value)
     data = value.encode() if isinstance(value, str) else value
-    return _number(number << 3 | _BYTES) + _number(len(data)) + data
+    return _encode_varint(number << 3 | _BYTES) + _encode_varint(len(data)) + data
 
 
-def _number(value: int) -> bytes:
-    """Seven bits a byte, the lowest first."""
-    parts = bytearray()
+def _encode_varint(value: int) -> bytes:
+    """Encodes seven bits per byte, the lowest first."""
+    encoded = bytearray()
     while value > 0x7F:
-        parts.append(value & 0x7F | 0x80)
+        encoded.append(value & 0x7F | 0x80)
         value >>= 7
-    return bytes([*parts, value])
+    return bytes([*encoded, value])
 
 
-def _read_graph(graph: memoryview, found: ParsedModel) -> None:
-    for part in _fields(graph):
-        if part.number == _GRAPH_INITIALIZER:
-            name, weight = _tensor(part)
-            found.weights[name] = weight
-            if place := read_external_tensor(part.value, 0, len(part.value)):
-                found.external_tensors[name] = place
+def _parse_graph(graph: memoryview, model: ParsedModel) -> None:
+    for item in _fields(graph):
+        if item.number == _GRAPH_INITIALIZER:
+            name, weight = _parse_tensor(item)
+            model.weights[name] = weight
+            if external := read_external_tensor(item.value, 0, len(item.value)):
+                model.external_tensors[name] = external
             continue
-        found.structure.append(part.whole)
-        if part.number == _GRAPH_NODE:
-            found.nodes.append(_node(part.value))
+        model.structure.append(item.encoded)
+        if item.number == _GRAPH_NODE:
+            model.nodes.append(_parse_node(item.value))
 
 
-def _node(data: memoryview) -> ParsedNode:
-    parts = list(_fields(data))
-    named = {f.number: f.text for f in parts if f.number in (_NODE_NAME, _NODE_OP)}
-    inputs = tuple(f.text for f in parts if f.number == _NODE_INPUT)
-    return ParsedNode(named.get(_NODE_NAME, ""), named.get(_NODE_OP, ""), inputs)
+def _parse_node(data: memoryview) -> ParsedNode:
+    fields = list(_fields(data))
+    names = {f.number: f.text for f in fields if f.number in (_NODE_NAME, _NODE_OP)}
+    inputs = tuple(f.text for f in fields if f.number == _NODE_INPUT)
+    return ParsedNode(names.get(_NODE_NAME, ""), names.get(_NODE_OP, ""), inputs)
 
 
-def _tensor(part: _Field) -> tuple[str, memoryview]:
-    """Name and numbers; all of the tensor where its numbers stand otherwise than as raw bytes."""
-    name, weight = "", part.value
-    for inner in _fields(part.value):
+def _parse_tensor(item: _Field) -> tuple[str, memoryview]:
+    """Returns name and values; the whole tensor if its values are not stored as raw bytes."""
+    name, weight = "", item.value
+    for inner in _fields(item.value):
         if inner.number == _TENSOR_NAME:
             name = inner.text
         elif inner.number == _TENSOR_RAW_DATA:
@@ -246,13 +258,13 @@ def _fields(data: memoryview) -> Iterator[_Field]:
         begin = stop
 
 
-def _varint(data: bytes | memoryview | mmap.mmap, at: int) -> tuple[int, int]:
-    """Seven bits a byte, the lowest first; the number, and where the next field begins."""
+def _varint(data: Data, position: int) -> tuple[int, int]:
+    """Decodes seven bits per byte, the lowest first; returns the number and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
-        byte = data[at]
-        at += 1
+        byte = data[position]
+        position += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, at
+            return value, position
     raise ValueError("a number of more than ten bytes")

@@ -1,1 +1,1 @@
-"""From an image file's bytes to upright pixels of 8 bits."""
+"""Decoding of images: from the bytes of a file to upright 8-bit pixels."""

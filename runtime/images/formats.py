@@ -1,18 +1,17 @@
-"""An opener for each image format: headers are read, pixels not yet.
+"""One opener for each image format: it reads the headers and leaves the pixels for later.
 
-`Image.open` is not used. It warns of large images through Python's `warnings`, whose settings belong to the
-whole process: nobody can switch them off for one thread alone. The decoders are called by their classes, the
-sizes are checked here first, and no decoder gets to parse EXIF data or a TIFF file's own tags: they change
-no pixel, and they are where Pillow's other warnings come from.
+`Image.open` is not used because it reports large images through Python's `warnings`, whose settings belong to
+the whole process and can't be changed for one thread. Instead, the decoder classes are called directly, sizes
+are checked here first, and no decoder parses EXIF data, which changes no pixel and causes more warnings.
 """
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
+from types import FunctionType, SimpleNamespace
 from typing import IO, TYPE_CHECKING, Any
 
 from PIL import (
@@ -27,31 +26,41 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from cnntk.runtime.images.headers import gif_frames, png_depth, webp_size
-from cnntk.runtime.images.tiff import exif_orientation, first_page
+from cnntk.runtime.images.headers import exif_orientation, gif_frames, png_depth, webp_size
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-__all__ = ["OPENERS", "Check", "OpenedImage", "orientation_of"]
+__all__ = ["OPENERS", "CheckSize", "OpenedImage", "orientation_of"]
 
-_SCAN = b"\xff\xda"
-_MAX_SCANS = 100  # of a progressive file; each goes over all pixels, and 30 bytes are enough for one
+_START_OF_SCAN = b"\xff\xda"
+_MAX_SCANS = 100
+"""Scans of a progressive JPEG file. Each one costs a pass over all pixels, and needs only 30 bytes."""
+
 _MAX_FRAMES = 1000
-_GIF_BYTES = 1 << 24  # in which frames are counted
-_MAX_GIF_MEGAPIXELS = 89.0  # over which the decoder warns, and there is no other decoder to call
+_GIF_BYTES = 1 << 24
+"""Bytes of a GIF file in which frames are counted."""
+
+_MAX_GIF_MEGAPIXELS = 89.0
+"""Pillow's GIF decoder warns of larger images, and there is no other decoder to call."""
+
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
+_ORIENTATION, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT = 274, 277, 322, 323
+_OLD_JPEG = 6
+_MAX_SAMPLES = 6
+"""Samples of a TIFF pixel. With more, Pillow refuses the file and writes an error to the log."""
 
 
 @dataclass(frozen=True)
 class OpenedImage:
-    """An image that Pillow holds, and what its file says about the pixels.
+    """An image in Pillow, and what its file says about the pixels.
 
     Attributes:
-        image: as stored: not yet upright.
-        orientation: EXIF's, 1 to 8.
-        full_scale: the largest value of a pixel of more than 8 bits.
-        white_is_zero: pixels of more than 8 bits count from white to black.
-        notes: what a user should know.
+        image: Image as stored, not yet upright.
+        orientation: EXIF orientation, 1 to 8.
+        full_scale: Largest value of a pixel with more than 8 bits.
+        white_is_zero: Whether pixels with more than 8 bits count from white to black.
+        notes: What a user should know about the decoding, a phrase each.
     """
 
     image: PillowImage
@@ -61,12 +70,12 @@ class OpenedImage:
     notes: tuple[str, ...] = ()
 
 
-Check = Callable[[int, int], None]
-"""Raises `ImageError` where a width and height are too large."""
+CheckSize = Callable[[int, int], None]
+"""Raises `ImageError` if a width and height in pixels are too large."""
 
 
 class _NoMetadata(ImageFile.ImageFile):
-    """A decoder that reads no EXIF data: `exif_orientation` does, without warnings."""
+    """A decoder that parses no EXIF data; `exif_orientation` does that without warnings."""
 
     def getexif(self) -> Image.Exif:
         return Image.Exif()
@@ -76,44 +85,96 @@ class _Jpeg(_NoMetadata, JpegImagePlugin.JpegImageFile):
     pass
 
 
+def _with_globals(function: Any, **replacements: Any) -> Any:
+    """Returns a copy of a function of Pillow's that sees other values under some of its global names."""
+    return FunctionType(
+        function.__code__,
+        {**function.__globals__, **replacements},
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+
+
+class _TiffTags(TiffImagePlugin.ImageFileDirectory_v2):
+    """The tags of one TIFF page, read by Pillow without a call of `warnings.warn`.
+
+    Attributes:
+        damaged: Whether Pillow skipped a tag because of damage.
+        orientation: The orientation tag, 1 to 8, which Pillow is not shown: `pixels` turns images upright.
+        white_is_zero: Whether 16-bit values count from white to black. Pillow inverts 8-bit values only, so
+            it is shown the opposite.
+    """
+
+    damaged = False
+    orientation = 1
+    white_is_zero = False
+
+    # Pillow warns of several values where there should be one, and uses the first.
+    _setitem = _with_globals(
+        TiffImagePlugin.ImageFileDirectory_v2._setitem, warnings=SimpleNamespace(warn=lambda *_: None)
+    )
+
+    def load(self, fp: IO[bytes]) -> None:
+        messages: list[object] = []
+        recorder = SimpleNamespace(warn=lambda message, *_: messages.append(message))
+        _with_globals(TiffImagePlugin.ImageFileDirectory_v2.load, warnings=recorder)(self, fp)
+        self.damaged = bool(messages)
+        orientation = self.number(_ORIENTATION, 1)
+        self.orientation = orientation if 1 <= orientation <= 8 else 1
+        if _ORIENTATION in self:
+            del self[_ORIENTATION]
+        self.white_is_zero = self.bits == {16} and self.number(_PHOTOMETRIC, 1) == 0
+        if self.white_is_zero:
+            self[_PHOTOMETRIC] = 1
+
+    @property
+    def bits(self) -> set[Any]:
+        """Bits of the samples."""
+        bits = self.get(_BITS, ())
+        return set(bits) if isinstance(bits, tuple) else {bits}
+
+    def number(self, tag: int, default: int) -> int:
+        """Returns the first value of a tag if it is an integer, else ``default``."""
+        value = self.get(tag, default)
+        if isinstance(value, tuple):
+            value = next(iter(value), default)
+        return value if isinstance(value, int) else default
+
+
 class _Tiff(_NoMetadata, TiffImagePlugin.TiffImageFile):
+    _open = _with_globals(TiffImagePlugin.TiffImageFile._open, ImageFileDirectory_v2=_TiffTags)
+
     def load_prepare(self) -> None:
-        # what is there already is not checked against, and warned of, Pillow's own limit
+        # Pillow checks its own size limit, with a warning, only where it allocates the image itself.
         self.im = Image.new(self.mode, self.size, None).im
         super().load_prepare()
 
-    def load(self) -> Any:
-        file = self.fp
-        pixels = super().load()
-        if file is not None:
-            file.close()  # it is in memory, and the decoder would keep it
-        return pixels
 
-
-def _open_jpeg(stream: IO[bytes], check: Check) -> OpenedImage:
+def _open_jpeg(stream: IO[bytes], check: CheckSize) -> OpenedImage:
     image = _Jpeg(stream)
     if image.info.get("progressive"):
         stream.seek(0)
-        scans = sum(block.count(_SCAN) for block in iter(lambda: stream.read(1 << 20), b""))
+        scans = sum(block.count(_START_OF_SCAN) for block in iter(lambda: stream.read(1 << 20), b""))
         if scans > _MAX_SCANS:
-            raise ValueError(f"it has {scans} scans")
+            raise ValueError(f"it has {scans} scans (limit {_MAX_SCANS})")
     return OpenedImage(image, orientation_of(image))
 
 
-def _open_png(stream: IO[bytes], check: Check) -> OpenedImage:
+def _open_png(stream: IO[bytes], check: CheckSize) -> OpenedImage:
     depth = png_depth(stream)
     stream.seek(0)
     image = PngImagePlugin.PngImageFile(stream)
-    clear = image.info.get("transparency")
-    if image.mode in ("1", "L") and depth < 8 and isinstance(clear, int):
+    transparent = image.info.get("transparency")
+    if image.mode in ("1", "L") and depth < 8 and isinstance(transparent, int):
         highest = (1 << depth) - 1
-        image.info["transparency"] = min(clear, highest) * 255 // highest  # as Pillow scales the pixels
-    if image.mode == "RGB" and depth == 16 and isinstance(clear, tuple):
-        image.info["transparency"] = tuple(value >> 8 for value in clear)
-    return OpenedImage(image, notes=_first_of(image.n_frames, "frames") + _cut_to_8_bits(image))
+        image.info["transparency"] = min(transparent, highest) * 255 // highest  # as Pillow scales the pixels
+    if image.mode == "RGB" and depth == 16 and isinstance(transparent, tuple):
+        image.info["transparency"] = tuple(value >> 8 for value in transparent)
+    return OpenedImage(image, notes=_first_of(image.n_frames, "frames") + _reduced_to_8_bits(image))
 
 
-def _open_gif(stream: IO[bytes], check: Check) -> OpenedImage:
+def _open_gif(stream: IO[bytes], check: CheckSize) -> OpenedImage:
     start = stream.read(_GIF_BYTES)
     canvases = list(islice(gif_frames(start), _MAX_FRAMES))
     if canvases:
@@ -125,30 +186,59 @@ def _open_gif(stream: IO[bytes], check: Check) -> OpenedImage:
     return OpenedImage(GifImagePlugin.GifImageFile(stream), notes=_first_of(count, "frames"))
 
 
-def _open_webp(stream: IO[bytes], check: Check) -> OpenedImage:
+def _open_webp(stream: IO[bytes], check: CheckSize) -> OpenedImage:
     check(*webp_size(stream))
     stream.seek(0)
     image = WebPImagePlugin.WebPImageFile(stream)
     return OpenedImage(image, orientation_of(image), notes=_first_of(image.n_frames, "frames"))
 
 
-def _open_tiff(stream: IO[bytes], check: Check) -> OpenedImage:
-    page = first_page(stream)
-    check(max(page.width, page.block[0]), max(page.height, page.block[1]))
-    image = _Tiff(io.BytesIO(page.alone(stream)))
-    notes = _first_of(page.pages, "pages") + _cut_to_8_bits(image)
-    return OpenedImage(image, page.orientation, page.full_scale, page.white_is_zero, notes)
+def _open_tiff(stream: IO[bytes], check: CheckSize) -> OpenedImage:
+    head = stream.read(16)
+    tags = _TiffTags(head if head[2:3] == b"+" else head[:8])
+    stream.seek(tags.next)
+    tags.load(stream)
+    check(
+        max(tags.number(_WIDTH, 1), tags.number(_TILE_WIDTH, 0)),
+        max(tags.number(_HEIGHT, 1), tags.number(_TILE_HEIGHT, 0)),
+    )
+    if tags.number(_COMPRESSION, 1) == _OLD_JPEG:
+        raise ValueError("old-style JPEG compression is not supported")
+    if (samples := tags.number(_SAMPLES, 1)) > _MAX_SAMPLES:
+        raise ValueError(f"{samples} samples per pixel (limit {_MAX_SAMPLES})")
+    stream.seek(0)
+    image = _Tiff(stream)
+    notes = _reduced_to_8_bits(image)
+    if tags.damaged:
+        notes += ("damaged TIFF tags skipped",)
+    opened = OpenedImage(
+        image, tags.orientation, 4095 if tags.bits == {12} else 65535, tags.white_is_zero, notes
+    )
+    return replace(opened, notes=_first_of(_page_count(stream, tags), "pages") + notes)
 
 
-def _open_bmp(stream: IO[bytes], check: Check) -> OpenedImage:
+def _page_count(stream: IO[bytes], tags: _TiffTags) -> int:
+    """Returns the number of pages, counted up to ``_MAX_FRAMES``; ``tags`` are those of the first page."""
+    seen = {tags.offset}
+    while tags.next and tags.next not in seen and len(seen) < _MAX_FRAMES:
+        seen.add(tags.next)
+        try:
+            stream.seek(tags.next)
+            tags.load(stream)
+        except Exception:  # a later page is damaged in some way, and only the first is read
+            break
+    return len(seen)
+
+
+def _open_bmp(stream: IO[bytes], check: CheckSize) -> OpenedImage:
     return OpenedImage(BmpImagePlugin.BmpImageFile(stream))
 
 
-def _open_ppm(stream: IO[bytes], check: Check) -> OpenedImage:
+def _open_ppm(stream: IO[bytes], check: CheckSize) -> OpenedImage:
     return OpenedImage(PpmImagePlugin.PpmImageFile(stream))
 
 
-OPENERS: dict[str, Callable[[IO[bytes], Check], OpenedImage]] = {
+OPENERS: dict[str, Callable[[IO[bytes], CheckSize], OpenedImage]] = {
     "BMP": _open_bmp,
     "GIF": _open_gif,
     "JPEG": _open_jpeg,
@@ -157,32 +247,33 @@ OPENERS: dict[str, Callable[[IO[bytes], Check], OpenedImage]] = {
     "TIFF": _open_tiff,
     "WEBP": _open_webp,
 }
+"""Openers by Pillow's name of the format."""
 
 
-def _first_of(count: int, what: str) -> tuple[str, ...]:
+def _first_of(count: int, unit: str) -> tuple[str, ...]:
     if count < 2:
         return ()
-    return (f"the first of {count} {what}" if count < _MAX_FRAMES else f"the first of many {what}",)
+    return (f"the first of {count} {unit}" if count < _MAX_FRAMES else f"the first of many {unit}",)
 
 
-def _cut_to_8_bits(image: ImageFile.ImageFile) -> tuple[str, ...]:
-    """Pillow has no color of more than 8 bits and keeps the upper byte of each value."""
+def _reduced_to_8_bits(image: ImageFile.ImageFile) -> tuple[str, ...]:
+    """Pillow has no color with more than 8 bits and keeps the upper byte of each value."""
     deep = any(";16" in str(tile[3]) for tile in image.tile) and not image.mode.startswith("I")
     return ("16-bit color cut to its upper 8 bits",) if deep else ()
 
 
 def orientation_of(image: PillowImage) -> int:
-    """EXIF's, else XMP's, as `ImageOps.exif_transpose` looks for it; 1 where nothing is said."""
+    """Returns the orientation in EXIF, else in XMP, as `ImageOps.exif_transpose` does; 1 without any."""
     exif = image.info.get("exif") or _raw_profile(image.info.get("Raw profile type exif"))
     if isinstance(exif, bytes) and (orientation := exif_orientation(exif)):
         return orientation
     xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
-    found = re.search(rb'tiff:Orientation(?:="|>)([1-8])', xmp.encode() if isinstance(xmp, str) else xmp)
-    return int(found[1]) if found else 1
+    match = re.search(rb'tiff:Orientation(?:="|>)([1-8])', xmp.encode() if isinstance(xmp, str) else xmp)
+    return int(match[1]) if match else 1
 
 
 def _raw_profile(text: object) -> bytes:
-    """EXIF as older versions of ImageMagick wrote it into PNG files: three lines, then hexadecimal."""
+    """Decodes EXIF as old versions of ImageMagick wrote it into PNG files: three lines, then hexadecimal."""
     try:
         return bytes.fromhex("".join(str(text).split("\n")[3:]))
     except ValueError:

@@ -1,6 +1,6 @@
-"""What the first bytes of an image file say, read without Pillow: its format, its size, how many frames.
+"""Format, size, orientation and frame count of an image file, read from its bytes without Pillow.
 
-Sizes have to be known before Pillow opens a GIF or a WebP file: opening takes memory for a whole frame.
+Sizes must be known before Pillow opens a GIF or WebP file, because opening allocates a whole frame.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import IO
 __all__ = ["HEAD_BYTES", "file_format", "gif_frames", "png_depth", "unsupported_format", "webp_size"]
 
 HEAD_BYTES = 1024
-"""How much of a file `file_format` and `unsupported_format` want to see."""
+"""Number of leading bytes that `file_format` and `unsupported_format` need."""
 
-_STARTS = {
+_SIGNATURES = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"GIF87a": "GIF",
@@ -22,12 +22,13 @@ _STARTS = {
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
     b"II+\0": "TIFF",
-    b"MM\0+": "TIFF",
 }
+_ORIENTATION_TAG = 0x0112
+_INTEGER_TYPES = {1: "B", 3: "H", 4: "I"}
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
 _SPACE = b" \t\n\v\f\r"
 
-_OTHERS = (
+_UNSUPPORTED = (
     (0, b"%PDF", "a PDF document: render its page as PNG"),
     (0, b"%!PS", "a PostScript file: render it as PNG"),
     (0, b"\xc5\xd0\xd3\xc6", "a PostScript file: render it as PNG"),
@@ -38,11 +39,11 @@ _OTHERS = (
     (0, b"\0\0\0\x0cJXL ", "a JPEG XL image: convert it to PNG or JPEG"),
     (0, b"\xff\x0a", "a JPEG XL image: convert it to PNG or JPEG"),
     (0, b"qoif", "a QOI image: convert it to PNG"),
-    (8, b"AVI ", "a video: take a frame out of it"),
-    (0, b"\x1a\x45\xdf\xa3", "a video: take a frame out of it"),
-    (0, b"\0\0\x01\xba", "a video: take a frame out of it"),
+    (8, b"AVI ", "a video: extract a frame"),
+    (0, b"\x1a\x45\xdf\xa3", "a video: extract a frame"),
+    (0, b"\0\0\x01\xba", "a video: extract a frame"),
     (128, b"DICM", "a DICOM file: export its image as 16-bit PNG"),
-    (0, b"\x93NUMPY", "an array: load it with numpy and hand over the array"),
+    (0, b"\x93NUMPY", "a numpy array: load it with numpy and pass the array"),
     (0, b"PK\x03\x04", "an archive: unpack it"),
     (0, b"\x1f\x8b", "a gzip file: unpack it"),
     (0, b"version https://git-lfs", "a Git LFS pointer: run `git lfs pull`"),
@@ -54,9 +55,9 @@ _BRANDS = {
 
 
 def file_format(head: bytes) -> str | None:
-    """Pillow's name of the format whose mark these first bytes bear, of those that are read here."""
-    for start, name in _STARTS.items():
-        if head.startswith(start):
+    """Returns Pillow's name of a supported format by the first bytes of a file, None for other files."""
+    for signature, name in _SIGNATURES.items():
+        if head.startswith(signature):
             return name
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
@@ -68,13 +69,13 @@ def file_format(head: bytes) -> str | None:
 
 
 def unsupported_format(head: bytes) -> str | None:
-    """What a file is that is no such image, and what to do with it; None where these bytes don't say."""
-    for offset, mark, kind in _OTHERS:
-        if head[offset : offset + len(mark)] == mark:
-            return kind
+    """Describes a file of an unsupported format and what to do with it; None if that is unknown."""
+    for offset, signature, description in _UNSUPPORTED:
+        if head[offset : offset + len(signature)] == signature:
+            return description
     if head[4:8] == b"ftyp":
         brand = _BRANDS.get(head[8:12])
-        return f"an {brand} image: convert it to JPEG" if brand else "a video: take a frame out of it"
+        return f"an {brand} image: convert it to JPEG" if brand else "a video: extract a frame"
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
         return "a web page: did a download fail?"
@@ -87,15 +88,15 @@ def _is_utf8(head: bytes) -> bool:
     try:
         head.decode()
     except UnicodeDecodeError as error:
-        return len(head) == HEAD_BYTES and error.start > len(head) - 4  # a character that was cut in two
+        return len(head) == HEAD_BYTES and error.start > len(head) - 4  # a character cut in two
     return True
 
 
 def png_depth(stream: IO[bytes]) -> int:
-    """Bits of a PNG file's samples, 1 to 16.
+    """Returns the bits per sample of a PNG file, 1 to 16.
 
     Raises:
-        ValueError: the file calls itself an animation in a way that Pillow warns of.
+        ValueError: The animation header is one that Pillow would warn of.
     """
     stream.seek(8)
     depth, animations = 0, 0
@@ -109,44 +110,45 @@ def png_depth(stream: IO[bytes]) -> int:
         if kind == b"acTL":
             animations += 1
             if animations > 1 or not 0 < int.from_bytes(start[:4]) <= 0x80000000:
-                raise ValueError("its animation header makes no sense")
+                raise ValueError("its animation header is not valid")
         stream.seek(length - len(start) + 4, 1)
     return depth
 
 
 def gif_frames(data: bytes) -> Iterator[tuple[int, int]]:
-    """Width and height of the canvas that each frame of a GIF file asks for, as far as the data goes."""
+    """Yields width and height of the canvas that each frame of a GIF file needs, as far as the data goes."""
     if len(data) < 13:
         return
     width, height, flags = struct.unpack_from("<HHB", data, 6)
-    place = 13 + _palette_bytes(flags)
-    while place < len(data) and (mark := data[place : place + 1]) != b";":
-        place += 1
-        if mark == b"!":
-            place = _after_blocks(data, place + 1)
-        elif mark == b",":
-            if place + 9 > len(data):
+    position = 13 + _palette_bytes(flags)
+    while position < len(data) and (separator := data[position : position + 1]) != b";":
+        position += 1
+        if separator == b"!":
+            position = _after_blocks(data, position + 1)
+        elif separator == b",":
+            if position + 9 > len(data):
                 return
-            left, top, w, h, flags = struct.unpack_from("<4HB", data, place)
+            left, top, w, h, flags = struct.unpack_from("<4HB", data, position)
             yield max(width, left + w), max(height, top + h)
-            place = _after_blocks(data, place + 10 + _palette_bytes(flags))
+            position = _after_blocks(data, position + 10 + _palette_bytes(flags))
 
 
 def _palette_bytes(flags: int) -> int:
     return 3 << ((flags & 7) + 1) if flags & 128 else 0
 
 
-def _after_blocks(data: bytes, place: int) -> int:
-    while place < len(data) and (size := data[place]):
-        place += size + 1
-    return place + 1
+def _after_blocks(data: bytes, position: int) -> int:
+    """Returns the position after a series of sub-blocks."""
+    while position < len(data) and (size := data[position]):
+        position += size + 1
+    return position + 1
 
 
 def webp_size(stream: IO[bytes]) -> tuple[int, int]:
-    """Width and height of a WebP file's canvas.
+    """Returns width and height of the canvas of a WebP file.
 
     Raises:
-        ValueError: the file is too short to say, or of an unknown kind.
+        ValueError: The file is too short, or its first chunk is of an unknown type.
     """
     stream.seek(12)
     chunk = stream.read(18)
@@ -159,3 +161,23 @@ def webp_size(stream: IO[bytes]) -> tuple[int, int]:
         bits = int.from_bytes(chunk[9:13], "little")
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     raise ValueError("its header is cut short")
+
+
+def exif_orientation(exif: bytes) -> int | None:
+    """Returns the orientation in an EXIF block, 1 to 8; None if the block is damaged or has none."""
+    while exif.startswith(b"Exif\0\0"):
+        exif = exif[6:]
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
+    if order is None:
+        return None
+    try:
+        (start,) = struct.unpack_from(order + "I", exif, 4)
+        (count,) = struct.unpack_from(order + "H", exif, start)
+        for entry in range(start + 2, start + 2 + 12 * count, 12):
+            tag, dtype = struct.unpack_from(order + "HH", exif, entry)
+            if tag == _ORIENTATION_TAG and dtype in _INTEGER_TYPES:
+                (orientation,) = struct.unpack_from(order + _INTEGER_TYPES[dtype], exif, entry + 8)
+                return orientation if 1 <= orientation <= 8 else None
+    except struct.error:  # the block is cut short
+        return None
+    return None

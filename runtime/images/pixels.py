@@ -1,4 +1,4 @@
-"""From Pillow's pixels to an array: upright, 8 bits, gray or RGB, in no more memory than the array takes."""
+"""Conversion of Pillow images to arrays: upright, 8 bits, gray or RGB, in little memory beyond the array."""
 
 from __future__ import annotations
 
@@ -33,61 +33,61 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SWAPPED = (5, 6, 7, 8)  # EXIF orientations whose rows are the upright image's columns
-_FROM_THE_END = (3, 4, 6, 7)  # and whose first row is its last, or its last column
+_SWAPPED = (5, 6, 7, 8)  # EXIF orientations whose rows become columns
+_FROM_THE_END = (3, 4, 6, 7)  # those whose first row becomes the last row or column
 
 
 def pixels_from_image(
-    picture: OpenedImage, name: str, background: Sequence[int]
+    opened: OpenedImage, name: str, background: Sequence[int]
 ) -> tuple[Pixels, tuple[str, ...]]:
-    """The pixels of a decoded image, and what was done to them.
+    """Converts a loaded image to an array of upright 8-bit pixels.
 
-    Works in strips of some thousand pixels: Pillow's conversions copy whole images, four bytes a pixel each.
+    Large images are converted in strips, because Pillow's conversions copy whole images at 4 bytes a pixel.
 
     Args:
-        picture: its pixels are loaded.
-        name: what messages call it.
-        background: RGB, 0 to 255, that transparency is composed on.
+        opened: The image, its pixels loaded.
+        name: The image's name in messages.
+        background: Color behind transparency, RGB, 0 to 255.
 
     Returns:
-        uint8 (H, W, 3) in RGB order, or (H, W, 1) where the image is gray; and the notes of ``picture``
-        with those that the conversion adds.
+        Pixels, uint8 (H, W, 3) in RGB order, or (H, W, 1) for gray images; and the notes of ``opened`` with
+        those that the conversion adds.
 
     Raises:
-        ImageError: a value is beyond 16 bits.
+        ImageError: A value is beyond 16 bits.
     """
-    image = picture.image
+    image = opened.image
     composed = False
-    with image_errors(name, "of a kind that can't be converted"):
-        clear = image.has_transparency_data
+    with image_errors(name, "of a type that can't be converted"):
+        transparent = image.has_transparency_data
         wide = image.mode.startswith("I")
-        convert = _from_wide if wide else _composed if clear else _from_8_bit
+        convert = _from_wide if wide else _composed if transparent else _from_8_bit
         if image.width * image.height <= _WHOLE_PIXELS:
-            pixels, composed = convert(picture, _upright(image, picture.orientation), name, background)
+            pixels, composed = convert(opened, _upright(image, opened.orientation), name, background)
         else:
-            channels = 1 if not clear and (wide or image.mode in _GRAY) else 3
-            swapped = picture.orientation in _SWAPPED
+            channels = 1 if not transparent and (wide or image.mode in _GRAY) else 3
+            swapped = opened.orientation in _SWAPPED
             size = (image.width, image.height) if swapped else (image.height, image.width)
             pixels = np.empty((*size, channels), dtype=np.uint8)
-            for place, strip in _strips(image, picture.orientation):
-                part, seen_through = convert(picture, strip, name, background)
-                (pixels[:, place] if swapped else pixels[place])[...] = part
-                composed |= seen_through
-    pixels.flags.writeable = False  # as an array that Pillow hands out
-    return pixels, (*picture.notes, *_notes(picture, composed, background))
+            for span, strip in _strips(image, opened.orientation):
+                strip_pixels, strip_composed = convert(opened, strip, name, background)
+                (pixels[:, span] if swapped else pixels[span])[...] = strip_pixels
+                composed |= strip_composed
+    pixels.flags.writeable = False  # like an array that numpy makes of a Pillow image
+    return pixels, (*opened.notes, *_notes(opened, composed, background))
 
 
 def pixels_from_array(array: NDArray[Any], background: Sequence[int]) -> tuple[Pixels, tuple[str, ...]]:
-    """What `pixels_from_image` gives, from uint8 (H, W), (H, W, 1), (H, W, 3), (H, W, 4) or uint16 gray.
+    """Converts an array like `pixels_from_image`: uint8 (H, W), (H, W, 1), (H, W, 3), (H, W, 4), uint16 gray.
 
     Raises:
-        ImageError: it is another kind of array.
+        ImageError: The array has another dtype or shape.
     """
     pixels = array[:, :, None] if array.ndim == 2 else array
     channels = pixels.shape[2] if pixels.ndim == 3 else 0
     wide = pixels.dtype.kind == "u" and pixels.dtype.itemsize == 2
-    known = channels == 1 if wide else pixels.dtype == np.uint8 and channels in (1, 3, 4)
-    if not known or 0 in pixels.shape:
+    supported = channels == 1 if wide else pixels.dtype == np.uint8 and channels in (1, 3, 4)
+    if not supported or 0 in pixels.shape:
         raise ImageError(
             f"{array_name(array)}: expected uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] (RGB order), "
             f"or uint16 [H, W] or [H, W, 1]{_hint(array)}"
@@ -101,13 +101,13 @@ def pixels_from_array(array: NDArray[Any], background: Sequence[int]) -> tuple[P
 
 
 def array_name(array: NDArray[Any]) -> str:
-    """What messages call an array; made for them alone, since it takes longer than to convert a small one."""
+    """Returns the name of an array in messages. It takes longer than converting a small array."""
     return f"array {array.dtype}{list(array.shape)}"
 
 
 def _hint(array: NDArray[Any]) -> str:
     if array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.dtype == np.uint8:
-        return "; its channels come first: hand over np.moveaxis(array, 0, 2)"
+        return "; its channels come first: pass np.moveaxis(array, 0, 2)"
     if array.dtype.kind == "f":
         return "; scale it to 0..255, round it and convert it to uint8"
     return ""
@@ -118,20 +118,20 @@ def _upright(image: PillowImage, orientation: int) -> PillowImage:
 
 
 def _strips(image: PillowImage, orientation: int) -> Iterator[tuple[slice, PillowImage]]:
-    """Strips of an image, upright, and which of the upright image's rows, or columns, they are."""
+    """Yields strips of an image, upright, with their rows or columns in the upright image."""
     rows = max(1, _STRIP_PIXELS // image.width)
     for top in range(0, image.height, rows):
         bottom = min(top + rows, image.height)
         from_end = slice(image.height - bottom, image.height - top)
-        place = from_end if orientation in _FROM_THE_END else slice(top, bottom)
-        yield place, _upright(image.crop((0, top, image.width, bottom)), orientation)
+        span = from_end if orientation in _FROM_THE_END else slice(top, bottom)
+        yield span, _upright(image.crop((0, top, image.width, bottom)), orientation)
 
 
-# Each makes pixels of an image or a strip of it, and tells whether the background is to be seen.
+# Each converts an image or a strip of it, and returns whether the background shows through.
 
 
 def _from_8_bit(
-    picture: OpenedImage, image: PillowImage, name: str, background: Sequence[int]
+    opened: OpenedImage, image: PillowImage, name: str, background: Sequence[int]
 ) -> tuple[Pixels, bool]:
     if image.mode in _GRAY:
         return np.asarray(image.convert("L"))[:, :, None], False
@@ -139,9 +139,9 @@ def _from_8_bit(
 
 
 def _composed(
-    picture: OpenedImage, image: PillowImage, name: str, background: Sequence[int]
+    opened: OpenedImage, image: PillowImage, name: str, background: Sequence[int]
 ) -> tuple[Pixels, bool]:
-    if image.mode == "La":  # Pillow converts it to nothing else
+    if image.mode == "La":  # which Pillow converts to no other mode
         image = image.convert("LA")
     rgba = image.convert("RGBA")
     if rgba.getchannel("A").getextrema() == (255, 255):
@@ -151,34 +151,34 @@ def _composed(
 
 
 def _from_wide(
-    picture: OpenedImage, image: PillowImage, name: str, background: Sequence[int]
+    opened: OpenedImage, image: PillowImage, name: str, background: Sequence[int]
 ) -> tuple[Pixels, bool]:
     values = np.asarray(image)
     if values.min() < 0 or values.max() > 65535:
         raise ImageError(f"{name}: pixels beyond 0..65535 have no defined range; save it with 16 bits")
-    if picture.white_is_zero:
-        values = picture.full_scale - values
-    gray = _scaled(values[:, :, None], picture.full_scale)
+    if opened.white_is_zero:
+        values = opened.full_scale - values
+    gray = _scaled(values[:, :, None], opened.full_scale)
     if not image.has_transparency_data:
         return gray, False
-    clear = values[:, :, None] == image.info["transparency"]
-    return np.where(clear, np.array(background, dtype=np.uint8), gray), bool(clear.any())
+    transparent = values[:, :, None] == image.info["transparency"]
+    return np.where(transparent, np.array(background, dtype=np.uint8), gray), bool(transparent.any())
 
 
 def _scaled(values: NDArray[Any], full_scale: int) -> Pixels:
-    """0..full_scale to 0..255, rounded; of 16 bits that is (v + 128) // 257."""
+    """Scales 0..full_scale to 0..255, rounded; for 16 bits that is ``(v + 128) // 257``."""
     return ((values.astype(np.uint32) * 255 + full_scale // 2) // full_scale).astype(np.uint8)
 
 
-def _notes(picture: OpenedImage, composed: bool, background: Sequence[int]) -> list[str]:
+def _notes(opened: OpenedImage, composed: bool, background: Sequence[int]) -> list[str]:
     notes = []
-    if picture.image.mode == "CMYK":
-        notes.append("CMYK converted to RGB without its color profile")
-    if picture.image.mode.startswith("I"):
-        notes.append(f"{picture.full_scale.bit_length()}-bit values scaled to 8 bits")
+    if opened.image.mode == "CMYK":
+        notes.append("CMYK converted to RGB, color profile ignored")
+    if opened.image.mode.startswith("I"):
+        notes.append(f"{opened.full_scale.bit_length()}-bit values scaled to 8 bits")
     if composed:
         color = tuple(background)
         notes.append(f"transparency composed on {'white' if color == (255, 255, 255) else f'RGB {color}'}")
-    if picture.orientation != 1:
-        notes.append(f"turned upright, as its EXIF orientation {picture.orientation} says")
+    if opened.orientation != 1:
+        notes.append(f"rotated upright by its EXIF orientation {opened.orientation}")
     return notes

@@ -117,7 +117,7 @@ def open_session(
 
     Raises:
         UsageError: there is no such file.
-        ArtifactCorrupt: it is no ONNX model, or not the one that was exported, by as little as a byte.
+        ArtifactCorrupt: it not a valid ONNX file, or not the one that was exported, by as little as a byte.
         UnsupportedArtifact: it needs a later onnxruntime, or an operator that this one lacks.
         DeviceUnavailable: onnxruntime could not bring the device up, or runs none of the nodes there.
     """
@@ -366,7 +366,7 @@ def _explain(name: str, device: Device, error: Exception) -> Exception:
             f"{name}: the app has set a pool of threads for all of onnxruntime; use threads='shared'"
         )
     if "InvalidProtobuf" in type(error).__name__ or "parsing" in text:
-        return ArtifactCorrupt(f"{name}: is no ONNX model, or a damaged one; export it again")
+        return ArtifactCorrupt(f"{name}: not a valid ONNX file, or damaged; export it again")
     version = import_onnxruntime().__version__
     if match := _IR_VERSION.search(text):
         return UnsupportedArtifact(

@@ -130,7 +130,7 @@ def test_another_digit_gets_another_answer(port: int) -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"no image", "is no image that can be read"),
+        (b"no image", "not a readable image"),
         (b"", "is empty"),
         (png(drawn_digit(7))[:-40], "damaged or cut short"),
     ],

@@ -38,7 +38,7 @@ def test_files_and_what_is_none(tmp_path: Path) -> None:
     (tmp_path / "note.png").write_text("no image")
     lines = run(*(str(tmp_path / name) for name in ("7.png", "note.png", "3.png")))
     assert [line[:2] for line in lines[1:4]] == ["7 ", "er", "3 "]
-    assert f"error: {tmp_path / 'note.png'}: is no image that can be read" in lines[2]
+    assert f"error: {tmp_path / 'note.png'}: not a readable image" in lines[2]
 
 
 def test_in_order_and_one_bad_image_alone() -> None:

@@ -124,7 +124,7 @@ def test_bad_images_are_named(folder: Callable[[int], Path], tmp_path: Path) -> 
     photos = folder(2)
     (photos / "0.PNG").write_bytes(b"not an image")
     known = source(preprocessing=P)
-    with pytest.raises(UsageError, match=r"samples: .*photos/0\.PNG: is no image that can be read"):
+    with pytest.raises(UsageError, match=r"samples: .*photos/0\.PNG: not a readable image"):
         take_samples(photos, known)
     with pytest.raises(UsageError, match=r"samples: array float32\[8, 8\]: expected uint8"):
         take_samples([np.zeros((8, 8), np.float32)], known)

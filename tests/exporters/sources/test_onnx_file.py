@@ -120,7 +120,7 @@ def test_weights_beside_the_file(tmp_path: Path, foreign_onnx: Path) -> None:
     (tmp_path / "elsewhere").write_bytes(whole)
     for link in (os.symlink, os.link):
         link(tmp_path / "elsewhere", data)
-        with pytest.raises(ArtifactCorrupt, match=r"big\.data, which is a \w+ link"):
+        with pytest.raises(ArtifactCorrupt, match=r"big\.data, a \w+ link"):
             open_source(file, NONE)
         data.unlink()
 
@@ -140,7 +140,7 @@ def test_weights_elsewhere_are_refused(tmp_path: Path, foreign_onnx: Path, locat
 def test_a_damaged_file_is_one_line(foreign_onnx: Path, damage: str) -> None:
     whole = foreign_onnx.read_bytes()
     foreign_onnx.write_bytes({"empty": b"", "half": whole[: len(whole) // 2], "text": b"hello" * 100}[damage])
-    with pytest.raises(ArtifactCorrupt, match=r"foreign\.onnx: is no ONNX model, or a damaged one") as caught:
+    with pytest.raises(ArtifactCorrupt, match=r"foreign\.onnx: not a valid ONNX file, or damaged") as caught:
         open_source(foreign_onnx, NONE)
     assert "\n" not in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""Weights beside the file: found wherever they are named, and read from nowhere but the model's folder."""
+"""External weights are found anywhere in the model, and read only from the model's folder."""
 
 import os
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from cnntk.runtime.errors import ArtifactCorrupt, UsageError
 
 BATCH = np.random.default_rng(0).random((2, 1, 4, 4), dtype=np.float32)
 IMAGES = np.random.default_rng(0).random((2, 3, 8, 8), dtype=np.float32)
-OWN = pytest.mark.parametrize("own", [False, True], ids=["foreign", "artifact"])
+IS_ARTIFACT = pytest.mark.parametrize("is_artifact", [False, True], ids=["foreign", "artifact"])
 
 
 def elsewhere(location: str = "w.data", name: str = "hidden", **more: int) -> TensorProto:
@@ -35,7 +35,7 @@ def elsewhere(location: str = "w.data", name: str = "hidden", **more: int) -> Te
 
 
 def split(model: Path, location: str, **more: int) -> bytes:
-    """Puts the weight of ``model`` beside it; returns its bytes."""
+    """Moves the weight of ``model`` to an external file; returns its bytes."""
     proto = onnx.load(model)
     tensor = proto.graph.initializer[0]
     data = tensor.raw_data
@@ -121,12 +121,12 @@ def without_location_bit(t: TensorProto) -> onnx.ModelProto:
         without_location_bit,
     ],
 )
-def test_tensors_are_found_wherever_they_are(
+def test_external_tensors_anywhere_in_the_model(
     build: Callable[[TensorProto], onnx.ModelProto], tmp_path: Path
 ) -> None:
     data = build(elsewhere("../secret", offset=64, length=12)).SerializeToString()
     places = find_external_tensors(data, "m.onnx")
-    assert {(p.tensor, p.locations) for p in places} == {("hidden", ("../secret",))}
+    assert {(p.name, p.locations) for p in places} == {("hidden", ("../secret",))}
     assert places[0].numbers == {"offset": "64", "length": "12"}
     (tmp_path / "m.onnx").write_bytes(data)
     assert find_external_tensors(str(tmp_path / "m.onnx"), "m.onnx") == places
@@ -140,14 +140,14 @@ def test_a_graph_that_stands_twice_is_read_twice() -> None:
     """Protobuf joins what stands twice, so looking at one of them is not enough."""
     data = in_attribute(TensorProto(name="plain")).SerializeToString()
     more = onnx.ModelProto(graph=in_initializer(elsewhere()).graph).SerializeToString()
-    assert [p.tensor for p in find_external_tensors(data + more, "m")] == ["hidden"]
+    assert [p.name for p in find_external_tensors(data + more, "m")] == ["hidden"]
 
 
 def test_a_tag_of_five_bytes_is_read_as_protobuf_does() -> None:
     data = in_initializer(elsewhere()).SerializeToString()
     at = data.index(bytes([7 << 3 | 2]) + data[data.index(b":") + 1 :][:1])
     odd = data[:at] + bytes([0x80 | 7 << 3 | 2, 0x80, 0x80, 0x80, 0x10]) + data[at + 1 :]
-    assert [p.tensor for p in find_external_tensors(odd, "m")] == ["hidden"]
+    assert [p.name for p in find_external_tensors(odd, "m")] == ["hidden"]
 
 
 @pytest.mark.parametrize("folder", ["", "weights/"])
@@ -157,8 +157,8 @@ def test_files_in_the_folder_are_read(foreign_onnx: Path, folder: str) -> None:
     data = split(foreign_onnx, f"{folder}w.data", offset=4096, length=192)
     (foreign_onnx.parent / f"{folder}w.data").write_bytes(bytes(4096) + data)
     assert np.array_equal(Engine(foreign_onnx).run({"input": BATCH})["logits"], expected)
-    (place,) = find_external_tensors(str(foreign_onnx), "m")
-    assert bytes(read_external_weights([place], foreign_onnx.parent)["weight"]) == data
+    (tensor,) = find_external_tensors(str(foreign_onnx), "m")
+    assert bytes(read_external_weights([tensor], foreign_onnx.parent)["weight"]) == data
 
 
 @pytest.mark.parametrize(
@@ -172,19 +172,19 @@ def test_files_in_the_folder_are_read(foreign_onnx: Path, folder: str) -> None:
         ("\\\\server\\w.data", "outside"),
         ("C:w.data", "outside"),
         (".", "outside"),
-        ("*/_ORT_MEM_ADDR_/*", "address in memory"),
-        ("w.data\0/x", "address in memory"),
-        ("missing.data", r"No such file or directory\. Copy that file there"),
-        ("weights", "no plain file"),
-        ("pipe", "no plain file"),
+        ("*/_ORT_MEM_ADDR_/*", "memory address"),
+        ("w.data\0/x", "memory address"),
+        ("missing.data", r"No such file or directory\. Copy that file, too"),
+        ("weights", "not a regular file"),
+        ("pipe", "not a regular file"),
         ("foreign.onnx/w.data", "Not a directory"),
     ],
 )
-def test_other_places_are_refused(foreign_onnx: Path, location: str, reason: str) -> None:
+def test_other_locations_are_refused(foreign_onnx: Path, location: str, reason: str) -> None:
     (foreign_onnx.parent / "weights").mkdir()
     os.mkfifo(foreign_onnx.parent / "pipe")
     split(foreign_onnx, location)
-    with pytest.raises(ArtifactCorrupt, match=rf"^\S+foreign\.onnx: the tensor 'weight' is .*{reason}"):
+    with pytest.raises(ArtifactCorrupt, match=rf"^\S+foreign\.onnx: tensor 'weight' .*{reason}"):
         Engine(foreign_onnx)
 
 
@@ -194,7 +194,7 @@ def test_a_hard_link_is_refused_which_onnxruntime_follows(foreign_onnx: Path, tm
     secret.write_bytes(split(foreign_onnx, "w.data"))
     os.link(secret, tmp_path / "w.data")
     onnxruntime.InferenceSession(foreign_onnx, providers=["CPUExecutionProvider"])
-    with pytest.raises(ArtifactCorrupt, match=r"w\.data, which is a hard link: 2 names for one file; put"):
+    with pytest.raises(ArtifactCorrupt, match=r"w\.data, a hard link \(2 names for one file\); replace"):
         Engine(foreign_onnx)
     secret.unlink()
     Engine(foreign_onnx)
@@ -209,7 +209,7 @@ def test_symbolic_links_are_refused(foreign_onnx: Path, tmp_path: Path, linked: 
     else:
         (tmp_path / "link").mkdir()
         (tmp_path / "link" / "w.data").symlink_to("../real/w.data")
-    with pytest.raises(ArtifactCorrupt, match=r"'weight' is in .*link.*, which is a symbolic link"):
+    with pytest.raises(ArtifactCorrupt, match=r"'weight' is in .*link.*, a symbolic link"):
         Engine(foreign_onnx)
 
 
@@ -243,40 +243,42 @@ def test_what_is_not_in_the_file(foreign_onnx: Path, numbers: dict[str, int], re
         Engine(foreign_onnx)
 
 
-def test_a_short_file_of_which_nothing_is_said(foreign_onnx: Path) -> None:
+def test_a_short_file_without_stated_length(foreign_onnx: Path) -> None:
     data = split(foreign_onnx, "w.data")
     (foreign_onnx.parent / "w.data").write_bytes(data[:-1])
     with pytest.raises(ArtifactCorrupt, match=r"foreign\.onnx: onnxruntime refuses it"):
         Engine(foreign_onnx)
 
 
-@OWN
-def test_bytes_need_their_path(foreign_onnx: Path, pair: Path, own: bool) -> None:
+@IS_ARTIFACT
+def test_bytes_need_their_path(foreign_onnx: Path, pair: Path, is_artifact: bool) -> None:
     data = split(foreign_onnx, "w.data")
     (foreign_onnx.parent / "w.data").write_bytes(data)
-    model = pair if own else foreign_onnx
+    model = pair if is_artifact else foreign_onnx
     Engine(model)
     with pytest.raises(UsageError, match=r"<bytes>: has weights beside its file, in w\S+, .*give its path"):
         Engine(model.read_bytes())
 
 
 def test_an_artifact_has_one_file_and_no_other(pair: Path) -> None:
-    (place,) = find_external_tensors(str(pair), "m")
-    own = Engine(pair).spec.data
-    check_external_tensors([place], pair, own, has_digest=True)
-    for other in (None, DataFile("other.data", own.size_bytes, own.sha256)):
-        with pytest.raises(ArtifactCorrupt, match=rf"'fc.weight' is in '{own.file}', where its spec names"):
-            check_external_tensors([place], pair, other, has_digest=True)
+    (tensor,) = find_external_tensors(str(pair), "m")
+    data_file = Engine(pair).spec.data
+    check_external_tensors([tensor], pair, data_file, has_digest=True)
+    for other in (None, DataFile("other.data", data_file.size_bytes, data_file.sha256)):
+        with pytest.raises(
+            ArtifactCorrupt, match=rf"'fc.weight' is in '{data_file.file}', but the spec names"
+        ):
+            check_external_tensors([tensor], pair, other, has_digest=True)
 
 
-def test_every_changed_byte_of_the_data_is_found(pair: Path) -> None:
+def test_every_changed_byte_of_the_data_is_detected(pair: Path) -> None:
     expected = Engine(pair).run({"input": IMAGES})["logits"]
     data = pair.parent / Engine(pair).spec.data.file
     whole = data.read_bytes()
     assert len(whole) == 96 << 10
     for at in range(0, len(whole), 499):
         data.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-        with pytest.raises(ArtifactCorrupt, match=rf"{data.name}: is damaged, or belongs to another model"):
+        with pytest.raises(ArtifactCorrupt, match=rf"{data.name}: is damaged or belongs to another model"):
             Engine(pair)
     data.write_bytes(whole)
     assert np.array_equal(Engine(pair).run({"input": IMAGES})["logits"], expected)

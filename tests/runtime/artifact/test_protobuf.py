@@ -34,7 +34,7 @@ def test_damage_is_one_error(sealed_onnx: Path) -> None:
                 parse_model(memoryview(data[:at] + bytes((data[at] ^ mask,)) + data[at + 1 :]), "m.onnx")
             except ArtifactCorrupt as error:
                 refused.add(str(error).partition(" (")[0])
-    assert refused == {"m.onnx: is no ONNX model, or a damaged one"}
+    assert refused == {"m.onnx: not a valid ONNX file, or damaged"}
 
 
 @pytest.mark.parametrize("data", [b"\xff" * 20, b"\x0a", b"\x0a\x05ab", b"\x0b"])

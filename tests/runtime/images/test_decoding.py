@@ -52,7 +52,7 @@ def test_a_photo_of_any_phone_is_within_the_limit() -> None:
 def test_bombs_are_told_from_photos() -> None:
     """Flat color is refused where it would fill the memory; as many bytes of noise make it a photo."""
     flat = encoded(Image.new("RGB", (4600, 4600)), "PNG")
-    with pytest.raises(ImageError, match=r"4600x4600 pixels from \d+ bytes would fill 148 MB"):
+    with pytest.raises(ImageError, match=r"4600x4600 pixels from \d+ bytes would take 148 MB"):
         read_image(flat)
     assert read_image(flat + bytes(500_000)).shape == (4600, 4600, 3)
     assert read_image(flat, max_megapixels=51.1).shape == (4600, 4600, 3)
@@ -146,7 +146,7 @@ def test_the_limit_holds_for_what_is_decoded() -> None:
         (ValueError("two\n  lines"), r"^a\.png: damaged \(two lines\); save it again as PNG or JPEG$"),
         (AssertionError(), r"^a\.png: damaged \(AssertionError\)"),
         (RecursionError("deep"), r"^a\.png: damaged \(deep\)"),
-        (MemoryError(), r"^a\.png: takes more memory than there is; scale it down first$"),
+        (MemoryError(), r"^a\.png: needs more memory than is available; scale it down first$"),
         (ImageError("as it is"), "^as it is$"),
     ],
     ids=lambda value: type(value).__name__,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -111,3 +112,14 @@ def test_counting_comes_to_an_end(count: int, told: str) -> None:
     pages = [Image.new("L", (1, 1), i % 256) for i in range(count)]
     file = encoded(pages[0], "GIF", save_all=True, append_images=pages[1:], disposal=0)
     assert decode_image(file).notes == (told,)
+
+
+def test_damaged_tags_that_pixels_do_not_need_are_skipped_with_a_note() -> None:
+    file = encoded(RGB, "TIFF", software="x" * 99)
+    entry = file.index(struct.pack("<HHI", 305, 2, 100))
+    damaged = file[: entry + 8] + struct.pack("<I", len(file) + 9) + file[entry + 12 :]
+    assert damaged != file
+    image = decode_image(damaged)
+    assert np.array_equal(image.pixels, RGB)
+    assert image.notes == ("damaged TIFF tags skipped",)
+    assert decode_image(file).notes == ()

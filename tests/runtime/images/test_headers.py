@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import pytest
 from image_files import chunk, encoded, gif, png
-from PIL import Image
+from PIL import Image, ImageOps
 
 from cnntk.runtime.images.headers import (
     HEAD_BYTES,
+    exif_orientation,
     file_format,
     gif_frames,
     png_depth,
@@ -58,7 +60,7 @@ def test_what_only_begins_alike(head: bytes) -> None:
         (b"<svg>", "an SVG drawing: render it as PNG"),
         (b"the tag <svg>", "text"),
         (b"\0\0\0\x18ftypmif1", "an HEIC image: convert it to JPEG"),
-        (b"\0\0\0\x18ftypqt  ", "a video: take a frame out of it"),
+        (b"\0\0\0\x18ftypqt  ", "a video: extract a frame"),
         (bytes(128) + b"DICM", "a DICOM file: export its image as 16-bit PNG"),
     ],
 )
@@ -107,3 +109,45 @@ def test_webp_size(size: tuple[int, int], options: dict[str, object]) -> None:
 def test_webp_that_is_cut_short() -> None:
     with pytest.raises(ValueError, match="cut short"):
         webp_size(io.BytesIO(encoded(RGB, "WEBP")[:20]))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+def test_orientation_is_read_as_pillow_reads_it(orientation: int, form: str) -> None:
+    data = Image.Exif()
+    data[0x010F] = "a camera's maker"
+    data[0x0112] = orientation
+    with Image.open(io.BytesIO(encoded(RGB[:, :, 0], form, exif=data))) as image:
+        image.load()
+        assert exif_orientation(image.info["exif"]) == image.getexif()[0x0112] == orientation
+        turned = ImageOps.exif_transpose(image)
+        if "exif" in turned.info:
+            assert exif_orientation(turned.info["exif"]) in (None, 1)
+
+
+def exif_of(value: int, kind: int = 3, order: str = "<", tag: int = 0x0112) -> bytes:
+    field = struct.pack(order + {1: "B", 3: "H", 4: "I"}[kind], value).ljust(4, b"\0")
+    start = b"II*\0" if order == "<" else b"MM\0*"
+    return start + struct.pack(order + "IHHHI", 8, 1, tag, kind, 1) + field + bytes(4)
+
+
+@pytest.mark.parametrize("kind", [1, 3, 4])
+@pytest.mark.parametrize("order", "<>")
+def test_orientation_in_any_type_and_byte_order(kind: int, order: str) -> None:
+    assert exif_orientation(b"Exif\0\0" + exif_of(6, kind, order)) == 6
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"",
+        b"Exif\0\0",
+        b"II*\0\xff\xff\xff\xff",
+        exif_of(0),
+        exif_of(9),
+        exif_of(6, tag=0x0113),
+        exif_of(6)[:15],
+    ],
+)
+def test_damaged_exif_has_no_orientation(exif: bytes) -> None:
+    assert exif_orientation(exif) is None

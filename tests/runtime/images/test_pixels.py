@@ -116,7 +116,7 @@ def test_arrays_with_alpha_are_composed_on_the_background(
 @pytest.mark.parametrize(
     ("array", "hint"),
     [
-        (np.zeros((3, 8, 9), np.uint8), r"; its channels come first: hand over np\.moveaxis\(array, 0, 2\)$"),
+        (np.zeros((3, 8, 9), np.uint8), r"; its channels come first: pass np\.moveaxis\(array, 0, 2\)$"),
         (np.zeros((8, 9), np.float64), r"; scale it to 0\.\.255, round it and convert it to uint8$"),
         (np.zeros((8, 9, 3), np.uint16), r"or uint16 \[H, W\] or \[H, W, 1\]$"),
         (np.zeros((8, 9), bool), "expected uint8"),
@@ -139,5 +139,5 @@ def test_what_is_decoded_is_read_only_and_an_array_is_not_copied() -> None:
 def test_conversions_that_fail_are_named() -> None:
     image = Image.fromarray(GRAY)
     image.info["transparency"] = "not a value"
-    with pytest.raises(ImageError, match="<Image>: of a kind that can't be converted"):
+    with pytest.raises(ImageError, match="<Image>: of a type that can't be converted"):
         read_image(image)
