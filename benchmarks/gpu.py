@@ -86,7 +86,7 @@ def torch_call(name: str, batch: int) -> Call | None:
 
 
 def split(what: str, found: CudaTimes) -> tuple[str, ...]:
-    times = (duration(estimate.value) for estimate in (found.device_ms, found.host_ms))
+    times = (duration(estimate.value) for estimate in (found.device_ms, found.launch_ms))
     return what, copied(found.to_device), *times, copied(found.to_host)
 
 

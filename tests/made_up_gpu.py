@@ -1,25 +1,24 @@
-"""A GPU that is none: its stream is the host, with its clock and memory; and figures that never change."""
+"""A simulated GPU: its stream is the host, with its clock and memory; and figures that never change."""
 
 from __future__ import annotations
 
 import ctypes
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from numpy.typing import NDArray
 
-from cnntk.benchmark.cuda.inside import Inside
+from cnntk.benchmark.cuda.events import CudaStream, EventTimer
 from cnntk.benchmark.cuda.nvml import Gpu, GpuSample
-from cnntk.benchmark.cuda.report import Copies, CudaTimes
+from cnntk.benchmark.cuda.report import Copies, CudaTimes, OffDeviceNodes
 from cnntk.benchmark.statistics.intervals import Estimate
 from cnntk.benchmark.statistics.samples import WarmUp
 
 
-@dataclass
-class HostWatch:
-    begin: float = 0.0
-    end: float = 0.0
+class HostTimer(EventTimer):
+    def __init__(self) -> None:
+        self.begin = self.end = 0.0
 
     def start(self) -> None:
         self.begin = time.perf_counter()
@@ -31,14 +30,17 @@ class HostWatch:
         return 1e3 * (self.end - self.begin)
 
 
-class HostStream:
-    handle = 1
+class HostStream(CudaStream):
+    """Everything is done at once."""
 
-    def stopwatch(self) -> HostWatch:
-        return HostWatch()
+    def __init__(self) -> None:
+        """It needs no driver."""
+
+    def timer(self) -> HostTimer:
+        return HostTimer()
 
     def wait(self) -> None:
-        """All is done at once."""
+        """Nothing is pending."""
 
     def to_device(self, address: int, array: NDArray[Any]) -> None:
         ctypes.memmove(address, array.ctypes.data, array.nbytes)
@@ -48,15 +50,15 @@ class HostStream:
 
 
 SAMPLE = GpuSample(
-    moment_s=10.0,
+    time_s=10.0,
     sm_mhz=1980,
     memory_mhz=3201,
     temperature_c=45,
     power_w=251.5,
     reasons=(),
     used_bytes=1_500_000_000,
-    own_bytes=1_100_000_000,
-    others=0,
+    process_bytes=1_100_000_000,
+    other_processes=0,
 )
 
 
@@ -68,25 +70,25 @@ def gpu(*during: dict[str, Any]) -> Gpu:
         memory_mhz_max=3201,
         power_limit_w=700.0,
         memory_bytes=150_754_820_096,
-        before=replace(SAMPLE, sm_mhz=345, own_bytes=500_000_000),
+        before=replace(SAMPLE, sm_mhz=345, process_bytes=500_000_000),
         during=tuple(replace(SAMPLE, **change) for change in during),
         after=SAMPLE,
     )
 
 
 def cuda_times(**others: Any) -> CudaTimes:
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "device": "cuda:0",
         "batch": 8,
         "runs": 12_000,
         "warm_up": WarmUp(900, 0.5, True, 0.1, "steady after 0.1 s, 200 runs", 300.0),
         "device_ms": Estimate(0.25, 0.24, 0.26),
-        "host_ms": Estimate(0.125, 0.12, 0.13),
-        "whole_ms": Estimate(0.27, 0.26, 0.28),
+        "launch_ms": Estimate(0.125, 0.12, 0.13),
+        "total_ms": Estimate(0.27, 0.26, 0.28),
         "to_device": Copies(("image",), 4_816_896, Estimate(0.5, 0.49, 0.52)),
         "to_host": Copies(("logits", "probabilities"), 64_000, Estimate(0.0, 0.0, 0.01)),
-        "inside": Inside(("Memcpy_token_1",), (), ("preprocess/size",)),
+        "off_device": OffDeviceNodes(("Memcpy_token_1",), (), ("preprocess/size",)),
         "gpu": gpu({}, {"power_w": 260.0}),
-        "findings": ("the GPU was slowed down by the limit of its power, in 1 of 2 looks",),
+        "findings": ("the GPU was slowed down by its power limit, in 1 of 2 readings",),
     }
-    return CudaTimes(**{**given, **others})
+    return CudaTimes(**{**fields, **others})

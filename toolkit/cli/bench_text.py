@@ -101,10 +101,10 @@ def _print_cuda(found: CudaTimes) -> None:
     if found.gpu is not None:
         _line("GPU", _gpu(found.gpu))
     _line("on the GPU", f"{_ms(found.device_ms.value)}  {_between(found.device_ms)}")
-    _line("handed over", f"{_ms(found.host_ms.value)}  {_between(found.host_ms)}, by the host")
-    _line("done after", f"{_ms(found.whole_ms.value)}  {_between(found.whole_ms)}, by the host")
+    _line("handed over", f"{_ms(found.launch_ms.value)}  {_between(found.launch_ms)}, by the host")
+    _line("done after", f"{_ms(found.total_ms.value)}  {_between(found.total_ms)}, by the host")
     _line("copies", f"in {_copies(found.to_device)}; out {_copies(found.to_host)}; not page-locked")
-    inside = found.inside
+    inside = found.off_device
     copies = f"copies to the GPU: {len(inside.to_device)}, to the host: {len(inside.to_host)}"
     _line("in the graph", f"{copies}; on the CPU: {_some(inside.on_cpu)}")
     for text in found.findings:

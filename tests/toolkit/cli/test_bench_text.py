@@ -4,8 +4,7 @@ import pytest
 from made_up_bench import compared, full_bench, layer, layers, plain_bench
 from made_up_gpu import cuda_times, gpu
 
-from cnntk.benchmark.cuda.inside import Inside
-from cnntk.benchmark.cuda.report import CudaTimes
+from cnntk.benchmark.cuda.report import CudaTimes, OffDeviceNodes
 from cnntk.benchmark.result import BenchResult
 from cnntk.cli.bench_text import _aligned, _number, print_bench
 
@@ -32,11 +31,13 @@ def test_the_gpu_fits_80_columns(
         "done after 0.270 ms",
         "in 4.8 MB in 0.500 ms (9.6 GB/s); out 64.0 kB in 0 ms; not page-locked",
         "copies to the GPU: 1, to the host: 0; on the CPU: preprocess/size",
-        "slowed down by the limit of its power",
+        "slowed down by its power limit",
     ):
         assert part in joined
     assert ("NVIDIA H200, driver 580.65.06" in joined) == with_gpu
-    print_bench(replace(plain_bench(), cuda=replace(times, inside=Inside((), (), tuple("abcdef")))))
+    print_bench(
+        replace(plain_bench(), cuda=replace(times, off_device=OffDeviceNodes((), (), tuple("abcdef"))))
+    )
     assert "on the CPU: a, b, c, d and 2 more" in " ".join(capsys.readouterr().out.split())
     print_bench(plain_bench())
     assert "GPU" not in capsys.readouterr().out

@@ -1,81 +1,122 @@
-"""`cuda_times`: what a run takes on the GPU, what it takes the host to hand it over, and what copies take."""
+"""`cuda_times`: the time of a run on the GPU, of the host that launches it, and of the copies."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.benchmark.cuda.events import Stream, cuda_stream
-from cnntk.benchmark.cuda.inside import Inside, inside_of
-from cnntk.benchmark.cuda.nvml import Gpu, GpuSample, Reader, Sampler, gpu_findings, gpu_reader
-from cnntk.benchmark.cuda.runs import BoundRun
+from cnntk.benchmark.cuda.events import CudaStream, cuda_stream
+from cnntk.benchmark.cuda.nvml import Gpu, GpuReader, gpu_findings, gpu_reader, sampled
 from cnntk.benchmark.inputs import session_inputs
 from cnntk.benchmark.statistics.intervals import Estimate, quantile_estimate
 from cnntk.benchmark.statistics.samples import WarmUp, time_runs, warm_up, warm_up_limit_s
-from cnntk.runtime.errors import DeviceUnavailable, UsageError
-from cnntk.runtime.session.devices import Device, resolve_device
-from cnntk.runtime.session.session_factory import open_session
+from cnntk.runtime.errors import DeviceUnavailable, InferenceError, UsageError
+from cnntk.runtime.session.devices import Device, import_onnxruntime, resolve_device
+from cnntk.runtime.session.placement import run_profiled
+from cnntk.runtime.session.session_factory import LoadedModel, onnxruntime_errors, open_session
 
-__all__ = ["Copies", "CudaTimes", "cuda_findings", "cuda_times", "measured"]
+__all__ = ["BoundRun", "Copies", "CudaTimes", "OffDeviceNodes", "cuda_findings", "cuda_times"]
 
 _CUDA = "CUDAExecutionProvider"
-_LEAST_RUNS, _MOST_RUNS = 20, 200_000
+_MIN_RUNS, _MAX_RUNS = 20, 200_000
 
 _HOST_BOUND = 0.9
-"""Share of the run's time on the GPU that handing over takes, from which the GPU is said to wait for it."""
+"""Time of launching divided by the GPU's time, above which the GPU waits for the host."""
+
+_KERNEL = "_kernel_time"
+
+_NO_SYNCHRONIZATION = "disable_synchronize_execution_providers"
+"""https://github.com/microsoft/onnxruntime/blob/main/include/onnxruntime/core/session/onnxruntime_run_options_config_keys.h"""
+
+_PARTS = ("to_device", "device", "launch", "total", "to_host")
 
 
 @dataclass(frozen=True)
 class Copies:
-    """Copies of a run in one direction, on the device's clock.
+    """Copies of a run in one direction, by the device's clock.
 
     Attributes:
-        tensors: names.
-        bytes: of all of them.
-        ms: median, of all of them.
+        tensors: Names of the tensors.
+        bytes: Number of bytes of all of them.
+        ms: Median time of all of them in milliseconds.
+        gb_per_s: Rate in 10^9 bytes per second; None if the clock can't measure it.
     """
-
-    JSON_PROPERTIES: ClassVar = ("gb_per_s",)
 
     tensors: tuple[str, ...]
     bytes: int
     ms: Estimate
 
+    JSON_PROPERTIES: ClassVar = ("gb_per_s",)
+
     @property
     def gb_per_s(self) -> float | None:
-        """10^9 bytes a second; None where the clock can't tell."""
+        """Rate in 10^9 bytes per second; None if the clock can't measure it."""
         return self.bytes / self.ms.value / 1e6 if self.ms.value > 0 else None
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return {**asdict(self), "gb_per_s": self.gb_per_s}
+
+@dataclass(frozen=True)
+class OffDeviceNodes:
+    """Nodes of the optimized graph that do not stay on the GPU, by name.
+
+    Attributes:
+        to_device: Copies from the host that onnxruntime inserted.
+        to_host: Copies to the host, at each of which the host waits for the GPU.
+        on_cpu: Nodes that ran on the CPU.
+    """
+
+    to_device: tuple[str, ...]
+    to_host: tuple[str, ...]
+    on_cpu: tuple[str, ...]
+
+    @classmethod
+    def measure(cls, open_profiled: Callable[[str], LoadedModel], inputs: dict[str, Any]) -> OffDeviceNodes:
+        """Runs a model once under onnxruntime's profiler.
+
+        Args:
+            open_profiled: Function that opens the model with a prefix for the profile's path.
+            inputs: Inputs by name.
+        """
+        return cls.from_events(run_profiled(open_profiled, inputs, 1)[1])
+
+    @classmethod
+    def from_events(cls, events: Iterable[dict[str, Any]]) -> OffDeviceNodes:
+        """Reads a profile, whose format `cnntk.benchmark.layers.profile` describes."""
+        nodes = {
+            event["name"].removesuffix(_KERNEL): event["args"]
+            for event in events
+            if event.get("cat") == "Node" and event["name"].endswith(_KERNEL)
+        }
+
+        def names(key: str, value: str) -> tuple[str, ...]:
+            return tuple(name for name, args in nodes.items() if args.get(key) == value)
+
+        to_device, to_host = names("op_name", "MemcpyFromHost"), names("op_name", "MemcpyToHost")
+        return cls(to_device, to_host, names("provider", "CPUExecutionProvider"))
 
 
 @dataclass(frozen=True)
 class CudaTimes:
-    """What a run takes, by the device's clock and by the host's; medians.
+    """Median times of a run by the device's clock and by the host's.
 
-    Attributes:
-        device: like ``cuda:0``.
-        batch: images a run.
-        runs: that were counted.
-        warm_up: before them, copies and all.
-        device_ms: between an event before the run and one behind it, inputs and answers on the device. Where
-            the GPU waits for the host to hand over the next kernel, that is in it.
-        host_ms: the host's call until it returns, without waiting for the GPU: handing over.
-        whole_ms: the same until the GPU is done.
-        to_device: copies of the inputs from numpy's memory, which is not page-locked.
-        to_host: copies of the answers into such memory.
-        inside: copies within the graph, and what runs on the CPU.
-        gpu: its clocks, heat and memory meanwhile; None where they can't be read.
-        findings: what to know about the figures, a phrase each.
+    Attributes: device: Device, like ``cuda:0``. batch: Number of images per run. runs: Number of runs that
+        count. warm_up: Runs before them, with copies. device_ms: Time on the GPU in milliseconds, between an
+        event before the run and one after it, with inputs and
+            outputs on the device. If the GPU waits for the host to launch the next kernel, that is included.
+        launch_ms: Time of the host's call in milliseconds, which launches the work and does not wait for it.
+        total_ms: Time until the GPU is done in milliseconds.
+        to_device: Copies of the inputs from numpy's memory, which is not page-locked.
+        to_host: Copies of the outputs to such memory.
+        off_device: Copies within the graph, and nodes on the CPU.
+        gpu: Clocks, temperature and memory of the GPU; None if they are not readable.
+        findings: Sentences on what to know about the figures.
     """
 
     device: str
@@ -83,131 +124,199 @@ class CudaTimes:
     runs: int
     warm_up: WarmUp
     device_ms: Estimate
-    host_ms: Estimate
-    whole_ms: Estimate
+    launch_ms: Estimate
+    total_ms: Estimate
     to_device: Copies
     to_host: Copies
-    inside: Inside
+    off_device: OffDeviceNodes
     gpu: Gpu | None
     findings: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        parts = {name: getattr(self, name).to_json() for name in ("to_device", "to_host", "inside")}
-        return {**asdict(self), **parts, "gpu": self.gpu and self.gpu.to_json()}
+
+class BoundRun:
+    """A session with inputs and outputs in fixed memory of the device; each call is a run.
+
+    The host's side of all copies is ordinary memory, which the driver may page out, like the arrays that
+    `Engine.run` takes and returns: page-locked memory would be copied faster.
+
+    Attributes:
+        inputs: Inputs on the host, by name.
+        outputs: Outputs of the last call on the host, by name.
+
+    Args:
+        loaded: Session whose work goes to ``stream``.
+        device: Device of the session.
+        stream: Stream of the device.
+        inputs: C-contiguous inputs by name.
+    """
+
+    def __init__(
+        self, loaded: LoadedModel, device: Device, stream: CudaStream, inputs: Mapping[str, NDArray[Any]]
+    ) -> None:
+        ort = import_onnxruntime()
+        device_type, _, index = device.name.partition(":")
+        location = (device_type, int(index or 0))
+        self._session, self._stream, self._name = loaded.session, stream, loaded.name
+        self._binding = loaded.session.io_binding()
+        self._options = ort.RunOptions()
+        self._options.add_run_config_entry(_NO_SYNCHRONIZATION, "1")
+        self._timers = [stream.timer() for _ in range(3)]
+        self._rows: list[list[float]] = []
+        self.inputs = dict(inputs)
+        self._device_inputs = {
+            name: ort.OrtValue.ortvalue_from_numpy(array.copy(), *location) for name, array in inputs.items()
+        }
+        for name, value in self._device_inputs.items():
+            self._binding.bind_ortvalue_input(name, value)
+        names = [output.name for output in loaded.session.get_outputs()]
+        for name in names:
+            self._binding.bind_output(name, *location)
+        self._run()
+        stream.wait()
+        self._device_outputs = dict(zip(names, self._binding.get_outputs(), strict=True))
+        self.outputs = {name: value.numpy().copy() for name, value in self._device_outputs.items()}
+        for name, value in self._device_outputs.items():
+            self._binding.bind_ortvalue_output(name, value)
+
+    def __call__(self) -> None:
+        """Copies the inputs, runs, and copies the outputs; nothing overlaps."""
+        stream, (to_device, run, to_host) = self._stream, self._timers
+        to_device.start()
+        for name, array in self.inputs.items():
+            stream.to_device(self._device_inputs[name].data_ptr(), array)
+        to_device.stop()
+        stream.wait()
+        run.start()
+        begin = time.perf_counter_ns()
+        self._run()
+        launched = time.perf_counter_ns()
+        run.stop()
+        stream.wait()
+        done = time.perf_counter_ns()
+        to_host.start()
+        for name, array in self.outputs.items():
+            stream.to_host(array, self._device_outputs[name].data_ptr())
+        to_host.stop()
+        stream.wait()
+        launch_ms, total_ms = (launched - begin) / 1e6, (done - begin) / 1e6
+        self._rows.append([to_device.ms(), run.ms(), launch_ms, total_ms, to_host.ms()])
+
+    def discard_times(self) -> None:
+        """Forgets the runs so far."""
+        self._rows.clear()
+
+    def times_ms(self) -> dict[str, NDArray[np.float64]]:
+        """Times of all runs in milliseconds, (runs,): ``to_device``, ``device``, ``launch``, ``total``,
+        ``to_host``."""
+        return dict(zip(_PARTS, np.array(self._rows, dtype=np.float64).T, strict=True))
+
+    def _run(self) -> None:
+        try:
+            self._session.run_with_iobinding(self._binding, self._options)
+        except onnxruntime_errors() as error:
+            text = " ".join(str(error).split())[:300]
+            raise InferenceError(f"{self._name}: onnxruntime failed: {text}") from error
 
 
 def cuda_times(
     model: str | os.PathLike[str], *, device: str = "cuda", batch: int = 1, seconds: float = 3.0
 ) -> CudaTimes:
-    """Measures a model in a CUDA stream of its own, until it is steady and then for a while.
+    """Measures a model in a CUDA stream of its own, first until it is steady.
 
-    Args:
-        model: an ``.onnx`` file.
-        device: ``cuda``, ``cuda:1``, or ``auto`` where that is CUDA.
-        batch: images a run.
-        seconds: to measure for; at least 20 runs. The warm-up comes before it, half as long at most, or a
-            second.
+    Args: model: Path of an ``.onnx`` file. device: ``cuda``, ``cuda:1``, or ``auto`` if that is CUDA. batch:
+        Number of images per run. seconds: Duration in seconds; at least 20 runs. The warm-up comes before it,
+        half as long at most, or a second.
 
     Raises:
-        UsageError: the device is not CUDA, or the model's input has no size to try, or another batch.
-        DeviceUnavailable: CUDA can't be had here.
+        UsageError: The device is not CUDA, or the model's input has no size to try, or another batch.
+        DeviceUnavailable: CUDA is not available.
         MissingDependency: cuda-bindings or nvidia-ml-py is not installed.
-        CnntkError: the model can't be loaded or run there.
+        CnntkError: The model can't be loaded or run there.
     """
     if batch < 1 or not 0 < seconds < math.inf:
         raise UsageError(f"batch {batch} and seconds {seconds:g} must be positive numbers")
-    where = resolve_device(device)
-    if where.provider != _CUDA:
-        raise UsageError(f"device {device!r}: GPU times are measured on cuda, not on {where.name}")
+    target = resolve_device(device)
+    if target.provider != _CUDA:
+        raise UsageError(f"device {device!r}: GPU times are measured on cuda, not on {target.name}")
     with ExitStack() as stack:
-        stream = stack.enter_context(cuda_stream(int(where.name.partition(":")[2])))
-        reader: Reader | None = None
-        unread: tuple[str, ...] = ()
+        stream = stack.enter_context(cuda_stream(int(target.name.partition(":")[2])))
+        reader: GpuReader | None = None
+        notes: tuple[str, ...] = ()
         try:
             reader = stack.enter_context(gpu_reader(stream.bus_id))
         except DeviceUnavailable as error:
-            unread = (str(error),)
-        ours = replace(where, options={**where.options, "user_compute_stream": str(stream.handle)})
-        found = measured(model, ours, stream, reader, batch=batch, seconds=seconds)
-    return replace(found, findings=(*unread, *found.findings))
+            notes = (str(error),)
+        options = {**target.options, "user_compute_stream": str(stream.handle)}
+        times = measure_in_stream(
+            model, replace(target, options=options), stream, reader, batch=batch, seconds=seconds
+        )
+    return replace(times, findings=(*notes, *times.findings))
 
 
-def measured(
+def measure_in_stream(
     model: str | os.PathLike[str],
     device: Device,
-    stream: Stream,
-    reader: Reader | None,
+    stream: CudaStream,
+    reader: GpuReader | None,
     *,
     batch: int,
     seconds: float,
 ) -> CudaTimes:
-    """Measures in a stream that is there.
+    """Measures a model in an open stream.
 
     Args:
-        model: an ``.onnx`` file.
-        device: whose provider works in ``stream``.
-        stream: of the device.
-        reader: of the GPU's clocks, where they can be read.
-        batch: images a run.
-        seconds: to measure for.
+        model: Path of an ``.onnx`` file.
+        device: Device whose provider works in ``stream``.
+        stream: Stream of the device.
+        reader: Reader of the GPU's clocks; None if they are not readable.
+        batch: Number of images per run.
+        seconds: Duration in seconds.
     """
     before = None if reader is None else reader.sample()
-    opened = open_session(model, device)
-    inputs = session_inputs(opened, batch)
-    run = BoundRun(opened, device, stream, inputs)
+    loaded = open_session(model, device)
+    inputs = session_inputs(loaded, batch)
+    run = BoundRun(loaded, device, stream, inputs)
     warm = warm_up(run, max_seconds=warm_up_limit_s(seconds))
-    run.forget()
-    during = _recorded(run, reader, seconds)
+    run.discard_times()
+    with ExitStack() as stack:
+        during = () if reader is None else stack.enter_context(sampled(reader.sample))
+        time_runs(run, seconds=seconds, min_runs=_MIN_RUNS, max_runs=_MAX_RUNS)
     gpu = None if reader is None or before is None else reader.gpu(before, during, reader.sample())
-    inside = inside_of(lambda prefix: open_session(model, device, profile=prefix), inputs)
-    times = run.times_ms()
-    found = CudaTimes(
+    times_ms = run.times_ms()
+    medians = {name: quantile_estimate(values, 0.5) for name, values in times_ms.items()}
+    times = CudaTimes(
         device=device.name,
         batch=batch,
-        runs=len(times["device"]),
+        runs=len(times_ms["device"]),
         warm_up=warm,
-        device_ms=_median(times["device"]),
-        host_ms=_median(times["host"]),
-        whole_ms=_median(times["whole"]),
-        to_device=_copies(run.inputs, times["to_device"]),
-        to_host=_copies(run.outputs, times["to_host"]),
-        inside=inside,
+        device_ms=medians["device"],
+        launch_ms=medians["launch"],
+        total_ms=medians["total"],
+        to_device=_copies(run.inputs, medians["to_device"]),
+        to_host=_copies(run.outputs, medians["to_host"]),
+        off_device=OffDeviceNodes.measure(lambda prefix: open_session(model, device, profile=prefix), inputs),
         gpu=gpu,
     )
-    return replace(found, findings=tuple(cuda_findings(found)))
+    return replace(times, findings=tuple(cuda_findings(times)))
 
 
-def _recorded(run: BoundRun, reader: Reader | None, seconds: float) -> tuple[GpuSample, ...]:
-    """What the GPU was like meanwhile."""
-    with ExitStack() as stack:
-        sampler = None if reader is None else stack.enter_context(Sampler(reader.sample))
-        time_runs(run, seconds=seconds, min_runs=_LEAST_RUNS, max_runs=_MOST_RUNS)
-    return () if sampler is None else sampler.samples
+def _copies(arrays: Mapping[str, NDArray[Any]], ms: Estimate) -> Copies:
+    return Copies(tuple(arrays), sum(array.nbytes for array in arrays.values()), ms)
 
 
-def _median(values: NDArray[np.float64]) -> Estimate:
-    return quantile_estimate(values, 0.5)
-
-
-def _copies(arrays: Mapping[str, NDArray[Any]], times_ms: NDArray[np.float64]) -> Copies:
-    return Copies(tuple(arrays), sum(array.nbytes for array in arrays.values()), _median(times_ms))
-
-
-def cuda_findings(found: CudaTimes) -> Iterator[str]:
-    """What a reader of the figures must know, a phrase each."""
-    if not found.warm_up.steady:
-        yield found.warm_up.reason
-    inside = found.inside
-    if inside.to_host:
+def cuda_findings(times: CudaTimes) -> Iterator[str]:
+    """Sentences on what a reader of the figures must know."""
+    if not times.warm_up.steady:
+        yield times.warm_up.reason
+    if times.off_device.to_host:
         yield (
-            f"copies to the host within the graph: {len(inside.to_host)}; there the host waits for the GPU, "
-            "and that is in the time of handing over"
+            f"copies to the host within the graph: {len(times.off_device.to_host)}; the host waits for the "
+            "GPU there, which is included in the launch time"
         )
-    elif found.host_ms.value > _HOST_BOUND * found.device_ms.value:
+    elif times.launch_ms.value > _HOST_BOUND * times.device_ms.value:
         yield (
-            f"the GPU waits for the host, which takes {found.host_ms.value:.3g} ms to hand over a run; a "
-            "larger batch brings more, or a CUDA graph (Engine.bind with the option enable_cuda_graph)"
+            f"the GPU waits for the host, which takes {times.launch_ms.value:.3g} ms to launch a run; use a "
+            "larger batch, or a CUDA graph (Engine.bind with the option enable_cuda_graph)"
         )
-    if found.gpu is not None:
-        yield from gpu_findings(found.gpu)
+    if times.gpu is not None:
+        yield from gpu_findings(times.gpu)

@@ -3,7 +3,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-from cnntk.benchmark.cuda.events import cuda_stream, too_new
+from cnntk.benchmark.cuda.events import binding_problem, cuda_stream
 from cnntk.runtime.errors import InferenceError, MissingDependency
 
 
@@ -17,12 +17,12 @@ from cnntk.runtime.errors import InferenceError, MissingDependency
     ],
 )
 def test_the_binding_fits_the_driver(bindings: str, driver: int, problem: str | None) -> None:
-    found = too_new(bindings, driver)
+    message = binding_problem(bindings, driver)
     if problem is None:
-        assert found is None
+        assert message is None
     else:
         with pytest.raises(MissingDependency, match=problem):
-            raise MissingDependency(found)
+            raise MissingDependency(message)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("cuda") is not None, reason="it is installed")
@@ -38,18 +38,18 @@ def test_what_to_install() -> None:
 def test_copies_there_and_back() -> None:
     from cnntk.runtime.session.devices import import_onnxruntime
 
-    given = np.arange(1000, dtype=np.float32)
-    back = np.zeros_like(given)
+    sent = np.arange(1000, dtype=np.float32)
+    received = np.zeros_like(sent)
     with cuda_stream(0) as stream:
-        place = import_onnxruntime().OrtValue.ortvalue_from_numpy(back, "cuda", 0)
-        watch = stream.stopwatch()
-        watch.start()
-        stream.to_device(place.data_ptr(), given)
-        stream.to_host(back, place.data_ptr())
-        watch.stop()
+        memory = import_onnxruntime().OrtValue.ortvalue_from_numpy(received, "cuda", 0)
+        timer = stream.timer()
+        timer.start()
+        stream.to_device(memory.data_ptr(), sent)
+        stream.to_host(received, memory.data_ptr())
+        timer.stop()
         stream.wait()
-        assert watch.ms() > 0
-    np.testing.assert_array_equal(back, given)
+        assert timer.ms() > 0
+    np.testing.assert_array_equal(received, sent)
 
 
 @pytest.mark.gpu

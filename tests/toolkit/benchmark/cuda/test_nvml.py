@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 from made_up_gpu import SAMPLE, gpu
 
-from cnntk.benchmark.cuda.nvml import GpuSample, Reader, Sampler, gpu_findings, gpu_reader, reasons_of
+from cnntk.benchmark.cuda.nvml import GpuReader, GpuSample, clock_reasons, gpu_findings, gpu_reader, sampled
 from cnntk.runtime.errors import MissingDependency
 
-POWER = reasons_of(0x4)
+POWER = clock_reasons(0x4)
 
 
 class NvmlError(Exception):
     pass
 
 
-def nvml(**told: Any) -> Any:
-    """NVML as pynvml is; what is not given the GPU does not support."""
+def nvml(**values: Any) -> Any:
+    """NVML as pynvml is; what is not passed the GPU does not support."""
 
     def refused(*arguments: Any) -> Any:
         raise NvmlError("Not Supported")
@@ -34,14 +34,14 @@ def nvml(**told: Any) -> Any:
         "nvmlDeviceGetCurrentClocksEventReasons",
         "nvmlDeviceGetEnforcedPowerLimit",
     )
-    given = {"nvmlDeviceGetName": b"NVIDIA H200", "nvmlSystemGetDriverVersion": "580.65.06", **told}
+    functions = {"nvmlDeviceGetName": b"NVIDIA H200", "nvmlSystemGetDriverVersion": "580.65.06", **values}
     return SimpleNamespace(
         NVMLError=NvmlError,
         NVML_CLOCK_SM=1,
         NVML_CLOCK_MEM=2,
         NVML_TEMPERATURE_GPU=0,
         **dict.fromkeys(names, refused)
-        | {name: (lambda *_, value=value: value) for name, value in given.items()},
+        | {name: (lambda *_, value=value: value) for name, value in functions.items()},
     )
 
 
@@ -50,25 +50,28 @@ def process(pid: int, memory: int | None) -> SimpleNamespace:
 
 
 def test_reasons_in_words() -> None:
-    assert reasons_of(0) == ()
-    assert reasons_of(0x1) == ("idle",)
-    assert reasons_of(0x4 | 0x40) == ("the limit of its power", "its heat, by the hardware")
-    assert len(reasons_of(0x7FF)) == 11
+    assert clock_reasons(0) == ()
+    assert clock_reasons(0x1) == ("idle",)
+    assert clock_reasons(0x4 | 0x40) == ("its power limit", "its temperature, by the hardware")
+    assert len(clock_reasons(0x7FF)) == 11
 
 
 @pytest.mark.parametrize(
     ("during", "said"),
     [
         ([{}, {}], []),
-        ([{"reasons": reasons_of(0x1)}], []),
-        ([{"reasons": POWER}, {}, {"reasons": POWER}], ["the limit of its power, in 2 of 3 looks"]),
-        ([{"reasons": reasons_of(0x2)}], ["clocks are set by a user"]),
+        ([{"reasons": clock_reasons(0x1)}], []),
+        ([{"reasons": POWER}, {}, {"reasons": POWER}], ["its power limit, in 2 of 3 readings"]),
+        ([{"reasons": clock_reasons(0x2)}], ["clocks are set by a user"]),
         ([{"sm_mhz": 1980}, {"sm_mhz": 1900}], []),
-        ([{"sm_mhz": 1980}, {"sm_mhz": 1755}], ["clock went between 1,755 and 1,980 MHz"]),
-        ([{"others": 0}, {"others": 2}], ["other processes had work or memory on the GPU: 2"]),
-        ([{"sm_mhz": None, "others": None}], []),
+        ([{"sm_mhz": 1980}, {"sm_mhz": 1755}], ["clock was between 1,755 and 1,980 MHz"]),
+        (
+            [{"other_processes": 0}, {"other_processes": 2}],
+            ["other processes had work or memory on the GPU: 2"],
+        ),
+        ([{"sm_mhz": None, "other_processes": None}], []),
     ],
-    ids=["quiet", "idle", "power", "set", "steady", "slower", "others", "nothing told"],
+    ids=["quiet", "idle", "power", "set", "steady", "slower", "other_processes", "nothing reported"],
 )
 def test_findings(during: list[dict[str, Any]], said: list[str]) -> None:
     found = list(gpu_findings(gpu(*during)))
@@ -79,15 +82,15 @@ def test_findings(during: list[dict[str, Any]], said: list[str]) -> None:
 
 def test_the_models_memory() -> None:
     assert gpu({}).model_bytes == 600_000_000
-    hidden = GpuSample(**{**vars(SAMPLE), "own_bytes": None})
-    assert Reader(nvml(), None).gpu(SAMPLE, (), hidden).model_bytes is None
+    hidden = GpuSample(**{**vars(SAMPLE), "process_bytes": None})
+    assert GpuReader(nvml(), None).gpu(SAMPLE, (), hidden).model_bytes is None
 
 
 def test_what_is_not_told_is_none() -> None:
-    sample = Reader(nvml(), None).sample()
-    told = {name: value for name, value in vars(sample).items() if value not in (None, ())}
-    assert set(told) == {"moment_s"}
-    found = Reader(nvml(), None).gpu(sample, (sample,), sample)
+    sample = GpuReader(nvml(), None).sample()
+    reported = {name: value for name, value in vars(sample).items() if value not in (None, ())}
+    assert set(reported) == {"time_s"}
+    found = GpuReader(nvml(), None).gpu(sample, (sample,), sample)
     assert (found.name, found.driver) == ("NVIDIA H200", "580.65.06")
     assert found.sm_mhz_max is found.power_limit_w is found.memory_bytes is None
     assert found.span("sm_mhz") is None
@@ -96,51 +99,53 @@ def test_what_is_not_told_is_none() -> None:
 
 def test_what_is_told() -> None:
     here = [process(os.getpid(), 700), process(1, 20), process(1, 20)]
-    told = nvml(
+    fake = nvml(
         nvmlDeviceGetPowerUsage=251_500,
         nvmlDeviceGetClockInfo=1980,
         nvmlDeviceGetCurrentClocksEventReasons=0x4,
         nvmlDeviceGetMemoryInfo=SimpleNamespace(total=1000, used=900),
         nvmlDeviceGetComputeRunningProcesses=here,
     )
-    found = Reader(told, None).sample()
+    found = GpuReader(fake, None).sample()
     assert found.power_w == 251.5
     assert found.sm_mhz == 1980
     assert found.reasons == POWER
-    assert (found.used_bytes, found.own_bytes, found.others) == (900, 700, 1)
+    assert (found.used_bytes, found.process_bytes, found.other_processes) == (900, 700, 1)
 
 
 @pytest.mark.parametrize(
-    ("processes", "own", "others"),
+    ("processes", "process_bytes", "others"),
     [
         ([], None, None),
         ([process(1, 20)], None, 0),
         ([process(1, 20), process(2, 20)], None, 1),
         ([process(os.getpid(), None)], None, 0),
     ],
-    ids=["hidden", "numbered otherwise", "and another", "memory not told"],
+    ids=["hidden", "numbered otherwise", "and another", "memory not reported"],
 )
-def test_processes_in_a_container(processes: list[Any], own: int | None, others: int | None) -> None:
-    found = Reader(nvml(nvmlDeviceGetComputeRunningProcesses=processes), None).sample()
-    assert (found.own_bytes, found.others) == (own, others)
+def test_processes_in_a_container(
+    processes: list[Any], process_bytes: int | None, others: int | None
+) -> None:
+    found = GpuReader(nvml(nvmlDeviceGetComputeRunningProcesses=processes), None).sample()
+    assert (found.process_bytes, found.other_processes) == (process_bytes, others)
 
 
-def test_it_looks_until_the_block_ends() -> None:
-    seen: list[int] = []
+def test_readings_until_the_block_ends() -> None:
+    threads: list[int] = []
 
-    def look() -> GpuSample:
-        seen.append(threading.get_ident())
+    def read() -> GpuSample:
+        threads.append(threading.get_ident())
         return SAMPLE
 
-    with Sampler(look, every_s=0.001) as sampler:
+    with sampled(read, every_s=0.001) as samples:
         time.sleep(0.05)
-    count = len(seen)
+    count = len(threads)
     time.sleep(0.01)
-    assert len(sampler.samples) == len(seen) == count > 1
-    assert threading.get_ident() not in seen
-    with Sampler(look) as once:
+    assert len(samples) == len(threads) == count > 1
+    assert threading.get_ident() not in threads
+    with sampled(read) as once:
         pass
-    assert len(once.samples) == 1
+    assert len(once) == 1
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pynvml") is not None, reason="it is installed")

@@ -1,34 +1,40 @@
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx.parser
 import pytest
 from made_up_gpu import SAMPLE, HostStream, cuda_times, gpu
+from numpy.typing import NDArray
 
 from cnntk.benchmark.cuda import report as cuda
-from cnntk.benchmark.cuda.inside import Inside
-from cnntk.benchmark.cuda.nvml import Gpu, GpuSample, Reader
-from cnntk.benchmark.cuda.report import cuda_findings, measured
+from cnntk.benchmark.cuda.nvml import Gpu, GpuReader, GpuSample
+from cnntk.benchmark.cuda.report import BoundRun, OffDeviceNodes, cuda_findings, measure_in_stream
 from cnntk.benchmark.statistics.intervals import Estimate
 from cnntk.benchmark.statistics.samples import WarmUp
-from cnntk.runtime.errors import DeviceUnavailable, UsageError
+from cnntk.runtime import Engine
+from cnntk.runtime.codec import as_json
+from cnntk.runtime.errors import DeviceUnavailable, InferenceError, UsageError
 from cnntk.runtime.session.cuda import cuda_problem, cuda_state
 from cnntk.runtime.session.devices import import_onnxruntime, resolve_device
+from cnntk.runtime.session.session_factory import open_session
 from cnntk.shipped import shipped_model
 
 NO_CUDA = cuda_problem(cuda_state(import_onnxruntime()))
 
 
-class Power(Reader):
-    """A GPU at the limit of its power."""
+class Power(GpuReader):
+    """A GPU at its power limit."""
 
     def __init__(self) -> None:
         """It needs no NVML."""
 
     def sample(self) -> GpuSample:
-        return replace(SAMPLE, reasons=("the limit of its power",))
+        return replace(SAMPLE, reasons=("its power limit",))
 
     def gpu(self, before: GpuSample, during: tuple[GpuSample, ...], after: GpuSample) -> Gpu:
         return replace(gpu(), before=before, during=during, after=after)
@@ -36,30 +42,32 @@ class Power(Reader):
 
 def test_the_way_of_a_measurement(tiny_onnx: Path) -> None:
     """On the host, which stands for the device: what is left are the calls of CUDA and NVML themselves."""
-    found = measured(tiny_onnx, resolve_device("cpu"), HostStream(), Power(), batch=4, seconds=0.3)
+    found = measure_in_stream(tiny_onnx, resolve_device("cpu"), HostStream(), Power(), batch=4, seconds=0.3)
     assert found.runs >= 20
     assert found.batch == 4
     assert found.to_device.tensors == ("input",)
     assert found.to_device.bytes == 4 * 16 * 4
     assert found.to_host.tensors == ("logits", "probabilities")
     assert found.to_host.bytes == 2 * 4 * 3 * 4
-    for estimate in (found.device_ms, found.host_ms, found.whole_ms, found.to_device.ms, found.to_host.ms):
+    for estimate in (found.device_ms, found.launch_ms, found.total_ms, found.to_device.ms, found.to_host.ms):
         assert 0 <= estimate.low <= estimate.value <= estimate.high
     assert found.gpu is not None
     assert found.gpu.during
-    assert any("the limit of its power" in text for text in found.findings)
-    data = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert any("its power limit" in text for text in found.findings)
+    data = json.loads(json.dumps(as_json(found), allow_nan=False))
     assert data["to_device"]["gb_per_s"] == pytest.approx(found.to_device.gb_per_s)
     assert data["gpu"]["model_bytes"] == 0
     described = (Path(__file__).parents[4] / "docs" / "bench-json.md").read_text()
-    for name in (*data, *data["to_host"], *data["inside"], *data["gpu"], *data["gpu"]["before"]):
+    for name in (*data, *data["to_host"], *data["off_device"], *data["gpu"], *data["gpu"]["before"]):
         assert f"`{name}`" in described, f"docs/bench-json.md leaves out {name}"
 
 
 def test_without_nvml_the_times_are_there() -> None:
-    found = measured(shipped_model(), resolve_device("cpu"), HostStream(), None, batch=1, seconds=0.05)
+    found = measure_in_stream(
+        shipped_model(), resolve_device("cpu"), HostStream(), None, batch=1, seconds=0.05
+    )
     assert found.gpu is None
-    assert found.to_json()["gpu"] is None
+    assert as_json(found)["gpu"] is None
     assert found.to_device.tensors == ("image",)
 
 
@@ -72,13 +80,13 @@ def test_copies_too_short_for_the_clock_have_no_rate() -> None:
     ("change", "said"),
     [
         ({}, ()),
-        ({"host_ms": Estimate(0.24, 0.23, 0.25)}, ("the GPU waits for the host, which takes 0.24 ms",)),
+        ({"launch_ms": Estimate(0.24, 0.23, 0.25)}, ("the GPU waits for the host, which takes 0.24 ms",)),
         (
-            {"host_ms": Estimate(0.24, 0.23, 0.25), "inside": Inside((), ("Memcpy",), ())},
+            {"launch_ms": Estimate(0.24, 0.23, 0.25), "off_device": OffDeviceNodes((), ("Memcpy",), ())},
             ("copies to the host within the graph: 1;",),
         ),
         ({"warm_up": WarmUp(9, 0.5, False, None, "never steady", 1.0)}, ("never steady",)),
-        ({"gpu": gpu({"others": 1})}, ("other processes",)),
+        ({"gpu": gpu({"other_processes": 1})}, ("other processes",)),
         ({"gpu": None}, ()),
     ],
     ids=["quiet", "waiting for the host", "waiting for the GPU", "not steady", "others", "no NVML"],
@@ -114,9 +122,115 @@ def test_on_the_gpu() -> None:
     assert found.device == "cuda:0"
     assert found.runs >= 20
     assert found.device_ms.value > 0
-    assert 0 < found.host_ms.value <= found.whole_ms.value
+    assert 0 < found.launch_ms.value <= found.total_ms.value
     assert found.to_device.bytes == 8 * 28 * 28
     assert found.to_device.gb_per_s
     if found.gpu is not None:
         assert found.gpu.during
-    json.dumps(found.to_json(), allow_nan=False)
+    json.dumps(as_json(found), allow_nan=False)
+
+
+def event(name: str, op: str, provider: str) -> dict[str, Any]:
+    args = {"op_name": op, "provider": f"{provider}ExecutionProvider"}
+    return {"cat": "Node", "name": f"{name}_kernel_time", "args": args}
+
+
+EVENTS = [
+    {"cat": "Session", "name": "model_run", "args": {}},
+    event("conv", "Conv", "CUDA"),
+    event("Memcpy", "MemcpyToHost", "CUDA"),
+    event("size", "NonZero", "CPU"),
+    event("Memcpy_token_2", "MemcpyFromHost", "CUDA"),
+    event("conv", "Conv", "CUDA"),
+    {"cat": "Node", "name": "size_fence_before", "args": {"op_name": "NonZero"}},
+]
+
+
+def test_what_leaves_the_gpu() -> None:
+    found = OffDeviceNodes.from_events(EVENTS)
+    assert found.to_host == ("Memcpy",)
+    assert found.to_device == ("Memcpy_token_2",)
+    assert found.on_cpu == ("size",)
+
+
+def test_all_on_the_gpu() -> None:
+    found = OffDeviceNodes.from_events([event("conv", "Conv", "CUDA"), event("relu", "Relu", "CUDA")])
+    assert as_json(found) == {"to_device": [], "to_host": [], "on_cpu": []}
+
+
+def test_the_profile_of_a_session(foreign_onnx: Path) -> None:
+    images = np.zeros((1, 1, 4, 4), np.float32)
+    found = OffDeviceNodes.measure(
+        lambda p: open_session(foreign_onnx, resolve_device("cpu"), profile=p), {"input": images}
+    )
+    assert found.to_device == found.to_host == ()
+    assert 1 < len(found.on_cpu) <= 3
+
+
+IMAGES = np.random.default_rng(0).random((3, 1, 4, 4), dtype=np.float32)
+
+
+class NoCopies(HostStream):
+    """The negative control: what is copied to the device never comes there."""
+
+    def to_device(self, address: int, array: NDArray[Any]) -> None:
+        """Lost."""
+
+
+@pytest.fixture
+def bound(tiny_onnx: Path) -> Callable[..., BoundRun]:
+    device = resolve_device("cpu")
+
+    def bind(stream: HostStream | None = None) -> BoundRun:
+        inputs = {"input": IMAGES.copy()}
+        return BoundRun(open_session(tiny_onnx, device), device, stream or HostStream(), inputs)
+
+    return bind
+
+
+def test_answers_are_the_engines(bound: Callable[..., BoundRun], tiny_onnx: Path) -> None:
+    run = bound()
+    engine = Engine(tiny_onnx)
+    for images in (IMAGES, -IMAGES, IMAGES[::-1]):
+        run.inputs["input"][...] = images
+        run()
+        expected = engine.run({"input": images})
+        assert set(run.outputs) == set(expected)
+        for name, answer in expected.items():
+            np.testing.assert_array_equal(run.outputs[name], answer)
+
+
+def test_without_the_copy_answers_are_old(bound: Callable[..., BoundRun]) -> None:
+    run = bound(NoCopies())
+    before = {name: array.copy() for name, array in run.outputs.items()}
+    run.inputs["input"][...] = -IMAGES
+    run()
+    for name, array in before.items():
+        np.testing.assert_array_equal(run.outputs[name], array)
+
+
+def test_each_run_is_a_row(bound: Callable[..., BoundRun]) -> None:
+    run = bound()
+    for _ in range(3):
+        run()
+    run.discard_times()
+    for _ in range(5):
+        run()
+    times = run.times_ms()
+    assert tuple(times) == ("to_device", "device", "launch", "total", "to_host")
+    assert {len(values) for values in times.values()} == {5}
+    assert all((values >= 0).all() for values in times.values())
+    assert (times["launch"] <= times["total"]).all()
+    assert (times["launch"] <= times["device"]).all()  # on this stream, which waits for nobody
+
+
+def test_what_onnxruntime_can_not_run_is_told(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model("""
+        <ir_version: 10, opset_import: ["" : 18]>
+        wrong (float[N] x) => (float[2, 2] y) <int64[2] shape = {2, 2}> { y = Reshape (x, shape) }
+    """)
+    (tmp_path / "wrong.onnx").write_bytes(model.SerializeToString())
+    loaded = open_session(tmp_path / "wrong.onnx", resolve_device("cpu"))
+    three = {"x": np.zeros(3, np.float32)}
+    with pytest.raises(InferenceError, match=r"wrong\.onnx: onnxruntime failed"):
+        BoundRun(loaded, resolve_device("cpu"), HostStream(), three)
