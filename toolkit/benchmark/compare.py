@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -64,7 +64,7 @@ class Comparison:
     pairs: int
     interference: tuple[str, ...] = ()
 
-    JSON_PROPERTIES = ("differs", "verdict")
+    JSON_PROPERTIES: ClassVar = ("differs", "verdict")
 
     @property
     def differs(self) -> bool:

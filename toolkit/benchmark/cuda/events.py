@@ -94,9 +94,9 @@ def cuda_stream(index: int) -> Iterator[CudaStream]:
     It is the context that onnxruntime uses there. Sessions that run in the stream must be gone before the
     block ends.
 
-    Args: index: Index of the GPU, from 0, after CUDA_VISIBLE_DEVICES.
-        `cnntk.runtime.session.devices.resolve_device`
-            has checked that there is a driver.
+    Args:
+        index: Index of the GPU, from 0, after CUDA_VISIBLE_DEVICES.
+            `cnntk.runtime.session.devices.resolve_device` has checked that there is a driver.
 
     Raises:
         MissingDependency: cuda-bindings is not installed, or is too new for the driver.

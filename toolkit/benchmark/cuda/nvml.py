@@ -51,12 +51,17 @@ https://docs.nvidia.com/deploy/nvml-api/group__nvmlClocksEventReasons.html"""
 class GpuSample:
     """One reading.
 
-    Attributes: time_s: Monotonic clock in seconds. sm_mhz: Clock of the multiprocessors in MHz. memory_mhz:
-        Clock of the memory in MHz. temperature_c: Temperature in degrees Celsius. power_w: Power in watts.
-        reasons: What keeps the clock below its maximum. used_bytes: Bytes of the GPU's memory that all
-        processes and the driver use. process_bytes: Bytes that this process uses; None in most containers,
-        where processes have other numbers. other_processes: Number of other processes that compute on it;
-        None if the driver hides them.
+    Attributes:
+        time_s: Monotonic clock in seconds.
+        sm_mhz: Clock of the multiprocessors in MHz.
+        memory_mhz: Clock of the memory in MHz.
+        temperature_c: Temperature in degrees Celsius.
+        power_w: Power in watts.
+        reasons: What keeps the clock below its maximum.
+        used_bytes: Bytes of the GPU's memory that all processes and the driver use.
+        process_bytes: Bytes that this process uses; None in most containers, where processes have other
+            numbers.
+        other_processes: Number of other processes that compute on it; None if the driver hides them.
     """
 
     time_s: float
@@ -84,7 +89,6 @@ class Gpu:
         before: Reading before the model was loaded.
         during: Readings while runs were measured, ten a second, without the warm-up.
         after: Reading after the last run.
-        model_bytes: Bytes of the GPU's memory that loading and running the model added to this process.
     """
 
     name: str

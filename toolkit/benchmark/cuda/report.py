@@ -47,7 +47,6 @@ class Copies:
         tensors: Names of the tensors.
         bytes: Number of bytes of all of them.
         ms: Median time of all of them in milliseconds.
-        gb_per_s: Rate in 10^9 bytes per second; None if the clock can't measure it.
     """
 
     tensors: tuple[str, ...]
@@ -106,10 +105,14 @@ class OffDeviceNodes:
 class CudaTimes:
     """Median times of a run by the device's clock and by the host's.
 
-    Attributes: device: Device, like ``cuda:0``. batch: Number of images per run. runs: Number of runs that
-        count. warm_up: Runs before them, with copies. device_ms: Time on the GPU in milliseconds, between an
-        event before the run and one after it, with inputs and
-            outputs on the device. If the GPU waits for the host to launch the next kernel, that is included.
+    Attributes:
+        device: Device, like ``cuda:0``.
+        batch: Number of images per run.
+        runs: Number of runs that count.
+        warm_up: Runs before them, with copies.
+        device_ms: Time on the GPU in milliseconds, between an event before the run and one after it, with
+            inputs and outputs on the device. If the GPU waits for the host to launch the next kernel, that is
+            included.
         launch_ms: Time of the host's call in milliseconds, which launches the work and does not wait for it.
         total_ms: Time until the GPU is done in milliseconds.
         to_device: Copies of the inputs from numpy's memory, which is not page-locked.
@@ -223,9 +226,12 @@ def cuda_times(
 ) -> CudaTimes:
     """Measures a model in a CUDA stream of its own, first until it is steady.
 
-    Args: model: Path of an ``.onnx`` file. device: ``cuda``, ``cuda:1``, or ``auto`` if that is CUDA. batch:
-        Number of images per run. seconds: Duration in seconds; at least 20 runs. The warm-up comes before it,
-        half as long at most, or a second.
+    Args:
+        model: Path of an ``.onnx`` file.
+        device: ``cuda``, ``cuda:1``, or ``auto`` if that is CUDA.
+        batch: Number of images per run.
+        seconds: Duration in seconds; at least 20 runs. The warm-up comes before it, half as long at most, or
+            a second.
 
     Raises:
         UsageError: The device is not CUDA, or the model's input has no size to try, or another batch.

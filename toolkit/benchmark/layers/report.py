@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from cnntk.benchmark.layers.attribution import LayerNodes, attribute_nodes
 from cnntk.benchmark.layers.profile import NodeTimes, measure_nodes
@@ -92,10 +93,6 @@ class LayerReport:
             subtracted.
         peaks: Peaks of the machine; None if another device than the CPU ran the model.
         findings: Sentences on what to know about these figures.
-        sum_ms: Sum of all rows in milliseconds.
-        unaccounted_share: Share of a run without profiler that the rows leave out; negative if they exceed
-            it.
-        multiply_adds: Number of multiply-adds per run, for all images of the batch.
     """
 
     model: str
@@ -109,7 +106,7 @@ class LayerReport:
     peaks: Peaks | None
     findings: tuple[str, ...] = ()
 
-    JSON_PROPERTIES = ("sum_ms", "unaccounted_share", "multiply_adds")
+    JSON_PROPERTIES: ClassVar = ("sum_ms", "unaccounted_share", "multiply_adds")
 
     @property
     def sum_ms(self) -> float:
@@ -118,7 +115,7 @@ class LayerReport:
 
     @property
     def unaccounted_share(self) -> float:
-        """Share of a run without profiler that the rows leave out."""
+        """Share of a run without profiler that the rows leave out; negative if they exceed it."""
         return 1 - self.sum_ms / self.run_ms
 
     @property
@@ -129,7 +126,7 @@ class LayerReport:
 
     @property
     def multiply_adds(self) -> int:
-        """Number of multiply-adds per run."""
+        """Number of multiply-adds per run, for all images of the batch."""
         return sum(row.multiply_adds for row in self.rows)
 
 

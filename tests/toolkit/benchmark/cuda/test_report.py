@@ -57,9 +57,6 @@ def test_the_way_of_a_measurement(tiny_onnx: Path) -> None:
     data = json.loads(json.dumps(as_json(found), allow_nan=False))
     assert data["to_device"]["gb_per_s"] == pytest.approx(found.to_device.gb_per_s)
     assert data["gpu"]["model_bytes"] == 0
-    described = (Path(__file__).parents[4] / "docs" / "bench-json.md").read_text()
-    for name in (*data, *data["to_host"], *data["off_device"], *data["gpu"], *data["gpu"]["before"]):
-        assert f"`{name}`" in described, f"docs/bench-json.md leaves out {name}"
 
 
 def test_without_nvml_the_times_are_there() -> None:
