@@ -55,7 +55,6 @@ def test_the_extras_are_those_that_pip_installs() -> None:
     assert set(missing_of(absent)) == {
         "cuda",
         "export",
-        "loadgen",
         "parquet",
         "reports",
         "train",
