@@ -1,6 +1,6 @@
-"""The networks, the layer mathematics they rest on, the zoo and checkpoints. Loads torch on first use.
+"""Networks, their reference mathematics, the zoo and checkpoints. torch is imported on first use.
 
-The networks themselves are imported from the module that bears their name, as in
+The networks are imported from the module that bears their name, as in
 ``from cnntk.models.lenet import lenet``, and the mathematics from ``cnntk.models.reference``.
 """
 

@@ -15,18 +15,18 @@ __all__ = ["alexnet"]
 def alexnet(
     num_classes: int = 10, in_channels: int = 3, image_size: Pair = 224, dropout: float = 0.5
 ) -> nn.Sequential:
-    """Five convolutions and three linear layers, with ReLU and dropout; Xavier weights.
+    """Builds five convolutions and three linear layers, with ReLU and dropout; Xavier weights.
 
-    (N, in_channels, H, W) to logits (N, num_classes).
+    Maps (N, in_channels, H, W) to logits (N, num_classes).
 
     Args:
-        num_classes: at least 1.
-        in_channels: at least 1.
-        image_size: H and W, one number or two; at least 65.
-        dropout: probability, in [0, 1], behind the two hidden linear layers.
+        num_classes: Number of classes, at least 1.
+        in_channels: Number of input channels, at least 1.
+        image_size: Height and width in pixels, one number or two; at least 65.
+        dropout: Probability, in [0, 1], of dropout after the two hidden linear layers.
 
     Raises:
-        UsageError: a number is too small.
+        UsageError: A number is too small.
         ValueError: dropout is outside [0, 1].
     """
     require_positive("alexnet", num_classes=num_classes, in_channels=in_channels)

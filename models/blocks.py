@@ -1,4 +1,4 @@
-"""The blocks that AlexNet, VGG and NiN are made of, for networks of your own."""
+"""The building blocks of AlexNet, VGG and NiN, also for a user's networks."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["dense_head", "nin_block", "vgg_block"]
 
 
 def vgg_block(in_channels: int, out_channels: int, num_convs: int) -> nn.Sequential:
-    """3x3 convolutions with ReLU that keep the size, then a pooling that halves it.
+    """Builds 3x3 convolutions with ReLU that keep the size, then a pooling that halves it.
 
-    (N, in_channels, H, W) to (N, out_channels, H // 2, W // 2).
+    Maps (N, in_channels, H, W) to (N, out_channels, H // 2, W // 2).
 
     Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2014.
     """
@@ -25,9 +25,9 @@ def vgg_block(in_channels: int, out_channels: int, num_convs: int) -> nn.Sequent
 def nin_block(
     in_channels: int, out_channels: int, kernel_size: Pair, stride: Pair, padding: Pair
 ) -> nn.Sequential:
-    """A convolution and two 1x1 convolutions, each with ReLU: a small network at every pixel.
+    """Builds a convolution and two 1x1 convolutions, each with ReLU: a small network at every pixel.
 
-    (N, in_channels, H, W) to (N, out_channels, H', W'), by `output_size` of the first convolution.
+    Maps (N, in_channels, H, W) to (N, out_channels, H', W'), by `output_size` of the first convolution.
 
     Lin, Chen and Yan, "Network in Network", 2013.
     """
@@ -42,9 +42,9 @@ def nin_block(
 
 
 def dense_head(in_features: int, num_classes: int, dropout: float, width: int = 4096) -> nn.Sequential:
-    """What AlexNet and VGG end in: three linear layers, the two hidden ones with ReLU and dropout.
+    """Builds the end of AlexNet and VGG: three linear layers, the two hidden ones with ReLU and dropout.
 
-    (N, ...) with ``in_features`` numbers each, to logits (N, num_classes).
+    Maps (N, ...) with ``in_features`` elements per image to logits (N, num_classes).
 
     Raises:
         ValueError: dropout is outside [0, 1].

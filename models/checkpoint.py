@@ -1,4 +1,4 @@
-"""A checkpoint: a folder with the weights, ``model.safetensors``, and beside them the ``spec.json``."""
+"""Checkpoints: folders with the weights, ``model.safetensors``, and the ``spec.json``."""
 
 from __future__ import annotations
 
@@ -34,25 +34,30 @@ SPEC_FILE = "spec.json"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained network, in evaluation mode, and what is known of it."""
+    """A trained network.
+
+    Attributes:
+        module: Network in evaluation mode.
+        spec: Spec with labels, inputs, preprocessing and provenance.
+    """
 
     module: nn.Module
     spec: ModelSpec
 
 
 def save_checkpoint(folder: str | PathLike[str], module: nn.Module, spec: ModelSpec) -> None:
-    """Writes ``module`` and ``spec`` to ``folder``, whole or not at all.
+    """Writes ``module`` and ``spec`` to ``folder``, completely or not at all.
 
-    A new folder appears with both files in it. In one that exists each file is replaced as a whole, the
+    A new folder appears with both files in it. In an existing one each file is replaced as a whole, the
     weights first; other files stay.
 
     Raises:
-        UsageError: the folder can't be written to, or its parent does not exist.
-        CheckpointError: the module's state is not made of tensors alone.
+        UsageError: The folder can't be written to, or its parent does not exist.
+        CheckpointError: The module's state contains something other than tensors.
     """
     target = Path(folder)
     if target.exists() and not target.is_dir():
-        raise UsageError(f"{target}: is a file; name a folder for the checkpoint")
+        raise UsageError(f"{target}: is a file; pass a folder for the checkpoint")
     if target.is_dir():
         _write(target, module, spec)
     else:
@@ -65,46 +70,49 @@ def load_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     The spec may name a factory outside the zoo, whose code then runs: load other people's checkpoints as
     you would run their programs, or look into ``spec.json`` first.
 
-    A factory's file that is not where the spec says is looked for beside the checkpoint's folder; the spec
-    that is returned names the one that was found.
+    A factory's file that does not exist at its path in the spec is looked for beside the checkpoint's folder;
+    the returned spec has the path that was used.
 
     Args:
-        path: the folder, or the ``.safetensors`` file in it.
+        path: The folder, or the ``.safetensors`` file in it.
 
     Raises:
-        UsageError: a file is missing, or the network that the spec names can't be built here.
-        CheckpointError: the spec is damaged or names no network, or the weights are damaged or don't fit.
-        UnsupportedArtifact: the spec is of a later version of cnntk.
+        UsageError: A file is missing, or the network that the spec names can't be built here.
+        CheckpointError: The spec is damaged or names no network, or the weights are damaged or don't fit.
+        UnsupportedArtifact: The spec was written by a later version of cnntk.
     """
-    given = Path(path)
-    weights = readable_file(given / WEIGHTS_FILE if given.is_dir() else given, "a checkpoint's weights")
-    spec_file = readable_file(weights.with_name(SPEC_FILE), "the checkpoint's spec beside its weights")
+    file_or_folder = Path(path)
+    weights = readable_file(
+        file_or_folder / WEIGHTS_FILE if file_or_folder.is_dir() else file_or_folder,
+        "the weights of a checkpoint",
+    )
+    spec_file = readable_file(weights.with_name(SPEC_FILE), "the spec beside the weights of a checkpoint")
     spec = _read_spec(spec_file)
     if spec.network is None:
         raise CheckpointError(f"{spec_file}: names no network; build it yourself and use load_weights")
-    network = _found(spec.network, spec_file)
+    network = _relocated(spec.network, spec_file)
     module = build(network)
     load_weights(module, weights)
     return Checkpoint(module.eval(), replace(spec, network=network))
 
 
-def _found(network: Network, spec_file: Path) -> Network:
-    """``network`` with its factory's file, and its body's, where they are now."""
+def _relocated(network: Network, spec_file: Path) -> Network:
+    """Returns ``network`` with the existing path of its factory's file, and of its body's."""
     if network.factory != WITH_NEW_HEAD or not isinstance(network.kwargs.get("body"), str):
-        return replace(network, factory=_found_factory(network.factory, spec_file))
-    body = _found(Network(network.kwargs["body"], network.kwargs.get("body_kwargs") or {}), spec_file)
+        return replace(network, factory=_relocated_factory(network.factory, spec_file))
+    body = _relocated(Network(network.kwargs["body"], network.kwargs.get("body_kwargs") or {}), spec_file)
     return replace(network, kwargs={**network.kwargs, "body": body.factory, "body_kwargs": body.kwargs})
 
 
-def _found_factory(reference: str, spec_file: Path) -> str:
+def _relocated_factory(reference: str, spec_file: Path) -> str:
     file = file_of(reference)
     if file is None or Path(file).exists():
         return reference
     beside = spec_file.resolve().parent.with_name(Path(file).name)
     if not beside.exists():
         raise UsageError(
-            f"{spec_file}: its network is in {file}, which is not there, and neither is {beside}; "
-            "put the file in one of these places"
+            f"{spec_file}: the file of its network does not exist, neither {file} nor {beside}; "
+            "put it at one of these paths"
         )
     return str(beside) + reference.removeprefix(file)
 

@@ -1,4 +1,4 @@
-"""From ``package.module:function`` or ``path/to/file.py:function`` to the network that it builds."""
+"""Builds a network from ``package.module:function`` or ``path/to/file.py:function``."""
 
 from __future__ import annotations
 
@@ -25,102 +25,107 @@ __all__ = ["absolute", "construct", "file_of", "locate"]
 
 
 def construct(reference: str, kwargs: dict[str, Any]) -> nn.Module:
-    """Calls the factory that ``reference`` names; it runs that factory's code, whatever it is.
+    """Calls the factory that ``reference`` names; this runs the factory's code.
 
     Raises:
-        UsageError: there is no such factory, it raises whatever it may, or it gives no nn.Module.
+        UsageError: There is no such factory, it raises anything, or it does not return an nn.Module.
         MissingDependency: torch is not installed.
     """
     factory = locate(reference)
-    from torch import nn  # only now: what is wrong with the reference is said without torch, too
+    from torch import nn  # only now, so that errors in the reference are reported without torch
 
     try:
         network = factory(**kwargs)
     except CnntkError:
-        raise  # one of ours is a sentence already
+        raise  # the message is already for users
     except (TypeError, ValueError) as error:
         raise UsageError(
             f"{reference}: {describe_error(error)}; its arguments are {_arguments(factory)}"
         ) from error
-    except (Exception, SystemExit) as error:  # code that is not ours may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise UsageError(f"{reference}: {describe_error(error)}") from error
     if not isinstance(network, nn.Module):
-        raise UsageError(f"{reference}: gave {type(network).__name__}, not a torch.nn.Module")
+        raise UsageError(f"{reference}: returned {type(network).__name__}, expected a torch.nn.Module")
     return network
 
 
 def locate(reference: str) -> Callable[..., Any]:
-    """The function or class that ``reference`` names.
+    """Returns the function or class that ``reference`` names.
 
     Raises:
-        UsageError: the reference has another form, or its module, file or attribute does not exist.
-        MissingDependency: its module needs torch, which is not installed.
+        UsageError: The reference has another form, or its module, file or attribute does not exist.
+        MissingDependency: Its module needs torch, which is not installed.
     """
-    place, _, attribute = reference.rpartition(":")  # from the right: C:\nets.py:small has two colons
-    if not place or not _is_dotted(attribute):
-        raise UsageError(f"{reference!r} is neither package.module:function nor path/to/file.py:function")
-    module = _load(place)
+    module_or_file, _, attribute = reference.rpartition(
+        ":"
+    )  # from the right: C:\nets.py:small has two colons
+    if not module_or_file or not _is_dotted(attribute):
+        raise UsageError(
+            f"{reference!r}: not of the form package.module:function or path/to/file.py:function"
+        )
+    module = _load(module_or_file)
     try:
-        found = operator.attrgetter(attribute)(module)
+        factory = operator.attrgetter(attribute)(module)
     except AttributeError as error:
-        raise UsageError(f"{reference}: {place} has no {attribute!r}") from error
-    except (Exception, SystemExit) as error:  # a module's own __getattr__ is not our code either
+        raise UsageError(f"{reference}: {module_or_file} has no {attribute!r}") from error
+    except (Exception, SystemExit) as error:  # a module's __getattr__ is the user's code, too
         raise UsageError(f"{reference}: {describe_error(error)}") from error
-    if not callable(found):
-        raise UsageError(f"{reference}: is {type(found).__name__}, not a function or class")
-    return found  # type: ignore[no-any-return]
+    if not callable(factory):
+        raise UsageError(f"{reference}: is {type(factory).__name__}, expected a function or class")
+    return factory  # type: ignore[no-any-return]
 
 
 def file_of(reference: str) -> str | None:
-    """The file of ``path/to/file.py:function``; None of any other reference."""
-    place = reference.rpartition(":")[0]
-    return place if place.endswith(".py") else None
+    """Returns the file of ``path/to/file.py:function``; None for any other reference."""
+    module_or_file = reference.rpartition(":")[0]
+    return module_or_file if module_or_file.endswith(".py") else None
 
 
 def absolute(reference: str) -> str:
-    """``reference`` with its file, if it has one, as an absolute path: good in every folder."""
+    """Returns ``reference`` with the absolute path of its file, if it has one: valid in every folder."""
     file = file_of(reference)
     return reference if file is None else os.path.abspath(file) + reference.removeprefix(file)
 
 
-def _load(place: str) -> ModuleType:
+def _load(module_or_file: str) -> ModuleType:
     try:
         return (
-            _load_file(readable_file(place, "a Python file"))
-            if place.endswith(".py")
-            else _load_module(place)
+            _load_file(readable_file(module_or_file, "a Python file"))
+            if module_or_file.endswith(".py")
+            else _load_module(module_or_file)
         )
     except CnntkError:
         raise
     except ModuleNotFoundError as error:
         if error.name == "torch":
             raise MissingDependency(
-                f"{place} needs torch, which is not installed; pip install 'cnntk[export]' brings it"
+                f"{module_or_file} needs torch, which is not installed; pip install 'cnntk[export]' brings it"
             ) from error
         raise UsageError(
-            f"{place}: {describe_error(error)}; install it, or name a file as path/to/file.py:function"
+            f"{module_or_file}: {describe_error(error)}; "
+            "install it, or name a file as path/to/file.py:function"
         ) from error
     except SystemExit as error:
         raise UsageError(
-            f"{place}: can't be imported: {describe_error(error)}; put what it does as a script "
+            f"{module_or_file}: can't be imported: {describe_error(error)}; move its script code "
             "under if __name__ == '__main__'"
         ) from error
-    except Exception as error:  # code that is not ours may raise anything
-        raise UsageError(f"{place}: can't be imported: {describe_error(error)}") from error
+    except Exception as error:  # the user's code may raise anything
+        raise UsageError(f"{module_or_file}: can't be imported: {describe_error(error)}") from error
 
 
 def _load_module(name: str) -> ModuleType:
     if not _is_dotted(name):
-        raise UsageError(f"{name!r} is no module's name; for a file write path/to/file.py:function")
+        raise UsageError(f"{name!r}: not a module name; for a file write path/to/file.py:function")
     return importlib.import_module(name)
 
 
 def _load_file(file: Path) -> ModuleType:
-    """Runs ``file`` as a module under a name of its own, so that a user's lenet.py hides nobody's."""
+    """Runs ``file`` as a module of a unique name, so that a user's lenet.py hides no other module."""
     name = f"_cnntk_{file.stem}_{sha256(bytes(file.resolve())).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{file} is no Python file")
+        raise ImportError(f"{file} not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickle look their classes' module up
     try:

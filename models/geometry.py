@@ -1,4 +1,4 @@
-"""What is left of an image behind a stack of layers: the output-size formula, folded over them."""
+"""Sizes of feature maps: the output-size formula, applied over a stack of layers."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["feature_map", "require_positive", "smallest_side"]
 
 
 def feature_map(name: str, layers: Sequence[nn.Module], image_size: Pair) -> tuple[int, int]:
-    """Height and width behind ``layers`` of an image of ``image_size``.
+    """Returns height and width after ``layers``, for an image of ``image_size``.
 
     Args:
-        name: of the network, for messages.
-        layers: in the order of the data; Conv2d and poolings count, in nested Sequentials too.
-        image_size: one number, or (height, width).
+        name: Name of the network, for messages.
+        layers: Layers in the order of the data; Conv2d and poolings count, also in nested Sequentials.
+        image_size: Height and width in pixels, one number or two.
 
     Raises:
-        UsageError: the image is too small; the message says the smallest that works.
+        UsageError: The image is too small; the message names the smallest size that works.
     """
     height, width = pair(image_size)
     try:
@@ -36,16 +36,16 @@ def feature_map(name: str, layers: Sequence[nn.Module], image_size: Pair) -> tup
 
 
 def smallest_side(layers: Sequence[nn.Module], axis: int) -> int:
-    """The least height (axis 0) or width (axis 1) of which ``layers`` leave a pixel."""
+    """Returns the smallest height (axis 0) or width (axis 1) of which ``layers`` leave a pixel."""
     backwards = reversed(list(_sliding(layers)))
     return reduce(lambda side, layer: smallest_input(side, *_window(layer, axis)), backwards, 1)
 
 
 def require_positive(name: str, **counts: int) -> None:
-    """Raises UsageError where a count, of classes say, is below 1."""
+    """Raises UsageError where a count, for example of classes, is below 1."""
     for what, count in counts.items():
         if count < 1:
-            raise UsageError(f"{name}: {what} is {count}; it has to be at least 1")
+            raise UsageError(f"{name}: {what} is {count}; it must be at least 1")
 
 
 def _side_behind(layers: Sequence[nn.Module], side: int, axis: int) -> int:
@@ -58,7 +58,7 @@ def _sliding(layers: Sequence[nn.Module]) -> Iterator[nn.Module]:
 
 
 def _window(layer: Any, axis: int) -> tuple[int, int, int, int]:
-    """Kernel, stride, padding and dilation along one axis, as `output_size` takes them."""
+    """Returns kernel, stride, padding and dilation along one axis, as `output_size` takes them."""
     numbers = (layer.kernel_size, layer.stride, layer.padding, getattr(layer, "dilation", 1))
     kernel, stride, padding, dilation = (pair(n)[axis] for n in numbers)
     return kernel, stride, padding, dilation

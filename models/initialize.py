@@ -1,7 +1,7 @@
-"""How weights start.
+"""Initial weights.
 
 Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010,
-keep the variance of activations and of gradients the same through the layers: without that the sigmoid
+keep the variance of activations and of gradients equal through the layers: without that the sigmoid
 LeNet does not learn at all.
 """
 
@@ -20,7 +20,7 @@ _Module = TypeVar("_Module", bound=nn.Module)
 
 
 def init_cnn(module: nn.Module) -> None:
-    """Xavier-uniform weights and zero biases for Linear and Conv2d; for ``network.apply``.
+    """Draws Xavier-uniform weights, zero biases, for Linear and Conv2d; use with ``network.apply``.
 
     Weights are drawn from U(-a, a) with a = sqrt(6 / (fan_in + fan_out)).
     """
@@ -30,7 +30,7 @@ def init_cnn(module: nn.Module) -> None:
 
 
 def init_normal(module: nn.Module, std: float = 0.01) -> None:
-    """Weights from N(0, std²) and zero biases for Linear alone; for ``network.apply``."""
+    """Draws weights from N(0, std²), zero biases, for Linear only; use with ``network.apply``."""
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=std)
         _clear_bias(module)
@@ -43,11 +43,11 @@ def initialize(network: _Module, method: str) -> _Module:
     """Draws the weights of ``network`` anew, in place, and returns it.
 
     Args:
-        network: any module; layers that the method does not know stay as they are.
+        network: Any module; layers that the method does not cover stay as they are.
         method: ``xavier`` (`init_cnn`) or ``normal`` (`init_normal`).
 
     Raises:
-        UsageError: there is no such method.
+        UsageError: There is no such method.
     """
     if method not in _METHODS:
         raise UsageError(f"unknown initialization {method!r}; choose one of {', '.join(_METHODS)}")

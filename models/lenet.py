@@ -12,17 +12,17 @@ __all__ = ["lenet"]
 
 
 def lenet(num_classes: int = 10, in_channels: int = 1, image_size: Pair = 28) -> nn.Sequential:
-    """Two convolutions and three linear layers, with sigmoids; Xavier weights.
+    """Builds two convolutions and three linear layers, with sigmoids; Xavier weights.
 
-    (N, in_channels, H, W) to logits (N, num_classes).
+    Maps (N, in_channels, H, W) to logits (N, num_classes).
 
     Args:
-        num_classes: at least 1.
-        in_channels: at least 1.
-        image_size: H and W, one number or two; at least 12.
+        num_classes: Number of classes, at least 1.
+        in_channels: Number of input channels, at least 1.
+        image_size: Height and width in pixels, one number or two; at least 12.
 
     Raises:
-        UsageError: an argument is too small.
+        UsageError: An argument is too small.
     """
     require_positive("lenet", num_classes=num_classes, in_channels=in_channels)
     features = (

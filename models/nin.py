@@ -15,18 +15,20 @@ __all__ = ["nin"]
 def nin(
     num_classes: int = 10, in_channels: int = 3, image_size: Pair = 224, dropout: float = 0.5
 ) -> nn.Sequential:
-    """Four NiN blocks and a global mean, without a linear layer; Xavier weights.
+    """Builds four NiN blocks and a global mean, without a linear layer; Xavier weights.
 
-    (N, in_channels, H, W) to logits (N, num_classes); they are at least 0, for a ReLU ends each block.
+    Maps (N, in_channels, H, W) to logits (N, num_classes), which are at least 0 because a ReLU ends each
+    block.
 
     Args:
-        num_classes: at least 1.
-        in_channels: at least 1.
-        image_size: H and W, one number or two. The weights don't depend on it: it is checked, no more.
-        dropout: probability, in [0, 1], before the last block.
+        num_classes: Number of classes, at least 1.
+        in_channels: Number of input channels, at least 1.
+        image_size: Height and width in pixels, one number or two. The weights don't depend on it; it is only
+            checked.
+        dropout: Probability, in [0, 1], of dropout before the last block.
 
     Raises:
-        UsageError: a number is too small.
+        UsageError: A number is too small.
         ValueError: dropout is outside [0, 1].
     """
     require_positive("nin", num_classes=num_classes, in_channels=in_channels)

@@ -1,4 +1,4 @@
-"""The steps of `Preprocessing` in torch: for training, and as the reference of the other two ways."""
+"""The steps of `Preprocessing` in torch: for training, and as the reference for the graph and the host."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["Preprocess"]
 _LUMA = (19595, 38470, 7471)
 
 _LIGHT = 0.25
-"""As `cnntk.runtime.preprocessing.preprocess.LIGHT`, where the reason is."""
+"""The same as `cnntk.runtime.preprocessing.preprocess.LIGHT_MARGIN`, which has the reason."""
 
 
 class Preprocess(nn.Module):
-    """Decoded images of one size to the network's input, step by step as `Preprocessing` has them.
+    """Converts decoded images of one size to the network's input, step by step as `Preprocessing` has them.
 
-    Takes uint8 (N, H, W, C), RGB or gray, and gives float32 (N, C, height, width), or (N, height, width, C)
-    where ``p.layout`` says so. Filters are torch's: those of uint8 images differ from Pillow's by 1 level at
-    most, those of floats by rounding.
+    Takes uint8 (N, H, W, C), RGB or gray, and returns float32 (N, C, height, width), or (N, height, width, C)
+    where ``p.layout`` is NHWC. Filters are torch's: those of uint8 images differ from Pillow's by at most 1
+    gray level, those of floats by rounding.
 
     Args:
-        p: what to do.
+        p: Preprocessing to apply.
     """
 
     factor: Tensor
@@ -40,12 +40,12 @@ class Preprocess(nn.Module):
         self.register_buffer("offset", offset.view(-1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """float32 in the network's layout."""
-        values = self.levels(images).float() * self.factor + self.offset
+        """Returns float32 in the network's layout."""
+        values = self.pixel_values(images).float() * self.factor + self.offset
         return values if self.preprocessing.layout == "NCHW" else values.permute(0, 2, 3, 1).contiguous()
 
-    def levels(self, images: Tensor) -> Tensor:
-        """All but the normalization and the layout: (N, C, height, width), 0 to 255, as ``p.levels`` says."""
+    def pixel_values(self, images: Tensor) -> Tensor:
+        """Returns (N, C, height, width), 0 to 255, of type ``p.levels``: before normalization and layout."""
         p = self.preprocessing
         if p.color == "gray" and images.shape[3] == 3:
             images = _luma(images)
@@ -77,12 +77,12 @@ def _resize(images: Tensor, size: tuple[int, int], p: Preprocessing) -> Tensor:
     wide = _filtered(images.to(dtype), (images.shape[2], size[1]), p)
     if size[1] > 1:
         return _filtered(wide, size, p)
-    # torch 2.13 answers wrong levels where it resizes the height of what is one pixel wide.
+    # torch 2.13 returns wrong values where it resizes the height of an image one pixel wide.
     return _filtered(wide.expand(-1, -1, -1, 2), (size[0], 2), p)[..., :1]
 
 
 def _filtered(images: Tensor, size: tuple[int, int], p: Preprocessing) -> Tensor:
-    """Along one axis at a time, the width first, as Pillow does: bytes are rounded after each."""
+    """Filters along one axis at a time, the width first, as Pillow does: bytes are rounded after each."""
     if images.shape[2:] == size:
         return images
     if images.dtype == torch.uint8 and images.device.type != "cpu":  # where torch filters floats alone
@@ -91,7 +91,7 @@ def _filtered(images: Tensor, size: tuple[int, int], p: Preprocessing) -> Tensor
 
 
 def _nearest(size: int, resized: int, device: torch.device) -> Tensor:
-    """Indices by `cnntk.runtime.preprocessing.sampling.nearest`."""
+    """Returns indices as `cnntk.runtime.preprocessing.sampling.nearest` does."""
     return (2 * torch.arange(resized, device=device) + 1) * size // (2 * resized)
 
 
@@ -103,7 +103,7 @@ def _invert(levels: Tensor, p: Preprocessing) -> Tensor:
 
 
 def _light(levels: Tensor) -> Tensor:
-    """For each image whether its outermost pixels are light: (N, 1, 1, 1)."""
+    """Returns for each image whether its outermost pixels are light: (N, 1, 1, 1)."""
     border = torch.ones(levels.shape[2:], dtype=torch.bool, device=levels.device)
     border[1:-1, 1:-1] = False
     total = (levels[:, :, border].double() - 127.5).sum(dim=(1, 2))

@@ -1,4 +1,4 @@
-"""Networks as blocks: a trained network as a body, frozen or not, with a new head behind it."""
+"""Transfer learning: a trained network as a body, frozen or not, with a new head."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from cnntk.runtime.errors import UsageError
 __all__ = ["WITH_NEW_HEAD", "NewHead", "with_new_head", "without_head", "zoo_with_new_head"]
 
 WITH_NEW_HEAD = "cnntk.models.transfer:zoo_with_new_head"
-"""How a checkpoint names `zoo_with_new_head`."""
+"""The name of `zoo_with_new_head` in a checkpoint."""
 
 # Sizes that networks for images are commonly made for.
 _SIZES = (28, 32, 48, 64, 96, 128, 160, 192, 224, 256, 299, 320, 384, 448, 512)
 
 
 class NewHead(nn.Module):
-    """A body, its answer flattened, and a linear head: (N, C, H, W) to logits (N, num_classes).
+    """A body, its flattened output, and a linear head: (N, C, H, W) to logits (N, num_classes).
 
     Attributes:
-        body: any module that answers (N, ...).
-        head: Linear, from the body's features to the classes.
-        frozen: the body does not learn, and stays in evaluation mode whatever `train` is told, so that
-            its dropout is off and its BatchNorm statistics don't move.
+        body: Module that returns (N, ...).
+        head: Linear layer from the body's features to the classes.
+        frozen: Whether the body is not trained. It then stays in evaluation mode whatever `train` sets, so
+            its dropout is off and its BatchNorm statistics don't change.
     """
 
     def __init__(self, body: nn.Module, head: nn.Linear, *, frozen: bool) -> None:
@@ -65,25 +65,25 @@ def with_new_head(
     frozen: bool = False,
     input_shape: Sequence[int] | None = None,
 ) -> NewHead:
-    """``body`` with a new linear head behind it, of Xavier weights.
+    """Adds a new linear head with Xavier weights to ``body``.
 
-    The head's width is known at once, so the network can be counted, saved, given to an optimizer and
-    exported before it has seen an image. It is found by sending shapes, without data, through the body.
+    The head's width is determined at once, so the network can be counted, saved, given to an optimizer and
+    exported before its first image. To determine it, shapes without data are sent through the body.
 
     Args:
-        body: it is used, not copied; where it is frozen, its parameters no longer require gradients.
-        num_classes: at least 1.
-        frozen: as in `NewHead`.
-        input_shape: (C, H, W) of an image. Needed only where the number of features depends on the size
-            of the image and no layer of the body settles it, or where the body can't run on torch's
-            meta device.
+        body: Module that is used, not copied; where it is frozen, its parameters no longer require gradients.
+        num_classes: Number of classes, at least 1.
+        frozen: Whether the body is not trained, as in `NewHead`.
+        input_shape: Shape (C, H, W) of an image. Needed only where the number of features depends on the size
+            of the image and no layer of the body fixes it, or where the body can't run on torch's meta
+            device.
 
     Raises:
         UsageError: num_classes is below 1, the body does not take such an image, or ``input_shape`` is
-            needed and not there.
+            needed and missing.
     """
     if num_classes < 1:
-        raise UsageError(f"with_new_head: num_classes is {num_classes}; it has to be at least 1")
+        raise UsageError(f"with_new_head: num_classes is {num_classes}; it must be at least 1")
     like = _example(body)
     width = _likely_features(body) if input_shape is None else _features(body, input_shape, like.device)
     head = nn.Linear(width, num_classes, device=like.device, dtype=like.dtype)
@@ -91,19 +91,19 @@ def with_new_head(
 
 
 def without_head(network: nn.Module) -> nn.Module:
-    """``network`` as a body, without its head; what was passed is not changed.
+    """Returns ``network`` as a body without its head; the argument is not changed.
 
-    Of a `NewHead` it is the body; where that was frozen, a copy of it that learns again. An nn.Sequential
-    loses its last child that holds parameters: the last Linear of LeNet, the last block of NiN. What holds
-    none stays, and every child keeps its name and its weights. Of any other module it is a copy with
-    nn.Identity in the place of the last Linear, in the order of `named_modules`.
+    For a `NewHead` this is the body; where that was frozen, a trainable copy of it. An nn.Sequential loses
+    its last child that has parameters: the last Linear of LeNet, the last block of NiN. Children without
+    parameters stay, and every child keeps its name and its weights. Of any other module it is a copy with
+    nn.Identity instead of the last Linear, in the order of `named_modules`.
 
     Raises:
-        UsageError: an nn.Sequential without parameters, or another module without a Linear.
+        UsageError: An nn.Sequential has no parameters, or another module has no Linear.
     """
     if isinstance(network, NewHead):
         return copy.deepcopy(network.body).requires_grad_(True) if network.frozen else network.body
-    # A Sequential with a forward of its own does more than its children one after the other.
+    # A Sequential that overrides forward does more than run its children in order.
     if isinstance(network, nn.Sequential) and type(network).forward is nn.Sequential.forward:
         return _without_last_child(network)
     return _without_last_linear(network)
@@ -120,15 +120,19 @@ def _without_last_child(network: nn.Sequential) -> nn.Sequential:
 
 def _without_last_linear(network: nn.Module) -> nn.Module:
     body = copy.deepcopy(network)
-    parts = [(name, part) for name, part in body.named_modules(remove_duplicate=False) if name]
-    linear = [part for part in dict.fromkeys(part for _, part in parts) if isinstance(part, nn.Linear)]
+    submodules = [(name, submodule) for name, submodule in body.named_modules(remove_duplicate=False) if name]
+    linear = [
+        submodule
+        for submodule in dict.fromkeys(submodule for _, submodule in submodules)
+        if isinstance(submodule, nn.Linear)
+    ]
     if not linear:
         raise UsageError(
-            f"without_head: {type(network).__name__} has no nn.Linear to take off; "
-            "put nn.Identity() in the place of its last layer yourself"
+            f"without_head: {type(network).__name__} has no nn.Linear to remove; "
+            "replace its last layer by nn.Identity() yourself"
         )
-    for name, part in parts:
-        if part is linear[-1]:  # under every name that it goes by
+    for name, submodule in submodules:
+        if submodule is linear[-1]:  # under each of its names
             body.set_submodule(name, nn.Identity())
     return body
 
@@ -140,72 +144,72 @@ def zoo_with_new_head(
     frozen: bool = False,
     input_shape: Sequence[int] | None = None,
 ) -> NewHead:
-    """A network of the zoo with a new head in place of its own; a factory whose arguments are JSON.
+    """Builds a zoo network with a new head instead of its own; a factory whose arguments are JSON.
 
     A checkpoint names it as ``Network("cnntk.models.transfer:zoo_with_new_head", {"body": "lenet", ...})``.
 
     Args:
-        body: what `cnntk.models.zoo.build` takes; it gives what `without_head` takes.
-        num_classes: of the new head.
-        body_kwargs: the body's arguments.
-        frozen: as in `NewHead`.
-        input_shape: (C, H, W), as in `with_new_head`.
+        body: Network as `cnntk.models.zoo.build` takes it, of a kind that `without_head` takes.
+        num_classes: Number of classes of the new head.
+        body_kwargs: Arguments of the body's factory.
+        frozen: Whether the body is not trained, as in `NewHead`.
+        input_shape: Shape (C, H, W) of an image, as in `with_new_head`.
 
     Raises:
-        UsageError: as in `build`, `without_head` and `with_new_head`.
+        UsageError: As in `build`, `without_head` and `with_new_head`.
     """
     old = build(Network(body, body_kwargs or {}))
     return with_new_head(without_head(old), num_classes, frozen=frozen, input_shape=input_shape)
 
 
 def _likely_features(body: nn.Module) -> int:
-    """How many features ``body`` gives of an image, where that is the same for every size that it takes."""
+    """Returns the number of features per image, where it is the same for every size that ``body`` takes."""
     convolutions = (m.in_channels for m in body.modules() if isinstance(m, nn.Conv2d))
     channels = next(((c,) for c in convolutions), (1, 3))
-    found = set()
+    widths = set()
     for count, size in product(channels, _SIZES):
         try:
-            found.add(_features(body, (count, size, size), torch.device("meta")))
+            widths.add(_features(body, (count, size, size), torch.device("meta")))
         except UsageError:
-            continue  # not a size for this body; what no size fits ends below
-    if len(found) != 1:
+            continue  # not a size for this body; the case that no size fits is handled below
+    if len(widths) != 1:
         raise UsageError(
-            "with_new_head: can't tell how many features the body gives; "
+            "with_new_head: can't determine the number of features of the body; "
             "pass input_shape=(C, H, W) of an image"
         )
-    return found.pop()
+    return widths.pop()
 
 
 def _features(body: nn.Module, input_shape: Sequence[int], device: torch.device) -> int:
-    """How many features ``body`` gives of one image; it is run as if it were on ``device``."""
+    """Returns the number of features per image; ``body`` runs as if it were on ``device``."""
     image = torch.zeros(1, *input_shape, device=device, dtype=_example(body).dtype)
     try:
         weights = {name: t.to(device) for name, t in chain(body.named_parameters(), body.named_buffers())}
         with _evaluating(body), torch.no_grad():
-            answer = functional_call(body, weights, image)
+            output = functional_call(body, weights, image)
     except Exception as error:  # the body may be a user's own code, which may raise anything
         shape = "×".join(map(str, input_shape))
         raise UsageError(
             f"with_new_head: the body does not take an image of {shape}: {describe_error(error)}"
         ) from error
-    if not isinstance(answer, Tensor) or answer.dim() < 2:
-        got = f"shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else type(answer).__name__
-        raise UsageError(f"with_new_head: expected the body to answer a tensor (N, ...), got {got}")
-    return answer[0].numel()
+    if not isinstance(output, Tensor) or output.dim() < 2:
+        got = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+        raise UsageError(f"with_new_head: expected the body to return a tensor (N, ...), got {got}")
+    return output[0].numel()
 
 
 def _example(body: nn.Module) -> Tensor:
-    """A parameter of ``body``, for its device and dtype; a float32 of the CPU where it has none."""
+    """Returns a parameter of ``body``, for its device and dtype; a float32 on the CPU where it has none."""
     return next((p for p in body.parameters() if p.is_floating_point()), torch.empty(0))
 
 
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
-    """``module`` in evaluation mode, each of its parts back in its own mode afterwards."""
-    modes = [(part, part.training) for part in module.modules()]
+    """Puts ``module`` in evaluation mode and restores the mode of each submodule afterwards."""
+    modes = [(submodule, submodule.training) for submodule in module.modules()]
     module.eval()
     try:
         yield
     finally:
-        for part, mode in modes:
-            part.training = mode
+        for submodule, mode in modes:
+            submodule.training = mode

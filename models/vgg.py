@@ -28,19 +28,19 @@ def vgg(
     image_size: Pair = 224,
     dropout: float = 0.5,
 ) -> nn.Sequential:
-    """Blocks of 3x3 convolutions, then three linear layers with dropout; Xavier weights.
+    """Builds blocks of 3x3 convolutions, then three linear layers with dropout; Xavier weights.
 
-    (N, in_channels, H, W) to logits (N, num_classes).
+    Maps (N, in_channels, H, W) to logits (N, num_classes).
 
     Args:
-        arch: (num_convs, out_channels) of each block; at least one.
-        num_classes: at least 1.
-        in_channels: at least 1.
-        image_size: H and W, one number or two; at least 2 to the power of the number of blocks.
-        dropout: probability, in [0, 1], behind the two hidden linear layers.
+        arch: (num_convs, out_channels) of each block; at least one block.
+        num_classes: Number of classes, at least 1.
+        in_channels: Number of input channels, at least 1.
+        image_size: Height and width in pixels, one number or two; at least 2 to the power of the block count.
+        dropout: Probability, in [0, 1], of dropout after the two hidden linear layers.
 
     Raises:
-        UsageError: a number is too small, or there is no block.
+        UsageError: A number is too small, or there is no block.
         ValueError: dropout is outside [0, 1].
     """
     require_positive("vgg", num_classes=num_classes, in_channels=in_channels)
@@ -53,28 +53,28 @@ def vgg(
 def vgg11(
     num_classes: int = 10, in_channels: int = 3, image_size: Pair = 224, dropout: float = 0.5
 ) -> nn.Sequential:
-    """`vgg` with 8 convolutions: configuration A of the paper."""
+    """Builds `vgg` with 8 convolutions: configuration A of the paper."""
     return vgg(_arch(1, 1, 2, 2, 2), num_classes, in_channels, image_size, dropout)
 
 
 def vgg13(
     num_classes: int = 10, in_channels: int = 3, image_size: Pair = 224, dropout: float = 0.5
 ) -> nn.Sequential:
-    """`vgg` with 10 convolutions: configuration B."""
+    """Builds `vgg` with 10 convolutions: configuration B."""
     return vgg(_arch(2, 2, 2, 2, 2), num_classes, in_channels, image_size, dropout)
 
 
 def vgg16(
     num_classes: int = 10, in_channels: int = 3, image_size: Pair = 224, dropout: float = 0.5
 ) -> nn.Sequential:
-    """`vgg` with 13 convolutions: configuration D."""
+    """Builds `vgg` with 13 convolutions: configuration D."""
     return vgg(_arch(2, 2, 3, 3, 3), num_classes, in_channels, image_size, dropout)
 
 
 def vgg19(
     num_classes: int = 10, in_channels: int = 3, image_size: Pair = 224, dropout: float = 0.5
 ) -> nn.Sequential:
-    """`vgg` with 16 convolutions: configuration E."""
+    """Builds `vgg` with 16 convolutions: configuration E."""
     return vgg(_arch(2, 2, 4, 4, 4), num_classes, in_channels, image_size, dropout)
 
 

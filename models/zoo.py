@@ -1,7 +1,6 @@
-"""The zoo: a name, and the network, input size and recipe that it stands for.
+"""The zoo: for each name a network, its input size and its training recipe.
 
-Other distributions add to it by an entry point of the group ``cnntk.models``, whose name is the network's
-and whose value loads to a `ZooEntry`. It is loaded when it is asked for, not before.
+Other distributions add networks by an entry point of the group ``cnntk.models``, see ``docs/plugins.md``.
 
 This file needs no torch; only what `build` builds does.
 """
@@ -10,21 +9,17 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from cnntk.models.factory import construct
-from cnntk.models.plugins import added, giver
-from cnntk.models.user_errors import describe_error
+from cnntk.models.plugins import PluginGroup
 from cnntk.runtime.artifact.spec import Network
-from cnntk.runtime.errors import CnntkError, UsageError
+from cnntk.runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["ENTRY_POINT_GROUP", "Recipe", "ZooEntry", "build", "find", "names"]
-
-ENTRY_POINT_GROUP = "cnntk.models"
+__all__ = ["NETWORK_PLUGINS", "Recipe", "ZooEntry", "build", "find", "names"]
 
 Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["one-cycle", "cosine", "constant"]
@@ -34,19 +29,19 @@ Init = Literal["xavier", "normal"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained where nothing else is said.
+    """The default training settings of a network.
 
     Attributes:
-        optimizer: AdamW, or SGD with momentum.
-        learning_rate: at its highest.
-        weight_decay: the optimizer's; 0 for none.
-        momentum: of sgd; adamw has its own.
-        epochs: passes over the data.
-        batch_size: images a step.
-        schedule: of the learning rate, over the whole training.
-        augment: what is done to training images: ``shift`` by some pixels, ``zoom`` in or out around the
+        optimizer: ``adamw``, or ``sgd`` with momentum.
+        learning_rate: Peak learning rate.
+        weight_decay: Weight decay of the optimizer; 0 for none.
+        momentum: Momentum of ``sgd``; ``adamw`` has its own.
+        epochs: Number of passes over the data.
+        batch_size: Number of images per step.
+        schedule: Schedule of the learning rate over the whole training.
+        augment: Random changes of training images: ``shift`` by some pixels, ``zoom`` in or out around the
             center, ``flip`` left and right.
-        init: how the weights start, as in `cnntk.models.initialize`.
+        init: Initial weights, as in `cnntk.models.initialize`.
     """
 
     optimizer: Optimizer
@@ -72,10 +67,10 @@ class ZooEntry:
     """One network of the zoo.
 
     Attributes:
-        name: what users call it.
-        factory: ``package.module:function``; it takes num_classes, in_channels and image_size.
-        input_shape: (C, H, W) that the network has by default.
-        recipe: how it is trained by default.
+        name: Name that users type.
+        factory: ``package.module:function``; the function takes num_classes, in_channels and image_size.
+        input_shape: Default input shape (C, H, W).
+        recipe: Default training settings.
     """
 
     name: str
@@ -85,70 +80,55 @@ class ZooEntry:
 
 
 def names() -> tuple[str, ...]:
-    """Every network's name: cnntk's own first, then what other distributions add.
+    """Returns the names of all networks: cnntk's own first, then those of other distributions.
 
     Raises:
-        UsageError: two distributions give the same name.
+        UsageError: Two distributions provide the same name.
     """
-    return (*_BUILT_IN, *_others())
+    return (*_BUILT_IN, *NETWORK_PLUGINS.entry_points())
 
 
 def find(name: str) -> ZooEntry:
-    """The network of that name.
+    """Returns the zoo entry of a name.
 
     Raises:
-        UsageError: there is none, two distributions give it, or the one that gives it is broken.
+        UsageError: There is none, two distributions provide it, or its plug-in is broken.
     """
-    others = _others()
+    points = NETWORK_PLUGINS.entry_points()
     if name in _BUILT_IN:
         return _BUILT_IN[name]
-    if name in others:
-        return _load(others[name])
-    known = names()
-    close = difflib.get_close_matches(name, known, n=1)
+    if (point := points.get(name)) is not None:
+        entry = NETWORK_PLUGINS.load(point)
+        if not isinstance(entry, ZooEntry) or entry.name != name:
+            raise UsageError(
+                f"{NETWORK_PLUGINS.describe(point)} is {entry!r}, expected a ZooEntry of the name {name!r}"
+            )
+        return entry
+    all_names = (*_BUILT_IN, *points)
+    close = difflib.get_close_matches(name, all_names, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise UsageError(
-        f"unknown network {name!r}; {hint}the zoo has {', '.join(known)}; "
-        "your own goes as package.module:function or path/to/file.py:function"
+        f"unknown network {name!r}; {hint}the zoo has {', '.join(all_names)}; "
+        "name your own as package.module:function or path/to/file.py:function"
     )
 
 
 def build(network: Network) -> nn.Module:
-    """The network, with fresh weights.
+    """Builds a network with fresh weights.
 
     Args:
-        network: its factory is a name of the zoo, ``package.module:function`` or
+        network: Network whose factory is a name of the zoo, ``package.module:function`` or
             ``path/to/file.py:function``. The latter two run the code that they name.
 
     Raises:
-        UsageError: there is no such network or factory, it raises whatever it may, or it gives something
-            else than an nn.Module.
+        UsageError: There is no such network or factory, it raises anything, or it does not return an
+            nn.Module.
         MissingDependency: torch is not installed.
     """
     reference = network.factory
     if ":" not in reference:
         reference = find(reference).factory
     return construct(reference, network.kwargs)
-
-
-def _others() -> dict[str, EntryPoint]:
-    return added(ENTRY_POINT_GROUP, "network", _BUILT_IN)
-
-
-def _load(point: EntryPoint) -> ZooEntry:
-    try:
-        entry = point.load()
-    except CnntkError:
-        raise
-    except (Exception, SystemExit) as error:  # code that is not ours may raise anything
-        raise UsageError(
-            f"the network {point.name!r} of {giver(point)} can't be loaded: {describe_error(error)}"
-        ) from error
-    if not isinstance(entry, ZooEntry) or entry.name != point.name:
-        raise UsageError(
-            f"the network {point.name!r} of {giver(point)} is {entry!r}, not a ZooEntry of that name"
-        )
-    return entry
 
 
 def _check_choice(field: str, value: str, kind: Any) -> None:
@@ -193,3 +173,5 @@ _BUILT_IN = {
         ZooEntry("nin", "cnntk.models.nin:nin", _PHOTO, _DROPOUT_RECIPE),
     )
 }
+
+NETWORK_PLUGINS = PluginGroup("cnntk.models", "network", _BUILT_IN)

@@ -1,1 +1,1 @@
-"""A graph as its reader sees it: layers, their cost, and what looks odd."""
+"""Lint for graphs: hints about how a network is built, and the memory of its activations."""

@@ -1,4 +1,4 @@
-"""What stands in an artifact about its build: oddities, and how much memory its activations take."""
+"""The lint report of a graph: warnings, and the peak memory of its activations."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from cnntk.exporters.graph_lint.rules import CHECKS
-from cnntk.exporters.graph_lint.view import View, view
+from cnntk.exporters.graph_lint.rules import RULES, LintedGraph, analyze
 from cnntk.exporters.shapes.dataflow import layer_name
 from cnntk.exporters.shapes.ledger import activation_bytes
 
 __all__ = ["LintReport", "lint_graph"]
 
 _ALIASES = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
-"""They answer their input's own memory."""
+"""Operators whose output shares the memory of their input."""
 
 
 @dataclass(frozen=True)
 class LintReport:
-    """What is odd about a network, and its activations' memory.
+    """Hints about how a network is built, and the memory of its activations.
 
     Attributes:
-        warnings: a line each, the layer's name in front.
-        peak_activation_bytes: most that is alive at one moment of a run with one image, in the graph's order.
-        peak_layer: where that is.
+        warnings: One line for each finding, with the layer's name first.
+        peak_activation_bytes: Most activation bytes alive at one moment of a run with one image, in the
+            graph's order.
+        peak_layer: Name of the layer at that moment.
     """
 
     warnings: tuple[str, ...]
@@ -34,19 +34,19 @@ class LintReport:
 
 
 def lint_graph(model: ir.Model) -> LintReport:
-    """Looks at a graph; at best one whose nodes still bear torch's names."""
-    seen = view(model)
-    peak, layer = _peak(seen)
-    return LintReport(tuple(line for check in CHECKS for line in check(seen)), peak, layer)
+    """Lints a graph, preferably one whose nodes still have torch's names."""
+    graph = analyze(model)
+    peak, layer = _peak(graph)
+    return LintReport(tuple(line for check in RULES for line in check(graph)), peak, layer)
 
 
-def _peak(seen: View) -> tuple[int, str]:
-    """The most bytes alive at once, and at which layer: what it reads, what it answers, and what waits."""
-    size = {v: activation_bytes(v, seen.shapes) for v in _memories(seen)}
-    last = _last_uses(seen)
-    alive = {v for v in seen.model.graph.inputs if v in size}
+def _peak(graph: LintedGraph) -> tuple[int, str]:
+    """Returns the most bytes alive at once (inputs, outputs, values that are read later) and the layer."""
+    size = {v: activation_bytes(v, graph.shapes) for v in _memories(graph)}
+    last = _last_uses(graph)
+    alive = {v for v in graph.model.graph.inputs if v in size}
     peak, where = sum(size[v] for v in alive), ""
-    for i, node in enumerate(seen.nodes):
+    for i, node in enumerate(graph.nodes):
         alive |= {_memory(v) for v in node.outputs}
         now = sum(size[v] for v in alive)
         if now > peak:
@@ -55,14 +55,14 @@ def _peak(seen: View) -> tuple[int, str]:
     return peak, where
 
 
-def _memories(seen: View) -> Iterator[ir.Value]:
-    """The values that take memory of their own."""
-    yield from (v for v in seen.model.graph.inputs if not v.is_initializer())
-    yield from {_memory(v) for node in seen.nodes for v in node.outputs}
+def _memories(graph: LintedGraph) -> Iterator[ir.Value]:
+    """Yields the values that have memory of their own."""
+    yield from (v for v in graph.model.graph.inputs if not v.is_initializer())
+    yield from {_memory(v) for node in graph.nodes for v in node.outputs}
 
 
 def _memory(value: ir.Value) -> ir.Value:
-    """Whose memory a value lies in."""
+    """Returns the value whose memory a value shares."""
     producer = value.producer()
     while producer is not None and producer.op_type in _ALIASES and producer.inputs[0] is not None:
         value = producer.inputs[0]
@@ -70,12 +70,12 @@ def _memory(value: ir.Value) -> ir.Value:
     return value
 
 
-def _last_uses(seen: View) -> dict[ir.Value, int]:
-    """The place of the last layer that reads a memory; what leaves the graph is read at its end."""
+def _last_uses(graph: LintedGraph) -> dict[ir.Value, int]:
+    """Returns the index of the last layer that reads a memory; graph outputs are read at the end."""
     last = {
         _memory(v): i
-        for i, node in enumerate(seen.nodes)
+        for i, node in enumerate(graph.nodes)
         for v in (*node.outputs, *node.inputs)
         if v is not None
     }
-    return last | {_memory(v): len(seen.nodes) for v in seen.model.graph.outputs}
+    return last | {_memory(v): len(graph.nodes) for v in graph.model.graph.outputs}

@@ -1,8 +1,8 @@
-"""Preprocessing as nodes of the graph: an image goes in as it was decoded, one step a file.
+"""Preprocessing as nodes of the graph: the model's input becomes the image as it was decoded.
 
-The files in the order of the data: `size`, `resize`, `crop`, `channels`, `inversion`, `padding`,
-`normalize`; `add` puts them together. Images are NHWC up to `channels`: Resize is as fast on them as on NCHW,
-and the small image is cheaper to transpose than the large one.
+The steps in order: `resize` with crop or padding, channels and layout (`add`), `inversion`, `normalize`;
+`add` assembles them. Images are NHWC up to the change of layout: Resize is as fast on them as on NCHW, and
+the small image is cheaper to transpose than the large one.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Light backgrounds to dark ones.
+"""Inverts images with a light background, so that all backgrounds are dark.
 
-Levels are taken around the middle, ``v - 127.5``, where ``255 - v`` is a change of sign::
+Pixel values are centered, ``v - 127.5``, where ``255 - v`` is a change of sign::
 
-    light = sum over the outermost pixels of (v - 127.5) > LIGHT
+    light = sum over the outermost pixels of (v - 127.5) > LIGHT_MARGIN
     (v - 127.5) * (-1 if light else 1)
 
-The outermost pixels are picked by a mask where the size is known, else they are all less the inner ones.
-Whole levels make exact sums, in float32 up to 2^23, else in double, so that every machine decides alike.
+The outermost pixels are selected by a mask where the size is fixed, else they are all less the inner ones.
+Integer values have exact sums, in float32 up to 2^23, else in double, so every machine decides alike.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ MIDDLE = 127.5
 """Halfway between black and white."""
 
 _EXACT = 2.0**23
-"""Up to which float32 holds halves."""
+"""Largest number up to which float32 represents halves exactly."""
 
 
 def invert_light_background(builder: NodeBuilder, image: ImageValue, p: Preprocessing) -> ImageValue:
-    """Levels less `MIDDLE`, float32, of which each image with a light background is inverted."""
+    """Returns pixel values less `MIDDLE` as float32, inverted for each image with a light background."""
     image = as_float(builder, image)
     middle = builder.constant("middle", MIDDLE, FLOAT)
     centered = builder.add("Sub", [image.value, middle], name="centered", dtype=FLOAT, shape=image.dims)
@@ -43,7 +43,7 @@ def invert_light_background(builder: NodeBuilder, image: ImageValue, p: Preproce
 
 
 def _border_sum(builder: NodeBuilder, centered: ImageValue, p: Preprocessing) -> ir.Value:
-    """Of each image, (N, 1, 1, 1)."""
+    """Returns the sum over the border of each image, (N, 1, 1, 1)."""
     if centered.sizes is None:
         mask = np.ones((p.height, p.width))
         mask[1:-1, 1:-1] = 0

@@ -1,4 +1,4 @@
-"""Writes nodes in front of a graph, one behind the other."""
+"""Adds nodes before the first node of a graph, one after the other."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Dims = tuple[int | str, ...]
 
 
 class NodeBuilder:
-    """Writes nodes in front of a graph's first.
+    """Adds nodes before the first node of a graph.
 
     Args:
-        model: changed in place.
-        scope: of the names of nodes and values.
+        model: Model that is changed in place.
+        scope: Prefix of the names of nodes and values.
     """
 
     def __init__(self, model: ir.Model, scope: str) -> None:
@@ -43,12 +43,12 @@ class NodeBuilder:
         dtype: ir.DataType,
         shape: Dims,
     ) -> ir.Value:
-        """A node's only output, of that type and shape; ``name`` is made unique."""
+        """Adds a node and returns its only output, of that type and shape; ``name`` is made unique."""
         node = ir.node(operator, list(inputs), dict(attributes or {}))
-        free = self._free(name)
-        node.name = free
+        unique_name = self._unique_name(name)
+        node.name = unique_name
         value = node.outputs[0]
-        value.name, value.type, value.shape = free, ir.TensorType(dtype), ir.Shape(shape)
+        value.name, value.type, value.shape = unique_name, ir.TensorType(dtype), ir.Shape(shape)
         if self._first is None:
             self.model.graph.append(node)
         else:
@@ -59,25 +59,25 @@ class NodeBuilder:
     def constant(
         self, name: str, numbers: float | Sequence[float] | NDArray[Any], dtype: ir.DataType
     ) -> ir.Value:
-        """A weight of the graph; one number has no dimensions, which onnxruntime computes with faster."""
-        tensor = ir.Tensor(np.array(numbers, dtype=dtype.numpy()), dtype=dtype, name=self._free(name))
+        """Adds a weight; a single number has no dimensions, with which onnxruntime computes faster."""
+        tensor = ir.Tensor(np.array(numbers, dtype=dtype.numpy()), dtype=dtype, name=self._unique_name(name))
         value = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(dtype), const_value=tensor)
         self.model.graph.register_initializer(value)
         return value
 
-    def _free(self, name: str) -> str:
+    def _unique_name(self, name: str) -> str:
         return fresh_name(self.model.graph, f"{self._scope}/{name}")
 
 
 @dataclass(frozen=True)
 class ImageValue:
-    """A batch of images on its way, NHWC or NCHW, and what is known of it.
+    """A batch of images in the graph, NHWC or NCHW.
 
     Attributes:
-        value: uint8 or float32.
-        dims: of the value; a name where the graph works it out.
-        sizes: int64 [2], the height and width that the graph works out; None where `dims` says them.
-        axes: of height and width: (1, 2), or (2, 3) in NCHW.
+        value: Pixel values, uint8 or float32.
+        dims: Shape of the value, with a name for each dimension that the graph computes.
+        sizes: Height and width that the graph computes, int64 [2]; None where ``dims`` has them as numbers.
+        axes: Axes of height and width: (1, 2), or (2, 3) in NCHW.
     """
 
     value: ir.Value
@@ -87,26 +87,26 @@ class ImageValue:
 
     @property
     def dtype(self) -> ir.DataType:
-        """Of the levels."""
+        """Type of the pixel values."""
         return self.value.dtype or UINT8
 
     @property
     def channels(self) -> int | str:
-        """1, 3, or a name where both may come."""
+        """1, 3, or a name where both are allowed."""
         return self.dims[3 if self.axes == (1, 2) else 1]
 
     def with_size(self, height: int | str, width: int | str) -> Dims:
-        """The shape with another height and width."""
-        before, behind = self.dims[: self.axes[0]], self.dims[self.axes[1] + 1 :]
-        return (*before, height, width, *behind)
+        """Returns the shape with another height and width."""
+        before, after = self.dims[: self.axes[0]], self.dims[self.axes[1] + 1 :]
+        return (*before, height, width, *after)
 
     def with_value(self, value: ir.Value) -> ImageValue:
-        """Another value of the same shape."""
+        """Returns the same shape with another value."""
         return replace(self, value=value)
 
 
 def as_float(builder: NodeBuilder, image: ImageValue) -> ImageValue:
-    """The same levels in float32."""
+    """Returns the same pixel values in float32."""
     if image.dtype == FLOAT:
         return image
     value = builder.add(

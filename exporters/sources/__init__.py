@@ -1,4 +1,4 @@
-"""What the user has becomes a `Source`: a model, its inputs and what is known about it. One kind a file."""
+"""Opens what the user wants to export as a `Source`: model, inputs and metadata. One kind per file."""
 
 from __future__ import annotations
 
@@ -12,49 +12,47 @@ from torch import nn
 from cnntk.exporters.source import Source, SourceOptions
 from cnntk.exporters.sources.checkpoint import from_checkpoint, is_checkpoint
 from cnntk.exporters.sources.evaluation import to_eval_mode
-from cnntk.exporters.sources.factory import from_factory
+from cnntk.exporters.sources.factory import from_factory, from_module, from_zoo
 from cnntk.exporters.sources.inputs import in_forward_order, parse_input
-from cnntk.exporters.sources.module import from_module
 from cnntk.exporters.sources.onnx_file import from_onnx
-from cnntk.exporters.sources.plugins import ENTRY_POINT_GROUP, find_plugin
+from cnntk.exporters.sources.plugins import open_plugin_source
 from cnntk.exporters.sources.precision import cast_source
 from cnntk.exporters.sources.program import from_program, from_pt2
 from cnntk.exporters.sources.timm import from_timm
 from cnntk.exporters.sources.transformers import from_transformers
-from cnntk.exporters.sources.zoo import from_zoo
 from cnntk.models.zoo import names
 from cnntk.runtime.errors import UsageError
 
-__all__ = ["ENTRY_POINT_GROUP", "SourceLike", "open_source", "parse_input"]
+__all__ = ["SourceLike", "open_source", "parse_input"]
 
 SourceLike = str | os.PathLike[str] | nn.Module | torch.export.ExportedProgram
 
 
 def open_source(source: SourceLike, options: SourceOptions) -> Source:
-    """The model that ``source`` names.
+    """Opens the model that ``source`` names.
 
     Args:
-        source: a checkpoint's folder or file, a zoo name, ``package.module:factory``,
-            ``path/file.py:factory``, a ``.pt2`` or ``.onnx`` file, ``transformers:NAME``, ``timm:NAME``, what
-            an entry point of the group ``cnntk.sources`` adds, a torch module, or an exported program.
-        options: what to take from the user rather than from the source.
+        source: A checkpoint's folder or file, a zoo name, ``package.module:factory``,
+            ``path/file.py:factory``, a ``.pt2`` or ``.onnx`` file, ``transformers:NAME``, ``timm:NAME``, a
+            scheme of a plug-in (``docs/plugins.md``), a torch module, or an exported program.
+        options: What the user states about the source.
 
     Raises:
-        UsageError: there is no such source, or an option is missing or does not fit it, or it can't be cast.
-        CheckpointError: the weights are damaged or belong to another network.
-        ArtifactError: the ``.pt2`` or ``.onnx`` file is damaged, or can't be run here.
-        MissingDependency: the source needs a package that is not installed.
+        UsageError: There is no such source, an option is missing or contradicts it, or it can't be cast.
+        CheckpointError: The weights are damaged or belong to another network.
+        ArtifactError: The ``.pt2`` or ``.onnx`` file is damaged, or can't run here.
+        MissingDependency: The source needs a package that is not installed.
     """
-    found = _opened(source, options)
+    opened = _open(source, options)
     if options.labels is not None:
-        found = replace(found, labels=options.labels)
-    if found.module is not None:
-        module = to_eval_mode(found.module)
-        found = replace(found, module=module, inputs=in_forward_order(module, found.inputs))
-    return cast_source(found, options.dtype)
+        opened = replace(opened, labels=options.labels)
+    if opened.module is not None:
+        module = to_eval_mode(opened.module)
+        opened = replace(opened, module=module, inputs=in_forward_order(module, opened.inputs))
+    return cast_source(opened, options.dtype)
 
 
-def _opened(source: SourceLike, options: SourceOptions) -> Source:
+def _open(source: SourceLike, options: SourceOptions) -> Source:
     if isinstance(source, nn.Module):
         return from_module(source, options)
     if isinstance(source, torch.export.ExportedProgram):
@@ -71,20 +69,18 @@ def _opened(source: SourceLike, options: SourceOptions) -> Source:
         return from_transformers(rest, options)
     if scheme == "timm" and rest:
         return from_timm(rest, options)
-    if rest and (plugin := find_plugin(scheme)) is not None:
-        return plugin(rest, options)
     if rest:
-        return from_factory(text, options)
+        return open_plugin_source(scheme, rest, options) or from_factory(text, options)
     _check_is_name(text)
     return from_zoo(text, options)
 
 
 def _check_is_name(text: str) -> None:
-    """Says what is wrong with a path that no kind of source took."""
+    """Raises UsageError for a path that is no kind of source."""
     path = Path(text)
     if path.suffix == ".py":
-        raise UsageError(f"{text}: name the function that builds the network: {text}:function")
+        raise UsageError(f"{text}: not a network; name the function that builds it, like {text}:function")
     if path.is_dir() and text not in names():
-        raise UsageError(f"{text}: is no checkpoint; expected spec.json and model.safetensors in it")
+        raise UsageError(f"{text}: not a checkpoint folder; expected spec.json and model.safetensors in it")
     if os.sep in text:
         raise UsageError(f"{text}: no such checkpoint")

@@ -16,28 +16,28 @@ __all__ = ["from_checkpoint", "is_checkpoint"]
 
 
 def is_checkpoint(text: str) -> bool:
-    """Whether ``text`` names a folder with a spec in it, or weights beside one."""
+    """Whether ``text`` names a folder with a spec in it, or a safetensors file."""
     path = Path(text)
     return (path / "spec.json").is_file() or path.suffix == ".safetensors"
 
 
 def from_checkpoint(text: str, options: SourceOptions) -> Source:
-    """The trained network, with all that its spec says.
+    """Opens the trained network with everything that its spec says.
 
     Raises:
-        UsageError: a file is missing, or an option contradicts the checkpoint.
-        CheckpointError: it is damaged.
+        UsageError: A file is missing, or an option contradicts the checkpoint.
+        CheckpointError: The checkpoint is damaged.
     """
     if options.weights or options.kwargs or options.random:
         raise UsageError(
-            f"{text} is a checkpoint with a network and weights of its own: "
+            f"{text} is a checkpoint, which contains network and weights: "
             "leave out --weights, --kwargs and --random"
         )
     checkpoint = load_checkpoint(text)
     spec = checkpoint.spec
-    trained, given = spec.inputs[0].shape[1:], one_shape(options.input_shape, text)
-    if given is not None and given != trained:
-        raise UsageError(f"--input {form(given)}: {text} was trained at {form(trained)}")
+    trained, requested = spec.inputs[0].shape[1:], one_shape(options.input_shape, text)
+    if requested is not None and requested != trained:
+        raise UsageError(f"--input {form(requested)}: {text} was trained at {form(trained)}")
     dtype = spec.inputs[0].dtype
     if dtype in EPSILON:  # weights are read into a network of float32, which holds those of half precision
         checkpoint.module.to(getattr(torch, dtype))
@@ -54,6 +54,6 @@ def from_checkpoint(text: str, options: SourceOptions) -> Source:
 
 
 def _name(path: Path) -> str:
-    """The folder's: a user's runs of one network have the network's name in common."""
+    """Returns the folder's name, which distinguishes a user's runs of one network."""
     path = path.resolve()
     return path.parent.name if path.suffix == ".safetensors" else path.name

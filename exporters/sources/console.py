@@ -1,4 +1,4 @@
-"""Keeps the chatter of torch and its kin off the terminal, for as long as one call takes."""
+"""Suppresses what torch and related libraries print, for the duration of one call."""
 
 from __future__ import annotations
 
@@ -18,21 +18,24 @@ _LOGGERS = ("torch", "onnxscript", "onnx_ir", "transformers", "timm")
 
 @contextlib.contextmanager
 def suppress_output() -> Iterator[io.StringIO]:
-    """Yields what this thread prints on standard error meanwhile; other threads' output passes.
+    """Suppresses log messages, warnings and standard error of this thread; other threads' output passes.
 
-    torch warns of its own deprecations and of a missing torchvision, and prints graphs before it raises.
-    None of it is for users: what goes wrong arrives as an exception.
+    torch warns of its own deprecations and of a missing torchvision, and prints graphs before it raises. None
+    of it is for users: errors arrive as exceptions.
+
+    Yields:
+        Buffer that collects this thread's standard error.
     """
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
-    kept, stream = io.StringIO(), sys.stderr
+    captured, stream = io.StringIO(), sys.stderr
     for logger in loggers:
         logger.setLevel(logging.CRITICAL + 1)
     try:
-        sys.stderr = _ThreadOutput(stream, kept)
+        sys.stderr = _ThreadOutput(stream, captured)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            yield kept
+            yield captured
     finally:
         sys.stderr = stream
         for logger, level in zip(loggers, levels, strict=True):
@@ -40,14 +43,14 @@ def suppress_output() -> Iterator[io.StringIO]:
 
 
 class _ThreadOutput:
-    """Standard error, but for the thread that made it."""
+    """Standard error of all threads but the one that created it."""
 
-    def __init__(self, stream: TextIO, kept: io.StringIO) -> None:
-        self._stream, self._kept, self._thread = stream, kept, threading.get_ident()
+    def __init__(self, stream: TextIO, captured: io.StringIO) -> None:
+        self._stream, self._captured, self._thread = stream, captured, threading.get_ident()
 
     def write(self, text: str) -> int:
-        mine = threading.get_ident() == self._thread
-        return self._kept.write(text) if mine else self._stream.write(text)
+        suppressed = threading.get_ident() == self._thread
+        return self._captured.write(text) if suppressed else self._stream.write(text)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

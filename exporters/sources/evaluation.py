@@ -1,4 +1,4 @@
-"""The network as it is exported: a copy that shares its weights, in evaluation mode, with plain weights."""
+"""The network as it is exported: a copy in evaluation mode that shares its weights, with plain weights."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ _UNCOPYABLE = (TypeError, RuntimeError, AttributeError, ValueError)
 
 
 def to_eval_mode(module: nn.Module) -> nn.Module:
-    """A copy of ``module`` for export; ``module`` itself, its training flags and hooks stay as they are.
+    """Returns a copy of ``module`` for export; ``module``, its training flags and its hooks are not changed.
 
-    The copy is in evaluation mode in every part, on the CPU, with contiguous weights that share the memory of
-    ``module``'s where those were so already; weight and spectral norms are computed once and for all; it
-    answers a dict of tensors, by output name.
+    The copy is in evaluation mode in every submodule, on the CPU, with contiguous weights that share the
+    memory of ``module``'s where possible; weight and spectral norms are computed once; it returns a dict of
+    tensors by output name.
 
     Raises:
-        UsageError: it has no weights yet, or is no Python module.
+        UsageError: The module has no weights yet, or is not a Python module.
     """
     module = _unwrapped(module)
     _check(module)
     twin = _twin(module)
     twin.eval()
-    for part in twin.modules():
-        part.training = False  # an overridden train() may have left some as they were
+    for submodule in twin.modules():
+        submodule.training = False  # an overridden train() may have left some as they were
     with torch.no_grad():
-        for part in twin.modules():
-            _settle(part)
+        for submodule in twin.modules():
+            _settle(submodule)
     return name_outputs(twin)
 
 
 def cast_weights(module: nn.Module, types: Mapping[torch.dtype, torch.dtype]) -> nn.Module:
-    """A copy of ``module`` in which every tensor of a type in ``types`` has the type named there.
+    """Returns a copy of ``module`` in which every tensor of a type in ``types`` has the type it maps to.
 
-    Also tensors that are no parameters, and types that the network keeps in an attribute to convert its input
-    to; tensors of other types share the memory of ``module``'s.
+    This includes tensors that are not parameters, and types that the network keeps in an attribute to convert
+    its input to. Tensors of other types share the memory of ``module``'s.
     """
 
     def cast(tensor: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ def cast_weights(module: nn.Module, types: Mapping[torch.dtype, torch.dtype]) ->
 
 
 def _unwrapped(module: nn.Module) -> nn.Module:
-    """The network inside torch.compile's and DataParallel's shells."""
+    """Returns the network inside the wrappers of torch.compile and DataParallel."""
     while True:
         inner = getattr(module, "_orig_mod", None)
         if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
@@ -73,15 +73,16 @@ def _unwrapped(module: nn.Module) -> nn.Module:
 
 
 def _check(module: nn.Module) -> None:
+    """Raises UsageError for a module without weights, or in TorchScript."""
     kind = type(module).__name__
     if isinstance(module, torch.jit.ScriptModule):
         raise UsageError(
-            f"{kind} is TorchScript, which can't be captured; give the nn.Module it was made from"
+            f"{kind} is TorchScript, which can't be captured; pass the nn.Module that it was compiled from"
         )
     for name, value in (*module.named_parameters(), *module.named_buffers()):
         if is_lazy(value):
             raise UsageError(
-                f"{kind}: {name!r} is lazy and has no shape yet; run the network once on an example before"
+                f"{kind}: {name!r} is lazy and has no shape yet; run the network once on an example first"
             )
         if value.is_meta:
             raise UsageError(
@@ -92,17 +93,17 @@ def _check(module: nn.Module) -> None:
 def _twin(
     module: nn.Module, change: Callable[[Tensor], Tensor] | None = None, memo: Mapping[int, Any] | None = None
 ) -> nn.Module:
-    """A deep copy but for the tensors, which torch refuses to copy in part: they become what ``change`` says.
+    """Copies deeply except for tensors, some of which torch refuses to copy: ``change`` replaces them.
 
-    By default they share their memory. ``memo`` has further stand-ins, by the id of what they stand for.
+    By default they share their memory. ``memo`` maps ids of further objects to their replacements.
     """
-    kept: dict[int, Any] = dict(memo or {})
-    tensors = (tensor for part in module.modules() for tensor in _tensors(vars(part)))
-    shared = kept | {id(tensor): (change or _shared)(tensor) for tensor in tensors}
+    replacements: dict[int, Any] = dict(memo or {})
+    tensors = (tensor for submodule in module.modules() for tensor in _tensors(vars(submodule)))
+    shared = replacements | {id(tensor): (change or _shared)(tensor) for tensor in tensors}
     try:
         return copy.deepcopy(module, dict(shared))
     except _UNCOPYABLE:
-        others = (value for part in module.modules() for value in vars(part).values())
+        others = (value for submodule in module.modules() for value in vars(submodule).values())
         return copy.deepcopy(module, shared | {id(v): v for v in others if not _copyable(v, shared)})
 
 
@@ -133,23 +134,23 @@ def _copyable(value: Any, shared: dict[int, Any]) -> bool:
     return True
 
 
-def _settle(part: nn.Module) -> None:
-    """Puts the value of each parametrised weight in its place."""
-    for name in [h.name for h in part._forward_pre_hooks.values() if isinstance(h, WeightNorm)]:
+def _settle(submodule: nn.Module) -> None:
+    """Replaces each parametrized weight by its value."""
+    for name in [h.name for h in submodule._forward_pre_hooks.values() if isinstance(h, WeightNorm)]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
-            remove_weight_norm(part, name)
-    for name in [h.name for h in part._forward_pre_hooks.values() if isinstance(h, SpectralNorm)]:
-        remove_spectral_norm(part, name)
-    if parametrize.is_parametrized(part):
-        _settle_parametrizations(part)
+            remove_weight_norm(submodule, name)
+    for name in [h.name for h in submodule._forward_pre_hooks.values() if isinstance(h, SpectralNorm)]:
+        remove_spectral_norm(submodule, name)
+    if parametrize.is_parametrized(submodule):
+        _settle_parametrizations(submodule)
 
 
-def _settle_parametrizations(part: nn.Module) -> None:
-    """As ``parametrize.remove_parametrizations``, which would change the class and tensors that we share."""
-    names = tuple(part.get_submodule("parametrizations")._modules)
-    values = {name: getattr(part, name) for name in names}
-    part.__class__ = parametrize.type_before_parametrizations(part)
-    del part._modules["parametrizations"]
+def _settle_parametrizations(submodule: nn.Module) -> None:
+    """Does what ``parametrize.remove_parametrizations`` does, without changing shared classes and tensors."""
+    names = tuple(submodule.get_submodule("parametrizations")._modules)
+    values = {name: getattr(submodule, name) for name in names}
+    submodule.__class__ = parametrize.type_before_parametrizations(submodule)
+    del submodule._modules["parametrizations"]
     for name, value in values.items():
-        part.register_parameter(name, nn.Parameter(value.detach().contiguous(), requires_grad=False))
+        submodule.register_parameter(name, nn.Parameter(value.detach().contiguous(), requires_grad=False))

@@ -1,4 +1,4 @@
-"""What a network takes: from the user's words to a `TensorSpec` of each input."""
+"""The inputs of a network: from the user's text to a `TensorSpec` for each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 INPUT = "input"
-"""What the only input is called."""
+"""Default name of a single input."""
 
 DTYPES = ("float16", "bfloat16", "float32", "float64", "uint8", "int8", "int16", "int32", "int64", "bool")
 
@@ -33,41 +33,41 @@ _SPEC = re.compile(r"(?:(?P<name>\w+)=)?(?P<shape>\d+(?:x\d+)*)(?::(?P<dtype>\w+
 
 
 def parse_input(text: str) -> InputShape:
-    """``3x224x224`` to (3, 224, 224); ``image=3x224x224,age=1`` to ``{"image": (3, 224, 224), "age": (1,)}``.
+    """Parses ``3x224x224`` to (3, 224, 224), and ``image=3x224x224,age=1`` to a dict of shapes by name.
 
-    A type may stand behind a shape, like ``77:int64``; else the input has the type of the network's weights.
+    A type may follow a shape, like ``77:int64``; by default an input has the type of the network's weights.
 
     Raises:
-        UsageError: it has another form.
+        UsageError: The text has another form.
     """
     matches = [_SPEC.fullmatch(part.strip()) for part in text.split(",")]
     if len(matches) == 1 and (only := matches[0]) is not None and only["name"] is None:
         shape = _sizes(text, only["shape"])
         if len(shape) == 3:
             return shape if only["dtype"] is None else {INPUT: _spec(text, INPUT, shape, only["dtype"])}
-    found: dict[str, tuple[int, ...] | TensorSpec] = {}
+    shapes: dict[str, tuple[int, ...] | TensorSpec] = {}
     for match in matches:
-        if match is None or match["name"] is None or match["name"] in found:
-            raise _misformed(text)
+        if match is None or match["name"] is None or match["name"] in shapes:
+            raise _malformed(text)
         name, shape = match["name"], _sizes(text, match["shape"])
-        found[name] = shape if match["dtype"] is None else _spec(text, name, shape, match["dtype"])
-    return found
+        shapes[name] = shape if match["dtype"] is None else _spec(text, name, shape, match["dtype"])
+    return shapes
 
 
 def _sizes(text: str, shape: str) -> tuple[int, ...]:
     sizes = tuple(map(int, shape.lower().split("x")))
     if not all(sizes):
-        raise _misformed(text)
+        raise _malformed(text)
     return sizes
 
 
 def _spec(text: str, name: str, shape: tuple[int, ...], dtype: str) -> TensorSpec:
     if dtype not in DTYPES:
-        raise UsageError(f"--input {text!r}: type {dtype!r} is unknown; choose one of {', '.join(DTYPES)}")
+        raise UsageError(f"--input {text!r}: unknown type {dtype!r}; choose one of {', '.join(DTYPES)}")
     return TensorSpec(name, dtype, ("N", *shape))
 
 
-def _misformed(text: str) -> UsageError:
+def _malformed(text: str) -> UsageError:
     return UsageError(
         f"--input {text!r}: expected channels x height x width, like 3x224x224, "
         "or several inputs by name, like image=3x224x224,age=1"
@@ -75,25 +75,25 @@ def _misformed(text: str) -> UsageError:
 
 
 def input_specs(shape: InputShape, dtype: str) -> tuple[TensorSpec, ...]:
-    """A spec of each input, with the batch in front.
+    """Returns a spec of each input, with the batch as first dimension.
 
     Args:
-        shape: as the user gave it.
-        dtype: of those where the user said none.
+        shape: Shape or shapes from the user.
+        dtype: Type of the inputs for which the user states none.
     """
     if not isinstance(shape, Mapping):
         return (TensorSpec(INPUT, dtype, ("N", *shape)),)
     return tuple(
-        given if isinstance(given, TensorSpec) else TensorSpec(name, dtype, ("N", *given))
-        for name, given in shape.items()
+        value if isinstance(value, TensorSpec) else TensorSpec(name, dtype, ("N", *value))
+        for name, value in shape.items()
     )
 
 
 def one_shape(shape: InputShape | None, source: str) -> tuple[int, ...] | None:
-    """The shape of the only input, for sources that take one.
+    """Returns the shape of the only input, for sources that take one.
 
     Raises:
-        UsageError: there are several, or it has another type or name.
+        UsageError: There are several inputs, or one with another type or name.
     """
     if isinstance(shape, Mapping):
         raise UsageError(
@@ -103,12 +103,12 @@ def one_shape(shape: InputShape | None, source: str) -> tuple[int, ...] | None:
 
 
 def form(shape: Sequence[int | str]) -> str:
-    """(3, 224, 224) as ``3x224x224``."""
+    """Formats (3, 224, 224) as ``3x224x224``."""
     return "x".join(map(str, shape))
 
 
 def dtype_of(module: nn.Module) -> str:
-    """Of the module's first floating-point weight; float32 where it has none."""
+    """Returns the type of the module's first floating-point weight; float32 where it has none."""
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.is_floating_point():
             return str(tensor.dtype).removeprefix("torch.")
@@ -116,7 +116,7 @@ def dtype_of(module: nn.Module) -> str:
 
 
 def parameters_of(module: nn.Module) -> tuple[str, ...]:
-    """The names that ``forward`` gives its arguments; empty where it takes ``*args``."""
+    """Returns the argument names of ``forward``; empty where it takes ``*args``."""
     parameters = inspect.signature(module.forward).parameters.values()
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return ()
@@ -124,16 +124,18 @@ def parameters_of(module: nn.Module) -> tuple[str, ...]:
 
 
 def in_forward_order(module: nn.Module, inputs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
-    """Several inputs in the order of ``forward``'s arguments, by name.
+    """Sorts several inputs by the order of ``forward``'s arguments.
 
     Raises:
-        UsageError: an input has another name than any argument.
+        UsageError: An input has a name that is not an argument.
     """
-    known = parameters_of(module)
-    if len(inputs) < 2 or not known:
+    arguments = parameters_of(module)
+    if len(inputs) < 2 or not arguments:
         return inputs
     for spec in inputs:
-        if spec.name not in known:
+        if spec.name not in arguments:
             kind = type(module).__name__
-            raise UsageError(f"--input {spec.name}=...: {kind} takes {', '.join(known)}, no {spec.name!r}")
-    return tuple(sorted(inputs, key=lambda spec: known.index(spec.name)))
+            raise UsageError(
+                f"--input {spec.name}=...: no such argument; {kind} takes {', '.join(arguments)}"
+            )
+    return tuple(sorted(inputs, key=lambda spec: arguments.index(spec.name)))

@@ -1,4 +1,4 @@
-"""Names of inputs and outputs: in the graph, and in the program that it came from."""
+"""Names of inputs and outputs, both in the graph and in the program that it was translated from."""
 
 from __future__ import annotations
 
@@ -20,58 +20,58 @@ BATCH = "N"
 
 
 def name_inputs_and_outputs(model: ir.Model, program: ExportedProgram, inputs: Sequence[str]) -> None:
-    """Gives the inputs, outputs and the batch their names; inner values keep theirs, the same on both sides.
+    """Names the inputs, the outputs and the batch; inner values keep a common name on both sides.
 
-    An output that is an input as well, or another output, gets a node of its own: ONNX wants each name once.
+    An output that is also an input, or another output, gets a node of its own: ONNX allows each name once.
 
     Args:
-        model: changed in place.
-        program: that ``model`` was translated from; changed in place.
-        inputs: their names.
+        model: Model that is changed in place.
+        program: Program that ``model`` was translated from; it is changed in place.
+        inputs: Names of the inputs.
     """
     _name_batch(model)
     names = _Names(model, program)
     for name, value, node in zip(inputs, tuple(model.graph.inputs), user_inputs(program), strict=True):
-        names.give(name, value, node)
+        names.assign(name, value, node)
         node.target = name
-    edges = {str(v.name) for v in (*model.graph.inputs, *model.graph.initializers.values())}
+    names_in_use = {str(v.name) for v in (*model.graph.inputs, *model.graph.initializers.values())}
     for index, name in enumerate(_output_names(program)):
-        unique = next(n for n in _numbered(name) if n not in edges)
-        edges.add(unique)
-        names.give(unique, _own_value(model, index), _own_node(program, index))
+        unique = next(n for n in _numbered(name) if n not in names_in_use)
+        names_in_use.add(unique)
+        names.assign(unique, _separate_value(model, index), _separate_node(program, index))
     program.graph_module.recompile()
 
 
 def user_inputs(program: ExportedProgram) -> tuple[fx.Node, ...]:
-    """The program's nodes for what the user gives."""
+    """Returns the program's nodes for the inputs that a user passes."""
     nodes = {node.name: node for node in program.graph.nodes}
     specs = program.graph_signature.input_specs
     return tuple(nodes[s.arg.name] for s in specs if s.kind is InputKind.USER_INPUT and s.arg.name in nodes)
 
 
 def user_outputs(program: ExportedProgram) -> tuple[fx.Node, ...]:
-    """The program's nodes for what it answers."""
+    """Returns the program's nodes for its outputs."""
     nodes = {node.name: node for node in program.graph.nodes}
     return tuple(nodes[spec.arg.name] for _, spec in _output_specs(program))
 
 
 def _output_specs(program: ExportedProgram) -> list[tuple[int, OutputSpec]]:
-    """The outputs with a value, and where they stand among all that the program returns."""
+    """Returns the outputs that have a value, with their index among all that the program returns."""
     nodes = {node.name for node in program.graph.nodes}
     specs = enumerate(program.graph_signature.output_specs)
     return [(i, s) for i, s in specs if s.kind is OutputKind.USER_OUTPUT and s.arg.name in nodes]
 
 
 def _output_names(program: ExportedProgram) -> list[str]:
-    """What `named_tensors` calls the outputs, of which it is shown stand-ins in the form of the answer."""
+    """Returns the names of the outputs, by `named_tensors` on placeholders in their structure."""
     specs = [s for s in program.graph_signature.output_specs if s.kind is OutputKind.USER_OUTPUT]
     valued = {id(spec) for _, spec in _output_specs(program)}
     leaves = [torch.empty(0) if id(spec) in valued else None for spec in specs]
     if program.call_spec.out_spec is None:
-        answer = leaves
+        structure = leaves
     else:
-        answer = pytree.tree_unflatten(leaves, program.call_spec.out_spec)
-    by_tensor = {id(tensor): name for name, tensor in named_tensors(answer).items()}
+        structure = pytree.tree_unflatten(leaves, program.call_spec.out_spec)
+    by_tensor = {id(tensor): name for name, tensor in named_tensors(structure).items()}
     return [by_tensor[id(leaf)] for leaf in leaves if leaf is not None]
 
 
@@ -83,48 +83,48 @@ def _numbered(name: str) -> Iterator[str]:
         yield f"{name}_{count}"
 
 
-def _own_value(model: ir.Model, index: int) -> ir.Value:
-    """The output's value, which is neither an input nor an output before it."""
+def _separate_value(model: ir.Model, index: int) -> ir.Value:
+    """Returns the output's value, which is neither an input nor an earlier output."""
     outputs = model.graph.outputs
     value = outputs[index]
     if not (value.is_graph_input() or value.is_initializer() or any(value is v for v in outputs[:index])):
         return value
     node = ir.node("Identity", [value])
-    own = node.outputs[0]
-    own.shape, own.type = value.shape, value.type
+    separate = node.outputs[0]
+    separate.shape, separate.type = value.shape, value.type
     model.graph.append(node)
-    outputs[index] = own
-    return own
+    outputs[index] = separate
+    return separate
 
 
-def _own_node(program: ExportedProgram, index: int) -> fx.Node:
-    """The output's node, which is neither an input nor an output before it."""
+def _separate_node(program: ExportedProgram, index: int) -> fx.Node:
+    """Returns the output's node, which is neither an input nor an earlier output."""
     nodes = user_outputs(program)
     node = nodes[index]
     if node.op != "placeholder" and node not in nodes[:index]:
         return node
     output = program.graph.output_node()
     with program.graph.inserting_before(output):
-        own: fx.Node = program.graph.call_function(torch.ops.aten.clone.default, (node,))
-    own.meta = dict(node.meta)
-    place, spec = _output_specs(program)[index]
+        separate: fx.Node = program.graph.call_function(torch.ops.aten.clone.default, (node,))
+    separate.meta = dict(node.meta)
+    position, spec = _output_specs(program)[index]
     returned = list(output.args[0])
-    returned[place] = own
+    returned[position] = separate
     output.args = (tuple(returned),)
-    spec.arg.name = own.name
-    return own
+    spec.arg.name = separate.name
+    return separate
 
 
 class _Names:
-    """Renames values and nodes; what had a name before that is given away gets another, on both sides."""
+    """Renames values and nodes; whatever has the new name already gets another, on both sides."""
 
     def __init__(self, model: ir.Model, program: ExportedProgram) -> None:
         self._values = {value.name: value for value in _values(model.graph)}
         self._nodes = {node.name: node for node in program.graph.nodes}
         self._signature = program.graph_signature
 
-    def give(self, name: str, value: ir.Value, node: fx.Node) -> None:
-        """Calls ``value`` and ``node`` by ``name``."""
+    def assign(self, name: str, value: ir.Value, node: fx.Node) -> None:
+        """Gives ``value`` and ``node`` the name ``name``."""
         if self._values.get(name, value) is not value or self._nodes.get(name, node) is not node:
             free = next(
                 n for n in _numbered(f"{name}_inner") if n not in self._values and n not in self._nodes
@@ -155,7 +155,7 @@ def _values(graph: ir.Graph | ir.Function) -> Iterator[ir.Value]:
 
 
 def _name_batch(model: ir.Model) -> None:
-    """torch calls the batch ``s77`` or so, everywhere."""
+    """Renames the batch, which torch calls ``s77`` or similar, in all shapes."""
     shape = model.graph.inputs[0].shape
     symbol = shape[0].value if shape is not None and isinstance(shape[0], ir.SymbolicDim) else None
     if symbol is None:

@@ -1,4 +1,4 @@
-"""Somebody's ``.onnx``."""
+"""An ``.onnx`` file that cnntk did not write."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cnntk.runtime.session.session_factory import SessionSettings, open_session
 __all__ = ["OLDEST_OPSET", "from_onnx"]
 
 OLDEST_OPSET = 18
-"""Older graphs are kept as they are: converting a stranger's graph can change what it computes, or crash."""
+"""Older graphs are kept as they are: a conversion can change what they compute, or crash."""
 
 BATCH = "N"
 
@@ -32,24 +32,24 @@ _DAMAGE = (DecodeError, ValueError, TypeError, LookupError, AttributeError, NotI
 
 
 def from_onnx(text: str, options: SourceOptions) -> Source:
-    """The graph in the file, its batch called ``N`` and every other size fixed.
+    """Opens the graph in the file, with its batch named ``N`` and every other size fixed.
 
     Raises:
-        UsageError: there is no such file, it is cnntk's own, its batch is fixed, or another size is free and
-            was not given.
-        ArtifactCorrupt: it not a valid ONNX file, or damaged.
+        UsageError: There is no such file, it is an artifact, its batch is fixed, or another size is dynamic
+            and the options don't set it.
+        ArtifactCorrupt: The file is not a valid ONNX file.
         UnsupportedArtifact: onnxruntime can't run it.
     """
     if options.weights or options.kwargs or options.random:
         raise UsageError(
-            f"{text}: an .onnx has weights of its own: leave out --weights, --kwargs and --random"
+            f"{text}: an .onnx file contains its weights: leave out --weights, --kwargs and --random"
         )
-    file = readable_file(text, "an ONNX model")
+    file = readable_file(text, "an ONNX file")
     check_external_tensors(find_external_tensors(str(file), str(file)), file, None, has_digest=False)
     model = _read(file)
     if METADATA_KEY in model.metadata_props:
         if not options.as_graph:
-            raise UsageError(f"{file}: is an artifact already; use cnntk verify {file}")
+            raise UsageError(f"{file}: already an artifact; check it with cnntk verify {file}")
         del model.metadata_props[METADATA_KEY]
     open_session(file, resolve_device("cpu"), SessionSettings(threads=1))
     constants = _drop_default_inputs(model)
@@ -81,52 +81,56 @@ def _line(error: Exception) -> str:
 
 
 def _drop_default_inputs(model: ir.Model) -> list[str]:
-    """Inputs with a default, as old files list every weight, become constants."""
-    given = [v for v in model.graph.inputs if v.name in model.graph.initializers]
-    for value in given:
+    """Makes constants of inputs with a default: old files list every weight as an input."""
+    shape = [v for v in model.graph.inputs if v.name in model.graph.initializers]
+    for value in shape:
         model.graph.inputs.remove(value)
-    if not given or model.ir_version < 4:
+    if not shape or model.ir_version < 4:
         return []
-    return [f"inputs with a default are constants now: {', '.join(str(v.name) for v in given)}"]
+    return [f"inputs with a default became constants: {', '.join(str(v.name) for v in shape)}"]
 
 
-def _settle_sizes(model: ir.Model, given: InputShape | None, file: Path) -> None:
-    """Calls the batch ``N`` and gives every other free size of an input its value, all over the graph."""
+def _settle_sizes(model: ir.Model, shape: InputShape | None, file: Path) -> None:
+    """Names the batch ``N`` and fixes every other dynamic size of an input, in the whole graph."""
     if not model.graph.inputs:
-        raise UsageError(f"{file}: takes no input")
-    wanted = _wanted(model, given, file)
-    known: dict[str, int | str] = {}
+        raise UsageError(f"{file}: the graph has no input")
+    sizes_by_name = _user_sizes(model, shape, file)
+    sizes_by_symbol: dict[str, int | str] = {}
     for value in model.graph.inputs:
-        known |= _settle(value, wanted.get(str(value.name)), file)
+        sizes_by_symbol |= _settle(value, sizes_by_name.get(str(value.name)), file)
     for graph in model.graphs():
         for value in _values(graph):
             if value.shape is not None:
-                value.shape = ir.Shape(known.get(str(_symbol(d)), d) for d in value.shape)
+                value.shape = ir.Shape(sizes_by_symbol.get(str(_symbol(d)), d) for d in value.shape)
 
 
-def _wanted(model: ir.Model, given: InputShape | None, file: Path) -> Mapping[str, tuple[int | str, ...]]:
-    if given is None:
+def _user_sizes(model: ir.Model, shape: InputShape | None, file: Path) -> Mapping[str, tuple[int | str, ...]]:
+    if shape is None:
         return {}
     names = [str(value.name) for value in model.graph.inputs]
-    specs = {spec.name: spec.shape[1:] for spec in input_specs(given, "float32")}
+    specs = {spec.name: spec.shape[1:] for spec in input_specs(shape, "float32")}
     if set(specs) == {INPUT} and len(names) == 1:
         return {names[0]: specs[INPUT]}
     if unknown := sorted(specs.keys() - set(names)):
-        raise UsageError(f"--input {unknown[0]}=...: {file} takes {', '.join(names)}")
+        raise UsageError(f"--input {unknown[0]}=...: no such input; {file} takes {', '.join(names)}")
     return specs
 
 
-def _settle(value: ir.Value, wanted: tuple[int | str, ...] | None, file: Path) -> dict[str, int | str]:
-    """Fixes one input's shape; returns what its symbols stand for."""
+def _settle(value: ir.Value, sizes_by_name: tuple[int | str, ...] | None, file: Path) -> dict[str, int | str]:
+    """Fixes one input's shape.
+
+    Returns:
+        The value of each of its symbolic dimensions.
+    """
     where = f"{file}: the input {value.name!r}"
     if value.shape is None or not isinstance(value.type, ir.TensorType) or value.dtype is ir.DataType.STRING:
-        raise UsageError(f"{where} is no tensor of numbers with a known number of axes")
+        raise UsageError(f"{where} is not a tensor of numbers with a known number of axes")
     if not len(value.shape) or isinstance(value.shape[0], int):
         raise UsageError(
-            f"{where} has the shape {form([str(d) for d in value.shape])}, so its batch is fixed; "
-            "export it again with a free batch (dynamic_axes or dynamic_shapes)"
+            f"{where} has the shape {form([str(d) for d in value.shape])} with a fixed batch; "
+            "export it again with a dynamic batch (dynamic_axes or dynamic_shapes)"
         )
-    sizes = wanted or tuple(d if isinstance(d, int) else "?" for d in value.shape[1:])
+    sizes = sizes_by_name or tuple(d if isinstance(d, int) else "?" for d in value.shape[1:])
     fits = len(sizes) == len(value.shape) - 1 and all(
         size == d for size, d in zip(sizes, value.shape[1:], strict=True) if isinstance(d, int)
     )
@@ -134,7 +138,7 @@ def _settle(value: ir.Value, wanted: tuple[int | str, ...] | None, file: Path) -
         raise UsageError(f"--input {form(sizes)}: {where} is {form([str(d) for d in value.shape[1:]])}")
     if "?" in sizes:
         free = form([str(d) for d in value.shape[1:]])
-        raise UsageError(f"{where} leaves {free} free; say the size, like --input 3x224x224")
+        raise UsageError(f"{where} has dynamic sizes {free}; set them, like --input 3x224x224")
     symbols = dict(zip([_symbol(d) for d in value.shape], (BATCH, *sizes), strict=True))
     value.shape = ir.Shape((BATCH, *sizes))
     return {symbol: size for symbol, size in symbols.items() if symbol is not None}
@@ -159,4 +163,4 @@ def _notes(model: ir.Model) -> list[str]:
     opset = model.opset_imports.get("", model.opset_imports.get("ai.onnx", onnx.defs.onnx_opset_version()))
     if opset >= OLDEST_OPSET:
         return []
-    return [f"the graph is of opset {opset}, below {OLDEST_OPSET}; onnxruntime runs it, so it stays as it is"]
+    return [f"the graph has opset {opset}, below {OLDEST_OPSET}; onnxruntime runs it, so it is not converted"]

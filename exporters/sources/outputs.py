@@ -1,4 +1,4 @@
-"""Whatever a network answers, as tensors by name."""
+"""Outputs of a network, of whatever structure, as tensors by name."""
 
 from __future__ import annotations
 
@@ -14,51 +14,51 @@ from cnntk.runtime.errors import CaptureError
 __all__ = ["name_outputs", "named_tensors"]
 
 OUTPUT = "output"
-"""What an output is called that has no name of its own; further ones ``output_1`` and so on."""
+"""Name of an output that has no name of its own; further ones are ``output_1`` and so on."""
 
 _NO_TENSORS = (bool, int, float, str, SymBool, SymInt, SymFloat)
 
 
 def name_outputs(module: nn.Module, only: str | None = None) -> nn.Module:
-    """Makes ``module`` answer what `named_tensors` finds in its answer.
+    """Makes ``module`` return `named_tensors` of its output.
 
-    A forward hook behind the module's own does it, so that those see what they always saw.
+    A forward hook does it, registered after the module's own hooks, which see the original output.
 
     Args:
-        module: changed in place.
-        only: the one output to keep, where there is one of that name.
+        module: Module that is changed in place.
+        only: Name of the one output to keep, where there is one of that name.
     """
-    module.register_forward_hook(_Named(only))
+    module.register_forward_hook(_NameOutputs(only))
     return module
 
 
-class _Named:
+class _NameOutputs:
     def __init__(self, only: str | None) -> None:
         self._only = only
 
-    def __call__(self, module: nn.Module, args: Any, answer: Any) -> dict[str, Tensor]:
-        parts = _parts(answer) or {}
-        named = named_tensors({self._only: parts[self._only]} if self._only in parts else answer)
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> dict[str, Tensor]:
+        parts = _parts(output) or {}
+        named = named_tensors({self._only: parts[self._only]} if self._only in parts else output)
         if not named:
             raise CaptureError(
-                f"{type(module).__name__} answers {type(answer).__name__} with no tensor in it; "
+                f"{type(module).__name__} returns {type(output).__name__} without a tensor; "
                 "return a tensor, or a tuple, list, dict or dataclass of tensors"
             )
         return named
 
 
-def named_tensors(answer: Any) -> dict[str, Tensor]:
-    """The tensors in ``answer``, by name.
+def named_tensors(output: Any) -> dict[str, Tensor]:
+    """Returns the tensors in ``answer`` by name.
 
     Names are the dict's keys or the dataclass's fields, joined by ``_`` where they are nested, and numbered
-    where several are the same. What in them is no identifier becomes ``_``. None, numbers and strings
+    where several are equal. Characters that an identifier can't have become ``_``. None, numbers and strings
     are left out.
 
     Raises:
-        CaptureError: there is something else in it.
+        CaptureError: The output contains something else.
     """
     named: dict[str, Tensor] = {}
-    for name, tensor in _walk(answer, ""):
+    for name, tensor in _walk(output, ""):
         base = re.sub(r"\W", "_", name, flags=re.ASCII) or OUTPUT
         base = f"_{base}" if base[0].isdigit() else base
         unique, count = base, 0
@@ -80,11 +80,11 @@ def _walk(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
             yield from _walk(part, name)
     elif value is not None and not isinstance(value, _NO_TENSORS):
         where = f" as {name!r}" if name else ""
-        raise CaptureError(f"the network answers {type(value).__name__}{where}; expected tensors")
+        raise CaptureError(f"the network returns {type(value).__name__}{where}; expected tensors")
 
 
 def _parts(value: Any) -> dict[Any, Any] | None:
-    """What is in ``value``, by name; None where it is no dict, dataclass, named tuple or bearer of logits."""
+    """Returns the parts of a dict, dataclass, named tuple or object with logits, by name; else None."""
     if isinstance(value, Mapping):
         return dict(value)
     if is_dataclass(value) and not isinstance(value, type):

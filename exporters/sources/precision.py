@@ -1,4 +1,4 @@
-"""The precision of a source: what it comes in, and the cast to another before it is captured."""
+"""The precision of a source, and the cast to another one before it is captured."""
 
 from __future__ import annotations
 
@@ -17,44 +17,44 @@ from cnntk.runtime.errors import UsageError
 __all__ = ["EPSILON", "cast_source", "weight_dtypes"]
 
 EPSILON = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 2.0**-23, "float64": 2.0**-52}
-"""The step between 1 and the next larger number of each type that a network may be in."""
+"""The step between 1 and the next larger number, for each type that a network may have."""
 
 _NO_BFLOAT16 = "is in bfloat16, for which onnxruntime's CPU provider has no kernels"
 
 
 def cast_source(source: Source, dtype: Dtype, why: str | None = None) -> Source:
-    """``source`` with its weights, and the inputs that had their type, in ``dtype``.
+    """Casts the source's weights, and the inputs that had their type, to ``dtype``.
 
-    ``auto`` leaves it as it is, but for bfloat16, which onnxruntime does not run: it becomes float32, which
-    holds each weight exactly. What was cast is noted, and stands in the provenance.
+    ``auto`` keeps the type, except for bfloat16, which onnxruntime does not run: it becomes float32, which
+    represents each weight exactly. A cast is noted and recorded in the provenance.
 
     Args:
-        source: as it came.
-        dtype: of the artifact.
-        why: the note; by default that it was asked for.
+        source: Source as it was opened.
+        dtype: Type of the artifact's weights.
+        why: Text of the note; by default that the user wanted the cast.
 
     Raises:
-        UsageError: it is a captured program or an ONNX graph, which can't be cast; a weight is beyond the
-            type's largest number; or there is no such type.
+        UsageError: The source is a captured program or an ONNX graph, which can't be cast; a weight exceeds
+            the type's largest number; or there is no such type.
     """
     if dtype not in get_args(Dtype):
-        raise UsageError(f"--dtype {dtype}: choose one of {', '.join(get_args(Dtype))}")
-    held = weight_dtypes(source)
+        raise UsageError(f"--dtype {dtype}: not available; choose one of {', '.join(get_args(Dtype))}")
+    dtypes = weight_dtypes(source)
     if dtype == "auto":
-        held |= {spec.dtype for spec in source.inputs}
-    types = {old: "float32" if dtype == "auto" else dtype for old in held if _changes(old, dtype)}
+        dtypes |= {spec.dtype for spec in source.inputs}
+    types = {old: "float32" if dtype == "auto" else dtype for old in dtypes if _changes(old, dtype)}
     if not types:
         return source
     if source.module is None:
         raise UsageError(_can_not_be_cast(source, dtype, sorted(types)))
     before, after = ", ".join(sorted(types)), next(iter(types.values()))
     if dtype == "auto":
-        why = f"the network {_NO_BFLOAT16}: the file holds it in float32, with exactly the same weights"
-    return _cast(source, types, why or f"cast from {before} to {after}, as asked", before, after)
+        why = f"the network {_NO_BFLOAT16}: it is exported in float32, which represents its weights exactly"
+    return _cast(source, types, why or f"cast from {before} to {after} by --dtype", before, after)
 
 
 def weight_dtypes(source: Source) -> set[str]:
-    """The types of the source's floating-point weights; of its inputs where it has no such weights."""
+    """Returns the types of the source's floating-point weights; of its inputs where it has none."""
     return set(_weights(source)) or {spec.dtype for spec in source.inputs if spec.dtype in EPSILON}
 
 
@@ -66,61 +66,61 @@ def _weights(source: Source) -> Iterable[str]:
     if source.module is not None:
         tensors: Iterable[Tensor] = (*source.module.parameters(), *source.module.buffers())
     elif source.program is not None:
-        held = (*source.program.state_dict.values(), *source.program.constants.values())
-        tensors = [tensor for tensor in held if isinstance(tensor, Tensor)]
+        dtypes = (*source.program.state_dict.values(), *source.program.constants.values())
+        tensors = [tensor for tensor in dtypes if isinstance(tensor, Tensor)]
     else:
         return _graph_weights(source.graph)
     return (name for t in tensors if (name := str(t.dtype).removeprefix("torch.")) in EPSILON)
 
 
 def _graph_weights(graph: ir.Model | None) -> Iterable[str]:
-    """Of tensors with an axis: single numbers are attributes of operators rather than weights."""
+    """Yields the types of tensors with an axis: single numbers are attributes rather than weights."""
     values = graph.graph.initializers.values() if graph is not None else ()
-    found = (v.const_value for v in values if v.const_value is not None and len(v.const_value.shape))
-    return (name for t in found if (name := str(t.dtype.numpy().name)) in EPSILON)
+    cast = (v.const_value for v in values if v.const_value is not None and len(v.const_value.shape))
+    return (name for t in cast if (name := str(t.dtype.numpy().name)) in EPSILON)
 
 
-def _can_not_be_cast(source: Source, dtype: Dtype, held: list[str]) -> str:
+def _can_not_be_cast(source: Source, dtype: Dtype, dtypes: list[str]) -> str:
     wanted = "float32" if dtype == "auto" else dtype
     if source.program is not None:
         kind = "a captured program can't be cast"
         advice = f"capture the module again: torch.export.export(module.to(torch.{wanted}), ...)"
     else:
-        kind, advice = "an ONNX graph is not cast", f"export it again from torch, in {wanted}"
+        kind, advice = "an ONNX graph can't be cast", f"export it again from torch, in {wanted}"
     if dtype == "auto":
         return f"{source.name}: {_NO_BFLOAT16}, and {kind}; {advice}"
-    return f"--dtype {dtype}: {source.name} is in {', '.join(held)}, and {kind}; {advice}"
+    return f"--dtype {dtype}: {source.name} is in {', '.join(dtypes)}, and {kind}; {advice}"
 
 
 def _cast(source: Source, types: Mapping[str, str], why: str, before: str, after: str) -> Source:
     if source.module is None:
-        raise ValueError(f"{source.name}: holds no module to cast")
-    found = replace(
+        raise ValueError(f"{source.name}: has no module to cast")
+    cast = replace(
         _with_cast_weights(source, source.module, types),
         provenance={**source.provenance, "dtype": after, "cast_from": before},
         notes=(*source.notes, why),
     )
     if all(_holds(after, old) for old in types):
-        return found
-    _check_range(source.module, found.module, after)
+        return cast
+    _check_range(source.module, cast.module, after)
     return replace(
-        found, source_before_cast=_with_cast_weights(source, source.module, {"bfloat16": "float32"})
+        cast, source_before_cast=_with_cast_weights(source, source.module, {"bfloat16": "float32"})
     )
 
 
 def _with_cast_weights(source: Source, module: nn.Module, types: Mapping[str, str]) -> Source:
-    known = {getattr(torch, old): getattr(torch, new) for old, new in types.items()}
+    dtypes = {getattr(torch, old): getattr(torch, new) for old, new in types.items()}
     inputs = tuple(replace(s, dtype=types.get(s.dtype, s.dtype)) for s in source.inputs)
-    return replace(source, module=cast_weights(module, known), inputs=inputs)
+    return replace(source, module=cast_weights(module, dtypes), inputs=inputs)
 
 
 def _holds(dtype: str, other: str) -> bool:
-    """Whether ``dtype`` has every number of ``other``."""
+    """Whether ``dtype`` represents every number of ``other``."""
     return dtype == other or dtype == "float64" or (dtype == "float32" and other != "float64")
 
 
 def _check_range(before: nn.Module, after: nn.Module | None, dtype: str) -> None:
-    """A number that the type can't hold would be infinite."""
+    """Raises UsageError for a number that would become infinite in the type."""
     if after is None:
         return
     old = dict((*before.named_parameters(), *before.named_buffers()))
@@ -129,6 +129,6 @@ def _check_range(before: nn.Module, after: nn.Module | None, dtype: str) -> None
             lost = old[name][torch.isfinite(old[name]) & ~torch.isfinite(tensor)]
             if lost.numel():
                 raise UsageError(
-                    f"--dtype {dtype}: weight {name!r} holds {float(lost[0]):.3g}, and {dtype} ends at "
-                    f"{torch.finfo(tensor.dtype).max:.5g}; keep a wider type"
+                    f"--dtype {dtype}: weight {name!r} has the value {float(lost[0]):.3g}, "
+                    f"beyond {dtype}'s limit {torch.finfo(tensor.dtype).max:.5g}; use a wider type"
                 )

@@ -1,4 +1,4 @@
-"""transformers' ``preprocessor_config.json`` to `Preprocessing`, as far as that has words for it."""
+"""Translates transformers' ``preprocessor_config.json`` to `Preprocessing`, as far as that can express it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Unmapped", "preprocessing_of"]
 # Numbers of Pillow's filters.
 _FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
-# Steps that Preprocessing has no words for, and what would mean that they are not taken.
+# Steps that Preprocessing can't express, with the value that switches each off.
 _FOREIGN = {
     "rescale_offset": False,
     "include_top": False,
@@ -23,18 +23,18 @@ _FOREIGN = {
 
 
 class Unmapped(Exception):  # noqa: N818 - no error: the caller makes a note of it
-    """The configuration says something that `Preprocessing` can't; the message says what."""
+    """The configuration has a step that `Preprocessing` can't express; the message names it."""
 
 
 def preprocessing_of(config: Mapping[str, Any], channels: int) -> Preprocessing:
-    """The steps that ``config`` describes.
+    """Returns the steps that a configuration describes.
 
     Args:
-        config: the file's content.
-        channels: that the network takes.
+        config: Content of the file.
+        channels: Number of channels that the network takes.
 
     Raises:
-        Unmapped: there is a step in it that `Preprocessing` does not know, or one that is not fully said.
+        Unmapped: A step is unknown to `Preprocessing` or incomplete.
     """
     for key, harmless in _FOREIGN.items():
         if config.get(key, harmless) != harmless:
@@ -100,7 +100,7 @@ def _geometry(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _convnext(edge: int, config: Mapping[str, Any]) -> dict[str, Any]:
-    """ConvNeXt's own rule: below 384 a crop of ``crop_pct``, from there on a stretch."""
+    """Applies ConvNeXt's rule: below 384 pixels a crop of ``crop_pct``, from there on a stretch."""
     if edge >= 384:
         return {"height": edge, "width": edge, "resize": "stretch"}
     ratio = float(config.get("crop_pct") or 224 / 256)

@@ -32,41 +32,41 @@ _DAMAGE = (
 )
 
 _DYNAMIC = (
-    "export it with a free batch: torch.export.export(module, args, dynamic_shapes=({0: Dim('batch')},))"
+    "export it with a dynamic batch: torch.export.export(module, args, dynamic_shapes=({0: Dim('batch')},))"
 )
 
 
 def from_pt2(text: str, options: SourceOptions) -> Source:
-    """The program in the file.
+    """Opens the program in the file.
 
     Raises:
-        UsageError: there is no such file, or the program does not fit.
-        ArtifactCorrupt: the file is damaged, or no ``.pt2``.
+        UsageError: There is no such file, or the program does not fit.
+        ArtifactCorrupt: The file is damaged, or not a ``.pt2``.
     """
-    file = readable_file(text, "a .pt2 that torch.export.save wrote")
+    file = readable_file(text, "a .pt2 file of torch.export.save")
     try:
         with suppress_output():
             program = torch.export.load(file)
     except _DAMAGE as error:
         raise ArtifactCorrupt(
-            f"{file}: is no program of torch.export, or a damaged one; save it again with torch.export.save"
+            f"{file}: not a valid .pt2 file; save it again with torch.export.save"
         ) from error
     return from_program(program, options, Path(file).stem)
 
 
 def from_program(program: ExportedProgram, options: SourceOptions, name: str = "program") -> Source:
-    """``program``, with the inputs that it says.
+    """Returns ``program`` with the inputs that it declares.
 
     Raises:
-        UsageError: its batch is fixed, another size is free, or an option contradicts it.
+        UsageError: Its batch is fixed, another size is dynamic, or an option contradicts it.
     """
     if options.weights or options.kwargs or options.random:
         raise UsageError(
-            f"{name}: a program has weights of its own: leave out --weights, --kwargs and --random"
+            f"{name}: a program contains its weights: leave out --weights, --kwargs and --random"
         )
     inputs = _inputs(program, name)
     if options.input_shape is not None:
-        _check_given(input_specs(options.input_shape, inputs[0].dtype), inputs, name)
+        _check_shape(input_specs(options.input_shape, inputs[0].dtype), inputs, name)
     return Source(name, inputs, program=program)
 
 
@@ -77,28 +77,32 @@ def _inputs(program: ExportedProgram, name: str) -> tuple[TensorSpec, ...]:
         raise UsageError(f"{name}: the program takes no input")
     for argument in arguments:
         if not isinstance(argument, TensorArgument):
-            raise UsageError(f"{name}: its input {argument.name!r} is no tensor; export it without")
+            raise UsageError(
+                f"{name}: its input {argument.name!r} is not a tensor; export the module without it"
+            )
     return tuple(_input(argument.name, values[argument.name], name) for argument in arguments)
 
 
 def _input(name: str, value: torch.Tensor, program: str) -> TensorSpec:
     where = f"{program}: the input {name!r}"
     if not value.shape:
-        raise UsageError(f"{where} is a single number, so it has no batch")
+        raise UsageError(f"{where} is a single number without a batch axis")
     batch: Any = value.shape[0]  # torch's stubs know no sizes but int
     rest: list[Any] = list(value.shape[1:])
     if not isinstance(batch, torch.SymInt) or not batch.node.expr.is_Symbol:
         raise UsageError(f"{where} has its batch fixed at {batch}; {_DYNAMIC}")
     for axis, size in enumerate(rest, start=1):
         if isinstance(size, torch.SymInt):
-            raise UsageError(f"{where} leaves axis {axis} free; only the batch may be: export it at one size")
+            raise UsageError(
+                f"{where} has a dynamic axis {axis}; only the batch may be dynamic: export it at one size"
+            )
     return TensorSpec(name, str(value.dtype).removeprefix("torch."), ("N", *rest))
 
 
-def _check_given(given: tuple[TensorSpec, ...], inputs: tuple[TensorSpec, ...], name: str) -> None:
+def _check_shape(requested: tuple[TensorSpec, ...], inputs: tuple[TensorSpec, ...], name: str) -> None:
     shapes = [spec.shape for spec in inputs]
-    if [spec.shape for spec in given] != shapes:
+    if [spec.shape for spec in requested] != shapes:
         was = ",".join(form(shape[1:]) for shape in shapes)
         raise UsageError(
-            f"--input {','.join(form(s.shape[1:]) for s in given)}: {name} was captured at {was}"
+            f"--input {','.join(form(s.shape[1:]) for s in requested)}: {name} was captured at {was}"
         )

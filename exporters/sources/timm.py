@@ -10,8 +10,8 @@ from typing import Any
 from torch import nn
 
 from cnntk.exporters.source import Source, SourceOptions
+from cnntk.exporters.sources.factory import build_with_weights
 from cnntk.exporters.sources.inputs import dtype_of, input_specs, one_shape
-from cnntk.exporters.sources.weights import with_weights
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.errors import MissingDependency, UsageError
 
@@ -21,14 +21,14 @@ _FILTERS = frozenset({"nearest", "bilinear", "bicubic", "lanczos"})
 
 
 def from_timm(name: str, options: SourceOptions) -> Source:
-    """The network that timm calls ``name``, with the user's weights or random ones; nothing is downloaded.
+    """Opens timm's network ``name`` with the user's weights or random ones; nothing is downloaded.
 
-    ``options.kwargs`` go to ``timm.create_model``.
+    ``options.kwargs`` are passed to ``timm.create_model``.
 
     Raises:
         MissingDependency: timm is not installed, or does not run here.
-        UsageError: timm knows no such network, or it does not take these options.
-        CheckpointError: the weights are damaged or belong to another network.
+        UsageError: timm has no such network, or it does not take these options.
+        CheckpointError: The weights are damaged or belong to another network.
     """
     try:
         timm: Any = importlib.import_module("timm")
@@ -38,10 +38,10 @@ def from_timm(name: str, options: SourceOptions) -> Source:
             "pip install timm, with the torchvision that belongs to your torch"
         ) from error
     if not timm.is_model(name):
-        raise UsageError(
-            f"timm:{name}: timm {timm.__version__} knows no such network; see timm.list_models()"
-        )
-    module, provenance = with_weights(lambda: _built(timm, name, options.kwargs), f"timm:{name}", options)
+        raise UsageError(f"timm:{name}: timm {timm.__version__} has no such network; see timm.list_models()")
+    module, provenance = build_with_weights(
+        lambda: _built(timm, name, options.kwargs), f"timm:{name}", options
+    )
     config: Mapping[str, Any] = getattr(module, "pretrained_cfg", {})
     shape = one_shape(options.input_shape, f"timm:{name}") or tuple(config.get("input_size", (3, 224, 224)))
     preprocessing, notes = preprocessing_of(config, shape)
@@ -68,7 +68,7 @@ def _built(timm: Any, name: str, kwargs: Mapping[str, Any]) -> nn.Module:
 def preprocessing_of(
     config: Mapping[str, Any], shape: tuple[int, ...]
 ) -> tuple[Preprocessing | None, tuple[str, ...]]:
-    """What timm's ``pretrained_cfg`` says, and where it can't be said, a note of why.
+    """Translates timm's ``pretrained_cfg``; where it can't be expressed, the result is None and a note.
 
     timm's ``center`` crop is `Preprocessing`'s ``shortest``; its ``squash`` is ``stretch`` at a ratio of 1.
     """
@@ -78,7 +78,7 @@ def preprocessing_of(
     shares = {side / math.floor(side / ratio) for side in shape[1:]}
     fits = (mode == "center" and len(shares) == 1) or (mode == "squash" and ratio == 1.0)
     if not fits or interpolation not in _FILTERS or shape[0] != 3:
-        note = f"timm's preprocessing ({mode} crop of {ratio:g}, {interpolation}) has no counterpart in cnntk"
+        note = f"timm's preprocessing ({mode} crop of {ratio:g}, {interpolation}) can't be expressed in cnntk"
         return None, (f"{note}, so the file takes arrays only",)
     preprocessing = Preprocessing(
         color="rgb",

@@ -14,17 +14,17 @@ from torch import nn
 
 from cnntk.exporters.source import Source, SourceOptions
 from cnntk.exporters.sources.console import suppress_output
+from cnntk.exporters.sources.factory import build_with_weights
 from cnntk.exporters.sources.inputs import INPUT, dtype_of, input_specs, one_shape
 from cnntk.exporters.sources.outputs import name_outputs
 from cnntk.exporters.sources.preprocessor import Unmapped, preprocessing_of
-from cnntk.exporters.sources.weights import with_weights
 from cnntk.runtime.artifact.spec import Preprocessing, TensorSpec
 from cnntk.runtime.errors import CheckpointError, MissingDependency, UsageError
 
 __all__ = ["from_transformers"]
 
 PREPROCESSOR = "preprocessor_config.json"
-USUAL_SIZE = 224
+DEFAULT_SIZE = 224
 
 # What transformers raises on values that do not fit, beside its configurations' own kind.
 _MISFITS = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, ImportError)
@@ -32,7 +32,7 @@ _MISFITS = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, Impor
 
 @dataclass(frozen=True)
 class _Described:
-    """What a configuration says of the classifier that it makes."""
+    """The facts about a classifier that its configuration states."""
 
     config: Any
     shape: tuple[int, ...]
@@ -42,14 +42,14 @@ class _Described:
 
 
 def from_transformers(name: str, options: SourceOptions) -> Source:
-    """The classifier in the folder ``name``, or one of the model type ``name``; nothing is downloaded.
+    """Opens the classifier in the folder ``name``, or one of the model type ``name``; nothing is downloaded.
 
     ``options.kwargs`` override fields of the configuration.
 
     Raises:
         MissingDependency: transformers is not installed.
-        UsageError: there is no such folder or type, it is no image classifier, or an option does not fit.
-        CheckpointError: the folder's weights are damaged or don't fit.
+        UsageError: There is no such folder or type, it is not an image classifier, or an option does not fit.
+        CheckpointError: The folder's weights are damaged or don't fit.
     """
     try:
         import transformers
@@ -60,14 +60,14 @@ def from_transformers(name: str, options: SourceOptions) -> Source:
     folder = Path(name) if Path(name).is_dir() else None
     with _silent(transformers):
         config = _config(transformers, name, folder, options.kwargs)
-        described = _described(config, folder, one_shape(options.input_shape, f"transformers:{name}"))
+        described = _describe(config, folder, one_shape(options.input_shape, f"transformers:{name}"))
         if folder is not None and options.weights is None and not options.random:
             module, provenance = (
                 _trained(transformers, folder, config),
                 {"weights": str(folder.resolve().name)},
             )
         else:
-            module, provenance = with_weights(
+            module, provenance = build_with_weights(
                 lambda: _fresh(transformers, name, config), f"transformers:{name}", options
             )
     return Source(
@@ -83,12 +83,12 @@ def from_transformers(name: str, options: SourceOptions) -> Source:
 
 
 def _inputs(module: nn.Module, described: _Described) -> tuple[TensorSpec, ...]:
-    """The image; its colors as numbers of a palette, in rows, for networks that read it like a text."""
+    """Returns the image, or its colors as palette indices in rows, for networks that read it like a text."""
     if getattr(module, "main_input_name", None) == "input_ids":
         length = getattr(described.config, "n_positions", None)
         if length is None:
             raise UsageError(
-                f"a {described.config.model_type} reads texts beside images; cnntk takes images alone"
+                f"a {described.config.model_type} takes texts besides images; cnntk exports image networks"
             )
         return (TensorSpec(INPUT, "int64", ("N", length)),)
     return input_specs(described.shape, dtype_of(module))
@@ -96,7 +96,7 @@ def _inputs(module: nn.Module, described: _Described) -> tuple[TensorSpec, ...]:
 
 @contextlib.contextmanager
 def _silent(transformers: Any) -> Iterator[None]:
-    """transformers shows a progress bar for weights that are read from the disk."""
+    """Suppresses output and the progress bar that transformers shows while it reads weights."""
     logging = transformers.utils.logging
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
@@ -111,25 +111,29 @@ def _silent(transformers: Any) -> Iterator[None]:
 def _config(transformers: Any, name: str, folder: Path | None, fields: Mapping[str, Any]) -> Any:
     from huggingface_hub.errors import StrictDataclassError
 
-    known = transformers.models.auto.modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
-    if folder is None and name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
+    model_types = transformers.models.auto.modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
+    if folder is None and name not in model_types:
+        close = difflib.get_close_matches(name, model_types, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise UsageError(
-            f"transformers:{name}: no such folder, and no type of image classifier; {hint}the types are "
-            f"{', '.join(known)}. Nothing is downloaded: fetch a model first and name its folder"
+            f"transformers:{name}: not a folder or a model type of an image classifier; {hint}the types are "
+            f"{', '.join(model_types)}. Nothing is downloaded: fetch a model first and name its folder"
         )
     if folder is not None and not (folder / "config.json").is_file():
-        raise UsageError(f"{folder}: has no config.json, so it is no folder that transformers wrote")
+        raise UsageError(f"{folder}: no config.json, so not a folder that transformers wrote")
     try:
         if folder is None:
             config = transformers.AutoConfig.for_model(name, **fields)
         else:
             config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, **fields)
     except (*_MISFITS, StrictDataclassError) as error:
-        raise UsageError(f"transformers:{name}: its configuration is refused: {_line(error)}") from error
-    if config.model_type not in known:
-        raise UsageError(f"transformers:{name}: a {config.model_type} is no image classifier of transformers")
+        raise UsageError(
+            f"transformers:{name}: transformers refuses its configuration: {_line(error)}"
+        ) from error
+    if config.model_type not in model_types:
+        raise UsageError(
+            f"transformers:{name}: {config.model_type} is not an image classifier of transformers"
+        )
     return config
 
 
@@ -152,27 +156,27 @@ def _trained(transformers: Any, folder: Path, config: Any) -> nn.Module:
     except (*_MISFITS, OSError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: its weights can't be loaded: {_line(error)}") from error
     for problem in ("missing_keys", "mismatched_keys", "error_msgs"):
-        if found := sorted(map(str, report.get(problem, ()))):
+        if names := sorted(map(str, report.get(problem, ()))):
             raise CheckpointError(
-                f"{folder}: weights {problem.replace('_', ' ')}, {found[0]} first of {len(found)}: "
+                f"{folder}: weights {problem.replace('_', ' ')}, {names[0]} first of {len(names)}: "
                 "they belong to another network"
             )
     return module  # type: ignore[no-any-return]
 
 
-def _described(config: Any, folder: Path | None, given: tuple[int, ...] | None) -> _Described:
+def _describe(config: Any, folder: Path | None, shape: tuple[int, ...] | None) -> _Described:
     processor = _processor(folder)
-    shape, notes = (given, ()) if given else _shape(config, processor)
+    shape, notes = (shape, ()) if shape else _shape(config, processor)
     labels = tuple(str(label) for _, label in sorted((config.id2label or {}).items()))
     if all(label == f"LABEL_{i}" for i, label in enumerate(labels)):
-        labels = ()  # transformers' own stand-ins
+        labels = ()  # transformers' placeholders
     described = _Described(config, shape, labels, notes)
     if processor is None:
         return described
     try:
         preprocessing = preprocessing_of(processor, shape[0])
     except Unmapped as reason:
-        note = f"{PREPROCESSOR} asks for what cnntk has no step for ({reason}), so the file takes arrays only"
+        note = f"{PREPROCESSOR} has a step that cnntk can't express ({reason}), so the file takes arrays only"
         return replace(described, notes=(*notes, note))
     if (preprocessing.height, preprocessing.width) != shape[1:]:
         preprocessing = replace(preprocessing, height=shape[1], width=shape[2])
@@ -186,22 +190,24 @@ def _processor(folder: Path | None) -> dict[str, Any] | None:
     try:
         data = json.loads(file.read_bytes())
     except ValueError as error:
-        raise CheckpointError(f"{file}: is no JSON ({error})") from error
+        raise CheckpointError(f"{file}: not valid JSON ({error})") from error
     return data if isinstance(data, dict) else None
 
 
 def _shape(config: Any, processor: Mapping[str, Any] | None) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """(C, H, W) that the configuration says, or images are prepared to, or that is usual."""
+    """Returns (C, H, W) by the configuration, the image processor, or the default size with a note."""
     vision = getattr(config, "vision_config", config)
     channels = getattr(vision, "num_channels", None) or getattr(config, "num_channels", None) or 3
     size = getattr(vision, "image_size", None) or getattr(config, "image_size", None)
     if size is None and processor is not None:
         with contextlib.suppress(Unmapped):
-            found = preprocessing_of(processor, channels)
-            size = (found.height, found.width)
+            preprocessing = preprocessing_of(processor, channels)
+            size = (preprocessing.height, preprocessing.width)
     if size is None:
-        note = f"the configuration says no image size; {USUAL_SIZE} is taken (--input says another)"
-        return (channels, USUAL_SIZE, USUAL_SIZE), (note,)
+        note = (
+            f"the configuration has no image size; {DEFAULT_SIZE} pixels are assumed (--input sets another)"
+        )
+        return (channels, DEFAULT_SIZE, DEFAULT_SIZE), (note,)
     height, width = (size, size) if isinstance(size, int) else size
     return (channels, int(height), int(width)), ()
 

@@ -1,4 +1,4 @@
-"""The layer mathematics in plain numpy: the oracle for tests, independent of torch."""
+"""Layer mathematics in plain numpy: the reference for tests, independent of torch."""
 
 from __future__ import annotations
 

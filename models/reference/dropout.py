@@ -1,4 +1,4 @@
-"""Dropout as it is in training; at inference it is the identity.
+"""Dropout in training mode; at inference it is the identity.
 
 Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", JMLR 15 (2014).
 """
@@ -14,19 +14,19 @@ __all__ = ["dropout"]
 
 
 def dropout(x: NDArray[Any], p: float, rng: np.random.Generator) -> NDArray[Any]:
-    """Each value is 0 with probability p, else x / (1 - p), so that its expectation stays x.
+    """Sets each element to 0 with probability p, else to x / (1 - p), so that its expectation stays x.
 
     Args:
-        x: any shape, floating.
-        p: probability of dropping, in [0, 1], both included.
-        rng: where chance comes from.
+        x: Floating-point array of any shape.
+        p: Probability of dropping an element, in [0, 1].
+        rng: Generator of the random numbers.
 
     Raises:
         ValueError: p is outside [0, 1], or NaN.
     """
     if not 0 <= p <= 1:
-        raise ValueError(f"p={p} has to be in [0, 1]")
+        raise ValueError(f"p={p} must be in [0, 1]")
     if p == 1:  # the formula would divide by 0
         return np.zeros_like(x)
-    kept = rng.random(x.shape) >= p  # random() is in [0, 1): at p = 0 all are kept
-    return np.where(kept, x / (1 - p), 0)
+    mask = rng.random(x.shape) >= p  # random() is in [0, 1): at p = 0 all are kept
+    return np.where(mask, x / (1 - p), 0)

@@ -1,4 +1,4 @@
-"""Pooling: a window slides as in a convolution, and its maximum or mean is kept."""
+"""Pooling: the maximum or mean of each window of a sliding grid."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ def pool2d(
     stride: Pair | None = None,
     padding: Pair = 0,
 ) -> NDArray[Any]:
-    """The maximum or mean of each window.
+    """Returns the maximum or mean of each window.
 
     Args:
-        x: (..., H, W).
-        size: of the window, one number or (height, width); so are the two below.
-        mode: what is kept of a window.
-        stride: ``size`` where it is None: windows that touch and do not overlap.
-        padding: at most half of ``size``, so that no window sees padding alone.
+        x: Array (..., H, W).
+        size: Size of the window, one number or (height, width), as the two below.
+        mode: Reduction of a window.
+        stride: Step between windows; ``size`` where it is None, so that windows touch and don't overlap.
+        padding: Padding, at most half of ``size``, so that no window contains padding only.
 
     Returns:
-        (..., H', W'), each by `output_size`; floating, integers become float64.
+        Array (..., H', W'), each by `output_size`; floating point, integers become float64.
 
     Raises:
-        ValueError: the mode is unknown, the padding too large, or no window fits.
+        ValueError: The mode is unknown, the padding too large, or no window fits.
     """
     if mode not in _MODES:
-        raise ValueError(f"mode={mode!r} has to be one of {', '.join(map(repr, _MODES))}")
+        raise ValueError(f"mode={mode!r} must be one of {', '.join(map(repr, _MODES))}")
     if any(2 * p > k for p, k in zip(pair(padding), pair(size), strict=True)):
         raise ValueError(f"padding={padding} is more than half of size={size}")
     reduce, filler = _MODES[mode]

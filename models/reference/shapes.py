@@ -1,4 +1,4 @@
-"""How many pixels a convolution or a pooling leaves: one formula, forwards and backwards."""
+"""The size after a convolution or a pooling: one formula, forward and backward."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Pair = int | Sequence[int]
 
 
 def pair(value: Pair) -> tuple[int, int]:
-    """``value`` as (height, width).
+    """Returns ``value`` as (height, width).
 
     Raises:
-        ValueError: it is a sequence of another length than two.
+        ValueError: ``value`` is a sequence of another length than two.
     """
     if isinstance(value, int):
         return value, value
@@ -24,17 +24,17 @@ def pair(value: Pair) -> tuple[int, int]:
 
 
 def output_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
-    """Pixels along one axis after a convolution or a pooling: floor((n + 2p - d(k - 1) - 1) / s) + 1.
+    """Returns the pixels along an axis after convolution or pooling: floor((n + 2p - d(k - 1) - 1) / s) + 1.
 
     Args:
-        size: n, pixels before, at least 1.
-        kernel: k, taps of the window, at least 1.
-        stride: s, step between windows, at least 1.
-        padding: p, pixels added at each end, at least 0.
-        dilation: d, distance between taps, at least 1.
+        size: Pixels n before, at least 1.
+        kernel: Taps k of the window, at least 1.
+        stride: Step s between windows, at least 1.
+        padding: Pixels p added at each end, at least 0.
+        dilation: Distance d between taps, at least 1.
 
     Raises:
-        ValueError: an argument is out of its range, or no output pixel is left.
+        ValueError: An argument is out of its range, or no output pixel is left.
     """
     _check_window(kernel, stride, padding, dilation)
     room = size + 2 * padding - _reach(kernel, dilation)
@@ -47,19 +47,19 @@ def output_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilat
 
 
 def smallest_input(size: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
-    """The smallest n for which `output_size` is at least ``size``: max(1, (size - 1)s + d(k - 1) + 1 - 2p).
+    """Returns the smallest n with `output_size` at least ``size``: max(1, (size - 1)s + d(k - 1) + 1 - 2p).
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: An argument is out of its range.
     """
     _check_window(kernel, stride, padding, dilation)
     if size < 1:
-        raise ValueError(f"size={size} has to be at least 1")
+        raise ValueError(f"size={size} must be at least 1")
     return max(1, (size - 1) * stride + _reach(kernel, dilation) - 2 * padding)
 
 
 def _reach(kernel: int, dilation: int) -> int:
-    """Pixels from a dilated window's first tap to its last, both included."""
+    """Returns the pixels from a dilated window's first tap to its last, both included."""
     return dilation * (kernel - 1) + 1
 
 
@@ -67,4 +67,4 @@ def _check_window(kernel: int, stride: int, padding: int, dilation: int) -> None
     least = {"kernel": (kernel, 1), "stride": (stride, 1), "padding": (padding, 0), "dilation": (dilation, 1)}
     for name, (value, bound) in least.items():
         if value < bound:
-            raise ValueError(f"{name}={value} has to be at least {bound}")
+            raise ValueError(f"{name}={value} must be at least {bound}")

@@ -2,7 +2,7 @@
 
 With m = max over k of o_k, softmax(o)_j = exp(o_j) / sum_k exp(o_k) = exp(o_j - m) / sum_k exp(o_k - m):
 no exponent is above 0, one is 0, so nothing overflows and the divisor is in [1, K]. Its logarithm is
-o_j - m - log sum_k exp(o_k - m). There log exp(o_j - m) is cancelled on paper, and has to be: in floating
+o_j - m - log sum_k exp(o_k - m). There log exp(o_j - m) is cancelled on paper, and must be: in floating
 point exp underflows to 0 first, and log 0 is -inf.
 """
 
@@ -17,7 +17,7 @@ __all__ = ["cross_entropy", "log_softmax", "softmax", "softmax_naive"]
 
 
 def softmax_naive(logits: NDArray[Any], axis: int = -1) -> NDArray[Any]:
-    """exp(o_j) / sum_k exp(o_k), taken literally: the example that fails, for tests to compare with.
+    """Computes exp(o_j) / sum_k exp(o_k) literally: the form that fails, for tests to compare with.
 
     In float64 exp overflows above 709, in float32 above 88: inf / inf is NaN. Use `softmax`.
     """
@@ -26,26 +26,26 @@ def softmax_naive(logits: NDArray[Any], axis: int = -1) -> NDArray[Any]:
 
 
 def softmax(logits: NDArray[Any], axis: int = -1) -> NDArray[Any]:
-    """Probabilities of any finite logits: in [0, 1], of sum 1 along ``axis``."""
+    """Returns probabilities for any finite logits: in [0, 1], with sum 1 along ``axis``."""
     exps = np.exp(_below_zero(logits, axis))
     return np.asarray(exps / exps.sum(axis=axis, keepdims=True))
 
 
 def log_softmax(logits: NDArray[Any], axis: int = -1) -> NDArray[Any]:
-    """Logarithms of `softmax`, finite where the probability itself underflows to 0."""
+    """Returns logarithms of `softmax`, finite where the probability itself underflows to 0."""
     shifted = _below_zero(logits, axis)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True)))
 
 
 def cross_entropy(logits: NDArray[Any], labels: NDArray[Any]) -> float:
-    """The mean over n of -`log_softmax` (logits)[n, labels[n]].
+    """Returns the mean over n of -`log_softmax` (logits)[n, labels[n]].
 
     Args:
-        logits: (N, K).
-        labels: integers (N,), in [0, K).
+        logits: Array (N, K).
+        labels: Integer array (N,), in [0, K).
 
     Raises:
-        ValueError: the shapes don't fit, or a label is out of range (numpy would count from the end).
+        ValueError: The shapes don't fit, or a label is out of range (numpy would count from the end).
     """
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise ValueError(f"expected logits (N, K) and labels (N,), got {logits.shape} and {labels.shape}")

@@ -1,4 +1,4 @@
-"""The windows that convolution and pooling look through, as one strided view."""
+"""The windows of convolution and pooling, as one strided view."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["padded", "windows"]
 
 
 def padded(x: NDArray[Any], padding: Pair, value: float = 0) -> NDArray[Any]:
-    """``x`` (..., H, W) with ``padding`` pixels of ``value`` at each end of its last two axes."""
+    """Returns ``x`` (..., H, W) with ``padding`` pixels of ``value`` at each end of its last two axes."""
     vertical, horizontal = pair(padding)
     unpadded = [(0, 0)] * (x.ndim - 2)
     around = [*unpadded, (vertical, vertical), (horizontal, horizontal)]
@@ -22,10 +22,10 @@ def padded(x: NDArray[Any], padding: Pair, value: float = 0) -> NDArray[Any]:
 
 
 def windows(x: NDArray[Any], size: Pair, stride: Pair = 1, dilation: Pair = 1) -> NDArray[Any]:
-    """Every window of ``x`` (..., H, W), as a view of shape (..., H', W', kh, kw).
+    """Returns every window of ``x`` (..., H, W), as a view of shape (..., H', W', kh, kw).
 
     Raises:
-        ValueError: no window fits, or an argument is out of its range.
+        ValueError: No window fits, or an argument is out of its range.
     """
     (kh, kw), (sh, sw), (dh, dw) = pair(size), pair(stride), pair(dilation)
     for pixels, kernel, step, gap in zip(x.shape[-2:], (kh, kw), (sh, sw), (dh, dw), strict=True):

@@ -109,7 +109,7 @@ def test_an_existing_file_stays_without_force() -> None:
 @pytest.mark.parametrize(
     ("source", "options", "error", "message"),
     [
-        ("lenet", {}, UsageError, "give its weights"),
+        ("lenet", {}, UsageError, "pass its weights"),
         ("lenet", {"random": True, "weights": "w.pt"}, UsageError, "exclude each other"),
         ("lenett", {"random": True}, UsageError, "lenet"),
         ("lenet", {"random": True, "labels": ["a"]}, UsageError, "1 labels, but lenet has 10 logits"),

@@ -75,7 +75,7 @@ NATIVE = [
     ("float32", LAST, FLOAT32, ""),
     ("float16", PLAIN, HALF, ""),
     ("float16", LAST, HALF, ""),
-    ("bfloat16", LAST, FLOAT32, "the network is in bfloat16.*exactly the same weights"),
+    ("bfloat16", LAST, FLOAT32, "the network is in bfloat16.*represents its weights exactly"),
     (
         "float64",
         LAST,
@@ -124,7 +124,7 @@ def test_networks_are_cast_as_asked(
 ) -> None:
     report = exported(small_cnn.to(getattr(torch, before)), after)
     assert types() == expected
-    assert f"cast from {before} to {after}, as asked" in report.notes
+    assert f"cast from {before} to {after}, by --dtype" in report.notes
     said = Engine("m.onnx").spec.provenance
     assert (said["cast_from"], said["dtype"]) == (before, after)
     costs = [check.detail for check in report.checks if check.name == "cast"]

@@ -75,7 +75,7 @@ class Unsavable(nn.Linear):
 
 
 def test_a_failure_leaves_nothing_of_a_new_one(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="can't be saved"):
+    with pytest.raises(CheckpointError, match="expected a tensor"):
         save_checkpoint(tmp_path / "run", Unsavable(2, 2), SPEC)
     with pytest.raises(TypeError, match="JSON"):
         save_checkpoint(tmp_path / "run", lenet(), replace(SPEC, provenance={"when": object()}))
@@ -84,7 +84,7 @@ def test_a_failure_leaves_nothing_of_a_new_one(tmp_path: Path) -> None:
 
 def test_a_failure_leaves_the_old_one_as_it_was(folder: Path) -> None:
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
-    with pytest.raises(CheckpointError, match="can't be saved"):
+    with pytest.raises(CheckpointError, match="expected a tensor"):
         save_checkpoint(folder, Unsavable(2, 2), SPEC)
     with pytest.raises(TypeError, match="JSON"):
         save_checkpoint(folder, lenet(), replace(SPEC, provenance={"when": object()}))
@@ -93,7 +93,7 @@ def test_a_failure_leaves_the_old_one_as_it_was(folder: Path) -> None:
 
 def test_where_no_checkpoint_can_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="is a file; name a folder"):
+    with pytest.raises(UsageError, match="is a file; pass a folder"):
         save_checkpoint(tmp_path / "file", lenet(), SPEC)
     with pytest.raises(UsageError, match="does not exist; create it first"):
         save_checkpoint(tmp_path / "no" / "run", lenet(), SPEC)
@@ -114,7 +114,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 def test_damaged_weights_are_refused(folder: Path) -> None:
     file = folder / WEIGHTS_FILE
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(CheckpointError, match=r"model.safetensors: is damaged"):
+    with pytest.raises(CheckpointError, match=r"model.safetensors: not a valid safetensors file"):
         load_checkpoint(folder)
 
 
@@ -176,5 +176,5 @@ def test_a_factorys_file_may_move_along(tmp_path: Path, below_a_new_head: bool) 
     assert build(loaded.spec.network)(images).shape == (2, 3)
     (tmp_path / "new" / "nets.py").unlink()
     beside = tmp_path / "new" / "nets.py"
-    with pytest.raises(UsageError, match=rf"is in {file}, which is not there, and neither is {beside};"):
+    with pytest.raises(UsageError, match=rf"neither {file} nor {beside};"):
         load_checkpoint(tmp_path / "new" / "run")

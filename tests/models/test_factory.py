@@ -63,13 +63,13 @@ def test_a_file_hides_no_module_of_its_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("reference", "kwargs", "message"),
     [
-        ("lenet", {}, "'lenet' is neither package.module:function nor path/to/file.py:function"),
-        ("cnntk.models.lenet:", {}, "is neither"),
-        (":lenet", {}, "is neither"),
-        ("my-nets.lenet:small", {}, "'my-nets.lenet' is no module's name"),
+        ("lenet", {}, "'lenet': not of the form package.module:function or path/to/file.py:function"),
+        ("cnntk.models.lenet:", {}, "not of the form"),
+        (":lenet", {}, "not of the form"),
+        ("my-nets.lenet:small", {}, "'my-nets.lenet' not a module name"),
         ("no_such_package.nets:small", {}, "No module named 'no_such_package'; install it, or name a file"),
         ("cnntk.models.lenet:lenett", {}, "cnntk.models.lenet has no 'lenett'"),
-        ("cnntk.models.lenet:__all__", {}, "is list, not a function"),
+        ("cnntk.models.lenet:__all__", {}, "is list, expected a function"),
         ("no/such/file.py:small", {}, "no/such/file.py: no such file"),
         (
             "cnntk.models.lenet:lenet",
@@ -78,7 +78,7 @@ def test_a_file_hides_no_module_of_its_name(tmp_path: Path) -> None:
         ),
         ("cnntk.models.lenet:lenet", {"num_classes": "ten"}, "cnntk.models.lenet:lenet: .*'str' and 'int'"),
         ("cnntk.models.alexnet:alexnet", {"dropout": 2, "image_size": 65}, "dropout probability"),
-        ("builtins:dict", {}, "gave dict, not a torch.nn.Module"),
+        ("builtins:dict", {}, "returned dict, expected a torch.nn.Module"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(reference: str, kwargs: dict[str, object], message: str) -> None:
@@ -90,9 +90,9 @@ def test_what_is_wrong_is_said_in_one_line(reference: str, kwargs: dict[str, obj
 def test_what_is_wrong_with_a_file(file: Path) -> None:
     with pytest.raises(UsageError, match=r"nets.py has no 'tiny'"):
         construct(f"{file}:tiny", {})
-    with pytest.raises(UsageError, match=r"gave NoneType, not a torch.nn.Module"):
+    with pytest.raises(UsageError, match=r"returned NoneType, expected a torch.nn.Module"):
         construct(f"{file}:nothing", {})
-    with pytest.raises(UsageError, match="is int, not a function"):
+    with pytest.raises(UsageError, match="is int, expected a function"):
         construct(f"{file}:size", {})
     file.write_text("def broken(:\n")
     with pytest.raises(UsageError, match=r"can't be imported: SyntaxError: invalid syntax \(.*nets\.py:1\)$"):

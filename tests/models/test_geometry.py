@@ -50,5 +50,5 @@ def test_too_small_says_what_works() -> None:
 
 def test_require_positive() -> None:
     require_positive("net", num_classes=1)
-    with pytest.raises(UsageError, match="net: num_classes is 0; it has to be at least 1"):
+    with pytest.raises(UsageError, match="net: num_classes is 0; it must be at least 1"):
         require_positive("net", in_channels=3, num_classes=0)

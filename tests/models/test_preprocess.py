@@ -64,13 +64,13 @@ def test_one_pixel_wide_is_not_what_torch_makes_of_it() -> None:
     image = np.array([0, 0, 200], dtype=np.uint8).reshape(1, 3, 1, 1)
     p = Preprocessing("gray", 4, 1, levels="float32")
     expected = np.asarray(Image.fromarray(image[0, :, :, 0].astype(np.float32)).resize((1, 4), 2))
-    found = Preprocess(p).levels(torch.from_numpy(image))[0, 0].numpy()
+    found = Preprocess(p).pixel_values(torch.from_numpy(image))[0, 0].numpy()
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
 def test_levels_are_the_hosts_fit() -> None:
     batch = images(np.random.default_rng(0), (12, 20), 3)
-    levels = Preprocess(replace(RGB, invert="light-background")).levels(torch.from_numpy(batch))
+    levels = Preprocess(replace(RGB, invert="light-background")).pixel_values(torch.from_numpy(batch))
     assert levels.dtype == torch.uint8
     expected = resize_and_crop(batch[1], replace(RGB, invert="light-background"))
     assert np.array_equal(levels[1].permute(1, 2, 0).numpy(), expected)
@@ -91,5 +91,5 @@ def test_it_has_no_weights() -> None:
 
 def test_the_check_can_fail() -> None:
     batch = images(np.random.default_rng(0), (50, 41), 3)
-    found = Preprocess(replace(RGB, antialias=False)).levels(torch.from_numpy(batch))[0]
+    found = Preprocess(replace(RGB, antialias=False)).pixel_values(torch.from_numpy(batch))[0]
     assert abs(found.permute(1, 2, 0).numpy().astype(int) - resize_and_crop(batch[0], RGB)).max() > 20

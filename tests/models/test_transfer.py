@@ -106,7 +106,7 @@ def test_the_features_are_found_without_being_told(make: Callable[[], nn.Sequent
 
 def test_the_features_of_a_given_image() -> None:
     body = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten())
-    with pytest.raises(UsageError, match=r"can't tell .* pass input_shape=\(C, H, W\)"):
+    with pytest.raises(UsageError, match=r"can't determine .* pass input_shape=\(C, H, W\)"):
         with_new_head(body, 5)
     assert with_new_head(body, 5, input_shape=(1, 10, 12)).head.in_features == 2 * 8 * 10
 
@@ -142,7 +142,7 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(UsageError, match="does not take an image of 3×28×28"):
         with_new_head(body, 5, input_shape=(3, 28, 28))
     assert all(part.training for part in body.modules())  # it is left as it was
-    with pytest.raises(UsageError, match=r"answer a tensor .* got tuple"):
+    with pytest.raises(UsageError, match=r"return a tensor .* got tuple"):
         with_new_head(Pair(), 5, input_shape=(1, 2, 2))
     with pytest.raises(UsageError, match=r"got shape \(12,\)"):
         with_new_head(nn.Flatten(0), 5, input_shape=(3, 2, 2))
@@ -165,7 +165,9 @@ def test_without_head_of_nin_and_vgg() -> None:
 
 
 def test_without_head_refuses_what_it_can_not_cut() -> None:
-    with pytest.raises(UsageError, match=r"Pooled has no nn.Linear to take off; put nn.Identity\(\)"):
+    with pytest.raises(
+        UsageError, match=r"Pooled has no nn.Linear to remove; replace its last layer by nn.Identity\(\)"
+    ):
         without_head(Pooled())
     with pytest.raises(UsageError, match="no layer with parameters"):
         without_head(nn.Sequential(nn.ReLU()))

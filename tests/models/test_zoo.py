@@ -122,8 +122,8 @@ def test_another_distribution_adds_a_network(tmp_path: Path) -> None:
     [
         ("tiny = acme_nets:missing", "'tiny' of acme 1.0 (acme_nets:missing) can't be loaded"),
         ("tiny = no_such_module:tiny", "'tiny' of acme 1.0 (no_such_module:tiny) can't be loaded"),
-        ("tiny = acme_nets:number", "is 3, not a ZooEntry of that name"),
-        ("tiny = acme_nets:misnamed", "not a ZooEntry of that name"),
+        ("tiny = acme_nets:number", "is 3, expected a ZooEntry"),
+        ("tiny = acme_nets:misnamed", "expected a ZooEntry"),
     ],
 )
 def test_a_broken_one_harms_itself_alone(tmp_path: Path, points: str, message: str) -> None:
@@ -138,13 +138,13 @@ def test_a_name_given_twice_is_refused(tmp_path: Path) -> None:
     install(tmp_path, "acme", "tiny = acme_nets:tiny")
     install(tmp_path, "bolt", "tiny = acme_nets:tiny")
     answer = ask(tmp_path, "names()")
-    assert "'tiny' is given by" in answer
+    assert "'tiny' is provided by" in answer
     assert "acme 1.0" in answer
     assert "bolt 1.0" in answer
 
 
 def test_a_built_in_name_is_taken(tmp_path: Path) -> None:
     install(tmp_path, "acme", "lenet = acme_nets:tiny")
-    assert "'lenet' is given by cnntk itself and by acme 1.0 (acme_nets:tiny)" in ask(
+    assert "'lenet' is provided by cnntk itself and by acme 1.0 (acme_nets:tiny)" in ask(
         tmp_path, "find('lenet')"
     )

@@ -29,10 +29,10 @@ class Skip(nn.Module):
 
 
 def test_the_peak_of_a_chain_is_two_maps() -> None:
-    found = of(build(Network("lenet")), 1, 28, 28)
-    assert found.peak_activation_bytes == 2 * 6 * 28 * 28 * 4
-    assert found.peak_layer == "1"
-    assert found.warnings == ()
+    warnings = of(build(Network("lenet")), 1, 28, 28)
+    assert warnings.peak_activation_bytes == 2 * 6 * 28 * 28 * 4
+    assert warnings.peak_layer == "1"
+    assert warnings.warnings == ()
 
 
 def test_a_skip_connection_stays_alive() -> None:
@@ -46,7 +46,7 @@ def test_a_view_takes_no_memory() -> None:
 
 
 @pytest.mark.parametrize(("between", "count"), [([], 1), ([nn.ReLU()], 0)], ids=["nothing", "relu"])
-def test_warnings_are_told(between: list[nn.Module], count: int) -> None:
-    found = of(nn.Sequential(nn.Linear(8, 8), *between, nn.Linear(8, 8)), 8)
-    assert len(found.warnings) == count
-    json.dumps(as_json(found))
+def test_warnings_are_reported(between: list[nn.Module], count: int) -> None:
+    warnings = of(nn.Sequential(nn.Linear(8, 8), *between, nn.Linear(8, 8)), 8)
+    assert len(warnings.warnings) == count
+    json.dumps(as_json(warnings))

@@ -11,22 +11,21 @@ from torch import nn
 
 from cnntk.exporters.capture import capture
 from cnntk.exporters.graph_lint import rules
-from cnntk.exporters.graph_lint.rules import CHECKS
-from cnntk.exporters.graph_lint.view import View, view
+from cnntk.exporters.graph_lint.rules import RULES, LintedGraph, analyze
 from cnntk.exporters.source import Source
 from cnntk.runtime.artifact.spec import TensorSpec
 
-Check = Callable[[View], Iterator[str]]
+Check = Callable[[LintedGraph], Iterator[str]]
 
 
-def seen(module: nn.Module, *shape: int) -> View:
+def seen(module: nn.Module, *shape: int) -> LintedGraph:
     spec = TensorSpec("input", "float32", ("N", *shape))
-    return view(capture(Source("net", (spec,), module=module.eval())).model)
+    return analyze(capture(Source("net", (spec,), module=module.eval())).model)
 
 
-def found(check: Check, *layers: nn.Module, size: int = 16, channels: int = 3) -> list[str]:
-    """What a check says of layers in a row; each is named by its place."""
-    return list(check(view(graph(layers, (channels, size, size)))))
+def warnings(check: Check, *layers: nn.Module, size: int = 16, channels: int = 3) -> list[str]:
+    """Runs a rule on layers in a row, each named by its index."""
+    return list(check(analyze(graph(layers, (channels, size, size)))))
 
 
 def graph(layers: Sequence[nn.Module], shape: tuple[int, ...]) -> ir.Model:
@@ -34,12 +33,14 @@ def graph(layers: Sequence[nn.Module], shape: tuple[int, ...]) -> ir.Model:
     value = ir.val("input", ir.DataType.FLOAT, ["N", *shape])
     inputs, nodes, weights = [value], [], []
     for i, layer in enumerate(layers):
-        own = [ir.val(f"{i}.{n}", const_value=ir.tensor(p.detach().numpy())) for n, p in learned(layer)]
+        layer_weights = [
+            ir.val(f"{i}.{n}", const_value=ir.tensor(p.detach().numpy())) for n, p in learned(layer)
+        ]
         op, attributes = OPS[type(layer)](layer)
-        nodes.append(ir.node(op, [value, *own], attributes, name=str(i)))
+        nodes.append(ir.node(op, [value, *layer_weights], attributes, name=str(i)))
         value = nodes[-1].outputs[0]
         value.name = f"out{i}"
-        weights += own
+        weights += layer_weights
     built = ir.Graph(inputs, [value], nodes=nodes, initializers=weights, opset_imports={"": 18})
     return ir.Model(built, ir_version=10)
 
@@ -83,10 +84,10 @@ def conv(before: int, after: int, kernel: int = 3, **options: int) -> nn.Conv2d:
 
 def test_a_1x1_convolution_without_a_nonlinearity() -> None:
     check = rules.pointwise_without_nonlinearity
-    assert found(check, conv(3, 16), conv(16, 16, 1), nn.ReLU()) == [
+    assert warnings(check, conv(3, 16), conv(16, 16, 1), nn.ReLU()) == [
         "1: 1x1 convolution without a nonlinearity between it and 0"
     ]
-    assert found(check, conv(3, 16, 1), nn.BatchNorm2d(16), conv(16, 8), nn.ReLU()) != []
+    assert warnings(check, conv(3, 16, 1), nn.BatchNorm2d(16), conv(16, 8), nn.ReLU()) != []
 
 
 @pytest.mark.parametrize(
@@ -100,18 +101,18 @@ def test_a_1x1_convolution_without_a_nonlinearity() -> None:
 )
 def test_a_1x1_convolution_for_a_reason(layers: list[nn.Module]) -> None:
     check = rules.pointwise_without_nonlinearity
-    assert found(check, *layers, channels=3 if layers[0].in_channels == 3 else 16) == []
+    assert warnings(check, *layers, channels=3 if layers[0].in_channels == 3 else 16) == []
 
 
 def test_two_linear_layers_with_nothing_between() -> None:
     check = rules.linear_chain
     dense = [nn.Flatten(), nn.Linear(768, 32), nn.Linear(32, 10)]
-    assert found(check, *dense) == ["2: nothing nonlinear between it and 1: they are one layer"]
-    assert found(check, conv(3, 4), conv(4, 4)) != []
-    assert found(check, conv(3, 4), nn.Flatten(), nn.Linear(1024, 10)) != []
-    assert found(check, *dense[:2], nn.ReLU(), dense[2]) == []
-    assert found(check, nn.Flatten(), nn.Linear(768, 4), nn.Linear(4, 10)) == []
-    assert found(check, nn.Conv2d(3, 4, (1, 3)), nn.Conv2d(4, 4, (3, 1))) == []
+    assert warnings(check, *dense) == ["2: nothing nonlinear between it and 1: together they are one layer"]
+    assert warnings(check, conv(3, 4), conv(4, 4)) != []
+    assert warnings(check, conv(3, 4), nn.Flatten(), nn.Linear(1024, 10)) != []
+    assert warnings(check, *dense[:2], nn.ReLU(), dense[2]) == []
+    assert warnings(check, nn.Flatten(), nn.Linear(768, 4), nn.Linear(4, 10)) == []
+    assert warnings(check, nn.Conv2d(3, 4, (1, 3)), nn.Conv2d(4, 4, (3, 1))) == []
 
 
 class Shared(nn.Module):
@@ -132,14 +133,16 @@ def test_what_is_read_twice_is_needed() -> None:
 
 def test_layers_without_effect() -> None:
     check = rules.without_effect
-    assert found(check, conv(3, 4), nn.ReLU(), nn.MaxPool2d(2), nn.ReLU()) == [
-        "3: Relu without effect: 2 answers nothing negative"
+    assert warnings(check, conv(3, 4), nn.ReLU(), nn.MaxPool2d(2), nn.ReLU()) == [
+        "3: Relu without effect: 2 has no negative outputs"
     ]
-    assert found(check, conv(3, 4), nn.MaxPool2d(1)) == ["1: MaxPool without effect: its window is one pixel"]
-    assert "it runs over one number" in found(check, nn.Flatten(), nn.Linear(768, 1), nn.Softmax(-1))[0]
-    assert "it answers its input" in found(check, conv(3, 4), nn.Identity())[0]
-    assert found(check, conv(3, 4), nn.ReLU(), conv(4, 4), nn.ReLU(), nn.MaxPool2d(2)) == []
-    assert found(check, nn.Flatten(), nn.Linear(768, 2), nn.Softmax(-1)) == []
+    assert warnings(check, conv(3, 4), nn.MaxPool2d(1)) == [
+        "1: MaxPool without effect: its window is one pixel"
+    ]
+    assert "it runs over one element" in warnings(check, nn.Flatten(), nn.Linear(768, 1), nn.Softmax(-1))[0]
+    assert "its output is its input" in warnings(check, conv(3, 4), nn.Identity())[0]
+    assert warnings(check, conv(3, 4), nn.ReLU(), conv(4, 4), nn.ReLU(), nn.MaxPool2d(2)) == []
+    assert warnings(check, nn.Flatten(), nn.Linear(768, 2), nn.Softmax(-1)) == []
 
 
 @pytest.mark.parametrize(
@@ -153,55 +156,55 @@ def test_a_neutral_constant(op: str, constant: float, count: int) -> None:
     scaled.outputs[0].name = "scaled"
     model.graph.insert_after(model.graph.node(0), scaled)
     model.graph.node("1").replace_input_with(0, scaled.outputs[0])
-    lines = [line for line in rules.without_effect(view(model)) if line.startswith("scaled")]
+    lines = [line for line in rules.without_effect(analyze(model)) if line.startswith("scaled")]
     assert len(lines) == count
 
 
 def test_zero_weights_and_dead_channels() -> None:
     zero = changed(conv(3, 4), torch.Tensor.zero_)
-    assert found(rules.zero_weights, zero) == ["0: all weights are zero, so it ignores its input"]
-    assert found(rules.dead_channels, zero) == []
+    assert warnings(rules.zero_weights, zero) == ["0: all weights are zero, so it ignores its input"]
+    assert warnings(rules.dead_channels, zero) == []
     dead = changed(conv(3, 4), lambda w: w[1].zero_())
-    assert found(rules.dead_channels, dead) == ["0: 1 of 4 channels are dead, all their weights zero (1)"]
-    assert found(rules.zero_weights, dead) == []
+    assert warnings(rules.dead_channels, dead) == ["0: 1 of 4 channels are dead, all their weights zero (1)"]
+    assert warnings(rules.zero_weights, dead) == []
     dense = changed(nn.Linear(768, 20), lambda w: w[:10].zero_())
-    assert "10 of 20 channels are dead" in found(rules.dead_channels, nn.Flatten(), dense)[0]
+    assert "10 of 20 channels are dead" in warnings(rules.dead_channels, nn.Flatten(), dense)[0]
     up = changed(nn.ConvTranspose2d(3, 4, 2), lambda w: w[:, 2].zero_())
-    assert "(2)" in found(rules.dead_channels, up)[0]
-    assert found(rules.dead_channels, conv(3, 4)) == []
+    assert "(2)" in warnings(rules.dead_channels, up)[0]
+    assert warnings(rules.dead_channels, conv(3, 4)) == []
 
 
 def test_denormal_weights() -> None:
     tiny = changed(conv(3, 4), lambda w: w[0, 0, 0].fill_(1e-40))
-    assert found(rules.denormal_weights, tiny) == ["0: 3 of 108 weights are denormal (below 1.2e-38)"]
-    assert found(rules.denormal_weights, changed(conv(3, 4), lambda w: w[0].zero_())) == []
+    assert warnings(rules.denormal_weights, tiny) == ["0: 3 of 108 weights are denormal (below 1.2e-38)"]
+    assert warnings(rules.denormal_weights, changed(conv(3, 4), lambda w: w[0].zero_())) == []
 
 
 def test_a_huge_range() -> None:
     wide = changed(conv(3, 4), lambda w: w[0, 0, 0, 0].fill_(-1e5))
-    assert "0: its largest weight, 1e+05" in found(rules.dynamic_range, wide)[0]
-    assert found(rules.dynamic_range, conv(3, 4)) == []
+    assert "0: its largest weight, 1e+05" in warnings(rules.dynamic_range, wide)[0]
+    assert warnings(rules.dynamic_range, conv(3, 4)) == []
 
 
 def test_a_window_wider_than_its_map() -> None:
     check = rules.window_wider_than_map
-    assert found(check, conv(3, 4), size=1) == [
-        "0: its window, 3x3, is wider than its map, 1x1: some taps see only padding"
+    assert warnings(check, conv(3, 4), size=1) == [
+        "0: its window 3x3 is wider than its map 1x1: some taps see only padding"
     ]
-    assert found(check, conv(3, 4), size=2) == []
-    assert found(check, conv(3, 4, 7), size=7) == []
+    assert warnings(check, conv(3, 4), size=2) == []
+    assert warnings(check, conv(3, 4, 7), size=7) == []
 
 
 def test_a_field_that_does_not_fit_the_input() -> None:
     check = rules.field_and_input
     pool = nn.AdaptiveAvgPool2d(1)
-    assert found(check, conv(3, 4), nn.ReLU(), pool, size=32) == [
-        "2: what it pools has seen 3 pixels of 32x32"
+    assert warnings(check, conv(3, 4), nn.ReLU(), pool, size=32) == [
+        "2: its pooled map has a receptive field of 3 pixels in an image of 32x32"
     ]
-    assert found(check, conv(3, 4, 11), nn.ReLU(), pool, size=32) == []
+    assert warnings(check, conv(3, 4, 11), nn.ReLU(), pool, size=32) == []
     deep = [layer for _ in range(20) for layer in (conv(4, 4, 11), nn.ReLU())]
-    assert "most of it is padding" in found(check, conv(3, 4), *deep, pool)[0]
-    assert found(check, conv(3, 4), nn.ReLU(), nn.Flatten(), nn.Linear(4096, 2), size=32) == []
+    assert "most of that is padding" in warnings(check, conv(3, 4), *deep, pool)[0]
+    assert warnings(check, conv(3, 4), nn.ReLU(), nn.Flatten(), nn.Linear(4096, 2), size=32) == []
 
 
 class Gated(nn.Module):
@@ -219,4 +222,4 @@ def test_a_gate_is_no_head() -> None:
 def test_a_sound_network_has_none(small_cnn: nn.Module) -> None:
     network = nn.Sequential(*(m for m in small_cnn if not isinstance(m, nn.Dropout)))
     view_of = seen(network, 3, 8, 8)
-    assert [line for check in CHECKS for line in check(view_of)] == []
+    assert [line for check in RULES for line in check(view_of)] == []

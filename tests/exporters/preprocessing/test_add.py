@@ -7,13 +7,14 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from pixel_graphs import dark_and_light, echo, open_session
+from pixel_graphs import dark_and_light, echo, graph, open_session
 
 from cnntk.exporters.preprocessing import add_preprocessing
 from cnntk.runtime.artifact.spec import Preprocessing, TensorSpec
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.preprocessing.preprocess import preprocess
 
+RNG = np.random.default_rng(0)
 P = Preprocessing("rgb", 4, 5, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 
 
@@ -53,12 +54,12 @@ def test_other_inputs_stay() -> None:
     add_preprocessing(model, P, others={"age": ages})
     assert [v.name for v in model.graph.inputs] == ["image", "age"]
     batch = dark_and_light(np.random.default_rng(0), (4, 5), 3)
-    (found,) = open_session(model).run(None, {"image": batch, "age": ages})
-    np.testing.assert_allclose(found, preprocess(list(batch), P) * ages[:, :, None, None], atol=1e-5)
+    (output,) = open_session(model).run(None, {"image": batch, "age": ages})
+    np.testing.assert_allclose(output, preprocess(list(batch), P) * ages[:, :, None, None], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["image", "preprocess/resized", "input"])
-def test_names_that_are_taken(name: str) -> None:
+def test_names_in_use(name: str) -> None:
     model = parsed(
         "g (float[N, 3, 4, 5] input) => (float[N, 3, 4, 5] y) { inner = Relu (input) y = Neg (inner) }"
     )
@@ -76,16 +77,20 @@ def test_narrow_floats_are_cast_at_the_end() -> None:
     record = add_preprocessing(model, P)
     assert record.operators == ("Resize", "Transpose", "Expand", "Cast", "Sub", "Mul")
     batch = dark_and_light(np.random.default_rng(0), (4, 5), 3)
-    (found,) = open_session(model).run(None, {"image": batch})
-    assert np.array_equal(found, -preprocess(list(batch), P).astype(np.float16)) or np.allclose(
-        found, -preprocess(list(batch), P), atol=2e-3
+    (output,) = open_session(model).run(None, {"image": batch})
+    assert np.array_equal(output, -preprocess(list(batch), P).astype(np.float16)) or np.allclose(
+        output, -preprocess(list(batch), P), atol=2e-3
     )
 
 
 @pytest.mark.parametrize(
     ("make", "p", "message"),
     [
-        (echo, replace(P, interpolation="lanczos"), "no lanczos filter.*--preprocess host"),
+        (
+            echo,
+            replace(P, interpolation="lanczos"),
+            "lanczos: ONNX has no such filter; use --preprocess host",
+        ),
         (lambda p: echo(replace(p, width=6)), P, r"input input: .*\[N, 3, 4, 5\].*float \['?N"),
         (
             lambda p: parsed("g (int64[N, 3, 4, 5] input) => (int64[N, 3, 4, 5] y) { y = Neg (input) }"),
@@ -107,3 +112,38 @@ def test_what_is_refused(make: Callable[[Preprocessing], ir.Model], p: Preproces
     with pytest.raises(UsageError, match=message):
         add_preprocessing(model, p)
     assert ir.to_proto(model).SerializeToString() == before
+
+
+@pytest.mark.parametrize("color", ["rgb", "bgr"])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_channel_order(color: str, layout: str) -> None:
+    p = Preprocessing(color, 4, 5, scale=1.0, mean=(0.0,) * 3, std=(1.0,) * 3, layout=layout)
+    image = RNG.integers(0, 256, (2, 4, 5, 3), dtype=np.uint8)
+    expected = image if color == "rgb" else image[..., ::-1]
+    output = graph(p)(image)
+    assert np.array_equal(output if layout == "NHWC" else output.transpose(0, 2, 3, 1), expected)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_gray_stands_for_all_three(layout: str) -> None:
+    p = Preprocessing("bgr", 4, 5, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), layout=layout)
+    gray = RNG.integers(0, 256, (2, 4, 5, 1), dtype=np.uint8)
+    run = graph(p)
+    assert np.array_equal(run(gray), run(np.repeat(gray, 3, axis=3)))
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_other_numbers_of_channels_are_an_error(channels: int) -> None:
+    p = Preprocessing("rgb", 4, 5, mean=(0.0,) * 3, std=(1.0,) * 3)
+    model = echo(p)
+    add_preprocessing(model, p)
+    with pytest.raises(Exception, match="Expand"):
+        open_session(model).run(None, {"image": np.zeros((1, 4, 5, channels), np.uint8)})
+
+
+def test_a_gray_network_takes_gray_images() -> None:
+    p = Preprocessing("gray", 4, 5)
+    model = echo(p)
+    assert add_preprocessing(model, p).input.shape == ("N", "H", "W", 1)
+    with pytest.raises(Exception, match="invalid dimensions"):
+        open_session(model).run(None, {"image": np.zeros((1, 4, 5, 3), np.uint8)})

@@ -26,10 +26,10 @@ def test_by_the_outermost_pixels(color: str, layout: str, size: tuple[int, int],
     )
     rng, run = np.random.default_rng(0), graph(p)
     close = rng.integers(126, 130, (200, *size, channels), dtype=np.uint8)
-    found = run(close)
+    output = run(close)
     assert gap(run, close, p) < 0.001
     never = preprocess(list(close), Preprocessing(**{**vars(p), "invert": "never"}))
-    inverted = (abs(found - never) > 0.001).any(axis=(1, 2, 3))
+    inverted = (abs(output - never) > 0.001).any(axis=(1, 2, 3))
     assert 20 < inverted.sum() < 180
 
 

@@ -37,8 +37,8 @@ def added(model: ir.Model, p: Preprocessing) -> PreprocessingRecord:
     record = add_preprocessing(model, p)
     batch = dark_and_light(np.random.default_rng(0), (12, 12), 3)
     (expected,) = before.run(None, {"input": preprocess(list(batch), p)})
-    (found,) = open_session(model).run(None, {"image": batch})
-    np.testing.assert_allclose(found, expected, rtol=0, atol=3e-6 * abs(expected).max())
+    (output,) = open_session(model).run(None, {"image": batch})
+    np.testing.assert_allclose(output, expected, rtol=0, atol=3e-6 * abs(expected).max())
     return record
 
 
@@ -83,9 +83,9 @@ def test_a_shift_in_spite_of_padding_would_be_wrong() -> None:
 @pytest.mark.parametrize(
     ("build", "reason"),
     [
-        (nn.ReLU, "begins with Relu, no linear layer"),
-        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(432, 5)), "no linear layer"),
-        (nn.Identity, "no linear layer"),
+        (nn.ReLU, "begins with Relu, not a linear layer"),
+        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(432, 5)), "not a linear layer"),
+        (nn.Identity, "not a linear layer"),
     ],
     ids=["relu", "flatten", "nothing"],
 )

@@ -154,7 +154,7 @@ def test_what_has_no_weights_yet_is_refused() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_torchscript_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"is TorchScript, which can't be captured; give the nn\.Module"):
+    with pytest.raises(UsageError, match=r"is TorchScript, which can't be captured; pass the nn\.Module"):
         to_eval_mode(torch.jit.script(nn.Conv2d(3, 4, 3)))
 
 

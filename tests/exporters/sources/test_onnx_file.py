@@ -51,7 +51,7 @@ def test_the_batch_is_found_by_its_place_and_called_n_everywhere(tmp_path: Path,
 def test_other_free_sizes_are_taken_from_the_user(tmp_path: Path, given: InputShape) -> None:
     file = shaped(tmp_path / "m.onnx", "N,3,H,W")
     with pytest.raises(
-        UsageError, match=r"the input 'x' leaves 3xHxW free; say the size, like --input 3x224x224"
+        UsageError, match=r"the input 'x' has dynamic sizes 3xHxW; set them, like --input 3x224x224"
     ):
         open_source(file, NONE)
     source = open_source(file, SourceOptions(input_shape=given))
@@ -62,7 +62,7 @@ def test_other_free_sizes_are_taken_from_the_user(tmp_path: Path, given: InputSh
 @pytest.mark.parametrize(
     ("shape", "given", "message"),
     [
-        ("1,3,8,8", None, "'x' has the shape 1x3x8x8, so its batch is fixed; export it again with a free"),
+        ("1,3,8,8", None, "'x' has the shape 1x3x8x8 with a fixed batch; export it again with a dynamic"),
         ("N,3,H,W", (4, 8, 8), "--input 4x8x8: .*'x' is 3xHxW"),
         ("N,3,8,8", (3, 9, 9), "--input 3x9x9: .*'x' is 3x8x8"),
         ("N,3,8,8", {"x": (3, 8)}, "--input 3x8: .*'x' is 3x8x8"),
@@ -86,7 +86,7 @@ def test_an_old_opset_is_kept_and_said(tmp_path: Path) -> None:
         tmp_path / "m.onnx", "net (float[N,3] x) => (float[N,3] y) { y = Relu (x) }", opset=11, ir_version=6
     )
     source = open_source(file, NONE)
-    assert source.notes == ("the graph is of opset 11, below 18; onnxruntime runs it, so it stays as it is",)
+    assert source.notes == ("the graph has opset 11, below 18; onnxruntime runs it, so it is not converted",)
     assert source.graph.opset_imports[""] == 11
 
 
@@ -97,7 +97,7 @@ def test_weights_that_old_files_list_as_inputs_are_constants(tmp_path: Path) -> 
     for source in (old, new):
         assert [spec.name for spec in source.inputs] == ["x"]
         assert "w" in source.graph.graph.initializers
-    assert new.notes == ("inputs with a default are constants now: w",)
+    assert new.notes == ("inputs with a default became constants: w",)
 
 
 def test_weights_beside_the_file(tmp_path: Path, foreign_onnx: Path) -> None:
@@ -154,7 +154,7 @@ def test_what_onnxruntime_can_not_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_artifact_is_refused_unless_it_is_to_be_a_graph(tiny_onnx: Path) -> None:
-    with pytest.raises(UsageError, match=r"is an artifact already; use cnntk verify .*tiny\.onnx"):
+    with pytest.raises(UsageError, match=r"already an artifact; check it with cnntk verify .*tiny\.onnx"):
         open_source(tiny_onnx, NONE)
     source = open_source(tiny_onnx, SourceOptions(as_graph=True))
     assert "cnntk" not in source.graph.metadata_props
@@ -162,11 +162,11 @@ def test_an_artifact_is_refused_unless_it_is_to_be_a_graph(tiny_onnx: Path) -> N
 
 
 def test_weights_of_its_own(foreign_onnx: Path) -> None:
-    with pytest.raises(UsageError, match="has weights of its own: leave out --weights"):
+    with pytest.raises(UsageError, match="contains its weights: leave out --weights"):
         open_source(foreign_onnx, SourceOptions(random=True))
 
 
 def test_text_is_no_input(tmp_path: Path) -> None:
     body = "net (string[N] x) => (string[N] y) { y = Identity (x) }"
-    with pytest.raises(UsageError, match="'x' is no tensor of numbers"):
+    with pytest.raises(UsageError, match="'x' is not a tensor of numbers"):
         open_source(write(tmp_path / "m.onnx", body), NONE)

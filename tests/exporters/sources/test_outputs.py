@@ -51,7 +51,7 @@ def test_forms_of_answers(answer: Any, expected: dict[str, torch.Tensor]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("answer", "words"), [({"a": {1, 2}}, "answers set as 'a'"), (object(), "answers object")]
+    ("answer", "words"), [({"a": {1, 2}}, "returns set as 'a'"), (object(), "returns object")]
 )
 def test_other_things_are_refused(answer: Any, words: str) -> None:
     with pytest.raises(CaptureError, match=f"the network {words}; expected tensors"):
@@ -85,9 +85,7 @@ def test_the_names_are_those_of_the_graph(form: Any, names: list[str]) -> None:
 
 def test_an_answer_without_tensors_is_refused() -> None:
     source = open_source(Returning(lambda y: None), SourceOptions(input_shape={"input": (4,)}))
-    with pytest.raises(
-        CaptureError, match="Returning answers NoneType with no tensor in it; return a tensor"
-    ):
+    with pytest.raises(CaptureError, match="Returning returns NoneType without a tensor; return a tensor"):
         capture(source)
 
 

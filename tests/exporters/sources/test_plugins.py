@@ -1,11 +1,16 @@
+import configparser
+import os
+import re
+import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from cnntk.exporters.source import SourceOptions
 from cnntk.exporters.sources import open_source
-from cnntk.exporters.sources.plugins import find_plugin
+from cnntk.exporters.sources.plugins import open_plugin_source
 from cnntk.runtime.errors import UsageError
 
 CODE = """
@@ -48,7 +53,7 @@ def test_a_plugin_opens_what_stands_behind_the_colon(install) -> None:
 
 def test_none_of_that_name(install) -> None:
     install("mine", "linear = cnntk_test_plugin:linear")
-    assert find_plugin("other") is None
+    assert open_plugin_source("other", "5", SourceOptions()) is None
     with pytest.raises(UsageError, match="other"):
         open_source("other:5", SourceOptions(input_shape=(3, 8, 8), random=True))
 
@@ -57,16 +62,16 @@ def test_two_of_one_name_are_refused(install) -> None:
     install("mine", "linear = cnntk_test_plugin:linear")
     install("yours", "linear = cnntk_test_plugin:linear")
     with pytest.raises(
-        UsageError, match=r"the source 'linear' is given by \w+ 1.0 .* and by \w+ 1.0 .*uninstall one"
+        UsageError, match=r"the source 'linear' is provided by \w+ 1.0 .* and by \w+ 1.0 .*uninstall one"
     ):
-        find_plugin("linear")
+        open_plugin_source("linear", "5", SourceOptions())
 
 
 @pytest.mark.parametrize("name", ["transformers", "timm"])
-def test_cnntks_own_names_are_refused(install, name: str) -> None:
+def test_names_of_cnntk_are_refused(install, name: str) -> None:
     install("mine", f"{name} = cnntk_test_plugin:linear")
-    with pytest.raises(UsageError, match=f"the source '{name}' is given by cnntk itself and by mine 1.0"):
-        find_plugin("linear")
+    with pytest.raises(UsageError, match=f"the source '{name}' is provided by cnntk itself and by mine 1.0"):
+        open_plugin_source("linear", "5", SourceOptions())
 
 
 @pytest.mark.parametrize(
@@ -74,10 +79,61 @@ def test_cnntks_own_names_are_refused(install, name: str) -> None:
     [
         ("cnntk_test_plugin:gone", "the source 'broken' of mine 1.0 .* can't be loaded"),
         ("no_such_module:linear", "the source 'broken' of mine 1.0 .* can't be loaded"),
-        ("cnntk_test_plugin:nothing", "the source 'broken' of mine 1.0 .* gave NoneType, not a Source"),
+        (
+            "cnntk_test_plugin:nothing",
+            "the source 'broken' of mine 1.0 .* returned NoneType, expected a Source",
+        ),
     ],
 )
 def test_a_broken_plugin_is_named(install, target: str, message: str) -> None:
     install("mine", f"broken = {target}")
     with pytest.raises(UsageError, match=message):
         open_source("broken:5", SourceOptions())
+
+
+def test_the_page_s_example(tmp_path: Path) -> None:
+    """The distribution of docs/plugins.md, installed as pip would, in a process of its own."""
+    page = (Path(__file__).parents[3] / "docs" / "plugins.md").read_text()
+    blocks = dict(re.findall(r"```(toml|python)\n(.*?)```", page, flags=re.DOTALL))
+    project = tomllib.loads(blocks["toml"])["project"]
+    lines = [f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"]
+    info = tmp_path / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("".join(lines))
+    points = configparser.ConfigParser(delimiters="=")
+    points.read_dict(project["entry-points"])
+    with (info / "entry_points.txt").open("w") as file:
+        points.write(file)
+    (tmp_path / "acme_cnntk.py").write_text(blocks["python"])
+    run = subprocess.run(
+        [sys.executable, "-c", EXPORTS],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines() == [
+        "['class 0', 'class 1', 'class 2'] image",
+        "10 input",
+        "UsageError: acme:three: expected a number of classes, like acme:10",
+    ]
+
+
+EXPORTS = """
+from cnntk.exporters import export
+from cnntk.runtime import Engine
+from cnntk.runtime.errors import UsageError
+
+export("acme:3", "acme.onnx")
+spec = Engine("acme.onnx").spec
+print(list(spec.labels), spec.inputs[0].name)
+export("acmenet", "acmenet.onnx", random=True)
+spec = Engine("acmenet.onnx").spec
+print(len(spec.labels), spec.inputs[0].name)
+try:
+    export("acme:three", "three.onnx")
+except UsageError as error:
+    print("UsageError:", error)
+"""

@@ -69,7 +69,7 @@ def test_a_cast(small_cnn: nn.Module, before: str, after: str, loses: bool) -> N
     network = small_cnn.to(getattr(torch, before))
     source = opened(network, after)
     assert (dtypes(source), source.inputs[0].dtype) == ({after}, after)
-    assert source.notes == (f"cast from {before} to {after}, as asked",)
+    assert source.notes == (f"cast from {before} to {after} by --dtype",)
     assert {t.dtype for t in network.parameters()} == {getattr(torch, before)}
     assert (source.source_before_cast is not None) is loses
     if loses:  # in a type whose own rounding is far below that of the cast
@@ -108,9 +108,7 @@ def test_a_network_without_weights() -> None:
 def test_numbers_beyond_the_type_are_named(small_cnn: nn.Module) -> None:
     with torch.no_grad():
         small_cnn[-1].weight[1, 2] = -1e5
-    message = (
-        r"--dtype float16: weight '6.weight' holds -1e\+05, and float16 ends at 65504; keep a wider type"
-    )
+    message = r"weight '6.weight' has the value -1e\+05, beyond float16's limit 65504; use a wider type"
     with pytest.raises(UsageError, match=message):
         opened(small_cnn, "float16")
     with torch.no_grad():
@@ -121,7 +119,7 @@ def test_numbers_beyond_the_type_are_named(small_cnn: nn.Module) -> None:
 def test_a_type_that_is_no_choice_is_refused(small_cnn: nn.Module) -> None:
     for dtype in ("bfloat16", "half", ""):
         with pytest.raises(
-            UsageError, match=f"--dtype {dtype}: choose one of auto, float32, float16, float64"
+            UsageError, match=f"--dtype {dtype}: not available; choose one of auto, float32, float16, float64"
         ):
             opened(small_cnn, dtype)
 
@@ -167,7 +165,7 @@ def test_a_graph_is_what_it_is(tmp_path: Path) -> None:
     for dtype in ("auto", "float16"):
         assert open_source(file, SourceOptions(dtype=dtype)).notes == ()
     message = (
-        r"--dtype float32: theirs is in float16, and an ONNX graph is not cast; export it again from torch"
+        r"--dtype float32: theirs is in float16, and an ONNX graph can't be cast; export it again from torch"
     )
     with pytest.raises(UsageError, match=message):
         open_source(file, SourceOptions(dtype="float32"))

@@ -58,7 +58,7 @@ def test_a_damaged_file_is_one_line(pt2: Path, damage: str, capfd: pytest.Captur
         torch.save({"a": 1}, pt2)
     else:
         pt2.write_bytes({"empty": b"", "half": whole[: len(whole) // 2], "text": b"hello" * 100}[damage])
-    with pytest.raises(ArtifactCorrupt, match=r"dogs\.pt2: is no program of torch\.export, or a damaged one"):
+    with pytest.raises(ArtifactCorrupt, match=r"dogs\.pt2: not a valid \.pt2 file"):
         open_source(pt2, SourceOptions())
     assert capfd.readouterr() == ("", "")
 
@@ -85,11 +85,11 @@ class Scaled(nn.Module):
 @pytest.mark.parametrize(
     ("shapes", "args", "message"),
     [
-        (None, (X,), "'x' has its batch fixed at 2; export it with a free batch: torch.export.export"),
-        (({0: Dim("N"), 2: Dim("H")},), (X,), "'x' leaves axis 2 free; only the batch may be"),
+        (None, (X,), "'x' has its batch fixed at 2; export it with a dynamic batch: torch.export.export"),
+        (({0: Dim("N"), 2: Dim("H")},), (X,), "'x' has a dynamic axis 2; only the batch may be dynamic"),
         (({0: 2 * Dim("half")},), (X.repeat(2, 1, 1, 1),), r"'x' has its batch fixed at 2\*s"),
-        (({},), (torch.tensor(1.0),), "'x' is a single number, so it has no batch"),
-        (({0: Dim("N")}, None), (X, 3.0), "its input 'by' is no tensor; export it without"),
+        (({},), (torch.tensor(1.0),), "'x' is a single number without a batch axis"),
+        (({0: Dim("N")}, None), (X, 3.0), "its input 'by' is not a tensor; export the module without it"),
     ],
     ids=["fixed batch", "free height", "even batch", "a number", "a constant"],
 )
@@ -102,8 +102,8 @@ def test_programs_that_do_not_fit(shapes: object, args: tuple[torch.Tensor, ...]
     ("options", "message"),
     [
         (SourceOptions(input_shape=(3, 9, 9)), "--input 3x9x9: program was captured at 3x8x8"),
-        (SourceOptions(random=True), "has weights of its own: leave out --weights"),
-        (SourceOptions(weights="w.pt"), "has weights of its own: leave out --weights"),
+        (SourceOptions(random=True), "contains its weights: leave out --weights"),
+        (SourceOptions(weights="w.pt"), "contains its weights: leave out --weights"),
     ],
 )
 def test_options_that_contradict_it(small_cnn: nn.Module, options: SourceOptions, message: str) -> None:

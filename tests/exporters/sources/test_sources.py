@@ -44,8 +44,8 @@ def test_a_checkpoint(checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"random": True}, "a checkpoint with a network and weights of its own"),
-        ({"kwargs": {"num_classes": 4}}, "a checkpoint with a network and weights of its own"),
+        ({"random": True}, "a checkpoint, which contains network and weights"),
+        ({"kwargs": {"num_classes": 4}}, "a checkpoint, which contains network and weights"),
         ({"input_shape": (1, 32, 32)}, "--input 1x32x32: .* was trained at 1x28x28"),
         ({"input_shape": {"x": (1, 28, 28)}}, "takes one input"),
     ],
@@ -123,17 +123,21 @@ def test_a_module_of_several_inputs() -> None:
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
-        ("lenet", {}, r"lenet: give its weights \(--weights FILE\), or --random"),
+        ("lenet", {}, r"lenet: pass its weights \(--weights FILE\), or --random"),
         ("lenet", {"random": True, "weights": "w.pt"}, "exclude each other"),
         ("lenett", {"random": True}, "unknown network 'lenett'; did you mean 'lenet'"),
-        ("torch.nn:Flatten", {"random": True}, "torch.nn:Flatten: say what it takes, like --input 3x224x224"),
+        (
+            "torch.nn:Flatten",
+            {"random": True},
+            "torch.nn:Flatten: the input shape is missing; pass it like --input 3x224x224",
+        ),
         ("no.such:thing", {"random": True, "input_shape": SHAPE}, "no"),
         ("gone.py:make", {"random": True, "input_shape": SHAPE}, "gone.py: no such file"),
         ("gone.onnx", {}, "gone.onnx: no such file"),
         ("gone.pt2", {}, "gone.pt2: no such file"),
         ("gone.safetensors", {}, "gone.safetensors: no such file"),
-        (nn.Flatten(), {}, "a torch module does not say what it takes"),
-        (nn.Flatten(), {"random": True, "input_shape": SHAPE}, "a torch module comes with its weights"),
+        (nn.Flatten(), {}, "a torch module does not say its input shape"),
+        (nn.Flatten(), {"random": True, "input_shape": SHAPE}, "a torch module already has weights"),
     ],
 )
 def test_refusals(source: Any, options: dict[str, Any], message: str) -> None:

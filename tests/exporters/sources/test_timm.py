@@ -61,4 +61,4 @@ def test_a_stretch() -> None:
 def test_what_has_no_counterpart_is_noted(config: dict[str, Any], channels: int) -> None:
     steps, (note,) = preprocessing_of({**CONFIG, **config}, (channels, 8, 8))
     assert steps is None
-    assert "has no counterpart in cnntk, so the file takes arrays only" in note
+    assert "can't be expressed in cnntk, so the file takes arrays only" in note

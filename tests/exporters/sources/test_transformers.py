@@ -96,7 +96,9 @@ def test_a_type_of_several_classes() -> None:
 def test_a_size_that_is_not_said_is_noted() -> None:
     source = opened("resnet", RESNET, random=True)
     assert source.inputs[0].shape == ("N", 3, 224, 224)
-    assert source.notes == ("the configuration says no image size; 224 is taken (--input says another)",)
+    assert source.notes == (
+        "the configuration has no image size; 224 pixels are assumed (--input sets another)",
+    )
 
 
 def test_a_preprocessing_without_words_for_it_is_noted(folder: Path) -> None:
@@ -104,7 +106,7 @@ def test_a_preprocessing_without_words_for_it_is_noted(folder: Path) -> None:
     source = opened(folder)
     assert source.preprocessing is None
     (note,) = source.notes
-    assert note.startswith("preprocessor_config.json asks for what cnntk has no step for (do_pad: True), so")
+    assert note.startswith("preprocessor_config.json has a step that cnntk can't express (do_pad: True), so")
 
 
 def test_weights_of_another_network_are_refused(folder: Path) -> None:
@@ -131,9 +133,9 @@ def test_random_weights_for_a_folder(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("resnt", {"random": True}, "no type of image classifier; did you mean 'resnet'.*Nothing is"),
-        ("bert", {"random": True}, "no such folder, and no type of image classifier"),
-        ("vit", {}, "transformers:vit: give its weights .--weights FILE., or --random"),
+        ("resnt", {"random": True}, "model type of an image classifier; did you mean 'resnet'.*Nothing is"),
+        ("bert", {"random": True}, "not a folder or a model type of an image classifier"),
+        ("vit", {}, "transformers:vit: pass its weights .--weights FILE., or --random"),
         ("vit", {"random": True, "fields": {**VIT, "hidden_size": "many"}}, "transformers:vit: .*many"),
         ("vit", {"random": True, "input_shape": {"a": (1,), "b": (1,)}}, "transformers:vit takes one input"),
     ],
@@ -144,8 +146,8 @@ def test_refusals(name: str, options: dict[str, Any], message: str) -> None:
 
 
 def test_a_folder_of_something_else(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"has no config\.json, so it is no folder that transformers wrote"):
+    with pytest.raises(UsageError, match=r"no config\.json, so not a folder that transformers wrote"):
         opened(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    with pytest.raises(UsageError, match="a bert is no image classifier of transformers"):
+    with pytest.raises(UsageError, match="bert is not an image classifier of transformers"):
         opened(tmp_path)

@@ -40,5 +40,5 @@ def test_type_and_seed() -> None:
 
 @pytest.mark.parametrize("p", [-0.1, 1.1, float("nan")])
 def test_a_probability_out_of_range_is_refused(p: float) -> None:
-    with pytest.raises(ValueError, match=r"has to be in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"must be in \[0, 1\]"):
         dropout(np.ones(3), p, np.random.default_rng(0))

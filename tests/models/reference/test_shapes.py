@@ -69,7 +69,7 @@ def test_the_message_names_every_value() -> None:
 @pytest.mark.parametrize("formula", [output_size, smallest_input])
 def test_an_argument_out_of_range_is_named(formula: object, wrong: dict[str, int]) -> None:
     ((name, value),) = wrong.items()
-    with pytest.raises(ValueError, match=f"{name}={value} has to be at least"):
+    with pytest.raises(ValueError, match=f"{name}={value} must be at least"):
         formula(8, **{"kernel": 2, **wrong})  # type: ignore[operator]
 
 

@@ -103,7 +103,7 @@ def test_another_precision(cnntk: Callable) -> None:
     done = cnntk(*MAKE, "--dtype", "float16")
     assert done.status == 0, done.err
     assert "float32 to float16 moves answers by at most" in done.out
-    assert "note: cast from float32 to float16, as asked" in done.err
+    assert "note: cast from float32 to float16 by --dtype" in done.err
     engine = Engine("make.onnx")
     assert (engine.inputs[0].dtype, engine.outputs[0].dtype) == ("float16", "float32")
     done = cnntk(*MAKE, "--kwargs", "dtype=bfloat16")
