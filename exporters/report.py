@@ -12,9 +12,10 @@ from cnntk.exporters.graph_lint.lint import LintReport
 from cnntk.exporters.passes.infra import PassRecord
 from cnntk.exporters.passes.order import REPAIRS
 from cnntk.exporters.preprocessing import PreprocessingRecord
+from cnntk.exporters.report_sections import page_header, page_sections
 from cnntk.exporters.shapes.ledger import LedgerRow
 from cnntk.runtime.artifact.spec import DataFile, Layer, SelfTest, TensorSpec
-from cnntk.runtime.sections import Section, size_text, under
+from cnntk.runtime.sections import Header, Section, size_text, under
 
 __all__ = ["ExportReport"]
 
@@ -104,7 +105,11 @@ class ExportReport:
             *under("checks passed", [f"{check.name}: {check.detail}" for check in self.checks]),
             ("time", f"{self.seconds:.1f} s"),
         )
-        return (Section("", lines=lines),)
+        return (Section("", lines=lines, shown_in="text"), *page_sections(self))
+
+    def header(self) -> Header:
+        """What the page of the export begins with."""
+        return page_header(self)
 
     def _files(self) -> list[str]:
         lines = [f"{self.path} ({size_text(self.size_bytes)}, opset {self.opset}, IR {self.ir_version})"]

@@ -7,7 +7,7 @@ lines are text already; `number`, `size_text` and `percent` write them alike eve
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ Tone = Literal["", "good", "bad"]
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """A cell of a table that is more than its text.
 
     Attributes:
@@ -54,7 +54,17 @@ class Table:
     """A table; each row has a cell for each column."""
 
     columns: tuple[Column, ...]
-    rows: tuple[tuple[str | Cell, ...], ...]
+    rows: tuple[tuple[str | TableCell, ...], ...]
+
+    @property
+    def cells(self) -> tuple[tuple[TableCell, ...], ...]:
+        """The rows, each cell a `TableCell`."""
+        return tuple(tuple(c if isinstance(c, TableCell) else TableCell(c) for c in row) for row in self.rows)
+
+    @property
+    def used_columns(self) -> tuple[int, ...]:
+        """Indices of the columns in which any cell has text."""
+        return tuple(i for i in range(len(self.columns)) if any(row[i].text for row in self.cells))
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ class Chart:
 
     Attributes:
         name: Name of its file, without suffix, like ``latency-histogram``.
-        kind: Name of the function that draws it, a key of `cnntk.reports.charts.DRAWERS`.
+        kind: Kind of the chart, a key of `cnntk.reports.charts.DRAWERS`.
         title: Sentence that says what the chart shows.
         data: Plain data, of the type that this kind of chart draws.
     """
@@ -101,7 +111,7 @@ class Bars:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Value:
     """A value with the ends of its interval, and the text that a page shows for it."""
 
     value: float
@@ -116,7 +126,7 @@ class Curves:
 
     x_title: str
     y_title: str
-    lines: tuple[tuple[str, tuple[tuple[float, Estimate], ...]], ...]
+    lines: tuple[tuple[str, tuple[tuple[float, Value], ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -133,9 +143,45 @@ class Intervals:
 
     unit: str
     equal: float
-    rows: tuple[tuple[str, Estimate, Tone], ...]
+    rows: tuple[tuple[str, Value, Tone], ...]
     bound: float | None = None
     log: bool = False
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Data of charts of the kinds ``timeline`` and ``histogram``: how long runs took.
+
+    Attributes:
+        starts_s: Start of each run in s, float64 (N,).
+        values_ms: Duration of each run in ms, float64 (N,).
+        marks: Percentiles and their estimates in ms, like ``("p90", estimate)``.
+    """
+
+    starts_s: Any
+    values_ms: Any
+    marks: tuple[tuple[str, Value], ...]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What stands at the top of a result's page.
+
+    Attributes:
+        name: Name of the model.
+        title: What the page is, like ``bench report``.
+        verdict: Sentence that sums the result up.
+        tone: Whether the verdict is good or bad news.
+        figures: The most important values, each with its label.
+        note: Sentence below them.
+    """
+
+    name: str
+    title: str
+    verdict: str
+    tone: Tone = ""
+    figures: tuple[tuple[str, str], ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -151,6 +197,8 @@ class Section:
         charts: Charts, which pages draw side by side.
         notes: Sentences on what else to know.
         tone: Whether it is good or bad news.
+        shown_in: Where the section is shown, by text, by pages or by both.
+        half: Whether a wide page shows the section beside another such one.
     """
 
     title: str
@@ -161,6 +209,8 @@ class Section:
     charts: tuple[Chart, ...] = ()
     notes: tuple[str, ...] = ()
     tone: Tone = ""
+    shown_in: Literal["both", "page", "text"] = "both"
+    half: bool = False
 
 
 def under(title: str, texts: Iterable[str]) -> tuple[tuple[str, str], ...]:
@@ -214,3 +264,31 @@ def speed_text(ratio: float, other: str, ms: float | None = None, other_ms: floa
     if ms is None or other_ms is None:
         return text
     return f"{text} ({number(ms)} ms vs {number(other_ms)} ms)"
+
+
+def shorten(text: str, length: int) -> str:
+    """At most so many characters, the middle left out."""
+    if len(text) <= length:
+        return text
+    front = (length - 1) // 2
+    return f"{text[:front]}…{text[len(text) - (length - 1 - front) :]}"
+
+
+def dims(shape: Sequence[int | str | None] | None) -> str:
+    """``N×6×28×28``, ``2N×64``; ``?`` for what is unknown."""
+    if shape is None:
+        return "?"
+    return "×".join("?" if d is None else str(d).replace("*", "") for d in shape) or "scalar"
+
+
+def amount(count: float) -> str:
+    """``61.7 k``; ``416.5 k``; ``1.01 G``."""
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(count) >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count:g}"
+
+
+def error_text(value: float | None) -> str:
+    """``2.4e-07``; ``NaN`` for None and what is not finite."""
+    return "NaN" if value is None or not math.isfinite(value) else f"{value:.2g}"

@@ -1,13 +1,29 @@
-"""What figures look like, for tests."""
+"""Figures of results, and what they look like, for tests."""
 
 from __future__ import annotations
 
 import math
-from typing import TypeVar
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
-from cnntk.reports.figure import Circle, Figure, Line, Mark, Place, Polygon, Rect, Text
+from cnntk.reports.charts import draw
+from cnntk.reports.figure import Circle, Figure, Line, Mark, Point, Polygon, Rect, Text
+from cnntk.runtime.sections import Section
 
 Kind = TypeVar("Kind", Rect, Line, Polygon, Circle, Text)
+
+
+def figure_or_none(name: str, result: Any, width: int) -> Figure | None:
+    """The chart of that name in a result's sections, or in the sections themselves."""
+    sections: Iterable[Section] = result.sections() if hasattr(result, "sections") else result
+    charts = [chart for section in sections for chart in section.charts if chart.name == name]
+    return draw(charts[0], width) if charts else None
+
+
+def figure_of(name: str, result: Any, width: int) -> Figure:
+    figure = figure_or_none(name, result, width)
+    assert figure is not None
+    return figure
 
 
 def marks_of(figure: Figure, kind: type[Kind]) -> list[Kind]:
@@ -18,7 +34,7 @@ def texts_of(figure: Figure) -> list[str]:
     return [mark.text for mark in marks_of(figure, Text)]
 
 
-def corners_of(mark: Mark) -> list[Place]:
+def corners_of(mark: Mark) -> list[Point]:
     if isinstance(mark, Rect):
         return [(mark.x, mark.y), (mark.x + mark.width, mark.y + mark.height)]
     if isinstance(mark, Circle):
@@ -27,10 +43,10 @@ def corners_of(mark: Mark) -> list[Place]:
 
 
 def stray_marks(figure: Figure) -> list[Mark]:
-    """Those that reach out of the figure by more than 5 units; texts by the end where they are held."""
-    return [mark for mark in figure.marks if not all(_inside(place, figure) for place in corners_of(mark))]
+    """Marks that reach out of the figure by more than 5 pixels; texts by the end where they are anchored."""
+    return [mark for mark in figure.marks if not all(_inside(point, figure) for point in corners_of(mark))]
 
 
-def _inside(place: Place, figure: Figure) -> bool:
-    x, y = place
+def _inside(point: Point, figure: Figure) -> bool:
+    x, y = point
     return math.isfinite(x + y) and -5 <= x <= figure.width + 5 and -5 <= y <= figure.height + 5

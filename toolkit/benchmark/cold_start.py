@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from cnntk.benchmark.isolated import run_isolated
 from cnntk.runtime.errors import InferenceError, UsageError
+from cnntk.runtime.sections import Bar, Bars, Chart, Column, Part, Section, Table, number, percent
 
 __all__ = ["ColdStart", "measure_cold_start"]
 
@@ -53,6 +54,34 @@ class ColdStart:
     def total_ms(self) -> float:
         """Time from the start of the imports to the end of the first run."""
         return self.import_ms + self.session_ms + self.first_run_ms
+
+    def sections(self) -> tuple[Section, ...]:
+        """The steps of the cold start, for text and pages."""
+        parts = (
+            ("import", "import of the runtime", self.import_ms),
+            ("session", "session: the model is loaded and optimized", self.session_ms),
+            ("first run", "first run", self.first_run_ms),
+        )
+        total = self.total_ms
+        longest = max(parts, key=lambda part: part[2])
+        share = percent(longest[2] / (total or 1.0))
+        headline = f"The first output comes after {number(total)} ms, {share} of it in the {longest[0]}"
+        rows = (
+            *((title, number(ms)) for _, title, ms in parts),
+            *((f"first run at batch {batch}", number(ms)) for batch, ms in self.next_batches),
+            (f"later run, batch {self.batch}", number(self.steady_ms)),
+        )
+        bar = Bar(f"{number(total)} ms", tuple(Part(name, ms, f"{number(ms)} ms") for name, _, ms in parts))
+        return (
+            Section(
+                "Cold start",
+                headline,
+                f"Medians of {self.processes} fresh processes; batch {self.batch}.",
+                tables=(Table((Column("step"), Column("ms", "decimal")), rows),),
+                charts=(Chart("cold-start", "bars", headline, Bars("ms", (bar,))),),
+                half=True,
+            ),
+        )
 
 
 def measure_cold_start(

@@ -14,13 +14,30 @@ from cnntk.benchmark.inputs import batch_inputs, engine_call, min_runs
 from cnntk.benchmark.isolated import run_isolated
 from cnntk.benchmark.statistics.changepoints import block_medians
 from cnntk.benchmark.statistics.findings import Finding, findings
-from cnntk.benchmark.statistics.intervals import Estimate, mean_estimate, percentiles, quantile_estimate
+from cnntk.benchmark.statistics.intervals import (
+    Estimate,
+    mean_estimate,
+    percentiles,
+    quantile_estimate,
+    runs_needed,
+)
 from cnntk.benchmark.statistics.samples import LatencySamples, WarmUp, time_runs, warm_up, warm_up_limit_s
 from cnntk.benchmark.statistics.system_load import load_between, read_counters
 from cnntk.runtime.artifact.digest import sha256_of
 from cnntk.runtime.codec import NOT_IN_JSON
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UsageError
+from cnntk.runtime.sections import (
+    Chart,
+    Column,
+    Section,
+    Table,
+    Timeline,
+    Value,
+    interval,
+    number,
+    threads_text,
+)  # fmt: skip
 
 __all__ = [
     "PERCENTS",
@@ -104,6 +121,73 @@ class Latency:
             np.quantile(self.samples.latencies_ms, np.linspace(0, 1, 101)).round(6).tolist()
         )
         return quantiles
+
+    @property
+    def where(self) -> str:
+        """``1 thread``; ``cuda:0``."""
+        return self.device if self.device != "cpu" else threads_text(self.threads)
+
+    @property
+    def typical_text(self) -> str:
+        """``p50 0.0521 ms``; the mean where there are too few runs for a median."""
+        p50 = self.percentiles_ms.get("50")
+        return f"p50 {number(p50.value)} ms" if p50 else f"mean {number(self.mean_ms.value)} ms"
+
+    def sections(self) -> tuple[Section, ...]:
+        """Percentiles, throughput and how they were measured, for text and pages."""
+        warm, rate = self.warm_up, self.images_per_second
+        lines = (
+            ("throughput", f"{number(rate.value)} images/s ({interval(rate)}), by the mean"),
+            ("runs", f"{self.runs:,} of batch {self.batch} on {self.where}"),
+            ("warm-up", f"{warm.runs:,} runs in {number(warm.seconds)} s: {warm.reason}"),
+            ("first run", f"{number(warm.first_ms)} ms"),
+            ("intervals", "95 %, of this process alone; a baseline (--save) has several processes"),
+        )
+        columns = (
+            Column("latency"),
+            Column("ms", "decimal"),
+            Column("95 % interval", interval=True),
+            Column("", wrap=True),
+        )
+        rows = (*(self._row(p) for p in self.percentiles_ms), self._values("mean", self.mean_ms))
+        known = ((p, estimate) for p, estimate in self.percentiles_ms.items() if estimate is not None)
+        marks = tuple((f"p{p}", _mark(f"p{p}", estimate)) for p, estimate in known)
+        data = Timeline(self.samples.starts_s, self.samples.latencies_ms, marks)
+        charts = (
+            Chart("latency-over-time", "timeline", self._headline(), data),
+            Chart("latency-histogram", "histogram", self._spread(), data),
+        )
+        return (Section("Latency", self._headline(), "", lines, (Table(columns, rows),), charts),)
+
+    def _row(self, percent: str) -> tuple[str, ...]:
+        estimate = self.percentiles_ms[percent]
+        if estimate is None:
+            needed = runs_needed(float(percent) / 100)
+            return f"p{percent}", "", "", f"needs {needed:,} runs, had {self.runs:,}"
+        return self._values(f"p{percent}", estimate)
+
+    def _values(self, name: str, estimate: Estimate) -> tuple[str, ...]:
+        return name, number(estimate.value), interval(estimate), ""
+
+    def _headline(self) -> str:
+        """The median and the last percentile that can be estimated."""
+        known = [(percent, e.value) for percent, e in self.percentiles_ms.items() if e is not None]
+        if not known:
+            return f"A run takes {number(self.mean_ms.value)} ms on average"
+        first = f"{known[0][0]} % of the runs take at most {number(known[0][1])} ms"
+        return first if len(known) == 1 else f"{first}, {known[-1][0]} % at most {number(known[-1][1])} ms"
+
+    def _spread(self) -> str:
+        """How far the longest run is from the median."""
+        values = self.samples.latencies_ms
+        longest, middle = float(values.max()), sorted(values.tolist())[len(values) // 2]
+        times = f", {number(longest / middle)} times the median" if middle > 0 else ""
+        return f"{len(values):,} runs; the longest took {number(longest)} ms{times}"
+
+
+def _mark(name: str, estimate: Estimate) -> Value:
+    hint = f"{name}: {number(estimate.value)} ms ({interval(estimate)})"
+    return Value(estimate.value, estimate.low, estimate.high, hint)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from cnntk.runtime.errors import DeviceUnavailable, InferenceError, MissingDependency
+from cnntk.runtime.sections import Section, size_text
 from cnntk.runtime.session.cores import usable_cores
 from cnntk.version import __version__
 
@@ -75,6 +76,26 @@ class Machine:
     onnxruntime: str | None
     cnntk: str
     gpu: str | None = None
+
+    def sections(self) -> tuple[Section, ...]:
+        """The hardware and the versions of the software, for pages."""
+        physical = f", {self.physical_cores} physical" if self.physical_cores else ""
+        lines = (
+            ("processor", f"{self.cpu}, {self.architecture}"),
+            ("cores", f"{self.cores} available{physical}"),
+            ("instructions", ", ".join(self.cpu_features)),
+            ("GPU", self.gpu or ""),
+            ("memory", size_text(self.memory_bytes) if self.memory_bytes else ""),
+            ("clock governor", self.governor or ""),
+            ("system", self.system),
+            ("Python", self.python),
+            ("onnxruntime", self.onnxruntime or ""),
+            ("cnntk", self.cnntk),
+            ("identity", self.identity),
+        )
+        return (
+            Section("Machine", lines=tuple(line for line in lines if line[1]), shown_in="page", half=True),
+        )
 
     @property
     def identity(self) -> str:

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from cnntk.benchmark.isolated import run_isolated
 from cnntk.runtime.errors import UsageError
+from cnntk.runtime.sections import Bar, Bars, Chart, Column, Part, Section, Table, size_text
 
 __all__ = ["Memory", "measure_memory"]
 
+_MEGABYTE = 1e6
 _STATUS = Path("/proc/self/status")
 _RUNS = 10
 _STATUS_FIELDS = {
@@ -66,6 +68,41 @@ class Memory:
     file_bytes: int
     batch: int
     source: str
+
+    def sections(self) -> tuple[Section, ...]:
+        """The parts of the resident memory, for text and pages."""
+        parts = (
+            ("Python", "Python alone", self.interpreter_bytes),
+            ("runtime", "runtime: numpy, onnxruntime, cnntk", self.runtime_bytes),
+            ("model", "model, loaded and run", self.model_bytes),
+        )
+        rest = (
+            ("peak", self.peak_bytes),
+            ("private to this process", self.private_bytes),
+            ("mapped files, which processes share", self.mapped_bytes),
+            ("model file and its external data", self.file_bytes),
+        )
+        rows = (
+            *((title, size_text(size)) for _, title, size in parts),
+            *((title, size_text(size)) for title, size in rest if size is not None),
+        )
+        peak = Part("peak", self.peak_bytes / _MEGABYTE, size_text(self.peak_bytes))
+        bar = Bar(
+            f"resident: {size_text(sum(size for _, _, size in parts))}",
+            tuple(Part(name, size / _MEGABYTE, size_text(size)) for name, _, size in parts),
+            peak,
+        )
+        headline = f"The model takes {size_text(self.model_bytes)}; the process peaks at {peak.text}"
+        return (
+            Section(
+                "Memory",
+                headline,
+                f"Resident memory of a process that only runs the model, batch {self.batch} ({self.source}).",
+                tables=(Table((Column("part"), Column("size", "right")), rows),),
+                charts=(Chart("memory", "bars", headline, Bars("MB", (bar,))),),
+                half=True,
+            ),
+        )
 
 
 def measure_memory(

@@ -15,7 +15,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +35,18 @@ from cnntk.benchmark.statistics.intervals import (
 from cnntk.runtime.codec import as_json, decode
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import check_writable, readable_file, write_bytes
+from cnntk.runtime.sections import (
+    Chart,
+    Column,
+    Intervals,
+    Section,
+    Table,
+    TableCell,
+    Tone,
+    Value,
+    number,
+    under,
+)  # fmt: skip
 
 __all__ = [
     "Baseline",
@@ -170,6 +182,82 @@ class BaselineComparison:
     machine_differences: tuple[str, ...]
     software_differences: tuple[str, ...]
     cases: tuple[CaseComparison, ...]
+
+    def sections(self) -> tuple[Section, ...]:
+        """How the cases compare with the baseline, for text and pages."""
+        columns = (
+            Column("case"),
+            Column("baseline, ms", "right"),
+            Column("now, ms", "right"),
+            Column("slowdown", "right"),
+            Column("95 % interval", interval=True),
+            Column("verdict", wrap=True),
+        )
+        rows = tuple(
+            (c.name, _ms(c.baseline_ms), _ms(c.current_ms), *_percents(c.slowdown_percent), _verdict_cell(c))
+            for c in self.cases
+        )
+        headline = _headline(self.cases)
+        values = tuple(
+            (case.name, _value(case), "bad" if case.regressed else "")
+            for case in self.cases
+            if case.slowdown_percent
+        )
+        intervals = Intervals("slowdown since the baseline, %", 0.0, values)
+        lines = (
+            ("baseline", f"{self.file}, measured at {self.created}"),
+            *under("another machine", self.machine_differences),
+            *under("other versions", self.software_differences),
+        )
+        charts = (Chart("regressions", "intervals", headline, intervals),)
+        return (Section("Since the baseline", headline, "", lines, (Table(columns, rows),), charts),)
+
+
+def _headline(cases: Sequence[CaseComparison]) -> str:
+    """The cases that are slower; by more than the limit, where there is one."""
+    limited = all(v.fail_above_percent is not None for v in cases)
+    limit = "Slower by more than the limit" if limited else "Slower than the baseline"
+    slower = [v.name for v in cases if v.regressed or (not limited and v.verdict == "slower")]
+    undecided = [v.name for v in cases if v.verdict == "undecided"]
+    parts = [f"{limit}: {', '.join(slower)}"] if slower else []
+    if undecided:
+        parts.append(f"{'undecided' if slower else 'Undecided'}: {', '.join(undecided)}")
+    none = "No case is slower by more than the limit" if limited else "No case is significantly slower"
+    return "; ".join(parts) or none
+
+
+def _ms(value: float | None) -> str:
+    return "" if value is None else number(value)
+
+
+def _percents(slowdown: Estimate | None) -> tuple[str, str]:
+    if slowdown is None:
+        return "", ""
+    return f"{slowdown.value:+.1f} %", f"{slowdown.low:+.1f} to {slowdown.high:+.1f} %"
+
+
+def _tone(case: CaseComparison) -> Tone:
+    if case.regressed:
+        return "bad"
+    judged = case.fail_above_percent is not None and case.verdict not in (None, "undecided")
+    return "good" if judged else ""
+
+
+def _value(case: CaseComparison) -> Value:
+    slowdown = case.slowdown_percent
+    assert slowdown is not None  # noqa: S101 - only such cases are drawn
+    text = f"{slowdown.value:+.1f} % ({slowdown.low:+.1f} to {slowdown.high:+.1f})"
+    text += ": regressed" * case.regressed + ": undecided" * (case.verdict == "undecided")
+    return Value(slowdown.value, slowdown.low, slowdown.high, text)
+
+
+def _verdict_cell(case: CaseComparison) -> TableCell:
+    text = f"{case.verdict or ''}{', REGRESSED' * case.regressed}"
+    if (again := case.second_round_percent) is not None:
+        result = "" if case.regressed else ", not regressed"
+        ends = f"{again.low:+.1f} to {again.high:+.1f}"
+        text += f"{result} (measured twice, then {again.value:+.1f} % ({ends}))"
+    return TableCell("; ".join(filter(None, (text, case.note))), tone=_tone(case))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -17,6 +17,21 @@ from cnntk.benchmark.regression import BaselineComparison
 from cnntk.benchmark.stages import Stages
 from cnntk.benchmark.sweep import Sweep
 from cnntk.benchmark.targets import Target
+from cnntk.runtime.sections import (
+    Chart,
+    Column,
+    Header,
+    Intervals,
+    Section,
+    Table,
+    TableCell,
+    Tone,
+    Value,
+    interval,
+    number,
+    shorten,
+    size_text,
+)  # fmt: skip
 
 __all__ = ["SCHEMA", "BenchResult", "ComparisonResult"]
 
@@ -94,3 +109,136 @@ class BenchResult:
     def regressed(self) -> bool:
         """Whether the model is slower than the baseline by more than ``fail_above``, in two measurements."""
         return self.baseline is not None and any(case.regressed for case in self.baseline.cases)
+
+    def header(self) -> Header:
+        """What the page of the result begins with."""
+        latency = self.latency
+        batch = f", batch {latency.batch}" if latency.batch > 1 else ""
+        rate = f"{number(latency.images_per_second.value)} images/s"
+        percentiles = ((f"p{p}", e.value) for p, e in latency.percentiles_ms.items() if e is not None)
+        figures = [(f"{number(value)} ms", name) for name, value in percentiles]
+        figures.append((number(latency.images_per_second.value), "images/s, on average"))
+        if self.cold_start is not None:
+            figures.append((f"{number(self.cold_start.total_ms)} ms", "cold start"))
+        if self.memory is not None:
+            figures.append((size_text(self.memory.peak_bytes), "peak memory"))
+        figures.append((size_text(self.size_bytes), "file"))
+        machine = f"{self.machine.cpu}, {self.machine.cores_text}, onnxruntime {self.machine.onnxruntime}"
+        return Header(
+            self.name,
+            "bench report",
+            f"{latency.typical_text}, {rate} on average; {latency.where}{batch}",
+            figures=tuple(figures),
+            note=f"{self.model} ({size_text(self.size_bytes)}), measured at {self.created} on {machine}",
+        )
+
+    def sections(self) -> tuple[Section, ...]:
+        """What was measured, part by part, for text and pages."""
+        parts = (
+            self.latency,
+            self.baseline,
+            self.cold_start,
+            self.memory,
+            self.cuda,
+            self.layers,
+            self.sweep,
+            self.stages,
+        )
+        sections = [section for part in parts if part is not None for section in part.sections()]
+        if self.against:
+            sections.append(_comparison(self.against))
+        notes = (Section("Notes", notes=self.notes),) if self.notes else ()
+        return (*self._interference(), *sections, *notes, *self.machine.sections(), self._file())
+
+    def _interference(self) -> tuple[Section, ...]:
+        warm_up = self.latency.warm_up
+        unsteady = () if warm_up.steady else (warm_up.reason,)
+        notes = (*unsteady, *(finding.message for finding in self.latency.findings))
+        return (Section("Interference", notes=notes, tone="bad"),) if notes else ()
+
+    def _file(self) -> Section:
+        lines = (
+            ("file", self.model),
+            ("size", f"{self.size_bytes:,} bytes"),
+            ("SHA-256", self.sha256),
+            *((f"baseline: {name}", _case(case)) for name, case in self.cases.items()),
+        )
+        return Section("File", lines=lines, half=True, shown_in="page")
+
+
+def _comparison(against: Sequence[ComparisonResult]) -> Section:
+    """The model beside its targets, for text and pages."""
+    columns = (
+        Column("target"),
+        Column("the model is"),
+        Column("95 % interval", interval=True),
+        Column("target, ms", "decimal"),
+        Column("model, ms", "decimal"),
+        Column("pairs", "right", optional=True),
+    )
+    measured = [(r.target.name, r.comparison) for r in against if r.comparison is not None]
+    words = {"faster": "faster than", "slower": "slower than", "no difference": "no difference to"}
+    parts = [f"{words[c.verdict]} {shorten(name, 40)}" for name, c in measured]
+    headline = "; ".join(parts) or "no target could be measured"
+    headline = headline[0].upper() + headline[1:]
+    values = tuple((name, _value(comparison), _TONES[comparison.verdict]) for name, comparison in measured)
+    intervals = Intervals("speed of the model, multiple of the target's, log scale", 1.0, values, log=True)
+    return Section(
+        "Comparison",
+        headline,
+        "Timed in turns with the model, on the same inputs and number of threads.",
+        tables=(Table(columns, tuple(map(_row, against))),),
+        charts=(Chart("against", "intervals", headline, intervals),),
+        notes=tuple(_notes(against)),
+    )
+
+
+_TONES: dict[str, Tone] = {"faster": "good", "slower": "bad", "no difference": ""}
+
+
+def _row(result: ComparisonResult) -> tuple[str | TableCell, ...]:
+    name, comparison = result.target.name, result.comparison
+    if comparison is None:
+        return TableCell(name, name), "not measured", "", "", "", ""
+    verdict, ends = _speed(comparison)
+    return (
+        TableCell(name, name),
+        TableCell(verdict, tone=_TONES[comparison.verdict]),
+        ends,
+        number(comparison.first_ms),
+        number(comparison.second_ms),
+        f"{comparison.pairs:,}",
+    )
+
+
+def _notes(against: Sequence[ComparisonResult]) -> Iterator[str]:
+    for result in against:
+        interference = () if result.comparison is None else result.comparison.interference
+        if text := "; ".join(filter(None, (result.target.note, *interference))):
+            yield f"{result.target.name}: {text}"
+
+
+def _speed(comparison: Comparison) -> tuple[str, str]:
+    """``1.93x faster`` or ``1.23x slower``, and the interval of that factor."""
+    if comparison.verdict == "no difference":
+        return comparison.verdict, interval(comparison)
+    low, high, factor = comparison.low, comparison.high, comparison.ratio
+    if comparison.verdict == "slower":
+        low, high, factor = 1 / high, 1 / low, 1 / factor
+    return f"{number(factor)}x {comparison.verdict}", f"{number(low)} to {number(high)}"
+
+
+def _value(comparison: Comparison) -> Value:
+    verdict, ends = _speed(comparison)
+    return Value(comparison.ratio, comparison.low, comparison.high, f"{verdict} ({ends})")
+
+
+def _case(case: Case) -> str:
+    tail = "".join(
+        f", p{percent} {number(estimate.value)} ms"
+        for percent, estimate in case.percentiles_ms.items()
+        if estimate is not None
+    )
+    median, mean = case.median_ms, number(case.mean_ms.value)
+    runs = f"{case.runs:,} runs in {len(case.sessions)} sessions"
+    return f"median {number(median.value)} ms ({interval(median)}), mean {mean} ms{tail}; {runs}"

@@ -34,6 +34,19 @@ from cnntk.runtime.files import readable_file
 from cnntk.runtime.images.headers import HEAD_BYTES, file_format
 from cnntk.runtime.images.reading import Pixels
 from cnntk.runtime.preprocessing.preprocess import normalize, resize_and_crop
+from cnntk.runtime.sections import (
+    Bar,
+    Bars,
+    Chart,
+    Column,
+    Part,
+    Section,
+    Table,
+    TableCell,
+    interval,
+    number,
+    percent,
+)  # fmt: skip
 
 __all__ = [
     "STAGES",
@@ -112,6 +125,70 @@ class Stages:
     threads: int
     notes: tuple[str, ...]
 
+    def sections(self) -> tuple[Section, ...]:
+        """The steps of each format, for text and pages."""
+        if not self.formats:
+            return (Section("End to end", notes=self.notes),)
+        headline = "; ".join(_longest_step(row) for row in self.formats)
+        columns = (
+            Column("format, ms"),
+            *(Column(stage.name, "right") for stage in self.formats[0].stages),
+            Column("sum", "right"),
+            Column("images", "right", optional=True),
+            Column("runs", "right", optional=True),
+        )
+        rows = tuple(
+            (
+                row.format,
+                *(_stage_cell(stage) for stage in row.stages),
+                number(row.sum_ms),
+                f"{row.images:,}",
+                f"{row.runs:,}",
+            )
+            for row in self.formats
+        )
+        method = (
+            "One image at a time, step by step and in one call, interleaved; medians. How much longer the "
+            "one call takes is the median over pairs of successive calls, which interference affects less "
+            "than the difference of the two medians."
+        )
+        bars = Bars("ms an image", tuple(_bar(row) for row in self.formats))
+        return (
+            Section(
+                "End to end",
+                headline,
+                method,
+                tuple((f"{row.format} in one call", _one_call(row)) for row in self.formats),
+                (Table(columns, rows),),
+                (Chart("stages", "bars", headline, bars),),
+                self.notes,
+            ),
+        )
+
+
+def _longest_step(row: FormatStages) -> str:
+    longest = max(row.stages, key=lambda stage: stage.time_ms.value)
+    return f"{row.format} takes {number(row.sum_ms)} ms, {percent(longest.share)} of it to {longest.name}"
+
+
+def _stage_cell(stage: Stage) -> TableCell:
+    hint = f"{percent(stage.share)}; 95 % interval {interval(stage.time_ms)} ms"
+    return TableCell(number(stage.time_ms.value), hint)
+
+
+def _one_call(row: FormatStages) -> str:
+    low, high = row.unaccounted_ms.low, row.unaccounted_ms.high
+    pairs = f"{row.unaccounted_ms.value:+#.2g} ms ({low:+#.2g} to {high:+#.2g})"
+    return f"{number(row.call_ms)} ms; pair by pair {pairs} compared with the steps"
+
+
+def _bar(row: FormatStages) -> Bar:
+    parts = tuple(
+        Part(stage.name, stage.time_ms.value, f"{number(stage.time_ms.value)} ms") for stage in row.stages
+    )
+    one_call = Part("in one call", row.call_ms, f"{number(row.call_ms)} ms")
+    return Bar(f"{row.format}: {number(row.sum_ms)} ms", parts, one_call)
+
 
 def measure_stages(
     model: str | os.PathLike[str],
@@ -184,13 +261,13 @@ def check_images(classifier: Classifier, images: Sequence[ImageFile]) -> None:
     Raises:
         ImageError: An image can't be read; the message names it.
     """
-    for number, image in enumerate(images, 1):
+    for index, image in enumerate(images, 1):
         try:
             classifier.read(image)
         except ImageError as error:
             if not isinstance(image, bytes):
                 raise  # names the file
-            raise ImageError(f"image {number} of {len(images)}: {error}") from error
+            raise ImageError(f"image {index} of {len(images)}: {error}") from error
 
 
 def expand_images(images: Iterable[ImageFile]) -> tuple[ImageFile, ...]:

@@ -17,6 +17,18 @@ from cnntk.benchmark.statistics.intervals import Estimate, median_estimate
 from cnntk.benchmark.statistics.system_load import read_counters
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UsageError
+from cnntk.runtime.sections import (
+    Chart,
+    Column,
+    Curves,
+    Section,
+    Table,
+    Value,
+    interval,
+    number,
+    percent,
+    threads_text,
+)  # fmt: skip
 from cnntk.runtime.session.cores import usable_cores
 
 __all__ = ["Sweep", "SweepCell", "measure_sweep"]
@@ -95,6 +107,86 @@ class Sweep:
             cell for cell in self.cells if cell.batch == best.batch and not best.clearly_faster_than(cell)
         )
         return min((best, *equals), key=lambda cell: cell.threads)
+
+    def sections(self) -> tuple[Section, ...]:
+        """Latency and throughput of each cell, for text and pages."""
+        best, quickest = self.highest_throughput, self.lowest_latency
+        most = best.images_per_second == max(cell.images_per_second for cell in self.cells)
+        least = quickest.latency_ms.value == min(cell.latency_ms.value for cell in self.cells)
+        throughput = _best(best, f"{number(best.images_per_second)} images/s", "at most", most)
+        latency = _best(quickest, f"{number(quickest.latency_ms.value)} ms a run", "at least", least)
+        columns = (
+            Column("batch", "right"),
+            Column("threads", "right"),
+            Column("ms", "decimal"),
+            Column("95 % interval", interval=True),
+            Column("images/s", "decimal"),
+            Column("speed-up"),
+            Column("efficiency", "right", optional=True),
+        )
+        method = (
+            f"Measured in {self.rounds} interleaved rounds on {self.device}; the bars are 95 % intervals. "
+            "Speed-ups over one thread are medians over the rounds, not ratios of the medians in the table."
+        )
+        charts = (
+            Chart("sweep-throughput", "curves", throughput, self._curves(_throughput, "images/s")),
+            Chart("sweep-latency", "curves", latency, self._curves(_latency, "ms a run")),
+        )
+        table = Table(columns, tuple(_row(cell) for cell in self.cells))
+        return (Section("Batches and threads", throughput, method, (), (table,), charts, notes=self.notes),)
+
+    def _curves(self, value: Callable[[SweepCell], Value], unit: str) -> Curves:
+        """A line for each number of threads; for each batch where there is only one."""
+        by_batch = len({cell.batch for cell in self.cells}) > 1
+        lines: dict[str, list[tuple[float, Value]]] = {}
+        for cell in self.cells:
+            name = threads_text(cell.threads) if by_batch else f"batch {cell.batch}"
+            lines.setdefault(name, []).append((cell.batch if by_batch else cell.threads, value(cell)))
+        title = "images a run" if by_batch else "threads"
+        return Curves(title, unit, tuple((name, tuple(points)) for name, points in lines.items()))
+
+
+def _row(cell: SweepCell) -> tuple[str, ...]:
+    return (
+        str(cell.batch),
+        str(cell.threads),
+        number(cell.latency_ms.value),
+        interval(cell.latency_ms),
+        number(cell.images_per_second),
+        _speed_up_text(cell),
+        "" if cell.efficiency is None else percent(cell.efficiency),
+    )
+
+
+def _speed_up_text(cell: SweepCell) -> str:
+    """The speed-up with its interval, which one thread does not have."""
+    if cell.speed_up is None or cell.verdict == "no difference":
+        return cell.verdict or ""
+    if cell.verdict is None:
+        return f"{cell.speed_up.value:.2f}"
+    return f"{cell.speed_up.value:.2f} ({cell.speed_up.low:.2f} to {cell.speed_up.high:.2f})"
+
+
+def _best(cell: SweepCell, figure: str, extreme: str, alone: bool) -> str:
+    """No extreme is named where more threads were a little better, without a clear difference."""
+    where = f"batch {cell.batch} on {threads_text(cell.threads)}"
+    return f"{figure} {extreme}: {where}" if alone else f"{figure}: {where}; more make no clear difference"
+
+
+def _hint(cell: SweepCell) -> str:
+    rate = f"{number(cell.images_per_second)} images/s"
+    return f"batch {cell.batch}, {threads_text(cell.threads)}: {number(cell.latency_ms.value)} ms, {rate}"
+
+
+def _throughput(cell: SweepCell) -> Value:
+    rates = (
+        1e3 * cell.batch / ms for ms in (cell.latency_ms.value, cell.latency_ms.high, cell.latency_ms.low)
+    )
+    return Value(*rates, _hint(cell))
+
+
+def _latency(cell: SweepCell) -> Value:
+    return Value(cell.latency_ms.value, cell.latency_ms.low, cell.latency_ms.high, _hint(cell))
 
 
 _Key = tuple[int, int]

@@ -78,9 +78,9 @@ def export(
         force=force,
     )
     if report:
-        from cnntk.reports import write_export_report
+        from cnntk.reports import write_report
 
-        write_export_report(done.to_json(), report)
+        write_report(done, report)
         note(f"report: {report}")
     show(done, as_json, (*done.notes, *done.graph_lint.warnings))
 

@@ -10,7 +10,7 @@ import click
 
 from cnntk.cli.options import command, json_option, option
 from cnntk.cli.output import note, pick, print_json, print_table
-from cnntk.cli.progress import Bar
+from cnntk.cli.progress import ProgressBar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -103,7 +103,7 @@ def infer(
     path = pick(model)
     options = {name: value for name, value in options.items() if value is not None}
     passing = output is None and form in ("json", "csv") and sys.stdout.isatty()  # that is progress enough
-    bar = Bar("images", lambda: sum(1 for _ in expand(images)), wanted=not passing)
+    bar = ProgressBar("images", lambda: sum(1 for _ in expand(images)), wanted=not passing)
     if output is not None:
         settings = {"form": form, "top": top, "resume": resume, "force": force, "progress": bar, **options}
         return _to_file(path, files, output, settings, as_json)
@@ -148,7 +148,7 @@ def _to_file(
     return int(done.failed > 0)
 
 
-def _counted(results: Iterable[ImageResult], bar: Bar) -> Iterator[ImageResult]:
+def _counted(results: Iterable[ImageResult], bar: ProgressBar) -> Iterator[ImageResult]:
     with bar:
         for done, result in enumerate(results, start=1):
             bar(done)
@@ -173,7 +173,7 @@ def _print_rows(results: Iterable[ImageResult], form: str, top: int) -> int:
     return int(failed)
 
 
-def _print_tables(results: Iterator[ImageResult], top: int, bar: Bar) -> int:
+def _print_tables(results: Iterator[ImageResult], top: int, bar: ProgressBar) -> int:
     failed = False
     header: list[_Cells] = [("image", "class", "prob", "next best" if top > 1 else "")]
     widths = (0, 0, 0)

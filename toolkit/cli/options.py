@@ -14,7 +14,6 @@ first sentence of its entry in the class's ``Attributes:``. The field's metadata
 
 from __future__ import annotations
 
-import math
 import re
 import types
 import typing
@@ -24,7 +23,7 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-__all__ = ["Command", "add_options", "command", "json_option", "numbers", "option", "to_options"]
+__all__ = ["Command", "add_options", "command", "json_option", "option", "to_options"]
 
 T = TypeVar("T")
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -106,8 +105,14 @@ def add_options(options_class: type, *, skip: Sequence[str] = ()) -> Decorator:
 
 def to_options(options_class: type[T], values: dict[str, Any]) -> T:
     """An instance of the dataclass; takes its fields out of the command's ``values``."""
-    names = [field.name for field in fields(options_class) if field.name in values]  # type: ignore[arg-type]
-    return options_class(**{name: values.pop(name) for name in names})
+    chosen = {f.name: (f, values.pop(f.name)) for f in fields(options_class) if f.name in values}  # type: ignore[arg-type]
+    # click has an empty tuple for an option that may be repeated and was left out.
+    return options_class(
+        **{
+            name: f.default if value == () and f.default is None else value
+            for name, (f, value) in chosen.items()
+        }
+    )
 
 
 def attribute_texts(described: type) -> dict[str, str]:
@@ -201,25 +206,3 @@ def _pairs(texts: Sequence[str], parse: Callable[[str], Any]) -> dict[str, Any]:
             raise ValueError(f"{text!r} is not of the form name=value")
         result[key] = parse(value)
     return result
-
-
-def numbers(text: str) -> tuple[int, ...]:
-    """Different numbers of 1 or more, like ``1,8,32``."""
-    try:
-        values = tuple(int(item) for item in text.split(","))
-    except ValueError as error:
-        raise ValueError(f"{text!r}: expected numbers with commas between, like 1,8,32") from error
-    if min(values) < 1 or len(set(values)) < len(values):
-        raise ValueError(f"{text!r}: expected different numbers of 1 or more")
-    return values
-
-
-def percentage(text: str) -> float:
-    """``5%`` or ``5``."""
-    try:
-        value = float(text.removesuffix("%"))
-    except ValueError as error:
-        raise ValueError(f"{text!r}: expected a percentage, like 5%") from error
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{text!r}: expected 0 % or more")
-    return value

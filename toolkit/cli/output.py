@@ -6,14 +6,13 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import click
 
-if TYPE_CHECKING:
-    from cnntk.runtime.sections import Section, Table
+from cnntk.runtime.sections import Align, Header, Section, Table, shorten
 
 __all__ = ["note", "pick", "print_json", "print_sections", "print_table", "show"]
 
@@ -66,12 +65,15 @@ def note(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def print_sections(sections: Iterable[Section]) -> None:
-    """Prints a result's sections, no line wider than the terminal."""
+def print_sections(sections: Iterable[Section], header: Header | None = None) -> None:
+    """Prints a result's sections, below the header of its page if there is one, to the terminal's width."""
     width = shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else WIDTH
-    for number, section in enumerate(sections):
+    if header is not None:
+        _print_title(header.name, header.verdict, width)
+        print(*_wrap(header.note, width), sep="\n")
+    for number, section in enumerate(s for s in sections if s.shown_in != "page"):
         if section.title:
-            if number:
+            if number or header is not None:
                 print()
             _print_title(section.title, section.headline, width)
         elif section.headline:
@@ -116,46 +118,49 @@ def _label_lines(lines: Sequence[tuple[str, str]], width: int) -> Iterable[str]:
 
 def _table_lines(table: Table, width: int) -> Iterable[str]:
     """The table without the optional columns that have no room, long names shortened, prose wrapped."""
-    from cnntk.runtime.sections import Cell
-
-    columns = list(table.columns)
-    rows = [[cell.text if isinstance(cell, Cell) else cell for cell in row] for row in table.rows]
-    numbers = [i for i in range(len(columns)) if any(row[i] for row in rows)]
-    while _width(columns, rows, numbers) > width and any(columns[i].optional for i in numbers):
-        numbers.remove(next(i for i in reversed(numbers) if columns[i].optional))
-    over = _width(columns, rows, numbers) - width
-    cells = [[columns[i].title for i in numbers], *([row[i] for i in numbers] for row in rows)]
-    if over > 0 and columns[numbers[-1]].wrap:
-        cells = list(_wrapped_last(cells, max(max(len(line[-1]) for line in cells) - over, 2 * _SHORTEST)))
-        over = max(sum(max(map(len, column)) + 2 for column in zip(*cells, strict=True)) - 2 - width, 0)
+    texts = {i: _column_texts(table, i) for i in table.used_columns}
+    while _width(texts) > width and any(table.columns[i].optional for i in texts):
+        del texts[next(i for i in reversed(texts) if table.columns[i].optional)]
+    first, last = min(texts), max(texts)
+    over = _width(texts) - width
+    if over > 0 and table.columns[last].wrap:
+        texts = _wrapped(texts, last, max(max(map(len, texts[last])) - over, 2 * _SHORTEST))
+        over = _width(texts) - width
     if over > 0:
-        room = max(max(len(line[0]) for line in cells) - over, _SHORTEST)
-        cells = [[shorten(line[0], room), *line[1:]] for line in cells]
-    return _aligned(cells, {at: columns[i].align for at, i in enumerate(numbers)})
+        room = max(max(map(len, texts[first])) - over, _SHORTEST)
+        texts[first] = [shorten(text, room) for text in texts[first]]
+    yield from _aligned(list(zip(*texts.values(), strict=True)), [table.columns[i].align for i in texts])
 
 
-def _width(columns: Sequence[Any], rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> int:
-    widths = [max(len(columns[i].title), *(len(row[i]) for row in rows)) for i in numbers]
-    return sum(widths) + 2 * (len(widths) - 1)
+def _column_texts(table: Table, index: int) -> list[str]:
+    """Title and cells of a column."""
+    cells = [row[index].text for row in table.cells]
+    if table.columns[index].align == "decimal":
+        cells = decimal_aligned(cells)
+    return [table.columns[index].title, *cells]
 
 
-def _wrapped_last(cells: Sequence[list[str]], room: int) -> Iterable[list[str]]:
-    """Rows whose last cell goes on in rows of empty cells."""
-    for line in cells:
-        first, *rest = _wrap(line[-1], room) or [""]
-        yield [*line[:-1], first]
-        yield from ([""] * (len(line) - 1) + [text] for text in rest)
+def _width(texts: Mapping[int, list[str]]) -> int:
+    return sum(max(map(len, column)) + 2 for column in texts.values()) - 2
 
 
-def _aligned(lines: Sequence[Sequence[str]], align: dict[int, Any]) -> Iterable[str]:
-    columns = []
-    for i, column in enumerate(zip(*lines, strict=True)):
-        if align.get(i) == "decimal":
-            column = (column[0], *decimal_aligned(column[1:]))
-        widest = max(len(cell) for cell in column)
-        flush = str.ljust if align.get(i, "left") == "left" else str.rjust
-        columns.append([flush(cell, widest) for cell in column])
-    for cells in zip(*columns, strict=True):
+def _wrapped(texts: Mapping[int, list[str]], last: int, room: int) -> dict[int, list[str]]:
+    """Columns of which the last goes on in rows where the others are empty."""
+    wrapped: dict[int, list[str]] = {i: [] for i in texts}
+    for row, text in enumerate(texts[last]):
+        for number, line in enumerate(_wrap(text, room) or [""]):
+            for i in texts:
+                wrapped[i].append(line if i == last else texts[i][row] if number == 0 else "")
+    return wrapped
+
+
+def _aligned(lines: Sequence[Sequence[str]], align: Sequence[Align]) -> Iterable[str]:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (
+            text.ljust(width) if side == "left" else text.rjust(width)
+            for text, width, side in zip(line, widths, align, strict=True)
+        )
         yield "  ".join(cells).rstrip()
 
 
@@ -163,14 +168,6 @@ def decimal_aligned(cells: Sequence[str]) -> list[str]:
     """Numbers padded so that their decimal points stand below each other where they are flush right."""
     behind = [len(text.partition(".")[2]) + ("." in text) for text in cells]
     return [f"{text}{' ' * (max(behind) - length)}" for text, length in zip(cells, behind, strict=True)]
-
-
-def shorten(text: str, length: int) -> str:
-    """At most so many characters, the middle left out."""
-    if len(text) <= length:
-        return text
-    front = (length - 1) // 2
-    return f"{text[:front]}…{text[len(text) - (length - 1 - front) :]}"
 
 
 def _wrap(text: str, width: int) -> list[str]:

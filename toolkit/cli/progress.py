@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-__all__ = ["Bar", "StageBars"]
+__all__ = ["ProgressBar", "StageProgress"]
 
 _DELAY_S = 1.0
 _EVERY_S = 0.1
 
 
-class Bar:
+class ProgressBar:
     """A bar that appears when work takes longer than a second, on a terminal only; a context manager.
 
     Args:
@@ -48,7 +48,7 @@ class Bar:
         if self._bar is not None:
             self._bar.stop()
 
-    def __enter__(self) -> Bar:
+    def __enter__(self) -> ProgressBar:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -70,18 +70,18 @@ class Bar:
         self._task = self._bar.add_task("", total=self._total() if self._total is not None else total)
 
 
-class StageBars:
+class StageProgress:
     """A bar for each stage of work that has several; a context manager."""
 
     def __init__(self) -> None:
-        self._bar: Bar | None = None
+        self._bar: ProgressBar | None = None
         self._stage = ""
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Shows that ``done`` of ``total`` are done; of a stage whose total is not known (0) nothing."""
         if stage != self._stage:
             self.hide()
-            self._stage, self._bar = stage, Bar(stage) if total else None
+            self._stage, self._bar = stage, ProgressBar(stage) if total else None
         if self._bar is not None:
             self._bar(done, total)
 
@@ -90,7 +90,7 @@ class StageBars:
         if self._bar is not None:
             self._bar.hide()
 
-    def __enter__(self) -> StageBars:
+    def __enter__(self) -> StageProgress:
         return self
 
     def __exit__(self, *_: object) -> None:

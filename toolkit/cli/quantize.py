@@ -10,7 +10,7 @@ import click
 from cnntk.cli.export import key_values
 from cnntk.cli.options import json_option
 from cnntk.cli.output import note, pick, show
-from cnntk.cli.progress import StageBars
+from cnntk.cli.progress import StageProgress
 
 _INTERRUPTED = 130
 
@@ -70,7 +70,7 @@ def quantize(
             raise click.UsageError("--dry-run measures nothing: leave out --report and --resume")
         show(preview_quantize(picked, calibration, **options), as_json)
         return 0
-    with StageBars() as progress:
+    with StageProgress() as progress:
         done = quantize_model(
             picked,
             calibration,
@@ -80,9 +80,9 @@ def quantize(
             **options,
         )
     if report:
-        from cnntk.reports import write_quantize_report
+        from cnntk.reports import write_report
 
-        write_quantize_report(done.to_json(), report)
+        write_report(done, report)
         note(f"report: {report}")
     show(done, as_json, (*done.warnings, *done.notes))
     return _INTERRUPTED if done.interrupted else 0

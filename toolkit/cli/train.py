@@ -40,5 +40,4 @@ def train(network: str | None, data: str | None, output: str | None, as_json: bo
     """
     from cnntk.training import train as train_network
 
-    values["augment"] = values["augment"] or None  # the command line gives an empty tuple for no option
     show(train_network(network, data, output, to_options(TrainOptions, values)), as_json)

@@ -86,14 +86,12 @@ def verify(
 
 
 def _check_images(model: Path, images: str, max_images: int | None, device: str, as_json: bool) -> int:
-    from cnntk.cli.progress import Bar
-    from cnntk.verification.preprocessing_check import MAX_IMAGES, check_preprocessing
+    from cnntk.cli.progress import ProgressBar
+    from cnntk.verification.preprocessing_check import LIMIT, check_preprocessing
 
-    with Bar("images", wanted=not as_json) as bar:
-        report = check_preprocessing(
-            model, images, max_images=max_images or MAX_IMAGES, device=device, progress=bar
-        )
-    show(report, as_json, (*report.unreadable[:_BROKEN_IMAGES], *report.notes))
-    if len(report.unreadable) > _BROKEN_IMAGES:
-        note(f"note: {len(report.unreadable)} images cannot be read; --json names all of them")
+    with ProgressBar("images", wanted=not as_json) as bar:
+        report = check_preprocessing(model, images, limit=max_images or LIMIT, device=device, progress=bar)
+    show(report, as_json, (*report.broken[:_BROKEN_IMAGES], *report.notes))
+    if len(report.broken) > _BROKEN_IMAGES:
+        note(f"note: {len(report.broken)} images cannot be read; --json names all of them")
     return 0 if report.holds else 1

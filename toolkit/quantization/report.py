@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from cnntk.quantization.report_sections import page_header, page_sections
 from cnntk.runtime.codec import as_json
-from cnntk.runtime.sections import Section, interval, size_text, speed_text, threads_text, under
+from cnntk.runtime.sections import Header, Section, interval, size_text, speed_text, threads_text, under
 
 if TYPE_CHECKING:
     from cnntk.benchmark.compare import Comparison
@@ -118,7 +119,11 @@ class QuantizeReport:
 
     def sections(self) -> tuple[Section, ...]:
         """What was written, and what it costs and wins, for text and pages."""
-        return (Section("", lines=tuple(self._lines())),)
+        return (Section("", lines=tuple(self._lines()), shown_in="text"), *page_sections(self))
+
+    def header(self) -> Header:
+        """What the page of the quantization begins with."""
+        return page_header(self)
 
     def _lines(self) -> Iterator[tuple[str, str]]:
         wrote = f"{self.path} ({size_text(self.size_bytes)})"

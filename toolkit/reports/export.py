@@ -1,147 +1,276 @@
-"""The report of an export, as a page."""
+"""Charts of an export: the network, and the errors of its layers.
+
+The network is a box for each layer in the order of the data, with an arc for each skip connection. Large
+networks are folded until their boxes fit.
+"""
 
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Required, TypedDict
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import groupby, takewhile
+from typing import TYPE_CHECKING
 
-from cnntk.reports.page import rendered
-from cnntk.reports.picture import Picture, draw_network
-from cnntk.reports.plot import ErrorPlot, draw_errors
-from cnntk.runtime.files import write_bytes
+from cnntk.reports.figure import (
+    Circle,
+    Figure,
+    Frame,
+    Line,
+    Mark,
+    Polygon,
+    Rect,
+    Scale,
+    Text,
+    legend,
+    text_width,
+)  # fmt: skip
+from cnntk.runtime.sections import Chart, amount, dims, error_text, shorten
 
-__all__ = ["ExportData", "render_export_report", "write_export_report"]
+if TYPE_CHECKING:
+    from cnntk.exporters.checks.divergence import LayerError
+    from cnntk.runtime.artifact.spec import Layer
 
-_TEMPLATE = "export.html.j2"
+__all__ = ["MAX_BOXES", "draw_layer_errors", "draw_network"]
 
+MAX_BOXES = 40
+"""Number of boxes; larger networks are folded."""
 
-class ExportData(TypedDict, total=False):
-    """What `cnntk export --json` prints. The page shows what is there, and leaves out the rest.
+_BOX_HEIGHT, _PITCH = 36, 46
+_MAX_LANES, _LANE_WIDTH = 6, 9
+_TITLE_SIZE, _SMALL_SIZE = 12.0, 10.5
 
-    Attributes:
-        path: of the artifact.
-        name: of the model.
-        size_bytes: of the artifact.
-        parameters: how many weights.
-        multiply_adds: of one image.
-        opset: ONNX operator set.
-        ir_version: ONNX file format.
-        pixels: ``input``, ``operators``, ``folded``, ``kept``: what makes the input of an image.
-        head: ``classifier`` or ``none``.
-        head_reason: why.
-        passes: ``name``, ``reason``, ``status``, ``rewrites`` (``applied``, ``skipped``), ``max_rel_diff``,
-            ``rollback_reason``.
-        checks: ``name``, ``detail``, and ``holds`` (true where it is left out).
-        parity: ``output``, ``kind``, ``scale``, ``torch_error``, ``onnx_error``, ``bound``, ``holds``.
-        layer_errors: ``layer``, ``op``, ``scale``, ``torch_error``, ``onnx_error``.
-        ledger: ``layer``, ``op``, ``closed_form``, ``torch``, ``onnx``, ``run``, ``text``, ``agree``.
-        layers: those of the spec.
-        graph_lint: ``warnings``, ``peak_activation_bytes``, ``peak_layer``.
-        self_test: as in the spec: ``cases``, each with ``pattern``, ``seed``, ``sizes``, ``bounds``; or,
-            where it was run, ``checks``, each with ``output``, ``case``, ``error``, ``bound``, ``holds``.
-        digest: SHA-256 of the file.
-        notes: what the user should know.
-        seconds: how long it took.
-    """
+_KINDS = {
+    "linear": {"Conv", "ConvTranspose", "Gemm", "MatMul", "QLinearConv", "ConvInteger", "MatMulInteger"},
+    "pool": {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "Resize"},
+    "join": {"Add", "Concat", "Mul", "Sub"},
+    "view": {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Slice", "Cast"},
+}
+"""Kinds of boxes, which are their colors, by operators."""
 
-    path: Required[str]
-    name: Required[str]
-    size_bytes: int
-    parameters: int
-    multiply_adds: int
-    opset: int
-    ir_version: int
-    pixels: Mapping[str, Any] | None
-    head: str
-    head_reason: str
-    passes: Sequence[Mapping[str, Any]]
-    checks: Sequence[Mapping[str, Any]]
-    parity: Sequence[Mapping[str, Any]]
-    layer_errors: Sequence[Mapping[str, Any]]
-    ledger: Sequence[Mapping[str, Any]]
-    layers: Sequence[Mapping[str, Any]]
-    graph_lint: Mapping[str, Any]
-    self_test: Mapping[str, Any]
-    digest: str
-    notes: Sequence[str]
-    seconds: float
+_FOLLOWERS = frozenset({*_KINDS["view"], "BatchNormalization", "Clip", "Relu", "Sigmoid", "Softmax", "Tanh"})
+
+_ERRORS_HEIGHT, _ERRORS_LEFT, _ERRORS_RIGHT, _ERRORS_TOP, _ERRORS_BOTTOM = 350, 56, 12, 14, 100
+_MAX_NAMES = 24
+"""Number of layers that are named along the axis."""
+
+_MAX_RADIUS = 3.6
+
+Layers = Sequence["Layer"]
 
 
-@dataclass(frozen=True)
-class _Page:
-    """What the template shows besides the data itself."""
-
-    verdict: str
-    proven: bool
-    applied: Sequence[Mapping[str, Any]]
-    rolled_back: Sequence[Mapping[str, Any]]
-    idle: Sequence[Mapping[str, Any]]
-    parity: Sequence[Mapping[str, Any]]
-    picture: Picture | None
-    plot: ErrorPlot | None
-
-
-def write_export_report(report: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
-    """Writes an export's report as one HTML page, whole or not at all; it opens offline.
-
-    Args:
-        report: what `ExportReport.to_json` returns; `ExportData` has the keys.
-        path: of the page.
-
-    Raises:
-        MissingDependency: jinja2 is not installed.
-        UsageError: the page can't be written.
-    """
-    write_bytes(Path(path), render_export_report(report).encode())
-
-
-def render_export_report(report: Mapping[str, Any]) -> str:
-    """The page's HTML."""
-    return rendered(_TEMPLATE, r=report, page=_page(report))
-
-
-def _page(report: Mapping[str, Any]) -> _Page:
-    passes = list(report.get("passes") or ())
-    failed = [str(c.get("name", "?")) for c in report.get("checks") or () if c.get("holds") is False]
-    parity = [{**row, "share": _share(row)} for row in report.get("parity") or ()]
-    failed += [f"parity of {p.get('output', '?')} on {p.get('kind', '?')}" for p in parity if _fails(p)]
-    failed += [
-        f"shape of {row.get('layer', '?')}" for row in report.get("ledger") or () if row.get("agree") is False
-    ]
-    layers = list(report.get("layers") or ())
-    return _Page(
-        verdict=_verdict(failed, report),
-        proven=not failed and bool(parity),
-        applied=[p for p in passes if p.get("status") == "applied"],
-        rolled_back=[p for p in passes if p.get("status") == "rolled back"],
-        idle=[p for p in passes if p.get("status") not in ("applied", "rolled back")],
-        parity=parity,
-        picture=draw_network(layers) if layers else None,
-        plot=draw_errors(list(report.get("layer_errors") or ()), parity),
-    )
-
-
-def _verdict(failed: list[str], report: Mapping[str, Any]) -> str:
-    if failed:
-        more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
-        return f"Not proven: {', '.join(failed[:3])}{more}"
-    if not report.get("parity"):
-        return "Not compared with its source"
-    return "Proven to be the same model"
-
-
-def _share(row: Mapping[str, Any]) -> float | None:
-    """How much of what is allowed was used; None where that is no number."""
-    found, bound = row.get("onnx_error"), row.get("bound")
-    if not isinstance(found, int | float) or not isinstance(bound, int | float) or not bound > 0:
+def draw_network(chart: Chart, width: int) -> Figure | None:
+    """The layers of a graph; None where there are none."""
+    layers: Layers = chart.data
+    if not layers:
         return None
-    return found / bound if math.isfinite(found / bound) else None
+    groups = _folded(layers)
+    total = sum(layer.multiply_adds for layer in layers) or 1
+    connections = _connections(groups)
+    lanes = _lanes([pair for pair in sorted(connections) if pair[1] - pair[0] > 1])
+    box_width = (
+        width - 2 - (min(max(lanes.values(), default=-1) + 1, _MAX_LANES) * _LANE_WIDTH + 8) * bool(lanes)
+    )
+    marks: list[Mark] = []
+    for index, group in enumerate(groups):
+        marks += _box(index, group, total, box_width)
+        if (index - 1, index) in connections:
+            marks += _flow(index, box_width)
+    for (start, end), lane in lanes.items():
+        hint = f"{groups[start][-1].name} to {groups[end][-1].name}"
+        marks += _arc(start, end, min(lane, _MAX_LANES - 1), box_width, hint)
+    height = (len(groups) - 1) * _PITCH + _BOX_HEIGHT + 4
+    return Figure(chart.name, chart.title, width, height, tuple(marks))
 
 
-def _fails(row: Mapping[str, Any]) -> bool:
-    share = row["share"]
-    return row.get("holds") is False or share is None or share > 1
+def _folded(layers: Layers) -> list[Layers]:
+    """Groups of layers: each alone, or with what only follows it, or by module, or in equal runs."""
+    groups: list[Layers] = [[layer] for layer in layers]
+    if len(groups) > MAX_BOXES:
+        groups = _with_followers(layers)
+    depth = max((len(_parts(layer.name)) - 1 for layer in layers), default=0)
+    while len(groups) > MAX_BOXES and depth > 0:
+        groups = _by_module(groups, depth)
+        depth -= 1
+    if len(groups) > MAX_BOXES:
+        groups = _in_runs(groups)
+    return groups
+
+
+def _with_followers(layers: Layers) -> list[Layers]:
+    groups: list[list[Layer]] = []
+    for layer in layers:
+        if groups and layer.op in _FOLLOWERS and _follows(layer, groups[-1][-1]):
+            groups[-1].append(layer)
+        else:
+            groups.append([layer])
+    return list(groups)
+
+
+def _follows(layer: Layer, before: Layer) -> bool:
+    return not layer.inputs or before.output in layer.inputs
+
+
+def _by_module(groups: list[Layers], depth: int) -> list[Layers]:
+    """Merges neighbors whose names begin with the same parts, and layers without a module with them."""
+    keys: list[str] = []
+    for group in groups:
+        name = group[0].name
+        keys.append(keys[-1] if keys and _is_no_module(name) else ".".join(_parts(name)[:depth]))
+    runs = groupby(zip(keys, groups, strict=True), key=lambda pair: pair[0])
+    return [[layer for _, group in run for layer in group] for _, run in runs]
+
+
+def _in_runs(groups: list[Layers]) -> list[Layers]:
+    step = math.ceil(len(groups) / MAX_BOXES)
+    parts = (groups[i : i + step] for i in range(0, len(groups), step))
+    return [[layer for group in part for layer in group] for part in parts]
+
+
+def _box(index: int, group: Layers, total: int, width: float) -> Iterator[Mark]:
+    """A layer, or several that are folded, with its share of the network's multiply-adds."""
+    y = index * _PITCH + 2
+    ops = Counter(layer.op for layer in group)
+    operators, name, shape = _ops_text(ops), _name(group), dims(group[-1].shape)
+    parameters = sum(layer.parameters for layer in group)
+    weights = f"{amount(parameters)} weights" if parameters else ""
+    title, subtitle = (operators, name) if len(group) == 1 else (name, operators)
+    kind = next((kind for kind, members in _KINDS.items() if members & ops.keys()), "other")
+    yield Rect(1, y, width - 1, _BOX_HEIGHT, kind, f"{name}: {operators}, {shape}")
+    for text, other, size, color, base in (
+        (title, shape, _TITLE_SIZE, "ink", 15),
+        (subtitle, weights, _SMALL_SIZE, "muted", 28),
+    ):
+        letters = int((width - 30 - text_width(other, size)) / text_width("x", size))
+        yield Text(10, y + base, shorten(text, max(letters, 4)), color, size=size, bold=size == _TITLE_SIZE)
+        yield Text(width - 9, y + base, other, color, "end", size)
+    share = sum(layer.multiply_adds for layer in group) / total
+    if share > 0:
+        yield Rect(10, y + _BOX_HEIGHT - 4, max(share * (width - 19), 1.0), 2, "accent")
+
+
+def _flow(index: int, width: float) -> Iterator[Mark]:
+    """The arrow from the box above."""
+    x, y = width / 2, index * _PITCH + 2
+    yield Line(((x, y - _PITCH + _BOX_HEIGHT), (x, y - 4)), "muted", 1.2)
+    yield Polygon(((x - 3.5, y - 5), (x + 3.5, y - 5), (x, y)), "muted")
+
+
+def _ops_text(ops: Counter[str]) -> str:
+    return ", ".join(f"{n} {op}" if n > 1 else op for op, n in ops.items())
+
+
+def _name(group: Layers) -> str:
+    """The common beginning of a group's names; else its first and last."""
+    names = list(dict.fromkeys(layer.name for layer in group))
+    parts = [_parts(name) for name in names if not _is_no_module(name)] or [names]
+    columns = zip(*parts, strict=False)
+    shared = [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
+    if len(names) == 1 or shared:
+        return names[0] if len(names) == 1 else ".".join(shared)
+    return f"{'.'.join(parts[0])} … {'.'.join(parts[-1])}" if len(parts) > 1 else ".".join(parts[0])
+
+
+def _parts(name: str) -> list[str]:
+    """The parts of a module's path; exporters write it with dots or with slashes."""
+    return name.strip("/").replace("/", ".").split(".")
+
+
+def _is_no_module(name: str) -> bool:
+    return name.startswith(("node_", "val_"))
+
+
+def _lanes(skips: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
+    """A lane for each skip connection, so that those that overlap can be distinguished."""
+    ends: list[int] = []
+    lanes = {}
+    for start, end in skips:
+        lane = next((i for i, busy in enumerate(ends) if busy <= start), len(ends))
+        ends[lane : lane + 1] = [end]
+        lanes[start, end] = lane
+    return lanes
+
+
+def _connections(groups: list[Layers]) -> set[tuple[int, int]]:
+    """Pairs of boxes of which the second reads the first; a row where no layer records its inputs."""
+    if not any(layer.inputs for group in groups for layer in group):
+        return {(i, i + 1) for i in range(len(groups) - 1)}
+    producers = {layer.output: i for i, group in enumerate(groups) for layer in group if layer.output}
+    return {
+        (producers[value], i)
+        for i, group in enumerate(groups)
+        for layer in group
+        for value in layer.inputs
+        if value in producers and producers[value] != i
+    }
+
+
+def _arc(start: int, end: int, lane: int, width: float, hint: str) -> Iterator[Mark]:
+    """From the lower part of one box's right edge around to the upper part of another's."""
+    top, bottom = start * _PITCH + _BOX_HEIGHT - 6, end * _PITCH + 10
+    x, out = width + 1, width + 10 + lane * _LANE_WIDTH
+    yield Line(((x, top), (out, top), (out, bottom), (x + 3, bottom)), "accent", 1.4, hint=hint)
+    yield Polygon(((x, bottom), (x + 5, bottom - 3.5), (x + 5, bottom + 3.5)), "accent")
+
+
+def draw_layer_errors(chart: Chart, width: int) -> Figure | None:
+    """Errors of the layers relative to each layer's largest output, and the limit; None without layers.
+
+    The chart's data are the layers' errors, and the relative limit of an output with its name or None.
+    """
+    layers: Sequence[LayerError]
+    layers, bound = chart.data
+    if not layers:
+        return None
+    frame = Frame(_ERRORS_LEFT, width - _ERRORS_RIGHT, _ERRORS_TOP, _ERRORS_HEIGHT - _ERRORS_BOTTOM)
+    rows = {"onnx": [_relative(layer.onnx_error, layer.scale) for layer in layers],
+            "torch": [_relative(layer.torch_error, layer.scale) for layer in layers]}  # fmt: skip
+    low, high = _decades([*rows["onnx"], *rows["torch"], *([bound[0]] if bound else [])])
+    ys = Scale(10.0**low, 10.0**high, frame.bottom, frame.top, log=True)
+    step = (frame.right - frame.left) / len(layers)
+    xs = [frame.left + (i + 0.5) * step for i in range(len(layers))]
+    radius = max(1.6, min(_MAX_RADIUS, step / 3))
+    marks: list[Mark] = list(_errors_axes(layers, xs, ys, frame, range(low, high + 1)))
+    if bound is not None:
+        y = ys.at(bound[0])
+        marks.append(Line(((frame.left, y), (frame.right, y)), "bad", 1.0, dashed=True))
+        marks.append(Text(frame.left + 4, y - 5, f"limit of {bound[1]}", "bad"))
+    for row, size in (("torch", radius + 1.4), ("onnx", radius)):
+        for x, value, layer in zip(xs, rows[row], layers, strict=True):
+            finite = math.isfinite(value)
+            color = "bad" if not finite else "accent" if row == "onnx" else "muted"
+            hint = f"{'this file' if row == 'onnx' else 'torch'}, {layer.layer}: {error_text(value)}"
+            y = ys.at(value) if finite else frame.top
+            marks.append(Circle(x, y, round(size, 1), color, hint, hollow=row == "torch"))
+    entries, end = legend(
+        [("accent", "this file"), ("muted", "torch, in its own precision")], frame.bottom + 84, width
+    )
+    return Figure(chart.name, chart.title, width, round(end), (*marks, *entries))
+
+
+def _errors_axes(
+    layers: Sequence[LayerError], xs: Sequence[float], ys: Scale, frame: Frame, powers: Sequence[int]
+) -> Iterator[Mark]:
+    for power in powers:
+        y = ys.at(10.0**power)
+        yield Line(((frame.left, y), (frame.right, y)), "line")
+        yield Text(frame.left - 8, y + 3.5, f"1e{power}", anchor="end", size=_SMALL_SIZE)
+    names = min(_MAX_NAMES, (frame.right - frame.left) / 12)
+    spacing = math.ceil(len(layers) / names)
+    for x, layer in list(zip(xs, layers, strict=True))[::spacing]:
+        name = shorten(layer.layer, 14)
+        yield Text(x + 3, frame.bottom + 14, name, anchor="end", size=_SMALL_SIZE, degrees=-40)
+
+
+def _relative(value: float, scale: float) -> float:
+    """An error as a share of the layer's largest output."""
+    return value / scale if scale > 0 else float(value)
+
+
+def _decades(values: Sequence[float]) -> tuple[int, int]:
+    """Powers of ten below and above all positive values; at least two decades."""
+    powers = [math.log10(v) for v in values if math.isfinite(v) and v > 0]
+    if not powers:
+        return -8, -6
+    low, high = math.floor(min(powers) - 0.2), math.ceil(max(powers) + 0.2)
+    return low, max(high, low + 2)

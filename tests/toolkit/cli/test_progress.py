@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from cnntk.cli import progress
-from cnntk.cli.progress import Bar
+from cnntk.cli.progress import ProgressBar
 
 ERASED = "\x1b[2K"
 
@@ -50,7 +50,7 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Screen]:
 
 
 def run(total: Callable[[], int] = lambda: 3, **options: bool) -> None:
-    with Bar("images", total, **options) as bar:
+    with ProgressBar("images", total, **options) as bar:
         for done in range(1, 4):
             bar(done)
 
@@ -61,7 +61,7 @@ def test_long_work_on_a_terminal_has_a_bar(
     monkeypatch.setattr(progress, "_DELAY_S", 0)
     monkeypatch.setattr(progress, "_EVERY_S", 0)
     monkeypatch.setattr(sys, "stderr", screen.stream)
-    with Bar("images", lambda: 3) as bar:
+    with ProgressBar("images", lambda: 3) as bar:
         for done in range(1, 4):
             bar(done)
             print("row", done)
@@ -78,7 +78,7 @@ def test_it_goes_where_something_is_printed_and_comes_back(
     monkeypatch.setattr(progress, "_DELAY_S", 0)
     monkeypatch.setattr(progress, "_EVERY_S", 0)
     monkeypatch.setattr(sys, "stderr", screen.stream)
-    with Bar("images", lambda: 3) as bar:
+    with ProgressBar("images", lambda: 3) as bar:
         bar(1)
         assert not screen.shown().endswith(ERASED)
         bar.hide()

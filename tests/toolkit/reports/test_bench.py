@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import astuple, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,21 +28,21 @@ from cnntk.benchmark.cuda.report import CudaTimes
 from cnntk.benchmark.result import BenchResult
 from cnntk.benchmark.statistics.intervals import Estimate
 from cnntk.benchmark.statistics.samples import WarmUp
-from cnntk.reports import write_bench_report
-from cnntk.reports.bench import render_bench_report
-from cnntk.reports.text import bytes_text, count, percent, short
+from cnntk.reports import write_report
+from cnntk.reports.charts import render_report
 from cnntk.runtime.errors import UsageError
+from cnntk.runtime.sections import number, size_text
 
 EVIL = '<script>alert("x")</script>&\'"'
 SECTIONS = {
-    "latency", "regressions", "cold-start", "memory", "layers", "sweep", "stages", "against",
-    "machine", "file",
+    "interference", "latency", "since-the-baseline", "cold-start", "memory", "layers", "batches-and-threads",
+    "end-to-end", "comparison", "notes", "machine", "file",
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return render_bench_report(full_bench())
+    return render_report(full_bench())
 
 
 def sections_of(page: str) -> set[str | None]:
@@ -55,29 +55,35 @@ def told(result: BenchResult) -> Iterator[str]:
         result.model,
         result.sha256,
         result.created,
-        count(result.size_bytes),
+        f"{result.size_bytes:,}",
         result.machine.identity,
     )
     for found in (*result.latency.percentiles_ms.values(), result.latency.mean_ms):
-        yield from (short(v) for v in (found.value, found.low, found.high)) if found else ()
+        yield from (number(v) for v in (found.value, found.low, found.high)) if found else ()
     assert None not in (result.cold_start, result.memory, result.layers, result.sweep, result.stages)
     start = result.cold_start
-    yield from map(short, (start.import_ms, start.session_ms, start.first_run_ms, start.steady_ms))
-    yield from (short(ms) for _, ms in start.next_batches)
-    yield from (bytes_text(v) for k, v in vars(result.memory).items() if k.endswith("_bytes"))
+    yield from map(number, (start.import_ms, start.session_ms, start.first_run_ms, start.steady_ms))
+    yield from (number(ms) for _, ms in start.next_batches)
+    yield from (size_text(v) for k, v in vars(result.memory).items() if k.endswith("_bytes"))
     for row in result.layers.rows:
-        yield from (row.name, short(row.time_ms), percent(row.share))
-        yield from (short(v) for v in (row.gmacs_per_s, row.gb_per_s) if v is not None)
-        yield from (count(row.multiply_adds), bytes_text(row.bytes)) if row.bytes else ()
+        yield from (row.name, number(row.time_ms), f"{row.share:.1%}")
+        yield from (number(v) for v in (row.gmacs_per_s, row.gb_per_s) if v is not None)
+        yield from (
+            (f"{row.multiply_adds / 1e6:,.2f}", f"{row.bytes / 1e6:,.2f}")
+            if row.bytes and row.multiply_adds
+            else ()
+        )
     for cell in result.sweep.cells:
-        yield from map(short, (*astuple(cell.latency_ms), cell.images_per_second))
+        yield from map(
+            number, (cell.latency_ms.value, cell.latency_ms.low, cell.latency_ms.high, cell.images_per_second)
+        )
     for way in result.stages.formats:
-        yield from (short(stage.time_ms.value) for stage in way.stages)
-        yield from map(short, (way.sum_ms, way.call_ms, way.unaccounted_ms.value))
+        yield from (number(stage.time_ms.value) for stage in way.stages)
+        yield from (number(way.sum_ms), number(way.call_ms), f"{way.unaccounted_ms.value:+#.2g}")
     for rival in result.against:
         yield from (rival.target.name, rival.target.note)
         if c := rival.comparison:
-            yield from (*map(short, (c.ratio, c.low, c.high, c.first_ms, c.second_ms)), c.verdict)
+            yield from (number(c.first_ms), number(c.second_ms), c.verdict)
     yield from result.notes
 
 
@@ -96,10 +102,11 @@ def test_words_on_it(page: str) -> None:
         "+12.2 %",
         "✗ slower",
         "not in the baseline",
-        "<code>base.json</code>, measured at 2026-09-30T07:15:00+00:00 on <b>another machine</b>.",
-        "<li>cores: 8 in the baseline, 2 now</li><li>onnxruntime: 1.20.1 in the baseline, 1.22.0 now</li>",
-        "1.50 to 1.66</td>",
-        "0.97 to 1.07: no difference</td>",
+        "base.json, measured at 2026-09-30T07:15:00+00:00",
+        "<dt>another machine</dt><dd>cores: 8 in the baseline, 2 now</dd>",
+        "<dt>other versions</dt><dd>onnxruntime: 1.20.1 in the baseline, 1.22.0 now</dd>",
+        "1.58 (1.50 to 1.66)</td>",
+        "no difference</td>",
         "not measured",
         "Resize, Transpose, Expand and 1 more",
         "with features.1",
@@ -114,16 +121,16 @@ def test_it_is_well_formed_and_has_all_sections(page: str) -> None:
 
 def test_a_baseline_of_this_machine_is_no_other() -> None:
     here = replace(baseline_comparison(), machine_differences=(), software_differences=())
-    page = render_bench_report(full_bench(baseline=here))
-    assert "<code>base.json</code>, measured at 2026-09-30T07:15:00+00:00." in page
+    page = render_report(full_bench(baseline=here))
+    assert "base.json, measured at 2026-09-30T07:15:00+00:00" in page
     assert "another machine" not in page
 
 
 @pytest.mark.parametrize(
     ("judged", "cell"),
     [
-        ({}, '<span class="no">✗ slower</span>'),
-        ({"regressed": False}, '<span class="yes">✓</span> slower'),
+        ({}, '<span class="bad">✗ slower, REGRESSED</span>'),
+        ({"regressed": False}, '<span class="good">✓ slower</span>'),
         ({"regressed": False, "fail_above_percent": None}, "slower"),
         ({"regressed": False, "slowdown_percent": Estimate(0, -2, 2), "mostly_disturbed": True}, "undecided"),
     ],
@@ -131,25 +138,35 @@ def test_a_baseline_of_this_machine_is_no_other() -> None:
 )
 def test_a_verdict_accuses_only_by_a_bound(judged: dict[str, Any], cell: str) -> None:
     case = replace(case_comparisons()[0], **judged)
-    found = render_bench_report(plain_bench(baseline=baseline_comparison(case)))
-    assert f'<td class="wrap">{cell} </td>' in found
-    noted = render_bench_report(plain_bench(baseline=baseline_comparison(replace(case, note="more"))))
-    assert f'<td class="wrap">{cell}; more</td>' in noted
+    found = render_report(plain_bench(baseline=baseline_comparison(case)))
+    assert f">{cell}</td>" in found
+    noted = render_report(plain_bench(baseline=baseline_comparison(replace(case, note="more"))))
+    assert f">{cell.removesuffix('</span>')}; more" in noted
     assert ("regressed</text>" in found) == (judged == {})
 
 
 def test_sections_without_figures_are_left_out() -> None:
-    page = render_bench_report(plain_bench())
-    assert sections_of(page) == {"latency", "machine", "file"}
+    page = render_report(plain_bench())
+    assert sections_of(page) == {"interference", "latency", "machine", "file"}
     assert [tag for tag, _ in tags(page).seen].count("figure") == 2
     assert "None" not in page
 
 
-@pytest.mark.parametrize("part", ["cold_start", "memory", "layers", "sweep", "stages", "against"])
-def test_each_section_alone_may_be_missing(part: str) -> None:
+@pytest.mark.parametrize(
+    ("part", "section"),
+    [
+        ("cold_start", "cold-start"),
+        ("memory", "memory"),
+        ("layers", "layers"),
+        ("sweep", "batches-and-threads"),
+        ("stages", "end-to-end"),
+        ("against", "comparison"),
+    ],
+)
+def test_each_section_alone_may_be_missing(part: str, section: str) -> None:
     nothing: Any = () if part == "against" else None
-    page = render_bench_report(full_bench(**{part: nothing}))
-    assert sections_of(page) == SECTIONS - {part.replace("_", "-")}
+    page = render_report(full_bench(**{part: nothing}))
+    assert sections_of(page) == SECTIONS - {section}
 
 
 def test_it_needs_nothing_from_outside(page: str) -> None:
@@ -171,7 +188,7 @@ def test_text_is_escaped(page: str) -> None:
     )
     cases = tuple(replace(case, name=EVIL, note=EVIL) for case in case_comparisons())
     baseline = replace(baseline_comparison(*cases), file=EVIL, machine_differences=(EVIL,))
-    found = render_bench_report(replace(poisoned, baseline=baseline))
+    found = render_report(replace(poisoned, baseline=baseline))
     assert "<script" not in found
     assert found.count("&lt;script&gt;") > 10
     assert {tag for tag, _ in tags(found).seen} == {tag for tag, _ in tags(page).seen}
@@ -181,21 +198,21 @@ def test_a_warm_up_without_end_is_a_warning() -> None:
     shaky = WarmUp(50, 1.5, False, None, "latencies were not steady after 1.5 s, 50 runs", 3.0)
     result = plain_bench()
     quiet = replace(result.latency, findings=())
-    assert "What disturbed" not in render_bench_report(replace(result, latency=quiet))
-    page = render_bench_report(replace(result, latency=replace(quiet, warm_up=shaky)))
+    assert "Interference" not in render_report(replace(result, latency=quiet))
+    page = render_report(replace(result, latency=replace(quiet, warm_up=shaky)))
     assert "<li>latencies were not steady after 1.5 s, 50 runs</li>" in page
 
 
 @pytest.mark.parametrize("times", [cuda_times(), cuda_times(gpu=None)], ids=["all", "without NVML"])
 def test_the_gpu(times: CudaTimes) -> None:
-    assert 'id="gpu"' not in render_bench_report(plain_bench())
-    found = render_bench_report(replace(plain_bench(), cuda=times))
+    assert 'id="gpu"' not in render_report(plain_bench())
+    found = render_report(replace(plain_bench(), cuda=times))
     tags(found)
-    section = found[found.index('<section id="gpu">') :].partition("</section>")[0]
-    for text in ("a run, on the GPU", "0.250", "0.240 to 0.260", "4.82 MB", "9.63", "preprocess/size"):
+    section = found[found.index('<section id="gpu"') :].partition("</section>")[0]
+    for text in ("run on the GPU", "0.250", "0.240 to 0.260", "4.8 MB", "9.63", "preprocess/size"):
         assert text in section
     assert times.findings[0] in section
-    for text in ("NVIDIA H200", "252 to 260 W, 700 at most", "600 MB by the model"):
+    for text in ("NVIDIA H200", "252 to 260 W, limit 700", "600.0 MB by the model"):
         assert (text in section) == (times.gpu is not None)
 
 
@@ -215,7 +232,7 @@ def test_the_gpu(times: CudaTimes) -> None:
 )
 def test_extremes(change: dict[str, Any], tmp_path: Path) -> None:
     result = full_bench(**change)
-    write_bench_report(result, tmp_path / "page.html")
+    write_report(result, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     tags(page)
     assert "nan" not in re.sub(r"<style>.*?</style>|<[^>]*>", " ", page.lower(), flags=re.DOTALL).split()
@@ -223,8 +240,8 @@ def test_extremes(change: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_it_is_written_whole_or_not_at_all(page: str, tmp_path: Path) -> None:
-    write_bench_report(full_bench(), tmp_path / "r.html")
+    write_report(full_bench(), tmp_path / "r.html")
     assert (tmp_path / "r.html").read_text(encoding="utf-8") == page
     with pytest.raises(UsageError, match="does not exist"):
-        write_bench_report(full_bench(), tmp_path / "missing" / "page.html")
+        write_report(full_bench(), tmp_path / "missing" / "page.html")
     assert [f.name for f in tmp_path.iterdir()] == ["r.html"]

@@ -20,7 +20,7 @@ from made_up_bench import full_bench
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnntk.reports.bench import render_bench_report
+from cnntk.reports.charts import render_report
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
@@ -63,7 +63,7 @@ class Shots:
 
 
 def taken() -> Shots:
-    page = render_bench_report(full_bench())
+    page = render_report(full_bench())
     unstyled = re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
     blank = page.replace("currentColor", "none")
     windows = [Window(page, DESKTOP), Window(page, PHONE), Window(unstyled, PHONE), Window(blank, PHONE)]

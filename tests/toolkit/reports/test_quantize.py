@@ -1,129 +1,185 @@
-"""The page of a quantization, from figures by hand."""
+"""Charts and the page of a quantization, from figures by hand."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
+from drawn import figure_of, figure_or_none, marks_of, stray_marks, texts_of
+from html_tags import tags
 
-from cnntk.reports import write_quantize_report
-from cnntk.reports.quantize import render_quantize_report
+from cnntk.benchmark.compare import Comparison
+from cnntk.quantization.accuracy import Accuracy, Scores
+from cnntk.quantization.config import Recipe
+from cnntk.quantization.report import LayerRow, QuantizeReport, Setting
+from cnntk.quantization.result import Step
+from cnntk.reports import write_report
+from cnntk.reports.charts import render_report
+from cnntk.reports.figure import Circle, Line, Rect
 
 EVIL = '<script>alert("x")</script>&'
 
 
-def race(ratio: float) -> dict[str, Any]:
-    return {"ratio": ratio, "low": ratio - 0.1, "high": ratio + 0.1, "first_ms": 2.0, "second_ms": 1.0}
+def race(ratio: float) -> Comparison:
+    return Comparison(ratio, 0.9 * ratio, 1.1 * ratio, 2.0, 1.0, 60)
 
 
-def accuracy(drop: float | None) -> dict[str, Any]:
-    scores = {"top1": 95.0, "top5": 99.0}
-    told = {"images": 1000, "agreement": 99.0, "weighted_flips": 0.123, "before": None, "after": None}
+def accuracy(drop: float | None) -> Accuracy:
     if drop is None:
-        return {**told, "drop": None, "drop_low": None, "drop_high": None}
-    after = {**scores, "top1": 95.0 - drop}
-    ends = {"drop_low": drop - 0.4, "drop_high": drop + 0.4}
-    return {**told, "before": scores, "after": after, "drop": drop, **ends}
+        return Accuracy(1000, 99.0, 0.123)
+    before, after = Scores(95.0, 99.0), Scores(95.0 - drop, 99.0)
+    return Accuracy(1000, 99.0, 0.123, before, after, drop, drop - 0.4, drop + 0.4, 5, 2)
 
 
-def step(change: str, ratio: float, drop: float | None, verdict: str = "holds") -> dict[str, Any]:
-    return {
-        "change": change,
-        "recipe": {},
-        "size_bytes": 40_000,
-        "race": race(ratio),
-        "accuracy": accuracy(drop),
-        "verdict": verdict,
-    }
+def step(change: str, ratio: float, drop: float | None, verdict: str = "holds", size: int = 40_000) -> Step:
+    return Step(change, Recipe({}), size, race(ratio), accuracy(drop), verdict)
+
+
+def layer(title: str, kind: str, multiply_adds: int, cost: float | None, reason: str = "") -> LayerRow:
+    return LayerRow("n0", title, "Conv", 900, multiply_adds, kind, reason, cost)
+
+
+def report_of(*steps: Step, max_drop: float = 0.5) -> QuantizeReport:
+    return QuantizeReport(
+        path="small.onnx",
+        name="net",
+        changed=True,
+        reason="all: fastest that holds",
+        holds_on="every CPU",
+        setting=Setting("net.onnx", "digits", 512, max_drop, "any", "speed", 2, "a CPU"),
+        layers=(
+            layer("features.0", "int8", 90_000, 0.25, "a convolution"),
+            layer("classifier", "float32", 90_000, None, "small"),
+        ),
+        accuracy=accuracy(0.3),
+        race=steps[-1].race if steps else None,
+        size_bytes=40_000,
+        original_size_bytes=160_000,
+        path_steps=steps,
+        warnings=("calibration: few images",),
+        digest="ab" * 32,
+        seconds=3.0,
+    )
 
 
 @pytest.fixture
-def report() -> dict[str, Any]:
-    layer = {"node": "n0", "title": "features.0", "op": "Conv", "parameters": 900, "multiply_adds": 90_000}
-    return {
-        "path": "small.onnx",
-        "name": "net",
-        "changed": True,
-        "reason": "all: fastest that holds",
-        "holds_on": "every CPU",
-        "setting": {
-            "source": "net.onnx",
-            "calibration": "digits",
-            "calibration_images": 512,
-            "max_drop": 0.5,
-            "target": "any",
-            "prefer": "speed",
-            "threads": 2,
-            "machine": "a CPU",
-        },
-        "layers": [
-            {**layer, "kind": "int8", "reason": "a convolution", "cost": 0.25},
-            {**layer, "title": "classifier", "kind": "float32", "reason": "small", "cost": None},
-        ],
-        "accuracy": accuracy(0.3),
-        "race": race(2.0),
-        "size_bytes": 40_000,
-        "original_size_bytes": 160_000,
-        "path_steps": [step("all", 3.0, 1.0, "drops by 1.00 points"), step("fewer", 2.0, 0.3)],
-        "warnings": ["calibration: few images"],
-        "notes": [],
-        "interrupted": False,
-        "digest": "ab" * 32,
-        "seconds": 3.0,
-    }
+def report() -> QuantizeReport:
+    return report_of(step("all", 3.0, 1.0, "drops by 1.00 points"), step("fewer", 2.0, 0.3))
 
 
-def test_what_stands_on_it(report: dict[str, Any]) -> None:
-    page = render_quantize_report(report)
-    assert "Quantized, within the bound" in page
-    assert "2.00×" in page
-    assert "95.00 → 94.70 %" in page
-    assert "drops by 1.00 points" in page
-    assert "features.0" in page
-    assert "every CPU" in page
-    assert "calibration: few images" in page
-    assert page.count('class="dot chosen" cx') == 1 + 1  # in the key, too
+def circles(report: QuantizeReport) -> list[Circle]:
+    return marks_of(figure_of("candidates", report, 580), Circle)
 
 
-def test_it_needs_nothing_from_outside(report: dict[str, Any]) -> None:
-    page = render_quantize_report(report)
-    assert not re.search(r"(src|href)\s*=|url\(|@import|http", page)
+def limit_y(report: QuantizeReport) -> float:
+    lines = marks_of(figure_of("candidates", report, 580), Line)
+    return next(line.points[0][1] for line in lines if line.color == "bad")
 
 
-def test_text_is_escaped(report: dict[str, Any]) -> None:
-    report["name"] = report["reason"] = report["path_steps"][0]["change"] = EVIL
-    report["layers"][0]["title"] = report["layers"][0]["reason"] = EVIL
-    assert "<script" not in render_quantize_report(report)
+def test_faster_is_to_the_right_and_worse_above(report: QuantizeReport) -> None:
+    original, first, second = circles(report)
+    assert original.x < second.x < first.x
+    assert first.y < limit_y(report) < second.y
+    assert original.hollow
+    assert [dot.color for dot in (first, second)] == ["bad", "good"]
+    lines = [line for line in marks_of(figure_of("candidates", report, 580), Line) if not line.dashed]
+    across = next(line for line in lines if line.color == "muted" and line.points[0][1] == first.y)
+    assert across.points[0][0] < first.x < across.points[1][0]
+    upright = next(line for line in lines if line.color == "muted" and line.points[0][0] == first.x)
+    assert upright.points[1][1] < first.y < upright.points[0][1]
 
 
-def test_a_model_that_stays(report: dict[str, Any]) -> None:
-    report |= {
-        "changed": False,
-        "accuracy": None,
-        "race": None,
-        "path_steps": [step("all", 0.5, 0.0, "slow")],
-    }
-    page = render_quantize_report(report)
-    assert "Stays as it was" in page
+def test_a_quarter_of_the_size_has_half_the_radius(report: QuantizeReport) -> None:
+    original, first, _ = circles(report)
+    assert first.radius == pytest.approx(original.radius / 2)
+
+
+def test_what_is_far_off_stands_on_the_edge() -> None:
+    far = report_of(step("x", 2, 86, "drops"), step("y", 1.5, 0.4))
+    _, first, second = circles(far)
+    assert first.y == min(line.points[0][1] for line in marks_of(figure_of("candidates", far, 580), Line))
+    assert second.y - limit_y(far) > 3
+
+
+@pytest.mark.parametrize("drop", [0.0, -3.0, 1e-9])
+@pytest.mark.parametrize("max_drop", [0.0, 100.0])
+@pytest.mark.parametrize("width", [336, 580])
+def test_any_figures_can_be_drawn(drop: float, max_drop: float, width: int) -> None:
+    figure = figure_of("candidates", report_of(step("x", 0.001, drop, size=1), max_drop=max_drop), width)
+    assert stray_marks(figure) == []
+
+
+def test_nothing_to_draw(report: QuantizeReport) -> None:
+    assert figure_or_none("candidates", report_of(), 580) is None
+    assert figure_or_none("candidates", report_of(replace(step("x", 1, 1), race=None)), 580) is None
+    assert figure_or_none("layers", replace(report, layers=()), 580) is None
+
+
+def test_bars_share_the_work(report: QuantizeReport) -> None:
+    layers = (
+        layer("a", "int8", 30, 0.4),
+        layer("b", "float32", 10, -0.1, "small"),
+        layer("c", "float32", 0, None),
+    )
+    figure = figure_of("layers", replace(report, layers=layers), 580)
+    work = [rect.width for rect in marks_of(figure, Rect) if rect.height == 10]
+    cost = [rect.width for rect in marks_of(figure, Rect) if rect.height == 4]
+    assert work[0] == pytest.approx(3 * work[1], rel=0.01)
+    assert work[2] == cost[1] == 1
+    assert len(cost) == 2
+    assert "b: float32, small" in [rect.hint for rect in marks_of(figure, Rect)]
+    assert {"int8", "float32", "cost when quantized alone"} <= set(texts_of(figure))
+    assert stray_marks(figure) == []
+
+
+def test_what_stands_on_the_page(report: QuantizeReport) -> None:
+    page = render_report(report)
+    tags(page)
+    for words in (
+        "Quantized, within the accuracy limit",
+        "2.00x faster than the original",
+        "95.00 → 94.70 %",
+        "drops by 1.00 points",
+        "features.0",
+        "every CPU",
+        "calibration: few images",
+        "selected",
+    ):
+        assert words in page
+
+
+def test_it_needs_nothing_from_outside(report: QuantizeReport) -> None:
+    assert not re.search(r"(src|href)\s*=|url\(|@import|http", render_report(report))
+
+
+def test_text_is_escaped(report: QuantizeReport) -> None:
+    steps = (replace(report.path_steps[0], change=EVIL), report.path_steps[1])
+    layers = (replace(report.layers[0], title=EVIL, reason=EVIL),)
+    evil = replace(report, name=EVIL, reason=EVIL, path_steps=steps, layers=layers)
+    assert "<script" not in render_report(evil)
+
+
+def test_a_model_that_stays(report: QuantizeReport) -> None:
+    steps = (step("all", 0.5, 0.0, "slow"),)
+    page = render_report(replace(report, changed=False, accuracy=None, race=None, path_steps=steps))
+    assert "Unchanged" in page
     assert "slow" in page
 
 
-def test_without_labels(report: dict[str, Any]) -> None:
-    report["accuracy"], report["path_steps"] = accuracy(None), [step("all", 2.0, None)]
-    page = render_quantize_report(report)
+def test_without_labels(report: QuantizeReport) -> None:
+    page = render_report(replace(report, accuracy=accuracy(None), path_steps=(step("all", 2.0, None),)))
     assert "0.123" in page
     assert "top-1 on" not in page
 
 
-def test_steps_that_were_not_measured_are_rows_alone(report: dict[str, Any]) -> None:
-    report["path_steps"] = [{**step("slow one", 1.0, 0.0), "accuracy": None}]
-    page = render_quantize_report(report)
+def test_steps_that_were_not_measured_are_rows_alone(report: QuantizeReport) -> None:
+    page = render_report(replace(report, path_steps=(replace(step("slow one", 1.0, 0.0), accuracy=None),)))
     assert "slow one" in page
-    assert "What was tried" not in page
+    assert "Candidates by speed" not in page
 
 
-def test_it_is_written_whole(report: dict[str, Any], tmp_path: Path) -> None:
-    write_quantize_report(report, tmp_path / "r.html")
+def test_it_is_written_whole(report: QuantizeReport, tmp_path: Path) -> None:
+    write_report(report, tmp_path / "r.html")
     assert (tmp_path / "r.html").read_text(encoding="utf-8").startswith("<!doctype html>")

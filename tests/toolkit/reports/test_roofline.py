@@ -2,18 +2,19 @@ from dataclasses import replace
 from itertools import combinations
 
 import pytest
-from drawn import marks_of, stray_marks, texts_of
+from drawn import figure_or_none, marks_of, stray_marks, texts_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_bench import PEAKS, full_bench, layer, layers
 
-from cnntk.reports.figure import Circle, Figure, Line, Text, text_width
-from cnntk.reports.labels import area_of
-from cnntk.reports.roofline import draw_roofline
+from cnntk.reports.figure import Circle, Figure, Line, Rect, Text, area_of, text_width
+from cnntk.reports.roofline import MAX_BARS
 
 
 def roofline(*rows: tuple[float, int, int], width: int = 580) -> Figure:
-    figure = draw_roofline(layers(*(layer(f"layer {i}", *row) for i, row in enumerate(rows))), width)
+    figure = figure_or_none(
+        "roofline", layers(*(layer(f"layer {i}", *row) for i, row in enumerate(rows))), width
+    )
     assert figure is not None
     return figure
 
@@ -63,7 +64,7 @@ def test_no_name_lies_on_another_or_on_a_dot(rows: list[tuple[float, int, int]],
 def test_only_layers_that_multiply_are_on_it() -> None:
     report = full_bench().layers
     assert report is not None
-    figure = draw_roofline(report, 580)
+    figure = figure_or_none("roofline", report, 580)
     assert figure is not None
     hints = [dot.hint for dot in marks_of(figure, Circle)]
     assert [hint.split(":")[0] for hint in hints] == ["features.0", "features.3", "classifier"]
@@ -72,10 +73,12 @@ def test_only_layers_that_multiply_are_on_it() -> None:
 
 
 def test_nothing_to_draw() -> None:
-    assert draw_roofline(layers(layer("a", 1.0, 10, 10), peaks=None), 580) is None
-    assert draw_roofline(layers(layer("a", 1.0, 0, 10)), 580) is None
-    assert draw_roofline(layers(layer("a", 0.0, 10, 10)), 580) is None
-    assert draw_roofline(layers(layer("a", 1.0, 10, 10), peaks=replace(PEAKS, cache_bytes=None)), 580)
+    assert figure_or_none("roofline", layers(layer("a", 1.0, 10, 10), peaks=None), 580) is None
+    assert figure_or_none("roofline", layers(layer("a", 1.0, 0, 10)), 580) is None
+    assert figure_or_none("roofline", layers(layer("a", 0.0, 10, 10)), 580) is None
+    assert figure_or_none(
+        "roofline", layers(layer("a", 1.0, 10, 10), peaks=replace(PEAKS, cache_bytes=None)), 580
+    )
 
 
 @pytest.mark.parametrize("width", [336, 580])
@@ -87,3 +90,48 @@ def test_what_lies_above_the_memory_roof_is_explained(width: int) -> None:
     assert text.x + text_width(words) < width
     assert [dot.hint.endswith("from the cache") for dot in marks_of(figure, Circle)] == [True, False]
     assert words not in texts_of(roofline(below, width=width))
+
+
+THICK = 13
+
+
+def test_the_longest_comes_first_in_the_ink_of_its_limit() -> None:
+    report = full_bench().layers
+    assert report is not None
+    figure = figure_or_none("layers", report, 580)
+    assert figure is not None
+    bars = [mark for mark in marks_of(figure, Rect) if mark.height == THICK]
+    assert [bar.width for bar in bars] == sorted((bar.width for bar in bars), reverse=True)
+    assert bars[1].width / bars[0].width == pytest.approx(0.5 / 1.1, rel=0.01)
+    assert [bar.color for bar in bars] == ["series-1", "series-1", "series-2", "series-3", "series-5"]
+    assert "features.0 (Conv): 1.10 ms, 55 %, 81.8 G multiply-adds/s" in bars[0].hint
+    assert {"limited by memory bandwidth", "limit not known"} <= set(texts_of(figure))
+
+
+def test_the_mark_stands_where_the_layer_would_end_at_its_limit() -> None:
+    figure = figure_or_none("layers", layers(layer("a", 2.0, 100, 100, limit_fraction=0.5)), 580)
+    assert figure is not None
+    bar = next(mark for mark in marks_of(figure, Rect) if mark.height == THICK)
+    mark = next(line for line in marks_of(figure, Line) if line.hint)
+    assert mark.points[0][0] == pytest.approx(bar.x + bar.width / 2, abs=0.2)
+    assert mark.hint == "50 % of the limit"
+
+
+def test_of_many_layers_the_short_ones_are_summed_up() -> None:
+    rows = [layer(f"layer{i}", 1.0 + i, 10, 10, share=0.01) for i in range(MAX_BARS + 6)]
+    figure = figure_or_none("layers", layers(*rows), 336)
+    assert figure is not None
+    assert "and 6 shorter: 21.0 ms, 6.0 %" in texts_of(figure)
+    assert stray_marks(figure) == []
+
+
+@pytest.mark.parametrize("time_ms", [0.0, 1e-9, 1e9])
+@pytest.mark.parametrize("distance", [None, 0.0, 1.3])
+def test_one_layer(time_ms: float, distance: float | None) -> None:
+    figure = figure_or_none("layers", layers(layer("x" * 200, time_ms, 10, 10, limit_fraction=distance)), 336)
+    assert figure is not None
+    assert stray_marks(figure) == []
+
+
+def test_nothing_to_draw_layer_bars() -> None:
+    assert figure_or_none("layers", layers(), 580) is None

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 from cnntk.benchmark.cuda.events import INSTALL_COMMAND
 from cnntk.runtime.errors import DeviceUnavailable, MissingDependency
+from cnntk.runtime.sections import size_text
 
 __all__ = ["Gpu", "GpuReader", "GpuSample", "clock_reasons", "gpu_findings", "gpu_reader", "sampled"]
 
@@ -113,6 +114,23 @@ class Gpu:
         """Least and largest value of a field of `GpuSample` during the runs; None if it was not reported."""
         values = [value for s in self.during if (value := getattr(s, field)) is not None]
         return (min(values), max(values)) if values else None
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Its name and its figures while runs were measured, as lines of a section."""
+        yield "GPU", f"{self.name}, driver {self.driver}"
+        for name, figure, maximum, unit in (
+            ("clock", "sm_mhz", self.sm_mhz_max, "MHz"),
+            ("memory clock", "memory_mhz", self.memory_mhz_max, "MHz"),
+            ("power", "power_w", self.power_limit_w, "W"),
+            ("temperature", "temperature_c", None, "°C"),
+        ):
+            if (span := self.span(figure)) is not None:
+                limit = "" if maximum is None else f", limit {maximum:,.0f}"
+                yield name, f"{span[0]:,.0f} to {span[1]:,.0f} {unit}{limit}"
+        if (used := self.span("used_bytes")) is not None:
+            total = "" if self.memory_bytes is None else f" of {size_text(self.memory_bytes)}"
+            model = "" if self.model_bytes is None else f", {size_text(self.model_bytes)} by the model"
+            yield "memory used", f"{size_text(used[1])}{total}{model}"
 
 
 class GpuReader:

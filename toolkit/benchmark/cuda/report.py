@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -19,6 +19,7 @@ from cnntk.benchmark.inputs import session_inputs
 from cnntk.benchmark.statistics.intervals import Estimate, quantile_estimate
 from cnntk.benchmark.statistics.samples import WarmUp, time_runs, warm_up, warm_up_limit_s
 from cnntk.runtime.errors import DeviceUnavailable, InferenceError, UsageError
+from cnntk.runtime.sections import Column, Section, Table, interval, number, size_text
 from cnntk.runtime.session.devices import Device, import_onnxruntime, resolve_device
 from cnntk.runtime.session.placement import run_profiled
 from cnntk.runtime.session.session_factory import LoadedModel, onnxruntime_errors, open_session
@@ -27,6 +28,9 @@ __all__ = ["BoundRun", "Copies", "CudaTimes", "OffDeviceNodes", "cuda_findings",
 
 _CUDA = "CUDAExecutionProvider"
 _MIN_RUNS, _MAX_RUNS = 20, 200_000
+
+_MAX_NAMES = 4
+"""Number of nodes that text names."""
 
 _HOST_BOUND = 0.9
 """Time of launching divided by the GPU's time, above which the GPU waits for the host."""
@@ -134,6 +138,49 @@ class CudaTimes:
     off_device: OffDeviceNodes
     gpu: Gpu | None
     findings: tuple[str, ...] = ()
+
+    def sections(self) -> tuple[Section, ...]:
+        """Times on the GPU and on the host, copies, and the state of the GPU, for text and pages."""
+        columns = (
+            Column("step"),
+            Column("ms", "decimal"),
+            Column("95 % interval", interval=True),
+            Column("bytes", "right"),
+            Column("GB/s", "right"),
+        )
+        rows = (
+            ("run on the GPU", *_estimate(self.device_ms), "", ""),
+            ("host: until the run is launched", *_estimate(self.launch_ms), "", ""),
+            ("host: until the run is done", *_estimate(self.total_ms), "", ""),
+            ("inputs copied to the GPU", *_copy(self.to_device)),
+            ("outputs copied to the host", *_copy(self.to_host)),
+        )
+        lines = (
+            *(() if self.gpu is None else self.gpu.lines()),
+            ("copies in the graph", f"to the GPU: {_some(self.off_device.to_device)}; to the host: "
+                                    f"{_some(self.off_device.to_host)}"),
+            ("on the CPU", _some(self.off_device.on_cpu)),
+        )  # fmt: skip
+        method = (
+            f"{self.runs:,} runs of batch {self.batch} on {self.device}; medians. Times on the GPU are "
+            "between two of its own events. The host's memory of the copies is not page-locked."
+        )
+        return (Section("GPU", "", method, lines, (Table(columns, rows),), notes=self.findings),)
+
+
+def _estimate(estimate: Estimate) -> tuple[str, str]:
+    return number(estimate.value), interval(estimate)
+
+
+def _copy(copies: Copies) -> tuple[str, str, str, str]:
+    rate = "" if copies.gb_per_s is None else number(copies.gb_per_s)
+    return *_estimate(copies.ms), size_text(copies.bytes), rate
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few names, and the number of all others."""
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return ", ".join(names[:_MAX_NAMES]) + more or "none"
 
 
 class BoundRun:

@@ -22,6 +22,17 @@ from cnntk.benchmark.layers.roofline import (
 )
 from cnntk.benchmark.statistics.findings import interference
 from cnntk.benchmark.statistics.system_load import read_counters
+from cnntk.runtime.sections import (
+    Chart,
+    Column,
+    Section,
+    Table,
+    TableCell,
+    number,
+    percent,
+    size_text,
+    threads_text,
+)  # fmt: skip
 
 __all__ = ["LayerReport", "LayerTime", "layer_times"]
 
@@ -35,6 +46,10 @@ _CALL = "call"
 
 _MIN_OVERHEADS = 10
 """A layer of so many times the profiler's overhead is timed well enough to refute a peak."""
+
+
+_MAX_OPS = 3
+"""Number of operators of a layer that a table shows."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +143,89 @@ class LayerReport:
     def multiply_adds(self) -> int:
         """Number of multiply-adds per run, for all images of the batch."""
         return sum(row.multiply_adds for row in self.rows)
+
+    def sections(self) -> tuple[Section, ...]:
+        """The time of each layer and its distance to the machine's limits, for text and pages."""
+        columns = (
+            Column("layer"),
+            Column("ran as", wrap=True, optional=True),
+            Column("ms", "decimal"),
+            Column("share", "right"),
+            Column("MMAC", "right"),
+            Column("GMAC/s", "right"),
+            Column("MB", "right", optional=True),
+            Column("GB/s", "right"),
+            Column("type", optional=True),
+            Column("of the limit"),
+        )
+        peaks = self.peaks
+        limits = [] if peaks is None else [("limits", _limits(peaks))]
+        lines = (
+            ("sum", f"{number(self.sum_ms)} ms, {self.balance}, {number(self.run_ms)} ms"),
+            *limits,
+        )
+        method = (
+            f"Batch {self.batch} on {threads_text(self.threads)}; {self.runs:,} runs under the profiler. The "
+            f"{number(self.profiler_us)} us that it adds to each node are subtracted. MMAC: million "
+            "multiply-adds."
+        )
+        return (
+            Section(
+                "Layers",
+                self._headline(),
+                method,
+                lines,
+                (Table(columns, tuple(_table_row(row) for row in self.rows)),),
+                (
+                    Chart("layers", "layers", self._headline(), self),
+                    Chart("roofline", "roofline", self._roofline_headline(), self),
+                ),
+                self.findings,
+            ),
+        )
+
+    def _headline(self) -> str:
+        """The layer that takes most of the time."""
+        if not self.rows:
+            return ""
+        first = max(self.rows, key=lambda row: row.time_ms)
+        limit = "" if first.limit_fraction is None else f", at {percent(first.limit_fraction)} of its limit"
+        return f"{first.name} takes {percent(first.share)} of a run{limit}"
+
+    def _roofline_headline(self) -> str:
+        """How near their limits the layers run that have one, weighted by time."""
+        rows = [row for row in self.rows if row.limit_fraction is not None]
+        time_ms = sum(row.time_ms for row in rows)
+        if not time_ms:
+            return "No layer has a known limit"
+        near = sum(row.time_ms * (row.limit_fraction or 0.0) for row in rows) / time_ms
+        return f"Layers with a known limit run at {percent(near)} of it"
+
+
+def _table_row(row: LayerTime) -> tuple[str | TableCell, ...]:
+    fused = f", with {', '.join(row.fused)}" if row.fused else ""
+    more = f" and {len(row.executed_ops) - _MAX_OPS} more" if len(row.executed_ops) > _MAX_OPS else ""
+    limit = "" if row.limit_fraction is None else f"{row.limit_fraction:.0%} {row.limit}"
+    return (
+        TableCell(row.name, f"{row.name}{fused}"),
+        TableCell(", ".join(row.executed_ops[:_MAX_OPS]) + more or row.op_type, ", ".join(row.executed_ops)),
+        number(row.time_ms),
+        f"{row.share:.1%}",
+        f"{row.multiply_adds / 1e6:,.2f}" if row.multiply_adds else "",
+        "" if row.gmacs_per_s is None else number(row.gmacs_per_s),
+        f"{row.bytes / 1e6:,.2f}" if row.bytes else "",
+        "" if row.gb_per_s is None else number(row.gb_per_s),
+        row.dtype,
+        limit or row.limit or "",
+    )
+
+
+def _limits(peaks: Peaks) -> str:
+    cache = f"; largest cache {size_text(peaks.cache_bytes)}" if peaks.cache_bytes else ""
+    return (
+        f"{peaks.float32_gmacs:.0f} GMAC/s in float32, {peaks.int8_gmacs:.0f} in int8, "
+        f"{peaks.memory_gb_s:.0f} GB/s from memory, measured on {threads_text(peaks.threads)}{cache}"
+    )
 
 
 def layer_times(
