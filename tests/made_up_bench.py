@@ -56,8 +56,6 @@ def layer(name: str, time_ms: float, multiply_adds: int, moved: int, **others: A
         "multiply_adds": multiply_adds,
         "bytes": moved,
         "dtype": "float32" if multiply_adds else "",
-        "gmacs_per_s": multiply_adds / time_ms / 1e6 if multiply_adds and time_ms else None,
-        "gb_per_s": moved / time_ms / 1e6 if moved and time_ms else None,
         "limit": limit,
         "limit_fraction": 0.59 if multiply_adds else None,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -78,16 +78,6 @@ class OffDeviceNodes:
     to_device: tuple[str, ...]
     to_host: tuple[str, ...]
     on_cpu: tuple[str, ...]
-
-    @classmethod
-    def measure(cls, open_profiled: Callable[[str], LoadedModel], inputs: dict[str, Any]) -> OffDeviceNodes:
-        """Runs a model once under onnxruntime's profiler.
-
-        Args:
-            open_profiled: Function that opens the model with a prefix for the profile's path.
-            inputs: Inputs by name.
-        """
-        return cls.from_events(run_profiled(open_profiled, inputs, 1)[1])
 
     @classmethod
     def from_events(cls, events: Iterable[dict[str, Any]]) -> OffDeviceNodes:
@@ -335,6 +325,7 @@ def measure_in_stream(
         during = () if reader is None else stack.enter_context(sampled(reader.sample))
         time_runs(run, seconds=seconds, min_runs=_MIN_RUNS, max_runs=_MAX_RUNS)
     gpu = None if reader is None or before is None else reader.gpu(before, during, reader.sample())
+    _, events = run_profiled(lambda prefix: open_session(model, device, profile=prefix), inputs, 1)
     times_ms = run.times_ms()
     medians = {name: quantile_estimate(values, 0.5) for name, values in times_ms.items()}
     times = CudaTimes(
@@ -347,7 +338,7 @@ def measure_in_stream(
         total_ms=medians["total"],
         to_device=_copies(run.inputs, medians["to_device"]),
         to_host=_copies(run.outputs, medians["to_host"]),
-        off_device=OffDeviceNodes.measure(lambda prefix: open_session(model, device, profile=prefix), inputs),
+        off_device=OffDeviceNodes.from_events(events),
         gpu=gpu,
     )
     return replace(times, findings=tuple(cuda_findings(times)))

@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from cnntk.benchmark.layers.attribution import LayerNodes, attribute_nodes
+from cnntk.benchmark.layers.attribution import attribute_nodes
 from cnntk.benchmark.layers.profile import NodeTimes, measure_nodes
 from cnntk.benchmark.layers.roofline import (
     PEAK_TOLERANCE,
-    LayerWork,
     Limit,
     Peaks,
-    RooflineLimit,
     layer_work,
     layers_from_graph,
     machine_peaks,
@@ -70,8 +68,6 @@ class LayerTime:
         multiply_adds: Number of multiply-adds per run, for all images of the batch.
         bytes: Bytes that it reads and writes per run, including weights.
         dtype: Data type that it multiplies, ``float32`` or ``int8``; empty if it multiplies none.
-        gmacs_per_s: Multiply-adds in 10^9 per second; None if it multiplies none.
-        gb_per_s: Traffic to memory or cache in 10^9 bytes per second; None if it moves none.
         limit: What limits it; None if that is not known.
         limit_fraction: Time at the limit divided by its time: 1 is at the limit; None without such a time.
     """
@@ -85,10 +81,23 @@ class LayerTime:
     multiply_adds: int
     bytes: int
     dtype: str
-    gmacs_per_s: float | None
-    gb_per_s: float | None
     limit: Limit | None
     limit_fraction: float | None
+
+    JSON_PROPERTIES: ClassVar = ("gmacs_per_s", "gb_per_s")
+
+    @property
+    def gmacs_per_s(self) -> float | None:
+        """Multiply-adds in 10^9 per second; None if it multiplies none."""
+        return self._rate(self.multiply_adds)
+
+    @property
+    def gb_per_s(self) -> float | None:
+        """Traffic to memory or cache in 10^9 bytes per second; None if it moves none."""
+        return self._rate(self.bytes)
+
+    def _rate(self, amount: int) -> float | None:
+        return amount / self.time_ms / 1e6 if amount and self.time_ms else None
 
 
 @dataclass(frozen=True)
@@ -295,44 +304,28 @@ def _rows(times: NodeTimes, batch: int, peaks: Peaks | None) -> tuple[LayerTime,
     sum_ms = sum(row_ms) + call_ms
     results = []
     for row, work, time_ms in zip(rows, works, row_ms, strict=True):
-        limit = RooflineLimit(None, None)
+        limit, fraction = None, None
         if peaks is not None:
-            limit = roofline_limit(work, time_ms, model_bytes, peaks)
+            bound = roofline_limit(work, time_ms, model_bytes, peaks)
+            limit, fraction = bound.limit, bound.fraction
         others = dict.fromkeys(layers[i].name for i in row.layers[1:])
-        fused = tuple(name for name in others if name != row.name)
-        results.append(_layer_time(row, fused, work, limit, time_ms, sum_ms))
-    call = LayerNodes(_CALL, _CALL, (), (), ())
-    no_work = LayerWork(0, "", 0, 0)
-    return (*results, _layer_time(call, (), no_work, RooflineLimit(None, None), call_ms, sum_ms))
-
-
-def _layer_time(
-    row: LayerNodes,
-    fused: tuple[str, ...],
-    work: LayerWork,
-    limit: RooflineLimit,
-    time_ms: float,
-    sum_ms: float,
-) -> LayerTime:
-    def rate(amount: int) -> float | None:
-        return amount / time_ms / 1e6 if amount and time_ms else None
-
-    moved = work.weight_bytes + work.data_bytes
-    return LayerTime(
-        name=row.name,
-        op_type=row.op_type,
-        executed_ops=row.executed_ops,
-        fused=fused,
-        time_ms=time_ms,
-        share=time_ms / sum_ms,
-        multiply_adds=work.multiply_adds,
-        bytes=moved,
-        dtype=work.dtype,
-        gmacs_per_s=rate(work.multiply_adds),
-        gb_per_s=rate(moved),
-        limit=limit.limit,
-        limit_fraction=limit.fraction,
-    )
+        results.append(
+            LayerTime(
+                name=row.name,
+                op_type=row.op_type,
+                executed_ops=row.executed_ops,
+                fused=tuple(name for name in others if name != row.name),
+                time_ms=time_ms,
+                share=time_ms / sum_ms,
+                multiply_adds=work.multiply_adds,
+                bytes=work.weight_bytes + work.data_bytes,
+                dtype=work.dtype,
+                limit=limit,
+                limit_fraction=fraction,
+            )
+        )
+    call = LayerTime(_CALL, _CALL, (), (), call_ms, call_ms / sum_ms, 0, 0, "", None, None)
+    return (*results, call)
 
 
 def _findings(report: LayerReport, times: NodeTimes) -> Iterator[str]:

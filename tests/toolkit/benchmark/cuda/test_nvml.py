@@ -57,7 +57,7 @@ def test_reasons_in_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("during", "said"),
+    ("during", "expected"),
     [
         ([{}, {}], []),
         ([{"reasons": clock_reasons(0x1)}], []),
@@ -73,10 +73,10 @@ def test_reasons_in_words() -> None:
     ],
     ids=["quiet", "idle", "power", "set", "steady", "slower", "other_processes", "nothing reported"],
 )
-def test_findings(during: list[dict[str, Any]], said: list[str]) -> None:
-    found = list(gpu_findings(gpu(*during)))
-    assert len(found) == len(said)
-    for message, part in zip(found, said, strict=True):
+def test_findings(during: list[dict[str, Any]], expected: list[str]) -> None:
+    messages = list(gpu_findings(gpu(*during)))
+    assert len(messages) == len(expected)
+    for message, part in zip(messages, expected, strict=True):
         assert part in message
 
 
@@ -86,18 +86,18 @@ def test_the_models_memory() -> None:
     assert GpuReader(nvml(), None).gpu(SAMPLE, (), hidden).model_bytes is None
 
 
-def test_what_is_not_told_is_none() -> None:
+def test_values_that_are_not_reported_are_none() -> None:
     sample = GpuReader(nvml(), None).sample()
     reported = {name: value for name, value in vars(sample).items() if value not in (None, ())}
     assert set(reported) == {"time_s"}
-    found = GpuReader(nvml(), None).gpu(sample, (sample,), sample)
-    assert (found.name, found.driver) == ("NVIDIA H200", "580.65.06")
-    assert found.sm_mhz_max is found.power_limit_w is found.memory_bytes is None
-    assert found.span("sm_mhz") is None
-    assert list(gpu_findings(found)) == []
+    state = GpuReader(nvml(), None).gpu(sample, (sample,), sample)
+    assert (state.name, state.driver) == ("NVIDIA H200", "580.65.06")
+    assert state.sm_mhz_max is state.power_limit_w is state.memory_bytes is None
+    assert state.span("sm_mhz") is None
+    assert list(gpu_findings(state)) == []
 
 
-def test_what_is_told() -> None:
+def test_values_that_are_reported() -> None:
     here = [process(os.getpid(), 700), process(1, 20), process(1, 20)]
     fake = nvml(
         nvmlDeviceGetPowerUsage=251_500,
@@ -106,11 +106,11 @@ def test_what_is_told() -> None:
         nvmlDeviceGetMemoryInfo=SimpleNamespace(total=1000, used=900),
         nvmlDeviceGetComputeRunningProcesses=here,
     )
-    found = GpuReader(fake, None).sample()
-    assert found.power_w == 251.5
-    assert found.sm_mhz == 1980
-    assert found.reasons == POWER
-    assert (found.used_bytes, found.process_bytes, found.other_processes) == (900, 700, 1)
+    sample = GpuReader(fake, None).sample()
+    assert sample.power_w == 251.5
+    assert sample.sm_mhz == 1980
+    assert sample.reasons == POWER
+    assert (sample.used_bytes, sample.process_bytes, sample.other_processes) == (900, 700, 1)
 
 
 @pytest.mark.parametrize(
@@ -126,8 +126,8 @@ def test_what_is_told() -> None:
 def test_processes_in_a_container(
     processes: list[Any], process_bytes: int | None, others: int | None
 ) -> None:
-    found = GpuReader(nvml(nvmlDeviceGetComputeRunningProcesses=processes), None).sample()
-    assert (found.process_bytes, found.other_processes) == (process_bytes, others)
+    sample = GpuReader(nvml(nvmlDeviceGetComputeRunningProcesses=processes), None).sample()
+    assert (sample.process_bytes, sample.other_processes) == (process_bytes, others)
 
 
 def test_readings_until_the_block_ends() -> None:
@@ -163,7 +163,7 @@ def test_the_gpu_that_cuda_uses() -> None:
 
     with cuda_stream(0) as stream, gpu_reader(stream.bus_id) as reader:
         sample = reader.sample()
-        found = reader.gpu(sample, (sample,), sample)
-    assert found.name
-    assert found.driver
+        state = reader.gpu(sample, (sample,), sample)
+    assert state.name
+    assert state.driver
     assert sample.used_bytes

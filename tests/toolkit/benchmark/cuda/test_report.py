@@ -21,6 +21,7 @@ from cnntk.runtime.codec import as_json
 from cnntk.runtime.errors import DeviceUnavailable, InferenceError, UsageError
 from cnntk.runtime.session.cuda import cuda_problem, cuda_state
 from cnntk.runtime.session.devices import import_onnxruntime, resolve_device
+from cnntk.runtime.session.placement import run_profiled
 from cnntk.runtime.session.session_factory import open_session
 from cnntk.shipped import shipped_model
 
@@ -42,30 +43,30 @@ class Power(GpuReader):
 
 def test_the_way_of_a_measurement(tiny_onnx: Path) -> None:
     """On the host, which stands for the device: what is left are the calls of CUDA and NVML themselves."""
-    found = measure_in_stream(tiny_onnx, resolve_device("cpu"), HostStream(), Power(), batch=4, seconds=0.3)
-    assert found.runs >= 20
-    assert found.batch == 4
-    assert found.to_device.tensors == ("input",)
-    assert found.to_device.bytes == 4 * 16 * 4
-    assert found.to_host.tensors == ("logits", "probabilities")
-    assert found.to_host.bytes == 2 * 4 * 3 * 4
-    for estimate in (found.device_ms, found.launch_ms, found.total_ms, found.to_device.ms, found.to_host.ms):
+    times = measure_in_stream(tiny_onnx, resolve_device("cpu"), HostStream(), Power(), batch=4, seconds=0.3)
+    assert times.runs >= 20
+    assert times.batch == 4
+    assert times.to_device.tensors == ("input",)
+    assert times.to_device.bytes == 4 * 16 * 4
+    assert times.to_host.tensors == ("logits", "probabilities")
+    assert times.to_host.bytes == 2 * 4 * 3 * 4
+    for estimate in (times.device_ms, times.launch_ms, times.total_ms, times.to_device.ms, times.to_host.ms):
         assert 0 <= estimate.low <= estimate.value <= estimate.high
-    assert found.gpu is not None
-    assert found.gpu.during
-    assert any("its power limit" in text for text in found.findings)
-    data = json.loads(json.dumps(as_json(found), allow_nan=False))
-    assert data["to_device"]["gb_per_s"] == pytest.approx(found.to_device.gb_per_s)
+    assert times.gpu is not None
+    assert times.gpu.during
+    assert any("its power limit" in text for text in times.findings)
+    data = json.loads(json.dumps(as_json(times), allow_nan=False))
+    assert data["to_device"]["gb_per_s"] == pytest.approx(times.to_device.gb_per_s)
     assert data["gpu"]["model_bytes"] == 0
 
 
 def test_without_nvml_the_times_are_there() -> None:
-    found = measure_in_stream(
+    times = measure_in_stream(
         shipped_model(), resolve_device("cpu"), HostStream(), None, batch=1, seconds=0.05
     )
-    assert found.gpu is None
-    assert as_json(found)["gpu"] is None
-    assert found.to_device.tensors == ("image",)
+    assert times.gpu is None
+    assert as_json(times)["gpu"] is None
+    assert times.to_device.tensors == ("image",)
 
 
 def test_copies_too_short_for_the_clock_have_no_rate() -> None:
@@ -74,7 +75,7 @@ def test_copies_too_short_for_the_clock_have_no_rate() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected"),
     [
         ({}, ()),
         ({"launch_ms": Estimate(0.24, 0.23, 0.25)}, ("the GPU waits for the host, which takes 0.24 ms",)),
@@ -88,10 +89,10 @@ def test_copies_too_short_for_the_clock_have_no_rate() -> None:
     ],
     ids=["quiet", "waiting for the host", "waiting for the GPU", "not steady", "others", "no NVML"],
 )
-def test_findings(change: dict[str, Any], said: tuple[str, ...]) -> None:
-    found = list(cuda_findings(cuda_times(**change)))
-    assert len(found) == len(said)
-    assert all(text.startswith(part) for text, part in zip(found, said, strict=True))
+def test_findings(change: dict[str, Any], expected: tuple[str, ...]) -> None:
+    messages = list(cuda_findings(cuda_times(**change)))
+    assert len(messages) == len(expected)
+    assert all(text.startswith(part) for text, part in zip(messages, expected, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ def test_findings(change: dict[str, Any], said: tuple[str, ...]) -> None:
         ({"seconds": math.inf}, "seconds inf"),
     ],
 )
-def test_what_makes_no_sense_is_told(tiny_onnx: Path, wrong: dict[str, object], message: str) -> None:
+def test_wrong_use(tiny_onnx: Path, wrong: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         cuda.cuda_times(tiny_onnx, **wrong)
 
@@ -115,16 +116,16 @@ def test_without_a_gpu_it_says_what_is_missing(tiny_onnx: Path) -> None:
 
 @pytest.mark.gpu
 def test_on_the_gpu() -> None:
-    found = cuda.cuda_times(shipped_model(), batch=8, seconds=0.5)
-    assert found.device == "cuda:0"
-    assert found.runs >= 20
-    assert found.device_ms.value > 0
-    assert 0 < found.launch_ms.value <= found.total_ms.value
-    assert found.to_device.bytes == 8 * 28 * 28
-    assert found.to_device.gb_per_s
-    if found.gpu is not None:
-        assert found.gpu.during
-    json.dumps(as_json(found), allow_nan=False)
+    times = cuda.cuda_times(shipped_model(), batch=8, seconds=0.5)
+    assert times.device == "cuda:0"
+    assert times.runs >= 20
+    assert times.device_ms.value > 0
+    assert 0 < times.launch_ms.value <= times.total_ms.value
+    assert times.to_device.bytes == 8 * 28 * 28
+    assert times.to_device.gb_per_s
+    if times.gpu is not None:
+        assert times.gpu.during
+    json.dumps(as_json(times), allow_nan=False)
 
 
 def event(name: str, op: str, provider: str) -> dict[str, Any]:
@@ -144,24 +145,25 @@ EVENTS = [
 
 
 def test_what_leaves_the_gpu() -> None:
-    found = OffDeviceNodes.from_events(EVENTS)
-    assert found.to_host == ("Memcpy",)
-    assert found.to_device == ("Memcpy_token_2",)
-    assert found.on_cpu == ("size",)
+    nodes = OffDeviceNodes.from_events(EVENTS)
+    assert nodes.to_host == ("Memcpy",)
+    assert nodes.to_device == ("Memcpy_token_2",)
+    assert nodes.on_cpu == ("size",)
 
 
 def test_all_on_the_gpu() -> None:
-    found = OffDeviceNodes.from_events([event("conv", "Conv", "CUDA"), event("relu", "Relu", "CUDA")])
-    assert as_json(found) == {"to_device": [], "to_host": [], "on_cpu": []}
+    nodes = OffDeviceNodes.from_events([event("conv", "Conv", "CUDA"), event("relu", "Relu", "CUDA")])
+    assert as_json(nodes) == {"to_device": [], "to_host": [], "on_cpu": []}
 
 
 def test_the_profile_of_a_session(foreign_onnx: Path) -> None:
     images = np.zeros((1, 1, 4, 4), np.float32)
-    found = OffDeviceNodes.measure(
-        lambda p: open_session(foreign_onnx, resolve_device("cpu"), profile=p), {"input": images}
+    _, events = run_profiled(
+        lambda p: open_session(foreign_onnx, resolve_device("cpu"), profile=p), {"input": images}, 1
     )
-    assert found.to_device == found.to_host == ()
-    assert 1 < len(found.on_cpu) <= 3
+    nodes = OffDeviceNodes.from_events(events)
+    assert nodes.to_device == nodes.to_host == ()
+    assert 1 < len(nodes.on_cpu) <= 3
 
 
 IMAGES = np.random.default_rng(0).random((3, 1, 4, 4), dtype=np.float32)
@@ -221,7 +223,7 @@ def test_each_run_is_a_row(bound: Callable[..., BoundRun]) -> None:
     assert (times["launch"] <= times["device"]).all()  # on this stream, which waits for nobody
 
 
-def test_what_onnxruntime_can_not_run_is_told(tmp_path: Path) -> None:
+def test_an_error_of_onnxruntime(tmp_path: Path) -> None:
     model = onnx.parser.parse_model("""
         <ir_version: 10, opset_import: ["" : 18]>
         wrong (float[N] x) => (float[2, 2] y) <int64[2] shape = {2, 2}> { y = Reshape (x, shape) }

@@ -33,30 +33,30 @@ def layers_in(model: Path) -> tuple[Layer, ...]:
 def rows_of(model: Path, folder: Path) -> dict[str, LayerNodes]:
     nodes = optimized(model, folder).nodes
     layers = layers_in(model)
-    found = attribute_nodes(layers, nodes, read_graph(model))
-    assert Counter(i for share in found for i in share.nodes) == Counter(range(len(nodes)))
-    assert Counter(i for share in found for i in share.layers) == Counter(range(len(layers)))
-    assert len({share.name for share in found}) == len(found)
-    return {share.name: share for share in found}
+    layer_rows = attribute_nodes(layers, nodes, read_graph(model))
+    assert Counter(i for row in layer_rows for i in row.nodes) == Counter(range(len(nodes)))
+    assert Counter(i for row in layer_rows for i in row.layers) == Counter(range(len(layers)))
+    assert len({row.name for row in layer_rows}) == len(layer_rows)
+    return {row.name: row for row in layer_rows}
 
 
-def fused(share: LayerNodes, layers: tuple[Layer, ...]) -> list[str]:
-    return [layers[i].name for i in share.layers]
+def fused(row: LayerNodes, layers: tuple[Layer, ...]) -> list[str]:
+    return [layers[i].name for i in row.layers]
 
 
 def test_lenet_with_its_preprocessing(tmp_path: Path) -> None:
     layers = layers_in(shipped_model())
-    found = rows_of(shipped_model(), tmp_path)
-    assert [name for name in found if not name.startswith("reordering")] == [
+    by_name = rows_of(shipped_model(), tmp_path)
+    assert [name for name in by_name if not name.startswith("reordering")] == [
         *("preprocess", "0", "2", "3", "5", "6", "7", "9", "11", "softmax")
     ]
-    assert fused(found["0"], layers) == ["0", "1"]
-    assert fused(found["7"], layers) == ["7", "8"]
-    assert fused(found["11"], layers) == ["11"]
-    assert found["7"].executed_ops == ("FusedGemm",)
-    assert found["7"].op_type == "Gemm"
-    assert found["softmax"].op_type == "Softmax"
-    assert "Resize" in found["preprocess"].executed_ops
+    assert fused(by_name["0"], layers) == ["0", "1"]
+    assert fused(by_name["7"], layers) == ["7", "8"]
+    assert fused(by_name["11"], layers) == ["11"]
+    assert by_name["7"].executed_ops == ("FusedGemm",)
+    assert by_name["7"].op_type == "Gemm"
+    assert by_name["softmax"].op_type == "Softmax"
+    assert "Resize" in by_name["preprocess"].executed_ops
 
 
 @pytest.mark.slow
@@ -65,15 +65,15 @@ def test_quantized(tmp_path: Path) -> None:
     source.write_bytes(digit_nets.artifact())
     faster = lambda *_: Comparison(2, 1.9, 2.1, 2, 1, 60)  # noqa: E731
     quantize(source, "digits", output=target, limit=40, racing=faster)
-    found = rows_of(target, tmp_path / "cache")
+    by_name = rows_of(target, tmp_path / "cache")
     layers = layers_in(target)
-    assert found["2"].executed_ops == ("QLinearConv",)
-    assert found["4"].executed_ops == ("NhwcMaxPool",)
-    assert "3" in fused(found["4"], layers)  # ReLU is part of the levels' range
-    between = found["conversion between 0 and 2"]
+    assert by_name["2"].executed_ops == ("QLinearConv",)
+    assert by_name["4"].executed_ops == ("NhwcMaxPool",)
+    assert "3" in fused(by_name["4"], layers)  # ReLU is part of the levels' range
+    between = by_name["conversion between 0 and 2"]
     assert between.op_type == "conversion"
     assert "QuantizeLinear" in between.executed_ops
-    assert found["reordering between 7 and 8"].executed_ops == ("Transpose",)
+    assert by_name["reordering between 7 and 8"].executed_ops == ("Transpose",)
 
 
 def test_residual_network(tmp_path: Path) -> None:
@@ -85,10 +85,10 @@ def test_residual_network(tmp_path: Path) -> None:
     model = tmp_path / "resnet.onnx"
     export(net, model, input_shape=(3, 32, 32))
     layers = layers_in(model)
-    found = rows_of(model, tmp_path / "cache")
+    by_name = rows_of(model, tmp_path / "cache")
     convolutions = [layer.name for layer in layers if layer.op == "Conv"]
-    assert set(convolutions) <= set(found)
-    added = found["resnet.encoder.stages.1.layers.1.layer.1.convolution"]
+    assert set(convolutions) <= set(by_name)
+    added = by_name["resnet.encoder.stages.1.layers.1.layer.1.convolution"]
     assert {"Add", "Relu"} <= {layers[i].op for i in added.layers}
 
 
@@ -103,11 +103,11 @@ ROW = (
 def rows(
     *nodes: Node, original: Graph | None = None, layers: tuple[Layer, ...] = ROW
 ) -> list[tuple[str, str]]:
-    found = attribute_nodes(layers, nodes, original or Graph())
-    return [(share.name, "+".join(share.executed_ops)) for share in found]
+    layer_rows = attribute_nodes(layers, nodes, original or Graph())
+    return [(row.name, "+".join(row.executed_ops)) for row in layer_rows]
 
 
-def test_by_value_name_weight_and_place() -> None:
+def test_by_value_name_weight_and_position() -> None:
     original = Graph((Node("node_act", "Relu", ("a",), ("b",)),))
     assert rows(
         Node("z1", "Conv", ("x", "w"), ("t1",)),
@@ -137,11 +137,11 @@ def test_what_was_put_in_between() -> None:
     ]
 
 
-def test_a_transpose_of_the_users_own_is_a_layer() -> None:
-    own = (*ROW[:3], Layer("turn", "Transpose", (), 0, 0, (), "t", ("c",)))
+def test_a_transpose_of_the_user_is_a_layer() -> None:
+    with_transpose = (*ROW[:3], Layer("turn", "Transpose", (), 0, 0, (), "t", ("c",)))
     nodes = (Node("p", "MaxPool", ("x",), ("c",)), Node("turned", "Transpose", ("c",), ("t",)))
-    assert rows(*nodes, layers=own)[1] == ("turn", "Transpose")
-    assert rows(*nodes, layers=own[2:3])[1] == ("reordering between pool and output", "Transpose")
+    assert rows(*nodes, layers=with_transpose)[1] == ("turn", "Transpose")
+    assert rows(*nodes, layers=with_transpose[2:3])[1] == ("reordering between pool and output", "Transpose")
 
 
 def test_one_module_of_many_nodes_is_one_row() -> None:
@@ -150,19 +150,19 @@ def test_one_module_of_many_nodes_is_one_row() -> None:
     assert rows(*nodes, layers=gelu) == [("gelu", "Relu+MaxPool")]
 
 
-def test_nodes_of_which_nothing_is_known_stand_for_themselves() -> None:
+def test_unknown_nodes_are_rows_of_their_name() -> None:
     assert rows(Node("a7", "Neg", (), ()), Node("a8", "Cast", (), ()), layers=()) == [
         ("a7", "Neg"),
         ("a8", "Cast"),
     ]
 
 
-def test_other_names_are_not_taken_for_layers(tmp_path: Path) -> None:
+def test_foreign_names_match_no_layer(tmp_path: Path) -> None:
     """Without values, names and weights of the layers there is nothing to tell them by."""
     strange = tuple(
         replace(layer, name=f"?{i}", output=f"?{i}", inputs=(), weights=())
         for i, layer in enumerate(layers_in(shipped_model()))
     )
     nodes = optimized(shipped_model(), tmp_path).nodes
-    found = attribute_nodes(strange, nodes, read_graph(shipped_model()))
-    assert not any(share.layers for share in found)
+    layer_rows = attribute_nodes(strange, nodes, read_graph(shipped_model()))
+    assert not any(row.layers for row in layer_rows)

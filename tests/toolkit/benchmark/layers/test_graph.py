@@ -35,25 +35,25 @@ def mixed(tmp_path: Path) -> Path:
 
 def test_nodes_as_onnx_reads_them() -> None:
     expected = onnx.load(shipped_model()).graph
-    found = read_graph(shipped_model())
-    assert [(n.name, n.op_type, [*n.inputs], [*n.outputs]) for n in found.nodes] == [
+    graph = read_graph(shipped_model())
+    assert [(n.name, n.op_type, [*n.inputs], [*n.outputs]) for n in graph.nodes] == [
         (n.name, n.op_type, [*n.input], [*n.output]) for n in expected.node
     ]
-    assert {name: w.shape for name, w in found.weights.items()} == {
+    assert {name: w.shape for name, w in graph.weights.items()} == {
         i.name: tuple(i.dims) for i in expected.initializer
     }
-    assert found.inputs == ("image",)
+    assert graph.inputs == ("image",)
 
 
 def test_attributes_weights_and_inputs(mixed: Path) -> None:
-    found = read_graph(mixed)
-    assert found.nodes[1].int_attributes == {"axis": -1, "largest": 1, "k": 3}
-    assert found.nodes[2].inputs == ("x", "", "held")
-    assert found.weights["held"] == Weight((4,), 16)
-    assert found.weights["at"].size_bytes == 16
-    assert found.weights["small"].size_bytes == 2  # three of four bits
-    assert found.weights["small"].elements == 3
-    assert found.inputs == ("x",)
+    graph = read_graph(mixed)
+    assert graph.nodes[1].int_attributes == {"axis": -1, "largest": 1, "k": 3}
+    assert graph.nodes[2].inputs == ("x", "", "held")
+    assert graph.weights["held"] == Weight((4,), 16)
+    assert graph.weights["at"].size_bytes == 16
+    assert graph.weights["small"].size_bytes == 2  # three of four bits
+    assert graph.weights["small"].elements == 3
+    assert graph.inputs == ("x",)
 
 
 def test_what_is_no_model(tmp_path: Path) -> None:

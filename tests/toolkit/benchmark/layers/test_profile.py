@@ -51,10 +51,10 @@ def profiled(model: bytes | Path, folder: Path, *inputs: dict[str, np.ndarray]) 
 
 def test_nodes_with_what_they_read_and_wrote(tiny_onnx: Path, tmp_path: Path) -> None:
     inputs = {"input": np.zeros((3, 1, 4, 4), np.float32)}
-    found = profiled(tiny_onnx, tmp_path, inputs, inputs)
-    assert [n.op_type for n in found.nodes] == ["Flatten", "Gemm", "Softmax"]
-    assert found.durations_us.shape == (2, 3)
-    flatten, gemm, softmax = found.nodes
+    profile = profiled(tiny_onnx, tmp_path, inputs, inputs)
+    assert [n.op_type for n in profile.nodes] == ["Flatten", "Gemm", "Softmax"]
+    assert profile.durations_us.shape == (2, 3)
+    flatten, gemm, softmax = profile.nodes
     assert (flatten.inputs, flatten.outputs) == (((3, 1, 4, 4),), ((3, 16),))
     assert flatten.dtypes == ("float",)
     assert gemm.outputs == ((3, 3),)
@@ -64,10 +64,10 @@ def test_nodes_with_what_they_read_and_wrote(tiny_onnx: Path, tmp_path: Path) ->
 
 def test_the_nodes_of_a_branch_are_part_of_it(tmp_path: Path) -> None:
     model = onnx.parser.parse_model(BRANCHES).SerializeToString()
-    taken = {"x": X, "which": np.array(True)}
-    found = profiled(model, tmp_path, taken, taken)
-    assert [n.op_type for n in found.nodes] == ["Neg", "If", "Tan"]
-    assert found.durations_us.shape == (2, 3)
+    arrays = {"x": X, "which": np.array(True)}
+    profile = profiled(model, tmp_path, arrays, arrays)
+    assert [n.op_type for n in profile.nodes] == ["Neg", "If", "Tan"]
+    assert profile.durations_us.shape == (2, 3)
 
 
 def edited(tmp_path: Path, *events: dict[str, object]) -> Path:

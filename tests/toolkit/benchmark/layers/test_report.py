@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from cnntk.benchmark.compare import Comparison
-from cnntk.benchmark.layers import report as module
+from cnntk.benchmark.layers import report as report_module
 from cnntk.benchmark.layers import roofline as roofline_module
 from cnntk.benchmark.layers.attribution import attribute_nodes
 from cnntk.benchmark.layers.profile import measure_nodes
@@ -119,18 +119,18 @@ def test_multiply_adds_are_the_closed_form_with_and_without_a_spec(name: str, ne
     graph = onnx.load(model)
     del graph.metadata_props[:]
     onnx.save(graph, bare)
-    found = quick(bare)
-    assert found.multiply_adds == expected
-    assert {row.name for row in found.rows} >= {"node_conv2d", "node_conv2d_1"}
+    report = quick(bare)
+    assert report.multiply_adds == expected
+    assert {row.name for row in report.rows} >= {"node_conv2d", "node_conv2d_1"}
 
 
 def test_quantized_lenet(tmp_path: Path) -> None:
     model = tmp_path / "small.onnx"
     faster = lambda *_: Comparison(2, 1.9, 2.1, 2, 1, 60)  # noqa: E731
     quantize(shipped_model(), "digits", output=model, prefer="size", limit=16, racing=faster, max_drop=50)
-    found = quick(model)
-    assert found.multiply_adds == LENET
-    rows = {row.name: row for row in found.rows}
+    report = quick(model)
+    assert report.multiply_adds == LENET
+    rows = {row.name: row for row in report.rows}
     assert (rows["0"].executed_ops, rows["0"].dtype) == (("QLinearConv",), "int8")
     # Weights of 4 bits, but so few that what is multiplied are floats.
     assert (rows["7"].executed_ops, rows["7"].dtype) == (("MatMulNBits",), "float32")
@@ -141,25 +141,25 @@ def test_quantized_lenet(tmp_path: Path) -> None:
     assert sum(layer_work(share, nodes, times, 2).multiply_adds for share in shares) == 2 * LENET
 
 
-def test_what_does_not_add_up_is_said(lenet: LayerReport, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_SUM_TOLERANCE", -1.0)
+def test_a_sum_that_differs_is_reported(lenet: LayerReport, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_module, "_SUM_TOLERANCE", -1.0)
     assert any("the layers add up to" in line for line in quick(shipped_model()).findings)
-    monkeypatch.setattr(module, "_SUM_TOLERANCE", math.inf)
+    monkeypatch.setattr(report_module, "_SUM_TOLERANCE", math.inf)
     assert not any("the layers add up to" in line for line in quick(shipped_model()).findings)
 
 
-def test_the_profilers_part_is_said_where_it_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_high_overhead_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     assert any(line.startswith("the profiler adds") for line in quick(shipped_model()).findings)
-    monkeypatch.setattr(module, "_HIGH_OVERHEAD", math.inf)
+    monkeypatch.setattr(report_module, "_HIGH_OVERHEAD", math.inf)
     assert not any(line.startswith("the profiler adds") for line in quick(shipped_model()).findings)
 
 
 SLOW = Peaks(float32_gmacs=1e-3, int8_gmacs=1e-3, memory_gb_s=1e-3, threads=1, cache_bytes=None)
 
 
-def test_peaks_that_are_too_low_are_said() -> None:
-    found = layer_times(shipped_model(), threads=1, batch=8, seconds=1e-3, peaks=SLOW)
-    assert any("faster than the machine's peak" in line for line in found.findings)
+def test_peaks_that_are_too_low_are_reported() -> None:
+    report = layer_times(shipped_model(), threads=1, batch=8, seconds=1e-3, peaks=SLOW)
+    assert any("faster than the machine's peak" in line for line in report.findings)
     assert not any("the machine's peak" in line for line in quick(shipped_model(), 8).findings)
 
 
@@ -172,10 +172,10 @@ def test_peaks_that_a_layer_surpasses_are_measured_again(
     roofline_module.machine_peaks(1)
     (file,) = tmp_path.iterdir()
     file.write_text(json.dumps(as_json(SLOW)))
-    found = layer_times(shipped_model(), threads=1, batch=8, seconds=1e-3).peaks
-    assert found is not None
-    assert found.float32_gmacs > 1
-    high = as_json(found) | {"float32_gmacs": 1e6, "memory_gb_s": 1e6}
+    peaks = layer_times(shipped_model(), threads=1, batch=8, seconds=1e-3).peaks
+    assert peaks is not None
+    assert peaks.float32_gmacs > 1
+    high = as_json(peaks) | {"float32_gmacs": 1e6, "memory_gb_s": 1e6}
     file.write_text(json.dumps(high))
     assert layer_times(shipped_model(), threads=1, batch=8, seconds=1e-3).peaks == Peaks(**high)
 
@@ -191,14 +191,14 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         layer_times(tmp_path / "none.onnx", peaks=PEAKS)
 
 
-def test_a_foreign_file_whose_graph_cannot_be_kept(foreign_onnx: Path, tmp_path: Path) -> None:
+def test_a_foreign_file_whose_graph_is_not_available(foreign_onnx: Path, tmp_path: Path) -> None:
     model = onnx.load(foreign_onnx)
     for i, node in enumerate(model.graph.node):
         node.name = f"node {i}"
     apart = tmp_path / "apart.onnx"
     onnx.save(model, apart, save_as_external_data=True, location="apart.bin", size_threshold=0)
-    found = quick(apart)
-    assert [row.name for row in found.rows] == ["node 0", "node 1", "node 2", "call"]
-    assert found.multiply_adds == 16 * 3
-    assert any("optimized graph is not available" in line for line in found.findings)
+    report = quick(apart)
+    assert [row.name for row in report.rows] == ["node 0", "node 1", "node 2", "call"]
+    assert report.multiply_adds == 16 * 3
+    assert any("optimized graph is not available" in line for line in report.findings)
     assert not any("optimized graph is not available" in line for line in quick(foreign_onnx).findings)

@@ -52,9 +52,9 @@ BIG, SMALL = 200_000_000, 1_000_000
 def test_what_binds_a_layer(
     work: LayerWork, time_ms: float, model_bytes: int, expected: tuple[str | None, float | None]
 ) -> None:
-    found = roofline_limit(work, time_ms, model_bytes, PEAKS)
-    assert found.limit == expected[0]
-    assert found.fraction == (expected[1] if expected[1] is None else pytest.approx(expected[1]))
+    bound = roofline_limit(work, time_ms, model_bytes, PEAKS)
+    assert bound.limit == expected[0]
+    assert bound.fraction == (expected[1] if expected[1] is None else pytest.approx(expected[1]))
 
 
 def test_a_layer_that_took_no_time() -> None:
@@ -78,14 +78,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_measured_once(tmp_path: Path) -> None:
-    found = machine_peaks(1, folder=tmp_path / "new")
-    assert min(found.float32_gmacs, found.int8_gmacs, found.memory_gb_s) > 0.1
-    assert found.threads == 1
+    peaks = machine_peaks(1, folder=tmp_path / "new")
+    assert min(peaks.float32_gmacs, peaks.int8_gmacs, peaks.memory_gb_s) > 0.1
+    assert peaks.threads == 1
     (file,) = (tmp_path / "new").iterdir()
-    assert json.loads(file.read_text()) == as_json(found)
-    kept = as_json(found) | {"int8_gmacs": 123.0}
-    file.write_text(json.dumps(kept))
-    assert machine_peaks(1, folder=tmp_path / "new") == Peaks(**kept)
+    assert json.loads(file.read_text()) == as_json(peaks)
+    stored = as_json(peaks) | {"int8_gmacs": 123.0}
+    file.write_text(json.dumps(stored))
+    assert machine_peaks(1, folder=tmp_path / "new") == Peaks(**stored)
 
 
 @pytest.mark.usefixtures("quick")
@@ -93,14 +93,14 @@ def test_measured_again_the_better_stays(tmp_path: Path) -> None:
     first = machine_peaks(1, folder=tmp_path)
     (file,) = tmp_path.iterdir()
     file.write_text(json.dumps(as_json(first) | {"int8_gmacs": 1e9, "float32_gmacs": 1e-9}))
-    found = machine_peaks(1, folder=tmp_path, remeasure=True)
-    assert found.int8_gmacs == 1e9
-    assert found.float32_gmacs > 1e-9
-    assert machine_peaks(1, folder=tmp_path) == found
+    peaks = machine_peaks(1, folder=tmp_path, remeasure=True)
+    assert peaks.int8_gmacs == 1e9
+    assert peaks.float32_gmacs > 1e-9
+    assert machine_peaks(1, folder=tmp_path) == peaks
 
 
 @pytest.mark.usefixtures("quick")
-def test_each_number_of_threads_has_its_own(tmp_path: Path) -> None:
+def test_each_number_of_threads_has_peaks(tmp_path: Path) -> None:
     assert (machine_peaks(1, folder=tmp_path).threads, machine_peaks(2, folder=tmp_path).threads) == (1, 2)
 
 
@@ -110,13 +110,13 @@ def test_damaged_figures_are_measured_again(tmp_path: Path, caplog: pytest.LogCa
     (file,) = tmp_path.iterdir()
     file.write_text('{"float32_gmacs": 1')
     with caplog.at_level(logging.WARNING):
-        found = machine_peaks(1, folder=tmp_path)
+        peaks = machine_peaks(1, folder=tmp_path)
     assert "measured again" in caplog.text
-    assert json.loads(file.read_text()) == as_json(found)
+    assert json.loads(file.read_text()) == as_json(peaks)
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_folder_that_cannot_be_made(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_folder_without_permission(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("")
     with caplog.at_level(logging.WARNING):
         assert machine_peaks(1, folder=tmp_path / "file" / "in").threads == 1
@@ -129,8 +129,8 @@ def test_less_than_a_thread(tmp_path: Path) -> None:
 
 
 def test_each_type_has_its_peak() -> None:
-    found = Peaks(1, 2, 3, 4, None)
-    assert [found.gmacs(numbers) for numbers in ("float32", "int8", "float16")] == [1, 2, None]
+    peaks = Peaks(1, 2, 3, 4, None)
+    assert [peaks.gmacs(numbers) for numbers in ("float32", "int8", "float16")] == [1, 2, None]
 
 
 def test_the_largest_cache(tmp_path: Path) -> None:

@@ -32,9 +32,9 @@ def coverage(rows: np.ndarray) -> dict[float | None, float]:
     """Share of benches whose interval holds the true median, 90th and 99th percentile and (None) mean."""
     held = dict.fromkeys(TRUTH, 0)
     for row in rows:
-        found: dict[float, Estimate | None] = percentiles(row, (50, 90, 99))
+        by_percent: dict[float, Estimate | None] = percentiles(row, (50, 90, 99))
         for q, truth in TRUTH.items():
-            estimate = mean_estimate(row) if q is None else found[q * 100]
+            estimate = mean_estimate(row) if q is None else by_percent[q * 100]
             held[q] += estimate is not None and estimate.low <= truth <= estimate.high
     return {q: count / len(rows) for q, count in held.items()}
 
@@ -65,16 +65,16 @@ def test_without_blocks_intervals_would_be_too_narrow() -> None:
 
 def test_few_runs_have_wide_intervals() -> None:
     rng = np.random.default_rng(0)
-    found = [quantile_estimate(row, 0.5) for row in np.exp(SPREAD * rng.normal(size=(500, 12)))]
-    assert 0.92 <= np.mean([e.low <= 1 <= e.high for e in found]) <= 0.99
+    estimates = [quantile_estimate(row, 0.5) for row in np.exp(SPREAD * rng.normal(size=(500, 12)))]
+    assert 0.92 <= np.mean([e.low <= 1 <= e.high for e in estimates]) <= 0.99
     assert mean_estimate([1.0, 2.0]).high > 3
 
 
 @pytest.mark.parametrize(("q", "runs"), [(0.5, 20), (0.9, 100), (0.99, 1000), (0.999, 10_000)])
 def test_ten_runs_lie_beyond_a_percentile(q: float, runs: int) -> None:
     assert runs_needed(q) == runs
-    found = percentiles(np.arange(1.0, runs + 1), (100 * q,))[100 * q]
-    assert found is not None
+    estimate = percentiles(np.arange(1.0, runs + 1), (100 * q,))[100 * q]
+    assert estimate is not None
     assert percentiles(np.arange(1.0, runs), (100 * q,)) == {100 * q: None}
 
 
@@ -92,8 +92,8 @@ def test_the_same_runs_have_the_same_interval() -> None:
 
 @given(st.lists(st.floats(1e-3, 1e6), min_size=2, max_size=60), st.sampled_from([0.0, 0.5, 0.9, 1.0]))
 def test_the_interval_holds_the_value_and_lies_among_the_runs(values: list[float], q: float) -> None:
-    found = quantile_estimate(values, q)
-    assert min(values) <= found.low <= found.value <= found.high <= max(values)
+    estimate = quantile_estimate(values, q)
+    assert min(values) <= estimate.low <= estimate.value <= estimate.high <= max(values)
     mean = mean_estimate(values)
     assert mean.low <= mean.value <= mean.high
 
@@ -109,8 +109,8 @@ def test_blocks_are_as_long_as_latencies_are_alike() -> None:
 
 
 def test_autocorrelation_is_that_of_the_process() -> None:
-    found = autocorrelation(normals(np.random.default_rng(0), 1, 50_000, 0.8)[0])
-    assert found[:4] == pytest.approx([1, 0.8, 0.64, 0.512], abs=0.02)
+    correlations = autocorrelation(normals(np.random.default_rng(0), 1, 50_000, 0.8)[0])
+    assert correlations[:4] == pytest.approx([1, 0.8, 0.64, 0.512], abs=0.02)
     assert not autocorrelation(np.ones(8)).any()
 
 
@@ -189,15 +189,15 @@ def test_what_is_no_slowdown(slow: float, slow_now: float, count: int) -> None:
 
 
 @pytest.mark.parametrize("slow", [0, 0.1, 0.3])
-def test_5_percent_are_found(slow: float) -> None:
+def test_a_slowdown_of_5_percent(slow: float) -> None:
     assert slower(simulated(slow, 10, 2), simulated(slow, 10, 3, longer=1.05)) >= 0.9
 
 
 def test_intervals_cover_the_slowdown() -> None:
     pairs = zip(simulated(0.1, 10, 4), simulated(0.1, 10, 5, longer=1.1), strict=True)
-    found = [slowdown_percent(*pair) for pair in pairs]
-    assert np.mean([one.low <= 10 <= one.high for one in found]) >= 0.95
-    assert np.mean([one.value for one in found]) == pytest.approx(10, abs=0.2)
+    estimates = [slowdown_percent(*pair) for pair in pairs]
+    assert np.mean([one.low <= 10 <= one.high for one in estimates]) >= 0.95
+    assert np.mean([one.value for one in estimates]) == pytest.approx(10, abs=0.2)
 
 
 def test_disturbed_sessions_are_left_out() -> None:
@@ -224,7 +224,7 @@ def test_most_sessions_are_left_out(slow_then: int, slow: int, mostly: bool) -> 
 
 
 @pytest.mark.parametrize(("slow", "share"), [(0, 0), (0.1, 0.01), (0.3, 0.07), (0.5, 0.3)])
-def test_a_disturbed_machine_is_rarely_taken_for_a_model_that_is_slow_at_times(
+def test_a_disturbed_machine_rarely_looks_like_a_slow_model(
     slow: float, share: float
 ) -> None:
     pairs = zip(simulated(slow, 10, 0), simulated(slow, 10, 1), strict=True)
@@ -235,14 +235,14 @@ def test_a_lucky_session_does_not_leave_out_the_others() -> None:
     assert UndisturbedSessions.of([(1.0,), (2.0,), (2.01,), (2.02,)]).sessions == 4
 
 
-def test_two_sessions_are_kept_whatever_they_are() -> None:
+def test_two_sessions_always_remain() -> None:
     """And tell little: the interval says so."""
-    found = slowdown_percent(sessions(np.array([1.0, 2.0])), sessions(np.array([3.0, 3.1])))
-    assert found.low < -90
-    assert found.high > 1000
+    estimate = slowdown_percent(sessions(np.array([1.0, 2.0])), sessions(np.array([3.0, 3.1])))
+    assert estimate.low < -90
+    assert estimate.high > 1000
 
 
 def test_no_interval_is_narrower_than_two_loadings_are_apart() -> None:
     same = sessions(np.ones(10))
-    found = slowdown_percent(same, same)
-    assert (found.value, found.low, found.high) == pytest.approx((0, -1.94, 1.98), abs=0.01)
+    estimate = slowdown_percent(same, same)
+    assert (estimate.value, estimate.low, estimate.high) == pytest.approx((0, -1.94, 1.98), abs=0.01)

@@ -13,7 +13,7 @@ COUNTS = pytest.mark.parametrize("count", [300, 1000, 10_000])
 ALIKE = pytest.mark.parametrize("alike", [0.0, 0.7], ids=["iid", "AR(0.7)"])
 
 
-def found(level: np.ndarray, alike: float = 0.0) -> list[float]:
+def steady_starts(level: np.ndarray, alike: float = 0.0) -> list[float]:
     """Shares of the trace that are given up, of 20 with other noise, in order."""
     noise = lognormals(20, len(level), alike=alike)
     return sorted(steady_from(trace(level * row)) / len(level) for row in noise)
@@ -22,14 +22,14 @@ def found(level: np.ndarray, alike: float = 0.0) -> list[float]:
 @COUNTS
 @ALIKE
 def test_what_is_steady_from_the_first_run_on(count: int, alike: float) -> None:
-    shares = found(np.ones(count), alike)
+    shares = steady_starts(np.ones(count), alike)
     assert shares[10] == 0
     assert shares[-2] < 0.5  # of 20, one may be taken for unsteady
 
 
 @COUNTS
 def test_an_exponential_decay(count: int) -> None:
-    shares = found(1 + 2 * np.exp(-np.arange(count) / (count / 20)))
+    shares = steady_starts(1 + 2 * np.exp(-np.arange(count) / (count / 20)))
     assert shares[1] >= 0.1  # there it is still 27 % too slow
     assert shares[-2] <= 0.45
 
@@ -37,7 +37,7 @@ def test_an_exponential_decay(count: int) -> None:
 @COUNTS
 @ALIKE
 def test_a_step(count: int, alike: float) -> None:
-    shares = found(np.where(np.arange(count) < 0.2 * count, 1.5, 1), alike)
+    shares = steady_starts(np.where(np.arange(count) < 0.2 * count, 1.5, 1), alike)
     assert shares[1] >= 0.195
     assert shares[10] <= 0.25
     assert shares[-2] <= 0.45
@@ -45,12 +45,12 @@ def test_a_step(count: int, alike: float) -> None:
 
 @pytest.mark.parametrize("count", [1000, 10_000])
 def test_a_drift_never_gets_steady(count: int) -> None:
-    assert found(np.linspace(1, 1.5, count))[1] == 1
+    assert steady_starts(np.linspace(1, 1.5, count))[1] == 1
 
 
 @COUNTS
 def test_a_late_step_is_not_steady(count: int) -> None:
-    assert found(np.where(np.arange(count) < 0.8 * count, 1, 1.5))[0] == 1
+    assert steady_starts(np.where(np.arange(count) < 0.8 * count, 1, 1.5))[0] == 1
 
 
 @pytest.mark.parametrize("count", [0, 1, 20, 99])
@@ -62,8 +62,10 @@ def test_too_few_to_tell(count: int) -> None:
 def test_enough_are_left_to_tell(count: int) -> None:
     """Where the first ones are given up, what remains is neither called steady unseen, nor all given up."""
     slow = 1 - 100 / count
-    assert found(np.where(np.arange(count) < slow * count, 1.5, 1))[10] == pytest.approx(slow, abs=0.03)
-    assert found(np.linspace(1.5, 1, count))[2] == 1
+    assert steady_starts(np.where(np.arange(count) < slow * count, 1.5, 1))[10] == pytest.approx(
+        slow, abs=0.03
+    )
+    assert steady_starts(np.linspace(1.5, 1, count))[2] == 1
 
 
 def test_a_warm_up_ends_when_runs_are_steady() -> None:

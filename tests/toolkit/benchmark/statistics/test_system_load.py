@@ -1,4 +1,4 @@
-"""What the system tells, from file trees that are made up, and from the real one."""
+"""What the system reports, from file trees that are made up, and from the real one."""
 
 import os
 import time
@@ -30,12 +30,12 @@ def cpu() -> int:
 def test_busy_and_stolen_time_of_usable_cores(tmp_path: Path, cpu: int) -> None:
     total = "cpu  900 900 900 900 900 900 900 900 0 0\n"
     foreign = line(4000, 7, 7, 7, 7, 7, 7, 7, 7, 0, 0) if hasattr(os, "sched_getaffinity") else ""
-    own = line(cpu, 100, 20, 30, 5000, 600, 7, 3, 40, 0, 0)
-    found = read_counters(write(tmp_path, {"proc/stat": total + own + foreign + "intr 1 2 3\n"}))
+    usable = line(cpu, 100, 20, 30, 5000, 600, 7, 3, 40, 0, 0)
+    counters = read_counters(write(tmp_path, {"proc/stat": total + usable + foreign + "intr 1 2 3\n"}))
     ticks = os.sysconf("SC_CLK_TCK")
-    assert found.cores == 1
-    assert found.busy_s == pytest.approx((100 + 20 + 30 + 7 + 3) / ticks)
-    assert found.steal_s == pytest.approx(40 / ticks)
+    assert counters.cores == 1
+    assert counters.busy_s == pytest.approx((100 + 20 + 30 + 7 + 3) / ticks)
+    assert counters.steal_s == pytest.approx(40 / ticks)
 
 
 def test_clock_and_heat(tmp_path: Path) -> None:
@@ -45,11 +45,11 @@ def test_clock_and_heat(tmp_path: Path) -> None:
         f"{CPUS}/cpu0/thermal_throttle/core_throttle_count": "4\n",
         f"{CPUS}/cpu0/thermal_throttle/package_throttle_count": "4\n",
     }
-    found = read_counters(write(tmp_path, files))
-    assert (found.clock_mhz, found.thermal_throttles) == (2500, 8)
+    counters = read_counters(write(tmp_path, files))
+    assert (counters.clock_mhz, counters.thermal_throttles) == (2500, 8)
 
 
-def test_clock_of_the_processor_s_own_list(tmp_path: Path) -> None:
+def test_clock_of_the_processor_list(tmp_path: Path) -> None:
     text = "processor : 0\ncpu MHz : 1000.5\n\nprocessor : 1\ncpu MHz : 2000.5\n"
     assert read_counters(write(tmp_path, {"proc/cpuinfo": text})).clock_mhz == 1500.5
 
@@ -64,7 +64,7 @@ def test_clock_of_the_processor_s_own_list(tmp_path: Path) -> None:
 )
 def test_time_without_quota(tmp_path: Path, kind: str, stat: str) -> None:
     name = kind.split()[0]
-    found = read_counters(
+    counters = read_counters(
         write(
             tmp_path,
             {
@@ -74,16 +74,20 @@ def test_time_without_quota(tmp_path: Path, kind: str, stat: str) -> None:
             },
         )
     )
-    assert found.throttled_s == pytest.approx(2.5)
+    assert counters.throttled_s == pytest.approx(2.5)
 
 
-def test_a_system_that_tells_nothing(tmp_path: Path) -> None:
-    found = read_counters(tmp_path)
-    assert (found.busy_s, found.steal_s, found.throttled_s, found.clock_mhz, found.thermal_throttles) == (
-        None,
-    ) * 5
-    assert found.cores >= 1
-    between = load_between(found, read_counters(tmp_path))
+def test_a_system_that_reports_nothing(tmp_path: Path) -> None:
+    counters = read_counters(tmp_path)
+    assert (
+        counters.busy_s,
+        counters.steal_s,
+        counters.throttled_s,
+        counters.clock_mhz,
+        counters.thermal_throttles,
+    ) == (None,) * 5
+    assert counters.cores >= 1
+    between = load_between(counters, read_counters(tmp_path))
     assert (
         between.other_cpu_share,
         between.steal,
@@ -93,28 +97,28 @@ def test_a_system_that_tells_nothing(tmp_path: Path) -> None:
     ) == (None,) * 5
 
 
-def test_what_is_unlike_what_was_expected_is_not_told(tmp_path: Path) -> None:
+def test_unexpected_formats_are_not_reported(tmp_path: Path) -> None:
     files = {"proc/stat": "cpu0 1 2\n", f"{CPUS}/cpu0/cpufreq/scaling_cur_freq": "<unknown>\n"}
-    found = read_counters(write(tmp_path, files))
-    assert (found.busy_s, found.clock_mhz) == (None, None)
+    counters = read_counters(write(tmp_path, files))
+    assert (counters.busy_s, counters.clock_mhz) == (None, None)
 
 
-def test_shares_between_two_looks() -> None:
+def test_shares_between_two_readings() -> None:
     before = SystemCounters(10.0, 1.0, 2, 100.0, 5.0, 40, 1.0, 3000.0, 2)
     after = SystemCounters(20.0, 9.0, 2, 116.2, 7.0, 90, 3.5, 2000.0, 5)
-    found = load_between(before, after)
-    assert found.seconds == 10
-    assert found.other_cpu_share == pytest.approx((16.2 - 8) / 20)
-    assert (found.steal, found.throttled) == (pytest.approx(0.1), pytest.approx(0.25))
-    assert (found.preemptions, found.clock_mhz, found.thermal_throttles) == (50, (3000.0, 2000.0), 3)
+    load = load_between(before, after)
+    assert load.seconds == 10
+    assert load.other_cpu_share == pytest.approx((16.2 - 8) / 20)
+    assert (load.steal, load.throttled) == (pytest.approx(0.1), pytest.approx(0.25))
+    assert (load.preemptions, load.clock_mhz, load.thermal_throttles) == (50, (3000.0, 2000.0), 3)
 
 
 def test_counters_that_count_in_steps_give_no_negative_share() -> None:
-    found = load_between(SystemCounters(0, 1.0, 1, 1.0, 1.0), SystemCounters(1, 1.5, 1, 1.49, 1.0))
-    assert (found.other_cpu_share, found.steal) == (0, 0)
+    load = load_between(SystemCounters(0, 1.0, 1, 1.0, 1.0), SystemCounters(1, 1.5, 1, 1.49, 1.0))
+    assert (load.other_cpu_share, load.steal) == (0, 0)
 
 
-def test_own_work_is_not_another_s() -> None:
+def test_work_of_this_process() -> None:
     before = read_counters()
     end = time.process_time() + 0.3
     while time.process_time() < end:
