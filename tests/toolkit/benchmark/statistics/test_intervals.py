@@ -224,9 +224,7 @@ def test_most_sessions_are_left_out(slow_then: int, slow: int, mostly: bool) -> 
 
 
 @pytest.mark.parametrize(("slow", "share"), [(0, 0), (0.1, 0.01), (0.3, 0.07), (0.5, 0.3)])
-def test_a_disturbed_machine_rarely_looks_like_a_slow_model(
-    slow: float, share: float
-) -> None:
+def test_a_disturbed_machine_rarely_looks_like_a_slow_model(slow: float, share: float) -> None:
     pairs = zip(simulated(slow, 10, 0), simulated(slow, 10, 1), strict=True)
     assert np.mean([mostly_disturbed(*pair) for pair in pairs]) <= share
 
