@@ -35,7 +35,7 @@ from PIL import Image
 from cnntk.benchmark.memory import of_status
 from cnntk.benchmark.statistics.system_load import load_between, read_counters
 from cnntk.inference import infer
-from cnntk.inference.running import BATCH
+from cnntk.inference.pipeline import BATCH
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.session.cores import usable_cores

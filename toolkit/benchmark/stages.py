@@ -24,7 +24,7 @@ from cnntk.benchmark.interleaved import Interleaver
 from cnntk.benchmark.statistics.findings import interference
 from cnntk.benchmark.statistics.intervals import Estimate, median_estimate
 from cnntk.benchmark.statistics.system_load import read_counters
-from cnntk.inference.finding import expand
+from cnntk.inference.input_files import expand
 from cnntk.inference.result import ImageResult
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, Preprocessing
 from cnntk.runtime.classifier import Classifier, Prediction, Predictions

@@ -139,7 +139,7 @@ def _to_file(
             note(f"{output}.part: holds the finished predictions; the same command continues from them")
         raise
     if as_json:
-        print_json(done.to_json())
+        print_json(done)
     else:
         before = f", {done.resumed:,} of them by an earlier run" if done.resumed else ""
         note(f"wrote {done.path}: {done.images:,} images{before}")
@@ -156,7 +156,7 @@ def _counted(results: Iterable[ImageResult], bar: ProgressBar) -> Iterator[Image
 
 
 def _print_document(model: str, results: Iterable[ImageResult], top: int) -> int:
-    rows = [result.to_json(top) for result in results]
+    rows = [result.row(top) for result in results]
     print_json({"model": model, "results": rows})
     return int(any("error" in row for row in rows))
 
@@ -168,7 +168,7 @@ def _print_rows(results: Iterable[ImageResult], form: str, top: int) -> int:
     writer = JsonRows(sys.stdout) if form == "json" else CsvRows(sys.stdout, top)
     for result in results:
         failed |= result.error is not None
-        writer.write(result.to_json(top))
+        writer.write(result.row(top))
         sys.stdout.flush()
     return int(failed)
 

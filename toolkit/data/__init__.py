@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from cnntk.data.dataset import Dataset, Split
-from cnntk.data.images import ArrayImages, FileImages, Images
-from cnntk.data.prepared import PreparedImages, prepare
+from cnntk.data.images import ArrayImages, FileImages, Images, PreparedImages, prepare
 from cnntk.data.source import FORMS, open_data
 
 __all__ = [

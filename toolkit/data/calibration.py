@@ -14,7 +14,7 @@ from cnntk.data import FORMS, ArrayImages, Dataset, FileImages, open_data
 from cnntk.data.folder import read_to_judge
 from cnntk.data.images import Images
 from cnntk.data.labeled import match_classes
-from cnntk.inference.finding import expand
+from cnntk.inference.input_files import expand
 from cnntk.runtime.artifact.spec import ModelSpec
 from cnntk.runtime.errors import DataError, ImageError, UsageError
 from cnntk.runtime.images.reading import Pixels, read_image

@@ -1,7 +1,7 @@
 """CIFAR-10: 32x32 color photos, as folders of images or as the original python batches.
 
-The batches are pickles, and a pickle can run any code when it is read. So nothing is let through but
-what the originals hold: numpy arrays in plain containers. https://www.cs.toronto.edu/~kriz/cifar.html
+The batches are pickles, and a pickle can run any code when it is read. So only the types of the original
+files are allowed: numpy arrays in plain containers. https://www.cs.toronto.edu/~kriz/cifar.html
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ __all__ = ["open_cifar10", "read_pickle"]
 
 _TRAIN_BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
 _VALUES = 3 * 32 * 32
-# What reading a damaged pickle raises, by the documentation of pickle and by trying.
-_BROKEN = (
+# Errors of reading a damaged pickle, by the documentation of pickle and by experiment.
+_PICKLE_ERRORS = (
     pickle.UnpicklingError,
     ArithmeticError,
     AttributeError,
@@ -37,38 +37,38 @@ _BROKEN = (
 
 
 def open_cifar10(folder: Path) -> Split:
-    """CIFAR-10 in either of its forms.
+    """Opens CIFAR-10 in either of its forms.
 
     Args:
-        folder: holds ``train`` and ``test`` with a folder per class, or the python batches, or the folder
-            ``cifar-10-batches-py`` that has them.
+        folder: Folder with ``train`` and ``test``, each with a folder per class, or with the python batches,
+            or with the folder ``cifar-10-batches-py`` that contains them.
 
     Raises:
-        DataError: files are missing or damaged; the message names them.
+        DataError: Files are missing or damaged; the message names them.
     """
     if (folder / "train").is_dir():
         train = read_classes(folder / "train", size=(32, 32))
         return Split("cifar10", train, read_classes(folder / "test", train.classes, size=(32, 32)))
-    for place in (folder, folder / "cifar-10-batches-py"):
-        if (place / "batches.meta").is_file():
-            return _open_batches(place)
+    for path in (folder, folder / "cifar-10-batches-py"):
+        if (path / "batches.meta").is_file():
+            return _open_batches(path)
     raise DataError(f"{folder}: has neither train/ and test/ with a folder per class nor batches.meta")
 
 
 def read_pickle(file: Path) -> Any:
-    """Reads a pickle of numpy arrays, numbers, text, bytes, lists and dicts; text of Python 2 as bytes.
+    """Reads a pickle of numpy arrays, numbers, text, bytes, lists and dicts; text of Python 2 becomes bytes.
 
     Raises:
-        DataError: it is damaged, or asks for anything else.
+        DataError: The file is damaged, or contains other types.
     """
     try:
         return _ArraysOnly(io.BytesIO(file.read_bytes()), encoding="bytes").load()
     except FileNotFoundError as error:
-        raise DataError(f"{file}: is missing; get the data again") from error
+        raise DataError(f"{file}: is missing; download the data again") from error
     except OSError as error:
         raise DataError(f"{file}: can't be read ({error.strerror})") from error
-    except _BROKEN as error:
-        raise DataError(f"{file}: is no sound CIFAR-10 batch ({error}); get the data again") from error
+    except _PICKLE_ERRORS as error:
+        raise DataError(f"{file}: not a valid CIFAR-10 batch ({error}); download the data again") from error
 
 
 def _empty_array(kind: type, shape: tuple[int, ...], _typecode: bytes) -> NDArray[Any]:
@@ -78,7 +78,7 @@ def _empty_array(kind: type, shape: tuple[int, ...], _typecode: bytes) -> NDArra
 
 
 def _latin1(text: str, encoding: str = "latin1") -> bytes:
-    """How Python 3 pickles bytes for Python 2."""
+    """Decodes bytes that Python 3 pickled for Python 2."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"it asks for the codec {encoding!r}")
     return text.encode("latin1")
@@ -110,27 +110,27 @@ def _open_batches(folder: Path) -> Split:
 def _class_names(file: Path) -> tuple[str, ...]:
     names = _field(read_pickle(file), "label_names", file)
     if not isinstance(names, list) or not all(isinstance(name, str | bytes) for name in names):
-        raise DataError(f"{file}: label_names is no list of names; get the data again")
+        raise DataError(f"{file}: label_names is not a list of names; download the data again")
     return tuple(name.decode() if isinstance(name, bytes) else name for name in names)
 
 
 def _field(content: Any, name: str, file: Path) -> Any:
-    """A field under its name as Python 3 or Python 2 wrote it."""
+    """Value of a field, whose name is text or, from Python 2, bytes."""
     for key in (name, name.encode()):
         if isinstance(content, dict) and key in content:
             return content[key]
-    raise DataError(f"{file}: has no field {name!r}; get the data again")
+    raise DataError(f"{file}: has no field {name!r}; download the data again")
 
 
 def _batch(file: Path, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Pixels uint8 (N, 32, 32, 3) and labels int64 (N,) of one batch, planes of color made pixels."""
+    """Pixels, uint8 (N, 32, 32, 3), and labels, int64 (N,), of one batch."""
     content = read_pickle(file)
     data, labels = _field(content, "data", file), _field(content, "labels", file)
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (_VALUES,):
         kind = f"{data.dtype}{list(data.shape)}" if isinstance(data, np.ndarray) else type(data).__name__
-        raise DataError(f"{file}: data is {kind}, not uint8[N, {_VALUES}]; get the data again")
+        raise DataError(f"{file}: data is {kind}, not uint8[N, {_VALUES}]; download the data again")
     if not isinstance(labels, list) or len(labels) != len(data):
-        raise DataError(f"{file}: labels are no list of {len(data)}, one for each image; get the data again")
+        raise DataError(f"{file}: labels are not a list of length {len(data)}; download the data again")
     if wrong := [v for v in labels if not isinstance(v, int) or not 0 <= v < classes]:
         raise DataError(f"{file}: label {wrong[0]!r}; expected 0 to {classes - 1}")
     return data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), np.array(labels, dtype=np.int64)

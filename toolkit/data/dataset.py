@@ -1,4 +1,4 @@
-"""`Dataset` and `Split`: labeled images, and which of them are held out."""
+"""`Dataset` and `Split`: labeled images, for training and held out."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from cnntk.data.images import Images
 from cnntk.runtime.artifact.spec import Resize
 from cnntk.runtime.errors import DataError
 
-__all__ = ["Dataset", "Labels", "Split"]
+__all__ = ["HELD_OUT", "Dataset", "Labels", "Split", "held_out"]
 
 Labels = NDArray[np.int64]
+
+HELD_OUT = 0.2
+"""Share of each class that is held out where the data is not split."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,9 +25,9 @@ class Dataset:
     """Labeled images.
 
     Attributes:
-        images: N of them.
-        labels: int64 (N,), each an index into ``classes``.
-        classes: names, in the order of the network's logits.
+        images: N images.
+        labels: Indices into ``classes``, int64 (N,).
+        classes: Names of the classes, in the order of the network's logits.
     """
 
     images: Images
@@ -43,15 +46,15 @@ class Dataset:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """What a network is trained on, and what it is judged by.
+    """Labeled images to train a network and to measure its accuracy.
 
     Attributes:
-        name: of the data, for people and for the spec; no path in it.
-        train: to learn from.
-        test: held out; only ever looked at to report the accuracy.
-        resize: how the images come to the network's size.
-        handwriting: light strokes on black, as MNIST has them: a light background is inverted at
-            inference, and mirror images are other signs.
+        name: Name of the data, without a path, for people and for the spec.
+        train: Images to train on.
+        test: Held-out images, which only measure the accuracy.
+        resize: How images are resized to the network's input.
+        handwriting: Whether the images are light strokes on black, as in MNIST: a light background is
+            inverted at inference, and mirror images are other signs.
     """
 
     name: str
@@ -62,9 +65,9 @@ class Split:
 
     def __post_init__(self) -> None:
         if self.train.classes != self.test.classes:
-            raise DataError(f"{self.name}: the classes of the training and of the test images differ")
+            raise DataError(f"{self.name}: the classes of the training images and of the test images differ")
         if len(self.classes) < 2:
-            raise DataError(f"{self.name}: one class only ({', '.join(self.classes)}); at least 2 are needed")
+            raise DataError(f"{self.name}: one class only ({', '.join(self.classes)}); expected at least 2")
         if not len(self.test):
             raise DataError(f"{self.name}: there are no test images; add some")
         counts = np.bincount(self.train.labels, minlength=len(self.classes))
@@ -77,12 +80,12 @@ class Split:
         return self.train.classes
 
     def fingerprint(self) -> str:
-        """SHA-256 over classes, labels and images in their order: other data, another fingerprint.
+        """SHA-256 over classes, labels and images in their order, which identifies the data.
 
-        Images count as `cnntk.data.images.Images.digest` says: pixels in memory, name and size of files.
+        Images are digested by `cnntk.data.images.Images.digest`: pixels in memory, name and size of files.
 
         Raises:
-            DataError: a file is no longer there.
+            DataError: A file no longer exists.
         """
         digest = hashlib.sha256("\0".join(self.classes).encode())
         for dataset in (self.train, self.test):
@@ -90,3 +93,21 @@ class Split:
             digest.update(dataset.labels.astype("<i8").tobytes())
             digest.update(dataset.images.digest())
         return digest.hexdigest()
+
+
+def held_out(labels: Labels) -> NDArray[np.bool_]:
+    """Selects a fixed fifth of each class, at least one image.
+
+    Args:
+        labels: Labels, int64 (N,).
+
+    Returns:
+        Mask, bool (N,), which is true for the held-out images.
+    """
+    random = np.random.RandomState(0)  # unlike default_rng, its stream is the same in every numpy
+    mask = np.zeros(len(labels), dtype=np.bool_)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        count = max(1, round(len(members) * HELD_OUT))
+        mask[random.permutation(members)[:count]] = True
+    return mask

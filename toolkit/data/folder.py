@@ -1,4 +1,4 @@
-"""Photos in folders: a folder per class, named like the class; any image format that the runtime reads."""
+"""Photos in a folder per class, in any image format that the runtime reads."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.data.dataset import Dataset, Labels, Split
-from cnntk.data.holdout import held_out
+from cnntk.data.dataset import Dataset, Labels, Split, held_out
 from cnntk.data.images import FileImages
 from cnntk.runtime.errors import DataError
 
@@ -16,29 +15,29 @@ __all__ = ["open_folder", "read_classes", "read_to_judge"]
 
 
 def open_folder(folder: Path) -> Split:
-    """The images of ``folder``, classes sorted by name, hidden files ignored.
+    """Opens the images of ``folder``, with classes sorted by name and without hidden files.
 
-    Where it holds ``train`` and ``test`` (or ``val``), these are the two sets; else a fixed fifth of each
+    Where it contains ``train`` and ``test`` (or ``val``), these are the two sets; else a fixed fifth of each
     class is held out.
 
     Raises:
-        DataError: no folder, no classes, one class only, or an empty class; the message names it.
+        DataError: There is no folder, fewer than two classes, or an empty class; the message names it.
     """
     name = f"folder:{folder.resolve().name}"
     train, test = _subfolder(folder, "train"), _subfolder(folder, "test", "val")
     if train and test:
-        learn = read_classes(train)
-        return Split(name, learn, read_classes(test, learn.classes), resize="shortest")
-    everything = read_classes(train or folder)
-    mask = held_out(everything.labels)
-    return Split(name, _part(everything, ~mask), _part(everything, mask), resize="shortest")
+        train_set = read_classes(train)
+        return Split(name, train_set, read_classes(test, train_set.classes), resize="shortest")
+    dataset = read_classes(train or folder)
+    mask = held_out(dataset.labels)
+    return Split(name, _subset(dataset, ~mask), _subset(dataset, mask), resize="shortest")
 
 
 def read_to_judge(folder: Path) -> Dataset:
-    """The images of a folder that nobody trains on: those of ``test`` (or ``val``), if it is split, else all.
+    """Opens the images that measure the accuracy: those of ``test`` (or ``val``), if it is split, else all.
 
     Raises:
-        DataError: as `open_folder`.
+        DataError: As for `open_folder`.
     """
     if _subfolder(folder, "train") and _subfolder(folder, "test", "val"):
         return open_folder(folder).test
@@ -48,34 +47,34 @@ def read_to_judge(folder: Path) -> Dataset:
 def read_classes(
     folder: Path, classes: tuple[str, ...] | None = None, size: tuple[int, int] | None = None
 ) -> Dataset:
-    """The images of a folder that has a folder per class.
+    """Opens the images of a folder that contains a folder per class.
 
     Args:
-        folder: of the classes.
-        classes: those that are expected; default: what is there.
-        size: height and width where all images are known to share them.
+        folder: Folder of the class folders.
+        classes: Expected names of the classes. Default: any.
+        size: Height and width of all images, if they are equal.
 
     Raises:
-        DataError: a class is missing, unknown or empty.
+        DataError: A class is missing, unknown or empty.
     """
-    found = _class_folders(folder)
-    names = tuple(f.name for f in found)
+    folders = _class_folders(folder)
+    names = tuple(f.name for f in folders)
     if classes is not None and (differing := sorted(set(names) ^ set(classes))):
-        raise DataError(f"{folder}: class {differing[0]!r} is in one of training and test images only")
+        raise DataError(f"{folder}: class {differing[0]!r} is in only one of training and test images")
     if len(names) < 2:
-        raise DataError(f"{folder}: one class only ({names[0]}); make a folder for each of 2 or more classes")
-    files = [_files(f) for f in found]
+        raise DataError(f"{folder}: one class only ({names[0]}); expected a folder for each of 2 or more")
+    files = [_files(f) for f in folders]
     labels = np.repeat(np.arange(len(files), dtype=np.int64), [len(f) for f in files])
     return Dataset(FileImages(tuple(f for group in files for f in group), size), labels, names)
 
 
 def _class_folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; name one that has a folder per class")
-    found = sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
-    if not found:
-        raise DataError(f"{folder}: has no folder per class; sort the images into one folder a class")
-    return found
+        raise DataError(f"{folder}: no such folder; expected one with a folder per class")
+    folders = sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
+    if not folders:
+        raise DataError(f"{folder}: has no folder per class; sort the images into one folder per class")
+    return folders
 
 
 def _files(folder: Path) -> list[Path]:
@@ -93,7 +92,9 @@ def _subfolder(folder: Path, *names: str) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_dir()), None)
 
 
-def _part(whole: Dataset, mask: NDArray[np.bool_]) -> Dataset:
-    paths = whole.images.paths if isinstance(whole.images, FileImages) else ()
-    labels: Labels = whole.labels[mask]
-    return Dataset(FileImages(tuple(p for p, m in zip(paths, mask, strict=True) if m)), labels, whole.classes)
+def _subset(dataset: Dataset, mask: NDArray[np.bool_]) -> Dataset:
+    paths = dataset.images.paths if isinstance(dataset.images, FileImages) else ()
+    labels: Labels = dataset.labels[mask]
+    return Dataset(
+        FileImages(tuple(p for p, m in zip(paths, mask, strict=True) if m)), labels, dataset.classes
+    )

@@ -34,50 +34,50 @@ _FASHION = (
     "Ankle boot",
 )
 _UNSIGNED_BYTE = 8
-_AGAIN = "get the file again"
+_ADVICE = "download the file again"
 
 
 def open_mnist(folder: Path) -> Split:
-    """MNIST: white handwritten digits on black.
+    """Opens MNIST: white handwritten digits on black.
 
     Args:
-        folder: holds the four IDX files under their original names, ``.gz`` or not.
+        folder: Folder with the four IDX files under their original names, with or without ``.gz``.
 
     Raises:
-        DataError: a file is missing, damaged, or doesn't belong to the others; the message names it.
+        DataError: A file is missing, damaged, or doesn't match the others; the message names it.
     """
     train, test = _open(folder, _DIGITS)
     return Split("mnist", train, test, resize="longest", handwriting=True)
 
 
 def open_fashion_mnist(folder: Path) -> Split:
-    """Fashion-MNIST: gray clothes on black; files and errors as for MNIST."""
+    """Opens Fashion-MNIST: gray clothes on black; files and errors are those of `open_mnist`."""
     train, test = _open(folder, _FASHION)
     return Split("fashion-mnist", train, test)
 
 
 def read_idx(file: Path, dimensions: int) -> Pixels:
-    """The values of an IDX file of unsigned bytes.
+    """Reads the values of an IDX file of unsigned bytes.
 
     Args:
-        file: plain, or gzip where its name ends in ``.gz``.
-        dimensions: how many are expected: 3 for images (N, H, W), 1 for labels (N,).
+        file: Path of the file, which is gzip where the name ends in ``.gz``.
+        dimensions: Expected number of dimensions: 3 for images (N, H, W), 1 for labels (N,).
 
     Raises:
-        DataError: it is damaged, cut short, or of another kind.
+        DataError: The file is damaged, truncated, or of another type.
     """
     data = _content(file)
     header = 4 + 4 * dimensions
     expected = bytes((0, 0, _UNSIGNED_BYTE, dimensions))
     if data[:4] != expected:
-        raise DataError(f"{file}: starts with {data[:4].hex(' ')}, not {expected.hex(' ')}; {_AGAIN}")
+        raise DataError(f"{file}: starts with {data[:4].hex(' ')}, not {expected.hex(' ')}; {_ADVICE}")
     if len(data) < header:
-        raise DataError(f"{file}: ends inside its header, after {len(data)} of {header} bytes; {_AGAIN}")
+        raise DataError(f"{file}: ends inside its header, after {len(data)} of {header} bytes; {_ADVICE}")
     shape = tuple(int(n) for n in np.frombuffer(data, ">u4", dimensions, offset=4))
     if len(data) - header != math.prod(shape):
         raise DataError(
-            f"{file}: its header says {list(shape)}, {math.prod(shape)} values; "
-            f"it has {len(data) - header}; {_AGAIN}"
+            f"{file}: its header declares {list(shape)}, {math.prod(shape)} values; "
+            f"it has {len(data) - header}; {_ADVICE}"
         )
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
 
@@ -87,7 +87,7 @@ def _content(file: Path) -> bytes:
         data = file.read_bytes()
         return gzip.decompress(data) if file.suffix == ".gz" else data
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{file}: is no sound gzip file ({error}); {_AGAIN}") from error
+        raise DataError(f"{file}: not a valid gzip file ({error}); {_ADVICE}") from error
     except OSError as error:
         raise DataError(f"{file}: can't be read ({error.strerror})") from error
 
@@ -97,7 +97,7 @@ def _open(folder: Path, classes: tuple[str, ...]) -> tuple[Dataset, Dataset]:
     if train.images.size != test.images.size:
         raise DataError(
             f"{folder}: training images are {train.images.size} pixels, "
-            f"test images {test.images.size}; {_AGAIN}"
+            f"test images {test.images.size}; {_ADVICE}"
         )
     return train, test
 
@@ -107,7 +107,7 @@ def _dataset(folder: Path, prefix: str, classes: tuple[str, ...]) -> Dataset:
     label_file = _find(folder, f"{prefix}-labels", 1)
     pixels, labels = read_idx(image_file, 3), read_idx(label_file, 1)
     if not pixels.size:
-        raise DataError(f"{image_file}: has no pixels, its shape is {list(pixels.shape)}; {_AGAIN}")
+        raise DataError(f"{image_file}: has no pixels, its shape is {list(pixels.shape)}; {_ADVICE}")
     if len(pixels) != len(labels):
         raise DataError(
             f"{label_file}: {len(labels)} labels for the {len(pixels)} images of {image_file.name}"
@@ -117,15 +117,15 @@ def _dataset(folder: Path, prefix: str, classes: tuple[str, ...]) -> Dataset:
 
 def _checked(labels: Pixels, file: Path, classes: tuple[str, ...]) -> Labels:
     if labels.max() >= len(classes):
-        at = int(labels.argmax())
-        raise DataError(f"{file}: label {labels[at]} at index {at}; expected 0 to {len(classes) - 1}")
+        index = int(labels.argmax())
+        raise DataError(f"{file}: label {labels[index]} at index {index}; expected 0 to {len(classes) - 1}")
     return labels.astype(np.int64)
 
 
 def _find(folder: Path, stem: str, dimensions: int) -> Path:
-    """The file under its original name, or with the dot that some unpackers make of the hyphen."""
+    """The file under its original name, or with a dot for the hyphen, as some tools unpack it."""
     names = [f"{stem}{mark}idx{dimensions}-ubyte{end}" for mark in "-." for end in ("", ".gz")]
     for file in (folder / name for name in names):
         if file.is_file():
             return file
-    raise DataError(f"{folder}: holds neither {names[0]} nor {names[1]}")
+    raise DataError(f"{folder}: contains neither {names[0]} nor {names[1]}")

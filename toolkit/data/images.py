@@ -1,4 +1,4 @@
-"""Where the pixels of a data set are: in memory, or in files that are decoded on demand."""
+"""Images of a data set: in memory, or in files that are decoded on demand, and resized for a network."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ from cnntk.runtime.images.reading import Pixels, read_image
 from cnntk.runtime.preprocessing.preprocess import resize_and_crop
 from cnntk.runtime.session.cores import usable_cores
 
-__all__ = ["ArrayImages", "FileImages", "Images", "Indices"]
+__all__ = ["MEMORY_BYTES", "ArrayImages", "FileImages", "Images", "Indices", "PreparedImages", "prepare"]
 
 Indices = Sequence[int] | NDArray[np.int64]
 
-# Of these the header is enough; whatever else the runtime may read is decoded.
+MEMORY_BYTES = 2**30
+"""Size up to which a prepared data set is stored in memory."""
+
+# Formats whose header says whether an image is gray; others are decoded.
 _HEADERS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _GRAY = ("1", "L", "I", "I;16", "I;16B", "I;16L")
 
@@ -37,21 +40,21 @@ class Images(Protocol):
     """
 
     def __len__(self) -> int:
-        """How many images there are."""
+        """Number of images."""
         ...
 
     @property
     def channels(self) -> int:
-        """1 where the images are gray, else 3."""
+        """Number of color channels: 1 where the images are gray, else 3."""
         ...
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Height and width that all images share; None where they may differ."""
+        """Height and width of all images; None where they may differ."""
         ...
 
     def digest(self) -> bytes:
-        """SHA-256, another one for other images in memory, and for files of other names or sizes."""
+        """SHA-256 of the pixels in memory, or of the names and sizes of files."""
         ...
 
     def take(self, indices: Indices, preprocessing: Preprocessing) -> Pixels:
@@ -64,7 +67,7 @@ class ArrayImages:
     """Images of one size in memory.
 
     Attributes:
-        pixels: uint8 (N, H, W, C), RGB or gray.
+        pixels: Pixels, uint8 (N, H, W, C), RGB or gray.
     """
 
     pixels: Pixels
@@ -74,7 +77,7 @@ class ArrayImages:
 
     @property
     def channels(self) -> int:
-        """1 for gray, 3 for RGB."""
+        """Number of color channels: 1 for gray, 3 for RGB."""
         return int(self.pixels.shape[3])
 
     @property
@@ -91,11 +94,11 @@ class ArrayImages:
     def take(self, indices: Indices, preprocessing: Preprocessing) -> Pixels:
         """The images at ``indices``, prepared: uint8 (n, height, width, C)."""
         chosen = self.pixels[np.asarray(indices, dtype=np.int64)]
-        if self._needs_nothing(preprocessing):
+        if self._is_identity(preprocessing):
             return chosen
         return _stack((resize_and_crop(image, preprocessing) for image in chosen), len(chosen), preprocessing)
 
-    def _needs_nothing(self, p: Preprocessing) -> bool:
+    def _is_identity(self, p: Preprocessing) -> bool:
         same_color = p.color == ("gray" if self.channels == 1 else "rgb")
         return same_color and self.size == (p.height, p.width) and p.invert == "never" and p.crop_ratio == 1
 
@@ -105,8 +108,8 @@ class FileImages:
     """Images in files of any format and size, decoded when they are taken, on all cores.
 
     Attributes:
-        paths: of the files.
-        size: height and width where all images are known to share them.
+        paths: Paths of the files.
+        size: Height and width of all images; None where they may differ.
     """
 
     paths: tuple[Path, ...]
@@ -117,10 +120,10 @@ class FileImages:
 
     @property
     def channels(self) -> int:
-        """1 where all files are gray, else 3. Their headers tell, up to the first file of color.
+        """Number of color channels: 1 where all files are gray, else 3, by their headers.
 
         Raises:
-            DataError: one of them can't be read.
+            DataError: A file can't be read.
         """
         return 1 if all(_is_gray(path) for path in self.paths) else 3
 
@@ -128,7 +131,7 @@ class FileImages:
         """SHA-256 over each file's name, below the folder of all, and its size in bytes.
 
         Raises:
-            DataError: a file is no longer there.
+            DataError: A file no longer exists.
         """
         digest = hashlib.sha256()
         folder = os.path.commonpath([path.parent for path in self.paths]) if self.paths else ""
@@ -141,7 +144,7 @@ class FileImages:
         """The images at ``indices``, decoded and prepared: uint8 (n, height, width, C).
 
         Raises:
-            DataError: a file can't be read; the message names it.
+            DataError: A file can't be read; the message names it.
         """
         paths = [self.paths[i] for i in indices]
 
@@ -149,6 +152,47 @@ class FileImages:
             return resize_and_crop(_read(path, preprocessing.background), preprocessing)
 
         return _stack(_in_threads(prepared, paths), len(paths), preprocessing)
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedImages:
+    """Images with all preprocessing but the normalization.
+
+    Attributes:
+        images: Images before the preprocessing.
+        preprocessing: Preprocessing.
+        pixels: Pixels of all images, uint8 (N, height, width, C); None where they don't fit in memory.
+    """
+
+    images: Images
+    preprocessing: Preprocessing
+    pixels: Pixels | None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, indices: Indices) -> Pixels:
+        """The images at ``indices``: uint8 (n, height, width, C)."""
+        if self.pixels is None:
+            return self.images.take(indices, self.preprocessing)
+        return self.pixels[np.asarray(indices, dtype=np.int64)]
+
+
+def prepare(images: Images, preprocessing: Preprocessing, memory_bytes: int = MEMORY_BYTES) -> PreparedImages:
+    """Prepares all images now where the result fits in ``memory_bytes``.
+
+    Raises:
+        DataError: An image can't be read.
+    """
+    p = preprocessing
+    size_bytes = len(images) * p.height * p.width * p.channels
+    if size_bytes > memory_bytes:
+        return PreparedImages(images, p, None)
+    everything = images.take(np.arange(len(images)), p)
+    # Pixels that needed no preprocessing are a second copy: store only one.
+    if isinstance(images, ArrayImages) and everything.shape == images.pixels.shape:
+        images = ArrayImages(everything)
+    return PreparedImages(images, p, everything)
 
 
 def _is_gray(path: Path) -> bool:
@@ -159,7 +203,7 @@ def _is_gray(path: Path) -> bool:
                 return not image.has_transparency_data
             if image.mode != "F":
                 return False
-    except Exception:  # whatever a damaged header makes Pillow raise, the runtime says it better
+    except Exception:  # Pillow may raise any on a damaged header; the runtime's message is better
         pass
     return int(_read(path, (255, 255, 255)).shape[2]) == 1
 

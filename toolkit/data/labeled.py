@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnntk.inference.finding import expand
+from cnntk.inference.input_files import expand
 from cnntk.runtime.errors import DataError, UsageError
 from cnntk.runtime.images.reading import IMAGE_SUFFIXES
 

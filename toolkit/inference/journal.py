@@ -1,8 +1,8 @@
-"""What a long run has done so far: lines of JSON in a file of their own, which outlive the process.
+"""Journal of an unfinished run: its rows as lines of JSON, from which the run can be resumed.
 
-The first line says which model the rows come from and how; a row for each image follows, in order. Whole
-batches count: what is behind the last one is done again, so that every image is in the batch that it would
-have been in without the interruption, and answers are the same to the bit.
+The first line describes the model and the options; a row for each image follows, in order. Only whole batches
+count: rows behind the last one are computed again, so that every image is in the same batch as without the
+interruption, and outputs are equal to the bit.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from itertools import chain
 from pathlib import Path
 from types import TracebackType
 
+from cnntk.inference.pipeline import InputFile
 from cnntk.inference.result import ImageResult
 from cnntk.inference.rows import Row
-from cnntk.inference.running import File
 from cnntk.runtime.errors import UsageError
 
 __all__ = ["Journal"]
@@ -26,18 +26,19 @@ _KIND = "rows of an unfinished cnntk infer"
 
 
 class Journal:
-    """The rows of an unfinished run; a context manager, which no second process enters.
+    """Rows of an unfinished run; a context manager that one process can enter at a time.
 
     Args:
-        path: of the journal; it is made where it is not there.
-        origin: what the rows depend on.
-        batch: how many rows belong together.
+        path: Path of the journal, which is created where it does not exist.
+        origin: Everything that the rows depend on.
+        batch: Number of rows in a batch.
 
     Attributes:
-        done: how many rows there are.
+        done: Number of rows.
 
     Raises:
-        UsageError: it is something else's, or of another origin; another process has it; it can't be written.
+        UsageError: The file is no journal, or of another origin, or in use by another process, or not
+            writable.
     """
 
     def __init__(self, path: Path, origin: Mapping[str, object], batch: int) -> None:
@@ -52,37 +53,37 @@ class Journal:
         try:
             self._lock()
             self._check_origin()
-        except BaseException:
+        except BaseException:  # Ctrl-C, too
             self._file.close()
             raise
 
-    def skip_done(self, files: Iterator[File]) -> Iterator[File]:
-        """The files that have no row yet; what is torn at the journal's end is cut off.
+    def skip_done(self, files: Iterator[InputFile]) -> Iterator[InputFile]:
+        """The files that have no row yet; an incomplete batch at the journal's end is removed.
 
         Raises:
-            UsageError: the rows are of other files.
+            UsageError: The rows are of other files.
         """
-        kept, behind = len(self._head), list[File]()
+        complete, rest = len(self._head), list[InputFile]()
         with self._path.open("rb") as lines:
-            lines.seek(kept)
-            end = kept
+            lines.seek(complete)
+            end = complete
             for line in lines:
                 row = _row(line)
                 if row is None:
                     break
-                behind.append(self._same(next(files, None), row))
+                rest.append(self._check_same(next(files, None), row))
                 end += len(line)
-                if len(behind) == self._batch:
-                    behind.clear()
-                    self.done, kept = self.done + self._batch, end
-        self._file.truncate(kept)
-        return chain(behind, files)
+                if len(rest) == self._batch:
+                    rest.clear()
+                    self.done, complete = self.done + self._batch, end
+        self._file.truncate(complete)
+        return chain(rest, files)
 
     def append(self, row: Row) -> None:
-        """Adds a row; it is in the file when its batch is full, or at `close`.
+        """Adds a row, which is written when its batch is full, or by `flush`.
 
         Raises:
-            UsageError: it can't be written; what is there stays.
+            UsageError: It can't be written; earlier rows stay.
         """
         self._new.append(_line(row))
         self.done += 1
@@ -90,7 +91,7 @@ class Journal:
             self.flush()
 
     def flush(self) -> None:
-        """Writes the rows that wait for their batch to be full."""
+        """Writes the rows of the unfinished batch."""
         self._write(b"".join(self._new))
         self._new.clear()
 
@@ -101,7 +102,7 @@ class Journal:
             yield from map(json.loads, lines)
 
     def remove(self) -> None:
-        """When its rows are elsewhere."""
+        """Deletes the journal, after its rows were written to the output."""
         self._file.close()
         self._path.unlink()
 
@@ -114,7 +115,7 @@ class Journal:
         self._file.close()
 
     def _lock(self) -> None:
-        """Where the system can (not Windows); the lock ends with the process, however that ends."""
+        """Locks the file, except on Windows; the lock ends with the process, even if it crashes."""
         if sys.platform == "win32":
             return
         import fcntl
@@ -128,32 +129,32 @@ class Journal:
 
     def _check_origin(self) -> None:
         with self._path.open("rb") as lines:
-            found = lines.readline(1 << 16)
-        if found == self._head:
+            head = lines.readline(1 << 16)
+        if head == self._head:
             return
-        if self._head.startswith(found):  # new, or killed with its first line half written
+        if self._head.startswith(head):  # new, or its process was killed while it wrote the first line
             self._file.truncate(0)
             self._write(self._head)
             return
-        theirs, ours = _row(found), json.loads(self._head)
-        if theirs is None or theirs.get("cnntk") != _KIND:
-            raise UsageError(f"{self._path}: holds something else than {_KIND}; move it away")
-        for name in ours | theirs:
-            if theirs.get(name) != ours.get(name):
+        actual, expected = _row(head), json.loads(self._head)
+        if actual is None or actual.get("cnntk") != _KIND:
+            raise UsageError(f"{self._path}: its content is not {_KIND}; move it away")
+        for name in expected | actual:
+            if actual.get(name) != expected.get(name):
                 raise UsageError(
-                    f"{self._path}: was begun with {name} {theirs.get(name)}, not {ours.get(name)}; "
-                    "go on with that, or delete it to start again"
+                    f"{self._path}: was started with {name} {actual.get(name)}, not {expected.get(name)}; "
+                    "continue with that, or delete it to start again"
                 )
 
-    def _same(self, file: File | None, row: Row) -> File:
+    def _check_same(self, file: InputFile | None, row: Row) -> InputFile:
         if file is not None:
             name = file.file if isinstance(file, ImageResult) else os.fspath(file)
             if name == row.get("file"):
                 return file
-        now = "and there is no such image any more" if file is None else f"which is now {name}"
+        now = "which is no longer among the images" if file is None else f"where {name} is now"
         raise UsageError(
-            f"{self._path}: has a row for {row.get('file')}, {now}: the images are not those that it was "
-            "begun with; delete it to start again"
+            f"{self._path}: has a row for {row.get('file')}, {now}: the images have changed since it was "
+            "started; delete it to start again"
         )
 
     def _write(self, data: bytes) -> None:
@@ -173,7 +174,7 @@ def _line(row: Mapping[str, object]) -> bytes:
 
 
 def _row(line: bytes) -> Row | None:
-    """None where it is torn."""
+    """The row of a line; None where the line is incomplete."""
     if not line.endswith(b"\n"):
         return None
     try:

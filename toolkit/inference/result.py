@@ -1,4 +1,4 @@
-"""`ImageResult`: what one image gave."""
+"""`ImageResult`: the result of one image."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["ImageResult"]
 
 @dataclass(frozen=True)
 class ImageResult:
-    """What one image gave: predictions, or the reason why there are none.
+    """Result of one image: predictions, or the reason why there are none.
 
     Attributes:
-        file: as it was named, or as its folder lists it.
-        predictions: None where it could not be read.
-        error: why not.
-        notes: what of the image is not in the pixels that were classified, as `decode_image` tells it.
+        file: Name of the file, as the user or its folder has it.
+        predictions: Predictions; None where the image can't be read.
+        error: Reason why it can't be read.
+        notes: Parts of the image that were not classified, like further frames, by `decode_image`.
     """
 
     file: str
@@ -26,7 +26,7 @@ class ImageResult:
     error: str | None = None
     notes: tuple[str, ...] = ()
 
-    def to_json(self, top: int) -> dict[str, Any]:
+    def row(self, top: int) -> dict[str, Any]:
         """``{"file", "predictions": [{"label", "probability"}]}`` best first, or ``{"file", "error"}``."""
         if self.predictions is None:
             return {"file": self.file, "error": self.error}

@@ -1,7 +1,6 @@
-"""A row for each image, as lines of JSON, CSV or Parquet.
+"""Rows, one for each image, as lines of JSON, CSV or Parquet.
 
-All three hold the same: CSV's numbers are those of JSON, which read back are the float32 that the network
-gave, to the bit.
+All three contain the same data: numbers in JSON and CSV read back as the float32 of the network, to the bit.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ __all__ = ["CsvRows", "Format", "JsonRows", "Row", "RowWriter", "check_format", 
 Format = Literal["json", "csv", "parquet"]
 
 Row = dict[str, Any]
-"""What `ImageResult.to_json` gives."""
+"""Result of `ImageResult.row`."""
 
 _SUFFIXES: dict[str, Format] = {
     ".json": "json",
@@ -33,44 +32,44 @@ _ROW_GROUP = 8192
 
 
 class RowWriter(Protocol):
-    """Takes rows, one by one."""
+    """Writer of rows."""
 
     def write(self, row: Row) -> None:
         """Adds ``row``."""
 
 
 def format_of(output: Path, form: str | None) -> Format:
-    """The format that was asked for, else the one that the file's suffix stands for.
+    """Returns the format ``form``, or if it is None the one of the file's suffix.
 
     Raises:
-        UsageError: there is no such format, or the suffix stands for none.
-        MissingDependency: pyarrow is not installed, and it is needed.
+        UsageError: There is no such format, or none for the suffix.
+        MissingDependency: The format needs pyarrow, which is not installed.
     """
     if form is None:
         form = _SUFFIXES.get(output.suffix.lower())
         if form is None:
-            raise UsageError(f"{output}: name it .json, .csv or .parquet, or say which with --format")
+            raise UsageError(f"{output}: name it .json, .csv or .parquet, or choose one with --format")
     return check_format(form)
 
 
 def check_format(form: str) -> Format:
-    """``form``, if rows can be written so.
+    """Returns ``form`` if rows can be written in this format.
 
     Raises:
-        UsageError: there is no such format.
-        MissingDependency: pyarrow is not installed, and it is needed.
+        UsageError: There is no such format.
+        MissingDependency: The format needs pyarrow, which is not installed.
     """
-    for known in get_args(Format):
-        if form == known:
+    for name in get_args(Format):
+        if form == name:
             if form == "parquet":
                 _pyarrow()
-            return known  # type: ignore[no-any-return]
-    raise UsageError(f"format {form!r}: rows go into a file as {', '.join(get_args(Format))}")
+            return name  # type: ignore[no-any-return]
+    raise UsageError(f"format {form!r}: expected one of {', '.join(get_args(Format))}")
 
 
 @contextmanager
 def row_writer(path: Path, form: Format, top: int) -> Iterator[RowWriter]:
-    """A writer of ``path`` with ``top`` classes a row; it is complete after the block."""
+    """Opens a writer of ``path`` with ``top`` classes per row; the file is complete after the block."""
     if form == "parquet":
         with _ParquetRows(path, top) as parquet:
             yield parquet
@@ -80,10 +79,10 @@ def row_writer(path: Path, form: Format, top: int) -> Iterator[RowWriter]:
 
 
 class JsonRows:
-    """An object a line: ``{"file", "predictions": [{"label", "probability"}]}``, or ``{"file", "error"}``.
+    """Writes lines of ``{"file", "predictions": [{"label", "probability"}]}`` or ``{"file", "error"}``.
 
     Args:
-        stream: to write to; it stays open.
+        stream: Stream to write to, which stays open.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -91,7 +90,7 @@ class JsonRows:
         self._encoding = stream.encoding or "utf-8"
 
     def write(self, row: Row) -> None:
-        """Adds ``row``; where a name is no text in the stream's encoding, in ASCII."""
+        """Adds ``row``, in ASCII where the stream's encoding lacks a character of it."""
         line = json.dumps(row, ensure_ascii=False)
         try:
             line.encode(self._encoding)
@@ -101,11 +100,11 @@ class JsonRows:
 
 
 class CsvRows:
-    """A header, then a line an image: file, error, and ``top`` times label and probability, best first.
+    """Writes a header and a line per image: file, error, and ``top`` times label and probability, best first.
 
     Args:
-        stream: to write to; it stays open.
-        top: how many classes; of a network with fewer the last columns are empty.
+        stream: Stream to write to, which stays open.
+        top: Number of classes; for a network with fewer the last columns are empty.
     """
 
     def __init__(self, stream: TextIO, top: int) -> None:
@@ -122,7 +121,7 @@ class CsvRows:
 
 
 class _ParquetRows:
-    """The columns of CSV, typed: strings, and float32; null where there is nothing."""
+    """Writes the columns of CSV with types: strings and float32, null for missing values."""
 
     def __init__(self, path: Path, top: int) -> None:
         pyarrow, parquet = _pyarrow()
@@ -146,7 +145,7 @@ class _ParquetRows:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Writes what is left, and the file's end; after a failure nobody reads it."""
+        """Writes the remaining rows and closes the file, which is discarded after a failure."""
         if kind is None:
             self._flush()
             self._writer.close()
@@ -161,11 +160,11 @@ class _ParquetRows:
 
 
 def _columns(top: int) -> list[str]:
-    return ["file", "error", *(f"{what}_{i}" for i in range(1, top + 1) for what in ("label", "probability"))]
+    return ["file", "error", *(f"{x}_{i}" for i in range(1, top + 1) for x in ("label", "probability"))]
 
 
 def _text(name: str) -> str:
-    """A file's name that is no text gets escapes where it is none."""
+    """The name of a file with escapes for bytes that are not text."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 

@@ -133,7 +133,7 @@ def test_bad_images_are_named(folder: Callable[[int], Path], tmp_path: Path) -> 
     with pytest.raises(UsageError, match="samples: holds no sample"):
         take_samples([], known)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match=r"empty: holds no image \(\.bmp"):
+    with pytest.raises(UsageError, match=r"empty: contains no image \(\.bmp"):
         take_samples(tmp_path / "empty", known)
     wider = TensorSpec("input", "float32", ("N", 3, 16, 16))
     with pytest.raises(UsageError, match=r"an image is \[3, 8, 8\], and its input \[3, 16, 16\]"):

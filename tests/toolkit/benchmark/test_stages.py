@@ -107,8 +107,8 @@ def test_files_of_folders_and_patterns(tmp_path: Path) -> None:
         == both
     )
     for names, message in (
-        ([str(tmp_path), str(tmp_path / "empty")], "empty: holds no image"),
-        ([str(tmp_path / "*.gif")], "no file fits this pattern"),
+        ([str(tmp_path), str(tmp_path / "empty")], "empty: contains no image"),
+        ([str(tmp_path / "*.gif")], "no file matches this pattern"),
         ([*both, str(tmp_path / "c.png")], "c.png: no such file"),
     ):
         with pytest.raises(UsageError, match=message):

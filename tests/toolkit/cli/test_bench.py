@@ -226,7 +226,7 @@ def test_report_and_plots(cnntk: Callable, tiny_onnx: Path, tmp_path: Path) -> N
         (("--weights", "x.pt"), "(weights, random) need --against torch:SOURCE"),
         (("--random", "--against", "torch"), "(weights, random) need --against torch:SOURCE"),
         (("--image", "nope.jpg"), "nope.jpg: no such file"),
-        (("--image", "."), ".: holds no image"),
+        (("--image", "."), ".: contains no image"),
         (("--report", "/proc/x.html"), "no file can be made in the folder /proc"),
         (("--save", "/proc/x.json"), "no file can be made in the folder /proc"),
         (("--plots", "/proc/plots"), "no file can be made in the folder /proc"),

@@ -128,7 +128,7 @@ def test_samples(cnntk: Callable, tmp_path: Path) -> None:
     assert "s.npz: array 'input': expected float32 [n, 3, 8, 8], got float32 [6, 1, 8, 8]" in done.err
     Path("photos").mkdir()
     done = cnntk(*MAKE, "--samples", "photos")
-    assert (done.status, "photos: holds no image" in done.err) == (2, True)
+    assert (done.status, "photos: contains no image" in done.err) == (2, True)
 
 
 def test_a_folder_of_samples_for_a_checkpoint(cnntk: Callable, seven: Path) -> None:

@@ -67,7 +67,7 @@ def test_folders_and_patterns(cnntk: Callable, seven: Path) -> None:
     assert len(cnntk("infer", folder / "*.png", "--format", "json").out.splitlines()) == 1
 
 
-@pytest.mark.parametrize(("name", "message"), [("*.png", "no file fits"), (".", "holds no image")])
+@pytest.mark.parametrize(("name", "message"), [("*.png", "no file matches"), (".", "contains no image")])
 def test_nothing_to_classify(cnntk: Callable, name: str, message: str) -> None:
     done = cnntk("infer", name)
     assert done.status == 2

@@ -124,7 +124,7 @@ def test_unknown_data_is_refused(data: str) -> None:
 
 
 def test_empty_or_missing_data_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="holds no image"):
+    with pytest.raises(UsageError, match="contains no image"):
         calibration_images(str(tmp_path), 5)
     with pytest.raises(DataError, match="no such folder"):
         calibration_images(f"folder:{tmp_path / 'gone'}", 5)

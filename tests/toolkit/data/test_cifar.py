@@ -104,7 +104,7 @@ def test_a_pickle_that_runs_code_is_refused(cifar_batches: Path) -> None:
 def test_other_classes_are_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "batch"
     file.write_bytes(content)
-    with pytest.raises(DataError, match="no sound CIFAR-10 batch"):
+    with pytest.raises(DataError, match="not a valid CIFAR-10 batch"):
         read_pickle(file)
 
 
@@ -128,7 +128,7 @@ IMAGES = np.zeros((2, 3072), np.uint8)
         ({"data": [0], "labels": [0]}, "data is list, not uint8[N, 3072]"),
         ({"data": IMAGES[:, :9], "labels": [0, 1]}, "data is uint8[2, 9], not uint8[N, 3072]"),
         ({"data": IMAGES.astype(float), "labels": [0, 1]}, "data is float64[2, 3072]"),
-        ({"data": IMAGES, "labels": [0]}, "labels are no list of 2"),
+        ({"data": IMAGES, "labels": [0]}, "labels are not a list of length 2"),
         ({"data": IMAGES, "labels": [0, 2]}, "label 2; expected 0 to 1"),
         ({"data": IMAGES, "labels": [0, -1]}, "label -1; expected 0 to 1"),
         ({"data": IMAGES, "labels": [0, "a"]}, "label 'a'; expected 0 to 1"),
@@ -148,5 +148,5 @@ def test_a_missing_batch_is_named(cifar_batches: Path) -> None:
 
 def test_names_that_are_no_names(cifar_batches: Path) -> None:
     (cifar_batches / "batches.meta").write_bytes(pickle.dumps({"label_names": [1, 2]}))
-    with pytest.raises(DataError, match=r"batches\.meta: label_names is no list of names"):
+    with pytest.raises(DataError, match=r"batches\.meta: label_names is not a list of names"):
         open_cifar10(cifar_batches)

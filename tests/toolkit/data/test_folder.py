@@ -29,7 +29,7 @@ def test_classes_are_sorted_and_a_fifth_is_held_out(photo_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("held_out", ["test", "val"])
-def test_given_sets_are_used(photo_folder: Path, tmp_path: Path, held_out: str) -> None:
+def test_existing_sets_are_used(photo_folder: Path, tmp_path: Path, held_out: str) -> None:
     whole = tmp_path / "whole"
     for part in ("train", held_out):
         for name in ("ant", "zebra"):
@@ -89,7 +89,7 @@ def test_classes_that_differ(tmp_path: Path) -> None:
     for part, name in (("train", "ant"), ("train", "bee"), ("test", "ant"), ("test", "cow")):
         (tmp_path / part / name).mkdir(parents=True)
         Image.new("L", (9, 9)).save(tmp_path / part / name / "a.png")
-    with pytest.raises(DataError, match="test: class 'bee' is in one of training and test images only"):
+    with pytest.raises(DataError, match="test: class 'bee' is in only one of training and test images"):
         open_folder(tmp_path)
 
 

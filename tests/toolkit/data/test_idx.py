@@ -50,7 +50,7 @@ def test_plain_files_are_read(mnist_folder: Path, name: str) -> None:
 def test_a_missing_file_is_named(mnist_folder: Path) -> None:
     (mnist_folder / "t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(
-        DataError, match=r"holds neither t10k-labels-idx1-ubyte nor t10k-labels-idx1-ubyte\.gz"
+        DataError, match=r"contains neither t10k-labels-idx1-ubyte nor t10k-labels-idx1-ubyte\.gz"
     ):
         open_mnist(mnist_folder)
 
@@ -76,8 +76,8 @@ def damage(kind: str, data: bytes) -> bytes:
         ("dimensions", "starts with 00 00 08 01, not 00 00 08 03"),
         ("empty", "starts with , not 00 00 08 03"),
         ("in the header", "ends inside its header, after 10 of 16 bytes"),
-        ("cut short", r"its header says \[30, 6, 5\], 900 values; it has 893"),
-        ("too long", r"its header says \[30, 6, 5\], 900 values; it has 901"),
+        ("cut short", r"its header declares \[30, 6, 5\], 900 values; it has 893"),
+        ("too long", r"its header declares \[30, 6, 5\], 900 values; it has 901"),
         ("no images", r"has no pixels, its shape is \[0, 6, 5\]"),
         ("no pixels", r"has no pixels, its shape is \[30, 0, 5\]"),
         ("huge", "it has 0"),
@@ -101,7 +101,7 @@ def test_damaged_gzip_is_refused(mnist_folder: Path, kind: str) -> None:
     else:
         data = bytearray(b"not at all")
     file.write_bytes(data)
-    with pytest.raises(DataError, match=f"{TRAIN_IMAGES}: is no sound gzip file"):
+    with pytest.raises(DataError, match=f"{TRAIN_IMAGES}: not a valid gzip file"):
         open_mnist(mnist_folder)
 
 

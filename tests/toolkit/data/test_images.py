@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnntk.data.images import ArrayImages, FileImages, Images
+from cnntk.data.images import ArrayImages, FileImages, Images, prepare
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.errors import DataError
 from cnntk.runtime.images.reading import read_image
@@ -92,3 +92,16 @@ def test_a_header_that_can_not_be_read(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "0.png").write_bytes(content)
     with pytest.raises(DataError, match=r"0\.png: .*or remove it from the data"):
         _ = FileImages((tmp_path / "0.png",)).channels
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (5, 9, 9, 1), dtype=np.uint8)
+
+
+def test_memory_makes_no_difference() -> None:
+    # "shortest" with a crop and an inversion: done twice they would show.
+    p = Preprocessing("gray", 6, 6, "shortest", crop_ratio=0.5, invert="always")
+    kept, on_demand = (prepare(ArrayImages(PIXELS), p, memory_bytes) for memory_bytes in (180, 179))
+    assert kept.pixels is not None
+    assert on_demand.pixels is None
+    np.testing.assert_array_equal(kept.take([3, 1]), on_demand.take([3, 1]))
+    assert len(kept) == len(on_demand) == 5

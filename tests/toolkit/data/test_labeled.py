@@ -89,7 +89,7 @@ def test_folders_without_images(tmp_path: Path) -> None:
     (tmp_path / "dog").mkdir()
     files = labeled_files(tmp_path, LABELS)
     assert files.labels == (0,)
-    assert "dog: holds no image" in files.unreadable[0]
+    assert "dog: contains no image" in files.unreadable[0]
 
 
 def test_a_sample_is_balanced() -> None:

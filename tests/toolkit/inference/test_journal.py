@@ -71,9 +71,9 @@ def test_a_torn_first_line_is_a_new_one(part: Path, length: int) -> None:
 @pytest.mark.parametrize(
     ("origin", "message"),
     [
-        ({**ORIGIN, "model": "other 02"}, "was begun with model tiny 01, not other 02"),
-        ({**ORIGIN, "top": 5}, "was begun with top 3, not 5"),
-        ({**ORIGIN, "more": 1}, "was begun with more None, not 1"),
+        ({**ORIGIN, "model": "other 02"}, "was started with model tiny 01, not other 02"),
+        ({**ORIGIN, "top": 5}, "was started with top 3, not 5"),
+        ({**ORIGIN, "more": 1}, "was started with more None, not 1"),
     ],
 )
 def test_another_origin_is_refused(part: Path, origin: dict[str, object], message: str) -> None:
@@ -87,7 +87,7 @@ def test_another_origin_is_refused(part: Path, origin: dict[str, object], messag
 def test_what_is_something_else_is_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "notes.part"
     path.write_bytes(content)
-    with pytest.raises(UsageError, match="holds something else"):
+    with pytest.raises(UsageError, match="its content is not rows of an unfinished"):
         Journal(path, ORIGIN, 4)
     assert path.read_bytes() == content
 
@@ -95,8 +95,8 @@ def test_what_is_something_else_is_left_alone(tmp_path: Path, content: bytes) ->
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (["0.png", "new.png", *FILES[1:]], "has a row for 1.png, which is now new.png"),
-        (FILES[:5], "has a row for 5.png, and there is no such image any more"),
+        (["0.png", "new.png", *FILES[1:]], "has a row for 1.png, where new.png is now"),
+        (FILES[:5], "has a row for 5.png, which is no longer among the images"),
     ],
 )
 def test_other_files_are_refused(part: Path, files: list[str], message: str) -> None:

@@ -1,4 +1,4 @@
-"""From what a user names to image files, one after the other: a folder of millions is walked, not kept."""
+"""Image files behind the names that a user gives, one after the other: millions of names need no list."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ _SUFFIXES = tuple(IMAGE_SUFFIXES)
 
 
 def expand(names: Iterable[str]) -> Iterator[str | ImageResult]:
-    """The images behind files, folders (read through, in order of name) and patterns; ``-`` stays.
+    """Yields the images behind files, folders (recursively, in order of name) and patterns; ``-`` stays.
 
-    A folder or pattern that holds no image becomes a result that says so, in its place; so does a folder that
-    can't be read. Of each folder only the names are held, and those of one folder at a time.
+    A folder or pattern without images, or a folder that can't be read, gives a result with an error. Memory
+    holds the names of one folder per level of the tree.
 
     Raises:
-        UsageError: none of the names holds an image, or ``-`` is named twice.
+        UsageError: None of the names gives an image, or ``-`` is named twice.
     """
     names = list(names)
     if names.count(STANDARD_INPUT) > 1:
-        raise UsageError("- is named twice: standard input can be read once")
-    found = chain.from_iterable(map(_expand_one, names))
+        raise UsageError("- is named twice: standard input can be read only once")
+    entries = chain.from_iterable(map(_expand_one, names))
     errors: list[ImageResult] = []
-    for entry in found:
+    for entry in entries:
         if not isinstance(entry, ImageResult):
-            return chain(errors, [entry], found)
+            return chain(errors, [entry], entries)
         errors.append(entry)
     if errors:
         raise UsageError(str(errors[0].error))
@@ -46,27 +46,27 @@ def _expand_one(name: str) -> Iterator[str | ImageResult]:
         yield name
     elif os.path.isdir(name):
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
-        yield from _or_nothing(_images_in(name), name, f"holds no image ({kinds})")
+        yield from _or_error(_images_in(name), name, f"contains no image ({kinds})")
     elif os.path.exists(name) or not glob.has_magic(name):
-        yield name  # a missing file is told where it is read, with the others' answers
+        yield name  # a missing file is reported where it is read, among the other results
     else:
         matches = (f for f in sorted(glob.iglob(name, recursive=True)) if not os.path.isdir(f))
-        yield from _or_nothing(matches, name, "no file fits this pattern")
+        yield from _or_error(matches, name, "no file matches this pattern")
 
 
-def _or_nothing(
-    found: Iterator[str | ImageResult] | Iterator[str], name: str, why: str
+def _or_error(
+    entries: Iterator[str | ImageResult] | Iterator[str], name: str, error: str
 ) -> Iterator[str | ImageResult]:
     empty = True
-    for entry in found:
+    for entry in entries:
         empty = False
         yield entry
     if empty:
-        yield ImageResult(name, None, f"{name}: {why}")
+        yield ImageResult(name, None, f"{name}: {error}")
 
 
 def _images_in(folder: str) -> Iterator[str | ImageResult]:
-    """Links to folders are not followed, hidden files and folders are passed over."""
+    """Images below ``folder``, without hidden ones and without those behind links to folders."""
     try:
         names, folders = _listed(folder)
     except OSError as error:
@@ -81,7 +81,7 @@ def _images_in(folder: str) -> Iterator[str | ImageResult]:
 
 
 def _listed(folder: str) -> tuple[list[str], set[str]]:
-    """Names of the images and folders in ``folder``, in order, and which of them are folders."""
+    """Sorted names of the images and folders in ``folder``, and the set of those that are folders."""
     names, folders = [], set()
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -98,5 +98,5 @@ def _listed(folder: str) -> tuple[list[str], set[str]]:
 
 
 def _may_be_read(entry: os.DirEntry[str]) -> bool:
-    """A file, or a link that leads nowhere, which is told where it is read; never a pipe."""
+    """Whether it is a file, or a broken link, which is reported where it is read; a pipe is not."""
     return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))

@@ -16,7 +16,7 @@ from cnntk.runtime.errors import MissingDependency, UsageError
 
 
 def expected(model: Path, images: list[str], top: int = 3) -> list[dict[str, object]]:
-    return [result.to_json(top) for result in infer(model, images, batch=8)]
+    return [result.row(top) for result in infer(model, images, batch=8)]
 
 
 def test_a_row_for_each_image(tiny_onnx: Path, images: list[str], tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_ctrl_c_leaves_what_can_be_resumed_or_nothing(
     assert "Traceback" not in err
     assert err.endswith("cnntk: interrupted\n")
     assert os.listdir(folder) == (["out.csv.part"] if resume else [])
-    assert ("goes on with it" in err) is resume
+    assert ("continues from them" in err) is resume
 
 
 def limited(size: int) -> Callable[[], None]:
@@ -185,7 +185,7 @@ def test_existing_files_are_refused(tiny_onnx: Path, images: list[str], tmp_path
     assert output.read_text().startswith("file,error,")
     output.unlink()
     part.write_text("of an earlier run")
-    with pytest.raises(UsageError, match="--resume goes on, --force starts again"):
+    with pytest.raises(UsageError, match="--resume continues it, --force starts again"):
         infer_to_file(tiny_onnx, images, output)
     infer_to_file(tiny_onnx, images, output, force=True)
     assert not part.exists()
@@ -203,10 +203,10 @@ def test_another_model_or_option_is_refused(
     with pytest.raises(KeyboardInterrupt):
         infer_to_file(tiny_onnx, images, output, resume=True, progress=stop)
     for model, options, message in (
-        (other_onnx, {}, r"was begun with model tiny \w{16}, not tiny \w{16}"),
-        (tiny_onnx, {"top": 1}, "was begun with top 3, not 1"),
-        (tiny_onnx, {"batch": 4}, "was begun with batch 8, not 4"),
-        (tiny_onnx, {"max_megapixels": 5.0}, r"was begun with max_megapixels 51\.0, not 5\.0"),
+        (other_onnx, {}, r"was started with model tiny \w{16}, not tiny \w{16}"),
+        (tiny_onnx, {"top": 1}, "was started with top 3, not 1"),
+        (tiny_onnx, {"batch": 4}, "was started with batch 8, not 4"),
+        (tiny_onnx, {"max_megapixels": 5.0}, r"was started with max_megapixels 51\.0, not 5\.0"),
     ):
         with pytest.raises(UsageError, match=message):
             infer_to_file(model, images, output, resume=True, **options)

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from PIL import Image
 
-from cnntk.inference import ImageResult, infer, running
+from cnntk.inference import ImageResult, infer, pipeline
 from cnntk.runtime import Classifier, Engine
 from cnntk.runtime.classifier import Predictions
 from cnntk.runtime.errors import InputError, UsageError
@@ -84,7 +84,7 @@ def test_endless_files_are_read_a_little_ahead(tiny_onnx: Path, images: list[str
     ahead = []
     for done, _ in enumerate(itertools.islice(results, 2000), start=1):
         ahead.append(read - done)
-    assert 4 <= max(ahead) <= 4 * (2 * running._AHEAD + 1), "some ahead, but not more for more files"
+    assert 4 <= max(ahead) <= 4 * (2 * pipeline._AHEAD + 1), "some ahead, but not more for more files"
 
 
 def test_nothing_goes_on_after_the_last_result_that_is_wanted(tiny_onnx: Path, images: list[str]) -> None:
@@ -141,7 +141,7 @@ def test_elsewhere_callers_take_turns(tiny_onnx: Path, images: list[str]) -> Non
 def test_the_check_of_turns_can_fail(
     tiny_onnx: Path, images: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(running, "_gate", lambda *_: threading.BoundedSemaphore(3))
+    monkeypatch.setattr(pipeline, "_gate", lambda *_: threading.BoundedSemaphore(3))
     with pytest.raises(AssertionError):
         list(infer(Classifier(Alone(tiny_onnx)), images, batch=1, threads=3))
 
@@ -168,7 +168,7 @@ def test_large_images_do_not_wait_for_their_batch(
         return original(self, fitted)
 
     monkeypatch.setattr(Classifier, "classify_prepared", counted)
-    monkeypatch.setattr(running, "_BATCH_BYTES", 40)  # images of 16
+    monkeypatch.setattr(pipeline, "_BATCH_BYTES", 40)  # images of 16
     assert kinds(list(infer(tiny_onnx, images, batch=8))) == expected
     assert max(sizes) == 3
     assert sum(sizes) == len(images)

@@ -1,17 +1,17 @@
-"""`infer_to_file`: a file of results, written whole or not at all; what is long can be resumed."""
+"""`infer_to_file`: a file of results, written whole or not at all; an interrupted run can be resumed."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cnntk.inference.journal import Journal
+from cnntk.inference.pipeline import InputFile, ModelLike, default_batch, infer, load_classifier
 from cnntk.inference.rows import Format, format_of, row_writer
-from cnntk.inference.running import File, Model, default_batch, infer, opened
 from cnntk.runtime.artifact.spec import ModelSpec
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.errors import UsageError
@@ -19,20 +19,20 @@ from cnntk.runtime.files import atomic_write, check_writable
 from cnntk.runtime.images.reading import MAX_MEGAPIXELS
 from cnntk.runtime.session.cores import usable_cores
 
-__all__ = ["InferenceSummary", "infer_to_file", "part_of"]
+__all__ = ["InferenceSummary", "infer_to_file", "part_file"]
 
 Progress = Callable[[int], object]
 
 
 @dataclass(frozen=True)
 class InferenceSummary:
-    """What was written.
+    """Summary of a file of results.
 
     Attributes:
-        path: of the file.
-        images: rows in it.
-        failed: those of them that hold an error.
-        resumed: those of them that an earlier run had done.
+        path: Path of the file.
+        images: Number of images, which are its rows.
+        failed: Number of rows with an error.
+        resumed: Number of rows from an earlier run.
     """
 
     path: str
@@ -40,14 +40,10 @@ class InferenceSummary:
     failed: int
     resumed: int
 
-    def to_json(self) -> dict[str, Any]:
-        """Its fields."""
-        return asdict(self)
-
 
 def infer_to_file(
-    model: Model,
-    files: Iterable[File],
+    model: ModelLike,
+    files: Iterable[InputFile],
     output: str | os.PathLike[str],
     *,
     form: str | None = None,
@@ -60,56 +56,56 @@ def infer_to_file(
     force: bool = False,
     progress: Progress = lambda done: None,
 ) -> InferenceSummary:
-    """Classifies image files and writes a row for each to ``output``, which appears when all are done.
+    """Classifies image files and writes a row for each to ``output``, which appears when all are finished.
 
     Args:
-        model: as `infer` takes it.
-        files: as `infer` takes them.
-        output: the file.
-        form: ``json``, an object a line; ``csv``; ``parquet``; by default what the file's suffix says.
-        top: how many classes a row tells.
-        device: as `Engine` takes it.
-        threads: how many to use; by default one for each core that this process may use.
-        batch: images that go through the network together; by default 8, on a GPU 32.
-        max_megapixels: larger images are refused.
-        resume: keep the rows in ``output`` + ``.part`` until all are done, and go on with those that are
-            there. Files are known by their names: whether one has changed in between is not looked at.
-        force: replace an existing file.
-        progress: is told after each image how many are done.
+        model: Model, as `infer` takes it.
+        files: Files, as `infer` takes them.
+        output: Path of the file.
+        form: Format: ``json``, an object per line; ``csv``; ``parquet``. Default: that of the file's suffix.
+        top: Number of classes in a row.
+        device: Device, as `Engine` takes it.
+        threads: Number of threads. Default: one for each core available to this process.
+        batch: Number of images in a batch. Default: 8, on a GPU 32.
+        max_megapixels: Size in megapixels above which an image is refused.
+        resume: Whether to write the rows to ``output`` + ``.part`` first, after those of an interrupted run.
+            Files are identified by their names, not by their content.
+        force: Whether to replace an existing file.
+        progress: Function that is called after each image with the number of finished ones.
 
     Raises:
-        UsageError: the file exists, or can't be written; what is there to resume is of another model, other
-            options or other files.
-        MissingDependency: pyarrow is not installed, and it is needed.
-        CnntkError: the model can't be used, or fails.
+        UsageError: The file exists, or can't be written; the run to resume has another model, other options
+            or other files.
+        MissingDependency: The format needs pyarrow, which is not installed.
+        CnntkError: The model is not usable, or fails.
     """
     target = Path(output)
-    part = part_of(target)
+    part = part_file(target)
     if target.exists() and not force:
         raise UsageError(f"{target}: exists already; --force replaces it, --output names another file")
     if part.exists() and not resume and not force:
-        raise UsageError(f"{part}: is of an unfinished run; --resume goes on, --force starts again")
+        raise UsageError(f"{part}: belongs to an unfinished run; --resume continues it, --force starts again")
     check_writable(target)
     kind = format_of(target, form)
     cores = threads or usable_cores()
-    classifier = opened(model, device, cores, many=True)
+    classifier = load_classifier(model, device, cores, many=True)
     batch = batch or default_batch(classifier)
     run = _Run(classifier, files, target, kind, top, cores, batch, max_megapixels, progress)
-    return run.resumed(part) if resume else run.at_once(part)
+    return run.write_resumable(part) if resume else run.write(part)
 
 
-def part_of(output: str | os.PathLike[str]) -> Path:
-    """Where the rows are until all are done."""
+def part_file(output: str | os.PathLike[str]) -> Path:
+    """Path of the journal of an unfinished ``output``."""
     path = Path(output)
     return path.with_name(f"{path.name}.part")
 
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """The arguments of `infer_to_file`, checked."""
+    """Checked arguments of `infer_to_file`."""
 
     classifier: Classifier
-    files: Iterable[File]
+    files: Iterable[InputFile]
     target: Path
     form: Format
     top: int
@@ -118,8 +114,8 @@ class _Run:
     max_megapixels: float
     progress: Progress
 
-    def at_once(self, part: Path) -> InferenceSummary:
-        """Straight to the file, under a temporary name."""
+    def write(self, part: Path) -> InferenceSummary:
+        """Writes the file directly, under a temporary name."""
         images = failed = 0
         with atomic_write(self.target) as temporary, row_writer(temporary, self.form, self.top) as writer:
             for row in self._rows(self.files):
@@ -130,8 +126,8 @@ class _Run:
         part.unlink(missing_ok=True)
         return InferenceSummary(str(self.target), images, failed, 0)
 
-    def resumed(self, part: Path) -> InferenceSummary:
-        """By way of a journal."""
+    def write_resumable(self, part: Path) -> InferenceSummary:
+        """Writes the file from a journal."""
         with Journal(part, self._origin(), self.batch) as journal:
             files = journal.skip_done(iter(self.files))
             before = journal.done
@@ -149,7 +145,7 @@ class _Run:
             journal.remove()
         return InferenceSummary(str(self.target), images, failed, before)
 
-    def _rows(self, files: Iterable[File]) -> Iterable[dict[str, Any]]:
+    def _rows(self, files: Iterable[InputFile]) -> Iterable[dict[str, Any]]:
         results = infer(
             self.classifier,
             files,
@@ -157,10 +153,10 @@ class _Run:
             batch=self.batch,
             max_megapixels=self.max_megapixels,
         )
-        return (result.to_json(self.top) for result in results)
+        return (result.row(self.top) for result in results)
 
     def _origin(self) -> dict[str, object]:
-        """What rows depend on."""
+        """Everything that the rows depend on."""
         engine = self.classifier.engine
         return {
             "model": _identity(engine.spec),
@@ -172,8 +168,8 @@ class _Run:
 
 
 def _identity(spec: ModelSpec | None) -> str:
-    """Name and digest; a spec that does not know its file's digest stands for the file."""
-    if spec is None:  # which no Classifier takes
+    """Name and digest of the model; the digest of its spec where the file has none."""
+    if spec is None:  # not with a Classifier
         return "unknown"
     digest = spec.digest or hashlib.sha256(spec.to_json().encode()).hexdigest()
     return f"{spec.name} {digest[:16]}"

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from cnntk.inference import ImageResult, expand
-from cnntk.inference.finding import _images_in
+from cnntk.inference.input_files import _images_in
 from cnntk.runtime.errors import UsageError
 
 
@@ -60,11 +60,11 @@ def test_what_holds_nothing_is_a_row_among_others(tmp_path: Path) -> None:
     first, second, third = expand([str(tmp_path / "empty"), str(root), f"{root}/*.gif"])
     assert (getattr(first, "file", None), second) == (str(tmp_path / "empty"), str(root / "a.png"))
     assert isinstance(third, ImageResult)
-    assert third.error == f"{root}/*.gif: no file fits this pattern"
+    assert third.error == f"{root}/*.gif: no file matches this pattern"
 
 
 def test_nothing_at_all_is_wrong_use(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"holds no image \(\.bmp, "):
+    with pytest.raises(UsageError, match=r"contains no image \(\.bmp, "):
         expand([str(tmp_path), "*.none"])
     with pytest.raises(UsageError, match="- is named twice"):
         expand(["-", "a.png", "-"])

@@ -1,0 +1,216 @@
+"""`infer`: files in, results out, in order, on all cores, in memory that does not grow with their number.
+
+Each worker takes some files, decodes and resizes them one by one, and runs the network on them as one batch,
+on a single core. This measured faster than one network on all cores with separate decoding threads, as
+workers never wait for each other and a convolution is most efficient on one core. Where the network uses
+more than a core (a GPU, or an engine with several threads), its calls take turns while other workers decode.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from typing import cast
+
+from cnntk.inference.input_files import STANDARD_INPUT
+from cnntk.inference.result import ImageResult
+from cnntk.runtime.classifier import Classifier
+from cnntk.runtime.errors import ImageError
+from cnntk.runtime.images.reading import MAX_MEGAPIXELS, DecodedImage, ImageSource, Pixels
+from cnntk.runtime.session.cores import usable_cores
+
+__all__ = ["BATCH", "DEVICE_BATCH", "InputFile", "ModelLike", "default_batch", "infer", "load_classifier"]
+
+ModelLike = Classifier | str | os.PathLike[str] | bytes
+InputFile = str | os.PathLike[str] | ImageResult
+
+BATCH = 8
+"""Default number of images in a batch on the CPU."""
+
+DEVICE_BATCH = 32
+"""Default number of images in a batch on another device."""
+
+_AHEAD = 6
+"""Number of batches per worker that are started ahead, so that a slow image does not block the others."""
+
+_BATCH_BYTES = 1 << 26
+"""Size of the pixels at which a batch runs before it is full."""
+
+
+def infer(
+    model: ModelLike,
+    files: Iterable[InputFile],
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    batch: int | None = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> Iterator[ImageResult]:
+    """Classifies image files, in order; files that can't be read give a result with an error.
+
+    Results are yielded while later files are processed. A bounded number of names is read ahead, so ``files``
+    may be infinite.
+
+    Args:
+        model: Artifact, or a `Classifier`, which is used as it is; for many images create it with
+            ``threads=1``, as is done for an artifact.
+        files: Paths, ``-`` for standard input, and finished results, which are passed on; `expand` yields
+            them for folders and patterns.
+        device: Device, as `Engine` takes it.
+        threads: Number of threads. Default: one for each core available to this process.
+        batch: Number of images in a batch. Default: 8, on a GPU 32, less where there are too few files to use
+            all cores.
+        max_megapixels: Size in megapixels above which an image is refused.
+
+    Raises:
+        CnntkError: The model is not usable, or fails.
+    """
+    if isinstance(files, str | bytes | os.PathLike):
+        raise TypeError(f"files: expected a list of names, got one, {files!r}; expand([...]) lists a folder")
+    if (batch is not None and batch < 1) or (threads is not None and threads < 1):
+        raise ValueError(f"batch and threads must be at least 1, got {batch} and {threads}")
+    cores = threads or usable_cores()
+    files = iter(files)
+    full = cores * BATCH
+    head = list(islice(files, 2 if batch else full))
+    classifier = load_classifier(model, device, cores, many=len(head) > 1)
+    if batch is None:
+        batch = default_batch(classifier) if len(head) == full else max(1, -(-len(head) // cores))
+    work = _Work(classifier, max_megapixels, _gate(classifier, cores))
+    return _results(work, chain(head, files), cores, batch)
+
+
+def load_classifier(model: ModelLike, device: str, cores: int, *, many: bool) -> Classifier:
+    """Loads the model, with one thread per call for ``many`` images, else with all cores."""
+    if isinstance(model, Classifier):
+        return model
+    return Classifier(model, device, threads=1 if many else cores)
+
+
+def default_batch(classifier: Classifier) -> int:
+    """Number of images in a batch, where there are enough."""
+    return BATCH if classifier.engine.device == "cpu" else DEVICE_BATCH
+
+
+def _gate(classifier: Classifier, cores: int) -> threading.BoundedSemaphore:
+    """Semaphore that admits as many calls of the network as there are cores for them."""
+    engine = classifier.engine
+    return threading.BoundedSemaphore(max(1, cores // engine.threads) if engine.device == "cpu" else 1)
+
+
+@dataclass(frozen=True, eq=False)
+class _NamedImage:
+    """Name of a file, and the source of its pixels."""
+
+    file: str
+    source: str | DecodedImage
+
+
+class _StandardInput:
+    """Bytes of standard input, with a name for messages."""
+
+    name = "standard input"
+
+    def read(self, size: int) -> bytes:
+        """Reads up to ``size`` bytes."""
+        if sys.stdin is None:
+            raise ImageError(f"{self.name}: is closed; name a file")
+        return sys.stdin.buffer.read(size)
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """Work on a batch of files, which is shared by all workers.
+
+    Attributes:
+        classifier: Classifier.
+        max_megapixels: Size in megapixels above which an image is refused.
+        gate: Semaphore that is held while the network runs.
+        stopped: Event that is set when no more results are needed.
+    """
+
+    classifier: Classifier
+    max_megapixels: float
+    gate: AbstractContextManager[object]
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self, files: Sequence[_NamedImage | ImageResult]) -> list[ImageResult]:
+        """Returns a result for each file."""
+        results: list[ImageResult] = []
+        waiting: list[tuple[int, Pixels]] = []
+        for file in files:
+            if self.stopped.is_set():
+                return []
+            if isinstance(file, ImageResult):
+                results.append(file)
+                continue
+            try:
+                decoded = self.decode(file.source)
+            except ImageError as error:
+                results.append(ImageResult(file.file, None, str(error)))
+                continue
+            waiting.append((len(results), self.classifier.prepare(decoded.pixels)))
+            results.append(ImageResult(file.file, None, notes=decoded.notes))
+            if sum(pixels.nbytes for _, pixels in waiting) > _BATCH_BYTES:
+                self._classify(waiting, results)
+        self._classify(waiting, results)
+        return results
+
+    def decode(self, source: str | _StandardInput | DecodedImage) -> DecodedImage:
+        """Decodes the pixels."""
+        if isinstance(source, DecodedImage):
+            return source
+        return self.classifier.decode(cast(ImageSource, source), max_megapixels=self.max_megapixels)
+
+    def _classify(self, waiting: list[tuple[int, Pixels]], results: list[ImageResult]) -> None:
+        """Classifies the waiting pixels and fills in the results at their indices."""
+        if not waiting or self.stopped.is_set():
+            return
+        with self.gate:
+            batch = self.classifier.classify_prepared([pixels for _, pixels in waiting])
+        for (index, _), predictions in zip(waiting, batch, strict=True):
+            done = results[index]
+            results[index] = ImageResult(done.file, predictions, notes=done.notes)
+        waiting.clear()
+
+
+def _results(work: _Work, files: Iterator[InputFile], cores: int, batch: int) -> Iterator[ImageResult]:
+    on_cpu = work.classifier.engine.device == "cpu"
+    workers = cores if on_cpu else cores + 1  # one of them waits for the device
+    batches = _batches(work, files, batch)
+    pending: deque[Future[list[ImageResult]]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="cnntk-infer")
+    try:
+        for names in batches:
+            pending.append(pool.submit(work, names))
+            if len(pending) > _AHEAD * workers or pending[0].done():
+                yield from pending.popleft().result()
+        while pending:
+            yield from pending.popleft().result()
+    finally:
+        work.stopped.set()
+        pool.shutdown(cancel_futures=True)
+
+
+def _batches(work: _Work, files: Iterator[InputFile], size: int) -> Iterator[list[_NamedImage | ImageResult]]:
+    while batch := [_prepare_input(work, file) for file in islice(files, size)]:
+        yield batch
+
+
+def _prepare_input(work: _Work, file: InputFile) -> _NamedImage | ImageResult:
+    if isinstance(file, ImageResult):
+        return file
+    name = os.fspath(file)
+    if name != STANDARD_INPUT:
+        return _NamedImage(name, name)
+    try:  # not in a worker, which Ctrl-C could not interrupt
+        return _NamedImage(name, work.decode(_StandardInput()))
+    except ImageError as error:
+        return ImageResult(name, None, str(error))
