@@ -36,6 +36,7 @@ from cnntk.benchmark.compare import compare_interleaved
 from cnntk.data.batches import batches_of
 from cnntk.data.calibration import split_images
 from cnntk.exporters import export
+from cnntk.quantization.options import QuantizeOptions
 from cnntk.runtime import Engine
 from cnntk.runtime.artifact.spec import METADATA_KEY
 
@@ -165,7 +166,8 @@ def quantized_by_us(
     model: Path, calibration: str, evaluation: str | None, limit: int, folder: Path
 ) -> tuple[Rival, Any]:
     target = folder / f"{model.stem}-ours.onnx"
-    report = quantize(model, calibration, evaluation=evaluation, output=target, limit=limit, force=True)
+    options = QuantizeOptions(calibration, limit, evaluation, output=target, force=True)
+    report = quantize(model, options)
     engine = Engine(target)
     ours = Rival("cnntk quantize", lambda x: engine.run(x, allow_nonfinite=True)["logits"], report.size_bytes)
     return ours, report

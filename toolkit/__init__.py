@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cnntk.doctor import Diagnosis, diagnose
     from cnntk.exporters import ExportReport, export
     from cnntk.inference import ImageResult, infer, infer_to_file
+    from cnntk.quantization.options import QuantizeOptions
     from cnntk.quantization.pipeline import preview_quantize, quantize
     from cnntk.quantization.report import QuantizePreview, QuantizeReport
     from cnntk.runtime import Classifier, Engine, ModelSpec, Prediction
@@ -37,6 +38,7 @@ __all__ = [
     "ModelSpec",
     "Prediction",
     "PreprocessingCheck",
+    "QuantizeOptions",
     "QuantizePreview",
     "QuantizeReport",
     "TrainReport",
@@ -78,6 +80,7 @@ __getattr__, __dir__ = lazy_names(
         "PreprocessingCheck": "cnntk.verification.preprocessing_check",
         "preview_quantize": "cnntk.quantization.pipeline",
         "quantize": "cnntk.quantization.pipeline",
+        "QuantizeOptions": "cnntk.quantization.options",
         "QuantizePreview": "cnntk.quantization.report",
         "QuantizeReport": "cnntk.quantization.report",
         "train": "cnntk.training",

@@ -1,15 +1,14 @@
-"""What quantizing cost: the answers of two models to the same images, compared image by image.
+"""Accuracy of a quantized model compared with its original, image by image.
 
-With labels it is the drop in top-1, whose interval rests on the images alone that just one model gets right
-(A. Agresti and Y. Min, *Simple improved confidence intervals for comparing matched proportions*, Statistics
-in Medicine 24 (2005) 729). Without labels it is how often the answer is another one, and what that is worth
-by the original's own probabilities.
+With labels it is the drop in top-1 accuracy, whose interval depends only on the images that exactly one of
+the models classifies correctly. Without labels it is the share of predictions that change, and the drop to
+expect from them by the original's own probabilities.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,21 +18,27 @@ from cnntk.benchmark.statistics.intervals import paired_interval
 from cnntk.data.batches import Batch
 from cnntk.runtime.errors import DataError, InferenceError
 
-__all__ = ["Accuracy", "Answers", "Scores", "answers_of", "compare", "divergence"]
+__all__ = [
+    "Accuracy",
+    "ClassifierOutputs",
+    "TopAccuracy",
+    "classify_batches",
+    "compare_outputs",
+    "kl_divergence",
+]
 
 _TOP = 5
 
 Array = NDArray[Any]
-Float64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
-    """What a model answers to some images.
+class ClassifierOutputs:
+    """Outputs of a classifier for some images.
 
     Attributes:
-        logits: float32 (N, K).
-        labels: int64 (N,), columns; None where the images have none.
+        logits: Logits, float32 (N, K).
+        labels: Class indices, int64 (N,); None if the images have none.
     """
 
     logits: NDArray[np.float32]
@@ -41,10 +46,12 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Scores:
-    """How often the label is the first answer, and among the first five; in percent.
+class TopAccuracy:
+    """Accuracy of one model.
 
-    ``top5`` is None where there are no more than five classes.
+    Attributes:
+        top1: Share of images whose label is predicted first, in percent.
+        top5: Share of images whose label is among the first five, in percent; None for up to five classes.
     """
 
     top1: float
@@ -53,28 +60,27 @@ class Scores:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How a model scores beside the one it was made from.
+    """Accuracy of a quantized model compared with its original.
 
     Attributes:
-        images: how many were compared.
-        agreement: percent of them that have the same answer.
-        weighted_flips: what the other answers cost by the original's probabilities: the mean over all images
-            of ``p(its answer) - p(the other answer)``, in points. Were these the true odds, this is the drop
-            in top-1 to be expected; of a flip to the second best answer it is the margin.
-        before: of the original; None without labels, as all that follow.
-        after: of the other.
-        drop: ``before.top1 - after.top1``, in points; below 0 where it gained.
-        drop_low: lower end of its 95 % confidence interval.
-        drop_high: upper end.
-        lost: images that the original alone gets right.
-        gained: images that the other alone gets right.
+        images: Number of images.
+        agreement: Share of images with the same prediction, in percent.
+        expected_drop: Drop in top-1 to expect from the changed predictions, in percentage points: the mean of
+            ``p(original's prediction) - p(new prediction)`` over all images, by the original's probabilities.
+        before: Accuracy of the original; None without labels, like all that follow.
+        after: Accuracy of the quantized model.
+        drop: ``before.top1 - after.top1`` in percentage points; negative if accuracy rises.
+        drop_low: Lower end of the 95 % confidence interval of the drop.
+        drop_high: Upper end of that interval.
+        lost: Number of images that only the original classifies correctly.
+        gained: Number of images that only the quantized model classifies correctly.
     """
 
     images: int
     agreement: float
-    weighted_flips: float
-    before: Scores | None = None
-    after: Scores | None = None
+    expected_drop: float
+    before: TopAccuracy | None = None
+    after: TopAccuracy | None = None
     drop: float | None = None
     drop_low: float | None = None
     drop_high: float | None = None
@@ -82,29 +88,19 @@ class Accuracy:
     gained: int | None = None
 
     @property
-    def cost(self) -> float:
-        """What a bound is held against, in points: the drop, and without labels `weighted_flips`."""
-        return self.weighted_flips if self.drop is None else self.drop
+    def judged_drop(self) -> float:
+        """The drop that is compared with the limit: ``drop``, or without labels ``expected_drop``."""
+        return self.expected_drop if self.drop is None else self.drop
 
     def within(self, max_drop: float) -> bool:
-        """Whether the cost is at most ``max_drop`` points; NaN never is."""
-        return bool(self.cost <= max_drop + 1e-9)
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Accuracy:
-        """From what `to_json` gave."""
-        scores = {k: None if data[k] is None else Scores(**data[k]) for k in ("before", "after")}
-        return cls(**{**data, **scores})
+        """Whether the drop is at most ``max_drop`` percentage points; False for NaN."""
+        return bool(self.judged_drop <= max_drop + 1e-9)
 
     def __str__(self) -> str:
         if self.before is None or self.after is None or self.drop is None:
             return (
-                f"agrees on {self.agreement:.2f} % of {self.images:,} images, flips cost "
-                f"{self.weighted_flips:.3f} points"
+                f"same prediction for {self.agreement:.2f} % of {self.images:,} images, expected drop "
+                f"{self.expected_drop:.3f} points"
             )
         return (
             f"top-1 {self.before.top1:.2f} -> {self.after.top1:.2f} %, drop {self.drop:.2f} points "
@@ -112,54 +108,54 @@ class Accuracy:
         )
 
 
-def answers_of(
+def classify_batches(
     run: Callable[[dict[str, Array]], Mapping[str, Array]],
     batches: Iterable[Batch],
     *,
     output: str = "logits",
     on_images: Callable[[int], None] | None = None,
-) -> Answers:
-    """Runs a model on images as they come; only its answers are kept.
+) -> ClassifierOutputs:
+    """Runs a classifier on batches as they come; only its outputs are kept in memory.
 
     Args:
-        run: the model, like `Engine.run`.
-        batches: of images; either all have labels, or none has.
-        output: which of the model's outputs.
-        on_images: is told how many images are done.
+        run: Model, like `Engine.run`.
+        batches: Batches of images; all images have labels, or none has.
+        output: Name of the output with the logits.
+        on_images: Callback that receives the number of completed images.
 
     Raises:
-        DataError: there is no image, or some have labels and others don't.
-        InferenceError: the output is missing or no (N, K), or the model failed.
+        DataError: There is no image, or only some have labels.
+        InferenceError: The output is missing or not (N, K), or the model failed.
     """
-    found: list[NDArray[np.float32]] = []
+    outputs: list[NDArray[np.float32]] = []
     labels: list[int | None] = []
     for batch in batches:
         logits = run(batch.inputs).get(output)
         if logits is None or logits.ndim != 2 or len(logits) != len(batch):
-            got = "nothing" if logits is None else list(logits.shape)
+            actual = "nothing" if logits is None else list(logits.shape)
             raise InferenceError(
-                f"{output}: expected [{len(batch)}, classes], got {got}; is it a classifier?"
+                f"{output}: expected [{len(batch)}, classes], got {actual}; is it a classifier?"
             )
-        found.append(logits.astype(np.float32, copy=False))
+        outputs.append(logits.astype(np.float32, copy=False))
         labels += batch.labels
         if on_images is not None:
             on_images(len(labels))
-    if not found:
+    if not outputs:
         raise DataError("evaluation: there are no images to compare on; add some")
-    known = [label for label in labels if label is not None]
-    if known and len(known) != len(labels):
+    numbers = [label for label in labels if label is not None]
+    if numbers and len(numbers) != len(labels):
         raise DataError(
-            f"evaluation: {len(known)} of {len(labels)} images have a label; give all of them one, or none"
+            f"evaluation: {len(numbers)} of {len(labels)} images have a label; label all of them, or none"
         )
-    return Answers(np.concatenate(found), np.array(known, dtype=np.int64) if known else None)
+    return ClassifierOutputs(np.concatenate(outputs), np.array(numbers, dtype=np.int64) if numbers else None)
 
 
-def compare(before: Answers, after: Answers) -> Accuracy:
-    """Compares what two models answer to the same images.
+def compare_outputs(before: ClassifierOutputs, after: ClassifierOutputs) -> Accuracy:
+    """Compares the outputs of the original and the quantized model for the same images.
 
     Raises:
-        ValueError: they are of other images or classes, or a label is no class.
-        InferenceError: an answer is not finite.
+        ValueError: The outputs have other images or classes, or a label is not a class.
+        InferenceError: An output is not finite.
     """
     first, second, labels = before.logits, after.logits, before.labels
     if first.shape != second.shape or not len(first):
@@ -169,33 +165,31 @@ def compare(before: Answers, after: Answers) -> Accuracy:
             raise InferenceError(f"logits of the {name} are not finite; leave out the images that cause it")
     a, b = first.argmax(axis=1), second.argmax(axis=1)
     rows = np.arange(len(first))
-    probabilities = _softmax(first)
+    probabilities = np.exp(_log_softmax(first))
     margins = probabilities[rows, a] - probabilities[rows, b]
-    told = Accuracy(len(first), 100 * float((a == b).mean()), 100 * float(margins.mean()))
-    return told if labels is None else _with_labels(told, first, second, labels)
+    accuracy = Accuracy(len(first), 100 * float((a == b).mean()), 100 * float(margins.mean()))
+    return accuracy if labels is None else _with_labels(accuracy, first, second, labels)
 
 
-def divergence(before: Answers, after: Answers) -> float:
+def kl_divergence(before: ClassifierOutputs, after: ClassifierOutputs) -> float:
     """``KL(p || q) = sum p (log p - log q)`` of the probabilities, mean over the images, in nats."""
     p, q = _log_softmax(before.logits), _log_softmax(after.logits)
     return float((np.exp(p) * (p - q)).sum(axis=1).mean())
 
 
-def _with_labels(told: Accuracy, first: Array, second: Array, labels: NDArray[np.int64]) -> Accuracy:
+def _with_labels(accuracy: Accuracy, first: Array, second: Array, labels: NDArray[np.int64]) -> Accuracy:
     if labels.shape != first.shape[:1] or labels.min() < 0 or labels.max() >= first.shape[1]:
         raise ValueError(f"labels {list(labels.shape)} up to {labels.max()} don't fit {list(first.shape)}")
-    places = _places(first, labels), _places(second, labels)
-    before, after = (_scores(p, first.shape[1]) for p in places)
-    right, still = (p == 0 for p in places)
-    lost, gained = int((right & ~still).sum()), int((still & ~right).sum())
-    low, high = paired_interval(lost, gained, told.images)
-    return Accuracy(
-        images=told.images,
-        agreement=told.agreement,
-        weighted_flips=told.weighted_flips,
+    ranks = _label_ranks(first, labels), _label_ranks(second, labels)
+    before, after = (_top_accuracy(r, first.shape[1]) for r in ranks)
+    was_right, is_right = (r == 0 for r in ranks)
+    lost, gained = int((was_right & ~is_right).sum()), int((is_right & ~was_right).sum())
+    low, high = paired_interval(lost, gained, accuracy.images)
+    return replace(
+        accuracy,
         before=before,
         after=after,
-        drop=100 * (lost - gained) / told.images,
+        drop=100 * (lost - gained) / accuracy.images,
         drop_low=100 * low,
         drop_high=100 * high,
         lost=lost,
@@ -203,23 +197,20 @@ def _with_labels(told: Accuracy, first: Array, second: Array, labels: NDArray[np
     )
 
 
-def _places(logits: Array, labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The place of each label among the answers, 0 for the best; of equal ones the lower number is first."""
-    own = np.take_along_axis(logits, labels[:, None], axis=1)
+def _label_ranks(logits: Array, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rank of each label among the logits, 0 for the largest; of equal ones the lower index is first."""
+    at_label = np.take_along_axis(logits, labels[:, None], axis=1)
     earlier = np.arange(logits.shape[1]) < labels[:, None]
-    return np.asarray(((logits > own) | ((logits == own) & earlier)).sum(axis=1), dtype=np.int64)
+    larger = (logits > at_label) | ((logits == at_label) & earlier)
+    return np.asarray(larger.sum(axis=1), dtype=np.int64)
 
 
-def _scores(places: NDArray[np.int64], classes: int) -> Scores:
-    top5 = 100 * float((places < _TOP).mean()) if classes > _TOP else None
-    return Scores(100 * float((places == 0).mean()), top5)
+def _top_accuracy(ranks: NDArray[np.int64], classes: int) -> TopAccuracy:
+    top5 = 100 * float((ranks < _TOP).mean()) if classes > _TOP else None
+    return TopAccuracy(100 * float((ranks == 0).mean()), top5)
 
 
-def _log_softmax(logits: Array) -> Float64:
+def _log_softmax(logits: Array) -> NDArray[np.float64]:
     scores = logits.astype(np.float64)
     scores -= scores.max(axis=1, keepdims=True)
     return np.asarray(scores - np.log(np.exp(scores).sum(axis=1, keepdims=True)))
-
-
-def _softmax(logits: Array) -> Float64:
-    return np.exp(_log_softmax(logits))

@@ -1,4 +1,4 @@
-"""Writes the nodes of a quantized graph, in front of the one that they stand for."""
+"""`GraphBuilder`: inserts the nodes of a quantized graph next to those that they replace."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-__all__ = ["MICROSOFT", "Levels", "Tape"]
+__all__ = ["MICROSOFT", "GraphBuilder", "QuantizedValue"]
 
 MICROSOFT = "com.microsoft"
-"""onnxruntime's own operators."""
+"""Domain of onnxruntime's own operators."""
 
 
 @dataclass(frozen=True)
-class Levels:
-    """A value as uint8: ``v = scale * (q - zero_point)``.
+class QuantizedValue:
+    """A value of the graph as uint8: ``v = scale * (q - zero_point)``.
 
     Attributes:
-        value: uint8, (N, H, W, C).
-        scale: above 0.
-        zero_point: the level of 0.
+        value: The integers, uint8 (N, H, W, C).
+        scale: Scale, greater than 0.
+        zero_point: Integer that represents 0.
     """
 
     value: ir.Value
@@ -32,87 +32,89 @@ class Levels:
     zero_point: int
 
 
-class Tape:
-    """Writes nodes beside a node of a graph.
+class GraphBuilder:
+    """Inserts nodes before or after a node of a graph.
 
     Args:
-        model: changed in place.
+        model: Model that is changed in place.
     """
 
     def __init__(self, model: ir.Model) -> None:
         graph = model.graph
         self._model = model
-        self._place: ir.Node | None = None
-        self._behind = False
-        self._taken = {str(v.name) for n in graph for v in n.outputs} | {str(n.name) for n in graph}
-        self._taken |= {str(v.name) for v in graph.inputs} | set(graph.initializers)
+        self._anchor: ir.Node | None = None
+        self._after = False
+        self._used_names = {str(v.name) for n in graph for v in n.outputs} | {str(n.name) for n in graph}
+        self._used_names |= {str(v.name) for v in graph.inputs} | set(graph.initializers)
         graph.opset_imports.setdefault(MICROSOFT, 1)
 
-    def move(self, place: ir.Node, *, behind: bool = False) -> None:
-        """Goes on writing before ``place``, or behind it."""
-        self._place, self._behind = place, behind
+    def insert_at(self, node: ir.Node, *, after: bool = False) -> None:
+        """Inserts the next nodes before ``node``, or after it."""
+        self._anchor, self._after = node, after
 
-    def put(
+    def add_node(
         self,
         operator: str,
         inputs: Sequence[ir.Value | None],
         attributes: Mapping[str, Any] | None = None,
         *,
         domain: str = "",
-        like: ir.Node | None = None,
+        replaces: ir.Node | None = None,
     ) -> ir.Value:
-        """A node's only output.
+        """Adds a node and returns its only output.
 
         Args:
-            operator: of the node.
-            inputs: all made before.
-            attributes: of the node.
-            domain: of the operator.
-            like: the node that it stands for, whose name and torch notes it takes over.
+            operator: Operator of the node.
+            inputs: Inputs, which precede it in the graph.
+            attributes: Attributes by name.
+            domain: Domain of the operator.
+            replaces: Node whose name and torch metadata the new one takes over.
         """
-        if self._place is None:
-            raise ValueError("there is no node to write beside; move there first")
+        if self._anchor is None:
+            raise ValueError("no node to insert at; call insert_at first")
         node = ir.node(operator, list(inputs), dict(attributes or {}), domain=domain)
-        node.name = self._free(f"{self._place.name or self._place.op_type}/{operator}")
-        if like is not None:
-            node.metadata_props.update(like.metadata_props)
-            name, like.name = like.name, None
+        node.name = self._unused(f"{self._anchor.name or self._anchor.op_type}/{operator}")
+        if replaces is not None:
+            node.metadata_props.update(replaces.metadata_props)
+            name, replaces.name = replaces.name, None
             node.name = name or node.name
-        node.outputs[0].name = self._free(f"{node.name}_{operator}")
-        if self._behind:
-            self._model.graph.insert_after(self._place, node)
-            self._place = node
+        node.outputs[0].name = self._unused(f"{node.name}_{operator}")
+        if self._after:
+            self._model.graph.insert_after(self._anchor, node)
+            self._anchor = node
         else:
-            self._model.graph.insert_before(self._place, node)
+            self._model.graph.insert_before(self._anchor, node)
         return node.outputs[0]
 
-    def dequantized(self, levels: Levels) -> ir.Value:
-        """float32, in the order of the levels."""
-        value = self.put(
-            "DequantizeLinear", [levels.value, self.number(levels.scale), self.byte(levels.zero_point)]
-        )
+    def dequantize(self, quantized: QuantizedValue) -> ir.Value:
+        """Adds the conversion of a value to float32, in the same order of dimensions."""
+        value = self.add_node("DequantizeLinear", self.inputs_of(quantized))
         value.type = ir.TensorType(ir.DataType.FLOAT)
         return value
 
-    def weight(self, name: str, array: NDArray[Any]) -> ir.Value:
-        """A weight of the graph."""
-        tensor = ir.Tensor(np.array(array, order="C"), name=self._free(name))
+    def inputs_of(self, quantized: QuantizedValue) -> list[ir.Value]:
+        """A value with its scale and zero point, as onnxruntime's operators read them."""
+        return [quantized.value, *self.scaling(quantized.scale, quantized.zero_point)]
+
+    def scaling(self, scale: float, zero_point: int) -> list[ir.Value]:
+        """Adds a scale and a zero point as constants without dimensions."""
+        return [self.add_weight("scale", np.array(scale, np.float32)), self.zero_point(zero_point)]
+
+    def zero_point(self, integer: int) -> ir.Value:
+        """Adds a uint8 constant without dimensions."""
+        return self.add_weight("zero_point", np.array(integer, np.uint8))
+
+    def add_weight(self, name: str, array: NDArray[Any]) -> ir.Value:
+        """Adds a constant to the graph; ``name`` gets a number if it is in use."""
+        tensor = ir.Tensor(np.array(array, order="C"), name=self._unused(name))
         value = ir.Value(
             name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor
         )
         self._model.graph.register_initializer(value)
         return value
 
-    def number(self, value: float) -> ir.Value:
-        """A float32 without dimensions."""
-        return self.weight("scale", np.array(value, np.float32))
-
-    def byte(self, value: int) -> ir.Value:
-        """A uint8 without dimensions."""
-        return self.weight("zero_point", np.array(value, np.uint8))
-
-    def _free(self, name: str) -> str:
+    def _unused(self, name: str) -> str:
         numbered = (f"{name}_{i}" for i in itertools.count(1))
-        free = next(n for n in itertools.chain([name], numbered) if n not in self._taken)
-        self._taken.add(free)
-        return free
+        unused = next(n for n in itertools.chain([name], numbered) if n not in self._used_names)
+        self._used_names.add(unused)
+        return unused

@@ -1,11 +1,11 @@
-"""`calibrate`: what the values inside a graph are, over many images, in one pass and in fixed memory."""
+"""Calibration: statistics of the values inside a graph over many images, in one pass and in fixed memory."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,95 +14,167 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from cnntk.data.batches import Batch
-from cnntk.exporters.session import GraphSession
-from cnntk.quantization.channels import Channels, Vector
-from cnntk.quantization.histogram import Histogram
+from cnntk.exporters.passes.graph import constant, only_user
+from cnntk.exporters.session import Arrays, GraphSession
+from cnntk.quantization.config import linear_layers
+from cnntk.quantization.histogram import ChannelStats, ChannelStatsRecord, Histogram, HistogramRecord
+from cnntk.runtime.codec import as_json, decode
 from cnntk.runtime.contract import InputContract
 from cnntk.runtime.errors import DataError, InferenceError, UsageError
 
-__all__ = ["CALIBRATION_VERSION", "Calibration", "calibrate"]
+__all__ = [
+    "CALIBRATION_VERSION",
+    "CalibrationData",
+    "behind_activation",
+    "calibrate",
+    "channels_to_calibrate",
+    "check_calibration",
+    "clip_limits",
+    "is_non_negative",
+    "tensors_to_calibrate",
+]
 
-Arrays = dict[str, NDArray[Any]]
+CALIBRATION_VERSION = 2
 
-CALIBRATION_VERSION = 1
+MIN_IMAGES = 10
+"""Number of images below which ranges are those of the images and not of the network."""
 
-_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+GOOD_IMAGES = 100
+"""Number of images below which the tails of the distributions rest on a handful of images."""
+
+
+@dataclass(frozen=True)
+class _CalibrationFile:
+    """A calibration as JSON; fields as in `CalibrationData`."""
+
+    version: int
+    images: int
+    classes: Mapping[str, int]
+    first_digest: str
+    images_differ: bool
+    histograms: tuple[HistogramRecord, ...]
+    channels: Mapping[str, ChannelStatsRecord]
 
 
 @dataclass(frozen=True, eq=False)
-class Calibration:
-    """What the values of some tensors were.
+class CalibrationData:
+    """Statistics of some tensors of a graph.
 
     Attributes:
-        histograms: by tensor, in the order of the graph.
-        channels: of those tensors of which they were asked for.
-        images: how many were counted.
-        classes: images of each class, by its number; images without a label are in none.
-        first: SHA-256 of what the first image was to the graph; empty while there is none.
-        varied: whether another image differed from it.
+        histograms: Histograms by tensor, in the order of the graph.
+        channels: Statistics of the channels by tensor, for those tensors that they were requested of.
+        images: Number of images.
+        classes: Number of labeled images by class index.
+        first_digest: SHA-256 of the first image's inputs; empty without images.
+        images_differ: Whether any other image differs from the first.
     """
 
     histograms: dict[str, Histogram]
-    channels: dict[str, Channels] = field(default_factory=dict)
+    channels: dict[str, ChannelStats] = field(default_factory=dict)
     images: int = 0
     classes: dict[int, int] = field(default_factory=dict)
-    first: str = ""
-    varied: bool = False
+    first_digest: str = ""
+    images_differ: bool = False
 
-    def channel_mean(self, tensor: str) -> Vector:
-        """The mean of each channel, float64 (C,).
-
-        Raises:
-            UsageError: the channels of this tensor were not asked for.
-        """
-        if tensor not in self.channels:
-            told = ", ".join(self.channels) or "none"
-            raise UsageError(f"{tensor}: its channels were not counted, only those of: {told}; ask for them")
-        return self.channels[tensor].mean
-
-    def to_json(self) -> str:
-        """As a JSON document, from which `calibrate` can go on; numbers lose no digit."""
-        return json.dumps(
-            {
-                "calibration": CALIBRATION_VERSION,
-                "images": self.images,
-                "classes": {str(k): n for k, n in sorted(self.classes.items())},
-                "first": self.first,
-                "varied": self.varied,
-                "histograms": [h.to_json() for h in self.histograms.values()],
-                "channels": {name: c.to_json() for name, c in self.channels.items()},
-            }
+    def to_text(self) -> str:
+        """A JSON document from which `calibrate` can resume; numbers lose no digit."""
+        document = _CalibrationFile(
+            CALIBRATION_VERSION,
+            self.images,
+            {str(label): count for label, count in sorted(self.classes.items())},
+            self.first_digest,
+            self.images_differ,
+            tuple(histogram.record() for histogram in self.histograms.values()),
+            {name: channels.record() for name, channels in self.channels.items()},
         )
+        return json.dumps(as_json(document))
 
     @classmethod
-    def from_json(cls, text: str | bytes, where: str) -> Calibration:
-        """Reads what `to_json` wrote.
+    def from_text(cls, text: str | bytes, source: str) -> CalibrationData:
+        """Reads what `to_text` returned.
 
         Args:
-            text: the document.
-            where: the file it comes from, for messages.
+            text: JSON document.
+            source: File that it comes from, for messages.
 
         Raises:
-            DataError: it is no calibration, one of another version, or a damaged one.
+            DataError: The document is not a calibration, has another version, or is damaged.
         """
         try:
-            data = json.loads(text)
-            if data["calibration"] != CALIBRATION_VERSION:
-                raise ValueError(f"version {data['calibration']!r}, not {CALIBRATION_VERSION}")
-            found = [Histogram.from_json(h) for h in data["histograms"]]
+            data = decode(_CalibrationFile, json.loads(text), "calibration")
+            if data.version != CALIBRATION_VERSION:
+                raise ValueError(f"version {data.version}, expected {CALIBRATION_VERSION}")
             return cls(
-                {h.tensor: h for h in found},
-                {str(name): Channels.from_json(c) for name, c in data["channels"].items()},
-                int(data["images"]),
-                {int(k): int(n) for k, n in data["classes"].items()},
-                str(data["first"]),
-                bool(data["varied"]),
+                {record.tensor: Histogram.from_record(record) for record in data.histograms},
+                {name: ChannelStats.from_record(record) for name, record in data.channels.items()},
+                data.images,
+                {int(label): count for label, count in data.classes.items()},
+                data.first_digest,
+                data.images_differ,
             )
-        except _MALFORMED as error:
-            told = " ".join(str(error).split())[:200]
+        except (ValueError, OverflowError) as error:
+            reason = " ".join(str(error).split())[:200]
             raise DataError(
-                f"{where}: is no sound calibration ({told}); remove it, and calibrate from the start"
+                f"{source}: not a valid calibration ({reason}); remove it and calibrate from the start"
             ) from error
+
+
+def tensors_to_calibrate(model: ir.Model) -> tuple[str, ...]:
+    """Values whose ranges quantization needs: inputs of convolutions, and outputs of them and of sums."""
+    names: dict[str, None] = {}
+    for node in model.graph:
+        if node.op_type not in ("Conv", "Add", "Concat") or node.domain:
+            continue
+        if node.outputs[0].dtype is not ir.DataType.FLOAT:  # arithmetic on an image's sizes
+            continue
+        inputs = (node.inputs[0],) if node.op_type == "Conv" else ()
+        for value in (*inputs, behind_activation(node.outputs[0])):
+            if value is not None and value.name and not value.is_initializer():
+                names[value.name] = None
+    return tuple(names)
+
+
+def channels_to_calibrate(model: ir.Model) -> dict[str, int]:
+    """Inputs of linear layers and their channel axis, for bias correction and equalization."""
+    inputs = (node.inputs[0] for node in linear_layers(model))
+    return {
+        str(v.name): 1
+        for v in inputs
+        if v is not None and v.name and v.shape is not None and len(v.shape) > 1
+    }
+
+
+def behind_activation(value: ir.Value) -> ir.Value:
+    """The value whose range counts: behind the ReLU and max-pooling that follow as the only readers."""
+    while (user := only_user(value)) is not None and (_is_relu(user) or _is_max_pool(user)):
+        value = user.outputs[0]
+    return value
+
+
+def is_non_negative(value: ir.Value) -> bool:
+    """Whether no reader sees what is below zero in a value."""
+    while (user := only_user(value)) is not None and _is_max_pool(user):
+        value = user.outputs[0]
+    readers = [use.node for use in value.uses()]
+    return bool(readers) and not value.is_graph_output() and all(map(_is_relu, readers))
+
+
+def clip_limits(node: ir.Node) -> tuple[float | None, float | None]:
+    """Lower and upper limit of a Clip; None if there is none, or it is not a constant."""
+    limits = [constant(value) for value in (*node.inputs[1:3], None, None)[:2]]
+    low, high = (None if v is None or v.size != 1 else float(v.reshape(-1)[0]) for v in limits)
+    return low, high
+
+
+def _is_max_pool(node: ir.Node) -> bool:
+    return node.op_type == "MaxPool" and not node.domain
+
+
+def _is_relu(node: ir.Node) -> bool:
+    """Whether a node is a ReLU, also one with an upper limit."""
+    if node.op_type == "Clip" and not node.domain:
+        return clip_limits(node)[0] == 0
+    return node.op_type == "Relu" and not node.domain
 
 
 def calibrate(
@@ -111,35 +183,35 @@ def calibrate(
     tensors: Sequence[str],
     *,
     channels: Mapping[str, int] | None = None,
-    so_far: Calibration | None = None,
-    on_image: Callable[[Calibration], None] | None = None,
-) -> Calibration:
-    """Runs a graph on images, and counts the values of some of its tensors as they come.
+    resume_from: CalibrationData | None = None,
+    on_image: Callable[[CalibrationData], None] | None = None,
+) -> CalibrationData:
+    """Runs a graph on images and gathers statistics of some of its tensors.
 
-    The graph runs in onnxruntime with every optimization off, so that each value is there under its name, and
-    always on one image: among others an image gets other last digits, as onnxruntime picks its kernels by the
-    batch. So the same images in the same order give the same calibration to the bit, however they are put
-    into batches, and no more is held than one image's tensors. Batches of 8 would take a quarter less time.
+    The graph runs in onnxruntime with every optimization off, so that each value exists under its name, and
+    always on one image: in a batch an image gets other last digits, because onnxruntime selects its kernels
+    by the batch. So the same images in the same order give the same calibration to the bit, however they are
+    batched, and only one image's tensors are in memory. Batches of 8 would take a quarter less time.
 
     Args:
-        model: the graph; it is not changed.
-        batches: of images, as `batches_of` makes them or by hand; they are drawn as they are needed.
-        tensors: values or inputs of the graph, by name.
-        channels: tensors of which each channel's range and mean is wanted too, with the axis of their
-            channels, counted with the batch: 1 in (N, C, H, W).
-        so_far: to go on from, for the same graph, tensors and channels; ``batches`` then begins behind its
-            ``images``. It is not changed.
-        on_image: is shown the calibration after each image, to tell the progress or to save it as JSON. Its
-            histograms are those that go on growing.
+        model: Graph to run; it is not changed.
+        batches: Batches of images, as `batches_of` creates them; they are drawn as they are needed.
+        tensors: Names of values or inputs of the graph.
+        channels: Tensors whose channels' ranges and means are gathered, too, with the axis of the channels,
+            counted with the batch: 1 in (N, C, H, W).
+        resume_from: Calibration of the same graph, tensors and channels to continue; ``batches`` then begins
+            after its ``images``. It is not changed.
+        on_image: Callback that receives the calibration after each image, to show progress or to save it. Its
+            histograms are those that continue to grow.
 
     Raises:
-        DataError: a value is NaN or infinite; the message names the tensor and the image.
-        UsageError: the graph has no such tensor, or ``so_far`` is of others.
-        InputError: a batch is not what the graph takes.
+        DataError: A value is NaN or infinite; the message names the tensor and the image.
+        UsageError: The graph has no such tensor, or ``resume_from`` has other tensors.
+        InputError: A batch is not a valid input of the graph.
         InferenceError: onnxruntime failed.
     """
     probe = _Probe(model, [*tensors, *(channels or {})])
-    tally = _begun(probe.names, dict(channels or {}), so_far)
+    tally = _start(probe.names, dict(channels or {}), resume_from)
     for batch in batches:
         for i, name in enumerate(batch.names):
             inputs = {key: array[i : i + 1] for key, array in batch.inputs.items()}
@@ -150,105 +222,98 @@ def calibrate(
 
 
 class _Probe:
-    """A graph that answers the tensors that were asked for.
+    """A graph that returns the requested tensors.
 
     Attributes:
-        names: of the tensors, each once, in the order of the graph.
+        names: Names of the tensors, each once, in the order of the graph.
     """
 
-    def __init__(self, model: ir.Model, wanted: Sequence[str]) -> None:
-        given = [v for v in model.graph.inputs if v.name not in model.graph.initializers]
-        made = [v for node in model.graph for v in node.outputs]
-        for name in wanted:
-            _require(name, [*given, *made], model)
-        self.names = [str(v.name) for v in (*given, *made) if v.name in wanted]
-        self._made = [str(v.name) for v in made if v.name in wanted]
-        self._session = GraphSession(model, self._made or None)
-        self._inputs = self._session.inputs
-        self._contract = InputContract(self._inputs, str(model.graph.name or "the graph"))
+    def __init__(self, model: ir.Model, requested: Sequence[str]) -> None:
+        inputs = [v for v in model.graph.inputs if v.name not in model.graph.initializers]
+        computed = [v for node in model.graph for v in node.outputs]
+        for name in requested:
+            _require(name, [*inputs, *computed], model)
+        self.names = [str(v.name) for v in (*inputs, *computed) if v.name in requested]
+        self._computed = [str(v.name) for v in computed if v.name in requested]
+        self._session = GraphSession(model, self._computed or None)
+        self._contract = InputContract(self._session.inputs, str(model.graph.name or "the graph"))
 
     def __call__(self, inputs: Arrays, image: str) -> Arrays:
-        """Each tensor by name, for one image."""
-        filled = {key: self._filled(key, array) for key, array in inputs.items()}
+        """Values of the tensors for one image, by name."""
+        filled = {key: self._fill_batch(key, array) for key, array in inputs.items()}
         self._contract.check(filled)
-        try:  # asked for nothing, onnxruntime would answer everything
-            found = self._session.run(filled) if self._made else {}
+        try:  # without requested outputs, onnxruntime would compute them all
+            values = self._session.run(filled) if self._computed else {}
         except InferenceError as error:
             raise InferenceError(f"image {image}: {error}") from error
-        return {name: found[name] if name in found else inputs[name] for name in self.names}
+        return {name: values[name] if name in values else inputs[name] for name in self.names}
 
-    def _filled(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
-        """One image, as often as a batch of fixed size wants it; its counts are then as many times more."""
-        size = next((spec.shape[0] for spec in self._inputs if spec.name == name and spec.shape), 1)
+    def _fill_batch(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
+        """Repeats one image for a graph with a fixed batch size; its counts are as many times larger."""
+        size = next((spec.shape[0] for spec in self._session.inputs if spec.name == name and spec.shape), 1)
         return np.repeat(array, size, axis=0) if isinstance(size, int) and size > 1 else array
 
 
 def _require(name: str, values: Sequence[ir.Value], model: ir.Model) -> None:
     if name in model.graph.initializers:
-        raise UsageError(f"tensor {name!r}: is a weight, and needs no calibration; leave it out")
+        raise UsageError(f"tensor {name!r}: a weight, which needs no calibration; leave it out")
     value = next((v for v in values if v.name == name), None)
     if value is None:
         raise UsageError(f"tensor {name!r}: the graph has no value of this name; cnntk inspect lists them")
     if value.type is None:
-        raise UsageError(f"tensor {name!r}: its type is not known, so it can't be seen; infer shapes first")
+        raise UsageError(f"tensor {name!r}: its type is unknown, so it can't be read; infer shapes first")
 
 
-def _begun(names: Sequence[str], axes: dict[str, int], so_far: Calibration | None) -> _Tally:
-    if so_far is None:
-        return _Tally({name: Histogram(name) for name in names}, axes)
-    wanted = (list(names), sorted(axes))
-    there = (list(so_far.histograms), sorted(so_far.channels))
-    if wanted != there:
-        missing = sorted(set(names) ^ set(so_far.histograms)) or sorted(set(axes) ^ set(so_far.channels))
-        which = f": {missing[0]!r} is in one of them only" if missing else ""
-        raise UsageError(f"calibration to go on from: is of other tensors{which}; calibrate from the start")
-    tally = _Tally(copy.deepcopy(so_far.histograms), axes)
-    tally.channels, tally.classes = dict(so_far.channels), dict(so_far.classes)
-    tally.images, tally.first, tally.varied = so_far.images, so_far.first, so_far.varied
-    return tally
+def _start(names: Sequence[str], axes: dict[str, int], resume_from: CalibrationData | None) -> _Tally:
+    if resume_from is None:
+        return _Tally(axes, CalibrationData({name: Histogram(name) for name in names}))
+    if (list(names), sorted(axes)) != (list(resume_from.histograms), sorted(resume_from.channels)):
+        differing = set(names) ^ set(resume_from.histograms) or set(axes) ^ set(resume_from.channels)
+        which = f": {min(differing)!r} is in one of them only" if differing else ""
+        raise UsageError(f"calibration to resume: has other tensors{which}; calibrate from the start")
+    return _Tally(axes, resume_from)
 
 
 class _Tally:
     """A calibration that grows image by image."""
 
-    def __init__(self, histograms: dict[str, Histogram], axes: dict[str, int]) -> None:
+    def __init__(self, axes: dict[str, int], start: CalibrationData) -> None:
         self._axes = axes
-        self.histograms = histograms
-        self.channels: dict[str, Channels] = {}
-        self.classes: dict[int, int] = {}
-        self.images = 0
-        self.first = ""
-        self.varied = False
+        self._histograms = copy.deepcopy(start.histograms)
+        self._channels, self._classes = dict(start.channels), dict(start.classes)
+        self._images, self._first_digest = start.images, start.first_digest
+        self._images_differ = start.images_differ
 
     def add(self, values: Arrays, inputs: Arrays, image: str, label: int | None) -> None:
-        for name, histogram in self.histograms.items():
+        for name, histogram in self._histograms.items():
             histogram.add(values[name], image)
         for name, axis in self._axes.items():
             self._add_channels(name, values[name], axis)
-        if not self.varied:
-            told = _digest(inputs)
-            self.first = self.first or told
-            self.varied = told != self.first
-        self.images += 1
+        if not self._images_differ:
+            digest = _digest(inputs)
+            self._first_digest = self._first_digest or digest
+            self._images_differ = digest != self._first_digest
+        self._images += 1
         if label is not None:
-            self.classes[label] = self.classes.get(label, 0) + 1
+            self._classes[label] = self._classes.get(label, 0) + 1
 
-    def calibration(self) -> Calibration:
-        """As it is now; the histograms are the ones that go on growing."""
-        return Calibration(
-            self.histograms, dict(self.channels), self.images, dict(self.classes), self.first, self.varied
+    def calibration(self) -> CalibrationData:
+        """The calibration so far; its histograms continue to grow."""
+        channels, classes = dict(self._channels), dict(self._classes)
+        return CalibrationData(
+            self._histograms, channels, self._images, classes, self._first_digest, self._images_differ
         )
 
     def _add_channels(self, name: str, values: NDArray[Any], axis: int) -> None:
         if not -values.ndim <= axis < values.ndim:
-            raise UsageError(f"tensor {name!r}: has no axis {axis}; it is {list(values.shape)}")
-        found, there = Channels.of(values, axis), self.channels.get(name)
-        if there is not None and there.minimum.shape != found.minimum.shape:
+            raise UsageError(f"tensor {name!r}: has no axis {axis}; its shape is {list(values.shape)}")
+        stats, earlier = ChannelStats.of(values, axis), self._channels.get(name)
+        if earlier is not None and earlier.minimum.shape != stats.minimum.shape:
             raise UsageError(
-                f"tensor {name!r}: axis {axis} has {len(found.minimum)} channels, and had "
-                f"{len(there.minimum)} for other images; name the axis of the channels"
+                f"tensor {name!r}: axis {axis} has {len(stats.minimum)} channels, and had "
+                f"{len(earlier.minimum)} for other images; name the axis of the channels"
             )
-        self.channels[name] = found if there is None else there.and_then(found)
+        self._channels[name] = stats if earlier is None else earlier.merge(stats)
 
 
 def _digest(inputs: Arrays) -> str:
@@ -258,3 +323,43 @@ def _digest(inputs: Arrays) -> str:
         digest.update(f"{name} {array.dtype} {array.shape}\0".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def check_calibration(calibration: CalibrationData) -> tuple[str, ...]:
+    """Checks whether the images of a calibration are enough and different.
+
+    Returns:
+        Warnings, one line each. NaN and infinity need no check: `calibrate` stops at them.
+
+    Raises:
+        DataError: There are fewer than `MIN_IMAGES` images, or all are equal.
+    """
+    count = calibration.images
+    if count < MIN_IMAGES:
+        raise DataError(
+            f"calibration: {count} images; at least {MIN_IMAGES} are needed and {GOOD_IMAGES} are good; add "
+            "images"
+        )
+    if not calibration.images_differ:
+        raise DataError(f"calibration: all {count} images are equal for the network; use different ones")
+    return tuple(_warnings(calibration))
+
+
+def _warnings(calibration: CalibrationData) -> Iterator[str]:
+    if calibration.images < GOOD_IMAGES:
+        yield (
+            f"calibration: only {calibration.images} images; ranges are more reliable with {GOOD_IMAGES} or "
+            "more"
+        )
+    if len(calibration.classes) == 1:
+        (label,) = calibration.classes
+        yield (
+            f"calibration: all labeled images are of class {label}; other classes may have other ranges, add "
+            "images of them"
+        )
+    for histogram in calibration.histograms.values():
+        if histogram.count and histogram.minimum == histogram.maximum:
+            yield (
+                f"{histogram.tensor}: is {histogram.minimum:g} everywhere in all images: a dead layer, or "
+                "images without content"
+            )

@@ -1,11 +1,14 @@
-"""`Workbench`: makes models by recipes, and measures them beside the one they come from."""
+"""`CandidateEvaluator`: creates quantized models by their configs, and measures them against the original."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx_ir as ir
@@ -14,26 +17,44 @@ from cnntk.benchmark.compare import Comparison, compare_interleaved
 from cnntk.data.batches import Batch
 from cnntk.exporters.artifact import write_graph
 from cnntk.exporters.shapes.dataflow import weight_of
-from cnntk.quantization.accuracy import Accuracy, Answers, answers_of, compare, divergence
-from cnntk.quantization.calibration import Calibration
-from cnntk.quantization.config import Kind, Recipe, linear_layers
-from cnntk.quantization.quantizer import Memo, quantized
-from cnntk.quantization.store import Store, recipe_key
+from cnntk.quantization.accuracy import (
+    Accuracy,
+    ClassifierOutputs,
+    classify_batches,
+    compare_outputs,
+    kl_divergence,
+)
+from cnntk.quantization.calibration import CalibrationData
+from cnntk.quantization.config import Precision, QuantConfig, linear_layers
+from cnntk.quantization.options import RangeMethod
+from cnntk.quantization.quantizer import WeightCache, quantize_graph
 from cnntk.runtime.codec import as_json, decode
 from cnntk.runtime.engine import Engine
+from cnntk.runtime.errors import DataError, UsageError
 from cnntk.runtime.example_inputs import example_inputs
+from cnntk.runtime.files import write_bytes
 
-__all__ = ["Balanced", "Built", "LayerFacts", "Original", "Racing", "Workbench", "layer_facts"]
+__all__ = [
+    "CandidateEvaluator",
+    "CompareCalls",
+    "Equalized",
+    "GraphStats",
+    "LayerInfo",
+    "MeasurementStore",
+    "Original",
+    "config_key",
+    "layer_infos",
+]
 
-Balanced = tuple[ir.Model, Calibration]
-"""The original with its channels equalized, and the calibration of that."""
+CompareCalls = Callable[[QuantConfig, Callable[[], object], Callable[[], object]], Comparison]
+"""Compares the speed of two calls, of which the second runs the model with the config."""
 
-Racing = Callable[[Recipe, Callable[[], object], Callable[[], object]], Comparison]
-"""Compares two calls, of which the second is the model by the recipe."""
+T = TypeVar("T")
 
-_SECONDS, _MIN_PAIRS = 2.0, 15
-_LOADED = 2
+_COMPARE_S, _MIN_PAIRS = 2.0, 15
+_MAX_LOADED = 2
 _CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast", "Transpose"})
+_STORE_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -41,10 +62,10 @@ class Original:
     """The model to quantize.
 
     Attributes:
-        file: an artifact.
-        model: its graph; not changed.
-        engine: on it, with the threads with which all candidates run, too.
-        size_bytes: of the file, with its data beside it.
+        file: Artifact.
+        model: Its graph, which is not changed.
+        engine: Engine on it, with the number of threads that all candidates run with.
+        size_bytes: Size of the file, including external data.
     """
 
     file: Path
@@ -54,227 +75,290 @@ class Original:
 
 
 @dataclass(frozen=True)
-class LayerFacts:
-    """A linear layer, as far as quantizing it is concerned.
+class Equalized:
+    """The original with equalized channels.
 
     Attributes:
-        title: of the torch module, where the spec tells it; else the node's name.
+        model: Graph that computes the same as the original's.
+        calibration: Calibration of this graph.
+    """
+
+    model: ir.Model
+    calibration: CalibrationData
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """A linear layer of the original.
+
+    Attributes:
+        title: Name of the torch module if the spec has it; otherwise name of the node.
         op: ONNX operator.
-        parameters: weights.
-        multiply_adds: of one image; of a layer that the spec does not know, its weights.
-        half: as what its weights take half the bytes: float16, or bfloat16 where they are too large for it.
+        parameters: Number of weights.
+        multiply_adds: Number of multiply-adds for one image; of weights if the spec lacks the layer.
+        half: 16-bit precision of its weights: float16, or bfloat16 if they are too large for it.
     """
 
     title: str
     op: str
     parameters: int
     multiply_adds: int
-    half: Kind = "float16"
+    half: Precision = "float16"
 
 
 @dataclass(frozen=True)
-class Built:
-    """A candidate's graph, in figures.
+class GraphStats:
+    """Figures of a candidate's graph.
 
     Attributes:
-        size_bytes: of its file.
-        conversions: nodes that only convert or turn values, more than in the original.
-        refused: layers that the recipe wants in integers and that stayed float32, as there is no such kernel.
+        size_bytes: Size of its file.
+        conversions: Number of nodes that only convert or transpose values, less those of the original.
+        unsupported: Layers that stay float32 against the config, because integers can't compute them.
     """
 
     size_bytes: int
     conversions: int
-    refused: tuple[str, ...]
+    unsupported: tuple[str, ...]
 
 
-class Workbench:
-    """Builds, runs and races candidates; what was measured once is not measured again.
+class MeasurementStore:
+    """Measurements by config, in a JSON file that is written after each, so that a search can resume.
 
     Args:
-        original: what candidates are made from and compared with.
-        calibration: of its values, and of its channels.
-        balanced: the same network equalized, with its own calibration; None where nothing is lopsided.
-        evaluation: gives the images on which accuracy is measured, anew at each call.
-        few: some images on which layers are ranked.
-        store: of results.
-        racing: which of two calls is faster.
-        on_images: is told how many images an evaluation has done.
+        file: File, created if missing; None to keep measurements in memory only.
+        context: What the measurements depend on: model, images, machine. A file with another one is refused.
+
+    Raises:
+        UsageError: The file has another context or version.
+        DataError: The file is damaged.
+    """
+
+    def __init__(self, file: Path | None = None, context: Mapping[str, Any] | None = None) -> None:
+        self._file = file
+        self._context: dict[str, Any] = json.loads(json.dumps(dict(context or {})))
+        self._results: dict[str, dict[str, Any]] = {}
+        if file is not None and file.exists():
+            self._results = _read_store(file, self._context)
+        else:
+            self._write()
+
+    def get_or_measure(self, config: QuantConfig, name: str, kind: type[T], measure: Callable[[], T]) -> T:
+        """The measurement ``name`` of a config, of type ``kind``; measured and stored if it is missing."""
+        stored = self._results.setdefault(config_key(config), {})
+        if name in stored:
+            try:
+                read: T = decode(kind, stored[name], name)
+            except ValueError as error:
+                raise _damaged(self._file, error) from error
+            return read
+        result = measure()
+        stored[name] = as_json(result)
+        self._write()
+        return result
+
+    def _write(self) -> None:
+        if self._file is not None:
+            document = {"version": _STORE_VERSION, "context": self._context, "results": self._results}
+            write_bytes(self._file, json.dumps(document, indent=1).encode())
+
+
+def _read_store(file: Path, context: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    try:
+        data = json.loads(file.read_bytes())
+        version, stored, results = data["version"], dict(data["context"]), dict(data["results"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(file, error) from error
+    if version != _STORE_VERSION:
+        raise UsageError(f"{file}: written by another version of cnntk; remove it and start again")
+    for key in sorted(context.keys() | stored.keys()):
+        if context.get(key) != stored.get(key):
+            raise UsageError(
+                f"{file}: was started with {key} {stored.get(key)!r}, now it is {context.get(key)!r}; "
+                "name another folder, or remove it"
+            )
+    return results
+
+
+def _damaged(file: Path | None, error: Exception) -> DataError:
+    reason = " ".join(str(error).split())[:200]
+    return DataError(f"{file}: not valid measurements ({reason}); remove it and start again")
+
+
+def config_key(config: QuantConfig) -> str:
+    """16 hex characters, the same for configs that create the same model, whatever their reasons."""
+    precisions = {name: plan.precision for name, plan in config.layers.items()}
+    text = json.dumps([config.target, config.bias_correction, config.equalized, precisions])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class CandidateEvaluator:
+    """Creates, runs and times candidates; nothing is measured twice.
+
+    Args:
+        original: Model that candidates are created from and compared with.
+        calibration: Calibration of its tensors and channels.
+        evaluation: Function that returns the images for accuracy, each time from the start.
+        ranking_images: A few images on which layers are ranked.
+        equalized: The same network with equalized channels; None if they are similar already.
+        range_method: Method that chooses the ranges of activations.
+        store: Store of measurements.
+        compare_calls: Function that compares the speed of two calls.
+        on_images: Callback that receives the number of images that an evaluation has completed.
     """
 
     def __init__(
         self,
         original: Original,
-        calibration: Calibration,
+        calibration: CalibrationData,
         evaluation: Callable[[], Iterable[Batch]],
-        few: Iterable[Batch],
+        ranking_images: Iterable[Batch],
         *,
-        balanced: Balanced | None = None,
-        store: Store | None = None,
-        racing: Racing | None = None,
+        equalized: Equalized | None = None,
+        range_method: RangeMethod = "mse",
+        store: MeasurementStore | None = None,
+        compare_calls: CompareCalls | None = None,
         on_images: Callable[[int], None] | None = None,
     ) -> None:
         self.original = original
-        self.facts = layer_facts(original)
-        self._calibration = calibration
-        self._balanced = balanced
-        self._memos: tuple[Memo, Memo] = {}, {}
+        self.layers = layer_infos(original)
+        self._plain = Equalized(original.model, calibration)
+        self._equalized = equalized
+        self._range_method: RangeMethod = range_method
+        self._caches: tuple[WeightCache, WeightCache] = {}, {}
         self._evaluation = evaluation
-        self._few = tuple(few)
-        self._store = store or Store()
-        self._racing = racing or (
-            lambda _, first, second: compare_interleaved(
-                first, second, seconds=_SECONDS, min_pairs=_MIN_PAIRS
-            )
-        )
+        self._ranking_images = tuple(ranking_images)
+        self._store = store or MeasurementStore()
+        self._compare_calls = compare_calls or _compare_calls
         self._on_images = on_images
-        self._answers: Answers | None = None
-        self._few_answers: Answers | None = None
-        self._warm: dict[str, tuple[Engine, Built]] = {}
-        sizes = original.engine.image_sizes
-        self._inputs = example_inputs(original.engine.inputs, 1, sizes)
+        self._outputs: ClassifierOutputs | None = None
+        self._ranking_outputs: ClassifierOutputs | None = None
+        self._loaded: dict[str, tuple[Engine, GraphStats]] = {}
+        self._inputs = example_inputs(original.engine.inputs, 1, original.engine.image_sizes)
 
-    def model(self, recipe: Recipe) -> ir.Model:
-        """The graph by a recipe."""
-        model, calibration = self.original.model, self._calibration
-        if recipe.equalized and self._balanced is not None:
-            model, calibration = self._balanced
-        return quantized(model, recipe, calibration, memo=self._memos[recipe.equalized])
+    def model(self, config: QuantConfig) -> ir.Model:
+        """The graph by a config."""
+        source = self._equalized if config.equalized and self._equalized is not None else self._plain
+        return quantize_graph(
+            source.model,
+            config,
+            source.calibration,
+            range_method=self._range_method,
+            cache=self._caches[config.equalized],
+        )
 
     @property
     def can_equalize(self) -> bool:
-        """Whether there is an equalized form to try."""
-        return self._balanced is not None
+        """Whether there is an equalized network to try."""
+        return self._equalized is not None
 
-    def accuracy(self, recipe: Recipe) -> Accuracy:
-        """How a candidate answers, beside the original.
+    def accuracy(self, config: QuantConfig) -> Accuracy:
+        """Accuracy of a candidate compared with the original.
 
         Raises:
-            InferenceError: it can't be run, or answers NaN.
+            InferenceError: The candidate can't be run, or its outputs are not finite.
         """
-        if (known := self._store.get(recipe, "accuracy")) is not None:
-            return Accuracy.from_json(known)
-        if self._answers is None:
-            self._answers = self._answered(self.original.engine)
-        found = compare(self._answers, self._answered(self._engine(recipe)))
-        self._store.put(recipe, "accuracy", found.to_json())
-        return found
 
-    def divergence(self, recipe: Recipe) -> float:
-        """How far a candidate's probabilities are from the original's on a few images, in nats."""
-        if (known := self._store.get(recipe, "divergence")) is not None:
-            return float(known)
-        found = divergence(self._known_few(), answers_of(self._engine(recipe).run, self._few))
-        self._store.put(recipe, "divergence", found)
-        return found
+        def measure() -> Accuracy:
+            if self._outputs is None:
+                self._outputs = self._evaluate(self.original.engine)
+            return compare_outputs(self._outputs, self._evaluate(self._engine(config)))
+
+        return self._store.get_or_measure(config, "accuracy", Accuracy, measure)
+
+    def kl_divergence(self, config: QuantConfig) -> float:
+        """KL divergence of a candidate's probabilities from the original's on a few images, in nats."""
+        return self._store.get_or_measure(
+            config,
+            "kl_divergence",
+            float,
+            lambda: kl_divergence(
+                self._original_ranking_outputs(),
+                classify_batches(self._engine(config).run, self._ranking_images),
+            ),
+        )
 
     def logit_step(self) -> float:
-        """One level of the logits in 8 bits: ``(max - min) / 255`` of the original's on a few images."""
-        logits = self._known_few().logits
+        """Step of the logits in 8 bits: ``(max - min) / 255`` of the original's on a few images."""
+        logits = self._original_ranking_outputs().logits
         return float(logits.max() - logits.min()) / 255
 
-    def race(self, recipe: Recipe) -> Comparison:
-        """A candidate (the second) against the original, interleaved, one image at a time."""
-        if (known := self._store.get(recipe, "race")) is not None:
-            return decode(Comparison, known, "race")
-        found = self._raced(recipe, self.original.engine, self._engine(recipe))
-        self._store.put(recipe, "race", as_json(found))
-        return found
+    def speed(self, config: QuantConfig, baseline: QuantConfig | None = None) -> Comparison:
+        """Speed of a candidate compared with the original, or with another candidate, on one image."""
+        name = "speed" if baseline is None else f"speed against {config_key(baseline)}"
 
-    def race_between(self, first: Recipe, second: Recipe) -> Comparison:
-        """Two candidates against each other."""
-        what = f"race with {recipe_key(first)}"
-        if (known := self._store.get(second, what)) is not None:
-            return decode(Comparison, known, "race")
-        found = self._raced(second, self._engine(first), self._engine(second))
-        self._store.put(second, what, as_json(found))
-        return found
+        def measure() -> Comparison:
+            first = self.original.engine if baseline is None else self._engine(baseline)
+            second, inputs = self._engine(config), self._inputs
+            return self._compare_calls(config, lambda: first.run(inputs), lambda: second.run(inputs))
 
-    def built(self, recipe: Recipe) -> Built:
-        """A candidate's size, and what its graph came to."""
-        if (known := self._store.get(recipe, "built")) is not None:
-            return Built(known["size_bytes"], known["conversions"], tuple(known["refused"]))
-        self._engine(recipe)
-        found = self._current(recipe)[1]
-        self._store.put(recipe, "built", asdict(found))
-        return found
+        return self._store.get_or_measure(config, name, Comparison, measure)
 
-    def _known_few(self) -> Answers:
-        if self._few_answers is None:
-            self._few_answers = answers_of(self.original.engine.run, self._few)
-        return self._few_answers
+    def graph_stats(self, config: QuantConfig) -> GraphStats:
+        """Figures of a candidate's graph."""
+        return self._store.get_or_measure(config, "graph", GraphStats, lambda: self._load(config)[1])
 
-    def _answered(self, engine: Engine) -> Answers:
-        return answers_of(engine.run, self._evaluation(), on_images=self._on_images)
+    def _original_ranking_outputs(self) -> ClassifierOutputs:
+        if self._ranking_outputs is None:
+            self._ranking_outputs = classify_batches(self.original.engine.run, self._ranking_images)
+        return self._ranking_outputs
 
-    def _raced(self, recipe: Recipe, first: Engine, second: Engine) -> Comparison:
-        inputs = self._inputs
-        return self._racing(recipe, lambda: first.run(inputs), lambda: second.run(inputs))
+    def _evaluate(self, engine: Engine) -> ClassifierOutputs:
+        return classify_batches(engine.run, self._evaluation(), on_images=self._on_images)
 
-    def _engine(self, recipe: Recipe) -> Engine:
-        return self._current(recipe)[0]
+    def _engine(self, config: QuantConfig) -> Engine:
+        return self._load(config)[0]
 
-    def _current(self, recipe: Recipe) -> tuple[Engine, Built]:
-        """The two candidates that were last asked about stay loaded; no more, as each holds its weights."""
-        key = recipe_key(recipe)
-        found = self._warm.pop(key, None)
-        while found is None and len(self._warm) >= _LOADED:
-            del self._warm[next(iter(self._warm))]
-        self._warm[key] = found or self._made(recipe)
-        return self._warm[key]
+    def _load(self, config: QuantConfig) -> tuple[Engine, GraphStats]:
+        """Loads a candidate; only the last two stay loaded, because each has its own weights."""
+        key = config_key(config)
+        loaded = self._loaded.pop(key, None)
+        while loaded is None and len(self._loaded) >= _MAX_LOADED:
+            del self._loaded[next(iter(self._loaded))]
+        self._loaded[key] = loaded or self._create(config)
+        return self._loaded[key]
 
-    def _made(self, recipe: Recipe) -> tuple[Engine, Built]:
-        model = self.model(recipe)
+    def _create(self, config: QuantConfig) -> tuple[Engine, GraphStats]:
+        model, original = self.model(config), self.original
+        spec = original.engine.spec
         with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / f"{self.original.file.stem}-candidate.onnx"
+            file = Path(folder) / f"{original.file.stem}-candidate.onnx"
             write_graph(model, file)
-            size = file.stat().st_size + _spec_bytes(self.original.engine)
-            conversions = _conversions(model) - _conversions(self.original.model)
-            engine = Engine(file, threads=self.original.engine.threads)
-        return engine, Built(size, conversions, _refused(model, recipe))
+            size = file.stat().st_size + (0 if spec is None else len(spec.to_json().encode()))
+            engine = Engine(file, threads=original.engine.threads)
+        unchanged = {str(node.name) for node in linear_layers(model)}
+        conversions = _count_conversions(model) - _count_conversions(original.model)
+        unsupported = tuple(name for name in config.reduced if name in unchanged)
+        return engine, GraphStats(size, conversions, unsupported)
 
 
-def _compare(_: Recipe, first: Callable[[], object], second: Callable[[], object]) -> Comparison:
-    return compare_interleaved(first, second, seconds=_SECONDS, min_pairs=_MIN_PAIRS)
+def _compare_calls(_: QuantConfig, first: Callable[[], object], second: Callable[[], object]) -> Comparison:
+    return compare_interleaved(first, second, seconds=_COMPARE_S, min_pairs=_MIN_PAIRS)
 
 
-def layer_facts(original: Original) -> dict[str, LayerFacts]:
-    """The linear layers by the name of their node, in the order of the graph."""
+def layer_infos(original: Original) -> dict[str, LayerInfo]:
+    """Linear layers by node name, in the order of the graph."""
     spec = original.engine.spec
-    told = {layer.output: layer for layer in (spec.layers if spec is not None else ()) if layer.output}
-    found = {}
+    by_output = {layer.output: layer for layer in (spec.layers if spec is not None else ()) if layer.output}
+    infos = {}
     for node in linear_layers(original.model):
-        layer = told.get(str(node.outputs[0].name))
-        weights = _weights(node)
-        found[str(node.name)] = LayerFacts(
-            title=layer.name if layer is not None else str(node.name),
+        layer, name = by_output.get(str(node.outputs[0].name)), str(node.name)
+        constants = [v.const_value.size for v in node.inputs if v is not None and v.const_value is not None]
+        weights = int(max(constants, default=0))
+        infos[name] = LayerInfo(
+            title=layer.name if layer is not None else name,
             op=node.op_type,
             parameters=layer.parameters if layer is not None else weights,
             multiply_adds=layer.multiply_adds if layer is not None else weights,
-            half=_half(node),
+            half=_half_precision(node),
         )
-    return found
+    return infos
 
 
-def _weights(node: ir.Node) -> int:
-    sizes = [v.const_value.size for v in node.inputs if v is not None and v.const_value is not None]
-    return int(max(sizes, default=0))
-
-
-def _half(node: ir.Node) -> Kind:
+def _half_precision(node: ir.Node) -> Precision:
     weight = weight_of(node)
     largest = 0.0 if weight is None else float(np.abs(weight.numpy()).max(initial=0.0))
     return "float16" if largest <= np.finfo(np.float16).max else "bfloat16"
 
 
-def _conversions(model: ir.Model) -> int:
+def _count_conversions(model: ir.Model) -> int:
     return sum(node.op_type in _CONVERSIONS for node in model.graph)
-
-
-def _refused(model: ir.Model, recipe: Recipe) -> tuple[str, ...]:
-    """Layers of the recipe that are still there as they were."""
-    left = {str(node.name) for node in linear_layers(model)}
-    return tuple(n for n, layer in recipe.layers.items() if layer.kind != "float32" and n in left)
-
-
-def _spec_bytes(engine: Engine) -> int:
-    return 0 if engine.spec is None else len(engine.spec.to_json().encode())

@@ -1,100 +1,97 @@
-"""Which layer is computed how: what a quantized model is made by, and what is written down of it."""
+"""Quantization config: the precision of each layer, as it is searched for and written into the file."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import onnx_ir as ir
 
 from cnntk.exporters.shapes.dataflow import weight_of
+from cnntk.quantization.options import Target
 from cnntk.runtime.errors import UsageError
 
-__all__ = ["KINDS", "Kind", "LayerPlan", "Recipe", "Target", "linear_layers", "plan"]
+__all__ = ["PRECISIONS", "LayerPlan", "Precision", "QuantConfig", "default_config", "linear_layers"]
 
-Kind = Literal["float32", "float16", "bfloat16", "int8", "int4"]
-Target = Literal["any", "vnni"]
+Precision = Literal["float32", "float16", "bfloat16", "int8", "int4"]
 
-KINDS: tuple[Kind, ...] = ("float32", "float16", "bfloat16", "int8", "int4")
+PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "bfloat16", "int8", "int4")
 
-_LARGE = 1 << 17
-"""Weights of a fully connected layer from which its time is that of reading them."""
+_LARGE_DENSE = 1 << 17
+"""Number of weights from which a fully connected layer takes as long as reading them."""
 
-_FOUR_BITS = 1 << 20
-"""Weights from which halving them once more is worth what it costs in accuracy."""
+_FOUR_BIT_DENSE = 1 << 20
+"""Number of weights from which 4 bits gain enough speed for what they cost in accuracy."""
 
 _SMALL_CONV = 1 << 10
-"""Weights of a convolution below which converting its input costs more than integers win."""
+"""Number of weights below which converting a convolution's input costs more than integers gain."""
 
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """How one layer is computed.
+    """Precision of one layer.
 
     Attributes:
-        kind: ``int8``: a convolution in 8-bit integers, or a fully connected layer with 8-bit weights;
-            ``int4``: a fully connected layer with 4-bit weights in blocks; ``float16`` and ``bfloat16``: its
-            weights are stored so, and become float32 when the model is loaded; ``float32``: as it was.
-        reason: why; for a person.
+        precision: ``int8``: a convolution in 8-bit integers, or a fully connected layer with 8-bit weights;
+            ``int4``: a fully connected layer with 4-bit weights in blocks; ``float16`` and ``bfloat16``:
+            16-bit weights that become float32 when the model is loaded; ``float32``: unchanged.
+        reason: Why this precision was selected, as text for the user.
     """
 
-    kind: Kind
+    precision: Precision
     reason: str = ""
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How each linear layer is computed.
+class QuantConfig:
+    """Precision of each linear layer, and what is done to reduce the error.
 
     Attributes:
-        layers: by the name of the graph's node, in the order of the graph.
-        target: ``any``: no 16-bit sum can saturate, so that every CPU gives the same answers; ``vnni``: all
-            8 bits of the weights are used, which CPUs without VNNI get wrong.
-        corrected: whether biases make good what rounding the weights shifts on average.
-        equalized: whether channels between layers are brought to like size first.
+        layers: Plans by node name, in the order of the graph.
+        target: ``any``: no 16-bit sum can saturate, so that every CPU computes the same; ``vnni``: all 8 bits
+            of the weights are used, which CPUs without VNNI compute wrongly.
+        bias_correction: Whether biases compensate the mean shift that rounding the weights causes.
+        equalized: Whether channels are scaled to similar ranges first.
     """
 
     layers: Mapping[str, LayerPlan]
     target: Target = "any"
-    corrected: bool = False
+    bias_correction: bool = False
     equalized: bool = False
 
-    def with_kind(self, name: str, kind: Kind, reason: str) -> Recipe:
-        """The recipe with one layer computed otherwise.
+    def with_precision(self, name: str, precision: Precision, reason: str) -> QuantConfig:
+        """The config with one layer changed.
 
         Raises:
-            UsageError: there is no such layer or kind.
+            UsageError: The layer or the precision does not exist.
         """
-        if name not in self.layers or kind not in KINDS:
+        if name not in self.layers or precision not in PRECISIONS:
             raise UsageError(
-                f"layer {name!r} as {kind!r}: expected one of {', '.join(self.layers)}, as {KINDS}"
+                f"layer {name!r} as {precision!r}: expected one of {', '.join(self.layers)}, as {PRECISIONS}"
             )
-        return replace(self, layers={**self.layers, name: LayerPlan(kind, reason)})
+        return replace(self, layers={**self.layers, name: LayerPlan(precision, reason)})
+
+    @property
+    def reduced(self) -> tuple[str, ...]:
+        """Names of the layers that are not in float32."""
+        return tuple(name for name, plan in self.layers.items() if plan.precision != "float32")
 
     @property
     def is_float(self) -> bool:
-        """Whether nothing is quantized."""
-        return all(layer.kind == "float32" for layer in self.layers.values())
+        """Whether all layers stay in float32."""
+        return not self.reduced
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return {
-            "target": self.target,
-            "corrected": self.corrected,
-            "equalized": self.equalized,
-            "layers": {name: asdict(layer) for name, layer in self.layers.items()},
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Recipe:
-        """From what `to_json` gave."""
-        layers = {name: LayerPlan(**layer) for name, layer in data["layers"].items()}
-        return cls(layers, data["target"], data["corrected"], data["equalized"])
+    def all_float(self) -> QuantConfig:
+        """The config with all layers in float32; layers that already are keep their reason."""
+        config = self
+        for name in self.reduced:
+            config = config.with_precision(name, "float32", "")
+        return config
 
 
 def linear_layers(model: ir.Model) -> tuple[ir.Node, ...]:
-    """The convolutions and fully connected layers with constant weights, in the graph's order."""
+    """Convolutions and fully connected layers with constant weights, in the order of the graph."""
     return tuple(
         node
         for node in model.graph
@@ -105,24 +102,24 @@ def linear_layers(model: ir.Model) -> tuple[ir.Node, ...]:
     )
 
 
-def plan(model: ir.Model, target: Target = "any") -> Recipe:
-    """What to try first: convolutions in int8, large fully connected layers in int4, the last layer in float.
+def default_config(model: ir.Model, target: Target = "any") -> QuantConfig:
+    """Config to try first: convolutions in int8, large fully connected layers in int4, the last one in int8.
 
-    The last layer's errors go straight into the answers, and it is seldom large.
+    Small layers stay in float32. Errors of the last layer go straight into the logits.
     """
     layers = linear_layers(model)
-    return Recipe({str(n.name): _planned(n, last=n is layers[-1]) for n in layers}, target)
+    return QuantConfig({str(n.name): _default_plan(n, last=n is layers[-1]) for n in layers}, target)
 
 
-def _planned(node: ir.Node, *, last: bool) -> LayerPlan:
+def _default_plan(node: ir.Node, *, last: bool) -> LayerPlan:
     weight = weight_of(node)
     size = 0 if weight is None else int(weight.size)
     if node.op_type == "Conv":
         if size < _SMALL_CONV:
             return LayerPlan("float32", f"only {size} weights: converting its input would cost more")
         return LayerPlan("int8", "a convolution")
-    if size < _LARGE:
+    if size < _LARGE_DENSE:
         return LayerPlan("float32", f"only {size} weights")
-    if last or size < _FOUR_BITS:
+    if last or size < _FOUR_BIT_DENSE:
         return LayerPlan("int8", "the last layer" if last else f"{size} weights")
     return LayerPlan("int4", f"{size} weights: its time is that of reading them")

@@ -1,9 +1,9 @@
-"""`equalized`: the same network with channels of like size, so that one scale suits them all.
+"""`equalize_channels`: the same network with channels of similar range, so that one scale suits them all.
 
-Between two layers ReLU and max-pooling let a positive factor through: what one layer's channel is divided
-by, the next layer's weights for it are multiplied by, and the network computes what it did (Nagel et al.,
+ReLU and max-pooling between two layers commute with a positive factor: what one layer's channel is divided
+by, the next layer's weights for it are multiplied by, and the network computes the same (Nagel et al.,
 "Data-Free Quantization Through Weight Equalization and Bias Correction", 2019, section 4.1). The factor
-weighs the channel's values against the weights that read it (Xiao et al., "SmoothQuant", 2022, formula 4,
+balances the channel's values and the weights that read it (Xiao et al., "SmoothQuant", 2022, formula 4,
 with alpha = 1/2)::
 
     s = sqrt(max |x| / max |w|)
@@ -21,39 +21,41 @@ from numpy.typing import NDArray
 
 from cnntk.exporters.passes.graph import only_user
 from cnntk.exporters.shapes.dataflow import weight_of
-from cnntk.quantization.calibration import Calibration
+from cnntk.quantization.calibration import CalibrationData
 from cnntk.quantization.config import linear_layers
 
-__all__ = ["equalized"]
+__all__ = ["equalize_channels"]
 
-_LOPSIDED = 4.0
-"""How many times the median channel the largest is, from which it is worth a second calibration."""
+_MIN_IMBALANCE = 4.0
+"""Ratio of the largest channel to the median one from which equalizing is worth a second calibration."""
 
-_FURTHEST = 64.0
-"""A factor beyond this would trade a channel that is nearly dead for one that is nearly all."""
+_MAX_FACTOR = 64.0
+"""A larger factor would only exchange a nearly dead channel for one that dominates the range."""
 
 
 @dataclass(frozen=True)
 class _Pair:
+    """A layer, the value between, and the convolution that alone reads it."""
+
     first: ir.Node
     between: ir.Value
     second: ir.Node
 
 
-def equalized(model: ir.Model, calibration: Calibration) -> ir.Model | None:
-    """A model that computes the same, its channels of like size; None where they are alike already.
+def equalize_channels(model: ir.Model, calibration: CalibrationData) -> ir.Model | None:
+    """A model that computes the same with equalized channels; None if they are similar already.
 
     Args:
-        model: float32; it is not changed.
-        calibration: with the channels of what its convolutions read.
+        model: Model in float32; it is not changed.
+        calibration: Calibration with the channels of all inputs of convolutions.
     """
     copy = model.clone()
-    done = [_equalize(pair, calibration) for pair in tuple(_pairs(copy))]
-    return copy if any(done) else None
+    changes = [_equalize(pair, calibration) for pair in tuple(_pairs(copy))]
+    return copy if any(changes) else None
 
 
 def _pairs(model: ir.Model) -> Iterator[_Pair]:
-    """A layer and the convolution that alone reads it, with nothing but ReLU and max-pooling between."""
+    """Pairs of convolutions with nothing but ReLU and max-pooling between them."""
     layers = linear_layers(model)
     for node in layers:
         value = node.outputs[0]
@@ -61,36 +63,34 @@ def _pairs(model: ir.Model) -> Iterator[_Pair]:
         while user is not None and not user.domain and user.op_type in ("Relu", "MaxPool"):
             value = user.outputs[0]
             user = only_user(value)
-        if user in layers and user is not None and user.op_type == node.op_type == "Conv" and _is_dense(user):
+        if user is None or user not in layers or not user.op_type == node.op_type == "Conv":
+            continue
+        if user.attributes.get_int("group", 1) == 1:
             yield _Pair(node, value, user)
 
 
-def _is_dense(node: ir.Node) -> bool:
-    return node.attributes.get_int("group", 1) == 1
-
-
-def _equalize(pair: _Pair, calibration: Calibration) -> bool:
+def _equalize(pair: _Pair, calibration: CalibrationData) -> bool:
     channels = calibration.channels.get(str(pair.between.name))
     weights = weight_of(pair.second)
-    if channels is None or weights is None or not _owns_weights(pair):
+    if channels is None or weights is None or not _has_exclusive_weights(pair):
         return False
-    reach = np.maximum(np.abs(channels.minimum), np.abs(channels.maximum))
-    read = np.abs(weights.numpy()).max(axis=(0, 2, 3)).astype(np.float64)
-    alive = (reach > 0) & (read > 0)
-    if not alive.any() or reach.max() <= _LOPSIDED * np.median(reach[alive]):
+    largest = np.maximum(np.abs(channels.minimum), np.abs(channels.maximum))
+    largest_weight = np.abs(weights.numpy()).max(axis=(0, 2, 3)).astype(np.float64)
+    alive = (largest > 0) & (largest_weight > 0)
+    if not alive.any() or largest.max() <= _MIN_IMBALANCE * np.median(largest[alive]):
         return False
-    factors = np.ones(len(reach))
-    factors[alive] = np.sqrt(reach[alive] / read[alive])
+    factors = np.ones(len(largest))
+    factors[alive] = np.sqrt(largest[alive] / largest_weight[alive])
     factors[alive] /= np.exp(np.log(factors[alive]).mean())
-    factors = factors.clip(1 / _FURTHEST, _FURTHEST)
+    factors = factors.clip(1 / _MAX_FACTOR, _MAX_FACTOR)
     for index in (1, 2):
         _scale(pair.first, index, 1 / factors, axis=0)
     _scale(pair.second, 1, factors, axis=1)
     return True
 
 
-def _owns_weights(pair: _Pair) -> bool:
-    """Whether nobody else reads the weights that change, and all of them are there."""
+def _has_exclusive_weights(pair: _Pair) -> bool:
+    """Whether the weights that would change are constants that no other node reads."""
     values = [v for v in (*pair.first.inputs[1:3], pair.second.inputs[1]) if v is not None]
     return all(v.is_initializer() and len(v.uses()) == 1 and not v.is_graph_output() for v in values)
 

@@ -1,4 +1,8 @@
-"""`Histogram`: how the values of one tensor are spread, counted in one pass and in fixed memory."""
+"""Statistics of one tensor's values, gathered in one pass and in fixed memory.
+
+`Histogram` counts all values, `ChannelStats` has the range and mean of each channel. A calibration file
+stores their ``record()``.
+"""
 
 from __future__ import annotations
 
@@ -11,62 +15,85 @@ from numpy.typing import NDArray
 
 from cnntk.runtime.errors import DataError
 
-__all__ = ["BINS", "HALF", "Histogram"]
+__all__ = ["BINS", "HALF", "ChannelStats", "ChannelStatsRecord", "Histogram", "HistogramRecord", "Vector"]
+
+Vector = NDArray[np.float64]
 
 HALF = 2048
-"""Bins on either side of zero. The larger side uses at least half of them: four for each level of a byte."""
+"""Number of bins on either side of zero. The larger side uses at least half: 4 for each 8-bit step."""
 
 BINS = 2 * HALF
 
-_LEAST_EXPONENT = -126
-"""Of the width; scaling by its inverse stays within float32."""
+_MIN_EXPONENT = -126
+"""Smallest exponent of the width; the inverse of the width stays within float32."""
 
 _CHUNK = 1 << 16
-"""Values that are counted at once: their places take 512 KiB, which the cache holds."""
+"""Number of values that are counted at once: their indices take 512 KiB, which the cache holds."""
 
 
-def _no_counts() -> NDArray[np.int64]:
+def _zero_counts() -> NDArray[np.int64]:
     return np.zeros(BINS, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class HistogramRecord:
+    """A histogram as a calibration file stores it; empty bins at both ends are left out.
+
+    Attributes:
+        tensor: Name of the tensor.
+        exponent: Exponent of the bins' width to base 2.
+        first_bin: Index of the first bin in ``counts``.
+        counts: Counts from that bin on.
+        minimum: Smallest value; None without values.
+        maximum: Largest value; None without values.
+        zeros: Number of values that are exactly zero.
+    """
+
+    tensor: str
+    exponent: int
+    first_bin: int
+    counts: tuple[int, ...]
+    minimum: float | None
+    maximum: float | None
+    zeros: int
 
 
 @dataclass(eq=False)
 class Histogram:
-    """Counts of a tensor's values, in bins of equal width that lie evenly around zero.
+    """Counts of a tensor's values in bins of equal width around zero.
 
     A value ``v`` is in bin ``floor(v / width) + HALF``. The width is the smallest power of two of which HALF
     exceed every magnitude so far: it doubles, and pairs of bins merge, when a value falls outside. Division
-    by a power of two is exact, and ``floor(v / 2w) = floor(floor(v / w) / 2)``, so the counts are those of
-    the values alone: neither their order nor how they were split into calls makes a difference.
+    by a power of two is exact, and ``floor(v / 2w) = floor(floor(v / w) / 2)``, so the counts depend neither
+    on the order of the values nor on how they were split into calls.
 
     Attributes:
-        tensor: its name.
-        exponent: of the width, to base 2.
-        counts: int64 (BINS,).
-        minimum: the least value; infinity while there is none.
-        maximum: the greatest value; minus infinity while there is none.
-        count: how many values there are.
-        zeros: how many of them are exactly zero: any scale represents those without an error.
-        total: the sum of the calls' sums in float64.
+        tensor: Name of the tensor.
+        exponent: Exponent of the width to base 2.
+        counts: Counts, int64 (BINS,).
+        minimum: Smallest value; infinity without values.
+        maximum: Largest value; minus infinity without values.
+        count: Number of values.
+        zeros: Number of values that are exactly zero, which any scale represents without error.
     """
 
     tensor: str
-    exponent: int = _LEAST_EXPONENT
-    counts: NDArray[np.int64] = field(default_factory=_no_counts)
+    exponent: int = _MIN_EXPONENT
+    counts: NDArray[np.int64] = field(default_factory=_zero_counts)
     minimum: float = math.inf
     maximum: float = -math.inf
     count: int = 0
     zeros: int = 0
-    total: float = 0.0
 
     def add(self, values: NDArray[Any], image: str = "") -> None:
         """Counts ``values``, of any shape, as float32.
 
         Args:
-            values: of one image, so that ``total`` does not depend on how images were put into batches.
-            image: whose they are, for the message.
+            values: Values to count.
+            image: Name of the image that they belong to, for the message.
 
         Raises:
-            DataError: they hold NaN or infinity; the histogram is as it was.
+            DataError: A value is NaN or infinite; the histogram is unchanged.
         """
         with np.errstate(over="ignore", invalid="ignore"):
             flat = np.ascontiguousarray(values, dtype=np.float32).reshape(-1)
@@ -77,25 +104,19 @@ class Histogram:
             raise self._not_finite(flat, image)
         self._widen(_exponent(max(-low, high)))
         for start in range(0, flat.size, _CHUNK):
-            self.counts += np.bincount(self._places(flat[start : start + _CHUNK]), minlength=BINS)
+            self.counts += np.bincount(self._bins(flat[start : start + _CHUNK]), minlength=BINS)
         self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
         self.count += flat.size
         self.zeros += flat.size - int(np.count_nonzero(flat))
-        self.total += float(flat.sum(dtype=np.float64))
 
     @property
     def width(self) -> float:
-        """Of a bin."""
+        """Width of a bin."""
         return math.ldexp(1.0, self.exponent)
 
     @property
-    def mean(self) -> float:
-        """Of all values."""
-        return self.total / self.count
-
-    @property
     def positive(self) -> NDArray[np.int64]:
-        """Counts from zero up, (HALF,): bin j has values in [j, j + 1) widths, but for exact zeros."""
+        """Counts from zero up, (HALF,): bin j has values in [j, j + 1) widths, without exact zeros."""
         counts = self.counts[HALF:].copy()
         counts[0] -= self.zeros
         return counts
@@ -105,49 +126,39 @@ class Histogram:
         """Counts from zero down, (HALF,): bin j has values in [-j - 1, -j) widths."""
         return self.counts[HALF - 1 :: -1].copy()
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data; empty bins at both ends are left out."""
+    def record(self) -> HistogramRecord:
+        """The histogram for a calibration file."""
         used = np.flatnonzero(self.counts)
         first, last = (int(used[0]), int(used[-1])) if used.size else (0, -1)
-        return {
-            "tensor": self.tensor,
-            "exponent": self.exponent,
-            "first": first,
-            "counts": self.counts[first : last + 1].tolist(),
-            "minimum": self.minimum if self.count else None,
-            "maximum": self.maximum if self.count else None,
-            "zeros": self.zeros,
-            "total": self.total,
-        }
+        limits = (self.minimum, self.maximum) if self.count else (None, None)
+        counts = tuple(self.counts[first : last + 1].tolist())
+        return HistogramRecord(self.tensor, self.exponent, first, counts, *limits, self.zeros)
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Histogram:
-        """Reads what `to_json` gave.
+    def from_record(cls, record: HistogramRecord) -> Histogram:
+        """The histogram that `record` returned.
 
         Raises:
-            KeyError: a field is missing.
-            TypeError: a field is of another type.
-            ValueError: the counts are negative or leave the bins.
+            ValueError: Counts are negative or outside of the bins, or do not fit the other fields.
         """
-        given = np.array(data["counts"], dtype=np.int64).reshape(-1)
-        first, found = int(data["first"]), cls(str(data["tensor"]), int(data["exponent"]))
-        if first < 0 or first + given.size > BINS or (given < 0).any():
-            raise ValueError(f"{found.tensor}: expected counts of at least 0 in {BINS} bins")
-        found.counts[first : first + given.size] = given
-        found.count, found.zeros = int(given.sum()), int(data["zeros"])
-        if not 0 <= found.zeros <= found.counts[HALF]:
-            raise ValueError(f"{found.tensor}: {found.zeros} zeros, {found.counts[HALF]} in their bin")
-        found.total = float(data["total"])
-        if found.count:
-            found.minimum, found.maximum = float(data["minimum"]), float(data["maximum"])
-        return found
+        counts, first = np.array(record.counts, dtype=np.int64), record.first_bin
+        histogram = cls(record.tensor, record.exponent)
+        if first < 0 or first + counts.size > BINS or (counts < 0).any():
+            raise ValueError(f"{record.tensor}: expected counts of at least 0 in {BINS} bins")
+        histogram.counts[first : first + counts.size] = counts
+        histogram.count, histogram.zeros = int(counts.sum()), record.zeros
+        if not 0 <= record.zeros <= histogram.counts[HALF]:
+            raise ValueError(f"{record.tensor}: {record.zeros} zeros, {histogram.counts[HALF]} in their bin")
+        if histogram.count:
+            if record.minimum is None or record.maximum is None:
+                raise ValueError(f"{record.tensor}: has counts, but no minimum or maximum")
+            histogram.minimum, histogram.maximum = record.minimum, record.maximum
+        return histogram
 
-    def _places(self, values: NDArray[np.float32]) -> NDArray[np.int64]:
-        """The bins of ``values``; exact, as scaling up in float32 and down in float64 loses no digit."""
-        if self.exponent > 0:
-            scaled = np.floor(values * np.float64(1 / self.width)) + HALF
-        else:
-            scaled = np.floor(values * np.float32(1 / self.width)) + HALF
+    def _bins(self, values: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Bins of ``values``; exact, because scaling up in float32 and down in float64 loses no digit."""
+        dtype = np.float64 if self.exponent > 0 else np.float32
+        scaled = np.floor(values * dtype(1 / self.width)) + HALF
         return scaled.astype(np.int64)
 
     def _widen(self, exponent: int) -> None:
@@ -155,21 +166,87 @@ class Histogram:
         if exponent <= self.exponent:
             return
         steps = min(exponent - self.exponent, 63)
-        merged = _no_counts()
+        merged = _zero_counts()
         np.add.at(merged, (np.arange(-HALF, HALF) >> steps) + HALF, self.counts)
         self.counts, self.exponent = merged, exponent
 
     def _not_finite(self, flat: NDArray[np.float32], image: str) -> DataError:
         wrong = ~np.isfinite(flat)
-        whose = f" for image {image}" if image else ""
+        where = f" for image {image}" if image else ""
         return DataError(
-            f"{self.tensor}: holds {flat[wrong.argmax()]}{whose} ({int(wrong.sum())} of {flat.size} values "
-            "are not finite). Leave the image out; if others do the same, look for NaN among the weights"
+            f"{self.tensor}: contains {flat[wrong.argmax()]}{where} ({int(wrong.sum())} of {flat.size} "
+            "values are not finite). Remove the image; if others fail, too, look for NaN among the weights"
         )
 
 
 def _exponent(magnitude: float) -> int:
-    """The least e with ``magnitude < HALF * 2^e``, from `_LEAST_EXPONENT` on."""
+    """The smallest e with ``magnitude < HALF * 2^e``, at least `_MIN_EXPONENT`."""
     if not magnitude:
-        return _LEAST_EXPONENT
-    return max(math.frexp(magnitude)[1] - (HALF.bit_length() - 1), _LEAST_EXPONENT)
+        return _MIN_EXPONENT
+    return max(math.frexp(magnitude)[1] - (HALF.bit_length() - 1), _MIN_EXPONENT)
+
+
+@dataclass(frozen=True)
+class ChannelStatsRecord:
+    """Channel statistics as a calibration file stores them; fields as in `ChannelStats`."""
+
+    minimum: tuple[float, ...]
+    maximum: tuple[float, ...]
+    total: tuple[float, ...]
+    count: int
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelStats:
+    """Range and mean of each channel of one tensor.
+
+    Attributes:
+        minimum: Smallest value of each channel, (C,).
+        maximum: Largest value of each channel, (C,).
+        total: Sum of each channel's values, (C,): float64 sums of the images, added in their order.
+        count: Number of values in a channel.
+    """
+
+    minimum: Vector
+    maximum: Vector
+    total: Vector
+    count: int
+
+    @classmethod
+    def of(cls, values: NDArray[Any], axis: int) -> ChannelStats:
+        """Statistics of one image's values, with channels along ``axis``."""
+        rows = np.ascontiguousarray(np.moveaxis(values, axis, 0)).reshape(values.shape[axis], -1)
+        minimum, maximum = rows.min(axis=1).astype(np.float64), rows.max(axis=1).astype(np.float64)
+        return cls(minimum, maximum, rows.sum(axis=1, dtype=np.float64), rows.shape[1])
+
+    def merge(self, later: ChannelStats) -> ChannelStats:
+        """Statistics that include those of later images."""
+        return ChannelStats(
+            np.minimum(self.minimum, later.minimum),
+            np.maximum(self.maximum, later.maximum),
+            self.total + later.total,
+            self.count + later.count,
+        )
+
+    @property
+    def mean(self) -> Vector:
+        """Mean of each channel, (C,)."""
+        return self.total / self.count
+
+    def record(self) -> ChannelStatsRecord:
+        """The statistics for a calibration file."""
+        arrays = (self.minimum, self.maximum, self.total)
+        return ChannelStatsRecord(*(tuple(a.tolist()) for a in arrays), self.count)
+
+    @classmethod
+    def from_record(cls, record: ChannelStatsRecord) -> ChannelStats:
+        """The statistics that `record` returned.
+
+        Raises:
+            ValueError: The arrays differ in length.
+        """
+        arrays = [np.array(v, dtype=np.float64) for v in (record.minimum, record.maximum, record.total)]
+        if len({a.shape for a in arrays}) > 1:
+            lengths = "{} minima, {} maxima and {} sums".format(*map(len, arrays))
+            raise ValueError(f"channels: {lengths}; expected as many of each")
+        return cls(*arrays, record.count)

@@ -1,4 +1,4 @@
-"""`quantize`: a smaller and faster model within a bound of accuracy, and never a slower one."""
+"""`quantize`: a smaller and faster model within an accuracy limit, and never a slower one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -17,7 +17,14 @@ from typing import Any
 from cnntk.benchmark.layers.report import layer_times
 from cnntk.benchmark.machine import detect_machine
 from cnntk.data.calibration import CalibrationSplit, split_images
-from cnntk.quantization.report import LayerRow, QuantizePreview, QuantizeReport, Setting
+from cnntk.quantization.options import Progress, QuantizeOptions
+from cnntk.quantization.report import (
+    CandidateResult,
+    QuantizedLayer,
+    QuantizePreview,
+    QuantizeReport,
+    QuantizeSetup,
+)
 from cnntk.runtime.artifact.digest import sha256_of
 from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec
 from cnntk.runtime.codec import as_json
@@ -28,466 +35,406 @@ from cnntk.runtime.files import check_writable, readable_file, write_bytes
 from cnntk.version import __version__
 
 try:
-    from cnntk.data.batches import Batch, batches_of
-    from cnntk.quantization.calibration import Calibration, calibrate
-    from cnntk.quantization.candidates import (
-        Balanced,
-        LayerFacts,
-        Original,
-        Racing,
-        Workbench,
-        layer_facts,
+    from cnntk.data.batches import batches_of
+    from cnntk.quantization.calibration import (
+        CalibrationData,
+        calibrate,
+        channels_to_calibrate,
+        check_calibration,
+        tensors_to_calibrate,
     )
-    from cnntk.quantization.config import Recipe, Target, plan
-    from cnntk.quantization.equalize import equalized
-    from cnntk.quantization.findings import find_suspicious
-    from cnntk.quantization.quantizer import channels_to_watch, tensors_to_watch
-    from cnntk.quantization.result import Goal, Prefer, SearchResult, Step
-    from cnntk.quantization.search import first_recipe, search
-    from cnntk.quantization.store import Store
-    from cnntk.quantization.write import HOLDS_ON, Finished, finish
+    from cnntk.quantization.candidates import (
+        CandidateEvaluator,
+        CompareCalls,
+        Equalized,
+        LayerInfo,
+        MeasurementStore,
+        Original,
+        layer_infos,
+    )
+    from cnntk.quantization.config import QuantConfig, default_config
+    from cnntk.quantization.equalize import equalize_channels
+    from cnntk.quantization.search import SearchResult, initial_config, search
+    from cnntk.quantization.write import PORTABLE_TO, QuantizedFile, write_quantized
 except ImportError as error:
     raise MissingDependency(
-        f"quantizing needs {error.name}, which is not installed; run: pip install 'cnntk[export]'"
+        f"quantization needs {error.name}, which is not installed; run: pip install 'cnntk[export]'"
     ) from error
 
-__all__ = ["LIMIT", "Progress", "preview_quantize", "quantize"]
+__all__ = ["preview_quantize", "quantize"]
 
-LIMIT = 512
-"""Images to calibrate with, unless another number is asked for."""
+_RANKING_IMAGES = 64
+"""Number of images on which layers are ranked."""
 
-_FEW = 64
-"""Images on which layers are ranked."""
+_SAVE_INTERVAL = 50
+"""Number of images after which an unfinished calibration is saved."""
 
-_SAVED_EVERY = 50
-"""Images of a calibration after which what is known is saved."""
+_LAYER_TIMES_S = 2.0
 
-_LAYERS_S = 2.0
+_COMPARE_S, _BUILD_S, _UNOPTIMIZED = 2.5, 1.0, 2.0
+"""For estimates: seconds to compare speed and to create a candidate; slowdown without optimizations."""
 
-_RACE_S, _BUILD_S, _PLAIN = 2.5, 1.0, 2.0
-"""For estimates: a race, a build, and how much slower than usual a run without optimizations is."""
-
-_QUANTIZED = frozenset({"QuantizeLinear", "QLinearConv", "QLinearMatMul", "MatMulNBits", "MatMulInteger"})
-
-Progress = Callable[[str, int, int], None]
-"""Is told what is done, how much of it, and of how much; 0 where that is not known."""
+_QUANTIZED_OPERATORS = frozenset(
+    {"QuantizeLinear", "QLinearConv", "QLinearMatMul", "MatMulNBits", "MatMulInteger"}
+)
 
 
 def quantize(
     model: str | os.PathLike[str],
-    calibration: str,
+    options: QuantizeOptions | None = None,
     *,
-    output: str | os.PathLike[str] | None = None,
-    max_drop: float = 0.5,
-    target: Target = "any",
-    prefer: Prefer = "speed",
-    evaluation: str | None = None,
-    limit: int = LIMIT,
-    threads: int | None = None,
-    image: Mapping[str, str] | None = None,
-    work_folder: str | os.PathLike[str] | None = None,
-    force: bool = False,
-    time_layers: bool = False,
     progress: Progress | None = None,
-    racing: Racing | None = None,
+    compare_calls: CompareCalls | None = None,
+    **fields: Any,
 ) -> QuantizeReport:
-    """Quantizes a classifier, layer by layer as far as accuracy and speed allow, each measured.
+    """Quantizes a classifier, layer by layer, as far as measured accuracy and speed allow.
 
-    Where nothing that is faster (or smaller, where that is preferred) holds the bound, the file that is
-    written is the original, as it was, and the report says why.
+    If nothing that is faster (or smaller, if size is preferred) is within the accuracy limit, the file is a
+    copy of the original, and the report says why.
 
     Args:
-        model: an artifact; or another ``.onnx``, which is exported first.
-        calibration: DATA, as `calibration_images` takes it. Ranges come from the images to train on, and
-            candidates are judged by those that are held out; of a bare folder, by the other half, without
-            labels.
-        output: the file; by default the model's name with ``-int8.onnx``, in the current folder.
-        max_drop: of top-1 at most, in points; without labels what flips cost by the original's
-            probabilities.
-        target: ``any``: the same answers on every CPU; ``vnni``: for CPUs with VNNI, a little more precise.
-        prefer: ``speed``; or ``size``: the smallest, even where that is slower.
-        evaluation: other DATA to judge by.
-        limit: images to calibrate with at most.
-        threads: with which all are timed; by default as `Engine` takes them for the original.
-        image: how an image becomes the input of a foreign ``.onnx``, as `export` takes it.
-        work_folder: keeps what was measured, so that a search that was stopped goes on; made if missing.
-        force: replace an existing file.
-        time_layers: whether each layer of the result is timed, and how far it is from the machine's limit.
-        progress: is told how it goes.
-        racing: another stop-watch than `cnntk.benchmark.interleaved.race`.
+        model: Artifact, or another ``.onnx`` file, which is exported first.
+        options: Options; ``fields`` replace some of them.
+        progress: Callback that receives the stage, the number of completed items, and the total.
+        compare_calls: Function that compares the speed of two calls. Default:
+            `cnntk.benchmark.compare.compare_interleaved`.
+        **fields: Fields of `QuantizeOptions`, like ``calibration="digits"``.
 
     Raises:
-        UsageError: an argument does not fit; the file exists; the model is quantized already.
-        UnsupportedArtifact: it is no classifier of images.
-        DataError: the data can't be read, or means nothing.
-        KeyboardInterrupt: before any candidate held; else the best so far is written.
+        UsageError: An option is not valid; the file exists; the model is quantized already.
+        UnsupportedArtifact: The model is not a classifier of images.
+        DataError: The data can't be read or is not suitable.
+        KeyboardInterrupt: Interrupted before any candidate was accepted; later, the best so far is written.
     """
     started = time.monotonic()
-    told = progress or (lambda *_: None)
-    goal = _goal(max_drop, prefer)
-    destination = _destination(model, output, force)
-    with _opened(model, threads, image, destination) as original:
-        spec = _classifier(original)
-        parts = split_images(calibration, spec, limit, evaluation)
-        setting = _setting(model, calibration, parts, goal, target, original)
-        store = _store(work_folder, model, setting, parts, evaluation)
-        seen = _calibrated(original, spec, parts, _in(work_folder, "calibration.json"), told)
-        warnings = find_suspicious(seen)
-        balanced = _balanced(original, spec, parts, seen, told)
-        bench = _bench(original, spec, (seen, balanced), parts, store, racing, told)
-        found = search(bench, plan(original.model, target), goal, progress=told)
-        finished = _written(bench, found, destination, setting)
-    return QuantizeReport(
-        path=str(destination),
-        name=spec.name,
-        changed=found.chosen is not None,
-        reason=found.reason,
-        holds_on=HOLDS_ON["any" if found.chosen is None else target],
-        setting=setting,
-        layers=_timed(_rows(bench, found), destination, original) if time_layers else _rows(bench, found),
-        accuracy=found.chosen.accuracy if found.chosen is not None else None,
-        race=found.chosen.race if found.chosen is not None else None,
-        size_bytes=finished.size_bytes,
-        original_size_bytes=original.size_bytes,
-        path_steps=found.path,
-        warnings=warnings,
-        interrupted=found.interrupted,
-        digest=finished.spec.digest,
-        seconds=round(time.monotonic() - started, 2),
-        notes=_notes(found, parts),
-    )
+    options, notify = _with_fields(options, fields), progress or (lambda *_: None)
+    destination = _destination(model, options)
+    with _open(model, options, destination) as original:
+        spec = _classifier_spec(original)
+        split = _split(options, spec)
+        setup = _setup(model, options, split, original)
+        store = _store(model, setup)
+        calibration = _calibrate(original, spec, split, options, notify)
+        warnings = check_calibration(calibration)
+        equalized = _equalize(original, spec, split, calibration, notify)
+        unlabeled = (replace(image, label=None) for image in islice(split.calibration, _RANKING_IMAGES))
+        evaluator = CandidateEvaluator(
+            original,
+            calibration,
+            lambda: batches_of(spec, split.evaluation),
+            batches_of(spec, unlabeled),
+            equalized=equalized,
+            range_method=options.range_method,
+            store=store,
+            compare_calls=compare_calls,
+            on_images=lambda count: notify("comparing outputs", count, len(split.evaluation)),
+        )
+        config = default_config(original.model, options.target)
+        result = search(evaluator, config, max_drop=options.max_drop, prefer=options.prefer, progress=notify)
+        file = _write(evaluator, result.selected, destination, setup)
+        report = replace(
+            _report(result, original, setup, file), layers=_layers(evaluator, result), warnings=warnings
+        )
+        if options.time_layers:
+            report = replace(report, layers=_with_times(report.layers, file.path, original))
+    return replace(report, seconds=round(time.monotonic() - started, 2))
 
 
 def preview_quantize(
-    model: str | os.PathLike[str],
-    calibration: str,
-    *,
-    output: str | os.PathLike[str] | None = None,
-    max_drop: float = 0.5,
-    target: Target = "any",
-    prefer: Prefer = "speed",
-    evaluation: str | None = None,
-    limit: int = LIMIT,
-    threads: int | None = None,
-    image: Mapping[str, str] | None = None,
-    force: bool = False,
+    model: str | os.PathLike[str], options: QuantizeOptions | None = None, **fields: Any
 ) -> QuantizePreview:
-    """What `quantize` would try, and how long it would take; nothing is written.
+    """Shows what `quantize` would try and how long it would take; nothing is written.
 
-    Args and errors are those of `quantize`.
+    Arguments and errors are those of `quantize`.
     """
-    goal = _goal(max_drop, prefer)
-    destination = _destination(model, output, force)
-    with _opened(model, threads, image, destination) as original:
-        spec = _classifier(original)
-        parts = split_images(calibration, spec, limit, evaluation)
-        recipe = first_recipe(plan(original.model, target), layer_facts(original), goal)
-        took = _one_image_s(original.engine)
-        least, most = _estimate(took, recipe, parts)
+    options = _with_fields(options, fields)
+    destination = _destination(model, options)
+    with _open(model, options, destination) as original:
+        spec = _classifier_spec(original)
+        split, layers = _split(options, spec), layer_infos(original)
+        config = initial_config(default_config(original.model, options.target), layers, options.prefer)
+        image_s = _seconds_per_image(original.engine)
+        shortest, longest = _estimate(image_s, config, split)
         return QuantizePreview(
             name=spec.name,
             path=str(destination),
-            setting=_setting(model, calibration, parts, goal, target, original),
-            layers=tuple(_row(n, facts, recipe) for n, facts in layer_facts(original).items()),
-            evaluation_images=len(parts.evaluation),
-            labeled=bool(parts.evaluation.labels),
-            original_ms=1000 * took,
-            least_seconds=round(least, 1),
-            most_seconds=round(most, 1),
+            setup=_setup(model, options, split, original),
+            layers=tuple(_layer(name, layer, config) for name, layer in layers.items()),
+            original_ms=1000 * image_s,
+            min_seconds=round(shortest, 1),
+            max_seconds=round(longest, 1),
         )
 
 
-def _goal(max_drop: float, prefer: Prefer) -> Goal:
-    try:
-        return Goal(max_drop, prefer)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+def _with_fields(options: QuantizeOptions | None, fields: dict[str, Any]) -> QuantizeOptions:
+    return QuantizeOptions(**fields) if options is None else replace(options, **fields)
 
 
-def _destination(model: str | os.PathLike[str], output: str | os.PathLike[str] | None, force: bool) -> Path:
+def _destination(model: str | os.PathLike[str], options: QuantizeOptions) -> Path:
     source = readable_file(model, "an ONNX model")
-    target = Path(output) if output is not None else Path(f"{source.stem}-int8.onnx")
-    if target.exists() and not force:
+    target = Path(options.output) if options.output is not None else Path(f"{source.stem}-int8.onnx")
+    if target.exists() and not options.force:
         raise UsageError(f"{target}: exists already; --force replaces it, -o names another file")
     if target.exists() and target.samefile(source):
-        raise UsageError(f"{target}: is the model itself, which stays; -o names another file")
+        raise UsageError(f"{target}: is the model itself, which is kept; -o names another file")
     check_writable(target)
     return target
 
 
 @contextmanager
-def _opened(
-    model: str | os.PathLike[str], threads: int | None, image: Mapping[str, str] | None, destination: Path
-) -> Iterator[Original]:
-    """The artifact; somebody else's file is made one first, in a folder that is gone afterwards."""
+def _open(model: str | os.PathLike[str], options: QuantizeOptions, destination: Path) -> Iterator[Original]:
+    """Opens an artifact; another ``.onnx`` file is exported to a temporary one first."""
     import onnx_ir as ir
 
     with ExitStack() as stack:
         file = Path(model)
-        engine = Engine(file, threads=threads)
+        engine = Engine(file, threads=options.threads)
         if engine.spec is None:
-            folder = stack.enter_context(
-                tempfile.TemporaryDirectory(dir=destination.parent, prefix=".cnntk-")
-            )
-            file = _adopted(file, Path(folder), image)
-            engine = Engine(file, threads=threads)
-        elif image:
+            from cnntk.exporters import export
+
+            temporary = tempfile.TemporaryDirectory(dir=destination.parent, prefix=".cnntk-")
+            exported = Path(stack.enter_context(temporary)) / file.name
+            export(file, exported, image=options.preprocessing or None)
+            file, engine = exported, Engine(exported, threads=options.threads)
+        elif options.preprocessing:
             raise UsageError(
-                f"{file}: says how an image becomes its input; --preprocessing is for other .onnx files"
+                f"{file}: has its preprocessing inside; --preprocessing is for other .onnx files only"
             )
         graph = ir.load(file)
         graph.metadata_props.pop(METADATA_KEY, None)
-        _check_float(graph, engine, file)
         spec = engine.spec
-        beside = spec.data.size_bytes if spec is not None and spec.data is not None else 0
-        yield Original(file, graph, engine, file.stat().st_size + beside)
+        if any(n.op_type in _QUANTIZED_OPERATORS for n in graph.graph) or (spec and spec.quantization):
+            raise UsageError(f"{file}: is quantized already; quantize the float32 model it was created from")
+        data_bytes = spec.data.size_bytes if spec is not None and spec.data is not None else 0
+        yield Original(file, graph, engine, file.stat().st_size + data_bytes)
 
 
-def _adopted(file: Path, folder: Path, image: Mapping[str, str] | None) -> Path:
-    from cnntk.exporters import export
-
-    target = folder / file.name
-    export(file, target, image=image)
-    return target
-
-
-def _check_float(graph: Any, engine: Engine, file: Path) -> None:
-    spec = engine.spec
-    integers = next((n.op_type for n in graph.graph if n.op_type in _QUANTIZED), None)
-    if integers is None and (spec is None or spec.quantization is None):
-        return
-    raise UsageError(f"{file}: is quantized already; quantize the float32 model that it came from")
-
-
-def _classifier(original: Original) -> ModelSpec:
+def _classifier_spec(original: Original) -> ModelSpec:
     spec = original.engine.spec
     if spec is None or spec.head != "classifier":
         raise UnsupportedArtifact(
-            f"{original.file.name}: is no classifier, so there is no accuracy to hold; export it with "
+            f"{original.file.name}: not a classifier, so that its accuracy can't be measured; export it with "
             "--head classifier"
         )
     if spec.preprocessing is None:
         raise UnsupportedArtifact(
-            f"{original.file.name}: does not say how an image becomes its input, so images can't calibrate "
-            "it; say so, like --preprocessing scale=1/255"
+            f"{original.file.name}: has no preprocessing, so that images can't calibrate it; specify it, "
+            "like --preprocessing scale=1/255"
         )
     return spec
 
 
-def _setting(
-    model: str | os.PathLike[str],
-    calibration: str,
-    parts: CalibrationSplit,
-    goal: Goal,
-    target: Target,
-    original: Original,
-) -> Setting:
-    return Setting(
+def _split(options: QuantizeOptions, spec: ModelSpec) -> CalibrationSplit:
+    return split_images(options.calibration, spec, options.calibration_images, options.evaluation)
+
+
+def _setup(
+    model: str | os.PathLike[str], options: QuantizeOptions, split: CalibrationSplit, original: Original
+) -> QuantizeSetup:
+    return QuantizeSetup(
         source=os.fspath(model),
-        calibration=calibration,
-        calibration_images=len(parts.calibration),
-        max_drop=goal.max_drop,
-        target=target,
-        prefer=goal.prefer,
+        options=options,
+        calibration_images=len(split.calibration),
+        evaluation_images=len(split.evaluation),
+        labeled=bool(split.evaluation.labels),
         threads=original.engine.threads,
         machine=detect_machine().summary,
     )
 
 
-def _in(folder: str | os.PathLike[str] | None, name: str) -> Path | None:
-    return None if folder is None else Path(folder) / name
-
-
-def _store(
-    folder: str | os.PathLike[str] | None,
-    model: str | os.PathLike[str],
-    setting: Setting,
-    parts: CalibrationSplit,
-    evaluation: str | None,
-) -> Store:
-    """What was measured of the same model with the same images on the same machine."""
-    file = _in(folder, "trials.json")
-    if file is None:
-        return Store()
+def _store(model: str | os.PathLike[str], setup: QuantizeSetup) -> MeasurementStore:
+    """Measurements of the same model with the same images on the same machine."""
+    options = setup.options
+    if options.work_folder is None:
+        return MeasurementStore()
+    file = Path(options.work_folder) / "measurements.json"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{file.parent}: can't be made a folder: {error.strerror}") from error
+        raise UsageError(f"{file.parent}: folder can't be created: {error.strerror}") from error
     context = {
         "model": sha256_of(Path(model)),
-        "calibration": setting.calibration,
-        "calibration images": setting.calibration_images,
-        "evaluation": evaluation or setting.calibration,
-        "evaluation images": len(parts.evaluation),
-        "threads": setting.threads,
-        "machine": setting.machine,
+        "calibration": options.calibration,
+        "calibration images": setup.calibration_images,
+        "evaluation": options.evaluation or options.calibration,
+        "evaluation images": setup.evaluation_images,
+        "range method": options.range_method,
+        "threads": setup.threads,
+        "machine": setup.machine,
         "cnntk": __version__,
     }
-    return Store(file, context)
+    return MeasurementStore(file, context)
 
 
-def _calibrated(
-    original: Original, spec: ModelSpec, parts: CalibrationSplit, file: Path | None, progress: Progress
-) -> Calibration:
-    """The ranges; with a file, from where it was stopped."""
-    so_far = None
+def _calibrate(
+    original: Original,
+    spec: ModelSpec,
+    split: CalibrationSplit,
+    options: QuantizeOptions,
+    progress: Progress,
+) -> CalibrationData:
+    """Calibrates the original; with a work folder, from where an earlier calibration was interrupted."""
+    file = None if options.work_folder is None else Path(options.work_folder) / "calibration.json"
+    earlier = None
     if file is not None and file.exists():
-        so_far = Calibration.from_json(file.read_bytes(), str(file))
-    total, done = len(parts.calibration), 0 if so_far is None else so_far.images
+        earlier = CalibrationData.from_text(file.read_bytes(), str(file))
+    total, completed = len(split.calibration), 0 if earlier is None else earlier.images
 
-    def seen(found: Calibration) -> None:
-        progress("calibrating", found.images, total)
-        if file is not None and (found.images % _SAVED_EVERY == 0 or found.images == total):
-            write_bytes(file, found.to_json().encode())
+    def on_image(calibration: CalibrationData) -> None:
+        count = calibration.images
+        progress("calibrating", count, total)
+        if file is not None and (count % _SAVE_INTERVAL == 0 or count == total):
+            write_bytes(file, calibration.to_text().encode())
 
     return calibrate(
         original.model,
-        batches_of(spec, parts.calibration.after(done)),
-        tensors_to_watch(original.model),
-        channels=channels_to_watch(original.model),
-        so_far=so_far,
-        on_image=seen,
+        batches_of(spec, split.calibration.after(completed)),
+        tensors_to_calibrate(original.model),
+        channels=channels_to_calibrate(original.model),
+        resume_from=earlier,
+        on_image=on_image,
     )
 
 
-def _balanced(
-    original: Original, spec: ModelSpec, parts: CalibrationSplit, seen: Calibration, progress: Progress
-) -> Balanced | None:
-    """The same network with its channels equalized, where they differ much, calibrated anew."""
-    model, total = equalized(original.model, seen), len(parts.calibration)
-    if model is None:
-        return None
-    found = calibrate(
-        model,
-        batches_of(spec, parts.calibration),
-        tensors_to_watch(model),
-        channels=channels_to_watch(model),
-        on_image=lambda c: progress("calibrating, equalized", c.images, total),
-    )
-    return model, found
-
-
-def _bench(
+def _equalize(
     original: Original,
     spec: ModelSpec,
-    seen: tuple[Calibration, Balanced | None],
-    parts: CalibrationSplit,
-    store: Store,
-    racing: Racing | None,
+    split: CalibrationSplit,
+    calibration: CalibrationData,
     progress: Progress,
-) -> Workbench:
-    total = len(parts.evaluation)
-
-    def few() -> Iterable[Batch]:
-        unlabeled = (replace(image, label=None) for image in islice(parts.calibration, _FEW))
-        return batches_of(spec, unlabeled)
-
-    return Workbench(
-        original,
-        seen[0],
-        lambda: batches_of(spec, parts.evaluation),
-        few(),
-        balanced=seen[1],
-        store=store,
-        racing=racing,
-        on_images=lambda done: progress("comparing answers", done, total),
+) -> Equalized | None:
+    """The original with equalized channels and their calibration; None if channels are similar."""
+    model, total = equalize_channels(original.model, calibration), len(split.calibration)
+    if model is None:
+        return None
+    calibration = calibrate(
+        model,
+        batches_of(spec, split.calibration),
+        tensors_to_calibrate(model),
+        channels=channels_to_calibrate(model),
+        on_image=lambda c: progress("calibrating with equalized channels", c.images, total),
     )
+    return Equalized(model, calibration)
 
 
-def _written(bench: Workbench, found: SearchResult, target: Path, setting: Setting) -> Finished:
-    original = bench.original
-    step = found.chosen
-    if step is None:
-        return _copied(original, target)
-    return finish(
-        original,
-        bench.model(step.recipe),
-        target,
-        recipe=step.recipe,
-        step=bench.logit_step(),
-        record=_record(step, setting, original),
-    )
-
-
-def _copied(original: Original, target: Path) -> Finished:
-    """The original under the new name; with its data beside it, which it names."""
-    spec = original.engine.spec
-    if spec is None:
-        raise DataError(f"{original.file}: holds no spec")
-    if spec.data is not None:
-        beside = target.with_name(spec.data.file)
-        if not beside.exists():
-            shutil.copyfile(original.file.with_name(spec.data.file), beside)
-    write_bytes(target, original.file.read_bytes())
-    return Finished(target, original.size_bytes, spec)
-
-
-def _record(step: Step, setting: Setting, original: Original) -> dict[str, Any]:
-    return {
+def _write(
+    evaluator: CandidateEvaluator, selected: CandidateResult | None, target: Path, setup: QuantizeSetup
+) -> QuantizedFile:
+    original = evaluator.original
+    if selected is None:
+        return _copy(original, target)
+    options, speed = setup.options, selected.speed
+    timing = {"threads": setup.threads, "machine": setup.machine}
+    record = {
         "version": 1,
         "cnntk": __version__,
-        "calibration": {"data": _without_folder(setting.calibration), "images": setting.calibration_images},
-        "max_drop": setting.max_drop,
-        "prefer": setting.prefer,
-        "accuracy": step.accuracy and step.accuracy.to_json(),
-        "speed": step.race and {**as_json(step.race), "threads": setting.threads, "machine": setting.machine},
+        "calibration": {"data": _without_folder(options.calibration), "images": setup.calibration_images},
+        "max_drop": options.max_drop,
+        "prefer": options.prefer,
+        "accuracy": as_json(selected.accuracy),
+        "speed": None if speed is None else {**as_json(speed), **timing},
         "original_size_bytes": original.size_bytes,
     }
+    return write_quantized(
+        original,
+        evaluator.model(selected.config),
+        target,
+        config=selected.config,
+        logit_step=evaluator.logit_step(),
+        record=record,
+    )
+
+
+def _copy(original: Original, target: Path) -> QuantizedFile:
+    """Copies the original, and its external data if that is not there yet."""
+    spec = original.engine.spec
+    if spec is None:
+        raise DataError(f"{original.file}: has no spec")
+    if spec.data is not None:
+        data_file = target.with_name(spec.data.file)
+        if not data_file.exists():
+            shutil.copyfile(original.file.with_name(spec.data.file), data_file)
+    write_bytes(target, original.file.read_bytes())
+    return QuantizedFile(target, original.size_bytes, spec)
 
 
 def _without_folder(data: str) -> str:
-    """DATA as it may stand in a file that others read: no path of the user's machine."""
-    kind, colon, place = data.partition(":")
+    """DATA without the user's folders, for a file that others read."""
+    kind, colon, path = data.partition(":")
     if not colon and data == "digits":
         return data
-    name = Path(place if colon else data).name
+    name = Path(path if colon else data).name
     return f"{kind}:{name}" if colon else name
 
 
-def _rows(bench: Workbench, found: SearchResult) -> tuple[LayerRow, ...]:
-    costs = found.ranking.costs if found.ranking is not None else {}
-    return tuple(_row(name, facts, found.recipe, costs.get(name)) for name, facts in bench.facts.items())
-
-
-def _timed(rows: tuple[LayerRow, ...], file: Path, original: Original) -> tuple[LayerRow, ...]:
-    found = layer_times(file, threads=original.engine.threads, seconds=_LAYERS_S)
-    times = {row.name: row for row in found.rows}
-    return tuple(
-        replace(row, time_ms=t.time_ms, limit=t.limit, distance=t.limit_fraction)
-        if (t := times.get(row.title)) is not None
-        else row
-        for row in rows
-    )
-
-
-def _row(name: str, facts: LayerFacts, recipe: Recipe, cost: float | None = None) -> LayerRow:
-    layer = recipe.layers[name]
-    return LayerRow(
-        node=name,
-        title=facts.title,
-        op=facts.op,
-        parameters=facts.parameters,
-        multiply_adds=facts.multiply_adds,
-        kind=layer.kind,
-        reason=layer.reason,
-        cost=cost,
-    )
-
-
-def _notes(found: SearchResult, parts: CalibrationSplit) -> tuple[str, ...]:
-    notes = [str(refinement) for refinement in found.refinements]
-    if found.interrupted:
-        notes.append("the search was interrupted: this is the best so far, and there may be a better one")
-    if not parts.evaluation.labels:
+def _report(
+    result: SearchResult, original: Original, setup: QuantizeSetup, file: QuantizedFile
+) -> QuantizeReport:
+    selected = result.selected
+    notes = [str(refinement) for refinement in result.refinements]
+    if result.interrupted:
+        notes.append("the search was interrupted: this is the best so far, a better one can exist")
+    if not setup.labeled:
         notes.append(
-            "the images have no labels, so the bound is held against what flips cost by the original's own "
-            "probabilities"
+            "the images have no labels: the limit applies to the drop to expect from changed predictions by "
+            "the original's own probabilities"
         )
-    return tuple(notes)
+    return QuantizeReport(
+        path=str(file.path),
+        name=file.spec.name,
+        changed=selected is not None,
+        reason=result.reason,
+        portable_to=PORTABLE_TO["any" if selected is None else setup.options.target],
+        setup=setup,
+        layers=(),
+        accuracy=selected.accuracy if selected is not None else None,
+        speed=selected.speed if selected is not None else None,
+        size_bytes=file.size_bytes,
+        original_size_bytes=original.size_bytes,
+        candidates=result.candidates,
+        interrupted=result.interrupted,
+        digest=file.spec.digest,
+        notes=tuple(notes),
+    )
 
 
-def _one_image_s(engine: Engine) -> float:
-    """Seconds for one image, the median of a few."""
+def _layers(evaluator: CandidateEvaluator, result: SearchResult) -> tuple[QuantizedLayer, ...]:
+    divergences = result.ranking.kl_divergence if result.ranking is not None else {}
+    layers = evaluator.layers.items()
+    return tuple(_layer(name, layer, result.config, divergences.get(name)) for name, layer in layers)
+
+
+def _layer(
+    name: str, layer: LayerInfo, config: QuantConfig, kl_divergence: float | None = None
+) -> QuantizedLayer:
+    plan = config.layers[name]
+    return QuantizedLayer(
+        node=name,
+        title=layer.title,
+        op=layer.op,
+        parameters=layer.parameters,
+        multiply_adds=layer.multiply_adds,
+        precision=plan.precision,
+        reason=plan.reason,
+        kl_divergence=kl_divergence,
+    )
+
+
+def _with_times(
+    layers: tuple[QuantizedLayer, ...], file: Path, original: Original
+) -> tuple[QuantizedLayer, ...]:
+    report = layer_times(file, threads=original.engine.threads, seconds=_LAYER_TIMES_S)
+    times = {row.name: row for row in report.rows}
+    return tuple(
+        replace(layer, time_ms=row.time_ms, limit=row.limit, limit_fraction=row.limit_fraction)
+        if (row := times.get(layer.title)) is not None
+        else layer
+        for layer in layers
+    )
+
+
+def _seconds_per_image(engine: Engine) -> float:
+    """Median time of a few runs for one image, in seconds."""
     inputs, times = example_inputs(engine.inputs, 1, engine.image_sizes), []
     for _ in range(7):
         start = time.perf_counter()
@@ -496,12 +443,12 @@ def _one_image_s(engine: Engine) -> float:
     return median(times)
 
 
-def _estimate(image_s: float, recipe: Recipe, parts: CalibrationSplit) -> tuple[float, float]:
-    """Seconds at least and at most: one candidate; or all layers ranked, and a bisection over them."""
-    layers = sum(layer.kind != "float32" for layer in recipe.layers.values())
-    judged = len(parts.evaluation) * image_s
-    candidate = judged + _BUILD_S + _RACE_S
-    least = len(parts.calibration) * image_s * _PLAIN + judged + candidate
-    ranking = (2 * layers + 1) * (_BUILD_S + min(_FEW, len(parts.calibration)) * image_s)
+def _estimate(image_s: float, config: QuantConfig, split: CalibrationSplit) -> tuple[float, float]:
+    """Shortest and longest duration in seconds: one candidate, or a ranking and a bisection."""
+    layers = len(config.reduced)
+    evaluation = len(split.evaluation) * image_s
+    candidate = evaluation + _BUILD_S + _COMPARE_S
+    shortest = len(split.calibration) * image_s * _UNOPTIMIZED + evaluation + candidate
+    ranking = (2 * layers + 1) * (_BUILD_S + min(_RANKING_IMAGES, len(split.calibration)) * image_s)
     more = max(layers.bit_length(), 1) + min(layers, 8)
-    return least, least + ranking + more * candidate
+    return shortest, shortest + ranking + more * candidate

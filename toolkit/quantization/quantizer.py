@@ -1,9 +1,9 @@
-"""`quantized`: the graph of a model with the layers of a recipe in integers.
+"""`quantize_graph`: the graph of a model with some of its layers in integers.
 
 Between convolutions values stay uint8 (N, H, W, C), the order in which onnxruntime's integer kernels read
-them. Each value of the graph may be there in up to two forms: as it was, float32 (N, C, H, W), and as levels.
-A form is made where somebody first needs it, so that neighbors in integers exchange levels and nothing is
-converted to and fro; ReLU is part of the levels' range, and max-pooling works on levels as they are.
+them. Each value of the graph exists in up to two forms: unchanged, float32 (N, C, H, W), and quantized. A
+form is created where a node first needs it, so that neighbors in integers exchange integers and nothing is
+converted back and forth; ReLU is part of the range, and max-pooling works on integers as they are.
 """
 
 from __future__ import annotations
@@ -16,107 +16,94 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from cnntk.exporters.passes.graph import constant, producer_of, replace_uses
+from cnntk.exporters.passes.graph import constant, dimensions, producer_of, replace_uses
 from cnntk.exporters.shapes.dataflow import weight_of
-from cnntk.quantization.builder import MICROSOFT, Levels, Tape
-from cnntk.quantization.calibration import Calibration
-from cnntk.quantization.config import Recipe, linear_layers
-from cnntk.quantization.first_conv import Window, pixels_of
-from cnntk.quantization.ranges import Method, find_range, scale_and_zero_point
-from cnntk.quantization.reading import (
-    clip_bounds,
-    dense,
-    dims,
-    group_of,
-    is_float,
-    is_plain,
-    is_rectified,
-    is_spatial_mean,
-    scalar,
-    settled,
-    window_of,
+from cnntk.quantization.builder import MICROSOFT, GraphBuilder, QuantizedValue
+from cnntk.quantization.calibration import (
+    CalibrationData,
+    behind_activation,
+    clip_limits,
+    is_non_negative,
 )
-from cnntk.quantization.weights import Channelwise, full, in_blocks, in_floats, pair_safe, seven_bits
+from cnntk.quantization.config import QuantConfig, linear_layers
+from cnntk.quantization.first_conv import ConvWindow, image_bytes
+from cnntk.quantization.histogram import Histogram
+from cnntk.quantization.options import RangeMethod
+from cnntk.quantization.ranges import Scaling, find_range, scale_and_zero_point
+from cnntk.quantization.weights import (
+    ChannelWeights,
+    dequantize_blocks,
+    full_range,
+    no_saturation,
+    quantize_blocks,
+    seven_bits,
+)
 
-__all__ = ["Memo", "channels_to_watch", "quantized", "tensors_to_watch"]
+__all__ = ["WeightCache", "quantize_graph"]
 
-Memo = MutableMapping[Hashable, Any]
-"""Weights that were rounded once, by layer and form: candidates of one model share most of them."""
+WeightCache = MutableMapping[Hashable, Any]
+"""Quantized weights by layer and form: the candidates of one model share most of them."""
 
-_FOUR_BIT_BLOCK = _EIGHT_BIT_BLOCK = 128
+_BLOCK = 128
+"""Number of weights in a block of a fully connected layer."""
+
 _FLOAT_PRODUCTS, _INT8_PRODUCTS = 1, 4
-"""MatMulNBits' accuracy_level: activations as they are, or in 8 bits with products in integers.
+"""MatMulNBits' accuracy_level: activations in float32, or in 8 bits with products in integers.
 
-CPUs without an int8 kernel for it (Nehalem, Cortex-A53) take floats in either case, and LeNet's logits were
-1.2 steps off there; with floats everywhere 0.00005.
+CPUs without an int8 kernel for it (Nehalem, Cortex-A53) use floats in either case, and LeNet's logits
+differed by 1.2 steps there; with floats everywhere by 0.00005.
 """
 
-_SMALL = {4: 1 << 20, 8: 1 << 15}
-"""Weights, by their bits, below which floats take no time that counts; 8 bits with floats are very slow."""
+_SMALL_DENSE = {4: 1 << 20, 8: 1 << 15}
+"""Number of weights, by their bits, below which float products cost no measurable time. With 8 bits and float
+products, larger layers are very slow."""
 
-_LARGEST = 255
 _HALVES = {"float16": ir.DataType.FLOAT16, "bfloat16": ir.DataType.BFLOAT16}
 
 _CHANNELS_LAST, _CHANNELS_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
-def tensors_to_watch(model: ir.Model) -> tuple[str, ...]:
-    """The values whose ranges `quantized` needs: what convolutions read, and what they and sums answer."""
-    found: dict[str, None] = {}
-    for node in model.graph:
-        if node.op_type not in ("Conv", "Add", "Concat") or node.domain or not is_float(node.outputs[0]):
-            continue
-        read = node.inputs[0]
-        for value in (*((read,) if node.op_type == "Conv" else ()), settled(node.outputs[0])):
-            if value is not None and value.name and not value.is_initializer():
-                found[value.name] = None
-    return tuple(found)
-
-
-def channels_to_watch(model: ir.Model) -> dict[str, int]:
-    """The values whose channels correcting and equalizing need, with their axis: what linear layers read."""
-    read = (node.inputs[0] for node in linear_layers(model))
-    return {
-        str(v.name): 1 for v in read if v is not None and v.name and v.shape is not None and len(v.shape) > 1
-    }
-
-
-def quantized(
+def quantize_graph(
     model: ir.Model,
-    recipe: Recipe,
-    calibration: Calibration,
+    config: QuantConfig,
+    calibration: CalibrationData,
     *,
-    method: Method = "mse",
-    memo: Memo | None = None,
+    range_method: RangeMethod = "mse",
+    cache: WeightCache | None = None,
 ) -> ir.Model:
-    """A model of the same inputs and outputs, with the layers of ``recipe`` in integers.
+    """A model with the same inputs and outputs, and its layers in the precision of ``config``.
 
     Args:
-        model: float32; it is not changed.
-        recipe: for its linear layers; one that the graph does not allow as integers stays float32.
-        calibration: of at least `tensors_to_watch`; for a recipe that is corrected, with
-            `channels_to_watch`.
-        method: by which ranges are chosen.
-        memo: for this model alone; it grows.
+        model: Model in float32; it is not changed.
+        config: Precision of its linear layers; a layer that integers can't compute stays float32.
+        calibration: Calibration of at least `tensors_to_calibrate`; for bias correction also of
+            `channels_to_calibrate`.
+        range_method: Method that chooses the ranges of activations.
+        cache: Cache of this model's quantized weights, which is extended.
     """
     copy = model.clone()
-    _Builder(copy, recipe, calibration, method, {} if memo is None else memo).run()
+    _GraphQuantizer(copy, config, calibration, range_method, {} if cache is None else cache).run()
     RemoveUnusedNodesPass()(copy)
     return copy
 
 
-class _Builder:
+class _GraphQuantizer:
     def __init__(
-        self, model: ir.Model, recipe: Recipe, calibration: Calibration, method: Method, memo: Memo
+        self,
+        model: ir.Model,
+        config: QuantConfig,
+        calibration: CalibrationData,
+        range_method: RangeMethod,
+        cache: WeightCache,
     ) -> None:
         self._model = model
-        self._tape = Tape(model)
-        self._recipe = recipe
+        self._builder = GraphBuilder(model)
+        self._config = config
         self._calibration = calibration
-        self._method: Method = method
-        self._memo = memo
+        self._range_method: RangeMethod = range_method
+        self._cache = cache
         self._linear = {node: str(node.name) for node in linear_layers(model)}
-        self._levels: dict[ir.Value, Levels] = {}
+        self._quantized: dict[ir.Value, QuantizedValue] = {}
         self._floats: dict[ir.Value, ir.Value] = {}
         self._rules: dict[str, Callable[[ir.Node], bool]] = {
             "Conv": self._conv,
@@ -133,300 +120,333 @@ class _Builder:
 
     def run(self) -> None:
         for node in tuple(self._model.graph):
-            self._tape.move(node)
+            self._builder.insert_at(node)
             rule = self._rules.get(node.op_type) if not node.domain else None
             if rule is None or not rule(node):
-                self._keep(node)
+                self._read_floats(node)
         for value in tuple(self._model.graph.outputs):
             producer = value.producer()
-            if value in self._levels and producer is not None:
-                self._tape.move(producer, behind=True)
+            if value in self._quantized and producer is not None:
+                self._builder.insert_at(producer, after=True)
                 replace_uses(value, self._float(value))
 
-    def _keep(self, node: ir.Node) -> None:
-        """A node that stays as it was reads floats."""
+    def _read_floats(self, node: ir.Node) -> None:
+        """Lets a node that stays as it is read floats."""
         for i, value in enumerate(node.inputs):
-            if value is not None and value in self._levels and value.producer() is not None:
+            if value is not None and value in self._quantized and value.producer() is not None:
                 node.replace_input_with(i, self._float(value))
 
     def _conv(self, node: ir.Node) -> bool:
         weight, x = weight_of(node), node.inputs[0]
-        bias = constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else None
-        if self._kind(node) in _HALVES:
-            return self._halved(node)
-        if self._kind(node) != "int8" or weight is None or x is None or len(weight.shape) != 4:
+        bias_value = node.inputs[2] if len(node.inputs) > 2 else None
+        bias = constant(bias_value)
+        if self._precision(node) in _HALVES:
+            return self._half_weights(node)
+        if self._precision(node) != "int8" or weight is None or x is None or len(weight.shape) != 4:
             return False
-        if (len(node.inputs) > 2 and node.inputs[2] is not None and bias is None) or not is_plain(node):
+        if (bias_value is not None and bias is None) or not _has_explicit_pads(node):
             return False
-        scaling = self._scaling(node.outputs[0])
+        output = self._output_scaling(node.outputs[0])
         numbers = weight.numpy().astype(np.float64)
         offsets = np.zeros(len(numbers)) if bias is None else bias.astype(np.float64)
-        window = window_of(node, numbers.shape)
-        pixels = None if x in self._levels else pixels_of(x, window, self._tape)
-        levels = pixels.levels if pixels is not None else self._integers(x)
-        if scaling is None or levels is None:
+        window = ConvWindow.of(node, numbers.shape)
+        image = None if x in self._quantized else image_bytes(x, window, self._builder)
+        quantized = image.quantized if image is not None else self._quantize_input(x)
+        if output is None or quantized is None:
             return False
-        means = self._means(x)
-        if pixels is not None:  # what is subtracted from every pixel goes into the bias
-            offsets = offsets - (numbers.sum(axis=(2, 3)) * pixels.mean).sum(axis=1)
-            numbers, window = pixels.weights(numbers), pixels.window
-            means = None if means is None else np.tile(means + pixels.mean, pixels.columns)
-        answer = self._convolved(node, levels, numbers, offsets, window, means, *scaling)
-        self._levels[node.outputs[0]] = answer
+        means = self._channel_means(x)
+        if image is not None:  # what is subtracted from every pixel goes into the bias
+            offsets = offsets - (numbers.sum(axis=(2, 3)) * image.mean).sum(axis=1)
+            numbers, window = image.weights(numbers), image.window
+            means = None if means is None else np.tile(means + image.mean, image.columns)
+        self._quantized[node.outputs[0]] = self._integer_conv(
+            node, quantized, numbers, offsets, window, means, output
+        )
         return True
 
-    def _convolved(
+    def _integer_conv(
         self,
         node: ir.Node,
-        x: Levels,
+        x: QuantizedValue,
         weight: Any,
         bias: Any,
-        window: Window,
+        window: ConvWindow,
         means: Any,
-        scale: float,
-        zero: int,
-    ) -> Levels:
+        output: Scaling,
+    ) -> QuantizedValue:
         rows = weight.transpose(0, 2, 3, 1)  # the kernel sums over height, width, channels
-        integers = self._weights(node, rows.reshape(len(rows), -1))
+        integers = self._conv_weights(node, rows.reshape(len(rows), -1))
         values = np.ascontiguousarray(integers.values.reshape(rows.shape).transpose(0, 3, 1, 2))
         if means is not None:
             errors = (values * integers.scales[:, None, None, None].astype(np.float64) - weight).sum(
                 axis=(2, 3)
             )
-            bias = bias - (errors * _by_group(means, group_of(node), len(values))).sum(axis=1)
+            # The means (C,) as each output channel reads them: (M, C / groups).
+            groups = _groups(node)
+            read = np.repeat(means.reshape(groups, -1), len(values) // groups, axis=0)
+            bias = bias - (errors * read).sum(axis=1)
         steps = x.scale * integers.scales.astype(np.float64)
         limit = 2**31 - 1
         offsets = np.rint(bias / steps).clip(-limit, limit).astype(np.int32)
-        tape, name = self._tape, str(node.name)
+        builder, name = self._builder, str(node.name)
         inputs = [
-            *(x.value, tape.number(x.scale), tape.byte(x.zero_point)),
-            *(tape.weight(f"{name}_weight", values), tape.weight(f"{name}_scales", integers.scales)),
-            tape.weight(f"{name}_zeros", np.zeros(len(values), np.int8)),
-            *(tape.number(scale), tape.byte(zero), tape.weight(f"{name}_bias", offsets)),
+            *builder.inputs_of(x),
+            builder.add_weight(f"{name}_weight", values),
+            builder.add_weight(f"{name}_scales", integers.scales),
+            builder.add_weight(f"{name}_zeros", np.zeros(len(values), np.int8)),
+            *builder.scaling(output.scale, output.zero_point),
+            builder.add_weight(f"{name}_bias", offsets),
         ]
-        value = tape.put(
-            "QLinearConv",
-            inputs,
-            {
-                "channels_last": 1,
-                "group": group_of(node),
-                "kernel_shape": window.kernel,
-                "strides": window.strides,
-                "pads": window.pads,
-                "dilations": window.dilations,
-            },
-            domain=MICROSOFT,
-            like=node,
-        )
-        return Levels(value, scale, zero)
+        attributes = {
+            "channels_last": 1,
+            "group": _groups(node),
+            "kernel_shape": window.kernel,
+            "strides": window.strides,
+            "pads": window.pads,
+            "dilations": window.dilations,
+        }
+        value = builder.add_node("QLinearConv", inputs, attributes, domain=MICROSOFT, replaces=node)
+        return QuantizedValue(value, output.scale, output.zero_point)
 
     def _fully_connected(self, node: ir.Node) -> bool:
-        kind, x, found = self._kind(node), node.inputs[0], dense(node)
-        if kind in _HALVES:
-            return self._halved(node)
-        if kind == "float32" or x is None or found is None:
+        precision, x, layer = self._precision(node), node.inputs[0], _dense_weights(node)
+        if precision in _HALVES:
+            return self._half_weights(node)
+        if precision == "float32" or x is None or layer is None:
             return False
-        numbers, bias = found
-        bits, block = (4, _FOUR_BIT_BLOCK) if kind == "int4" else (8, _EIGHT_BIT_BLOCK)
-        blocks = self._once((node.name, bits), lambda: in_blocks(numbers, bits, block))
-        tape, name = self._tape, str(node.name)
-        if bias is not None and (means := self._means(x)) is not None:
-            shift = in_floats(blocks)[:, : numbers.shape[1]] @ means - numbers @ means
-            held = constant(bias)
-            bias = tape.weight(f"{name}_bias", (held - shift).astype(np.float32))
+        numbers, bias = layer
+        bits = 4 if precision == "int4" else 8
+        blocks = self._cached((node.name, bits), lambda: quantize_blocks(numbers, bits, _BLOCK))
+        builder, name = self._builder, str(node.name)
+        if bias is not None and (means := self._channel_means(x)) is not None:
+            shift = dequantize_blocks(blocks)[:, : numbers.shape[1]] @ means - numbers @ means
+            bias = builder.add_weight(f"{name}_bias", (constant(bias) - shift).astype(np.float32))
         inputs = [
-            self._float(x) if x in self._levels else x,
-            *(tape.weight(f"{name}_weight", blocks.values), tape.weight(f"{name}_scales", blocks.scales)),
+            self._float(x) if x in self._quantized else x,
+            builder.add_weight(f"{name}_weight", blocks.values),
+            builder.add_weight(f"{name}_scales", blocks.scales),
             *((None, None, bias) if bias is not None else ()),
         ]
-        answer = tape.put(
-            "MatMulNBits",
-            inputs,
-            {
-                "N": numbers.shape[0],
-                "K": numbers.shape[1],
-                "bits": bits,
-                "block_size": block,
-                "accuracy_level": self._level(bits, numbers.size),
-            },
-            domain=MICROSOFT,
-            like=node,
-        )
-        self._replace(node.outputs[0], answer)
+        portable = self._config.target == "any" and numbers.size < _SMALL_DENSE[bits]
+        attributes = {
+            "N": numbers.shape[0],
+            "K": numbers.shape[1],
+            "bits": bits,
+            "block_size": _BLOCK,
+            "accuracy_level": _FLOAT_PRODUCTS if portable else _INT8_PRODUCTS,
+        }
+        output = builder.add_node("MatMulNBits", inputs, attributes, domain=MICROSOFT, replaces=node)
+        self._replace(node.outputs[0], output)
         return True
 
-    def _level(self, bits: int, weights: int) -> int:
-        portable = self._recipe.target == "any" and weights < _SMALL[bits]
-        return _FLOAT_PRODUCTS if portable else _INT8_PRODUCTS
-
-    def _halved(self, node: ir.Node) -> bool:
-        """Weights in 16 bits; onnxruntime makes them float32 once, when it loads the model."""
+    def _half_weights(self, node: ir.Node) -> bool:
+        """Stores weights in 16 bits; onnxruntime makes them float32 once, when it loads the model."""
         weight, value = weight_of(node), node.inputs[1]
         if weight is None or value is None:
             return False
-        half = _HALVES[self._kind(node)]
-        numbers = weight.numpy().astype(half.numpy())
-        stored = self._tape.weight(f"{node.name}_weight", numbers)
-        floats = self._tape.put("Cast", [stored], {"to": int(ir.DataType.FLOAT)})
+        half = _HALVES[self._precision(node)]
+        stored = self._builder.add_weight(f"{node.name}_weight", weight.numpy().astype(half.numpy()))
+        floats = self._builder.add_node("Cast", [stored], {"to": int(ir.DataType.FLOAT)})
         floats.shape, floats.type = value.shape, value.type
-        self._keep(node)
+        self._read_floats(node)
         node.replace_input_with(1, floats)
         return True
 
     def _relu(self, node: ir.Node) -> bool:
-        x = self._levels.get(node.inputs[0]) if node.inputs[0] is not None else None
+        x = self._quantized_input(node)
         if x is None:
             return False
-        if x.zero_point == 0:  # its range begins at zero: nothing is below
-            self._levels[node.outputs[0]] = x
+        if x.zero_point == 0:  # its range begins at zero
+            self._quantized[node.outputs[0]] = x
             return True
-        value = self._tape.put("Max", [x.value, self._tape.byte(x.zero_point)], like=node)
-        self._levels[node.outputs[0]] = Levels(value, x.scale, x.zero_point)
+        zero = self._builder.zero_point(x.zero_point)
+        value = self._builder.add_node("Max", [x.value, zero], replaces=node)
+        self._quantized[node.outputs[0]] = replace(x, value=value)
         return True
 
     def _clip(self, node: ir.Node) -> bool:
-        """From 0 to a limit, like ReLU6: levels above the limit are brought down to its level."""
-        limits = [float(v) for v in map(scalar, clip_bounds(node)) if v is not None]
-        if len(limits) != 2 or limits[0] != 0 or not self._relu(node):
+        """Clips from 0 to a limit, like ReLU6: integers above the limit's are reduced to it."""
+        limits = clip_limits(node)
+        if limits[0] != 0 or limits[1] is None or not self._relu(node):
             return False
-        y = self._levels[node.outputs[0]]
+        y = self._quantized[node.outputs[0]]
         top = round(limits[1] / y.scale) + y.zero_point
-        if top < _LARGEST:
-            value = self._tape.put("Min", [y.value, self._tape.byte(top)])
-            self._levels[node.outputs[0]] = replace(y, value=value)
+        if top < 255:
+            value = self._builder.add_node("Min", [y.value, self._builder.zero_point(top)])
+            self._quantized[node.outputs[0]] = replace(y, value=value)
         return True
 
     def _concat(self, node: ir.Node) -> bool:
-        """Channels behind channels, all brought to one scale."""
-        parts = [self._levels.get(v) for v in node.inputs if v is not None]
-        scaling = self._scaling(node.outputs[0])
-        if scaling is None or node.attributes.get_int("axis", 0) not in (1, -3):
+        """Concatenates channels, all converted to one scale."""
+        if node.attributes.get_int("axis", 0) not in (1, -3):
             return False
-        tape, (scale, zero) = self._tape, scaling
-        inputs = [tape.number(scale), tape.byte(zero)]
-        for x in parts:
-            if x is None:
-                return False
-            inputs += [x.value, tape.number(x.scale), tape.byte(x.zero_point)]
-        value = tape.put("QLinearConcat", inputs, {"axis": 3}, domain=MICROSOFT, like=node)
-        self._levels[node.outputs[0]] = Levels(value, scale, zero)
-        return True
+        parts = [self._quantized.get(v) for v in node.inputs if v is not None]
+        return self._join("QLinearConcat", node, parts, scaling_first=True, attributes={"axis": 3})
 
     def _max_pool(self, node: ir.Node) -> bool:
-        x = self._levels.get(node.inputs[0]) if node.inputs[0] is not None else None
-        if x is None or not is_plain(node) or len(node.outputs) > 1:
+        x = self._quantized_input(node)
+        if x is None or not _has_explicit_pads(node) or len(node.outputs) > 1:
             return False
-        kept = ("kernel_shape", "strides", "pads", "dilations")
+        names = ("kernel_shape", "strides", "pads", "dilations")
         attributes: dict[str, Any] = {
-            key: list(node.attributes.get_ints(key)) for key in kept if key in node.attributes
+            name: list(node.attributes.get_ints(name)) for name in names if name in node.attributes
         }
         if len(attributes["kernel_shape"]) != 2:
             return False
         attributes["ceil_mode"] = node.attributes.get_int("ceil_mode", 0)
-        value = self._tape.put("NhwcMaxPool", [x.value], attributes, domain=MICROSOFT, like=node)
-        self._levels[node.outputs[0]] = Levels(value, x.scale, x.zero_point)
+        value = self._builder.add_node("NhwcMaxPool", [x.value], attributes, domain=MICROSOFT, replaces=node)
+        self._quantized[node.outputs[0]] = replace(x, value=value)
         return True
 
     def _add(self, node: ir.Node) -> bool:
-        one, other = (self._levels.get(v) if v is not None else None for v in node.inputs)
-        if one is None or other is None or dims(node.inputs[0]) != dims(node.inputs[1]):
+        if dimensions(node.inputs[0]) != dimensions(node.inputs[1]):
             return False
-        scaling = self._scaling(node.outputs[0])
-        if scaling is None:
+        parts = [self._quantized.get(v) if v is not None else None for v in node.inputs]
+        return self._join("QLinearAdd", node, parts, scaling_first=False)
+
+    def _join(
+        self,
+        operator: str,
+        node: ir.Node,
+        parts: list[QuantizedValue | None],
+        *,
+        scaling_first: bool,
+        attributes: dict[str, Any] | None = None,
+    ) -> bool:
+        """Replaces a node by an operator that reads several quantized values."""
+        output = self._output_scaling(node.outputs[0])
+        quantized = [x for x in parts if x is not None]
+        if output is None or len(quantized) < len(parts):
             return False
-        tape, (scale, zero) = self._tape, scaling
-        inputs = [
-            part for x in (one, other) for part in (x.value, tape.number(x.scale), tape.byte(x.zero_point))
-        ]
-        value = tape.put(
-            "QLinearAdd", [*inputs, tape.number(scale), tape.byte(zero)], domain=MICROSOFT, like=node
-        )
-        self._levels[node.outputs[0]] = Levels(value, scale, zero)
+        builder = self._builder
+        first = builder.scaling(output.scale, output.zero_point) if scaling_first else []
+        inputs = [*first, *(v for x in quantized for v in builder.inputs_of(x))]
+        inputs += [] if scaling_first else builder.scaling(output.scale, output.zero_point)
+        value = builder.add_node(operator, inputs, attributes, domain=MICROSOFT, replaces=node)
+        self._quantized[node.outputs[0]] = QuantizedValue(value, output.scale, output.zero_point)
         return True
 
     def _mean(self, node: ir.Node) -> bool:
-        """The mean over height and width, of floats that keep the levels' order."""
-        x = self._levels.get(node.inputs[0]) if node.inputs[0] is not None else None
-        if x is None or not is_spatial_mean(node):
+        """Computes the mean over height and width from floats in the order of the integers."""
+        x = self._quantized_input(node)
+        if x is None or not _is_spatial_mean(node):
             return False
-        tape = self._tape
-        floats = tape.dequantized(x)
-        axes = tape.weight("spatial", np.array([1, 2], np.int64))
-        mean = tape.put("ReduceMean", [floats, axes], {"keepdims": 0}, like=node)
+        builder = self._builder
+        floats = builder.dequantize(x)
+        axes = builder.add_weight("spatial", np.array([1, 2], np.int64))
+        mean = builder.add_node("ReduceMean", [floats, axes], {"keepdims": 0}, replaces=node)
         if node.op_type == "GlobalAveragePool" or node.attributes.get_int("keepdims", 1) != 0:
-            shape = tape.weight("as_map", np.array([0, -1, 1, 1], np.int64))
-            mean = tape.put("Reshape", [mean, shape])
+            shape = builder.add_weight("as_map", np.array([0, -1, 1, 1], np.int64))
+            mean = builder.add_node("Reshape", [mean, shape])
         self._replace(node.outputs[0], mean)
         return True
 
-    def _kind(self, node: ir.Node) -> str:
-        planned = self._recipe.layers.get(self._linear.get(node, ""))
-        return "float32" if planned is None else planned.kind
+    def _precision(self, node: ir.Node) -> str:
+        plan = self._config.layers.get(self._linear.get(node, ""))
+        return "float32" if plan is None else plan.precision
 
-    def _weights(self, node: ir.Node, rows: Any) -> Channelwise:
-        # Grouped kernels sum in orders of their own.
-        anywhere = seven_bits if group_of(node) > 1 else pair_safe
-        form = full if self._recipe.target == "vnni" else anywhere
-        found: Channelwise = self._once((node.name, form), lambda: form(rows))
-        return found
+    def _conv_weights(self, node: ir.Node, rows: Any) -> ChannelWeights:
+        # Kernels for grouped convolutions sum in other orders.
+        portable = seven_bits if _groups(node) > 1 else no_saturation
+        form = full_range if self._config.target == "vnni" else portable
+        weights: ChannelWeights = self._cached((node.name, form), lambda: form(rows))
+        return weights
 
-    def _once(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        if key not in self._memo:
-            self._memo[key] = make()
-        return self._memo[key]
+    def _cached(self, key: Hashable, compute: Callable[[], Any]) -> Any:
+        if key not in self._cache:
+            self._cache[key] = compute()
+        return self._cache[key]
 
-    def _means(self, value: ir.Value) -> Any:
-        """The mean of each channel that a layer reads, where biases are to be corrected by it."""
+    def _channel_means(self, value: ir.Value) -> Any:
+        """Mean of each channel that a layer reads, if biases are to be corrected by it."""
         channels = self._calibration.channels.get(str(value.name))
-        return channels.mean if self._recipe.corrected and channels is not None else None
+        return channels.mean if self._config.bias_correction and channels is not None else None
 
-    def _scaling(self, value: ir.Value) -> tuple[float, int] | None:
-        """Scale and zero point of what a node answers, as far as anybody sees it."""
-        histogram = self._calibration.histograms.get(str(settled(value).name))
+    def _quantized_input(self, node: ir.Node) -> QuantizedValue | None:
+        value = node.inputs[0]
+        return None if value is None else self._quantized.get(value)
+
+    def _scaling_of(self, histogram: Histogram) -> Scaling:
+        return scale_and_zero_point(find_range(histogram, self._range_method))
+
+    def _output_scaling(self, value: ir.Value) -> Scaling | None:
+        """Scaling of an output, as far as other nodes see its range."""
+        histogram = self._calibration.histograms.get(str(behind_activation(value).name))
         if histogram is None:
             return None
-        found = scale_and_zero_point(find_range(histogram, self._method), "uint8")
-        if is_rectified(value) and found.zero_point:
-            return float(np.float32(max(histogram.maximum, 1e-6) / 255)), 0
-        return found.scale, found.zero_point
+        scaling = self._scaling_of(histogram)
+        if is_non_negative(value) and scaling.zero_point:
+            return Scaling(float(np.float32(max(histogram.maximum, 1e-6) / 255)), 0)
+        return scaling
 
-    def _integers(self, value: ir.Value) -> Levels | None:
-        """A value's levels; made of its floats where there are none yet."""
-        if value in self._levels:
-            return self._levels[value]
+    def _quantize_input(self, value: ir.Value) -> QuantizedValue | None:
+        """The quantized form of a value, which is converted from floats if it does not exist yet."""
+        if value in self._quantized:
+            return self._quantized[value]
         histogram = self._calibration.histograms.get(str(value.name))
         if histogram is None:
             return None
-        found = scale_and_zero_point(find_range(histogram, self._method), "uint8")
-        tape = self._tape
-        levels = tape.put("QuantizeLinear", [value, tape.number(found.scale), tape.byte(found.zero_point)])
-        turned = tape.put("Transpose", [levels], {"perm": list(_CHANNELS_LAST)})
-        answer = Levels(turned, found.scale, found.zero_point)
+        builder, scaling = self._builder, self._scaling_of(histogram)
+        constants = builder.scaling(scaling.scale, scaling.zero_point)
+        integers = builder.add_node("QuantizeLinear", [value, *constants])
+        transposed = builder.add_node("Transpose", [integers], {"perm": list(_CHANNELS_LAST)})
+        quantized = QuantizedValue(transposed, scaling.scale, scaling.zero_point)
         if producer_of(value) is not None or value.is_graph_input():
-            self._levels[value] = answer
+            self._quantized[value] = quantized
             self._floats[value] = value
-        return answer
+        return quantized
 
     def _float(self, value: ir.Value) -> ir.Value:
-        """A value's floats, (N, C, H, W); made of its levels where there are none yet."""
+        """The float32 form of a value, (N, C, H, W), which is converted if it does not exist yet."""
         if value not in self._floats:
-            levels = self._levels[value]
-            turned = self._tape.put("Transpose", [levels.value], {"perm": list(_CHANNELS_FIRST)})
-            floats = self._tape.dequantized(Levels(turned, levels.scale, levels.zero_point))
+            quantized = self._quantized[value]
+            transposed = self._builder.add_node(
+                "Transpose", [quantized.value], {"perm": list(_CHANNELS_FIRST)}
+            )
+            floats = self._builder.dequantize(replace(quantized, value=transposed))
             floats.shape = value.shape
             self._floats[value] = floats
         return self._floats[value]
 
     def _replace(self, old: ir.Value, new: ir.Value) -> None:
-        """Lets everybody read ``new`` instead of ``old``, under whose name an output of the graph goes on."""
+        """Replaces a value everywhere; an output of the graph keeps its name."""
         new.type, new.shape = old.type, None if old.shape is None else old.shape.copy()
-        answered, name = old.is_graph_output(), old.name
+        is_output, name = old.is_graph_output(), old.name
         old.replace_all_uses_with(new, replace_graph_outputs=True)
-        if answered:
+        if is_output:
             old.name = None
             new.name = name
 
 
-def _by_group(means: Any, groups: int, count: int) -> Any:
-    """The means (C,) as each of ``count`` output channels reads them: (count, C / groups)."""
-    return np.repeat(means.reshape(groups, -1), count // groups, axis=0)
+def _groups(node: ir.Node) -> int:
+    return node.attributes.get_int("group", 1)
+
+
+def _has_explicit_pads(node: ir.Node) -> bool:
+    return node.attributes.get_string("auto_pad", "NOTSET") == "NOTSET"
+
+
+def _is_spatial_mean(node: ir.Node) -> bool:
+    if node.op_type == "GlobalAveragePool":
+        return True
+    axes = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    return axes is not None and sorted(int(a) % 4 for a in np.ravel(axes)) == [2, 3]
+
+
+def _dense_weights(node: ir.Node) -> tuple[Any, ir.Value | None] | None:
+    """Weights (N, K) and bias of a fully connected layer; None if it computes more than that."""
+    weight = weight_of(node)
+    if weight is None or len(weight.shape) != 2:
+        return None
+    numbers = weight.numpy().astype(np.float64)
+    if node.op_type == "MatMul":
+        return numbers.T, None
+    attributes = node.attributes
+    factors = attributes.get_float("alpha", 1.0), attributes.get_float("beta", 1.0)
+    if attributes.get_int("transA", 0) != 0 or factors != (1.0, 1.0):
+        return None
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    numbers_of_bias = constant(bias)
+    if bias is not None and (numbers_of_bias is None or numbers_of_bias.ndim != 1):
+        return None
+    return (numbers if attributes.get_int("transB", 0) != 0 else numbers.T), bias

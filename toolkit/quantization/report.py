@@ -1,40 +1,48 @@
-"""What quantizing a model did and showed, or would try."""
+"""Results of `quantize` and `preview_quantize`, and of the candidates that a search measured."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from cnntk.quantization.options import QuantizeOptions
 from cnntk.quantization.report_sections import page_header, page_sections
-from cnntk.runtime.codec import as_json
 from cnntk.runtime.sections import Header, Section, interval, size_text, speed_text, threads_text, under
 
 if TYPE_CHECKING:
     from cnntk.benchmark.compare import Comparison
     from cnntk.quantization.accuracy import Accuracy
-    from cnntk.quantization.result import Step
+    from cnntk.quantization.config import QuantConfig
 
-__all__ = ["LayerRow", "QuantizePreview", "QuantizeReport", "Setting"]
+__all__ = [
+    "CandidateResult",
+    "QuantizePreview",
+    "QuantizeReport",
+    "QuantizeSetup",
+    "QuantizedLayer",
+    "Refinement",
+]
 
 
 @dataclass(frozen=True)
-class LayerRow:
+class QuantizedLayer:
     """A linear layer of the result.
 
     Attributes:
-        node: its name in the graph.
-        title: of the torch module, where that is known.
+        node: Name of its node in the graph.
+        title: Name of its torch module if it is known; otherwise the node's name.
         op: ONNX operator.
-        parameters: weights.
-        multiply_adds: of one image.
-        kind: as in `cnntk.quantization.config.LayerPlan`.
-        reason: why.
-        cost: how far the answers were from the original's with it alone quantized, in nats; None where that
-            was not asked.
-        time_ms: of a run of the result; None where layers were not timed, or it ran as part of another.
-        limit: what binds it: ``compute``, ``memory`` or ``in cache``; None where that is not known.
-        distance: its time at the machine's limit as a share of its time: 1 is at the limit; None likewise.
+        parameters: Number of weights.
+        multiply_adds: Number of multiply-adds for one image.
+        precision: Precision, as in `cnntk.quantization.config.LayerPlan`.
+        reason: Why this precision was selected.
+        kl_divergence: KL divergence from the original with only this layer quantized, in nats; None if it was
+            not measured.
+        time_ms: Time of a run of the result in milliseconds; None if it was not measured, or the layer ran as
+            part of another.
+        limit: Resource that limits it: ``compute``, ``memory`` or ``in cache``; None if unknown.
+        limit_fraction: Time at the machine's limit divided by its time, at most 1; None if unknown.
     """
 
     node: str
@@ -42,172 +50,206 @@ class LayerRow:
     op: str
     parameters: int
     multiply_adds: int
-    kind: str
+    precision: str
     reason: str
-    cost: float | None = None
+    kl_divergence: float | None = None
     time_ms: float | None = None
     limit: str | None = None
-    distance: float | None = None
+    limit_fraction: float | None = None
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What was asked for, and where it was measured.
+class QuantizeSetup:
+    """What was requested, and what it was measured on.
 
     Attributes:
-        source: the file that was quantized.
-        calibration: DATA.
-        calibration_images: how many.
-        max_drop: in points.
-        target: ``any`` or ``vnni``.
-        prefer: ``speed`` or ``size``.
-        threads: of all measurements of time.
-        machine: on which they were made.
+        source: File that was quantized.
+        options: Options of the call.
+        calibration_images: Number of images that ranges were measured on.
+        evaluation_images: Number of images that candidates were judged by.
+        labeled: Whether these have labels.
+        threads: Number of threads of all measurements of time.
+        machine: Machine of all measurements of time.
     """
 
     source: str
-    calibration: str
+    options: QuantizeOptions
     calibration_images: int
-    max_drop: float
-    target: str
-    prefer: str
+    evaluation_images: int
+    labeled: bool
     threads: int
     machine: str
 
 
 @dataclass(frozen=True)
-class QuantizeReport:
-    """What quantizing a model did and showed.
+class CandidateResult:
+    """Measurements of one candidate.
 
     Attributes:
-        path: of the file that was written.
-        name: of the model.
-        changed: whether it is quantized; else the file is the original, as it was.
-        reason: why this is the result.
-        holds_on: for which CPUs its answers hold.
-        setting: what was asked for.
-        layers: the linear ones, in the order of the graph.
-        accuracy: beside the original; None where that stays.
-        race: the original against it; None where that stays.
-        size_bytes: of the file.
-        original_size_bytes: of the original.
-        path_steps: every candidate that was measured, in order.
-        warnings: of the calibration.
-        interrupted: whether the search was ended early.
-        digest: SHA-256 of the file.
-        seconds: how long it took.
-        notes: what the user should know.
+        change: What it is, or how it differs from the one before.
+        config: Config that it was created by.
+        size_bytes: Size of its file.
+        speed: Speed compared with the original: a ratio of 2 is twice as fast; None if it was not timed.
+        accuracy: Accuracy compared with the original; None if its speed had decided already.
+        verdict: ``accepted``, or why it is not.
+    """
+
+    change: str
+    config: QuantConfig
+    size_bytes: int
+    speed: Comparison | None
+    accuracy: Accuracy | None
+    verdict: str
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it meets all limits."""
+        return self.verdict == "accepted"
+
+    @property
+    def ratio(self) -> float:
+        """Speed ratio; 0 if it was not timed."""
+        return self.speed.ratio if self.speed is not None else 0.0
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """An attempt to bring the outputs in integers closer to the original's.
+
+    Attributes:
+        name: ``bias correction``, ``equalized channels`` or ``both``.
+        before: KL divergence from the original without any of them, in nats.
+        after: KL divergence with it.
+        accepted: Whether it is used.
+    """
+
+    name: str
+    before: float
+    after: float
+    accepted: bool
+
+    def __str__(self) -> str:
+        verdict = "accepted" if self.accepted else "not accepted"
+        change = f"{self.before:.3g} -> {self.after:.3g} nats"
+        return f"{self.name}: KL divergence from the original {change}, {verdict}"
+
+
+@dataclass(frozen=True)
+class QuantizeReport:
+    """Result of `quantize`.
+
+    Attributes:
+        path: File that was written.
+        name: Name of the model.
+        changed: Whether the file is quantized; otherwise it is a copy of the original.
+        reason: Why this result was selected.
+        portable_to: CPUs that compute the same outputs.
+        setup: What was requested, and what it was measured on.
+        layers: Linear layers, in the order of the graph.
+        accuracy: Accuracy compared with the original; None for a copy.
+        speed: Speed compared with the original; None for a copy.
+        size_bytes: Size of the file, including external data.
+        original_size_bytes: Size of the original, including external data.
+        candidates: All measured candidates, in order.
+        warnings: Warnings about the calibration images.
+        interrupted: Whether the search was interrupted.
+        digest: SHA-256 that is embedded in the file.
+        seconds: Duration in seconds.
+        notes: Notes for the user.
     """
 
     path: str
     name: str
     changed: bool
     reason: str
-    holds_on: str
-    setting: Setting
-    layers: tuple[LayerRow, ...]
+    portable_to: str
+    setup: QuantizeSetup
+    layers: tuple[QuantizedLayer, ...]
     accuracy: Accuracy | None
-    race: Comparison | None
+    speed: Comparison | None
     size_bytes: int
     original_size_bytes: int
-    path_steps: tuple[Step, ...]
+    candidates: tuple[CandidateResult, ...]
     warnings: tuple[str, ...] = ()
     interrupted: bool = False
     digest: str = ""
     seconds: float = 0.0
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     def sections(self) -> tuple[Section, ...]:
-        """What was written, and what it costs and wins, for text and pages."""
+        """What was written, and what it costs and gains, for text and pages."""
         return (Section("", lines=tuple(self._lines()), shown_in="text"), *page_sections(self))
 
     def header(self) -> Header:
-        """What the page of the quantization begins with."""
+        """Header of the page."""
         return page_header(self)
 
     def _lines(self) -> Iterator[tuple[str, str]]:
         wrote = f"{self.path} ({size_text(self.size_bytes)})"
-        yield "wrote", wrote if self.changed else f"{wrote}: {self.setting.source}, unchanged"
+        yield "wrote", wrote if self.changed else f"{wrote}: {self.setup.source}, unchanged"
         yield "selected because", self.reason
         if self.accuracy is not None:
             yield "accuracy", str(self.accuracy)
-        if self.race is not None:
-            speed = speed_text(self.race.ratio, "the original", self.race.second_ms, self.race.first_ms)
-            threads = threads_text(self.setting.threads)
-            yield "time", f"{speed}, 95 % interval {interval(self.race)}, {threads}"
+        if self.speed is not None:
+            speed = speed_text(self.speed.ratio, "the original", self.speed.second_ms, self.speed.first_ms)
+            threads = threads_text(self.setup.threads)
+            yield "time", f"{speed}, 95 % interval {interval(self.speed)}, {threads}"
         if self.changed:
             share = self.size_bytes / self.original_size_bytes
             sizes = f"{size_text(self.original_size_bytes)} -> {size_text(self.size_bytes)}"
             yield "size", f"{sizes}, {share:.0%} of the original"
-            yield "portable to", self.holds_on
+            yield "portable to", self.portable_to
         yield from _layer_lines(self.layers)
-        candidates = f"{len(self.path_steps)} candidate{'s' * (len(self.path_steps) != 1)}"
+        candidates = f"{len(self.candidates)} candidate{'s' * (len(self.candidates) != 1)}"
         yield "search", f"{candidates} in {self.seconds:.1f} s"
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return {
-            **{k: v for k, v in asdict(self).items() if k not in ("accuracy", "race", "path_steps")},
-            "accuracy": self.accuracy and self.accuracy.to_json(),
-            "race": self.race and as_json(self.race),
-            "path_steps": [step.to_json() for step in self.path_steps],
-        }
 
 
 @dataclass(frozen=True)
 class QuantizePreview:
-    """What `quantize` would try, and how long it would take.
+    """Result of `preview_quantize`.
 
     Attributes:
-        name: of the model.
-        path: of the file that would be written.
-        setting: what was asked for.
-        layers: what is tried first, in the order of the graph.
-        evaluation_images: by which each candidate would be judged.
-        labeled: whether these have labels.
-        original_ms: of one image, in the original.
-        least_seconds: where the first candidate holds.
-        most_seconds: where precision must be given back layer by layer.
+        name: Name of the model.
+        path: File that would be written.
+        setup: What was requested, and what it would be measured on.
+        layers: Linear layers as they are tried first, in the order of the graph.
+        original_ms: Time of the original for one image, in milliseconds.
+        min_seconds: Estimated duration in seconds if the first candidate is accepted.
+        max_seconds: Estimated duration in seconds if layers must be promoted one by one.
     """
 
     name: str
     path: str
-    setting: Setting
-    layers: tuple[LayerRow, ...]
-    evaluation_images: int
-    labeled: bool
+    setup: QuantizeSetup
+    layers: tuple[QuantizedLayer, ...]
     original_ms: float
-    least_seconds: float
-    most_seconds: float
+    min_seconds: float
+    max_seconds: float
 
     def sections(self) -> tuple[Section, ...]:
         """What would be tried, for text and pages."""
-        setting = self.setting
-        images = f"{self.evaluation_images:,} {'labeled' if self.labeled else 'unlabeled'} images"
-        seconds = f"{_duration(self.least_seconds)} to {_duration(self.most_seconds)}"
+        setup = self.setup
+        images = f"{setup.evaluation_images:,} {'labeled' if setup.labeled else 'unlabeled'} images"
+        seconds = f"{_duration(self.min_seconds)} to {_duration(self.max_seconds)}"
         lines = (
             ("would write", self.path),
-            ("calibration", f"{setting.calibration_images:,} images of {setting.calibration}"),
-            ("evaluation", f"{images}, drop of at most {setting.max_drop:g} points"),
+            ("calibration", f"{setup.calibration_images:,} images of {setup.options.calibration}"),
+            ("evaluation", f"{images}, drop of at most {setup.options.max_drop:g} points"),
             *_layer_lines(self.layers),
-            ("original", f"{self.original_ms:.3f} ms per image, {threads_text(setting.threads)}"),
+            ("original", f"{self.original_ms:.3f} ms per image, {threads_text(setup.threads)}"),
             ("would take", seconds),
         )
         return (Section("", lines=lines),)
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return asdict(self)
 
-
-def _layer_lines(layers: Iterable[LayerRow]) -> Iterator[tuple[str, str]]:
+def _layer_lines(layers: Iterable[QuantizedLayer]) -> Iterator[tuple[str, str]]:
     """Layers by precision, and why layers stay in float32."""
     titles: dict[str, list[str]] = {}
     for layer in layers:
-        titles.setdefault(layer.kind, []).append(layer.title)
-    counts = (f"{len(names)} {kind}: {', '.join(names)}" for kind, names in sorted(titles.items()))
+        titles.setdefault(layer.precision, []).append(layer.title)
+    counts = (f"{len(names)} {precision}: {', '.join(names)}" for precision, names in sorted(titles.items()))
     yield "layers", "; ".join(counts)
-    reasons = [f"{x.title}: {x.reason or 'as in the original'}" for x in layers if x.kind == "float32"]
+    reasons = [f"{x.title}: {x.reason or 'as in the original'}" for x in layers if x.precision == "float32"]
     yield from under("in float32", reasons)
 
 

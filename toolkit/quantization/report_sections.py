@@ -22,7 +22,7 @@ from cnntk.runtime.sections import (
 )
 
 if TYPE_CHECKING:
-    from cnntk.quantization.report import LayerRow, QuantizeReport
+    from cnntk.quantization.report import QuantizedLayer, QuantizeReport
 
 __all__ = ["page_header", "page_sections"]
 
@@ -30,11 +30,11 @@ __all__ = ["page_header", "page_sections"]
 def page_header(report: QuantizeReport) -> Header:
     """What the page of a quantization begins with."""
     figures = [(f"{size_text(report.original_size_bytes)} → {size_text(report.size_bytes)}", "file")]
-    if report.race is not None:
-        times = f"{number(report.race.first_ms)} → {number(report.race.second_ms)} ms"
+    if report.speed is not None:
+        times = f"{number(report.speed.first_ms)} → {number(report.speed.second_ms)} ms"
         figures = [
-            (speed_text(report.race.ratio, "the original"), f"95 % interval {interval(report.race)}"),
-            (times, f"per image, {threads_text(report.setting.threads)}"),
+            (speed_text(report.speed.ratio, "the original"), f"95 % interval {interval(report.speed)}"),
+            (times, f"per image, {threads_text(report.setup.threads)}"),
             *figures,
         ]
     if (accuracy := report.accuracy) is not None:
@@ -50,20 +50,20 @@ def page_header(report: QuantizeReport) -> Header:
 
 def page_sections(report: QuantizeReport) -> Iterator[Section]:
     """The sections that only pages show."""
-    if report.path_steps:
+    if report.candidates:
         yield _candidates(report)
     yield _layers(report)
-    setting = report.setting
+    setup, options = report.setup, report.setup.options
     lines = (
         ("path", report.path),
-        ("source", setting.source),
-        ("portable to", report.holds_on),
-        ("calibration", f"{setting.calibration_images:,} images of {setting.calibration}"),
+        ("source", setup.source),
+        ("portable to", report.portable_to),
+        ("calibration", f"{setup.calibration_images:,} images of {options.calibration}"),
         (
             "options",
-            f"drop of at most {setting.max_drop:g} points, target {setting.target}, prefer {setting.prefer}",
+            f"drop of at most {options.max_drop:g} points, target {options.target}, prefer {options.prefer}",
         ),
-        ("timed on", f"{setting.machine}, {threads_text(setting.threads)}"),
+        ("timed on", f"{setup.machine}, {threads_text(setup.threads)}"),
         *((("embedded digest", report.digest),) if report.digest else ()),
         ("time", f"{report.seconds:.1f} s"),
     )
@@ -85,12 +85,12 @@ def _candidates(report: QuantizeReport) -> Section:
         (
             str(index),
             step.change,
-            *(("", "") if step.race is None else (f"{number(step.race.ratio)}x", interval(step.race))),
+            *(("", "") if step.speed is None else (f"{number(step.speed.ratio)}x", interval(step.speed))),
             *_accuracy(step.accuracy),
             size_text(step.size_bytes),
-            TableCell("passed", tone="good") if step.holds else step.verdict,
+            TableCell("accepted", tone="good") if step.accepted else step.verdict,
         )
-        for index, step in enumerate(report.path_steps, 1)
+        for index, step in enumerate(report.candidates, 1)
     )
     chart = Chart("candidates", "candidates", "Candidates by speed, accuracy drop and size", report)
     method = (
@@ -107,7 +107,7 @@ def _accuracy(accuracy: Any) -> tuple[str, str]:
         return "", ""
     agreement = f"{accuracy.agreement:.2f} %"
     if accuracy.drop is None:
-        return f"{accuracy.weighted_flips:.3f} (expected)", agreement
+        return f"{accuracy.expected_drop:.3f} (expected)", agreement
     return f"{accuracy.drop:.2f} ({accuracy.drop_low:.2f} to {accuracy.drop_high:.2f})", agreement
 
 
@@ -116,11 +116,11 @@ def _layers(report: QuantizeReport) -> Section:
         *map(Column, ("layer", "op", "precision")),
         *(
             Column(title, "right")
-            for title in ("weights", "multiply-adds", "cost, nats", "ms", "of the limit")
+            for title in ("weights", "multiply-adds", "KL divergence, nats", "ms", "of the limit")
         ),
         Column("reason", wrap=True),
     )
-    chart = Chart("layers", "precisions", "Layers by precision and cost", report.layers)
+    chart = Chart("layers", "precisions", "Layers by precision and KL divergence", report.layers)
     method = (
         "The upper bar is a layer's share of the multiply-adds, in the color of its precision; the lower "
         "bar its cost when it is quantized alone, relative to the highest cost."
@@ -129,15 +129,15 @@ def _layers(report: QuantizeReport) -> Section:
     return Section("Layers", method=method, tables=(table,), charts=(chart,), shown_in="page")
 
 
-def _layer(layer: LayerRow) -> tuple[str | TableCell, ...]:
-    limit = "" if layer.distance is None else f"{percent(layer.distance)} "
+def _layer(layer: QuantizedLayer) -> tuple[str | TableCell, ...]:
+    limit = "" if layer.limit_fraction is None else f"{percent(layer.limit_fraction)} "
     return (
         TableCell(layer.title, layer.node),
         layer.op,
-        layer.kind,
+        layer.precision,
         f"{layer.parameters:,}",
         f"{layer.multiply_adds:,}",
-        "" if layer.cost is None else error_text(layer.cost),
+        "" if layer.kl_divergence is None else error_text(layer.kl_divergence),
         "" if layer.time_ms is None else number(layer.time_ms),
         f"{limit}{layer.limit or ''}",
         layer.reason,

@@ -1,106 +1,146 @@
-"""`search`: the fastest or smallest recipe that holds the bound; never a slower model than the original."""
+"""`search`: the fastest or smallest config within the accuracy limit, never slower than the original."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from cnntk.benchmark.compare import Comparison
 from cnntk.quantization.accuracy import Accuracy
-from cnntk.quantization.candidates import Built, LayerFacts
-from cnntk.quantization.config import Kind, Recipe
-from cnntk.quantization.ranking import Move, Ranking, rank
-from cnntk.quantization.result import Goal, Refinement, SearchResult, Step
+from cnntk.quantization.candidates import GraphStats, LayerInfo
+from cnntk.quantization.config import Precision, QuantConfig
+from cnntk.quantization.options import Prefer, Progress
+from cnntk.quantization.report import CandidateResult, Refinement
 from cnntk.runtime.errors import ArtifactError, InferenceError
+from cnntk.runtime.sections import speed_text
 
-__all__ = ["SLOWEST", "first_recipe", "search"]
+__all__ = ["MIN_SPEED", "Promotion", "Ranking", "SearchResult", "initial_config", "rank_layers", "search"]
 
-Progress = Callable[[str, int, int], None]
+MIN_SPEED = 0.98
+"""Lowest end of a speed ratio's interval that counts as not slower: a busy machine can't resolve less."""
 
-SLOWEST = 0.98
-"""How low the interval of a speed ratio may reach: a busy machine can't tell less from equal."""
+_MAX_DEMOTIONS = 4
+"""Number of promoted layers that are tried in integers once more."""
 
-_TAKEN_AGAIN = 4
-"""Layers that were given back and are tried in integers once more."""
+_MAX_TRIMMED = 6
+"""Number of layers that are tried in float32 at the end, those with the least work first."""
 
-_SUSPECTS = 6
-"""Layers that are tried in float32 at the end, those with the least work first."""
+_MAX_REMAINING = 0.95
+"""Share of the KL divergence that remains if a refinement is accepted; smaller improvements can be chance."""
 
-_CLOSER = 0.95
-"""What is left of the divergence where a refinement is kept; less may be chance."""
-
-_FASTER = 1.005
-"""What a layer in float32 must win of the whole's time."""
+_MIN_GAIN = 1.005
+"""Speedup of the whole model that one layer in another precision must bring."""
 
 _SMALL_SHARE = 0.1
-"""Of the work in integers, above which a layer is no suspect."""
+"""Share of the work in integers up to which a layer is tried in float32."""
 
 
-class Bench(Protocol):
-    """What a search asks of a `Workbench`."""
-
-    @property
-    def facts(self) -> dict[str, LayerFacts]:
-        """Of the linear layers, by node."""
-        ...
-
-    def accuracy(self, recipe: Recipe) -> Accuracy:
-        """Beside the original."""
-        ...
-
-    def divergence(self, recipe: Recipe) -> float:
-        """From the original, in nats."""
-        ...
-
-    def race(self, recipe: Recipe) -> Comparison:
-        """Against the original."""
-        ...
-
-    def race_between(self, first: Recipe, second: Recipe) -> Comparison:
-        """Of two candidates."""
-        ...
-
-    def built(self, recipe: Recipe) -> Built:
-        """Size and conversions."""
-        ...
+class Evaluator(Protocol):
+    """What a search needs of a `CandidateEvaluator`."""
 
     @property
-    def can_equalize(self) -> bool:
-        """Whether there is an equalized form to try."""
-        ...
+    def layers(self) -> Mapping[str, LayerInfo]: ...
+
+    @property
+    def can_equalize(self) -> bool: ...
+
+    def accuracy(self, config: QuantConfig) -> Accuracy: ...
+
+    def kl_divergence(self, config: QuantConfig) -> float: ...
+
+    def speed(self, config: QuantConfig, baseline: QuantConfig | None = None) -> Comparison: ...
+
+    def graph_stats(self, config: QuantConfig) -> GraphStats: ...
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """One layer, changed to a higher precision.
+
+    Attributes:
+        layer: Name of the layer's node.
+        precision: Precision that it is changed to.
+        gain: KL divergence that this removes, in nats, measured with the layer alone quantized.
+    """
+
+    layer: str
+    precision: Precision
+    gain: float
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Order in which layers are promoted.
+
+    Attributes:
+        promotions: Promotions by descending gain; after all of them nothing is quantized.
+        kl_divergence: KL divergence from the original with only this layer quantized, in nats, by layer.
+    """
+
+    promotions: tuple[Promotion, ...]
+    kl_divergence: dict[str, float]
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """Result of a search.
+
+    Attributes:
+        selected: Best candidate; None if the original is kept.
+        reason: Why it was selected, or why the original is kept.
+        candidates: All measured candidates, in order.
+        ranking: Ranking of the layers; None if accuracy needed none.
+        config: Config of the selected candidate or of the original, with a reason for each layer.
+        interrupted: Whether the search was interrupted, so that a better candidate can exist.
+        refinements: Refinements that were tried.
+    """
+
+    selected: CandidateResult | None
+    reason: str
+    candidates: tuple[CandidateResult, ...]
+    ranking: Ranking | None
+    config: QuantConfig
+    interrupted: bool = False
+    refinements: tuple[Refinement, ...] = ()
 
 
 def search(
-    bench: Bench, recipe: Recipe, goal: Goal | None = None, *, progress: Progress | None = None
+    evaluator: Evaluator,
+    config: QuantConfig,
+    *,
+    max_drop: float = 0.5,
+    prefer: Prefer = "speed",
+    progress: Progress | None = None,
 ) -> SearchResult:
-    """Looks for the best recipe, beginning with one that quantizes as much as may be.
+    """Searches for the best config, starting with one that quantizes as much as possible.
 
-    0. Corrected biases and equalized channels, each kept where it brings the answers closer.
-    1. The whole recipe. If its answers are too much worse, layers get their precision back in the order of
-       what they cost, as few as are needed: found by halving, so that few candidates are built. Those among
-       them with the most work are then tried in integers once more.
-    2. If it is then no faster than the original: with only the larger half of the layers in integers, a
-       quarter, ... down to one; the fastest that holds.
-    3. Convolutions that the recipe leaves in float32, in integers: where that is faster, it stays so.
-    4. Small layers, each in float32: where that is faster, it stays so.
+    0. Bias correction and equalized channels: each is accepted if it reduces the KL divergence.
+    1. The whole config. If it is too inaccurate, layers are promoted in the order of their KL divergence, as
+       few as possible: found by bisection, so that few candidates are created. Of the promoted layers, those
+       with the most work are then tried in integers once more.
+    2. If that is not faster than the original: only the half of the layers with the most work in integers, a
+       quarter, ... down to one layer; the fastest accepted candidate is selected.
+    3. Convolutions that the config has in float32, in integers, if that is faster.
+    4. Small layers in float32, one by one, if that is faster.
 
-    With ``prefer="size"`` only the first is done, and layers that the recipe keeps for their speed are
-    quantized, too; what then is left in float32 is stored in 16 bits. Ctrl-C ends it with the best so far,
-    if there is one.
+    With ``prefer="size"`` only steps 0 and 1 are done, layers that the config keeps in float32 for their
+    speed are quantized, too, and what is then in float32 is stored in 16 bits. Ctrl-C ends a search with the
+    best candidate so far.
 
     Args:
-        bench: that builds and measures, like `Workbench`.
-        recipe: to begin with.
-        goal: what is looked for.
-        progress: is told what is done, how much of it, and of how much.
+        evaluator: Evaluator that creates and measures candidates.
+        config: Config to start with.
+        max_drop: Maximum drop of `Accuracy.judged_drop` in percentage points.
+        prefer: Goal: ``speed`` or ``size``.
+        progress: Callback that receives the stage, the number of completed items, and the total.
 
     Raises:
-        KeyboardInterrupt: before anything was found.
+        KeyboardInterrupt: Interrupted before any candidate was accepted.
     """
-    run = _Search(bench, goal or Goal(), progress or (lambda *_: None))
+    run = _Search(evaluator, max_drop, prefer, progress or (lambda *_: None))
     try:
-        run.go(recipe)
+        run.go(config)
     except KeyboardInterrupt:
         if run.best is None:
             raise
@@ -108,291 +148,323 @@ def search(
     return run.result()
 
 
-def first_recipe(recipe: Recipe, facts: Mapping[str, LayerFacts], goal: Goal) -> Recipe:
-    """What a search begins with: the recipe, or more, so that what integers bring is measured, not foreseen.
+def initial_config(config: QuantConfig, layers: Mapping[str, LayerInfo], prefer: Prefer) -> QuantConfig:
+    """Config that a search starts with: ``config``, or more layers, so that integers are measured at all.
 
-    Where the recipe quantizes nothing, all layers are tried in 8 bits; where size is preferred, fully
-    connected ones in 4, but for the last, whose errors go straight into the answers.
+    If ``config`` quantizes nothing, all layers are tried in 8 bits; with ``prefer="size"``, fully connected
+    ones in 4 bits, except for the last, whose errors go straight into the logits.
     """
-    if goal.prefer == "speed" and not recipe.is_float:
-        return recipe
-    last = next(reversed(tuple(recipe.layers)), "")
-    for name, layer in recipe.layers.items():
-        small = goal.prefer == "size" and name != last and facts[name].op != "Conv"
-        kind: Kind = "int4" if small else "int8"
-        if layer.kind not in (kind, "int4"):
-            recipe = recipe.with_kind(name, kind, "for its size" if goal.prefer == "size" else "to see")
-    return recipe
+    if prefer == "speed" and not config.is_float:
+        return config
+    last = next(reversed(tuple(config.layers)), "")
+    for name, plan in config.layers.items():
+        small = prefer == "size" and name != last and layers[name].op != "Conv"
+        precision: Precision = "int4" if small else "int8"
+        if plan.precision not in (precision, "int4"):
+            reason = "for its size" if prefer == "size" else "to measure it"
+            config = config.with_precision(name, precision, reason)
+    return config
+
+
+def rank_layers(evaluator: Evaluator, config: QuantConfig, progress: Progress | None = None) -> Ranking:
+    """Ranks the quantized layers of a config by the KL divergence that each causes alone.
+
+    Quantizing all layers but one would run faster. But if two layers cause the same damage, like one that
+    writes a value with too coarse steps and one that reads it, promoting either alone gains nothing, and both
+    would be ranked last. A layer of 4 bits is measured twice: with 4 and with 8 bits.
+    """
+    alone = config.all_float()
+    promotions: list[Promotion] = []
+    divergences: dict[str, float] = {}
+    for index, name in enumerate(config.reduced):
+        if progress is not None:
+            progress("ranking layers", index, len(config.reduced))
+        precision = config.layers[name].precision
+        loss = evaluator.kl_divergence(alone.with_precision(name, precision, ""))
+        divergences[name] = loss
+        remaining = loss
+        if precision == "int4":
+            with_8_bits = evaluator.kl_divergence(alone.with_precision(name, "int8", ""))
+            # In one step if the second gains more, because it must not come first.
+            if with_8_bits < loss - with_8_bits:
+                promotions.append(Promotion(name, "int8", loss - with_8_bits))
+                remaining = with_8_bits
+        promotions.append(Promotion(name, "float32", remaining))
+    return Ranking(tuple(sorted(promotions, key=lambda p: -p.gain)), divergences)
 
 
 @dataclass
 class _Search:
-    """A search as it goes.
+    """State of a search.
 
     Attributes:
-        best: of what holds; None while nothing does.
-        float32: the recipe with nothing in integers, and why for each layer.
+        best: Best accepted candidate; None so far.
+        original: Config of the original, with a reason for each layer.
+        reason: Why the original is kept.
     """
 
-    bench: Bench
-    goal: Goal
+    evaluator: Evaluator
+    max_drop: float
+    prefer: Prefer
     progress: Progress
-    path: list[Step] = field(default_factory=list)
+    candidates: list[CandidateResult] = field(default_factory=list)
     ranking: Ranking | None = None
-    best: Step | None = None
-    float32: Recipe = field(default_factory=lambda: Recipe({}))
-    why: str = ""
+    best: CandidateResult | None = None
+    original: QuantConfig = field(default_factory=lambda: QuantConfig({}))
+    reason: str = ""
     refinements: list[Refinement] = field(default_factory=list)
 
-    def go(self, recipe: Recipe) -> None:
-        self.float32 = _all_float(recipe)
-        start, change = self._start(recipe)
+    def go(self, config: QuantConfig) -> None:
+        self.original = config.all_float()
+        start, change = self._start(config)
         if start.is_float:
-            self.why = "no layer of it can be computed in integers"
+            self.reason = "no layer can be computed in integers"
             return
-        step = self._tried(self._refined(start), change)
-        if not self._is_accurate(step):
-            step = self._given_back(step)
-        if self.goal.prefer == "size":
-            self._halve()
+        candidate = self._try(self._refine(start), change)
+        if not self._is_accurate(candidate):
+            candidate = self._promote(candidate)
+        if self.prefer == "size":
+            self._store_halves()
             return
-        if step.recipe.is_float:
+        if candidate.config.is_float:
             return
-        if not step.holds:
-            self._fewer_layers(step)
-        self._extend(recipe)
+        if not candidate.accepted:
+            self._try_fewer_layers(candidate)
+        self._extend(config)
         self._trim()
 
     def result(self, *, interrupted: bool = False) -> SearchResult:
-        found = tuple(self.path)
-        if self.best is None:
-            return SearchResult(
-                None, self.why, found, self.ranking, self.float32, interrupted, tuple(self.refinements)
-            )
-        what = "smallest" if self.goal.prefer == "size" else "fastest"
-        held = sum(step.holds for step in found)
-        reason = f"the {what} of {held} that hold, of {len(found)} tried"
-        reason = reason if len(found) > 1 else f"{self.best.change}, at the first try"
-        return SearchResult(
-            self.best, reason, found, self.ranking, self.best.recipe, interrupted, tuple(self.refinements)
-        )
+        candidates, best = tuple(self.candidates), self.best
+        reason, config = self.reason, self.original
+        if best is not None:
+            adjective = "smallest" if self.prefer == "size" else "fastest"
+            accepted = sum(candidate.accepted for candidate in candidates)
+            reason = f"the {adjective} of {accepted} accepted candidates, {len(candidates)} tried"
+            reason = reason if len(candidates) > 1 else f"{best.change}, accepted at the first try"
+            config = best.config
+        refinements = tuple(self.refinements)
+        return SearchResult(best, reason, candidates, self.ranking, config, interrupted, refinements)
 
-    def _start(self, recipe: Recipe) -> tuple[Recipe, str]:
-        """What to begin with, less what has no kernel."""
-        first = first_recipe(recipe, self.bench.facts, self.goal)
-        change = "all that the plan quantizes" if first == recipe else "all layers"
-        for name in self.bench.built(first).refused if not first.is_float else ():
-            reason = "there is no kernel for it in integers"
-            first = first.with_kind(name, "float32", reason)
-            self.float32 = self.float32.with_kind(name, "float32", reason)
+    def _start(self, config: QuantConfig) -> tuple[QuantConfig, str]:
+        """Initial config, without layers that integers can't compute."""
+        first = initial_config(config, self.evaluator.layers, self.prefer)
+        change = "all layers of the default config" if first == config else "all layers"
+        for name in self.evaluator.graph_stats(first).unsupported if not first.is_float else ():
+            reason = "integers can't compute it"
+            first = first.with_precision(name, "float32", reason)
+            self.original = self.original.with_precision(name, "float32", reason)
         return first, change
 
-    def _refined(self, recipe: Recipe) -> Recipe:
-        """With what brings the answers closer to the original's at no cost in speed."""
-        offered = [("biases corrected", replace(recipe, corrected=True))]
-        if self.bench.can_equalize:
-            offered.append(("channels equalized", replace(recipe, equalized=True)))
-            offered.append(("both", replace(recipe, corrected=True, equalized=True)))
+    def _refine(self, config: QuantConfig) -> QuantConfig:
+        """Adds what brings the outputs closer to the original's at no cost in speed."""
+        options = [("bias correction", replace(config, bias_correction=True))]
+        if self.evaluator.can_equalize:
+            options.append(("equalized channels", replace(config, equalized=True)))
+            options.append(("both", replace(config, bias_correction=True, equalized=True)))
         try:
-            before = least = self.bench.divergence(recipe)
-            for done, (what, other) in enumerate(offered):
-                self.progress("refining", done, len(offered))
-                found = self.bench.divergence(other)
-                kept = found < _CLOSER * least
-                if kept:
-                    recipe, least = other, found
-                self.refinements.append(Refinement(what, before, found, kept))
+            before = least = self.evaluator.kl_divergence(config)
+            for index, (name, refined) in enumerate(options):
+                self.progress("refining", index, len(options))
+                after = self.evaluator.kl_divergence(refined)
+                accepted = after < _MAX_REMAINING * least
+                if accepted:
+                    config, least = refined, after
+                self.refinements.append(Refinement(name, before, after, accepted))
         except (ArtifactError, InferenceError):
-            pass  # that it can't be run is found, and told, when it is tried
-        return recipe
+            pass  # the candidate itself will fail, and its verdict says why
+        return config
 
-    def _tried(self, recipe: Recipe, change: str, *, speed_first: bool = False) -> Step:
-        """Measures a candidate, and keeps it if it is the best so far."""
-        self.progress(f"trying {change}", len(self.path), 0)
-        race, size = None, 0
+    def _try(self, config: QuantConfig, change: str, *, speed_first: bool = False) -> CandidateResult:
+        """Measures a candidate; it becomes the best if it is."""
+        self.progress(f"trying {change}", len(self.candidates), 0)
+        speed, size = None, 0
         try:
-            size = self.bench.built(recipe).size_bytes
-            race = self.bench.race(recipe) if speed_first else None
-            slow = self._too_slow(race)
-            accuracy = None if slow else self.bench.accuracy(recipe)
-            race = race or self.bench.race(recipe)
-            verdict = slow or self._too_inaccurate(accuracy) or self._too_slow(race) or "holds"
+            size = self.evaluator.graph_stats(config).size_bytes
+            speed = self.evaluator.speed(config) if speed_first else None
+            slow = self._too_slow(speed)
+            accuracy = None if slow else self.evaluator.accuracy(config)
+            speed = speed or self.evaluator.speed(config)
+            verdict = slow or self._too_inaccurate(accuracy) or self._too_slow(speed) or "accepted"
         except (ArtifactError, InferenceError) as error:
             accuracy, verdict = None, f"can't be run: {error}"
-        step = Step(change, recipe, size, race, accuracy, verdict)
-        self.path.append(step)
-        if step.holds and self._better(step):
-            self.best = step
-        return step
+        candidate = CandidateResult(change, config, size, speed, accuracy, verdict)
+        self.candidates.append(candidate)
+        if candidate.accepted and self._is_better(candidate):
+            self.best = candidate
+        return candidate
 
-    def _better(self, step: Step) -> bool:
+    def _is_better(self, candidate: CandidateResult) -> bool:
         if self.best is None:
             return True
-        if self.goal.prefer == "size":
-            return step.size_bytes < self.best.size_bytes
-        return _ratio(step) > _ratio(self.best)
+        if self.prefer == "size":
+            return candidate.size_bytes < self.best.size_bytes
+        return candidate.ratio > self.best.ratio
+
+    def _is_accurate(self, candidate: CandidateResult) -> bool:
+        return candidate.accuracy is not None and candidate.accuracy.within(self.max_drop)
 
     def _too_inaccurate(self, accuracy: Accuracy | None) -> str:
-        if accuracy is None or accuracy.within(self.goal.max_drop):
+        if accuracy is None or accuracy.within(self.max_drop):
             return ""
-        what = "flips cost" if accuracy.drop is None else "drops by"
-        return f"{what} {accuracy.cost:.2f} points, {self.goal.max_drop:g} allowed"
+        name = "expected drop" if accuracy.drop is None else "top-1 drop"
+        return f"{name} {accuracy.judged_drop:.2f} points (limit {self.max_drop:g})"
 
-    def _too_slow(self, race: Comparison | None) -> str:
-        if race is None or self.goal.prefer == "size" or (race.ratio >= 1 and race.low >= SLOWEST):
+    def _too_slow(self, speed: Comparison | None) -> str:
+        if speed is None or self.prefer == "size" or (speed.ratio >= 1 and speed.low >= MIN_SPEED):
             return ""
-        return f"{race.ratio:.2f} times as fast ({race.low:.2f} to {race.high:.2f})"
+        text = speed_text(speed.ratio, "the original", speed.second_ms, speed.first_ms)
+        return f"{text}, 95 % interval {speed.low:.2f} to {speed.high:.2f}"
 
-    def _given_back(self, start: Step) -> Step:
-        """As few moves back to precision as hold the bound; the last of all leaves the original."""
-        self.ranking = rank(self.bench, start.recipe, self.progress)
-        moves = self.ranking.moves
-        fails, holds, found = 0, len(moves), None
-        while holds - fails > 1:
-            middle = (fails + holds) // 2
-            step = self._tried(
-                self._after(start.recipe, moves[:middle]), _change(moves[:middle], self.bench.facts)
-            )
-            if self._is_accurate(step):
-                found, holds = step, middle
+    def _promote(self, start: CandidateResult) -> CandidateResult:
+        """Promotes as few layers as needed; if only all suffice, the original is kept."""
+        self.ranking = rank_layers(self.evaluator, start.config, self.progress)
+        promotions = self.ranking.promotions
+        too_few, enough, best = 0, len(promotions), None
+        while enough - too_few > 1:
+            middle = (too_few + enough) // 2
+            candidate = self._try_promoted(start.config, promotions[:middle])
+            if self._is_accurate(candidate):
+                best, enough = candidate, middle
             else:
-                fails = middle
-        if found is not None:
-            return self._taken_again(start.recipe, moves[:holds], found)
-        last = self.path[-1]
-        self.why = f"accuracy: {last.change}: {last.verdict}; with more in float32 nothing is left"
-        self.float32 = self._after(start.recipe, moves)
-        return replace(start, recipe=self.float32)
+                too_few = middle
+        if best is not None:
+            return self._demote(start.config, promotions[:enough], best)
+        last = self.candidates[-1]
+        self.reason = f"accuracy: {last.change}: {last.verdict}; with more in float32 nothing is left"
+        self.original = _with_promotions(start.config, promotions)
+        return replace(start, config=self.original)
 
-    def _taken_again(self, start: Recipe, moves: tuple[Move, ...], found: Step) -> Step:
-        """Moves that were not needed, but came before one that was; the last is known to be needed."""
-        kept = moves
-        order = sorted(moves[:-1], key=lambda move: -self._work(move.layer))
-        for move in [m for m in order if _is_last_word(m, moves)][:_TAKEN_AGAIN]:
-            fewer = tuple(m for m in kept if m is not move)
-            step = self._tried(self._after(start, fewer), _change(fewer, self.bench.facts))
-            if self._is_accurate(step) and (self.goal.prefer == "size" or _ratio(step) > _ratio(found)):
-                found, kept = step, fewer
-        return found
+    def _demote(
+        self, start: QuantConfig, promotions: tuple[Promotion, ...], best: CandidateResult
+    ) -> CandidateResult:
+        """Takes back promotions that were not needed but ranked before one that was; the last was needed."""
+        final = {promotion.layer: promotion for promotion in promotions}
+        by_work = sorted(promotions[:-1], key=lambda promotion: -self._work(promotion.layer))
+        for promotion in [p for p in by_work if final[p.layer] is p][:_MAX_DEMOTIONS]:
+            fewer = tuple(p for p in promotions if p is not promotion)
+            candidate = self._try_promoted(start, fewer)
+            better = self.prefer == "size" or candidate.ratio > best.ratio
+            if self._is_accurate(candidate) and better:
+                best, promotions = candidate, fewer
+        return best
 
-    def _is_accurate(self, step: Step) -> bool:
-        return step.accuracy is not None and step.accuracy.within(self.goal.max_drop)
+    def _try_promoted(self, start: QuantConfig, promotions: tuple[Promotion, ...]) -> CandidateResult:
+        final = {promotion.layer: promotion.precision for promotion in promotions}
+        parts = [
+            f"{self._titles(n for n, p in final.items() if p == precision)} in {precision}"
+            for precision in dict.fromkeys(final.values())
+        ]
+        change = f"layer{'s' * (len(final) > 1)} {', '.join(parts)}"
+        return self._try(_with_promotions(start, promotions), change)
 
-    def _after(self, recipe: Recipe, moves: Iterable[Move]) -> Recipe:
-        for move in moves:
-            reason = f"for accuracy: alone it costs {move.gain:.2g} nats"
-            recipe = recipe.with_kind(move.layer, move.kind, reason)
-        return recipe
-
-    def _fewer_layers(self, start: Step) -> None:
-        """Only the layers with the most work in integers, by halves, each kind alone where there are two."""
-        order = self._by_work(start.recipe)
-        seen = {frozenset(order)}
-        for names in _subsets(order, self.bench.facts):
-            if frozenset(names) in seen:
+    def _try_fewer_layers(self, start: CandidateResult) -> None:
+        """Tries only the layers with the most work in integers, by halves, and each type of layer alone."""
+        order = self._by_work(start.config)
+        tried = {frozenset(order)}
+        for names in _subsets(order, self.evaluator.layers):
+            if frozenset(names) in tried:
                 continue
-            seen.add(frozenset(names))
-            recipe = start.recipe
+            tried.add(frozenset(names))
+            config = start.config
             for name in set(order) - set(names):
-                recipe = recipe.with_kind(name, "float32", "for speed: converting to integers costs more")
-            self._tried(
-                recipe,
-                f"only layer{'s' * (len(names) > 1)} {self._named(names)} in integers",
-                speed_first=True,
-            )
+                reason = "for speed: converting to integers costs more"
+                config = config.with_precision(name, "float32", reason)
+            change = f"only layer{'s' * (len(names) > 1)} {self._titles(names)} in integers"
+            self._try(config, change, speed_first=True)
         if self.best is None:
-            self.why, reason = self._why_slow(start), "for speed: integers were no faster here"
+            self.reason, reason = self._why_slow(start), "for speed: integers were no faster here"
             for name in order:
-                self.float32 = self.float32.with_kind(name, "float32", reason)
+                self.original = self.original.with_precision(name, "float32", reason)
 
-    def _why_slow(self, start: Step) -> str:
-        """Why the model stays as it was, from what was measured."""
-        slowest = [s for s in self.path if s.race is not None and self._too_slow(s.race)]
-        fastest = max(slowest, key=_ratio, default=start)
-        work = sum(fact.multiply_adds for fact in self.bench.facts.values())
-        more = self.bench.built(start.recipe).conversions
+    def _why_slow(self, start: CandidateResult) -> str:
+        """Why the original is kept, from what was measured."""
+        slow = [c for c in self.candidates if c.speed is not None and self._too_slow(c.speed)]
+        fastest = max(slow, key=lambda candidate: candidate.ratio, default=start)
+        work = sum(layer.multiply_adds for layer in self.evaluator.layers.values())
+        conversions = self.evaluator.graph_stats(start.config).conversions
         return (
-            f"speed: {fastest.change} is {fastest.verdict}, the best of {len(slowest)} tried; for "
-            f"{work:,} multiply-adds the {more} nodes that convert to integers and back take longer than "
-            "integers win"
+            f"speed: {fastest.change}: {fastest.verdict}, the fastest of {len(slow)} tried; for {work:,} "
+            f"multiply-adds the {conversions} nodes that convert to integers and back take longer than "
+            "integers save"
         )
 
-    def _extend(self, plan: Recipe) -> None:
-        """Convolutions that the plan left in float32: between integers they may cost more than they save."""
-        best, facts = self.best, self.bench.facts
+    def _extend(self, default: QuantConfig) -> None:
+        """Tries convolutions that are in float32: between integers they can cost more than they save."""
+        best, layers = self.best, self.evaluator.layers
         if best is None:
             return
         names = [
             name
-            for name, layer in plan.layers.items()
-            if layer.kind == best.recipe.layers[name].kind == "float32" and facts[name].op == "Conv"
+            for name in default.layers
+            if name not in default.reduced and name not in best.config.reduced and layers[name].op == "Conv"
         ]
-        recipe = best.recipe
+        config = best.config
         for name in names:
-            recipe = recipe.with_kind(name, "int8", "for speed: faster so than in float32")
-        if not names or self.bench.built(recipe).refused or not self._is_faster(recipe, best.recipe):
+            config = config.with_precision(name, "int8", "for speed: faster than in float32")
+        unsupported = bool(names) and self.evaluator.graph_stats(config).unsupported
+        if not names or unsupported or not self._is_faster(config, best.config):
             return
-        step = self._tried(recipe, f"layer{'s' * (len(names) > 1)} {self._named(names)} in int8, too")
-        if step.holds:
-            self.best = step
+        candidate = self._try(config, f"layer{'s' * (len(names) > 1)} {self._titles(names)} in int8, too")
+        if candidate.accepted:
+            self.best = candidate
 
     def _trim(self) -> None:
-        """Layers that are faster in float32 than in integers, each tried beside the best so far."""
+        """Tries small layers in float32, each against the best so far."""
         best = self.best
         if best is None:
             return
-        order = self._by_work(best.recipe)
+        order = self._by_work(best.config)
         work = sum(self._work(name) for name in order)
-        suspects = [n for n in reversed(order) if self._work(n) <= _SMALL_SHARE * work][:_SUSPECTS]
-        for done, name in enumerate(suspects):
-            self.progress("trying small layers in float32", done, len(suspects))
-            kind = best.recipe.layers[name].kind
-            recipe = best.recipe.with_kind(name, "float32", f"for speed: faster so than as {kind}")
-            if recipe.is_float or not self._is_faster(recipe, best.recipe):
+        small = [n for n in reversed(order) if self._work(n) <= _SMALL_SHARE * work][:_MAX_TRIMMED]
+        for index, name in enumerate(small):
+            self.progress("trying small layers in float32", index, len(small))
+            reason = f"for speed: faster than as {best.config.layers[name].precision}"
+            config = best.config.with_precision(name, "float32", reason)
+            if config.is_float or not self._is_faster(config, best.config):
                 continue
-            step = self._tried(recipe, f"layer {self._named([name])} in float32, too", speed_first=True)
-            if step.holds:
-                self.best = best = step
+            candidate = self._try(config, f"layer {self._titles([name])} in float32, too", speed_first=True)
+            if candidate.accepted:
+                self.best = best = candidate
 
-    def _is_faster(self, recipe: Recipe, than: Recipe) -> bool:
-        """Measured twice, in either order: of many layers that make no difference, one seems to by chance."""
-        if self.bench.race_between(than, recipe).low <= _FASTER:
+    def _is_faster(self, config: QuantConfig, baseline: QuantConfig) -> bool:
+        """Measures twice, in either order: of many layers that make no difference, one seems to by chance."""
+        if self.evaluator.speed(config, baseline).low <= _MIN_GAIN:
             return False
-        return self.bench.race_between(recipe, than).high < 1 / _FASTER
+        return self.evaluator.speed(baseline, config).high < 1 / _MIN_GAIN
 
-    def _halve(self) -> None:
-        """The weights of what is left in float32, in 16 bits."""
-        recipe = start = self.best.recipe if self.best is not None else self.float32
-        for name, layer in start.layers.items():
-            if layer.kind == "float32":
-                half = self.bench.facts[name].half
-                why = f"{layer.reason}; " if layer.reason else ""
-                recipe = recipe.with_kind(name, half, f"{why}half the bytes, computed in float32")
-        if recipe is not start:
-            self._tried(recipe, "what is left in float32 stored in 16 bits")
+    def _store_halves(self) -> None:
+        """Stores the weights of what is in float32 in 16 bits."""
+        config = start = self.best.config if self.best is not None else self.original
+        for name, plan in start.layers.items():
+            if plan.precision == "float32":
+                half = self.evaluator.layers[name].half
+                reason = f"{plan.reason}; " if plan.reason else ""
+                config = config.with_precision(name, half, f"{reason}half the bytes, computed in float32")
+        if config is not start:
+            self._try(config, "layers in float32 stored in 16 bits")
 
-    def _by_work(self, recipe: Recipe) -> list[str]:
+    def _by_work(self, config: QuantConfig) -> list[str]:
         """Quantized layers, the one with the most multiply-adds first."""
-        names = [name for name, layer in recipe.layers.items() if layer.kind != "float32"]
-        return sorted(names, key=lambda name: -self._work(name))
+        return sorted(config.reduced, key=lambda name: -self._work(name))
 
     def _work(self, name: str) -> int:
-        return self.bench.facts[name].multiply_adds
+        return self.evaluator.layers[name].multiply_adds
 
-    def _named(self, names: Iterable[str]) -> str:
-        return _few([self.bench.facts[name].title for name in names])
-
-
-def _all_float(recipe: Recipe) -> Recipe:
-    for name, layer in recipe.layers.items():
-        if layer.kind != "float32":
-            recipe = recipe.with_kind(name, "float32", "")
-    return recipe
+    def _titles(self, names: Iterable[str]) -> str:
+        titles = [self.evaluator.layers[name].title for name in names]
+        return ", ".join(titles[:3]) + (f" and {len(titles) - 3} more" if len(titles) > 3 else "")
 
 
-def _subsets(order: list[str], facts: dict[str, LayerFacts]) -> Iterable[list[str]]:
-    """Parts of the layers that may be faster in integers than all of them."""
-    convolutions = [name for name in order if facts[name].op == "Conv"]
+def _with_promotions(config: QuantConfig, promotions: Iterable[Promotion]) -> QuantConfig:
+    for promotion in promotions:
+        reason = f"for accuracy: alone it adds a KL divergence of {promotion.gain:.2g} nats"
+        config = config.with_precision(promotion.layer, promotion.precision, reason)
+    return config
+
+
+def _subsets(order: list[str], layers: Mapping[str, LayerInfo]) -> Iterable[list[str]]:
+    """Subsets of the layers that can be faster in integers than all of them."""
+    convolutions = [name for name in order if layers[name].op == "Conv"]
     if 0 < len(convolutions) < len(order):
         yield convolutions
         yield [name for name in order if name not in convolutions]
@@ -400,24 +472,3 @@ def _subsets(order: list[str], facts: dict[str, LayerFacts]) -> Iterable[list[st
     while count:
         yield order[:count]
         count //= 2
-
-
-def _ratio(step: Step) -> float:
-    return step.race.ratio if step.race is not None else 0.0
-
-
-def _change(moves: Iterable[Move], facts: dict[str, LayerFacts]) -> str:
-    """What the moves leave each layer at, the last word on each."""
-    final = {move.layer: move.kind for move in moves}
-    kinds = dict.fromkeys(final.values())
-    told = [f"{_few([facts[n].title for n, k in final.items() if k == kind])} in {kind}" for kind in kinds]
-    return f"layer{'s' * (len(final) > 1)} {', '.join(told)}"
-
-
-def _is_last_word(move: Move, moves: Iterable[Move]) -> bool:
-    """Whether no later move concerns the same layer."""
-    return [m for m in moves if m.layer == move.layer][-1] is move
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

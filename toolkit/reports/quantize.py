@@ -23,7 +23,7 @@ from cnntk.runtime.sections import Chart, number, shorten, size_text
 
 if TYPE_CHECKING:
     from cnntk.quantization.accuracy import Accuracy
-    from cnntk.quantization.report import LayerRow, QuantizeReport
+    from cnntk.quantization.report import QuantizedLayer, QuantizeReport
 
 __all__ = ["draw_candidates", "draw_precisions"]
 
@@ -39,12 +39,12 @@ _COLORS = {"int8": "series-1", "int4": "series-3", "float32": "series-5"}
 def draw_candidates(chart: Chart, width: int) -> Figure | None:
     """The candidates that were timed and compared, on the path of the search; None where there is none."""
     report: QuantizeReport = chart.data
-    steps = [(i, step) for i, step in enumerate(report.path_steps, 1) if step.race and step.accuracy]
+    steps = [(i, step) for i, step in enumerate(report.candidates, 1) if step.speed and step.accuracy]
     if not steps:
         return None
-    max_drop = report.setting.max_drop
+    max_drop = report.setup.options.max_drop
     frame = Frame(_LEFT, width - _RIGHT, _TOP, _HEIGHT - _BOTTOM)
-    fastest = max(1.0, *(step.race.high for _, step in steps if step.race))
+    fastest = max(1.0, *(step.speed.high for _, step in steps if step.speed))
     xs = Scale(0.0, 1.1 * fastest, frame.left, frame.right)
     ys = _drop_scale([_drop(step.accuracy) for _, step in steps if step.accuracy], max_drop, frame)
     largest = max(report.original_size_bytes, *(step.size_bytes for _, step in steps))
@@ -53,7 +53,7 @@ def draw_candidates(chart: Chart, width: int) -> Figure | None:
     dots = [Circle(xs.at(1.0), ys.at(0.0), radius, "muted", hint, hollow=True)]
     whiskers: list[Mark] = []
     for index, step in steps:
-        selected = report.changed and step.race == report.race
+        selected = report.changed and step.speed == report.speed
         dot = _candidate(index, step, selected, _radius(step.size_bytes, largest), xs, ys)
         dots.append(dot)
         whiskers += _whiskers(step, dot, xs, ys)
@@ -69,14 +69,14 @@ def draw_candidates(chart: Chart, width: int) -> Figure | None:
         *dots,
         *(Text(d.x, d.y - d.radius - 3, text, "ink", "middle") for d, text in zip(dots, labels, strict=True)),
     )
-    names = [("good", "selected"), ("accent", "within the limits"), ("bad", "rejected")]
+    names = [("good", "selected"), ("accent", "accepted"), ("bad", "rejected")]
     entries, end = legend(names, frame.bottom + 44, width)
     return Figure(chart.name, chart.title, width, round(end), (*marks, *entries))
 
 
 def _candidate(index: int, step: Any, selected: bool, radius: float, xs: Scale, ys: Scale) -> Circle:
-    color = "good" if selected else "accent" if step.verdict == "holds" else "bad"
-    ratio, drop = step.race.ratio, _drop(step.accuracy)[0]
+    color = "good" if selected else "accent" if step.verdict == "accepted" else "bad"
+    ratio, drop = step.speed.ratio, _drop(step.accuracy)[0]
     hint = (
         f"{index}. {step.change}: {number(ratio)}x the speed of the original, drop {drop:.2f} points, "
         f"{size_text(step.size_bytes)}; {step.verdict}"
@@ -85,7 +85,7 @@ def _candidate(index: int, step: Any, selected: bool, radius: float, xs: Scale, 
 
 
 def _whiskers(step: Any, dot: Circle, xs: Scale, ys: Scale) -> Iterator[Line]:
-    yield Line(((xs.at(step.race.low), dot.y), (xs.at(step.race.high), dot.y)), "muted")
+    yield Line(((xs.at(step.speed.low), dot.y), (xs.at(step.speed.high), dot.y)), "muted")
     _, low, high = _drop(step.accuracy)
     if high > low:
         yield Line(((dot.x, ys.at(low)), (dot.x, ys.at(high))), "muted")
@@ -93,19 +93,19 @@ def _whiskers(step: Any, dot: Circle, xs: Scale, ys: Scale) -> Iterator[Line]:
 
 def draw_precisions(chart: Chart, width: int) -> Figure | None:
     """A bar for each layer: its share of the multiply-adds, its precision, and its cost."""
-    layers: Sequence[LayerRow] = chart.data
+    layers: Sequence[QuantizedLayer] = chart.data
     if not layers:
         return None
     work = sum(layer.multiply_adds for layer in layers) or 1
-    costs = [max(layer.cost, 0.0) for layer in layers if layer.cost is not None]
+    costs = [max(layer.kl_divergence, 0.0) for layer in layers if layer.kl_divergence is not None]
     highest = max(costs, default=0.0) or 1.0
     left = _NAME_SHARE * width
     bars = Scale(0.0, 1.0, left, width - _PRECISION_WIDTH)
     marks: list[Mark] = []
     for index, layer in enumerate(layers):
-        cost = None if layer.cost is None else max(layer.cost, 0.0) / highest
+        cost = None if layer.kl_divergence is None else max(layer.kl_divergence, 0.0) / highest
         marks += _layer_bar(layer, layer.multiply_adds / work, cost, bars, index * _ROW_PITCH, width)
-    kinds = dict.fromkeys(layer.kind for layer in layers)
+    kinds = dict.fromkeys(layer.precision for layer in layers)
     names = [(_COLORS.get(kind, "series-4"), kind) for kind in kinds]
     names += [("bad", "cost when quantized alone")] * bool(costs)
     entries, end = legend(names, len(layers) * _ROW_PITCH + 8, width)
@@ -113,16 +113,16 @@ def draw_precisions(chart: Chart, width: int) -> Figure | None:
 
 
 def _layer_bar(
-    layer: LayerRow, share: float, cost: float | None, bars: Scale, y: float, width: int
+    layer: QuantizedLayer, share: float, cost: float | None, bars: Scale, y: float, width: int
 ) -> Iterator[Mark]:
-    hint = f"{layer.title}: {layer.kind}" + (f", {layer.reason}" if layer.reason else "")
+    hint = f"{layer.title}: {layer.precision}" + (f", {layer.reason}" if layer.reason else "")
     letters = int((bars.first - 8) / text_width("x", 12))
     yield Text(bars.first - 8, y + 16, shorten(layer.title, letters), "ink", "end", 12, hint)
-    color = _COLORS.get(layer.kind, "series-4")
+    color = _COLORS.get(layer.precision, "series-4")
     yield Rect(bars.first, y + 5, max(bars.at(share) - bars.first, 1.0), 10, color, hint)
     if cost is not None:
         yield Rect(bars.first, y + 17, max(bars.at(cost) - bars.first, 1.0), 4, "bad", hint)
-    yield Text(width, y + 15, layer.kind, anchor="end", size=10.5)
+    yield Text(width, y + 15, layer.precision, anchor="end", size=10.5)
 
 
 def _drop_scale(drops: Sequence[tuple[float, float, float]], max_drop: float, frame: Frame) -> Scale:
@@ -136,7 +136,7 @@ def _drop_scale(drops: Sequence[tuple[float, float, float]], max_drop: float, fr
 def _drop(accuracy: Accuracy) -> tuple[float, float, float]:
     """The drop in points with its interval; without labels the expected drop, without an interval."""
     if accuracy.drop is None or accuracy.drop_low is None or accuracy.drop_high is None:
-        return (accuracy.weighted_flips,) * 3
+        return (accuracy.expected_drop,) * 3
     return accuracy.drop, accuracy.drop_low, accuracy.drop_high
 
 

@@ -190,7 +190,7 @@ def _check_lines(spec: ModelSpec) -> Iterator[tuple[str, str]]:
 
 def _quantization(record: dict[str, Any]) -> Iterator[str]:
     """How the model was quantized, and what that cost and won."""
-    kinds = Counter(layer["kind"] for layer in record.get("recipe", {}).get("layers", {}).values())
+    kinds = Counter(layer["precision"] for layer in record.get("config", {}).get("layers", {}).values())
     if kinds:
         yield ", ".join(f"{count} layers {kind}" for kind, count in sorted(kinds.items()))
     accuracy, speed = record.get("accuracy") or {}, record.get("speed") or {}
@@ -200,8 +200,8 @@ def _quantization(record: dict[str, Any]) -> Iterator[str]:
     if speed:
         ends = f"{number(speed['low'])} to {number(speed['high'])}"
         yield f"{speed_text(speed['ratio'], 'the original')} (95 % interval {ends}) on {speed['machine']}"
-    if "holds_on" in record:
-        yield f"portable to {record['holds_on']}"
+    if "portable_to" in record:
+        yield f"portable to {record['portable_to']}"
 
 
 def _parity_lines(parity: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:

@@ -13,8 +13,7 @@ from cnntk.benchmark.compare import Comparison
 from cnntk.cli import main
 from cnntk.cli.inspect import inspect
 from cnntk.cli.quantize import quantize
-from cnntk.quantization import pipeline as quantizing
-from cnntk.quantization import search
+from cnntk.quantization import pipeline, search
 from cnntk.shipped import shipped_model
 
 
@@ -32,21 +31,21 @@ def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Gives the ratio that all races end with."""
+    """Sets the ratio of all speed comparisons."""
     ratios = [2.0]
-    own = quantizing.Workbench
+    evaluator_class = pipeline.CandidateEvaluator
 
-    def made(*args: object, **kwargs: object) -> object:
-        kwargs["racing"] = lambda *_: Comparison(
+    def create(*args: object, **kwargs: object) -> object:
+        kwargs["compare_calls"] = lambda *_: Comparison(
             ratios[0], 0.99 * ratios[0], 1.01 * ratios[0], ratios[0], 1.0, 60
         )
-        return own(*args, **kwargs)  # type: ignore[arg-type]
+        return evaluator_class(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(quantizing, "Workbench", made)
+    monkeypatch.setattr(pipeline, "CandidateEvaluator", create)
     return lambda ratio: ratios.__setitem__(0, ratio)
 
 
-def test_what_is_printed(digits: Path, clock: object) -> None:
+def test_the_printed_result(digits: Path, clock: object) -> None:
     result = run(digits, "--calibration", "digits", "--calibration-images", 40)
     assert result.return_value == 0, result.output
     assert "wrote" in result.stdout
@@ -57,20 +56,20 @@ def test_what_is_printed(digits: Path, clock: object) -> None:
     assert "every CPU" in result.stdout
     assert "0: only 288 weights" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
-    assert "note: calibration: 40 images are few" in result.stderr
+    assert "note: calibration: only 40 images" in result.stderr
 
 
-def test_a_model_that_stays_is_no_failure(digits: Path, clock: Callable[[float], None]) -> None:
+def test_a_kept_original_is_not_a_failure(digits: Path, clock: Callable[[float], None]) -> None:
     clock(0.5)
     result = run(digits, "--calibration", "digits", "--calibration-images", 40, "-o", "x.onnx")
     assert result.return_value == 0
     assert "unchanged" in " ".join(result.stdout.split())
-    assert "0.50 times as fast" in " ".join(result.stdout.split())
+    assert "2.00x slower than the original" in " ".join(result.stdout.split())
     assert max(map(len, result.stdout.splitlines())) <= 80
     assert Path("x.onnx").read_bytes() == digits.read_bytes()
 
 
-def test_inspect_tells_of_it(digits: Path, clock: object) -> None:
+def test_inspect_shows_the_quantization(digits: Path, clock: object) -> None:
     run(digits, "--calibration", "digits", "--calibration-images", 40)
     shown = " ".join(CliRunner().invoke(inspect, ["digits-int8.onnx"]).stdout.split())
     assert "quantized 3 layers float32, 2 layers int8" in shown
@@ -84,7 +83,7 @@ def test_json_and_the_page(digits: Path, clock: object) -> None:
     )
     data = json.loads(result.stdout)
     assert data["changed"]
-    assert data["setting"]["calibration"] == "digits"
+    assert data["setup"]["options"]["calibration"] == "digits"
     assert "<svg" in Path("r.html").read_text()
     assert "report: r.html" in result.stderr
     assert "of the limit" in Path("r.html").read_text()
@@ -97,7 +96,7 @@ def test_a_dry_run_writes_nothing(digits: Path) -> None:
     assert max(map(len, result.stdout.splitlines())) <= 80
     assert [p.name for p in digits.parent.iterdir()] == ["digits.onnx"]
     data = json.loads(run(digits, "--calibration", "digits", "--dry-run", "--json").stdout)
-    assert data["evaluation_images"] == 359
+    assert data["setup"]["evaluation_images"] == 359
 
 
 def test_the_shipped_lenet_by_default(
@@ -111,17 +110,21 @@ def test_the_shipped_lenet_by_default(
     assert Path("lenet-int8.onnx").read_bytes() == shipped_model().read_bytes()
 
 
-def test_an_interrupted_search_says_so(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_search_is_reported(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "_SMALL_SHARE", 0.5)  # so that there is a layer to try at the end
-    own, raced = quantizing.Workbench, []
+    evaluator_class, timed = pipeline.CandidateEvaluator, []
 
-    def racing(*_: object) -> Comparison:
-        raced.append(1)
-        if len(raced) > 1:
+    def compare_calls(*_: object) -> Comparison:
+        timed.append(1)
+        if len(timed) > 1:
             raise KeyboardInterrupt
         return Comparison(2.0, 1.9, 2.1, 2.0, 1.0, 60)
 
-    monkeypatch.setattr(quantizing, "Workbench", lambda *a, **k: own(*a, **{**k, "racing": racing}))
+    monkeypatch.setattr(
+        pipeline,
+        "CandidateEvaluator",
+        lambda *a, **k: evaluator_class(*a, **{**k, "compare_calls": compare_calls}),
+    )
     result = run(digits, "--calibration", "digits", "--calibration-images", 40)
     assert result.return_value == 130
     assert "the search was interrupted" in result.stderr
@@ -144,7 +147,7 @@ def test_wrong_use(digits: Path, args: tuple[str, ...], message: str) -> None:
     assert message in result.exception.format_message()
 
 
-def test_a_report_that_can_not_be_written_is_told_at_once(digits: Path) -> None:
+def test_a_report_that_cannot_be_written_is_refused_at_once(digits: Path) -> None:
     result = run(digits, "--calibration", "digits", "--report", "nowhere/r.html")
     assert "nowhere" in str(result.exception)
     assert [p.name for p in digits.parent.iterdir()] == ["digits.onnx"]

@@ -51,12 +51,12 @@ def batches() -> Callable[..., list[Batch]]:
     """Cuts an array of inputs into batches."""
 
     def cut(array: np.ndarray, size: int, labels: Sequence[int | None] | None = None) -> list[Batch]:
-        told = list(labels or [None] * len(array))
+        batch_labels = list(labels or [None] * len(array))
         return [
             Batch(
                 {"input": array[s : s + size]},
                 tuple(f"{i}.png" for i in range(s, min(s + size, len(array)))),
-                tuple(told[s : s + size]),
+                tuple(batch_labels[s : s + size]),
             )
             for s in range(0, len(array), size)
         ]

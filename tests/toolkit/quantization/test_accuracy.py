@@ -1,7 +1,8 @@
-"""Figures by hand, and by simulation where no closed form is at hand."""
+"""Figures by hand, and by simulation if there is no closed form."""
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -11,16 +12,19 @@ from cnntk.benchmark.statistics.intervals import paired_interval
 from cnntk.data.batches import Batch
 from cnntk.quantization.accuracy import (
     Accuracy,
-    Answers,
-    answers_of,
-    compare,
-    divergence,
+    ClassifierOutputs,
+    classify_batches,
+    compare_outputs,
+    kl_divergence,
 )
+from cnntk.runtime.codec import as_json, decode
 from cnntk.runtime.errors import DataError, InferenceError
 
 
-def answers(rows: list[list[float]], labels: list[int] | None = None) -> Answers:
-    return Answers(np.array(rows, np.float32), None if labels is None else np.array(labels, np.int64))
+def outputs(rows: list[list[float]], labels: list[int] | None = None) -> ClassifierOutputs:
+    return ClassifierOutputs(
+        np.array(rows, np.float32), None if labels is None else np.array(labels, np.int64)
+    )
 
 
 def one_hot(classes: list[int], count: int = 6) -> np.ndarray:
@@ -28,55 +32,58 @@ def one_hot(classes: list[int], count: int = 6) -> np.ndarray:
 
 
 def test_with_labels() -> None:
-    before = Answers(one_hot([0, 1, 2, 3]), np.array([0, 1, 2, 5]))
-    after = Answers(one_hot([0, 1, 4, 5]), before.labels)
-    found = compare(before, after)
-    assert (found.images, found.lost, found.gained, found.drop) == (4, 1, 1, 0)
-    assert found.before is not None
-    assert found.after is not None
-    assert (found.before.top1, found.after.top1) == (75, 75)
-    assert found.agreement == 50
-    assert found.drop_low is not None
-    assert found.drop_high is not None
-    assert found.drop_low < 0 < found.drop_high
+    before = ClassifierOutputs(one_hot([0, 1, 2, 3]), np.array([0, 1, 2, 5]))
+    after = ClassifierOutputs(one_hot([0, 1, 4, 5]), before.labels)
+    result = compare_outputs(before, after)
+    assert (result.images, result.lost, result.gained, result.drop) == (4, 1, 1, 0)
+    assert result.before is not None
+    assert result.after is not None
+    assert (result.before.top1, result.after.top1) == (75, 75)
+    assert result.agreement == 50
+    assert result.drop_low is not None
+    assert result.drop_high is not None
+    assert result.drop_low < 0 < result.drop_high
 
 
-def test_top_5_counts_the_place_of_the_label() -> None:
+def test_top_5_counts_the_rank_of_the_label() -> None:
     logits = np.arange(7, dtype=np.float32)[None].repeat(2, axis=0)
-    found = compare(Answers(logits, np.array([2, 1])), Answers(logits, None))
-    assert found.before is not None
-    assert (found.before.top1, found.before.top5) == (0, 50)
+    result = compare_outputs(ClassifierOutputs(logits, np.array([2, 1])), ClassifierOutputs(logits, None))
+    assert result.before is not None
+    assert (result.before.top1, result.before.top5) == (0, 50)
 
 
 def test_few_classes_have_no_top_5() -> None:
-    same = answers([[1, 0, 0]], [0])
-    found = compare(same, same).before
-    assert found is not None
-    assert found.top5 is None
+    same = outputs([[1, 0, 0]], [0])
+    result = compare_outputs(same, same).before
+    assert result is not None
+    assert result.top5 is None
 
 
 def test_equal_logits_are_ordered_by_their_number() -> None:
-    tied = answers([[1, 1, 0]], [1])
-    found = compare(tied, tied)
-    assert found.before is not None
-    assert found.before.top1 == 0
-    assert found.agreement == 100
+    tied = outputs([[1, 1, 0]], [1])
+    result = compare_outputs(tied, tied)
+    assert result.before is not None
+    assert result.before.top1 == 0
+    assert result.agreement == 100
 
 
-def test_flips_weigh_their_margin() -> None:
-    """``p = softmax(log 6, log 3, log 1)``: a flip from the first to the second costs 0.6 - 0.3."""
+def test_changed_predictions_weigh_their_margin() -> None:
+    """``p = softmax(log 6, log 3, log 1)``: a change from the first to the second costs 0.6 - 0.3."""
     row = np.log([6.0, 3.0, 1.0]).tolist()
-    found = compare(answers([row, row]), answers([row, [0, 1, 0]]))
-    assert found.drop is None
-    assert found.weighted_flips == pytest.approx(100 * 0.3 / 2, rel=1e-6)
-    assert found.cost == found.weighted_flips
-    assert found.agreement == 50
+    result = compare_outputs(outputs([row, row]), outputs([row, [0, 1, 0]]))
+    assert result.drop is None
+    assert result.expected_drop == pytest.approx(100 * 0.3 / 2, rel=1e-6)
+    assert result.judged_drop == result.expected_drop
+    assert result.agreement == 50
 
 
-def test_a_sure_answer_costs_more_than_a_doubtful_one() -> None:
-    flipped = answers([[0, 1]])
-    doubtful, sure = compare(answers([[0.01, 0]]), flipped), compare(answers([[9, 0]]), flipped)
-    assert doubtful.weighted_flips < 1 < sure.weighted_flips
+def test_a_changed_sure_prediction_costs_more_than_a_doubtful_one() -> None:
+    flipped = outputs([[0, 1]])
+    doubtful, sure = (
+        compare_outputs(outputs([[0.01, 0]]), flipped),
+        compare_outputs(outputs([[9, 0]]), flipped),
+    )
+    assert doubtful.expected_drop < 1 < sure.expected_drop
 
 
 def test_the_interval_by_hand() -> None:
@@ -108,7 +115,7 @@ def test_only_images_that_differ_count() -> None:
     assert narrow[1] - narrow[0] < (wide[1] - wide[0]) / 3
 
 
-def test_the_bound_holds_to_the_point_and_never_for_nan() -> None:
+def test_the_limit_is_inclusive_and_excludes_nan() -> None:
     assert Accuracy(10, 100, 0.5).within(0.5)
     assert not Accuracy(10, 100, 0.51).within(0.5)
     assert not Accuracy(10, 100, math.nan).within(100)
@@ -117,31 +124,33 @@ def test_the_bound_holds_to_the_point_and_never_for_nan() -> None:
 def test_the_divergence_by_hand() -> None:
     p, q = np.array([0.7, 0.3]), np.array([0.4, 0.6])
     expected = float((p * np.log(p / q)).sum())
-    found = divergence(answers([np.log(p).tolist()]), answers([(np.log(q) + 7).tolist()]))
-    assert found == pytest.approx(expected, rel=1e-5)
-    same = answers([[1, 2, 3]])
-    assert divergence(same, same) == 0
+    result = kl_divergence(outputs([np.log(p).tolist()]), outputs([(np.log(q) + 7).tolist()]))
+    assert result == pytest.approx(expected, rel=1e-5)
+    same = outputs([[1, 2, 3]])
+    assert kl_divergence(same, same) == 0
 
 
 def test_json_and_back() -> None:
-    labeled = compare(Answers(one_hot([0, 1]), np.array([0, 1])), Answers(one_hot([0, 2])))
-    bare = compare(answers([[0, 1]]), answers([[0, 1]]))
-    for found in (labeled, bare):
-        assert Accuracy.from_json(found.to_json()) == found
+    labeled = compare_outputs(
+        ClassifierOutputs(one_hot([0, 1]), np.array([0, 1])), ClassifierOutputs(one_hot([0, 2]))
+    )
+    bare = compare_outputs(outputs([[0, 1]]), outputs([[0, 1]]))
+    for result in (labeled, bare):
+        assert decode(Accuracy, json.loads(json.dumps(as_json(result))), "accuracy") == result
     assert "drop 50.00 points" in str(labeled)
-    assert "agrees on 100.00 %" in str(bare)
+    assert "same prediction for 100.00 %" in str(bare)
 
 
 def test_other_images_are_refused() -> None:
     with pytest.raises(ValueError, match="can't be compared"):
-        compare(answers([[0, 1]]), answers([[0, 1], [0, 1]]))
+        compare_outputs(outputs([[0, 1]]), outputs([[0, 1], [0, 1]]))
     with pytest.raises(ValueError, match="don't fit"):
-        compare(answers([[0, 1]], [2]), answers([[0, 1]]))
+        compare_outputs(outputs([[0, 1]], [2]), outputs([[0, 1]]))
 
 
-def test_nan_is_no_answer() -> None:
+def test_nan_is_refused() -> None:
     with pytest.raises(InferenceError, match="quantized model are not finite"):
-        compare(answers([[0, 1]]), answers([[0, math.nan]]))
+        compare_outputs(outputs([[0, 1]]), outputs([[0, math.nan]]))
 
 
 def batch(labels: list[int | None]) -> Batch:
@@ -152,14 +161,14 @@ def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {"logits": np.zeros((len(inputs["x"]), 3), np.float32)}
 
 
-def test_answers_are_gathered_batch_by_batch() -> None:
-    told: list[int] = []
-    found = answers_of(run, [batch([0, 1]), batch([2])], on_images=told.append)
-    assert found.logits.shape == (3, 3)
-    assert found.labels is not None
-    assert found.labels.tolist() == [0, 1, 2]
-    assert told == [2, 3]
-    assert answers_of(run, [batch([None])]).labels is None
+def test_outputs_are_gathered_batch_by_batch() -> None:
+    counts: list[int] = []
+    result = classify_batches(run, [batch([0, 1]), batch([2])], on_images=counts.append)
+    assert result.logits.shape == (3, 3)
+    assert result.labels is not None
+    assert result.labels.tolist() == [0, 1, 2]
+    assert counts == [2, 3]
+    assert classify_batches(run, [batch([None])]).labels is None
 
 
 @pytest.mark.parametrize(
@@ -167,13 +176,13 @@ def test_answers_are_gathered_batch_by_batch() -> None:
     [([], "no images"), ([batch([1, None])], "1 of 2 images have a label")],
     ids=["none", "some labels"],
 )
-def test_images_that_can_judge_nothing(batches: list[Batch], message: str) -> None:
+def test_unsuitable_images_are_refused(batches: list[Batch], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        answers_of(run, batches)
+        classify_batches(run, batches)
 
 
-def test_what_is_no_classifier() -> None:
+def test_other_models_than_classifiers_are_refused() -> None:
     with pytest.raises(InferenceError, match=r"scores: expected \[1, classes\], got nothing"):
-        answers_of(run, [batch([0])], output="scores")
+        classify_batches(run, [batch([0])], output="scores")
     with pytest.raises(InferenceError, match="got"):
-        answers_of(lambda _: {"logits": np.zeros((1, 3, 2, 2))}, [batch([0])])
+        classify_batches(lambda _: {"logits": np.zeros((1, 3, 2, 2))}, [batch([0])])

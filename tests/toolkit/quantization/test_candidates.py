@@ -1,7 +1,8 @@
-"""On a network that was trained on digits; only the clock is given."""
+"""Candidates of a network that was trained on digits; only the clock is not real."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,70 +14,79 @@ import pytest
 from cnntk.benchmark.compare import Comparison
 from cnntk.data import ArrayImages, open_data
 from cnntk.data.batches import batches_of, numbered_images
-from cnntk.quantization.calibration import Calibration, calibrate
-from cnntk.quantization.candidates import Original, Workbench, layer_facts
-from cnntk.quantization.config import LayerPlan, Recipe, linear_layers
-from cnntk.quantization.quantizer import tensors_to_watch
-from cnntk.quantization.store import Store
+from cnntk.quantization.calibration import CalibrationData, calibrate, tensors_to_calibrate
+from cnntk.quantization.candidates import (
+    CandidateEvaluator,
+    MeasurementStore,
+    Original,
+    config_key,
+    layer_infos,
+)
+from cnntk.quantization.config import LayerPlan, QuantConfig, linear_layers
 from cnntk.runtime.artifact.spec import METADATA_KEY
 from cnntk.runtime.engine import Engine
+from cnntk.runtime.errors import DataError, UsageError
 
 
 @pytest.fixture(scope="module")
-def seen(original: Original) -> Calibration:
+def calibration(original: Original) -> CalibrationData:
     images = open_data("digits").train.images
     assert isinstance(images, ArrayImages)
     batches = batches_of(original.engine, numbered_images(images.pixels[:40]))
-    return calibrate(original.model, batches, tensors_to_watch(original.model))
+    return calibrate(original.model, batches, tensors_to_calibrate(original.model))
 
 
 @pytest.fixture
-def bench(original: Original, seen: Calibration) -> Callable[..., Workbench]:
+def evaluators(original: Original, calibration: CalibrationData) -> Callable[..., CandidateEvaluator]:
     test = open_data("digits").test
     assert isinstance(test.images, ArrayImages)
     pixels = test.images.pixels
 
-    def made(store: Store | None = None, **options: object) -> Workbench:
-        return Workbench(
+    def create(store: MeasurementStore | None = None, **options: object) -> CandidateEvaluator:
+        return CandidateEvaluator(
             original,
-            seen,
+            calibration,
             lambda: batches_of(original.engine, numbered_images(pixels, test.labels)),
             batches_of(original.engine, numbered_images(pixels[:16])),
             store=store,
-            racing=lambda *_: Comparison(2.0, 1.9, 2.1, 2.0, 1.0, 60),
+            compare_calls=lambda *_: Comparison(2.0, 1.9, 2.1, 2.0, 1.0, 60),
             **options,
         )
 
-    return made
+    return create
 
 
-def every(original: Original, kind: str = "int8") -> Recipe:
-    return Recipe({str(n.name): LayerPlan(kind) for n in linear_layers(original.model)})  # type: ignore[arg-type]
+def every(original: Original, kind: str = "int8") -> QuantConfig:
+    return QuantConfig({str(n.name): LayerPlan(kind) for n in linear_layers(original.model)})  # type: ignore[arg-type]
 
 
-def test_layers_bear_the_names_of_torch(original: Original) -> None:
-    facts = layer_facts(original)
-    assert [f.title for f in facts.values()] == ["0", "2", "5", "9", "11"]
-    assert [f.op for f in facts.values()] == ["Conv", "Conv", "Conv", "Gemm", "Gemm"]
-    assert next(iter(facts.values())).multiply_adds == 16 * 16 * 32 * 9
+def test_layers_have_the_names_of_torch(original: Original) -> None:
+    layers = layer_infos(original)
+    assert [f.title for f in layers.values()] == ["0", "2", "5", "9", "11"]
+    assert [f.op for f in layers.values()] == ["Conv", "Conv", "Conv", "Gemm", "Gemm"]
+    assert next(iter(layers.values())).multiply_adds == 16 * 16 * 32 * 9
 
 
-def test_integers_answer_nearly_the_same(bench: Callable[..., Workbench], original: Original) -> None:
-    found = bench().accuracy(every(original))
-    assert found.images == 359
-    assert found.before is not None
-    assert found.before.top1 > 90
-    assert found.agreement > 98
-    assert abs(found.drop or 0.0) < 1.5
+def test_integers_predict_nearly_the_same(
+    evaluators: Callable[..., CandidateEvaluator], original: Original
+) -> None:
+    accuracy = evaluators().accuracy(every(original))
+    assert accuracy.images == 359
+    assert accuracy.before is not None
+    assert accuracy.before.top1 > 90
+    assert accuracy.agreement > 98
+    assert abs(accuracy.drop or 0.0) < 1.5
 
 
-def test_the_original_is_itself(bench: Callable[..., Workbench], original: Original) -> None:
-    found, nothing = bench(), every(original, "float32")
-    assert found.accuracy(nothing).agreement == 100
-    assert found.divergence(nothing) == pytest.approx(0, abs=1e-9)
+def test_the_original_does_not_differ_from_itself(
+    evaluators: Callable[..., CandidateEvaluator], original: Original
+) -> None:
+    evaluator, nothing = evaluators(), every(original, "float32")
+    assert evaluator.accuracy(nothing).agreement == 100
+    assert evaluator.kl_divergence(nothing) == pytest.approx(0, abs=1e-9)
 
 
-def test_a_network_that_8_bits_ruin_is_seen(tmp_path: Path) -> None:
+def test_damage_by_8_bits_is_measured(tmp_path: Path) -> None:
     """The negative control: one channel is 3,000 times as large as the others."""
     file = tmp_path / "lopsided.onnx"
     file.write_bytes(digit_nets.artifact("lopsided"))
@@ -86,76 +96,153 @@ def test_a_network_that_8_bits_ruin_is_seen(tmp_path: Path) -> None:
     images = open_data("digits").test.images
     assert isinstance(images, ArrayImages)
     batches = list(batches_of(engine, numbered_images(images.pixels[:64])))
-    seen = calibrate(graph, batches, tensors_to_watch(graph))
-    histograms = {n: h for n, h in seen.histograms.items() if h.maximum > 100}
+    calibration = calibrate(graph, batches, tensors_to_calibrate(graph))
+    histograms = {n: h for n, h in calibration.histograms.items() if h.maximum > 100}
     assert histograms
-    uneven = Workbench(Original(file, graph, engine, 1), seen, lambda: batches, batches[:2])
-    recipe = Recipe({str(n.name): LayerPlan("int8") for n in linear_layers(graph)})
-    even = recipe
+    uneven = CandidateEvaluator(Original(file, graph, engine, 1), calibration, lambda: batches, batches[:2])
+    config = QuantConfig({str(n.name): LayerPlan("int8") for n in linear_layers(graph)})
+    even = config
     for node in linear_layers(graph)[1:3]:
-        even = even.with_kind(str(node.name), "float32", "")
+        even = even.with_precision(str(node.name), "float32", "")
     assert uneven.accuracy(even).agreement > 95
-    assert uneven.divergence(even) < 0.1
+    assert uneven.kl_divergence(even) < 0.1
 
 
-def test_four_bits_cost_more_than_eight(bench: Callable[..., Workbench], original: Original) -> None:
-    recipe = every(original, "float32")
+def test_four_bits_cost_more_than_eight(
+    evaluators: Callable[..., CandidateEvaluator], original: Original
+) -> None:
+    config = every(original, "float32")
     name = next(str(n.name) for n in linear_layers(original.model) if n.op_type == "Gemm")
-    found = bench()
+    evaluator = evaluators()
     assert (
         0
-        < found.divergence(recipe.with_kind(name, "int8", ""))
-        < found.divergence(recipe.with_kind(name, "int4", ""))
+        < evaluator.kl_divergence(config.with_precision(name, "int8", ""))
+        < evaluator.kl_divergence(config.with_precision(name, "int4", ""))
     )
 
 
-def test_integers_are_smaller(bench: Callable[..., Workbench], original: Original) -> None:
-    found = bench().built(every(original))
-    assert 0.2 * original.size_bytes < found.size_bytes < 0.4 * original.size_bytes
-    assert found.refused == ()
-    nothing = bench().built(every(original, "float32"))
+def test_integers_are_smaller(evaluators: Callable[..., CandidateEvaluator], original: Original) -> None:
+    stats = evaluators().graph_stats(every(original))
+    assert 0.2 * original.size_bytes < stats.size_bytes < 0.4 * original.size_bytes
+    assert stats.unsupported == ()
+    nothing = evaluators().graph_stats(every(original, "float32"))
     assert nothing.conversions == 0
     assert nothing.size_bytes == pytest.approx(original.size_bytes, rel=0.02)
 
 
-def test_a_layer_that_can_not_be_had_in_integers_is_refused(
-    bench: Callable[..., Workbench], original: Original
+def test_a_layer_that_integers_cannot_compute_is_reported(
+    evaluators: Callable[..., CandidateEvaluator], original: Original
 ) -> None:
     """A convolution has no kernel in 4 bits."""
     name = str(linear_layers(original.model)[1].name)
-    assert bench().built(every(original).with_kind(name, "int4", "")).refused == (name,)
+    assert evaluators().graph_stats(every(original).with_precision(name, "int4", "")).unsupported == (name,)
 
 
-def test_the_race_is_with_the_original(bench: Callable[..., Workbench], original: Original) -> None:
-    calls: list[tuple[Recipe, dict[str, np.ndarray], dict[str, np.ndarray]]] = []
+def test_candidates_are_timed_against_the_original(
+    evaluators: Callable[..., CandidateEvaluator], original: Original
+) -> None:
+    calls: list[tuple[QuantConfig, dict[str, np.ndarray], dict[str, np.ndarray]]] = []
 
-    def racing(recipe: Recipe, first: Callable[[], object], second: Callable[[], object]) -> Comparison:
-        calls.append((recipe, first(), second()))  # type: ignore[arg-type]
+    def compare_calls(
+        config: QuantConfig, first: Callable[[], object], second: Callable[[], object]
+    ) -> Comparison:
+        calls.append((config, first(), second()))  # type: ignore[arg-type]
         return Comparison(1.5, 1.4, 1.6, 3.0, 2.0, 60)
 
-    found, recipe = bench(), every(original)
-    found._racing = racing
-    assert found.race(recipe).ratio == 1.5
-    ((asked, before, after),) = calls
-    assert asked == recipe
+    evaluator, config = evaluators(), every(original)
+    evaluator._compare_calls = compare_calls
+    assert evaluator.speed(config).ratio == 1.5
+    ((timed, before, after),) = calls
+    assert timed == config
     assert before["logits"].shape == after["logits"].shape == (1, 10)
     assert not np.array_equal(before["logits"], after["logits"])
-    plain = original.engine.run(found._inputs)
+    plain = original.engine.run(evaluator._inputs)
     np.testing.assert_array_equal(before["logits"], plain["logits"])
 
 
 def test_what_was_measured_is_not_measured_again(
-    bench: Callable[..., Workbench], original: Original, tmp_path: Path
+    evaluators: Callable[..., CandidateEvaluator], original: Original, tmp_path: Path
 ) -> None:
-    recipe, file = every(original), tmp_path / "trials.json"
-    first = bench(Store(file))
-    told = first.accuracy(recipe), first.race(recipe), first.divergence(recipe), first.built(recipe)
-    done: list[int] = []
-    again = bench(Store(file), on_images=done.append)
-    assert (again.accuracy(recipe), again.race(recipe), again.divergence(recipe), again.built(recipe)) == told
-    assert done == []
-    assert again._warm == {}
+    config, file = every(original), tmp_path / "measurements.json"
+    first = evaluators(MeasurementStore(file))
+    results = (
+        first.accuracy(config),
+        first.speed(config),
+        first.kl_divergence(config),
+        first.graph_stats(config),
+    )
+    counts: list[int] = []
+    again = evaluators(MeasurementStore(file), on_images=counts.append)
+    assert (
+        again.accuracy(config),
+        again.speed(config),
+        again.kl_divergence(config),
+        again.graph_stats(config),
+    ) == results
+    assert counts == []
+    assert again._loaded == {}
 
 
-def test_a_level_of_the_logits(bench: Callable[..., Workbench]) -> None:
-    assert 0.01 < bench().logit_step() < 0.5
+def test_the_step_of_the_logits(evaluators: Callable[..., CandidateEvaluator]) -> None:
+    assert 0.01 < evaluators().logit_step() < 0.5
+
+
+CONFIG = QuantConfig({"a": LayerPlan("int8", "why not"), "b": LayerPlan("float32")})
+CONTEXT = {"model": "abc", "threads": 2}
+
+
+def fail() -> float:
+    raise AssertionError("measured again")
+
+
+def test_a_measurement_is_read_by_the_next_store(tmp_path: Path) -> None:
+    file = tmp_path / "measurements.json"
+    assert MeasurementStore(file, CONTEXT).get_or_measure(CONFIG, "kl_divergence", float, lambda: 2.0) == 2.0
+    again = MeasurementStore(file, CONTEXT)
+    assert again.get_or_measure(CONFIG, "kl_divergence", float, fail) == 2.0
+    with pytest.raises(AssertionError, match="measured again"):
+        again.get_or_measure(CONFIG, "logit_step", float, fail)
+    with pytest.raises(AssertionError, match="measured again"):
+        again.get_or_measure(CONFIG.with_precision("b", "int8", ""), "kl_divergence", float, fail)
+
+
+def test_a_store_without_a_file_keeps_measurements_in_memory() -> None:
+    store = MeasurementStore()
+    assert store.get_or_measure(CONFIG, "kl_divergence", float, lambda: 0.5) == 0.5
+    assert store.get_or_measure(CONFIG, "kl_divergence", float, fail) == 0.5
+
+
+def test_the_key_of_a_config_ignores_reasons() -> None:
+    assert config_key(CONFIG) == config_key(CONFIG.with_precision("a", "int8", "because"))
+    assert config_key(CONFIG) != config_key(CONFIG.with_precision("a", "int4", ""))
+    assert config_key(CONFIG) != config_key(QuantConfig(CONFIG.layers, "vnni"))
+
+
+def test_another_context_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "measurements.json"
+    MeasurementStore(file, CONTEXT)
+    with pytest.raises(UsageError, match="was started with threads 2, now it is 1"):
+        MeasurementStore(file, {**CONTEXT, "threads": 1})
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"version": 1}'])
+def test_a_damaged_file_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "measurements.json"
+    file.write_text(text)
+    with pytest.raises(DataError, match="not valid measurements"):
+        MeasurementStore(file, CONTEXT)
+
+
+def test_another_version_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "measurements.json"
+    file.write_text(json.dumps({"version": 99, "context": CONTEXT, "results": {}}))
+    with pytest.raises(UsageError, match="another version"):
+        MeasurementStore(file, CONTEXT)
+
+
+def test_a_damaged_measurement_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "measurements.json"
+    MeasurementStore(file, CONTEXT).get_or_measure(CONFIG, "kl_divergence", float, lambda: 2.0)
+    file.write_text(file.read_text().replace("2.0", '"two"'))
+    with pytest.raises(DataError, match="not valid measurements"):
+        MeasurementStore(file, CONTEXT).get_or_measure(CONFIG, "kl_divergence", float, fail)

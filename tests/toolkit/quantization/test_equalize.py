@@ -8,10 +8,15 @@ import onnxruntime as ort
 import pytest
 
 from cnntk.data.batches import Batch
-from cnntk.quantization.calibration import Calibration, calibrate
-from cnntk.quantization.config import LayerPlan, Recipe, linear_layers
-from cnntk.quantization.equalize import equalized
-from cnntk.quantization.quantizer import channels_to_watch, quantized, tensors_to_watch
+from cnntk.quantization.calibration import (
+    CalibrationData,
+    calibrate,
+    channels_to_calibrate,
+    tensors_to_calibrate,
+)
+from cnntk.quantization.config import LayerPlan, QuantConfig, linear_layers
+from cnntk.quantization.equalize import equalize_channels
+from cnntk.quantization.quantizer import quantize_graph
 
 CHAIN = """
 <ir_version: 10, opset_import: ["" : 18]>
@@ -26,7 +31,7 @@ chain (float[N, 3, 8, 8] x) => (float[N, 5, 4, 4] y)
 """
 
 SIZES = np.geomspace(0.02, 40, 8)
-"""Of the channels between the two layers: 8 bits for the largest are none for the smallest."""
+"""Sizes of the channels between the two layers: 8 bits for the largest leave none for the smallest."""
 
 
 def model_of(text: str, sizes: np.ndarray) -> ir.Model:
@@ -48,9 +53,9 @@ def images() -> list[dict[str, np.ndarray]]:
     return [{"x": rng.standard_normal((1, 3, 8, 8)).astype(np.float32)} for _ in range(16)]
 
 
-def seen(model: ir.Model) -> Calibration:
+def calibrated(model: ir.Model) -> CalibrationData:
     batches = [Batch(x, (str(i),), (None,)) for i, x in enumerate(images())]
-    return calibrate(model, batches, tensors_to_watch(model), channels=channels_to_watch(model))
+    return calibrate(model, batches, tensors_to_calibrate(model), channels=channels_to_calibrate(model))
 
 
 def run(model: ir.Model) -> np.ndarray:
@@ -58,49 +63,51 @@ def run(model: ir.Model) -> np.ndarray:
     return np.concatenate([session.run(["y"], x)[0] for x in images()])
 
 
-def far(found: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.sqrt(((found - expected) ** 2).mean() / (expected**2).mean()))
+def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.sqrt(((actual - expected) ** 2).mean() / (expected**2).mean()))
 
 
 def in_integers(model: ir.Model) -> ir.Model:
-    recipe = Recipe({str(n.name): LayerPlan("int8") for n in linear_layers(model)})
-    return quantized(model, recipe, seen(model))
+    config = QuantConfig({str(n.name): LayerPlan("int8") for n in linear_layers(model)})
+    return quantize_graph(model, config, calibrated(model))
 
 
-def test_computes_what_it_did() -> None:
+def test_the_equalized_model_computes_the_same() -> None:
     model = model_of(CHAIN, SIZES)
     before = ir.to_proto(model).SerializeToString()
-    other = equalized(model, seen(model))
+    other = equalize_channels(model, calibrated(model))
     assert other is not None
-    assert far(run(other), run(model)) < 1e-6
+    assert relative_error(run(other), run(model)) < 1e-6
     assert ir.to_proto(model).SerializeToString() == before
 
 
-def test_integers_come_ten_times_as_close() -> None:
+def test_integers_are_ten_times_as_accurate() -> None:
     model = model_of(CHAIN, SIZES)
-    other = equalized(model, seen(model))
+    other = equalize_channels(model, calibrated(model))
     assert other is not None
     expected = run(model)
-    assert far(run(in_integers(model)), expected) > 10 * far(run(in_integers(other)), expected)
+    assert relative_error(run(in_integers(model)), expected) > 10 * relative_error(
+        run(in_integers(other)), expected
+    )
 
 
-def test_channels_of_like_size_are_left_alone() -> None:
+def test_similar_channels_are_not_changed() -> None:
     model = model_of(CHAIN, np.ones(8))
-    assert equalized(model, seen(model)) is None
+    assert equalize_channels(model, calibrated(model)) is None
 
 
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("(r1)\n", "(s1)\n"),  # a sigmoid lets no factor through
-        ("[N, 5, 4, 4] y)", "[N, 5, 4, 4] y, float[N, 8, 8, 8] r1)"),  # somebody else sees the channels
+        ("(r1)\n", "(s1)\n"),  # a sigmoid does not commute with a factor
+        ("[N, 5, 4, 4] y)", "[N, 5, 4, 4] y, float[N, 8, 8, 8] r1)"),  # another node reads the channels
     ],
     ids=["another function between", "read elsewhere"],
 )
-def test_what_would_change_is_left_alone(old: str, new: str) -> None:
+def test_other_pairs_are_not_changed(old: str, new: str) -> None:
     text = CHAIN.replace(old, new).replace("r1 = Relu (c1)", "r1 = Relu (c1)\n    s1 = Sigmoid (r1)")
     model = model_of(text, SIZES)
-    assert equalized(model, seen(model)) is None
+    assert equalize_channels(model, calibrated(model)) is None
 
 
 def test_a_dead_channel_stays_dead() -> None:
@@ -110,6 +117,6 @@ def test_a_dead_channel_stays_dead() -> None:
         numbers = value.const_value.numpy().copy()
         numbers[3] = -abs(numbers[3]) if name == "b1" else 0
         value.const_value = ir.Tensor(numbers, name=name)
-    other = equalized(model, seen(model))
+    other = equalize_channels(model, calibrated(model))
     assert other is not None
-    assert far(run(other), run(model)) < 1e-6
+    assert relative_error(run(other), run(model)) < 1e-6

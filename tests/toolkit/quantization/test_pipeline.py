@@ -1,9 +1,10 @@
-"""From a file to a smaller one, on networks that were trained on digits; only the clock is given."""
+"""From a file to a smaller one, with networks that were trained on digits; only the clock is not real."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import digit_nets
@@ -14,22 +15,23 @@ from PIL import Image
 
 from cnntk.benchmark.compare import Comparison
 from cnntk.exporters import export
-from cnntk.quantization import pipeline as quantizing
-from cnntk.quantization import search
-from cnntk.quantization.config import Recipe
+from cnntk.quantization import pipeline, search
+from cnntk.quantization.config import QuantConfig
+from cnntk.quantization.options import QuantizeOptions
 from cnntk.quantization.pipeline import preview_quantize, quantize
 from cnntk.runtime.classifier import Classifier
+from cnntk.runtime.codec import as_json, decode
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DataError, UnsupportedArtifact, UsageError
 from cnntk.shipped import shipped_model
 from cnntk.verification.artifact import verify
 
 
-def given(ratio: float) -> Callable[..., Comparison]:
+def clock(ratio: float) -> Callable[..., Comparison]:
     return lambda *_: Comparison(ratio, 0.99 * ratio, 1.01 * ratio, ratio, 1.0, 60)
 
 
-FASTER, SLOWER = given(2.0), given(0.5)
+FASTER, SLOWER = clock(2.0), clock(0.5)
 
 
 @pytest.fixture
@@ -44,212 +46,259 @@ def output(tmp_path: Path) -> Path:
     return tmp_path / "small.onnx"
 
 
-def test_faster_and_within_the_bound(digits: Path, output: Path) -> None:
-    told: list[tuple[str, int, int]] = []
-    found = quantize(
-        digits, "digits", output=output, limit=40, racing=FASTER, progress=lambda *a: told.append(a)
+def test_faster_and_within_the_limit(digits: Path, output: Path) -> None:
+    stages: list[tuple[str, int, int]] = []
+    report = quantize(
+        digits,
+        calibration="digits",
+        output=output,
+        calibration_images=40,
+        compare_calls=FASTER,
+        progress=lambda *a: stages.append(a),
     )
-    assert found.changed
-    assert found.accuracy is not None
-    assert found.accuracy.within(0.5)
-    assert found.race is not None
-    assert found.race.ratio == 2
-    assert {layer.kind for layer in found.layers} >= {"int8"}
-    assert found.setting.calibration_images == 40
-    assert found.size_bytes == output.stat().st_size < found.original_size_bytes
+    assert report.changed
+    assert report.accuracy is not None
+    assert report.accuracy.within(0.5)
+    assert report.speed is not None
+    assert report.speed.ratio == 2
+    assert {layer.precision for layer in report.layers} >= {"int8"}
+    assert report.setup.calibration_images == 40
+    assert report.size_bytes == output.stat().st_size < report.original_size_bytes
     assert verify(output).holds
-    assert ("calibrating", 40, 40) in told
-    assert ("comparing answers", 359, 359) in told
+    assert ("calibrating", 40, 40) in stages
+    assert ("comparing outputs", 359, 359) in stages
 
 
-def test_the_file_says_how_it_was_made(digits: Path, output: Path) -> None:
-    found = quantize(digits, "digits", output=output, limit=40, racing=FASTER)
+def test_the_file_records_how_it_was_quantized(digits: Path, output: Path) -> None:
+    report = quantize(
+        digits, calibration="digits", output=output, calibration_images=40, compare_calls=FASTER
+    )
     spec = Engine(output).spec
     assert spec is not None
     record = spec.quantization
     assert record is not None
     assert record["calibration"] == {"data": "digits", "images": 40}
     assert record["speed"]["ratio"] == 2
-    assert record["speed"]["machine"] == found.setting.machine
+    assert record["speed"]["machine"] == report.setup.machine
     assert record["accuracy"]["images"] == 359
-    kinds = {n: layer.kind for n, layer in Recipe.from_json(record["recipe"]).layers.items()}
-    assert kinds == {layer.node: layer.kind for layer in found.layers}
-    assert found.digest == spec.digest
+    precisions = {
+        n: layer.precision for n, layer in decode(QuantConfig, record["config"], "config").layers.items()
+    }
+    assert precisions == {layer.node: layer.precision for layer in report.layers}
+    assert report.digest == spec.digest
 
 
-def test_it_answers_as_the_original_does(digits: Path, output: Path) -> None:
-    quantize(digits, "digits", output=output, limit=40, racing=FASTER)
+def test_the_prediction_is_that_of_the_original(digits: Path, output: Path) -> None:
+    quantize(digits, calibration="digits", output=output, calibration_images=40, compare_calls=FASTER)
     image = np.zeros((20, 20, 3), np.uint8)
     image[4:16, 9:12] = 255
     before, after = Classifier(digits)(image).top(1)[0], Classifier(output)(image).top(1)[0]
     assert before.label == after.label
 
 
-def test_what_is_slower_stays_as_it_was(digits: Path, output: Path) -> None:
-    found = quantize(digits, "digits", output=output, limit=40, racing=SLOWER)
-    assert not found.changed
-    assert found.reason.startswith("speed: ")
-    assert found.accuracy is None
+def test_the_original_is_copied_if_integers_are_slower(digits: Path, output: Path) -> None:
+    report = quantize(
+        digits, calibration="digits", output=output, calibration_images=40, compare_calls=SLOWER
+    )
+    assert not report.changed
+    assert report.reason.startswith("speed: ")
+    assert report.accuracy is None
     assert output.read_bytes() == digits.read_bytes()
-    assert all(layer.kind == "float32" and layer.reason for layer in found.layers)
+    assert all(layer.precision == "float32" and layer.reason for layer in report.layers)
 
 
-def test_size_is_had_at_any_speed(digits: Path, output: Path) -> None:
-    found = quantize(digits, "digits", output=output, limit=40, prefer="size", racing=SLOWER)
-    assert found.changed
-    assert found.size_bytes < 0.35 * found.original_size_bytes
+def test_the_smallest_model_is_written_at_any_speed(digits: Path, output: Path) -> None:
+    report = quantize(
+        digits,
+        calibration="digits",
+        output=output,
+        calibration_images=40,
+        prefer="size",
+        compare_calls=SLOWER,
+    )
+    assert report.changed
+    assert report.size_bytes < 0.35 * report.original_size_bytes
 
 
-def test_a_network_that_8_bits_ruin_stays_within_the_bound(tmp_path: Path, output: Path) -> None:
+def test_a_network_that_8_bits_damage_stays_within_the_limit(tmp_path: Path, output: Path) -> None:
     file = tmp_path / "lopsided.onnx"
     file.write_bytes(digit_nets.artifact("lopsided"))
-    found = quantize(file, "digits", output=output, limit=40, racing=FASTER)
-    if found.changed:
-        assert found.accuracy is not None
-        assert found.accuracy.within(0.5)
+    report = quantize(file, calibration="digits", output=output, calibration_images=40, compare_calls=FASTER)
+    if report.changed:
+        assert report.accuracy is not None
+        assert report.accuracy.within(0.5)
     else:
-        assert found.reason.startswith("accuracy: ")
+        assert report.reason.startswith("accuracy: ")
     answers = [Engine(f).run({"image": np.full((1, 16, 16, 1), 200, np.uint8)}) for f in (file, output)]
     assert answers[0]["logits"].argmax() == answers[1]["logits"].argmax()
 
 
-def test_without_labels_flips_are_weighed(digits: Path, output: Path, tmp_path: Path) -> None:
+def test_without_labels_changed_predictions_are_weighed(digits: Path, output: Path, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     rng = np.random.default_rng(0)
     for i in range(40):
         Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)).save(folder / f"{i}.png")
-    found = quantize(digits, str(folder), output=output, racing=FASTER, max_drop=2)
-    assert found.setting.calibration_images == 20
-    assert found.path_steps[0].accuracy is not None
-    assert found.path_steps[0].accuracy.images == 20
-    assert found.path_steps[0].accuracy.drop is None
-    assert any("no labels" in note for note in found.notes)
+    report = quantize(digits, calibration=str(folder), output=output, compare_calls=FASTER, max_drop=2)
+    assert report.setup.calibration_images == 20
+    assert report.candidates[0].accuracy is not None
+    assert report.candidates[0].accuracy.images == 20
+    assert report.candidates[0].accuracy.drop is None
+    assert any("no labels" in note for note in report.notes)
 
 
-def test_somebody_elses_file_is_adopted_first(digits: Path, output: Path, tmp_path: Path) -> None:
+def test_a_foreign_file_is_exported_first(digits: Path, output: Path, tmp_path: Path) -> None:
     file = tmp_path / "foreign.onnx"
     side = digit_nets.SIDE
     export(digit_nets.trained(), file, input_shape=(1, side, side), preprocess="none")
     model = onnx.load(file)
     del model.metadata_props[:], model.graph.node[-1], model.graph.output[-1]
     onnx.save(model, file)
-    found = quantize(file, "digits", output=output, limit=40, image={"scale": "1/255"}, racing=FASTER)
-    assert found.changed
-    assert found.accuracy is not None
-    assert found.accuracy.before is not None
-    assert found.accuracy.before.top1 > 90
+    report = quantize(
+        file,
+        calibration="digits",
+        output=output,
+        calibration_images=40,
+        preprocessing={"scale": "1/255"},
+        compare_calls=FASTER,
+    )
+    assert report.changed
+    assert report.accuracy is not None
+    assert report.accuracy.before is not None
+    assert report.accuracy.before.top1 > 90
     assert verify(output).holds
     assert {p.name for p in tmp_path.iterdir()} >= {"foreign.onnx", "small.onnx"}
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
-def test_a_search_goes_on_where_it_was_stopped(
+def test_a_search_resumes(
     digits: Path, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "work" / "deep"
-    first = quantize(digits, "digits", output=output, limit=40, work_folder=folder, racing=FASTER)
-    assert {p.name for p in folder.iterdir()} == {"calibration.json", "trials.json"}
-
-    def racing(*_: object) -> Comparison:
-        raise AssertionError("raced again")
-
-    told: list[str] = []
-    monkeypatch.setattr(quantizing, "_SAVED_EVERY", 1)
-    again = quantize(
-        *(digits, "digits"),
+    first = quantize(
+        digits,
+        calibration="digits",
         output=output,
-        limit=40,
+        calibration_images=40,
+        work_folder=folder,
+        compare_calls=FASTER,
+    )
+    assert {p.name for p in folder.iterdir()} == {"calibration.json", "measurements.json"}
+
+    def compare_calls(*_: object) -> Comparison:
+        raise AssertionError("timed again")
+
+    stages: list[str] = []
+    monkeypatch.setattr(pipeline, "_SAVE_INTERVAL", 1)
+    again = quantize(
+        digits,
+        calibration="digits",
+        output=output,
+        calibration_images=40,
         work_folder=folder,
         force=True,
-        racing=racing,
-        progress=lambda what, *_: told.append(what),
+        compare_calls=compare_calls,
+        progress=lambda stage, *_: stages.append(stage),
     )
-    assert [s.to_json() for s in again.path_steps] == [s.to_json() for s in first.path_steps]
-    assert "calibrating" not in told
-    with pytest.raises(UsageError, match="was begun with calibration images 40, now it is 30"):
-        quantize(digits, "digits", output=output, limit=30, work_folder=folder, force=True, racing=racing)
+    assert again.candidates == first.candidates
+    assert "calibrating" not in stages
+    with pytest.raises(UsageError, match="was started with calibration images 40, now it is 30"):
+        quantize(
+            digits,
+            calibration="digits",
+            output=output,
+            calibration_images=30,
+            work_folder=folder,
+            force=True,
+            compare_calls=compare_calls,
+        )
 
 
 def test_ctrl_c_writes_the_best_so_far(digits: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "_SMALL_SHARE", 0.5)  # so that there is a layer to try at the end
-    raced: list[int] = []
+    timed: list[int] = []
 
-    def racing(*_: object) -> Comparison:
-        raced.append(1)
-        if len(raced) > 1:
+    def compare_calls(*_: object) -> Comparison:
+        timed.append(1)
+        if len(timed) > 1:
             raise KeyboardInterrupt
         return FASTER()
 
-    found = quantize(digits, "digits", output=output, limit=40, racing=racing)
-    assert found.interrupted
-    assert any("interrupted" in note for note in found.notes)
+    report = quantize(
+        digits, calibration="digits", output=output, calibration_images=40, compare_calls=compare_calls
+    )
+    assert report.interrupted
+    assert any("interrupted" in note for note in report.notes)
     assert verify(output).holds
 
 
-def test_ctrl_c_before_anything_leaves_nothing(digits: Path, output: Path) -> None:
-    def racing(*_: object) -> Comparison:
+def test_ctrl_c_before_any_accepted_candidate_writes_nothing(digits: Path, output: Path) -> None:
+    def compare_calls(*_: object) -> Comparison:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        quantize(digits, "digits", output=output, limit=40, racing=racing)
+        quantize(
+            digits, calibration="digits", output=output, calibration_images=40, compare_calls=compare_calls
+        )
     assert {p.name for p in output.parent.iterdir()} == {"digits.onnx"}
 
 
-def test_a_quantized_file_is_not_quantized_again(digits: Path, output: Path, tmp_path: Path) -> None:
-    quantize(digits, "digits", output=output, limit=40, racing=FASTER)
+def test_a_quantized_artifact_is_refused(digits: Path, output: Path, tmp_path: Path) -> None:
+    quantize(digits, calibration="digits", output=output, calibration_images=40, compare_calls=FASTER)
     with pytest.raises(UsageError, match="is quantized already"):
-        quantize(output, "digits", output=tmp_path / "twice.onnx", limit=40)
+        quantize(output, calibration="digits", output=tmp_path / "twice.onnx", calibration_images=40)
 
 
 def test_a_preview_writes_nothing(digits: Path, output: Path) -> None:
-    found = preview_quantize(digits, "digits", output=output, limit=40)
-    assert found.labeled
-    assert (found.setting.calibration_images, found.evaluation_images) == (40, 359)
-    assert 0 < found.least_seconds < found.most_seconds
-    assert any(layer.kind == "int8" for layer in found.layers)
+    report = preview_quantize(digits, calibration="digits", output=output, calibration_images=40)
+    assert report.setup.labeled
+    assert (report.setup.calibration_images, report.setup.evaluation_images) == (40, 359)
+    assert 0 < report.min_seconds < report.max_seconds
+    assert any(layer.precision == "int8" for layer in report.layers)
     assert not output.exists()
-    json.dumps(found.to_json())
+    json.dumps(as_json(report))
 
 
 def test_the_report_is_json(digits: Path, output: Path) -> None:
-    found = quantize(digits, "digits", output=output, limit=40, racing=FASTER)
-    data = json.loads(json.dumps(found.to_json()))
+    report = quantize(
+        digits, calibration="digits", output=output, calibration_images=40, compare_calls=FASTER
+    )
+    data = json.loads(json.dumps(as_json(report)))
     assert data["accuracy"]["images"] == 359
-    assert data["path_steps"][0]["verdict"] == "holds"
+    assert data["candidates"][0]["verdict"] == "accepted"
     assert data["layers"][1]["title"] == "2"
 
 
-def test_paths_of_the_machine_stay_on_it() -> None:
-    assert quantizing._without_folder("mnist:/home/me/data/mnist") == "mnist:mnist"
-    assert quantizing._without_folder("/home/me/photos") == "photos"
-    assert quantizing._without_folder("digits") == "digits"
+def test_folders_of_the_user_are_not_recorded() -> None:
+    assert pipeline._without_folder("mnist:/home/me/data/mnist") == "mnist:mnist"
+    assert pipeline._without_folder("/home/me/photos") == "photos"
+    assert pipeline._without_folder("digits") == "digits"
 
 
-def test_what_exists_stays(digits: Path, output: Path) -> None:
+def test_existing_files_are_not_replaced(digits: Path, output: Path) -> None:
     output.write_text("mine")
     with pytest.raises(UsageError, match="exists already; --force replaces it"):
-        quantize(digits, "digits", output=output)
+        quantize(digits, calibration="digits", output=output)
     with pytest.raises(UsageError, match="is the model itself"):
-        quantize(digits, "digits", output=digits, force=True)
+        quantize(digits, calibration="digits", output=digits, force=True)
     assert output.read_text() == "mine"
 
 
-def test_what_can_not_be_quantized(digits: Path, output: Path, foreign_onnx: Path) -> None:
-    with pytest.raises(UnsupportedArtifact, match="is no classifier"):
-        quantize(foreign_onnx, "digits", output=output)
+def test_unsuitable_models_and_options_are_refused(digits: Path, output: Path, foreign_onnx: Path) -> None:
+    with pytest.raises(UnsupportedArtifact, match="not a classifier"):
+        quantize(foreign_onnx, calibration="digits", output=output)
     with pytest.raises(UsageError, match="no such file"):
-        quantize("nothing.onnx", "digits", output=output)
+        quantize("nothing.onnx", calibration="digits", output=output)
     with pytest.raises(UsageError, match="max_drop: expected 0 to 100"):
-        quantize(digits, "digits", output=output, max_drop=-1)
-    with pytest.raises(UsageError, match="says how an image becomes its input"):
-        quantize(digits, "digits", output=output, image={"scale": "1"})
+        quantize(digits, calibration="digits", output=output, max_drop=-1)
+    with pytest.raises(UsageError, match="has its preprocessing inside"):
+        quantize(digits, calibration="digits", output=output, preprocessing={"scale": "1"})
     with pytest.raises(DataError, match="at least 10 are needed"):
-        quantize(digits, "digits", output=output, limit=3)
+        quantize(digits, calibration="digits", output=output, calibration_images=3)
     assert not output.exists()
 
 
-def test_foreign_integers_are_seen(digits: Path, output: Path, tmp_path: Path) -> None:
+def test_a_quantized_foreign_file_is_refused(digits: Path, output: Path, tmp_path: Path) -> None:
     model = onnx.parser.parse_model(
         '<ir_version: 10, opset_import: ["" : 18]>'
         "g (float[N, 1, 4, 4] x) => (float[N, 16] logits) <float s = {0.5}, uint8 z = {0}>"
@@ -258,9 +307,23 @@ def test_foreign_integers_are_seen(digits: Path, output: Path, tmp_path: Path) -
     file = tmp_path / "qdq.onnx"
     file.write_bytes(model.SerializeToString())
     with pytest.raises(UsageError, match="is quantized already"):
-        quantize(file, "digits", output=output, image={"scale": "1/255"})
+        quantize(file, calibration="digits", output=output, preprocessing={"scale": "1/255"})
 
 
-def test_the_shipped_lenet_gets_small(output: Path) -> None:
-    found = quantize(shipped_model(), "digits", output=output, limit=40, prefer="size", racing=SLOWER)
-    assert found.size_bytes < 0.4 * found.original_size_bytes
+def test_the_shipped_lenet_becomes_small(output: Path) -> None:
+    report = quantize(
+        shipped_model(),
+        calibration="digits",
+        output=output,
+        calibration_images=40,
+        prefer="size",
+        compare_calls=SLOWER,
+    )
+    assert report.size_bytes < 0.4 * report.original_size_bytes
+
+
+def test_fields_replace_those_of_the_options(digits: Path, output: Path) -> None:
+    options = QuantizeOptions("digits", output=output, max_drop=1.0)
+    assert preview_quantize(digits, options, max_drop=2.0).setup.options == replace(options, max_drop=2.0)
+    with pytest.raises(TypeError, match="limit"):
+        preview_quantize(digits, options, limit=2)

@@ -12,10 +12,15 @@ import pytest
 
 from cnntk.data.batches import Batch
 from cnntk.quantization import first_conv as first
-from cnntk.quantization.calibration import Calibration, calibrate
-from cnntk.quantization.config import LayerPlan, Recipe, linear_layers
-from cnntk.quantization.quantizer import channels_to_watch, quantized, tensors_to_watch
-from cnntk.quantization.weights import saturates
+from cnntk.quantization.calibration import (
+    CalibrationData,
+    calibrate,
+    channels_to_calibrate,
+    tensors_to_calibrate,
+)
+from cnntk.quantization.config import LayerPlan, QuantConfig, linear_layers
+from cnntk.quantization.quantizer import quantize_graph
+from cnntk.quantization.weights import can_saturate
 
 RNG = np.random.default_rng(0)
 
@@ -52,21 +57,21 @@ def run(model: ir.Model, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]
     return dict(zip(names, session.run(names, inputs), strict=True))
 
 
-def seen(model: ir.Model, inputs: list[dict[str, np.ndarray]]) -> Calibration:
+def calibrated(model: ir.Model, inputs: list[dict[str, np.ndarray]]) -> CalibrationData:
     batches = [Batch(x, (str(i),), (None,)) for i, x in enumerate(inputs)]
-    return calibrate(model, batches, tensors_to_watch(model))
+    return calibrate(model, batches, tensors_to_calibrate(model))
 
 
-def recipe(model: ir.Model, kind: str, target: str = "any") -> Recipe:
-    return Recipe({str(n.name): LayerPlan(kind) for n in linear_layers(model)}, target)
+def config(model: ir.Model, kind: str, target: str = "any") -> QuantConfig:
+    return QuantConfig({str(n.name): LayerPlan(kind) for n in linear_layers(model)}, target)
 
 
 def operators(model: ir.Model) -> Counter[str]:
     return Counter(node.op_type for node in model.graph)
 
 
-def far(found: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.abs(found - expected).max() / np.abs(expected).max())
+def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.abs(actual - expected).max() / np.abs(expected).max())
 
 
 @pytest.fixture
@@ -81,63 +86,59 @@ def images() -> list[dict[str, np.ndarray]]:
 
 
 @pytest.mark.parametrize("target", ["any", "vnni"])
-def test_a_residual_network_answers_nearly_the_same(
+def test_outputs_of_a_residual_network_are_nearly_the_same(
     residual: ir.Model, images: list[dict[str, np.ndarray]], target: str
 ) -> None:
-    found = quantized(residual, recipe(residual, "int8", target), seen(residual, images))
-    assert operators(found)["QLinearConv"] == 3
-    assert operators(found)["QLinearAdd"] == 1
-    assert operators(found)["NhwcMaxPool"] == 1
-    assert operators(found)["QuantizeLinear"] == 1  # the input, and nothing on the way
+    graph = quantize_graph(residual, config(residual, "int8", target), calibrated(residual, images))
+    assert operators(graph)["QLinearConv"] == 3
+    assert operators(graph)["QLinearAdd"] == 1
+    assert operators(graph)["NhwcMaxPool"] == 1
+    assert operators(graph)["QuantizeLinear"] == 1  # the input, and nothing between
     for x in images:
-        assert far(run(found, x)["logits"], run(residual, x)["logits"]) < 0.05
+        assert relative_error(run(graph, x)["logits"], run(residual, x)["logits"]) < 0.05
 
 
-def test_a_layer_that_stays_float_is_between_conversions(
+def test_a_float_layer_is_between_conversions(
     residual: ir.Model, images: list[dict[str, np.ndarray]]
 ) -> None:
-    mixed = recipe(residual, "int8").with_kind("two", "float32", "tried")
-    found = quantized(residual, mixed, seen(residual, images))
-    assert operators(found)["QLinearConv"] == 2
-    assert operators(found)["Conv"] == 1
+    mixed = config(residual, "int8").with_precision("two", "float32", "tried")
+    graph = quantize_graph(residual, mixed, calibrated(residual, images))
+    assert operators(graph)["QLinearConv"] == 2
+    assert operators(graph)["Conv"] == 1
     for x in images[:3]:
-        assert far(run(found, x)["logits"], run(residual, x)["logits"]) < 0.05
+        assert relative_error(run(graph, x)["logits"], run(residual, x)["logits"]) < 0.05
 
 
 def test_float_layers_change_no_bit(residual: ir.Model, images: list[dict[str, np.ndarray]]) -> None:
-    found = quantized(residual, recipe(residual, "float32"), seen(residual, images))
-    assert operators(found) == operators(residual)
-    assert np.array_equal(run(found, images[0])["logits"], run(residual, images[0])["logits"])
+    graph = quantize_graph(residual, config(residual, "float32"), calibrated(residual, images))
+    assert operators(graph) == operators(residual)
+    assert np.array_equal(run(graph, images[0])["logits"], run(residual, images[0])["logits"])
 
 
-def test_ranges_of_other_images_are_not_these(
-    residual: ir.Model, images: list[dict[str, np.ndarray]]
-) -> None:
+def test_ranges_of_other_images_do_not_fit(residual: ir.Model, images: list[dict[str, np.ndarray]]) -> None:
     """The negative control: calibrated on images a hundred times as dark, everything is clipped."""
     dark = [{"x": x["x"] / 100} for x in images]
-    found = quantized(residual, recipe(residual, "int8"), seen(residual, dark))
-    assert far(run(found, images[0])["logits"], run(residual, images[0])["logits"]) > 0.2
+    graph = quantize_graph(residual, config(residual, "int8"), calibrated(residual, dark))
+    assert relative_error(run(graph, images[0])["logits"], run(residual, images[0])["logits"]) > 0.2
 
 
-def test_no_weight_can_saturate_unless_vnni_is_asked_for(
+def test_no_weight_can_saturate_unless_the_target_is_vnni(
     residual: ir.Model, images: list[dict[str, np.ndarray]]
 ) -> None:
-    calibration = seen(residual, images)
+    calibration = calibrated(residual, images)
 
     def any_saturates(target: str) -> bool:
-        model = quantized(residual, recipe(residual, "int8", target), calibration)
+        model = quantize_graph(residual, config(residual, "int8", target), calibration)
         weights = [n.inputs[3].const_value.numpy() for n in model.graph if n.op_type == "QLinearConv"]
-        return any(saturates(w.transpose(0, 2, 3, 1).reshape(len(w), -1)) for w in weights)
+        return any(can_saturate(w.transpose(0, 2, 3, 1).reshape(len(w), -1)) for w in weights)
 
     assert not any_saturates("any")
     assert any_saturates("vnni")
 
 
-def test_the_model_that_was_given_is_as_it_was(
-    residual: ir.Model, images: list[dict[str, np.ndarray]]
-) -> None:
+def test_the_model_is_not_changed(residual: ir.Model, images: list[dict[str, np.ndarray]]) -> None:
     before = ir.to_proto(residual).SerializeToString()
-    quantized(residual, recipe(residual, "int8"), seen(residual, images))
+    quantize_graph(residual, config(residual, "int8"), calibrated(residual, images))
     assert ir.to_proto(residual).SerializeToString() == before
 
 
@@ -155,16 +156,16 @@ pixels (uint8[N, 8, 8, 3] image) => (float[N, 4, 8, 8] y)
 
 
 @pytest.mark.parametrize("pads", ["0, 0, 0, 0", "1, 1, 1, 1", "0, 1, 2, 1"])
-def test_the_first_layer_reads_the_pixels_themselves(pads: str) -> None:
+def test_the_first_layer_reads_the_bytes_of_the_image(pads: str) -> None:
     text = PIXELS.replace("PADS", pads)
     if pads != "1, 1, 1, 1":
         text = text.replace("float[N, 4, 8, 8] y", "float[N, 4, H, W] y")
     model = with_weights(text, {"w": (4, 3, 3, 3), "b": (4,)})
     images = [{"image": RNG.integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)} for _ in range(12)]
-    found = quantized(model, recipe(model, "int8"), seen(model, images))
-    assert operators(found)["QuantizeLinear"] == operators(found)["Sub"] == operators(found)["Cast"] == 0
+    graph = quantize_graph(model, config(model, "int8"), calibrated(model, images))
+    assert operators(graph)["QuantizeLinear"] == operators(graph)["Sub"] == operators(graph)["Cast"] == 0
     for x in images[:4]:
-        assert far(run(found, x)["y"], run(model, x)["y"]) < 0.02
+        assert relative_error(run(graph, x)["y"], run(model, x)["y"]) < 0.02
 
 
 @pytest.mark.parametrize("width", [12, 13, 14, 15])
@@ -179,15 +180,15 @@ def test_columns_are_read_as_channels(
     model = with_weights(text, {"w": (4, 3, kernel, kernel), "b": (4,)})
     # So dark that no sum of two products can saturate, on whatever CPU.
     images = [{"image": RNG.integers(0, 128, (2, 9, width, 3), dtype=np.uint8)} for _ in range(6)]
-    given = model, recipe(model, "int8", "vnni"), seen(model, images)
-    found = quantized(*given)
-    monkeypatch.setattr(first, "_SHORT", 0)
-    plain = quantized(*given)
-    for graph, strides in ((found, [stride, 1]), (plain, [stride, stride])):
-        (conv,) = (node for node in graph.graph if node.op_type == "QLinearConv")
+    arguments = model, config(model, "int8", "vnni"), calibrated(model, images)
+    graph = quantize_graph(*arguments)
+    monkeypatch.setattr(first, "_FEW_CHANNELS", 0)
+    plain = quantize_graph(*arguments)
+    for model_, strides in ((graph, [stride, 1]), (plain, [stride, stride])):
+        (conv,) = (node for node in model_.graph if node.op_type == "QLinearConv")
         assert list(conv.attributes.get_ints("strides")) == strides
     for x in images[:4]:
-        assert np.array_equal(run(found, x)["y"], run(plain, x)["y"])
+        assert np.array_equal(run(graph, x)["y"], run(plain, x)["y"])
 
 
 DENSE = """
@@ -206,27 +207,29 @@ dense (float[N, 256] x) => (float[N, 32] y)
 def test_fully_connected_layers_in_blocks(kind: str, limit: float) -> None:
     model = with_weights(DENSE, {"w1": (64, 256), "b1": (64,), "w2": (64, 32)})
     x = {"x": RNG.standard_normal((3, 256)).astype(np.float32)}
-    found = quantized(model, recipe(model, kind), Calibration({}))
-    assert operators(found)["MatMulNBits"] == 2
-    assert 0 < far(run(found, x)["y"], run(model, x)["y"]) < limit
+    graph = quantize_graph(model, config(model, kind), CalibrationData({}))
+    assert operators(graph)["MatMulNBits"] == 2
+    assert 0 < relative_error(run(graph, x)["y"], run(model, x)["y"]) < limit
 
 
-@pytest.mark.parametrize(("of", "kind"), [("pixels", "int8"), ("floats", "int8"), ("floats", "int4")])
-def test_corrected_biases_take_away_what_rounding_shifts(of: str, kind: str) -> None:
+@pytest.mark.parametrize(("source", "kind"), [("pixels", "int8"), ("floats", "int8"), ("floats", "int4")])
+def test_bias_correction_compensates_the_shift_of_rounding(source: str, kind: str) -> None:
     rng = np.random.default_rng(3)
-    if of == "pixels":
+    if source == "pixels":
         model = with_weights(PIXELS.replace("PADS", "1, 1, 1, 1"), {"w": (4, 3, 3, 3), "b": (4,)})
         inputs = [{"image": rng.integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)} for _ in range(30)]
     else:
         model = with_weights(DENSE, {"w1": (64, 256), "b1": (64,), "w2": (64, 32)})
         inputs = [{"x": rng.random((1, 256), dtype=np.float32) + 1} for _ in range(30)]
     batches = [Batch(x, (str(i),), (None,)) for i, x in enumerate(inputs)]
-    known = calibrate(model, batches, tensors_to_watch(model), channels=channels_to_watch(model))
-    plain = Recipe({"one": LayerPlan(kind)})
+    calibration = calibrate(
+        model, batches, tensors_to_calibrate(model), channels=channels_to_calibrate(model)
+    )
+    plain = QuantConfig({"one": LayerPlan(kind)})
     shifts = []
-    for chosen in (plain, replace(plain, corrected=True)):
-        found = quantized(model, chosen, known)
-        errors = np.concatenate([run(found, x)["y"] - run(model, x)["y"] for x in inputs])
+    for chosen in (plain, replace(plain, bias_correction=True)):
+        graph = quantize_graph(model, chosen, calibration)
+        errors = np.concatenate([run(graph, x)["y"] - run(model, x)["y"] for x in inputs])
         shifts.append(np.abs(errors.mean(axis=(0, 2, 3)[: errors.ndim - 1])).mean())
     assert shifts[1] < shifts[0] / 2
 
@@ -236,32 +239,32 @@ def test_corrected_biases_take_away_what_rounding_shifts(of: str, kind: str) -> 
 def test_small_layers_multiply_floats_so_that_all_cpus_agree(target: str, level: int, kind: str) -> None:
     model = with_weights(DENSE, {"w1": (64, 256), "b1": (64,), "w2": (64, 32)})
     inputs = [{"x": RNG.standard_normal((1, 256)).astype(np.float32)} for _ in range(3)]
-    found = quantized(model, recipe(model, kind, target), seen(model, inputs))
-    levels = {n.attributes.get_int("accuracy_level") for n in found.graph if n.op_type == "MatMulNBits"}
+    graph = quantize_graph(model, config(model, kind, target), calibrated(model, inputs))
+    levels = {n.attributes.get_int("accuracy_level") for n in graph.graph if n.op_type == "MatMulNBits"}
     assert levels == {level}
 
 
 def test_weights_are_rounded_once(residual: ir.Model, images: list[dict[str, np.ndarray]]) -> None:
-    memo: dict[object, object] = {}
-    known = seen(residual, images)
-    first = quantized(residual, recipe(residual, "int8"), known, memo=memo)
-    count = len(memo)
-    again = quantized(residual, recipe(residual, "int8"), known, memo=memo)
-    assert count == len(memo) == 4
+    cache: dict[object, object] = {}
+    calibration = calibrated(residual, images)
+    first = quantize_graph(residual, config(residual, "int8"), calibration, cache=cache)
+    count = len(cache)
+    again = quantize_graph(residual, config(residual, "int8"), calibration, cache=cache)
+    assert count == len(cache) == 4
     assert ir.to_proto(first).SerializeToString() == ir.to_proto(again).SerializeToString()
-    quantized(residual, recipe(residual, "int8", "vnni"), known, memo=memo)
-    assert len(memo) == 7  # the fully connected layer is the same for both
+    quantize_graph(residual, config(residual, "int8", "vnni"), calibration, cache=cache)
+    assert len(cache) == 7  # the fully connected layer is the same for both
 
 
 @pytest.mark.parametrize(("kind", "limit"), [("float16", 1e-3), ("bfloat16", 1e-2)])
 def test_weights_in_16_bits(
     kind: str, limit: float, residual: ir.Model, images: list[dict[str, np.ndarray]]
 ) -> None:
-    found = quantized(residual, recipe(residual, kind), seen(residual, images))
-    stored = {v.name for v in found.graph.initializers.values() if v.dtype.itemsize == 2}
+    graph = quantize_graph(residual, config(residual, kind), calibrated(residual, images))
+    stored = {v.name for v in graph.graph.initializers.values() if v.dtype.itemsize == 2}
     assert stored == {"one_weight", "two_weight", "three_weight", "four_weight"}
-    apart = max(far(run(found, x)["logits"], run(residual, x)["logits"]) for x in images)
-    assert 0 < apart < limit
+    error = max(relative_error(run(graph, x)["logits"], run(residual, x)["logits"]) for x in images)
+    assert 0 < error < limit
 
 
 BRANCHES = """
@@ -282,33 +285,33 @@ branches (float[N, 3, 8, 8] x) => (float[N, 4, 8, 8] y)
 
 
 @pytest.mark.parametrize("limit", ["0.5", "6.0"])
-@pytest.mark.parametrize("seen_elsewhere", [False, True])
-def test_branches_meet_and_values_are_limited(
-    limit: str, seen_elsewhere: bool, images: list[dict[str, np.ndarray]]
+@pytest.mark.parametrize("read_elsewhere", [False, True])
+def test_concatenated_branches_and_clipped_values(
+    limit: str, read_elsewhere: bool, images: list[dict[str, np.ndarray]]
 ) -> None:
     text = BRANCHES.replace("LIMIT", limit)
-    if seen_elsewhere:
+    if read_elsewhere:
         text = text.replace("[N, 4, 8, 8] y)", "[N, 4, 8, 8] y, float[N, 8, 8, 8] c1)")
     shapes = {"w1": (8, 3, 3, 3), "b1": (8,), "w2": (6, 8, 1, 1), "w3": (6, 8, 3, 3), "w4": (4, 12, 1, 1)}
     model = with_weights(text, shapes)
-    found = quantized(model, recipe(model, "int8"), seen(model, images))
-    assert operators(found)["QLinearConcat"] == 1
-    assert operators(found)["Concat"] == operators(found)["Clip"] == 0
+    graph = quantize_graph(model, config(model, "int8"), calibrated(model, images))
+    assert operators(graph)["QLinearConcat"] == 1
+    assert operators(graph)["Concat"] == operators(graph)["Clip"] == 0
     for x in images[:4]:
-        assert far(run(found, x)["y"], run(model, x)["y"]) < 0.05
+        assert relative_error(run(graph, x)["y"], run(model, x)["y"]) < 0.05
 
 
-def test_branches_of_another_axis_meet_in_floats(images: list[dict[str, np.ndarray]]) -> None:
+def test_branches_are_concatenated_along_another_axis_in_floats(images: list[dict[str, np.ndarray]]) -> None:
     text = BRANCHES.replace("LIMIT", "6.0").replace("axis = 1", "axis = 2").replace("[4, 12", "[4, 6")
     text = text.replace("[N, 4, 8, 8] y", "[N, 4, 16, 8] y")
     shapes = {"w1": (8, 3, 3, 3), "b1": (8,), "w2": (6, 8, 1, 1), "w3": (6, 8, 3, 3), "w4": (4, 6, 1, 1)}
     model = with_weights(text, shapes)
-    found = quantized(model, recipe(model, "int8"), seen(model, images))
-    assert operators(found)["Concat"] == 1
-    assert far(run(found, images[0])["y"], run(model, images[0])["y"]) < 0.05
+    graph = quantize_graph(model, config(model, "int8"), calibrated(model, images))
+    assert operators(graph)["Concat"] == 1
+    assert relative_error(run(graph, images[0])["y"], run(model, images[0])["y"]) < 0.05
 
 
-def test_what_has_no_range_stays_float(residual: ir.Model) -> None:
-    found = quantized(residual, recipe(residual, "int8"), Calibration({}))
-    assert operators(found)["QLinearConv"] == 0
-    assert operators(found)["Conv"] == 3
+def test_layers_without_a_range_stay_float(residual: ir.Model) -> None:
+    graph = quantize_graph(residual, config(residual, "int8"), CalibrationData({}))
+    assert operators(graph)["QLinearConv"] == 0
+    assert operators(graph)["Conv"] == 3

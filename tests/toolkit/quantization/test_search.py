@@ -1,4 +1,4 @@
-"""The decisions, on layers whose cost and speed are given."""
+"""Decisions of the search, on layers with a known KL divergence and speed."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ import pytest
 
 from cnntk.benchmark.compare import Comparison
 from cnntk.quantization.accuracy import Accuracy
-from cnntk.quantization.candidates import Built, LayerFacts
-from cnntk.quantization.config import Kind, LayerPlan, Recipe
-from cnntk.quantization.result import Goal, SearchResult, Step
-from cnntk.quantization.search import first_recipe, search
+from cnntk.quantization.candidates import GraphStats, LayerInfo
+from cnntk.quantization.config import LayerPlan, Precision, QuantConfig
+from cnntk.quantization.search import Promotion, SearchResult, initial_config, rank_layers, search
 from cnntk.runtime.errors import InferenceError
 
 
 @dataclass(frozen=True)
-class Given:
-    """A layer: points that it costs in integers, and ms in float32 and in integers."""
+class Layer:
+    """A layer: top-1 drop in points in integers, and ms in float32 and in integers."""
 
-    cost: float = 0.0
+    drop: float = 0.0
     float_ms: float = 10.0
     int_ms: float = 2.0
     op: str = "Conv"
@@ -28,307 +27,347 @@ class Given:
 
 
 @dataclass
-class Table:
-    """A bench that reads its answers off a table, and counts what it is asked."""
+class Evaluator:
+    """An evaluator that reads measurements from a table, and records its calls."""
 
-    layers: dict[str, Given]
+    table: dict[str, Layer]
     overhead_ms: float = 0.0
-    refused: tuple[str, ...] = ()
-    corrected: float = 1.0  # what is left of the divergence
+    unsupported: tuple[str, ...] = ()
+    corrected: float = 1.0  # share of the KL divergence that remains
     equalized: float | None = None
     after: Callable[[int], None] = lambda count: None
-    asked: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    calls: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
 
     @property
-    def facts(self) -> dict[str, LayerFacts]:
-        return {n: LayerFacts(n, g.op, g.work, g.work) for n, g in self.layers.items()}
+    def layers(self) -> dict[str, LayerInfo]:
+        return {n: LayerInfo(n, g.op, g.work, g.work) for n, g in self.table.items()}
 
     @property
     def can_equalize(self) -> bool:
         return self.equalized is not None
 
-    def accuracy(self, recipe: Recipe) -> Accuracy:
-        self._ask("accuracy", recipe)
-        cost = self._cost(recipe)
-        return Accuracy(1000, 100.0, 0.0, drop=cost, drop_low=cost - 0.2, drop_high=cost + 0.2)
+    def accuracy(self, config: QuantConfig) -> Accuracy:
+        self._record("accuracy", config)
+        drop = self._drop(config)
+        return Accuracy(1000, 100.0, 0.0, drop=drop, drop_low=drop - 0.2, drop_high=drop + 0.2)
 
-    def divergence(self, recipe: Recipe) -> float:
-        self._ask("divergence", recipe)
-        return self._cost(recipe)
+    def kl_divergence(self, config: QuantConfig) -> float:
+        self._record("kl_divergence", config)
+        return self._drop(config)
 
-    def race(self, recipe: Recipe) -> Comparison:
-        self._ask("race", recipe)
-        return self._race(sum(g.float_ms for g in self.layers.values()), self._ms(recipe))
+    def speed(self, config: QuantConfig, baseline: QuantConfig | None = None) -> Comparison:
+        self._record("speed", config)
+        original = sum(g.float_ms for g in self.table.values())
+        ratio = (original if baseline is None else self._ms(baseline)) / self._ms(config)
+        return Comparison(ratio, ratio * 0.99, ratio * 1.01, ratio, 1.0, 100)
 
-    def race_between(self, first: Recipe, second: Recipe) -> Comparison:
-        self._ask("race between", second)
-        return self._race(self._ms(first), self._ms(second))
-
-    def built(self, recipe: Recipe) -> Built:
+    def graph_stats(self, config: QuantConfig) -> GraphStats:
         bytes_of = {"float32": 4, "float16": 2, "int8": 1, "int4": 0.5}
-        size = sum(bytes_of[layer.kind] * self.layers[n].work for n, layer in recipe.layers.items())
-        return Built(int(size), 2 * len(self._integers(recipe)), self.refused)
+        size = sum(bytes_of[layer.precision] * self.table[n].work for n, layer in config.layers.items())
+        return GraphStats(int(size), 2 * len(self._integers(config)), self.unsupported)
 
-    def _cost(self, recipe: Recipe) -> float:
-        left = (self.corrected if recipe.corrected else 1.0) * (
-            (self.equalized or 1.0) if recipe.equalized else 1.0
+    def _drop(self, config: QuantConfig) -> float:
+        left = (self.corrected if config.bias_correction else 1.0) * (
+            (self.equalized or 1.0) if config.equalized else 1.0
         )
-        return left * sum(self.layers[n].cost for n in self._integers(recipe) if _is_int(recipe, n))
+        return left * sum(self.table[n].drop for n in self._integers(config) if _is_int(config, n))
 
-    def _ask(self, what: str, recipe: Recipe) -> None:
-        self.asked.append((what, tuple(self._integers(recipe))))
-        self.after(len(self.asked))
+    def _record(self, name: str, config: QuantConfig) -> None:
+        self.calls.append((name, tuple(self._integers(config))))
+        self.after(len(self.calls))
 
-    def _integers(self, recipe: Recipe) -> list[str]:
-        return [n for n, layer in recipe.layers.items() if layer.kind != "float32"]
+    def _integers(self, config: QuantConfig) -> list[str]:
+        return [n for n, layer in config.layers.items() if layer.precision != "float32"]
 
-    def _ms(self, recipe: Recipe) -> float:
-        integers = self._integers(recipe)
-        own = sum(g.int_ms if n in integers else g.float_ms for n, g in self.layers.items())
-        return own + (self.overhead_ms if integers else 0.0)
-
-    def _race(self, first: float, second: float) -> Comparison:
-        ratio = first / second
-        return Comparison(ratio, ratio * 0.99, ratio * 1.01, first, second, 100)
+    def _ms(self, config: QuantConfig) -> float:
+        integers = self._integers(config)
+        total = sum(g.int_ms if n in integers else g.float_ms for n, g in self.table.items())
+        return total + (self.overhead_ms if integers else 0.0)
 
 
-def _is_int(recipe: Recipe, name: str) -> bool:
-    return recipe.layers[name].kind.startswith("int")
+def _is_int(config: QuantConfig, name: str) -> bool:
+    return config.layers[name].precision.startswith("int")
 
 
-def every(bench: Table, kind: Kind = "int8") -> Recipe:
-    return Recipe({name: LayerPlan(kind) for name in bench.layers})
+def every(evaluator: Evaluator, kind: Precision = "int8") -> QuantConfig:
+    return QuantConfig({name: LayerPlan(kind) for name in evaluator.layers})
 
 
-def integers(found: SearchResult) -> set[str]:
-    return {n for n, layer in found.recipe.layers.items() if layer.kind != "float32"}
+def integers(result: SearchResult) -> set[str]:
+    return {n for n, layer in result.config.layers.items() if layer.precision != "float32"}
 
 
-def test_the_whole_where_it_holds() -> None:
-    bench = Table({"a": Given(), "b": Given()})
-    found = search(bench, every(bench))
-    assert found.chosen is not None
-    assert integers(found) == {"a", "b"}
-    assert [s.verdict for s in found.path] == ["holds"]
-    assert found.ranking is None
+def test_the_whole_config_is_selected_if_it_is_accepted() -> None:
+    evaluator = Evaluator({"a": Layer(), "b": Layer()})
+    result = search(evaluator, every(evaluator))
+    assert result.selected is not None
+    assert integers(result) == {"a", "b"}
+    assert [s.verdict for s in result.candidates] == ["accepted"]
+    assert result.ranking is None
 
 
-def test_the_dearest_layers_get_their_precision_back() -> None:
-    costs = [0.02, 3.0, 0.03, 0.04, 0.6, 0.05, 0.01, 0.1]
-    bench = Table({f"l{i}": Given(cost) for i, cost in enumerate(costs)})
-    found = search(bench, every(bench), Goal(max_drop=0.5))
-    assert integers(found) == {f"l{i}" for i in range(8)} - {"l1", "l4"}
-    assert "for accuracy: alone it costs 3 nats" in found.recipe.layers["l1"].reason
-    assert found.chosen is not None
-    assert found.chosen.accuracy is not None
-    assert found.chosen.accuracy.cost == pytest.approx(0.25)
+def test_layers_with_the_largest_kl_divergence_are_promoted() -> None:
+    drops = [0.02, 3.0, 0.03, 0.04, 0.6, 0.05, 0.01, 0.1]
+    evaluator = Evaluator({f"l{i}": Layer(drop) for i, drop in enumerate(drops)})
+    result = search(evaluator, every(evaluator), max_drop=0.5)
+    assert integers(result) == {f"l{i}" for i in range(8)} - {"l1", "l4"}
+    assert "for accuracy: alone it adds a KL divergence of 3 nats" in result.config.layers["l1"].reason
+    assert result.selected is not None
+    assert result.selected.accuracy is not None
+    assert result.selected.accuracy.judged_drop == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize(
-    ("corrected", "equalized", "kept"),
-    [(0.5, None, {"corrected"}), (1.0, 0.1, {"equalized"}), (0.5, 0.4, {"corrected", "equalized"}),
-     (0.97, 0.99, set()), (2.0, 2.0, set())],
-)  # fmt: skip
-def test_a_refinement_is_kept_where_it_helps(
-    corrected: float, equalized: float | None, kept: set[str]
+    ("corrected", "equalized", "accepted"),
+    [
+        (0.5, None, {"bias_correction"}),
+        (1.0, 0.1, {"equalized"}),
+        (0.5, 0.4, {"bias_correction", "equalized"}),
+        (0.97, 0.99, set()),
+        (2.0, 2.0, set()),
+    ],
+)
+def test_a_refinement_is_accepted_if_it_helps(
+    corrected: float, equalized: float | None, accepted: set[str]
 ) -> None:
-    bench = Table({"a": Given(0.4), "b": Given(0.05)}, corrected=corrected, equalized=equalized)
-    found = search(bench, every(bench))
-    assert found.chosen is not None
-    assert {n for n in ("corrected", "equalized") if getattr(found.recipe, n)} == kept
-    assert any(r.kept for r in found.refinements) == bool(kept)
-    assert all(r.before == pytest.approx(0.45) for r in found.refinements)
-    assert ("kept" if kept else "not kept") in str(found.refinements[-1])
+    evaluator = Evaluator({"a": Layer(0.4), "b": Layer(0.05)}, corrected=corrected, equalized=equalized)
+    result = search(evaluator, every(evaluator))
+    assert result.selected is not None
+    assert {n for n in ("bias_correction", "equalized") if getattr(result.config, n)} == accepted
+    assert any(r.accepted for r in result.refinements) == bool(accepted)
+    assert all(r.before == pytest.approx(0.45) for r in result.refinements)
+    assert ("accepted" if accepted else "not accepted") in str(result.refinements[-1])
 
 
 def test_a_refinement_can_save_layers_from_float() -> None:
-    layers = {"a": Given(2.0), "b": Given(0.05)}
-    assert integers(search(Table(layers), every(Table(layers)))) == {"b"}
-    assert integers(search(Table(layers, equalized=0.1), every(Table(layers)))) == {"a", "b"}
+    layers = {"a": Layer(2.0), "b": Layer(0.05)}
+    assert integers(search(Evaluator(layers), every(Evaluator(layers)))) == {"b"}
+    assert integers(search(Evaluator(layers, equalized=0.1), every(Evaluator(layers)))) == {
+        "a",
+        "b",
+    }
 
 
-def test_what_stays_float_takes_half_the_bytes_where_size_counts() -> None:
-    layers = {"a": Given(2.0), "b": Given(0.05)}
-    found = search(Table(layers), every(Table(layers)), Goal(prefer="size"))
-    assert found.recipe.layers["a"].kind == "float16"
-    assert "half the bytes" in found.recipe.layers["a"].reason
-    assert found.recipe.layers["b"].kind == "int8"
-    for_speed = search(Table(layers), every(Table(layers)))
-    assert for_speed.recipe.layers["a"].kind == "float32"
+def test_float_layers_are_stored_in_16_bits_if_size_is_preferred() -> None:
+    layers = {"a": Layer(2.0), "b": Layer(0.05)}
+    result = search(Evaluator(layers), every(Evaluator(layers)), prefer="size")
+    assert result.config.layers["a"].precision == "float16"
+    assert "half the bytes" in result.config.layers["a"].reason
+    assert result.config.layers["b"].precision == "int8"
+    for_speed = search(Evaluator(layers), every(Evaluator(layers)))
+    assert for_speed.config.layers["a"].precision == "float32"
 
 
-@pytest.mark.parametrize(("int_ms", "taken"), [(0.2, {"a", "small"}), (5.0, {"a"})])
-def test_what_the_plan_left_in_float_is_tried(int_ms: float, taken: set[str]) -> None:
-    bench = Table({"a": Given(work=9000), "small": Given(float_ms=1.0, int_ms=int_ms, work=2000)})
-    plan = every(bench).with_kind("small", "float32", "only 100 weights")
-    assert integers(search(bench, plan)) == taken
-    bench.refused = ("small",)
-    assert "small" not in integers(search(bench, plan))
+@pytest.mark.parametrize(("int_ms", "expected"), [(0.2, {"a", "small"}), (5.0, {"a"})])
+def test_layers_that_the_default_has_in_float_are_tried(int_ms: float, expected: set[str]) -> None:
+    evaluator = Evaluator({"a": Layer(work=9000), "small": Layer(float_ms=1.0, int_ms=int_ms, work=2000)})
+    plan = every(evaluator).with_precision("small", "float32", "only 100 weights")
+    assert integers(search(evaluator, plan)) == expected
+    evaluator.unsupported = ("small",)
+    assert "small" not in integers(search(evaluator, plan))
 
 
-def test_few_candidates_are_built_for_many_layers() -> None:
-    bench = Table({f"l{i}": Given(0.1) for i in range(64)})
-    found = search(bench, every(bench), Goal(max_drop=3.0))
-    assert len(integers(found)) == 30
-    assert len([what for what, _ in bench.asked if what == "accuracy"]) <= 1 + 6 + 4
+def test_few_candidates_are_created_for_many_layers() -> None:
+    evaluator = Evaluator({f"l{i}": Layer(0.1) for i in range(64)})
+    result = search(evaluator, every(evaluator), max_drop=3.0)
+    assert len(integers(result)) == 30
+    assert len([name for name, _ in evaluator.calls if name == "accuracy"]) <= 1 + 6 + 4
 
 
-def test_a_layer_that_was_given_back_for_nothing_is_taken_again() -> None:
-    """Alone ``loud`` costs most, together with the others it costs nothing."""
+def test_a_layer_that_was_promoted_in_vain_is_demoted() -> None:
+    """Alone ``loud`` has the largest KL divergence, together with the others it makes no difference."""
 
-    class Masked(Table):
-        def accuracy(self, recipe: Recipe) -> Accuracy:
-            found = super().accuracy(recipe)
-            cost = sum(self.layers[n].cost for n in self._integers(recipe) if n != "loud")
-            return Accuracy(found.images, 100.0, 0.0, drop=cost, drop_low=cost, drop_high=cost)
+    class Masked(Evaluator):
+        def accuracy(self, config: QuantConfig) -> Accuracy:
+            result = super().accuracy(config)
+            drop = sum(self.table[n].drop for n in self._integers(config) if n != "loud")
+            return Accuracy(result.images, 100.0, 0.0, drop=drop, drop_low=drop, drop_high=drop)
 
-    bench = Masked({"loud": Given(9.0), "wrong": Given(2.0), "c": Given(0.1), "d": Given(0.1)})
-    assert integers(search(bench, every(bench))) == {"loud", "c", "d"}
-
-
-def test_the_original_stays_where_no_layer_holds_the_bound() -> None:
-    bench = Table({"a": Given(4.0), "b": Given(2.0)})
-    found = search(bench, every(bench))
-    assert found.chosen is None
-    assert found.recipe.is_float
-    assert found.reason.startswith("accuracy: ")
-    assert "drops by 2.00 points, 0.5 allowed" in found.reason
+    evaluator = Masked({"loud": Layer(9.0), "wrong": Layer(2.0), "c": Layer(0.1), "d": Layer(0.1)})
+    assert integers(search(evaluator, every(evaluator))) == {"loud", "c", "d"}
 
 
-def test_a_bound_of_zero_is_one() -> None:
-    bench = Table({"a": Given(0.0), "b": Given(0.01)})
-    assert integers(search(bench, every(bench), Goal(max_drop=0))) == {"a"}
+def test_the_original_is_kept_if_no_layer_is_accurate_enough() -> None:
+    evaluator = Evaluator({"a": Layer(4.0), "b": Layer(2.0)})
+    result = search(evaluator, every(evaluator))
+    assert result.selected is None
+    assert result.config.is_float
+    assert result.reason.startswith("accuracy: ")
+    assert "top-1 drop 2.00 points (limit 0.5)" in result.reason
 
 
-def test_a_slower_model_is_not_taken() -> None:
-    bench = Table({"a": Given(float_ms=1, int_ms=1), "b": Given(float_ms=1, int_ms=1)}, overhead_ms=2)
-    found = search(bench, every(bench))
-    assert found.chosen is None
-    assert found.reason.startswith("speed: ")
-    assert "0.50 times as fast (0.49 to 0.51)" in found.reason
-    assert "4 nodes that convert" in found.reason
-    assert {layer.reason for layer in found.recipe.layers.values()} == {
+def test_a_limit_of_zero_is_respected() -> None:
+    evaluator = Evaluator({"a": Layer(0.0), "b": Layer(0.01)})
+    assert integers(search(evaluator, every(evaluator), max_drop=0)) == {"a"}
+
+
+def test_a_slower_model_is_not_selected() -> None:
+    evaluator = Evaluator({"a": Layer(float_ms=1, int_ms=1), "b": Layer(float_ms=1, int_ms=1)}, overhead_ms=2)
+    result = search(evaluator, every(evaluator))
+    assert result.selected is None
+    assert result.reason.startswith("speed: ")
+    assert "2.00x slower than the original (1.00 ms vs 0.500 ms), 95 % interval 0.49 to 0.51" in result.reason
+    assert "4 nodes that convert" in result.reason
+    assert {layer.reason for layer in result.config.layers.values()} == {
         "for speed: integers were no faster here"
     }
 
 
-def test_a_model_that_is_as_fast_within_noise_is_taken_only_if_surely_not_slower() -> None:
-    even = Table({"a": Given(float_ms=10, int_ms=9.98)})
-    slower = Table({"a": Given(float_ms=10, int_ms=10.02)})
-    assert search(even, every(even)).chosen is not None
-    assert search(slower, every(slower)).chosen is None
+def test_a_model_of_equal_speed_is_selected_only_if_certainly_not_slower() -> None:
+    even = Evaluator({"a": Layer(float_ms=10, int_ms=9.98)})
+    slower = Evaluator({"a": Layer(float_ms=10, int_ms=10.02)})
+    assert search(even, every(even)).selected is not None
+    assert search(slower, every(slower)).selected is None
 
 
-def test_the_layers_that_are_worth_it_stay_in_integers() -> None:
+def test_only_layers_that_gain_speed_stay_in_integers() -> None:
     """Small layers are far slower in integers, and make the whole so."""
-    small = {f"s{i}": Given(float_ms=1, int_ms=5, work=10 + i) for i in range(6)}
-    bench = Table({"big": Given(float_ms=20, int_ms=5, work=10_000), **small})
-    found = search(bench, every(bench))
-    assert integers(found) == {"big"}
-    assert found.path[0].verdict == "0.74 times as fast (0.74 to 0.75)"
-    assert found.chosen is not None
-    assert found.chosen.race is not None
-    assert found.chosen.race.ratio > 2
+    small = {f"s{i}": Layer(float_ms=1, int_ms=5, work=10 + i) for i in range(6)}
+    evaluator = Evaluator({"big": Layer(float_ms=20, int_ms=5, work=10_000), **small})
+    result = search(evaluator, every(evaluator))
+    assert integers(result) == {"big"}
+    assert result.candidates[0].verdict.endswith("95 % interval 0.74 to 0.75")
+    assert result.selected is not None
+    assert result.selected.speed is not None
+    assert result.selected.speed.ratio > 2
 
 
 def test_convolutions_alone_are_tried_where_there_are_other_layers() -> None:
-    slow = Given(float_ms=5, int_ms=60, op="Gemm", work=5000)
-    bench = Table({"c": Given(), "d": Given(), "fc": slow})
-    assert integers(search(bench, every(bench))) == {"c", "d"}
+    slow = Layer(float_ms=5, int_ms=60, op="Gemm", work=5000)
+    evaluator = Evaluator({"c": Layer(), "d": Layer(), "fc": slow})
+    assert integers(search(evaluator, every(evaluator))) == {"c", "d"}
 
 
-def test_what_is_too_slow_is_not_asked_for_its_accuracy() -> None:
-    bench = Table({f"l{i}": Given(float_ms=1, int_ms=2) for i in range(8)})
-    found = search(bench, every(bench))
-    assert found.chosen is None
-    assert [s.accuracy is None for s in found.path] == [False, True, True, True]
+def test_accuracy_of_slow_candidates_is_not_measured() -> None:
+    evaluator = Evaluator({f"l{i}": Layer(float_ms=1, int_ms=2) for i in range(8)})
+    result = search(evaluator, every(evaluator))
+    assert result.selected is None
+    assert [s.accuracy is None for s in result.candidates] == [False, True, True, True]
 
 
-def test_a_small_layer_that_is_faster_in_float_stays_so() -> None:
-    bench = Table({"big": Given(work=10_000), "first": Given(float_ms=1, int_ms=2, work=10)})
-    found = search(bench, every(bench))
-    assert integers(found) == {"big"}
-    assert found.recipe.layers["first"].reason == "for speed: faster so than as int8"
-    assert found.path[-1].change == "layer first in float32, too"
+def test_a_small_layer_that_is_faster_in_float_stays_float() -> None:
+    evaluator = Evaluator({"big": Layer(work=10_000), "first": Layer(float_ms=1, int_ms=2, work=10)})
+    result = search(evaluator, every(evaluator))
+    assert integers(result) == {"big"}
+    assert result.config.layers["first"].reason == "for speed: faster than as int8"
+    assert result.candidates[-1].change == "layer first in float32, too"
 
 
-def test_size_asks_for_no_speed_and_for_all_layers() -> None:
-    bench = Table({"a": Given(int_ms=50), "fc": Given(op="Gemm", int_ms=50), "last": Given(op="Gemm")})
-    found = search(bench, every(bench).with_kind("a", "float32", "small"), Goal(prefer="size"))
-    assert {n: layer.kind for n, layer in found.recipe.layers.items()} == {
+def test_size_ignores_speed_and_quantizes_all_layers() -> None:
+    evaluator = Evaluator(
+        {"a": Layer(int_ms=50), "fc": Layer(op="Gemm", int_ms=50), "last": Layer(op="Gemm")}
+    )
+    result = search(evaluator, every(evaluator).with_precision("a", "float32", "small"), prefer="size")
+    assert {n: layer.precision for n, layer in result.config.layers.items()} == {
         "a": "int8",
         "fc": "int4",
         "last": "int8",
     }
-    assert found.chosen is not None
-    assert found.chosen.race is not None
-    assert found.chosen.race.ratio < 1
+    assert result.selected is not None
+    assert result.selected.speed is not None
+    assert result.selected.speed.ratio < 1
 
 
-def test_a_plan_without_integers_is_measured_all_the_same() -> None:
-    bench = Table({"a": Given(float_ms=1, int_ms=3)})
-    plan = every(bench, "float32")
-    assert not first_recipe(plan, bench.facts, Goal()).is_float
-    found = search(bench, plan)
-    assert found.chosen is None
-    assert "0.33 times as fast" in found.path[0].verdict
+def test_a_config_without_integers_is_extended_to_measure_them() -> None:
+    evaluator = Evaluator({"a": Layer(float_ms=1, int_ms=3)})
+    plan = every(evaluator, "float32")
+    assert not initial_config(plan, evaluator.layers, "speed").is_float
+    result = search(evaluator, plan)
+    assert result.selected is None
+    assert "3.00x slower than the original" in result.candidates[0].verdict
 
 
-def test_a_layer_without_a_kernel_is_named() -> None:
-    bench = Table({"a": Given(), "odd": Given()}, refused=("odd",))
-    found = search(bench, every(bench))
-    assert found.recipe.layers["odd"] == LayerPlan("float32", "there is no kernel for it in integers")
-    assert integers(found) == {"a"}
-    bench.refused = ("a", "odd")
-    assert search(bench, every(bench)).reason == "no layer of it can be computed in integers"
+def test_a_layer_that_integers_cannot_compute_is_named() -> None:
+    evaluator = Evaluator({"a": Layer(), "odd": Layer()}, unsupported=("odd",))
+    result = search(evaluator, every(evaluator))
+    assert result.config.layers["odd"] == LayerPlan("float32", "integers can't compute it")
+    assert integers(result) == {"a"}
+    evaluator.unsupported = ("a", "odd")
+    assert search(evaluator, every(evaluator)).reason == "no layer can be computed in integers"
 
 
-def test_a_candidate_that_fails_does_not_hold() -> None:
-    class Failing(Table):
-        def accuracy(self, recipe: Recipe) -> Accuracy:
-            if "bad" in self._integers(recipe):
+def test_a_candidate_that_fails_is_not_accepted() -> None:
+    class Failing(Evaluator):
+        def accuracy(self, config: QuantConfig) -> Accuracy:
+            if "bad" in self._integers(config):
                 raise InferenceError("logits[0] is nan")
-            return super().accuracy(recipe)
+            return super().accuracy(config)
 
-    bench = Failing({"bad": Given(1.0), "b": Given(), "c": Given()})
-    found = search(bench, every(bench))
-    assert integers(found) == {"b", "c"}
-    assert found.path[0].verdict == "can't be run: logits[0] is nan"
+    evaluator = Failing({"bad": Layer(1.0), "b": Layer(), "c": Layer()})
+    result = search(evaluator, every(evaluator))
+    assert integers(result) == {"b", "c"}
+    assert result.candidates[0].verdict == "can't be run: logits[0] is nan"
 
 
-def interrupt_after(count: int) -> Callable[[int], None]:
-    def check(asked: int) -> None:
-        if asked > count:
+def interrupt_after(limit: int) -> Callable[[int], None]:
+    def check(count: int) -> None:
+        if count > limit:
             raise KeyboardInterrupt
 
     return check
 
 
-def test_ctrl_c_keeps_the_best_so_far() -> None:
-    bench = Table(
-        {"big": Given(work=9000), "s": Given(float_ms=1, int_ms=2, work=1)}, after=interrupt_after(4)
+def test_ctrl_c_returns_the_best_so_far() -> None:
+    evaluator = Evaluator(
+        {"big": Layer(work=9000), "s": Layer(float_ms=1, int_ms=2, work=1)}, after=interrupt_after(4)
     )
-    found = search(bench, every(bench))
-    assert found.interrupted
-    assert found.chosen is found.path[0]
+    result = search(evaluator, every(evaluator))
+    assert result.interrupted
+    assert result.selected is result.candidates[0]
 
 
-def test_ctrl_c_before_anything_holds_is_one() -> None:
-    bench = Table({"a": Given(3.0), "b": Given(3.0)}, after=interrupt_after(5))
+def test_ctrl_c_before_any_accepted_candidate_is_raised() -> None:
+    evaluator = Evaluator({"a": Layer(3.0), "b": Layer(3.0)}, after=interrupt_after(5))
     with pytest.raises(KeyboardInterrupt):
-        search(bench, every(bench))
+        search(evaluator, every(evaluator))
 
 
-@pytest.mark.parametrize("goal", [{"max_drop": -1}, {"max_drop": 101}, {"prefer": "beauty"}])
-def test_goals_that_make_no_sense(goal: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="expected"):
-        Goal(**goal)  # type: ignore[arg-type]
+KL_DIVERGENCES: dict[str, dict[Precision, float]] = {
+    "first": {"float32": 0, "int8": 0.5},
+    "wide": {"float32": 0, "int8": 0.01, "int4": 0.2},
+    "narrow": {"float32": 0, "int8": 0.4, "int4": 0.45},
+    "unchanged": {"float32": 0},
+}
 
 
-def test_json() -> None:
-    bench = Table({f"l{i}": Given(i) for i in range(4)})
-    found = search(bench, every(bench)).to_json()
-    assert found["chosen"]["verdict"] == "holds"
-    assert len(found["path"]) > 1
-    assert found["ranking"]["costs"]["l3"] == 3
-    assert Step("x", every(bench), 1, None, None, "no").to_json()["race"] is None
+class Sums(Evaluator):
+    """An evaluator whose KL divergence is the sum of the layers' own."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+    def kl_divergence(self, config: QuantConfig) -> float:
+        self._record("kl_divergence", config)
+        return sum(KL_DIVERGENCES[name][plan.precision] for name, plan in config.layers.items())
+
+
+def config(**precisions: Precision) -> QuantConfig:
+    return QuantConfig({name: LayerPlan(precision) for name, precision in precisions.items()})
+
+
+def test_the_largest_kl_divergence_is_first() -> None:
+    evaluator, stages = Sums(), []
+    ranking = rank_layers(
+        evaluator, config(unchanged="float32", wide="int8", first="int8"), lambda *a: stages.append(a)
+    )
+    assert ranking.promotions == (Promotion("first", "float32", 0.5), Promotion("wide", "float32", 0.01))
+    assert ranking.kl_divergence == {"wide": 0.01, "first": 0.5}
+    assert len(evaluator.calls) == 2
+    assert stages == [("ranking layers", 0, 2), ("ranking layers", 1, 2)]
+
+
+def test_four_bits_are_promoted_in_two_steps_if_the_first_gains_more() -> None:
+    ranking = rank_layers(Sums(), config(wide="int4"))
+    assert [(m.layer, m.precision) for m in ranking.promotions] == [("wide", "int8"), ("wide", "float32")]
+
+
+def test_four_bits_are_promoted_at_once_if_eight_gain_little() -> None:
+    assert rank_layers(Sums(), config(narrow="int4")).promotions == (Promotion("narrow", "float32", 0.45),)
+
+
+def test_all_promotions_leave_nothing_quantized() -> None:
+    start = config(first="int8", wide="int4", narrow="int4", unchanged="float32")
+    end = start
+    for promotion in rank_layers(Sums(), start).promotions:
+        end = end.with_precision(promotion.layer, promotion.precision, "")
+    assert end.is_float

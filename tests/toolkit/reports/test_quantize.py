@@ -11,10 +11,10 @@ from drawn import figure_of, figure_or_none, marks_of, stray_marks, texts_of
 from html_tags import tags
 
 from cnntk.benchmark.compare import Comparison
-from cnntk.quantization.accuracy import Accuracy, Scores
-from cnntk.quantization.config import Recipe
-from cnntk.quantization.report import LayerRow, QuantizeReport, Setting
-from cnntk.quantization.result import Step
+from cnntk.quantization.accuracy import Accuracy, TopAccuracy
+from cnntk.quantization.config import QuantConfig
+from cnntk.quantization.options import QuantizeOptions
+from cnntk.quantization.report import CandidateResult, QuantizedLayer, QuantizeReport, QuantizeSetup
 from cnntk.reports import write_report
 from cnntk.reports.charts import render_report
 from cnntk.reports.figure import Circle, Line, Rect
@@ -22,42 +22,46 @@ from cnntk.reports.figure import Circle, Line, Rect
 EVIL = '<script>alert("x")</script>&'
 
 
-def race(ratio: float) -> Comparison:
+def speed(ratio: float) -> Comparison:
     return Comparison(ratio, 0.9 * ratio, 1.1 * ratio, 2.0, 1.0, 60)
 
 
 def accuracy(drop: float | None) -> Accuracy:
     if drop is None:
         return Accuracy(1000, 99.0, 0.123)
-    before, after = Scores(95.0, 99.0), Scores(95.0 - drop, 99.0)
+    before, after = TopAccuracy(95.0, 99.0), TopAccuracy(95.0 - drop, 99.0)
     return Accuracy(1000, 99.0, 0.123, before, after, drop, drop - 0.4, drop + 0.4, 5, 2)
 
 
-def step(change: str, ratio: float, drop: float | None, verdict: str = "holds", size: int = 40_000) -> Step:
-    return Step(change, Recipe({}), size, race(ratio), accuracy(drop), verdict)
+def step(
+    change: str, ratio: float, drop: float | None, verdict: str = "accepted", size: int = 40_000
+) -> CandidateResult:
+    return CandidateResult(change, QuantConfig({}), size, speed(ratio), accuracy(drop), verdict)
 
 
-def layer(title: str, kind: str, multiply_adds: int, cost: float | None, reason: str = "") -> LayerRow:
-    return LayerRow("n0", title, "Conv", 900, multiply_adds, kind, reason, cost)
+def layer(title: str, kind: str, multiply_adds: int, cost: float | None, reason: str = "") -> QuantizedLayer:
+    return QuantizedLayer("n0", title, "Conv", 900, multiply_adds, kind, reason, cost)
 
 
-def report_of(*steps: Step, max_drop: float = 0.5) -> QuantizeReport:
+def report_of(*steps: CandidateResult, max_drop: float = 0.5) -> QuantizeReport:
     return QuantizeReport(
         path="small.onnx",
         name="net",
         changed=True,
-        reason="all: fastest that holds",
-        holds_on="every CPU",
-        setting=Setting("net.onnx", "digits", 512, max_drop, "any", "speed", 2, "a CPU"),
+        reason="all: fastest accepted",
+        portable_to="every CPU",
+        setup=QuantizeSetup(
+            "net.onnx", QuantizeOptions("digits", max_drop=max_drop), 512, 359, True, 2, "a CPU"
+        ),
         layers=(
             layer("features.0", "int8", 90_000, 0.25, "a convolution"),
             layer("classifier", "float32", 90_000, None, "small"),
         ),
         accuracy=accuracy(0.3),
-        race=steps[-1].race if steps else None,
+        speed=steps[-1].speed if steps else None,
         size_bytes=40_000,
         original_size_bytes=160_000,
-        path_steps=steps,
+        candidates=steps,
         warnings=("calibration: few images",),
         digest="ab" * 32,
         seconds=3.0,
@@ -113,7 +117,7 @@ def test_any_figures_can_be_drawn(drop: float, max_drop: float, width: int) -> N
 
 def test_nothing_to_draw(report: QuantizeReport) -> None:
     assert figure_or_none("candidates", report_of(), 580) is None
-    assert figure_or_none("candidates", report_of(replace(step("x", 1, 1), race=None)), 580) is None
+    assert figure_or_none("candidates", report_of(replace(step("x", 1, 1), speed=None)), 580) is None
     assert figure_or_none("layers", replace(report, layers=()), 580) is None
 
 
@@ -155,27 +159,27 @@ def test_it_needs_nothing_from_outside(report: QuantizeReport) -> None:
 
 
 def test_text_is_escaped(report: QuantizeReport) -> None:
-    steps = (replace(report.path_steps[0], change=EVIL), report.path_steps[1])
+    steps = (replace(report.candidates[0], change=EVIL), report.candidates[1])
     layers = (replace(report.layers[0], title=EVIL, reason=EVIL),)
-    evil = replace(report, name=EVIL, reason=EVIL, path_steps=steps, layers=layers)
+    evil = replace(report, name=EVIL, reason=EVIL, candidates=steps, layers=layers)
     assert "<script" not in render_report(evil)
 
 
 def test_a_model_that_stays(report: QuantizeReport) -> None:
     steps = (step("all", 0.5, 0.0, "slow"),)
-    page = render_report(replace(report, changed=False, accuracy=None, race=None, path_steps=steps))
+    page = render_report(replace(report, changed=False, accuracy=None, speed=None, candidates=steps))
     assert "Unchanged" in page
     assert "slow" in page
 
 
 def test_without_labels(report: QuantizeReport) -> None:
-    page = render_report(replace(report, accuracy=accuracy(None), path_steps=(step("all", 2.0, None),)))
+    page = render_report(replace(report, accuracy=accuracy(None), candidates=(step("all", 2.0, None),)))
     assert "0.123" in page
     assert "top-1 on" not in page
 
 
 def test_steps_that_were_not_measured_are_rows_alone(report: QuantizeReport) -> None:
-    page = render_report(replace(report, path_steps=(replace(step("slow one", 1.0, 0.0), accuracy=None),)))
+    page = render_report(replace(report, candidates=(replace(step("slow one", 1.0, 0.0), accuracy=None),)))
     assert "slow one" in page
     assert "Candidates by speed" not in page
 

@@ -64,7 +64,7 @@ def test_quantized(tmp_path: Path) -> None:
     source, target = tmp_path / "digits.onnx", tmp_path / "small.onnx"
     source.write_bytes(digit_nets.artifact())
     faster = lambda *_: Comparison(2, 1.9, 2.1, 2, 1, 60)  # noqa: E731
-    quantize(source, "digits", output=target, limit=40, racing=faster)
+    quantize(source, calibration="digits", output=target, calibration_images=40, compare_calls=faster)
     by_name = rows_of(target, tmp_path / "cache")
     layers = layers_in(target)
     assert by_name["2"].executed_ops == ("QLinearConv",)

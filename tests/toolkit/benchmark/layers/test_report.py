@@ -20,6 +20,7 @@ from cnntk.benchmark.layers.report import LayerReport, layer_times
 from cnntk.benchmark.layers.roofline import Peaks, layer_work, layers_from_graph
 from cnntk.exporters import export
 from cnntk.models import zoo
+from cnntk.quantization.options import QuantizeOptions
 from cnntk.quantization.pipeline import quantize
 from cnntk.runtime.artifact.spec import Network
 from cnntk.runtime.codec import as_json
@@ -127,7 +128,8 @@ def test_multiply_adds_are_the_closed_form_with_and_without_a_spec(name: str, ne
 def test_quantized_lenet(tmp_path: Path) -> None:
     model = tmp_path / "small.onnx"
     faster = lambda *_: Comparison(2, 1.9, 2.1, 2, 1, 60)  # noqa: E731
-    quantize(shipped_model(), "digits", output=model, prefer="size", limit=16, racing=faster, max_drop=50)
+    options = QuantizeOptions("digits", calibration_images=16, output=model, prefer="size", max_drop=50)
+    quantize(shipped_model(), options, compare_calls=faster)
     report = quick(model)
     assert report.multiply_adds == LENET
     rows = {row.name: row for row in report.rows}
