@@ -39,21 +39,21 @@ class Round:
 
 
 def main() -> None:
-    given = arguments()
+    parsed = arguments()
     with tempfile.TemporaryDirectory() as folder:
-        plain = Engine(given.model or exported(folder), given.device)
+        plain = Engine(parsed.model or exported(folder), parsed.device)
     with BatchingEngine(
-        plain, max_batch=given.max_batch, max_wait_ms=given.max_wait_ms, workers=given.workers
+        plain, max_batch=parsed.max_batch, max_wait_ms=parsed.max_wait_ms, workers=parsed.workers
     ) as batching:
-        images = [example_inputs(plain.inputs, 1, plain.image_sizes) for _ in range(given.clients)]
-        full = example_inputs(plain.inputs, given.max_batch, plain.image_sizes)
+        images = [example_inputs(plain.inputs, 1, plain.image_sizes) for _ in range(parsed.clients)]
+        full = example_inputs(plain.inputs, parsed.max_batch, plain.image_sizes)
         calls = {
-            "Engine": functools.partial(closed_loop, plain.run, images, given.seconds),
-            "BatchingEngine": functools.partial(closed_loop, batching.run, images, given.seconds),
-            "a full batch": functools.partial(closed_loop, plain.run, [full], given.seconds / 4),
+            "Engine": functools.partial(closed_loop, plain.run, images, parsed.seconds),
+            "BatchingEngine": functools.partial(closed_loop, batching.run, images, parsed.seconds),
+            "a full batch": functools.partial(closed_loop, plain.run, [full], parsed.seconds / 4),
         }
         in_turn(calls, 1)
-        report(given, in_turn(calls, given.rounds))
+        report(parsed, in_turn(calls, parsed.rounds))
         stats = batching.stats
     print(f"{stats.requests / stats.batches:.1f} requests a batch.")
 
@@ -68,10 +68,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--max-batch", type=int, default=64)
     parser.add_argument("--max-wait-ms", type=float, default=2)
     parser.add_argument("--workers", type=int)
-    given = parser.parse_args()
-    if given.quick:
-        given.seconds, given.rounds = 0.2, 1
-    return given
+    parsed = parser.parse_args()
+    if parsed.quick:
+        parsed.seconds, parsed.rounds = 0.2, 1
+    return parsed
 
 
 def exported(folder: str) -> Path:
@@ -99,20 +99,20 @@ def closed_loop(call: Call, images: Sequence[Arrays], seconds: float) -> Round:
     return Round(1e3 * (time.perf_counter() - begin) / len(latencies_ms), latencies_ms)
 
 
-def report(given: argparse.Namespace, rounds: dict[str, list[Round]]) -> None:
-    each_ms = {name: [r.each_ms for r in found] for name, found in rounds.items()}
+def report(parsed: argparse.Namespace, rounds: dict[str, list[Round]]) -> None:
+    each_ms = {name: [r.each_ms for r in answers] for name, answers in rounds.items()}
     print(
-        f"{given.clients} clients that each send one image and wait, {given.rounds} rounds of "
-        f"{given.seconds:g} s in turn; the time is a request's share of the clock.\n"
+        f"{parsed.clients} clients that each send one image and wait, {parsed.rounds} rounds of "
+        f"{parsed.seconds:g} s in turn; the time is a request's share of the clock.\n"
     )
-    found = paired(each_ms["Engine"], each_ms["BatchingEngine"])
-    print_table([row(f"{Path(given.model or 'nin').stem}, BatchingEngine", "Engine", found)])
+    answers = paired(each_ms["Engine"], each_ms["BatchingEngine"])
+    print_table([row(f"{Path(parsed.model or 'nin').stem}, BatchingEngine", "Engine", answers)])
     print("What a client waits for:\n")
     print_table((latency(name, rounds[name]) for name in ("Engine", "BatchingEngine")), WAITS)
     batch = float(np.median(each_ms["a full batch"]))
     print(
-        f"A full batch of {given.max_batch} alone takes {duration(batch)}, two and max_wait_ms "
-        f"{duration(2 * batch + given.max_wait_ms)}."
+        f"A full batch of {parsed.max_batch} alone takes {duration(batch)}, two and max_wait_ms "
+        f"{duration(2 * batch + parsed.max_wait_ms)}."
     )
 
 
@@ -120,12 +120,12 @@ WAITS = ("engine", "requests/s", "p50 [95 % interval]", "p99 [95 % interval]")
 
 
 def latency(name: str, rounds: list[Round]) -> tuple[str, ...]:
-    found = percentiles([ms for r in rounds for ms in r.latencies_ms], (50, 99))
-    told = (
+    answers = percentiles([ms for r in rounds for ms in r.latencies_ms], (50, 99))
+    columns = (
         "too few requests" if e is None else f"{duration(e.value)} [{duration(e.low)}, {duration(e.high)}]"
-        for e in found.values()
+        for e in answers.values()
     )
-    return name, f"{1e3 / np.median([r.each_ms for r in rounds]):.1f}", *told
+    return name, f"{1e3 / np.median([r.each_ms for r in rounds]):.1f}", *columns
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the scripts share: their options, rounds of what is timed once a round, and the page's tables."""
+"""Options, interleaved rounds and tables that the scripts share."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from cnntk.reports.text import short
 
 __all__ = ["HEADER", "duration", "in_turn", "options", "paired", "print_table", "row", "table_lines"]
 
-HEADER = ("what", "time", "beside", "its time", "times as fast", "in a word")
-"""Of a table of comparisons, by which benchmarks/page.py knows it; its first row should say the most."""
+HEADER = ("what", "time", "compared with", "its time", "speed-up", "verdict")
+"""Header of a table of comparisons, by which benchmarks/page.py recognizes it."""
 
-LEAST_ROUNDS = 6
-"""Fewer have no 95 % interval."""
+MIN_ROUNDS = 6
+"""Number of rounds from which on a median has a 95 % interval."""
 
 T = TypeVar("T")
 
 
 def options(doc: str) -> argparse.ArgumentParser:
-    """A script's options, with ``--quick``."""
+    """Parser of a script's options, with ``--quick``."""
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -38,15 +38,15 @@ def in_turn(calls: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list
 
 
 def paired(first_ms: ArrayLike, second_ms: ArrayLike) -> Comparison:
-    """The second beside the first, of times that were measured in turn, round by round."""
+    """Compares the second with the first, of interleaved times, round by round."""
     return Comparison.from_pairs([first_ms, second_ms])
 
 
-def row(what: str, beside: str, found: Comparison) -> tuple[str, ...]:
-    """Of a table under `HEADER`: ``what`` was the second, ``beside`` the first."""
-    ratio = f"{found.ratio:.3f} [{found.low:.3f}, {found.high:.3f}]"
-    word = found.verdict if found.pairs >= LEAST_ROUNDS else "too few rounds"
-    return what, duration(found.second_ms), beside, duration(found.first_ms), ratio, word
+def row(what: str, baseline: str, result: Comparison) -> tuple[str, ...]:
+    """Row of a table under `HEADER`: ``what`` was the second call, ``baseline`` the first."""
+    ratio = f"{result.ratio:.3f} [{result.low:.3f}, {result.high:.3f}]"
+    word = result.verdict if result.pairs >= MIN_ROUNDS else "too few rounds"
+    return what, duration(result.second_ms), baseline, duration(result.first_ms), ratio, word
 
 
 def duration(ms: float) -> str:
@@ -58,11 +58,11 @@ def duration(ms: float) -> str:
 
 
 def print_table(rows: Iterable[Sequence[str]], header: Sequence[str] = HEADER) -> None:
-    """On standard output, with an empty line after it."""
+    """Prints a table on standard output, with an empty line after it."""
     print("\n".join(table_lines(list(rows), header)), end="\n\n", flush=True)
 
 
 def table_lines(rows: Sequence[Sequence[str]], header: Sequence[str] = HEADER) -> list[str]:
-    """In Markdown; columns after the first stand right whose first cell is a number."""
+    """A table in Markdown; columns after the first are right-aligned if their first cell is a number."""
     rule = ["---", *("--:" if cell.lstrip("+-")[:1].isdigit() else "---" for cell in rows[0][1:])]
     return [f"| {' | '.join(cells)} |" for cells in (header, rule, *rows)]

@@ -35,28 +35,28 @@ def main() -> None:
     parser.add_argument("model", nargs="?", default=str(shipped_model()))
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--rounds", type=int, default=10)
-    given = parser.parse_args()
-    rounds, seconds = (1, 0.5) if given.quick else (given.rounds, given.seconds)
+    args = parser.parse_args()
+    rounds, seconds = (1, 0.5) if args.quick else (args.rounds, args.seconds)
     pairs: dict[str, Callable[[], tuple[Call, Call]]] = {
-        "the same engine": lambda: same(given.model),
-        "another engine": lambda: (running(given.model), running(given.model)),
-        "5 % slower": lambda: slower(given.model, 0.05),
+        "the same engine": lambda: same(args.model),
+        "another engine": lambda: (running(args.model), running(args.model)),
+        "5 % slower": lambda: slower(args.model, 0.05),
     }
-    calls = {name: functools.partial(told, name, made, seconds) for name, made in pairs.items()}
-    found = in_turn(calls, rounds)
-    stem = Path(given.model).stem
-    print(f"{stem} beside others, {rounds} comparisons with each, {seconds:g} s a comparison:\n")
-    print_table(map(summary, found, found.values()), ("beside", *WORDS, "ratio: median, and all"))
+    calls = {name: functools.partial(measure, name, make_pair, seconds) for name, make_pair in pairs.items()}
+    result = in_turn(calls, rounds)
+    stem = Path(args.model).stem
+    print(f"{stem} compared with others, {rounds} comparisons with each, {seconds:g} s a comparison:\n")
+    print_table(map(summary, result, result.values()), ("compared with", *WORDS, "ratio: median, and all"))
 
 
-def told(name: str, made: Callable[[], tuple[Call, Call]], seconds: float) -> Comparison:
+def measure(name: str, make_pair: Callable[[], tuple[Call, Call]], seconds: float) -> Comparison:
     before = read_counters()
-    found = compare_interleaved(*made(), seconds=seconds)
+    result = compare_interleaved(*make_pair(), seconds=seconds)
     others = load_between(before, read_counters()).other_cpu_share
     busy = "" if others is None else f", others {others:.0%}"
-    ratio = f"{found.ratio:.4f} [{found.low:.4f}, {found.high:.4f}]"
-    print(f"{name}: {ratio} of {found.pairs} pairs{busy}: {found.verdict}", file=sys.stderr)
-    return found
+    ratio = f"{result.ratio:.4f} [{result.low:.4f}, {result.high:.4f}]"
+    print(f"{name}: {ratio} of {result.pairs} pairs{busy}: {result.verdict}", file=sys.stderr)
+    return result
 
 
 def same(model: str) -> tuple[Call, Call]:
@@ -86,9 +86,9 @@ def running(model: str) -> Call:
     return lambda: engine.run(inputs)
 
 
-def summary(name: str, found: list[Comparison]) -> tuple[str, ...]:
-    counts = (str(sum(one.verdict == word for one in found)) for word in WORDS)
-    ratios = [one.ratio for one in found]
+def summary(name: str, result: list[Comparison]) -> tuple[str, ...]:
+    counts = (str(sum(one.verdict == word for one in result)) for word in WORDS)
+    ratios = [one.ratio for one in result]
     return name, *counts, f"{np.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}"
 
 

@@ -69,8 +69,8 @@ def _all() -> list[str]:
     except ImportError:
         print("transformers is not installed: the zoo alone", file=sys.stderr)
         return list(zoo.names())
-    known = modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
-    return [*zoo.names(), *(f"transformers:{name}" for name in known)]
+    mapping = modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
+    return [*zoo.names(), *(f"transformers:{name}" for name in mapping)]
 
 
 def _run(name: str, arguments: argparse.Namespace) -> dict[str, Any]:

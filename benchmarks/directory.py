@@ -3,7 +3,7 @@
     python benchmarks/directory.py [FOLDER of photographs]      # without one, images are made up
 
 The photographs are brought to sizes around 500x375 and saved as JPEG of quality 90; the networks have random
-weights. `infer` is measured beside:
+weights. `infer` is compared with:
 
 - a plain loop of Pillow, numpy and session.run with its default threads; the bar is to be 1.3 times as fast.
 - the ideal: core-time of an image's decoding, preprocessing and network by the number of cores, each
@@ -58,20 +58,20 @@ PARTS = ("decoding", "preprocessing", "network", "all, in infer")
 
 
 def main() -> None:
-    given = arguments()
+    args = arguments()
     with tempfile.TemporaryDirectory() as temporary:
         photos = Path(temporary) / "photos"
-        make_photos(given.folder, photos, given.images)
+        make_photos(args.folder, photos, args.images)
         files = sorted(map(str, photos.iterdir()))
-        rounds = f"{given.rounds} rounds in turn"
+        rounds = f"{args.rounds} rounds in turn"
         print(f"{len(files)} images, {usable_cores()} cores, {rounds}; the time is an image's.\n")
-        for network in given.networks:
+        for network in args.networks:
             host, model = Path(temporary) / f"{network}-host.onnx", Path(temporary) / f"{network}.onnx"
             export(network, host, "host")
-            export(network, model, given.preprocess)
-            compare(network, model, host, files, given.rounds)
-            few, many = grown(model, files, given.many)
-            print(f"Memory: {few:.0f} MB after {len(files)} images, {many:.0f} MB after {given.many}.\n")
+            export(network, model, args.preprocess)
+            compare(network, model, host, files, args.rounds)
+            few, many = grown(model, files, args.many)
+            print(f"Memory: {few:.0f} MB after {len(files)} images, {many:.0f} MB after {args.many}.\n")
 
 
 def arguments() -> argparse.Namespace:
@@ -82,10 +82,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--many", type=int, default=4000, help="images after which memory is looked at again")
     parser.add_argument("--rounds", type=int, default=7)
-    given = parser.parse_args()
-    if given.quick:
-        given.networks, given.images, given.many, given.rounds = ["nin"], ALONE, 2 * ALONE, 1
-    return given
+    args = parser.parse_args()
+    if args.quick:
+        args.networks, args.images, args.many, args.rounds = ["nin"], ALONE, 2 * ALONE, 1
+    return args
 
 
 def make_photos(source: Path | None, folder: Path, count: int) -> None:
@@ -93,7 +93,7 @@ def make_photos(source: Path | None, folder: Path, count: int) -> None:
     folder.mkdir()
     rng = np.random.default_rng(0)
     if source is None:
-        originals = [made_up(rng) for _ in range(20)]
+        originals = [synthetic_image(rng) for _ in range(20)]
     else:
         originals = [Image.open(file).convert("RGB") for file in sorted(source.iterdir())]
     for i, original in enumerate(islice(cycle(originals), count)):
@@ -102,7 +102,7 @@ def make_photos(source: Path | None, folder: Path, count: int) -> None:
         original.resize(size, Image.Resampling.BICUBIC).save(folder / f"{i:05}.jpg", quality=90)
 
 
-def made_up(rng: np.random.Generator) -> Image.Image:
+def synthetic_image(rng: np.random.Generator) -> Image.Image:
     """Coarse and fine noise, which is about as long to decode as a photograph."""
     coarse, fine = (
         Image.fromarray(rng.integers(0, 256, (n, n, 3), dtype=np.uint8)).resize(
@@ -144,21 +144,21 @@ def compare(network: str, model: Path, host: Path, files: list[str], rounds: int
         "infer": lambda: timed(lambda: infer(classifier, files)),
         "plain": lambda: timed(lambda: map(plain, files)),
     }
-    found = in_turn(calls, rounds)
-    infer_ms = [run.each_ms for run in found["infer"]]
-    busy = np.array([run.others for run in found["infer"]])
-    alone = np.array(found["alone"])
+    measured = in_turn(calls, rounds)
+    infer_ms = [run.each_ms for run in measured["infer"]]
+    busy = np.array([run.others for run in measured["infer"]])
+    alone = np.array(measured["alone"])
     ideal_ms = alone.sum(axis=1) / usable_cores()
-    beside = {
-        "a plain loop": [run.each_ms for run in found["plain"]],
+    baseline = {
+        "a plain loop": [run.each_ms for run in measured["plain"]],
         "the ideal": ideal_ms,
         "the ideal on what others left": ideal_ms / np.maximum(1 - busy, 0.05),
     }
     print(f"### {network}\n")
     print_table(
-        row(f"{network}, infer", name, paired(times_ms, infer_ms)) for name, times_ms in beside.items()
+        row(f"{network}, infer", name, paired(times_ms, infer_ms)) for name, times_ms in baseline.items()
     )
-    spent_ms = np.median([run.spent_ms for run in found["infer"]])
+    spent_ms = np.median([run.spent_ms for run in measured["infer"]])
     print("Core-time of an image, the parts alone on one core and all of them in `infer`:\n")
     print_table([[duration(ms) for ms in (*np.median(alone, axis=0), spent_ms)]], PARTS)
     print(
@@ -168,11 +168,11 @@ def compare(network: str, model: Path, host: Path, files: list[str], rounds: int
 
 
 def timed(work: Callable[[], Iterable[object]]) -> Run:
-    before, own, start = read_counters(), time.process_time(), time.perf_counter()
+    before, cpu_s, start = read_counters(), time.process_time(), time.perf_counter()
     count = sum(1 for _ in work())
-    ms, own = 1e3 * (time.perf_counter() - start), time.process_time() - own
+    ms, cpu_s = 1e3 * (time.perf_counter() - start), time.process_time() - cpu_s
     others = load_between(before, read_counters()).other_cpu_share
-    return Run(ms / count, 1e3 * own / count, others)
+    return Run(ms / count, 1e3 * cpu_s / count, others)
 
 
 def alone_ms(classifier: Classifier, files: list[str]) -> tuple[float, float, float]:
@@ -232,11 +232,11 @@ def grown(model: Path, files: list[str], many: int) -> list[float]:
 
 def peaks(model: Path, files: list[str], many: int) -> list[float]:
     results = infer(model, islice(cycle(files), many))
-    found = []
+    measured = []
     for count in (len(files), many - len(files)):
         assert sum(1 for _ in islice(results, count)) == count
-        found.append(of_status()["peak"] / 1e6)
-    return found
+        measured.append(of_status()["peak"] / 1e6)
+    return measured
 
 
 if __name__ == "__main__":

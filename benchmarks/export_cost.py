@@ -35,7 +35,7 @@ example, batch = torch.zeros(2, *shape), torch.export.Dim("N")
 torch.onnx.export(network, (example,), path, dynamo=True, opset_version=18, external_data=False,
                   dynamic_shapes=({0: batch},), verbose=False)
 """
-OURS = """
+CNNTK = """
 cnntk.exporters.pipeline.export(network, path, input_shape=shape, force=True)
 """
 
@@ -43,18 +43,18 @@ cnntk.exporters.pipeline.export(network, path, input_shape=shape, force=True)
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("networks", nargs="*", help="of the zoo")
-    given = parser.parse_args()
-    networks = given.networks or (["lenet"] if given.quick else ["lenet", "nin", "alexnet", "vgg11"])
-    rounds = 1 if given.quick else 6
+    args = parser.parse_args()
+    networks = args.networks or (["lenet"] if args.quick else ["lenet", "nin", "alexnet", "vgg11"])
+    rounds = 1 if args.quick else 6
     print(f"Each export in a process of its own, its imports not counted; in turn, {rounds} rounds.\n")
     times, peaks = [], []
     for name in networks:
-        calls = {"torch": TORCH, "ours": OURS}
-        found = in_turn({k: functools.partial(figures, code, name) for k, code in calls.items()}, rounds)
-        ms = {k: np.array(runs)[:, 0] for k, runs in found.items()}
-        times.append(row(f"{name}, with proof", "torch.onnx.export alone", paired(ms["torch"], ms["ours"])))
-        ours, torch = (statistics.median(peak for _, peak in found[k]) for k in ("ours", "torch"))
-        peaks.append((name, f"{ours:.0f} MB", f"{torch:.0f} MB", f"{ours - torch:+.0f} MB"))
+        calls = {"torch": TORCH, "cnntk": CNNTK}
+        result = in_turn({k: functools.partial(figures, code, name) for k, code in calls.items()}, rounds)
+        ms = {k: np.array(runs)[:, 0] for k, runs in result.items()}
+        times.append(row(f"{name}, with proof", "torch.onnx.export alone", paired(ms["torch"], ms["cnntk"])))
+        cnntk_mb, torch = (statistics.median(peak for _, peak in result[k]) for k in ("cnntk", "torch"))
+        peaks.append((name, f"{cnntk_mb:.0f} MB", f"{torch:.0f} MB", f"{cnntk_mb - torch:+.0f} MB"))
     print_table(times)
     print("The most memory that was resident:\n")
     print_table(peaks, ("network", "with proof", "torch.onnx.export alone", "difference"))

@@ -1,4 +1,4 @@
-"""`Engine` on CUDA beside bare onnxruntime and torch, and where a run's time goes: the GPU, the host, copies.
+"""`Engine` on CUDA compared with bare onnxruntime and torch; where a run's time goes: GPU, host, copies.
 
 python benchmarks/gpu.py [NAME=MODEL.onnx ...]   # NAME: torch's network of that name, where the zoo has one
 
@@ -26,9 +26,9 @@ BATCHES = (1, 64)
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("models", nargs="*", default=[f"lenet={shipped_model()}"], metavar="NAME=MODEL.onnx")
-    given = parser.parse_args()
-    seconds = 0.5 if given.quick else 10.0
-    models = [argument.partition("=")[::2] for argument in given.models]
+    args = parser.parse_args()
+    seconds = 0.5 if args.quick else 10.0
+    models = [argument.partition("=")[::2] for argument in args.models]
     print("From host array to host array, a run; all in float32, TF32 switched off.\n")
     print_table(
         row(f"{what}, {name}, batch {batch}", "session.run", compare_interleaved(*calls, seconds=seconds))
@@ -37,13 +37,13 @@ def main() -> None:
         for what, calls in pairs(name, model, batch)
     )
     print("Where the time goes; copies from and to memory that is not page-locked.\n")
-    found = [
+    result = [
         (f"{name}, batch {batch}", cuda_times(model, batch=batch, seconds=seconds))
         for name, model in models
         for batch in BATCHES
     ]
-    print_table([split(*one) for one in found], ("what", "copies in", "GPU", "handing over", "copies out"))
-    for what, times in found:
+    print_table([split(*one) for one in result], ("what", "copies in", "GPU", "handing over", "copies out"))
+    for what, times in result:
         for text in times.findings:
             print(f"- {what}: {text}")
 
@@ -85,14 +85,14 @@ def torch_call(name: str, batch: int) -> Call | None:
     return call
 
 
-def split(what: str, found: CudaTimes) -> tuple[str, ...]:
-    times = (duration(estimate.value) for estimate in (found.device_ms, found.launch_ms))
-    return what, copied(found.to_device), *times, copied(found.to_host)
+def split(what: str, result: CudaTimes) -> tuple[str, ...]:
+    times = (duration(estimate.value) for estimate in (result.device_ms, result.launch_ms))
+    return what, copied(result.to_device), *times, copied(result.to_host)
 
 
-def copied(found: Copies) -> str:
-    rate = "" if found.gb_per_s is None else f", {found.gb_per_s:.2g} GB/s"
-    return f"{duration(found.ms.value)}{rate}"
+def copied(result: Copies) -> str:
+    rate = "" if result.gb_per_s is None else f", {result.gb_per_s:.2g} GB/s"
+    return f"{duration(result.ms.value)}{rate}"
 
 
 if __name__ == "__main__":

@@ -23,12 +23,12 @@ COLUMNS = ("layer", "time", "share", "million multiply-adds", "10^9 a second", "
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("models", nargs="*", type=Path)
-    given = parser.parse_args()
-    names, seconds = (NETWORKS[:1], 0.5) if given.quick else (NETWORKS, 20.0)
+    args = parser.parse_args()
+    names, seconds = (NETWORKS[:1], 0.5) if args.quick else (NETWORKS, 20.0)
     with tempfile.TemporaryDirectory() as folder:
-        models = given.models or exported(names, Path(folder))
+        models = args.models or exported(names, Path(folder))
         reports = {model.stem: layer_times(model, seconds=seconds) for model in models}
-    print("The sum of the layers beside a run without profiler, in turn in one process.\n")
+    print("The sum of the layers compared with a run without profiler, interleaved in one process.\n")
     print_table((summary(name, report) for name, report in reports.items()), SUMS)
     for name, report in reports.items():
         print(f"<details><summary>{name}, {report.threads} threads, {report.runs} runs</summary>\n")

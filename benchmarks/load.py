@@ -28,11 +28,11 @@ BARE = "bare session"
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("models", nargs="*", type=Path)
-    given = parser.parse_args()
+    args = parser.parse_args()
     print("One thread; the ways in turn, round by round, from a file that is in the system's cache.\n")
     with tempfile.TemporaryDirectory() as folder:
-        models = given.models or [Path(shipped_model()), *([] if given.quick else [vgg11(folder)])]
-        print_table(r for model in models for r in rows(model, folder, 2 if given.quick else None))
+        models = args.models or [Path(shipped_model()), *([] if args.quick else [vgg11(folder)])]
+        print_table(r for model in models for r in rows(model, folder, 2 if args.quick else None))
 
 
 def vgg11(folder: str) -> Path:
@@ -68,9 +68,9 @@ def took_ms(load: Callable[[], object]) -> float:
     """What was loaded is let go outside of them."""
     gc.collect()
     start = time.perf_counter()
-    made = load()
+    model_loaded = load()
     ms = 1e3 * (time.perf_counter() - start)
-    del made
+    del model_loaded
     return ms
 
 

@@ -25,17 +25,17 @@ Call = Callable[[], object]
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("model", nargs="?", default=str(shipped_model()))
-    given = parser.parse_args()
-    seconds = 0.5 if given.quick else 15.0
-    print("One image, on the same session settings; `session.run` beside itself is the control.\n")
+    args = parser.parse_args()
+    seconds = 0.5 if args.quick else 15.0
+    print("One image, on the same session settings; `session.run` compared with itself is the control.\n")
     print_table(
         row(
-            f"{Path(given.model).stem}, {what}, {threads} thread{'s' * (threads > 1)}",
+            f"{Path(args.model).stem}, {what}, {threads} thread{'s' * (threads > 1)}",
             "session.run",
             compare_interleaved(*calls, seconds=seconds),
         )
         for threads in (1, 2)
-        for what, calls in pairs(given.model, threads)
+        for what, calls in pairs(args.model, threads)
     )
 
 

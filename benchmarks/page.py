@@ -37,7 +37,7 @@ TITLES = {
     "directory": "A folder of photographs",
     "batching": "Batches of many clients' requests",
     "shared_weights": "Weights that processes share",
-    "quantized": "Quantized models, beside other quantizers",
+    "quantized": "Quantized models, compared with other quantizers",
     "layers": "Layer by layer",
     "gpu": "On a GPU",
     "comparing": "How far comparisons can be trusted",
@@ -45,10 +45,10 @@ TITLES = {
 
 HEAD = """# Benchmarks
 
-Measured by `python benchmarks/page.py`: each script beside what it is compared with, in one run, in turns.
-Times are medians; "times as fast" is the other's time by this one's, with its 95 % confidence interval in
-square brackets, and "faster" or "slower" is said only where all of it is, by over 2 %. Figures hold for the
-machine and the day that stand with them; so does what other processes used of its cores meanwhile.
+Measured by `python benchmarks/page.py`, everything interleaved with what it is compared with. Times are
+medians; the speed-up is the other's time divided by this one's, with its 95 % confidence interval in square
+brackets, and the verdict is "faster" or "slower" only if all of the interval is, by over 2 %. Figures hold
+for the machine and the day that stand with them, and so does the CPU share of other processes.
 """
 
 SHORT = """## In short
@@ -62,22 +62,22 @@ PHOTOGRAPHS = ("preprocessing", "directory")
 
 
 def main() -> None:
-    given = arguments()
-    parts, failed = known(given.output), []
-    for name in given.only:
+    args = arguments()
+    parts, failed = load_parts(args.output), []
+    for name in args.only:
         if name == "gpu" and (problem := without_cuda()):
             print(f"{name}: left out: {problem}")
             continue
         print(f"{name} ...", flush=True)
         start = time.monotonic()
-        asked = ["--quick"] if given.quick else []
-        if given.photographs and name in PHOTOGRAPHS:
-            asked.append(given.photographs)
+        script_arguments = ["--quick"] if args.quick else []
+        if args.photographs and name in PHOTOGRAPHS:
+            script_arguments.append(args.photographs)
         try:
-            parts[name] = measured(name, asked)
+            parts[name] = measured(name, script_arguments)
         except subprocess.CalledProcessError:
             failed.append(name)
-        given.output.write_text(page(parts), encoding="utf-8")
+        args.output.write_text(page(parts), encoding="utf-8")
         print(f"{name}: {time.monotonic() - start:.0f} s", flush=True)
     if failed:
         sys.exit(f"{', '.join(failed)}: failed; the page keeps what it had")
@@ -88,16 +88,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=list(TITLES), default=list(TITLES), metavar="NAME")
     parser.add_argument("--photographs", help=f"a folder, for {' and '.join(PHOTOGRAPHS)}")
     parser.add_argument("--output", type=Path, default=PAGE)
-    given = parser.parse_args()
-    if given.quick and given.output.resolve() == PAGE.resolve():
+    args = parser.parse_args()
+    if args.quick and args.output.resolve() == PAGE.resolve():
         parser.error("--quick has no figures to keep: name another --output")
-    return given
+    return args
 
 
 def environment() -> dict[str, str]:
     """As of a user's installation, whose modules pip has compiled."""
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return {**kept, "PYTHONWARNINGS": "ignore"}
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**variables, "PYTHONWARNINGS": "ignore"}
 
 
 def without_cuda() -> str:
@@ -109,12 +109,12 @@ def without_cuda() -> str:
     return ""
 
 
-def known(path: Path) -> dict[str, str]:
+def load_parts(path: Path) -> dict[str, str]:
     """The parts that the page has, by name."""
     if not path.exists():
         return {}
-    found = re.split(r"(?m)^## ", path.read_text(encoding="utf-8"))[1:]
-    bodies = {title: body for title, _, body in (part.partition("\n") for part in found)}
+    result = re.split(r"(?m)^## ", path.read_text(encoding="utf-8"))[1:]
+    bodies = {title: body for title, _, body in (part.partition("\n") for part in result)}
     return {name: bodies[title].strip() for name, title in TITLES.items() if title in bodies}
 
 
@@ -141,12 +141,12 @@ def cells(line: str) -> tuple[str, ...]:
     return tuple(line.removeprefix("| ").removesuffix(" |").split(" | "))
 
 
-def measured(name: str, asked: list[str]) -> str:
+def measured(name: str, script_arguments: list[str]) -> str:
     """A part of the page: what a script printed, where and when."""
     before = read_counters()
     # Its own children are its, and no others': os.times counts them once they have ended.
     done = subprocess.run(
-        [sys.executable, str(HERE / f"{name}.py"), *asked],
+        [sys.executable, str(HERE / f"{name}.py"), *script_arguments],
         stdout=subprocess.PIPE,
         text=True,
         cwd=HERE.parent,

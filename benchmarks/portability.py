@@ -82,11 +82,11 @@ class Answers:
     """Logits (count, K), and what the self-test said."""
 
     logits: np.ndarray
-    said: str
+    verdict: str
 
 
 @dataclass(frozen=True)
-class Found:
+class Portability:
     """Whether all CPUs answer as this one, and how far a logit is off at the most, of their range."""
 
     alike: bool
@@ -104,15 +104,15 @@ def main() -> None:
     parser.add_argument("--arm64", type=Path, metavar="ROOT")
     parser.add_argument("--control", metavar="FILE")
     parser.add_argument("models", nargs="*")
-    given = parser.parse_args()
+    args = parser.parse_args()
     if shutil.which("qemu-x86_64") is None:
         sys.exit("qemu-x86_64 is missing: apt install qemu-user")
     with tempfile.TemporaryDirectory() as folder:
-        cpus = (HASWELL, NEHALEM, *(arm64(given.arm64.resolve(), Path(folder)) if given.arm64 else ()))
-        found = [compare(model, given, cpus, Path(folder)) for model in given.models]
-        if given.control and compare(given.control, given, (HASWELL,), Path(folder)).apart < ROUNDING:
-            sys.exit(f"{given.control}: is alike on Haswell, so that these images show nothing")
-    if not all(model.alike for model in found):
+        cpus = (HASWELL, NEHALEM, *(arm64(args.arm64.resolve(), Path(folder)) if args.arm64 else ()))
+        result = [compare(model, args, cpus, Path(folder)) for model in args.models]
+        if args.control and compare(args.control, args, (HASWELL,), Path(folder)).apart < ROUNDING:
+            sys.exit(f"{args.control}: is alike on Haswell, so that these images show nothing")
+    if not all(model.alike for model in result):
         sys.exit(1)
 
 
@@ -128,9 +128,9 @@ def arm64(root: Path, folder: Path) -> tuple[Cpu, ...]:
     return tuple(Cpu(name, (*qemu, "-cpu", name, python), paths) for name in ("cortex-a53", "neoverse-n1"))
 
 
-def compare(model: str, given: argparse.Namespace, cpus: tuple[Cpu, ...], folder: Path) -> Found:
+def compare(model: str, args: argparse.Namespace, cpus: tuple[Cpu, ...], folder: Path) -> Portability:
     images = folder / "images.npz"
-    pictures = noise(model, given.images) if given.data is None else pictures_of(model, given)
+    pictures = noise(model, args.images) if args.data is None else pictures_of(model, args)
     np.savez(images, *pictures)
     here = answers(model, images, HERE)
     scale, alike, most = float(np.ptp(here.logits)), True, 0.0
@@ -146,18 +146,18 @@ def compare(model: str, given: argparse.Namespace, cpus: tuple[Cpu, ...], folder
             f"{share:.1e} of their range, {share * LEVELS:.4f} steps; {same:.1%} alike to the bit",
             flush=True,
         )
-        alike &= "FAILS" not in there.said and not flips and share * LEVELS <= 1
+        alike &= "FAILS" not in there.verdict and not flips and share * LEVELS <= 1
         most = max(most, share)
-    return Found(alike, most)
+    return Portability(alike, most)
 
 
-def pictures_of(model: str, given: argparse.Namespace) -> list[np.ndarray]:
+def pictures_of(model: str, args: argparse.Namespace) -> list[np.ndarray]:
     """Images to judge by, as the model takes them."""
     engine = Engine(model)
     if engine.spec is None:
         sys.exit(f"{model}: is no artifact of cnntk, and takes no images of --data")
-    there = split_images(given.data, engine.spec, max_calibration_images=1).evaluation
-    evenly = there.indices[:: max(len(there) // given.images, 1)][: given.images]
+    there = split_images(args.data, engine.spec, max_calibration_images=1).evaluation
+    evenly = there.indices[:: max(len(there) // args.images, 1)][: args.images]
     images = replace(there, indices=evenly, labels=())
     name = engine.inputs[0].name
     return [array for batch in batches_of(engine, images) for array in batch.inputs[name]]

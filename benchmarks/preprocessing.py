@@ -53,18 +53,18 @@ CASES: tuple[tuple[str, str, Preprocessing, tuple[int, int]], ...] = (
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("folder", nargs="?", type=Path)
-    given = parser.parse_args()
-    print("One image, one thread, bare onnxruntime; beside the same network on floats that are ready made:\n")
-    cases, seconds = (CASES[:1], 0.5) if given.quick else (CASES, 7.0)
+    args = parser.parse_args()
+    print("One image, one thread, bare onnxruntime; compared with the same network on preprocessed floats:\n")
+    cases, seconds = (CASES[:1], 0.5) if args.quick else (CASES, 7.0)
     print_table(r for case in cases for r in costs(*case, seconds=seconds))
     originals = (
-        [np.asarray(Image.open(file).convert("RGB")) for file in sorted(given.folder.iterdir())]
-        if given.folder
+        [np.asarray(Image.open(file).convert("RGB")) for file in sorted(args.folder.iterdir())]
+        if args.folder
         else samples()
     )
     print("How far levels resized in the graph are from Pillow's, 0 to 255, to 224x224:\n")
     header = ("from", "interpolation", "levels", "photographs", "at the worst", "on average")
-    print_table(parity(originals, SIZES[:2] if given.quick else SIZES), header)
+    print_table(parity(originals, SIZES[:2] if args.quick else SIZES), header)
 
 
 def costs(

@@ -1,4 +1,4 @@
-"""cnntk quantize beside its peers: onnxruntime's static and dynamic quantizers, and OpenVINO with NNCF.
+"""cnntk quantize compared with onnxruntime's static and dynamic quantizers, and OpenVINO with NNCF.
 
 python benchmarks/quantized.py [--images N] [MODEL.onnx=CALIBRATION[,EVALUATION] ...]
 
@@ -49,7 +49,7 @@ IMAGE = {"resize": "stretch", "mean": "0.485,0.456,0.406", "std": "0.229,0.224,0
 
 
 @dataclass
-class Rival:
+class MeasuredModel:
     """A quantized model, or why there is none."""
 
     name: str
@@ -64,25 +64,25 @@ def main() -> None:
     parser.add_argument("--calibration", type=int, default=128, help="images, at most")
     parser.add_argument("--only", choices=(*ZOO, "lenet"))
     parser.add_argument("models", nargs="*")
-    given = parser.parse_args()
-    if given.quick:
-        given.images, given.calibration, given.only = 50, 20, "lenet"
+    args = parser.parse_args()
+    if args.quick:
+        args.images, args.calibration, args.only = 50, 20, "lenet"
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
-        for model, data in models(given, Path(folder)):
+        for model, data in models(args, Path(folder)):
             calibration, _, evaluation = data.partition(",")
-            measure(model, calibration, evaluation or None, given, Path(folder))
+            measure(model, calibration, evaluation or None, args, Path(folder))
 
 
-def models(given: argparse.Namespace, folder: Path) -> Iterator[tuple[Path, str]]:
+def models(args: argparse.Namespace, folder: Path) -> Iterator[tuple[Path, str]]:
     """Each with its DATA."""
-    for pair in given.models:
+    for pair in args.models:
         model, _, data = pair.partition("=")
         yield Path(model), data
-    if given.models:
+    if args.models:
         return
     photographs(folder / "photographs")
-    for name in (given.only,) if given.only else (*ZOO, "lenet"):
+    for name in (args.only,) if args.only else (*ZOO, "lenet"):
         target = folder / f"{name}.onnx"
         if name == "lenet":
             train(name, data="digits", output=folder / name)
@@ -106,50 +106,61 @@ def photographs(folder: Path, count: int = 256) -> None:
         Image.fromarray(scene[top : top + 224, left : left + 224]).save(folder / f"{i:03}.png")
 
 
-def measure(model: Path, calibration: str, evaluation: str | None, given: Any, folder: Path) -> None:
+def measure(model: Path, calibration: str, evaluation: str | None, args: Any, folder: Path) -> None:
     engine = Engine(model)
     spec = engine.spec
     if spec is None:
         sys.exit(f"{model}: is no artifact of cnntk")
-    parts = split_images(calibration, spec, given.calibration, evaluation)
+    parts = split_images(calibration, spec, args.calibration, evaluation)
     feed = [
         {name: array[i : i + 1] for name, array in batch.inputs.items()}
         for batch in batches_of(spec, parts.calibration)
         for i in range(len(batch.names))
     ]
-    judge = list(islice(parts.evaluation, given.images))
-    base = Rival(FLOAT, lambda x: engine.run(x, allow_nonfinite=True)["logits"], model.stat().st_size)
-    ours, report = quantized_by_us(model, calibration, evaluation, given.calibration, folder)
+    evaluate = list(islice(parts.evaluation, args.images))
+    base = MeasuredModel(FLOAT, lambda x: engine.run(x, allow_nonfinite=True)["logits"], model.stat().st_size)
+    by_cnntk, report = quantized_by_us(model, calibration, evaluation, args.calibration, folder)
     plain = without_spec(model, folder)
     peers = [make(plain, feed, folder, engine.threads) for make in (static, dynamic, openvino)]
-    there = [peer for peer in peers if peer.run is not None]
+    others = [peer for peer in peers if peer.run is not None]
 
     print(f"### {model.stem}\n")
-    print(f"{engine.threads} threads, {len(feed)} calibration images, {len(judge)} to judge by.\n")
+    print(f"{engine.threads} threads, {len(feed)} calibration images, {len(evaluate)} to judge by.\n")
     inputs = feed[0]
-    pairs = [(rival, base) for rival in (ours, *there)] + [(ours, peer) for peer in there]
-    print_table(raced(model.stem, *pair, inputs, 0.5 if given.quick else 8.0) for pair in pairs)
-    expected, labels = answered(base.run, spec, judge)
+    pairs = [(measured_model, base) for measured_model in (by_cnntk, *others)] + [
+        (by_cnntk, peer) for peer in others
+    ]
+    print_table(raced(model.stem, *pair, inputs, 0.5 if args.quick else 8.0) for pair in pairs)
+    expected, labels = answered(base.run, spec, evaluate)
     header = ("model", "size", "of float32", "best class as float32's", "top-1")
-    print_table((judged(r, base, spec, judge, expected, labels) for r in (base, ours, *there)), header)
-    kept = () if report.changed else (f"{ours.name}: stays float32: {report.reason}",)
-    for note in (*kept, *report.notes, *(f"{peer.name}: {peer.why}" for peer in peers if peer.why)):
+    print_table(
+        (model_row(r, base, spec, evaluate, expected, labels) for r in (base, by_cnntk, *others)), header
+    )
+    entries = () if report.changed else (f"{by_cnntk.name}: stays float32: {report.reason}",)
+    for note in (*entries, *report.notes, *(f"{peer.name}: {peer.why}" for peer in peers if peer.why)):
         print(f"- {note}")
     print()
 
 
-def raced(model: str, what: Rival, beside: Rival, inputs: dict[str, Any], seconds: float) -> tuple[str, ...]:
-    found = compare_interleaved(lambda: beside.run(inputs), lambda: what.run(inputs), seconds=seconds)
-    return row(f"{model}, {what.name}", beside.name, found)
-
-
-def judged(
-    rival: Rival, base: Rival, spec: Any, judge: list[Any], expected: np.ndarray, labels: np.ndarray | None
+def raced(
+    model: str, what: MeasuredModel, baseline: MeasuredModel, inputs: dict[str, Any], seconds: float
 ) -> tuple[str, ...]:
-    found, _ = answered(rival.run, spec, judge)
-    right = "" if labels is None else f"{(found == labels).mean():.2%}"
-    size, share = f"{rival.size / 1e6:.2f} MB", f"{rival.size / base.size:.3f}"
-    return rival.name, size, share, f"{(found == expected).mean():.2%}", right
+    measured = compare_interleaved(lambda: baseline.run(inputs), lambda: what.run(inputs), seconds=seconds)
+    return row(f"{model}, {what.name}", baseline.name, measured)
+
+
+def model_row(
+    measured_model: MeasuredModel,
+    base: MeasuredModel,
+    spec: Any,
+    evaluate: list[Any],
+    expected: np.ndarray,
+    labels: np.ndarray | None,
+) -> tuple[str, ...]:
+    measured, _ = answered(measured_model.run, spec, evaluate)
+    right = "" if labels is None else f"{(measured == labels).mean():.2%}"
+    size, share = f"{measured_model.size / 1e6:.2f} MB", f"{measured_model.size / base.size:.3f}"
+    return measured_model.name, size, share, f"{(measured == expected).mean():.2%}", right
 
 
 def answered(run: Run, spec: Any, images: Iterable[Any]) -> tuple[np.ndarray, np.ndarray | None]:
@@ -164,27 +175,29 @@ def answered(run: Run, spec: Any, images: Iterable[Any]) -> tuple[np.ndarray, np
 
 def quantized_by_us(
     model: Path, calibration: str, evaluation: str | None, limit: int, folder: Path
-) -> tuple[Rival, Any]:
+) -> tuple[MeasuredModel, Any]:
     target = folder / f"{model.stem}-ours.onnx"
     options = QuantizeOptions(calibration, limit, evaluation, output=target, force=True)
     report = quantize(model, options)
     engine = Engine(target)
-    ours = Rival("cnntk quantize", lambda x: engine.run(x, allow_nonfinite=True)["logits"], report.size_bytes)
-    return ours, report
+    by_cnntk = MeasuredModel(
+        "cnntk quantize", lambda x: engine.run(x, allow_nonfinite=True)["logits"], report.size_bytes
+    )
+    return by_cnntk, report
 
 
 def without_spec(model: Path, folder: Path) -> Path:
     """The graph alone: what an exporter would have left."""
     proto = onnx.load(model)
-    kept = [p for p in proto.metadata_props if p.key != METADATA_KEY]
+    entries = [p for p in proto.metadata_props if p.key != METADATA_KEY]
     del proto.metadata_props[:]
-    proto.metadata_props.extend(kept)
+    proto.metadata_props.extend(entries)
     target = folder / f"{model.stem}-plain.onnx"
     onnx.save(proto, target)
     return target
 
 
-def static(model: Path, feed: list[dict[str, Any]], folder: Path, threads: int) -> Rival:
+def static(model: Path, feed: list[dict[str, Any]], folder: Path, threads: int) -> MeasuredModel:
     from onnxruntime.quantization import CalibrationDataReader, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -203,7 +216,7 @@ def static(model: Path, feed: list[dict[str, Any]], folder: Path, threads: int) 
     return in_onnxruntime("onnxruntime quantize_static", make, folder / f"{model.stem}-static.onnx", threads)
 
 
-def dynamic(model: Path, feed: list[dict[str, Any]], folder: Path, threads: int) -> Rival:
+def dynamic(model: Path, feed: list[dict[str, Any]], folder: Path, threads: int) -> MeasuredModel:
     from onnxruntime.quantization import quantize_dynamic
 
     return in_onnxruntime(
@@ -214,23 +227,23 @@ def dynamic(model: Path, feed: list[dict[str, Any]], folder: Path, threads: int)
     )
 
 
-def in_onnxruntime(name: str, make: Callable[[Path], None], target: Path, threads: int) -> Rival:
+def in_onnxruntime(name: str, make: Callable[[Path], None], target: Path, threads: int) -> MeasuredModel:
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             make(target)
         engine = Engine(target, threads=threads)
     except Exception as error:  # whatever stops a peer is its result
-        return Rival(name, None, why=f"fails: {' '.join(str(error).split())[:120]}")
-    return Rival(name, lambda x: engine.run(x, allow_nonfinite=True)["logits"], target.stat().st_size)
+        return MeasuredModel(name, None, why=f"fails: {' '.join(str(error).split())[:120]}")
+    return MeasuredModel(name, lambda x: engine.run(x, allow_nonfinite=True)["logits"], target.stat().st_size)
 
 
-def openvino(model: Path, feed: list[dict[str, Any]], folder: Path, threads: int) -> Rival:
+def openvino(model: Path, feed: list[dict[str, Any]], folder: Path, threads: int) -> MeasuredModel:
     name = "OpenVINO, NNCF int8"
     try:
         import nncf
         import openvino as ov
     except ImportError as missing:
-        return Rival(name, None, why=f"{missing.name} is not installed")
+        return MeasuredModel(name, None, why=f"{missing.name} is not installed")
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             network = ov.Core().read_model(str(model))
@@ -241,9 +254,9 @@ def openvino(model: Path, feed: list[dict[str, Any]], folder: Path, threads: int
         settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
         request = ov.Core().compile_model(quantized, "CPU", settings).create_infer_request()
     except Exception as error:  # whatever stops a peer is its result
-        return Rival(name, None, why=f"fails: {' '.join(str(error).split())[:120]}")
+        return MeasuredModel(name, None, why=f"fails: {' '.join(str(error).split())[:120]}")
     size = target.stat().st_size + target.with_suffix(".bin").stat().st_size
-    return Rival(name, lambda x: request.infer(x)["logits"], size)
+    return MeasuredModel(name, lambda x: request.infer(x)["logits"], size)
 
 
 if __name__ == "__main__":

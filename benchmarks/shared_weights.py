@@ -50,15 +50,15 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=4)
     parser.add_argument("--child", metavar="WAY", help=argparse.SUPPRESS)
     parser.add_argument("--cache", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.child:
-        runner(given.child, given.model, given.cache)()
+    args = parser.parse_args()
+    if args.child:
+        runner(args.child, args.model, args.cache)()
         print("ready", flush=True)
         sys.stdin.readline()
         return
     with tempfile.TemporaryDirectory() as folder:
-        model = given.model or exported("lenet" if given.quick else "vgg11", Path(folder))
-        report(model, Path(folder) / "cache", given.processes, 0.5 if given.quick else 12.0)
+        model = args.model or exported("lenet" if args.quick else "vgg11", Path(folder))
+        report(model, Path(folder) / "cache", args.processes, 0.5 if args.quick else 12.0)
 
 
 def exported(name: str, folder: Path) -> Path:
@@ -83,8 +83,8 @@ def report(model: Path, cache: Path, processes: int, seconds: float) -> None:
 
 def runner(way: str, model: Path, cache: Path) -> Callable[[], object]:
     """A call that runs one image."""
-    asked = {key: cache if key == "cache" else value for key, value in WAYS[way].items()}
-    engine = Engine(model, threads=1, **asked)
+    engine_options = {key: cache if key == "cache" else value for key, value in WAYS[way].items()}
+    engine = Engine(model, threads=1, **engine_options)
     inputs = example_inputs(engine.inputs, 1, engine.image_sizes)
     return lambda: engine.run(inputs)
 
@@ -104,10 +104,10 @@ def memory(way: str, model: Path, cache: Path, count: int) -> list[Memory]:
         child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         child.stdout.readline()
         children.append(child)
-    found = [memory_of(child.pid) for child in children]
+    result = [memory_of(child.pid) for child in children]
     for child in children:
         child.communicate("\n")
-    return found
+    return result
 
 
 def memory_of(pid: int) -> Memory:

@@ -28,14 +28,14 @@ def main() -> None:
     rounds = 2 if options(__doc__).parse_args().quick else 25
     print(f"Whole processes, the interpreter's start included, in turn, {rounds} rounds.\n")
     rows = []
-    for (what, beside), commands in PAIRS.items():
-        calls = dict(zip((what, beside), (functools.partial(took_ms, c) for c in commands), strict=True))
+    for (what, baseline), commands in PAIRS.items():
+        calls = dict(zip((what, baseline), (functools.partial(took_ms, c) for c in commands), strict=True))
         times = in_turn(calls, rounds)
-        rows.append(row(what, beside, paired(times[beside], times[what])))
+        rows.append(row(what, baseline, paired(times[baseline], times[what])))
     print_table(rows)
-    found = measure_cold_start(shipped_model(), processes=rounds)
+    result = measure_cold_start(shipped_model(), processes=rounds)
     print("To the first answer of the LeNet that ships with cnntk, medians of as many processes:\n")
-    parts = (found.import_ms, found.session_ms, found.first_run_ms, found.total_ms)
+    parts = (result.import_ms, result.session_ms, result.first_run_ms, result.total_ms)
     print_table([[duration(ms) for ms in parts]], ("imports", "session", "first run", "in all"))
 
 

@@ -36,7 +36,7 @@ def latency(latencies_ms: NDArray[np.float64]) -> Latency:
         threads=1,
         batch=1,
         warm_up=WarmUp(1881, 0.306, True, 0.037, "steady after 0.037 s, 226 runs", 0.631),
-        percentiles_ms={f"{p:g}": found for p, found in percentiles(latencies_ms, PERCENTS).items()},
+        percentiles_ms={f"{p:g}": actual for p, actual in percentiles(latencies_ms, PERCENTS).items()},
         mean_ms=mean,
         images_per_second=Estimate(*(1000 / ms for ms in (mean.value, mean.high, mean.low))),
         samples=runs,
@@ -46,7 +46,7 @@ def latency(latencies_ms: NDArray[np.float64]) -> Latency:
 
 def layer(name: str, time_ms: float, multiply_adds: int, moved: int, **others: Any) -> LayerTime:
     limit: Limit = "compute" if multiply_adds else "in cache"
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "name": name,
         "op_type": "Conv",
         "executed_ops": ("FusedConv",),
@@ -59,7 +59,7 @@ def layer(name: str, time_ms: float, multiply_adds: int, moved: int, **others: A
         "limit": limit,
         "limit_fraction": 0.59 if multiply_adds else None,
     }
-    return LayerTime(**{**given, **others})
+    return LayerTime(**{**fields, **others})
 
 
 def layers(*rows: LayerTime, peaks: Peaks | None = PEAKS) -> LayerReport:
@@ -80,13 +80,13 @@ def layers(*rows: LayerTime, peaks: Peaks | None = PEAKS) -> LayerReport:
 def sweep(*cells: tuple[int, int, float]) -> Sweep:
     """Of (batch, threads, ms)."""
     alone = {batch: ms for batch, threads, ms in cells if threads == 1}
-    made = []
+    items = []
     for batch, threads, ms in cells:
         cell = SweepCell(batch, threads, Estimate(ms, 0.9 * ms, 1.2 * ms), 1e3 * batch / ms)
         if batch in alone:
             cell = replace(cell, **_speed_up(alone[batch] / ms, threads))
-        made.append(cell)
-    return Sweep(tuple(made), "cpu", 6, ("4 threads share the 2 cores available to this process",))
+        items.append(cell)
+    return Sweep(tuple(items), "cpu", 6, ("4 threads share the 2 cores available to this process",))
 
 
 def _speed_up(ratio: float, threads: int) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def plain_bench(**others: Any) -> BenchResult:
     """What alone is always measured."""
     values = 2.0 * lognormal(3000)  # and two far off
     values[[700, 1500]] = 30.0, 45.0
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "model": "/models/net.onnx",
         "name": "net",
         "sha256": "ab" * 32,
@@ -146,7 +146,7 @@ def plain_bench(**others: Any) -> BenchResult:
         "machine": machine(),
         "latency": latency(values),
     }
-    return BenchResult(**{**given, **others})
+    return BenchResult(**{**fields, **others})
 
 
 def full_bench(**others: Any) -> BenchResult:
@@ -170,7 +170,7 @@ def full_bench(**others: Any) -> BenchResult:
         other_cpu_share=None,
         sessions=((2.0,), (2.1,)),
     )
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "cold_start": ColdStart(268.0, 57.1, 18.7, ((8, 156.0), (32, 601.0)), 2.04, 1, "cpu", 1, 3),
         "memory": Memory(
             14_500_000,
@@ -204,7 +204,7 @@ def full_bench(**others: Any) -> BenchResult:
         "baseline": baseline_comparison(),
         "notes": ("torch was not asked",),
     }
-    return plain_bench(**{**given, **others})
+    return plain_bench(**{**fields, **others})
 
 
 def case_comparisons() -> tuple[CaseComparison, ...]:

@@ -14,8 +14,8 @@ def test_durations_have_a_unit_that_fits(common: ModuleType, ms: float, text: st
 
 
 def test_a_row_stands_for_the_second(common: ModuleType) -> None:
-    found = common.paired([2.0] * 8, [1.0] * 8)
-    assert common.row("ours", "theirs", found) == (
+    result = common.paired([2.0] * 8, [1.0] * 8)
+    assert common.row("ours", "theirs", result) == (
         "ours", "1.00 ms", "theirs", "2.00 ms", "2.000 [2.000, 2.000]", "faster",
     )  # fmt: skip
 
@@ -30,9 +30,9 @@ def test_few_rounds_have_no_word(common: ModuleType) -> None:
 
 def test_every_other_round_goes_in_the_other_order(common: ModuleType) -> None:
     order: list[str] = []
-    found = common.in_turn({name: lambda name=name: order.append(name) or len(order) for name in "ab"}, 2)
+    result = common.in_turn({name: lambda name=name: order.append(name) or len(order) for name in "ab"}, 2)
     assert order == ["a", "b", "b", "a"]
-    assert found == {"a": [1, 4], "b": [2, 3]}
+    assert result == {"a": [1, 4], "b": [2, 3]}
 
 
 def test_a_table_is_markdown_with_numbers_on_the_right(common: ModuleType) -> None:

@@ -26,8 +26,8 @@ def table(header: tuple[str, ...], rows: int) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def run(*asked: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(SCRIPT), *asked], capture_output=True, text=True)
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True)
 
 
 def test_every_part_has_a_script(page: ModuleType) -> None:
@@ -37,11 +37,11 @@ def test_every_part_has_a_script(page: ModuleType) -> None:
 def test_parts_are_read_as_they_were_written(page: ModuleType, tmp_path: Path) -> None:
     parts = {"overhead": f"Today.\n\n{table(page.HEADER, 2)}", "load": "### A part of it\n\nYesterday."}
     (tmp_path / "page.md").write_text(page.page(parts))
-    assert page.known(tmp_path / "page.md") == parts
+    assert page.load_parts(tmp_path / "page.md") == parts
 
 
 def test_a_page_that_is_not_there_has_no_parts(page: ModuleType, tmp_path: Path) -> None:
-    assert page.known(tmp_path / "none.md") == {}
+    assert page.load_parts(tmp_path / "none.md") == {}
 
 
 def test_parts_stand_in_the_order_of_the_titles(page: ModuleType) -> None:
@@ -71,7 +71,7 @@ def test_a_part_is_measured_and_the_others_stay(page: ModuleType, tmp_path: Path
     output.write_text(OLD)
     done = run("--quick", "--only", "overhead", "--output", str(output))
     assert done.returncode == 0, done.stderr
-    parts = page.known(output)
+    parts = page.load_parts(output)
     assert list(parts) == ["overhead", "load"]
     assert parts["load"] == "Of another day."
     assert parts["overhead"].startswith("`benchmarks/overhead.py`, 2")
@@ -89,4 +89,4 @@ def test_a_script_that_fails_leaves_its_part(page: ModuleType, tmp_path: Path) -
     done = run("--quick", "--only", "directory", "--photographs", missing, "--output", str(output))
     assert done.returncode == 1
     assert "directory: failed; the page keeps what it had" in done.stderr
-    assert page.known(output) == {"directory": "Of another day."}
+    assert page.load_parts(output) == {"directory": "Of another day."}

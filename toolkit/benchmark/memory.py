@@ -158,7 +158,7 @@ def measure_in_process(model: str, device: str, threads: int | None, batch: int 
         engine.run(inputs)
     gc.collect()
     end = read()
-    external = {place.locations[-1] for place in find_external_tensors(model, engine.name)}
+    external = {tensor.locations[-1] for tensor in find_external_tensors(model, engine.name)}
     files = (Path(model), *(Path(model).parent / name for name in external))
     return Memory(
         interpreter_bytes=start["resident"],

@@ -10,18 +10,18 @@ from cnntk.runtime.errors import ArtifactCorrupt, UsageError
 
 
 def test_each_part_takes_its_time(tiny_onnx: Path) -> None:
-    found = measure_cold_start(tiny_onnx, threads=1, batches=(1, 8, 2, 8), processes=2)
-    assert min(found.import_ms, found.session_ms, found.first_run_ms, found.steady_ms) > 0
-    assert [batch for batch, _ in found.next_batches] == [8, 2]
-    assert all(ms > 0 for _, ms in found.next_batches)
-    assert found.total_ms == found.import_ms + found.session_ms + found.first_run_ms
-    assert (found.batch, found.device, found.threads, found.processes) == (1, "cpu", 1, 2)
-    assert as_json(found)["total_ms"] == found.total_ms
+    result = measure_cold_start(tiny_onnx, threads=1, batches=(1, 8, 2, 8), processes=2)
+    assert min(result.import_ms, result.session_ms, result.first_run_ms, result.steady_ms) > 0
+    assert [batch for batch, _ in result.next_batches] == [8, 2]
+    assert all(ms > 0 for _, ms in result.next_batches)
+    assert result.total_ms == result.import_ms + result.session_ms + result.first_run_ms
+    assert (result.batch, result.device, result.threads, result.processes) == (1, "cpu", 1, 2)
+    assert as_json(result)["total_ms"] == result.total_ms
 
 
 def test_a_fixed_batch_is_the_first(batch_of_3: Path) -> None:
-    found = measure_cold_start(batch_of_3, processes=1)
-    assert (found.batch, found.next_batches) == (3, ())
+    result = measure_cold_start(batch_of_3, processes=1)
+    assert (result.batch, result.next_batches) == (3, ())
 
 
 def test_other_batches_than_the_fixed_one_are_refused(batch_of_3: Path) -> None:
@@ -46,6 +46,6 @@ def test_indices_are_zeros_in_a_process_that_ran_nothing_before(tmp_path: Path) 
     model = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 18]>{text}')
     onnx.save(model, tmp_path / "indexes.onnx")
     assert start_once(str(tmp_path / "indexes.onnx"), "cpu", 1, []) is None
-    found = measure_cold_start(tmp_path / "indexes.onnx", batches=(1, 2), processes=2)
-    assert found.first_run_ms > 0
-    assert [batch for batch, _ in found.next_batches] == [2]
+    result = measure_cold_start(tmp_path / "indexes.onnx", batches=(1, 2), processes=2)
+    assert result.first_run_ms > 0
+    assert [batch for batch, _ in result.next_batches] == [2]

@@ -36,7 +36,7 @@ def test_a_fixed_batch(batch_of_3: Path) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 8])
-def test_no_other_batch_stands_for_the_one_asked(batch_of_3: Path, batch: int) -> None:
+def test_no_other_batch_stands_for_the_requested_one(batch_of_3: Path, batch: int) -> None:
     with pytest.raises(UsageError, match=f"batch size is fixed at 3, not {batch}; export with a dynamic one"):
         batch_inputs(Engine(batch_of_3), batch)
 
@@ -77,7 +77,7 @@ def test_where_zeros_do_not_run_either_the_error_is_that_of_noise(tmp_path: Path
         list(input_notes(engine, 1))
 
 
-def test_answers_that_are_not_finite_are_let_through_and_told(tmp_path: Path, tiny_onnx: Path) -> None:
+def test_answers_that_are_not_finite_are_accepted_and_reported(tmp_path: Path, tiny_onnx: Path) -> None:
     engine = Engine(parsed(NOT_FINITE, tmp_path / "logs.onnx"))
     arrays = batch_inputs(engine, 1)
     with pytest.raises(NonFiniteOutput):
@@ -122,9 +122,9 @@ def test_slow_runs_are_fewer() -> None:
 def test_latency_of_slow_runs_has_no_percentiles(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert measure_latency(tiny_onnx, seconds=1e-6).runs == 20
     monkeypatch.setattr(inputs, "SLOW_S", 0)
-    found = measure_latency(tiny_onnx, seconds=1e-6)
-    assert found.runs == 3
-    assert set(found.percentiles_ms.values()) == {None}
-    assert found.mean_ms.value > 0
-    assert found.findings[0].message.startswith("3 runs are too few")
+    result = measure_latency(tiny_onnx, seconds=1e-6)
+    assert result.runs == 3
+    assert set(result.percentiles_ms.values()) == {None}
+    assert result.mean_ms.value > 0
+    assert result.findings[0].message.startswith("3 runs are too few")
     assert measure_session(model=str(tiny_onnx), seconds=1e-6, slow_runs=5)[0].runs == 5

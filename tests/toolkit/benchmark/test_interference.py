@@ -44,7 +44,7 @@ def _compared(_: Path) -> Sequence[str]:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "messages",
     [
         _compared,
         lambda model: measure_sweep(model, batches=(1,), threads=(1,), seconds=0.5).notes,
@@ -53,5 +53,5 @@ def _compared(_: Path) -> Sequence[str]:
     ],
     ids=["against", "sweep", "stages", "layers"],
 )
-def test_others_are_told(said: Callable[[Path], Sequence[str]], tiny_onnx: Path) -> None:
-    assert any(line.startswith("other processes used") for line in said(tiny_onnx))
+def test_others_are_reported(messages: Callable[[Path], Sequence[str]], tiny_onnx: Path) -> None:
+    assert any(line.startswith("other processes used") for line in messages(tiny_onnx))

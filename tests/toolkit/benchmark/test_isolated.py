@@ -54,9 +54,9 @@ def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_answers_from_another_process() -> None:
-    found = run_isolated("helper_of_isolated:chatty", {"n": [1, "ü", None]})
-    assert found["n"] == [1, "ü", None]
-    assert found["pid"] != os.getpid()
+    result = run_isolated("helper_of_isolated:chatty", {"n": [1, "ü", None]})
+    assert result["n"] == [1, "ü", None]
+    assert result["pid"] != os.getpid()
 
 
 def test_our_errors_arrive_as_they_are() -> None:
@@ -131,7 +131,7 @@ def test_the_child_ends_when_its_parent_is_gone(way: str) -> None:
             assert line.recv(1) == b""  # the child's end closed it; it would sleep for 60 s
 
 
-def test_much_is_sent_while_much_is_said(tmp_path: Path) -> None:
+def test_much_is_sent_while_much_is_printed(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.stderr.write('x' * 1_000_000)")
     assert run_isolated("helper_of_isolated:length", {"text": "y" * 1_000_000}, timeout_s=60) == 1_000_000
 

@@ -50,14 +50,14 @@ HERE = Machine(
         ({"memory_bytes": None}, "memory: unknown in the baseline, 16 GiB now"),
     ],
 )
-def test_what_decides_speed_is_told(there: dict, expected: str) -> None:
+def test_what_decides_speed_is_reported(there: dict, expected: str) -> None:
     other = replace(HERE, **there)
     assert HERE.differences(other) == (expected,)
     assert other.identity != HERE.identity
     assert HERE.software_differences(other) == ()
 
 
-def test_software_is_told_apart() -> None:
+def test_software_is_distinguished() -> None:
     other = replace(HERE, onnxruntime=None, python="3.12.1", memory_bytes=16 * GIB + 1, governor=None)
     assert HERE.differences(other) == ()
     assert other.identity == HERE.identity
@@ -73,7 +73,7 @@ def test_the_identity_never_changes() -> None:
     assert HERE.identity == "a4c159acebdd"
 
 
-def test_gpus_are_told_apart_where_they_are_known() -> None:
+def test_gpus_are_compared_only_if_both_have_a_name() -> None:
     h200, other = replace(HERE, gpu="NVIDIA H200"), replace(HERE, gpu="NVIDIA L4")
     assert h200.differences(other) == ("gpu: NVIDIA L4 in the baseline, NVIDIA H200 now",)
     assert h200.differences(HERE) == HERE.differences(h200) == h200.differences(h200) == ()
@@ -155,5 +155,5 @@ def test_a_system_that_tells_nothing(tmp_path: Path) -> None:
 
 
 def test_memory() -> None:
-    found = memory_bytes()
-    assert found is None or found > 2**28
+    result = memory_bytes()
+    assert result is None or result > 2**28

@@ -16,14 +16,14 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells pri
 
 @LINUX
 def test_the_parts_add_up(tiny_onnx: Path) -> None:
-    found = measure_memory(tiny_onnx, threads=1)
-    resident = found.interpreter_bytes + found.runtime_bytes + found.model_bytes
-    assert found.private_bytes + found.mapped_bytes == resident
-    assert found.peak_bytes >= resident
-    assert found.interpreter_bytes > 2 * MEGABYTE
-    assert found.runtime_bytes > 2 * MEGABYTE
-    assert (found.batch, found.source) == (1, "/proc/self/status")
-    assert found.file_bytes == tiny_onnx.stat().st_size
+    result = measure_memory(tiny_onnx, threads=1)
+    resident = result.interpreter_bytes + result.runtime_bytes + result.model_bytes
+    assert result.private_bytes + result.mapped_bytes == resident
+    assert result.peak_bytes >= resident
+    assert result.interpreter_bytes > 2 * MEGABYTE
+    assert result.runtime_bytes > 2 * MEGABYTE
+    assert (result.batch, result.source) == (1, "/proc/self/status")
+    assert result.file_bytes == tiny_onnx.stat().st_size
 
 
 @LINUX
@@ -65,7 +65,7 @@ def test_weights_beside_the_file_are_counted(tmp_path: Path) -> None:
 
 
 @LINUX
-def test_pages_that_are_touched_are_told() -> None:
+def test_pages_that_are_touched_are_reported() -> None:
     before = read_status()
     held = np.ones(64 * MEGABYTE, dtype=np.uint8)
     after = read_status()
@@ -77,10 +77,10 @@ def test_pages_that_are_touched_are_told() -> None:
 @pytest.mark.skipif(os.name != "posix", reason="getrusage is POSIX")
 def test_elsewhere_peaks_stand_for_it(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cnntk.benchmark.memory._STATUS", Path("no such file"))
-    found = measure_in_process(str(tiny_onnx), "cpu", 1, None)
-    assert found.source == "getrusage"
-    assert found.private_bytes is found.mapped_bytes is None
-    assert found.peak_bytes == found.interpreter_bytes + found.runtime_bytes + found.model_bytes
+    result = measure_in_process(str(tiny_onnx), "cpu", 1, None)
+    assert result.source == "getrusage"
+    assert result.private_bytes is result.mapped_bytes is None
+    assert result.peak_bytes == result.interpreter_bytes + result.runtime_bytes + result.model_bytes
 
 
 def test_wrong_use(batch_of_3: Path) -> None:

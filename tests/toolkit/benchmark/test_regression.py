@@ -73,23 +73,23 @@ def test_there_and_back(tmp_path: Path) -> None:
     assert base.cases["one"].runs == 1500
 
 
-def test_a_slowdown_is_found_with_its_size() -> None:
-    (found,) = compare_baselines(baseline(net=case(2.0)), baseline(net=case(2.4, seed=1)), 5)
-    assert found.regressed
-    assert found.slowdown_percent is not None
-    assert found.slowdown_percent.low > 5
-    assert found.slowdown_percent.low < 20 < found.slowdown_percent.high
-    assert (found.baseline_ms, found.current_ms) == (
+def test_a_slowdown_is_detected_with_its_size() -> None:
+    (actual,) = compare_baselines(baseline(net=case(2.0)), baseline(net=case(2.4, seed=1)), 5)
+    assert actual.regressed
+    assert actual.slowdown_percent is not None
+    assert actual.slowdown_percent.low > 5
+    assert actual.slowdown_percent.low < 20 < actual.slowdown_percent.high
+    assert (actual.baseline_ms, actual.current_ms) == (
         pytest.approx(2.0, rel=0.03),
         pytest.approx(2.4, rel=0.03),
     )
-    assert (found.verdict, found.note) == ("slower", "")
+    assert (actual.verdict, actual.note) == ("slower", "")
 
 
 @pytest.mark.parametrize("between", [0.0, 0.01, 0.05])
-def test_nothing_is_found_where_nothing_is(between: float) -> None:
-    made = [baseline(net=case(seed=seed, between=between)) for seed in range(80)]
-    verdicts = [compare_baselines(base, now, 0)[0] for base, now in zip(made[::2], made[1::2], strict=True)]
+def test_no_slowdown_is_reported_where_there_is_none(between: float) -> None:
+    items = [baseline(net=case(seed=seed, between=between)) for seed in range(80)]
+    verdicts = [compare_baselines(base, now, 0)[0] for base, now in zip(items[::2], items[1::2], strict=True)]
     assert sum(verdict.regressed for verdict in verdicts) <= 3
 
 
@@ -115,19 +115,19 @@ def test_intervals_cover_the_slowdown() -> None:
 
 
 def test_no_interval_is_narrower_than_two_loadings_are_apart() -> None:
-    (found,) = compare_baselines(baseline(net=case(between=0)), baseline(net=case(between=0)), 5)
-    assert found.slowdown_percent is not None
-    assert found.slowdown_percent.low < -1.9
-    assert found.slowdown_percent.high > 1.9
+    (actual,) = compare_baselines(baseline(net=case(between=0)), baseline(net=case(between=0)), 5)
+    assert actual.slowdown_percent is not None
+    assert actual.slowdown_percent.low < -1.9
+    assert actual.slowdown_percent.high > 1.9
 
 
 def test_sessions_that_differ_widen_the_interval() -> None:
     widths = []
     for between in (0.0, 0.1):
         base, now = (baseline(net=case(seed=seed, between=between)) for seed in (0, 1))
-        (found,) = compare_baselines(base, now, 5)
-        assert found.slowdown_percent is not None
-        widths.append(found.slowdown_percent.high - found.slowdown_percent.low)
+        (actual,) = compare_baselines(base, now, 5)
+        assert actual.slowdown_percent is not None
+        widths.append(actual.slowdown_percent.high - actual.slowdown_percent.low)
     assert widths[1] > 3 * widths[0]
 
 
@@ -143,22 +143,22 @@ def test_cases_that_can_not_be_compared_say_why() -> None:
     }
 
 
-def test_another_model_is_compared_and_said() -> None:
+def test_another_model_is_compared_and_noted() -> None:
     now = baseline(net=replace(case(), model_sha256="cd" * 32))
-    (found,) = compare_baselines(baseline(net=case()), now, 5)
-    assert found.slowdown_percent is not None
-    assert found.note == "the model's file is not the baseline's"
+    (actual,) = compare_baselines(baseline(net=case()), now, 5)
+    assert actual.slowdown_percent is not None
+    assert actual.note == "the model's file is not the baseline's"
 
 
 @pytest.mark.parametrize(
     ("then", "now", "words"),
     [(0.05, 0.65, "5% of the cores in the baseline, 65% now"), (0.6, 0.65, ""), (None, 0.9, "")],
 )
-def test_neighbors_that_were_quieter_then_are_said(then: float | None, now: float, words: str) -> None:
+def test_neighbors_that_were_quieter_then_are_noted(then: float | None, now: float, words: str) -> None:
     base, later = (baseline(net=replace(case(), other_cpu_share=share)) for share in (then, now))
-    (found,) = compare_baselines(base, later, 5)
-    assert words in found.note
-    assert bool(words) == bool(found.note)
+    (actual,) = compare_baselines(base, later, 5)
+    assert words in actual.note
+    assert bool(words) == bool(actual.note)
 
 
 def test_a_check_that_looks_at_nothing_fails() -> None:
@@ -168,7 +168,7 @@ def test_a_check_that_looks_at_nothing_fails() -> None:
         compare_baselines(baseline(), baseline(), 5)
 
 
-def test_another_machine_is_refused_unless_asked_for() -> None:
+def test_another_machine_is_refused_unless_allowed() -> None:
     base = replace(baseline(net=case()), machine=replace(HERE, cpu="Z80", cores=HERE.cores + 6))
     now = baseline(net=case(1.5, seed=1))
     with pytest.raises(UsageError, match=r"another machine \(cpu: Z80 in .* now; cores: \d+ in"):
@@ -206,11 +206,11 @@ def test_a_comparison_says_how_the_machines_differ(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="another machine"):
         BaselineCheck.open(BenchOptions(baseline=tmp_path / "base.json"))
     check = BaselineCheck.open(BenchOptions(baseline=tmp_path / "base.json", allow_other_machine=True))
-    found = check.compare(current, "net.onnx", lambda name: None)
-    assert found is not None
-    assert (found.file, found.created) == (str(tmp_path / "base.json"), base.created)
-    assert found.machine_differences == (f"cpu: Z80 in the baseline, {HERE.cpu} now",)
-    assert found.software_differences == (f"python: 2.7 in the baseline, {HERE.python} now",)
+    actual = check.compare(current, "net.onnx", lambda name: None)
+    assert actual is not None
+    assert (actual.file, actual.created) == (str(tmp_path / "base.json"), base.created)
+    assert actual.machine_differences == (f"cpu: Z80 in the baseline, {HERE.cpu} now",)
+    assert actual.software_differences == (f"python: 2.7 in the baseline, {HERE.python} now",)
     same = BaselineCheck.open(BenchOptions(baseline=current)).compare(current, "", lambda name: None)
     assert same is not None
     assert (same.file, same.machine_differences, same.software_differences) == ("", (), ())
@@ -264,7 +264,7 @@ def test_a_file_that_is_no_baseline(tmp_path: Path, content: bytes, message: str
     assert not re.search(r"Error|could not convert|object has no", str(caught.value))
 
 
-def test_a_baseline_takes_the_place_of_another_one_only(tmp_path: Path) -> None:
+def test_a_baseline_replaces_another_baseline_only(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"\x08\x0a")
     with pytest.raises(UsageError, match="the file exists and is not a baseline; choose another name"):
         save_baseline(tmp_path / "model.onnx", baseline())
@@ -280,9 +280,9 @@ def test_a_baseline_of_before_can_still_be_compared(tmp_path: Path) -> None:
     del data["cases"]["net"]["session_seconds"], data["machine"]["gpu"]
     (tmp_path / "base.json").write_text(json.dumps(data))
     now = replace(case(1.3, seed=1, count=10), session_seconds=0.3)
-    (found,) = compare_baselines(load_baseline(tmp_path / "base.json"), baseline(net=now), 5)
-    assert found.regressed
-    assert found.note == "measured in 5 sessions in the baseline, 10 sessions of 0.3 s now"
+    (actual,) = compare_baselines(load_baseline(tmp_path / "base.json"), baseline(net=now), 5)
+    assert actual.regressed
+    assert actual.note == "measured in 5 sessions in the baseline, 10 sessions of 0.3 s now"
 
 
 def test_what_is_shown_is_what_is_compared() -> None:
@@ -290,26 +290,26 @@ def test_what_is_shown_is_what_is_compared() -> None:
     base, now = case(), case(seed=1)
     slow = tuple(tuple(2 * ms for ms in session) for session in now.sessions[:2])
     disturbed = replace(now, sessions=(*slow, *now.sessions[2:]))
-    (found,) = compare_baselines(baseline(net=base), baseline(net=disturbed), 5)
-    assert found.slowdown_percent is not None
-    assert found.baseline_ms is not None
-    assert found.current_ms == pytest.approx(found.baseline_ms * (1 + found.slowdown_percent.value / 100))
-    assert abs(found.slowdown_percent.value) < 3
+    (actual,) = compare_baselines(baseline(net=base), baseline(net=disturbed), 5)
+    assert actual.slowdown_percent is not None
+    assert actual.baseline_ms is not None
+    assert actual.current_ms == pytest.approx(actual.baseline_ms * (1 + actual.slowdown_percent.value / 100))
+    assert abs(actual.slowdown_percent.value) < 3
 
 
-def test_without_a_bound_it_is_told_so() -> None:
-    (found,) = compare_baselines(baseline(net=case()), baseline(net=case(1.3, seed=1)))
-    assert (found.verdict, found.regressed) == ("slower", False)
-    assert found.fail_above_percent is None
+def test_without_a_bound_it_is_reported_so() -> None:
+    (actual,) = compare_baselines(baseline(net=case()), baseline(net=case(1.3, seed=1)))
+    assert (actual.verdict, actual.regressed) == ("slower", False)
+    assert actual.fail_above_percent is None
     assert compare_baselines(baseline(net=case()), baseline(net=case(1.3, seed=1)), 0)[0].regressed
     assert compare_baselines(baseline(net=case()), baseline(net=case()), 0)[0].fail_above_percent == 0
 
 
 def slow_at_times(slow: int, level: float = 1.0) -> Baseline:
     """Ten sessions, so many of which take 25 % longer."""
-    made = sessions(level, seed=1, count=10)
-    found = [trace(one.latencies_ms * (1.25 if i < slow else 1)) for i, one in enumerate(made)]
-    return baseline(net=summarize_sessions(found, settings=SETTINGS, model_sha256="ab" * 32))
+    items = sessions(level, seed=1, count=10)
+    actual = [trace(one.latencies_ms * (1.25 if i < slow else 1)) for i, one in enumerate(items)]
+    return baseline(net=summarize_sessions(actual, settings=SETTINGS, model_sha256="ab" * 32))
 
 
 @pytest.mark.parametrize(
@@ -327,25 +327,25 @@ def slow_at_times(slow: int, level: float = 1.0) -> Baseline:
 def test_where_most_sessions_are_slow_it_is_not_called_no_difference(
     slow: int, level: float, verdict: str
 ) -> None:
-    (found,) = compare_baselines(baseline(net=case(count=10)), slow_at_times(slow, level), 5)
-    assert found.verdict == verdict
-    assert found.regressed == (verdict == "slower")
-    kept = f"compares 10 of 10 sessions of the baseline, {10 - slow} of 10 now; the others were over 15 %"
-    assert (kept in found.note) == (0 < slow < 10)
-    assert ("the model is slow at times" in found.note) == found.mostly_disturbed
+    (actual,) = compare_baselines(baseline(net=case(count=10)), slow_at_times(slow, level), 5)
+    assert actual.verdict == verdict
+    assert actual.regressed == (verdict == "slower")
+    used = f"compares 10 of 10 sessions of the baseline, {10 - slow} of 10 now; the others were over 15 %"
+    assert (used in actual.note) == (0 < slow < 10)
+    assert ("the model is slow at times" in actual.note) == actual.mostly_disturbed
 
 
 def test_a_machine_that_was_as_disturbed_then_leaves_nothing_undecided() -> None:
-    (found,) = compare_baselines(slow_at_times(7), slow_at_times(7), 5)
-    assert found.verdict == "no difference"
-    assert "compares 3 of 10 sessions of the baseline, 3 of 10 now" in found.note
+    (actual,) = compare_baselines(slow_at_times(7), slow_at_times(7), 5)
+    assert actual.verdict == "no difference"
+    assert "compares 3 of 10 sessions of the baseline, 3 of 10 now" in actual.note
 
 
 def compared(*cases: CaseComparison) -> BaselineComparison:
     return BaselineComparison("base.json", "", (), (), cases)
 
 
-def test_what_must_not_take_the_place_of_its_baseline() -> None:
+def test_what_must_not_replace_its_baseline() -> None:
     base = baseline(net=case(count=10))
     (slower,) = compare_baselines(base, slow_at_times(10), 5)
     assert reason_to_keep(compared(slower)) == "net regressed by more than 5 %"
@@ -399,29 +399,29 @@ def times(case: Case, factor: float) -> Baseline:
 
 
 def test_both_rounds_say_so(measured: Case) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     base = times(measured, 1e-6)
-    (found,) = confirm_regressions(base, times(measured, 1.0), MODEL, 5, pause_s=0, progress=said.append)
-    assert found.regressed
-    assert found.second_round_percent is not None
-    assert found.second_round_percent.value > 5
-    assert found.second_round_percent != found.slowdown_percent
-    assert len(said) == 1
+    (actual,) = confirm_regressions(base, times(measured, 1.0), MODEL, 5, pause_s=0, progress=messages.append)
+    assert actual.regressed
+    assert actual.second_round_percent is not None
+    assert actual.second_round_percent.value > 5
+    assert actual.second_round_percent != actual.slowdown_percent
+    assert len(messages) == 1
 
 
 def test_the_second_round_does_not(measured: Case) -> None:
     """The first one was disturbed: a million times as slow as the second will be."""
     base = times(measured, 1e3)
-    (found,) = confirm_regressions(base, times(measured, 1e6), MODEL, 5, pause_s=0)
-    assert not found.regressed
-    assert found.slowdown_percent is not None
-    assert found.slowdown_percent.low > 5
-    assert found.second_round_percent is not None
-    assert found.second_round_percent.high < 5
+    (actual,) = confirm_regressions(base, times(measured, 1e6), MODEL, 5, pause_s=0)
+    assert not actual.regressed
+    assert actual.slowdown_percent is not None
+    assert actual.slowdown_percent.low > 5
+    assert actual.second_round_percent is not None
+    assert actual.second_round_percent.high < 5
 
 
 @pytest.mark.parametrize("slow", [0, 6])
-def test_a_second_round_of_slow_sessions_is_said(
+def test_a_second_round_of_slow_sessions_is_noted(
     measured: Case, slow: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quiet = replace(measured, sessions=((1.0, 1.0),) * 10)
@@ -429,20 +429,20 @@ def test_a_second_round_of_slow_sessions_is_said(
     monkeypatch.setattr(regression, "_measure_again", lambda *_: again)
     slower = replace(measured, sessions=((1.2, 1.2),) * 10)
     base, now = (Baseline.create(HERE, {"latency": case}) for case in (quiet, slower))
-    (found,) = confirm_regressions(base, now, MODEL, 5, pause_s=0)
-    assert not found.regressed
-    assert ("most sessions of the second round were disturbed, and left out" in found.note) == bool(slow)
+    (actual,) = confirm_regressions(base, now, MODEL, 5, pause_s=0)
+    assert not actual.regressed
+    assert ("most sessions of the second round were disturbed, and left out" in actual.note) == bool(slow)
 
 
 @pytest.mark.parametrize(("factor", "bound"), [(1e-6, None), (1.0, 5.0)], ids=["no bound", "no regression"])
 def test_else_nothing_is_measured_again(measured: Case, factor: float, bound: float | None) -> None:
     no_model = Path("nowhere.onnx")
-    (found,) = confirm_regressions(
+    (actual,) = confirm_regressions(
         times(measured, factor), times(measured, 1.0), no_model, bound, pause_s=1e9
     )
-    assert found.second_round_percent is None
-    assert not found.regressed
-    assert found.verdict == ("slower" if bound is None else "no difference")
+    assert actual.second_round_percent is None
+    assert not actual.regressed
+    assert actual.verdict == ("slower" if bound is None else "no difference")
 
 
 def test_sessions_are_long_enough(measured: Case) -> None:
@@ -485,8 +485,8 @@ def test_nothing_to_say() -> None:
     ],
     ids=["half now", "half then", "most now", "most of both", "file", "others"],
 )
-def test_what_is_said(base: Case, now: Case, notes: list[str]) -> None:
-    found = list(_notes(base, now))
-    assert len(found) == len(notes)
-    for text, begin in zip(found, notes, strict=True):
+def test_notes(base: Case, now: Case, notes: list[str]) -> None:
+    actual = list(_notes(base, now))
+    assert len(actual) == len(notes)
+    for text, begin in zip(actual, notes, strict=True):
         assert text.startswith(begin)

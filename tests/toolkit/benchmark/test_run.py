@@ -22,24 +22,24 @@ from cnntk.shipped import shipped_model
 
 
 def test_latency_alone(tiny_onnx: Path) -> None:
-    found = bench(tiny_onnx, seconds=0.2, threads=1, cold_start=False)
-    latency = found.latency
+    actual = bench(tiny_onnx, seconds=0.2, threads=1, cold_start=False)
+    latency = actual.latency
     assert latency.batch == latency.threads == 1
     assert latency.runs == len(latency.samples) > 1000
     assert latency.median_ms.low <= latency.median_ms.value <= latency.median_ms.high
     assert latency.images_per_second.value == pytest.approx(1000 / latency.mean_ms.value)
     assert latency.images_per_second.low <= latency.images_per_second.value <= latency.images_per_second.high
-    assert found.sha256 == sha256_of(tiny_onnx)
-    assert found.size_bytes == tiny_onnx.stat().st_size
-    parts = (found.cold_start, found.memory, found.cuda, found.layers, found.sweep, found.stages)
+    assert actual.sha256 == sha256_of(tiny_onnx)
+    assert actual.size_bytes == tiny_onnx.stat().st_size
+    parts = (actual.cold_start, actual.memory, actual.cuda, actual.layers, actual.sweep, actual.stages)
     assert parts == (None,) * 6
-    assert found.against == found.notes == ()
+    assert actual.against == actual.notes == ()
 
 
 def test_few_runs_have_no_99th_percentile(tiny_onnx: Path) -> None:
     few = bench(tiny_onnx, seconds=1e-6, cold_start=False).latency
     assert few.runs == 20
-    assert {name: found is None for name, found in few.percentiles_ms.items()} == {
+    assert {name: actual is None for name, actual in few.percentiles_ms.items()} == {
         "50": False,
         "90": True,
         "99": True,
@@ -50,8 +50,8 @@ def test_few_runs_have_no_99th_percentile(tiny_onnx: Path) -> None:
 
 
 def test_all_at_once(tmp_path: Path) -> None:
-    said: list[str] = []
-    found = bench(
+    messages: list[str] = []
+    actual = bench(
         shipped_model(),
         seconds=0.2,
         threads=(1, 2),
@@ -61,34 +61,34 @@ def test_all_at_once(tmp_path: Path) -> None:
         against=(str(shipped_model()),),
         sessions=2,
         save=tmp_path / "base.json",
-        progress=said.append,
+        progress=messages.append,
     )
-    assert found.cold_start is not None
-    assert [batch for batch, _ in found.cold_start.next_batches] == [2, 4]
-    assert found.memory is not None
-    assert found.memory.batch == found.latency.batch == 2
-    assert found.layers is not None
-    assert found.layers.batch == 2
-    assert found.sweep is not None
-    assert [(c.batch, c.threads) for c in found.sweep.cells] == [(2, 1), (2, 2), (4, 1), (4, 2)]
-    assert found.stages is not None
-    (comparison,) = found.against
+    assert actual.cold_start is not None
+    assert [batch for batch, _ in actual.cold_start.next_batches] == [2, 4]
+    assert actual.memory is not None
+    assert actual.memory.batch == actual.latency.batch == 2
+    assert actual.layers is not None
+    assert actual.layers.batch == 2
+    assert actual.sweep is not None
+    assert [(c.batch, c.threads) for c in actual.sweep.cells] == [(2, 1), (2, 2), (4, 1), (4, 2)]
+    assert actual.stages is not None
+    (comparison,) = actual.against
     assert comparison.target.same_outputs
     assert comparison.comparison is not None
-    assert set(found.cases) == {"latency"}
-    assert found.saved == str(tmp_path / "base.json")
-    assert load_baseline(found.saved).cases == found.cases
-    assert len(said) == len(set(said)) == 8
+    assert set(actual.cases) == {"latency"}
+    assert actual.saved == str(tmp_path / "base.json")
+    assert load_baseline(actual.saved).cases == actual.cases
+    assert len(messages) == len(set(messages)) == 8
 
 
 def test_the_document_is_json(tiny_onnx: Path) -> None:
-    found = bench(tiny_onnx, seconds=0.1, layers=True)
-    data = json.loads(json.dumps(as_json(found), allow_nan=False))
+    actual = bench(tiny_onnx, seconds=0.1, layers=True)
+    data = json.loads(json.dumps(as_json(actual), allow_nan=False))
     assert data["schema"] == SCHEMA
     assert data["model"] == str(tiny_onnx)
     latency = data["latency"]
     assert latency["quantiles_ms"] == sorted(latency["quantiles_ms"])
-    assert latency["quantiles_ms"][50] == pytest.approx(found.latency.median_ms.value, rel=0.05)
+    assert latency["quantiles_ms"][50] == pytest.approx(actual.latency.median_ms.value, rel=0.05)
     series = np.array(latency["series"])
     assert series.shape[0] <= 300
     assert (series[:, 1] <= series[:, 2]).all()
@@ -97,17 +97,17 @@ def test_the_document_is_json(tiny_onnx: Path) -> None:
 
 
 def test_auto_is_decided_once(tiny_onnx: Path) -> None:
-    found = bench(tiny_onnx, device="auto", batch=(1, 2), seconds=0.05, cold_start=False)
-    assert found.sweep is not None
-    assert found.sweep.device == found.latency.device
+    actual = bench(tiny_onnx, device="auto", batch=(1, 2), seconds=0.05, cold_start=False)
+    assert actual.sweep is not None
+    assert actual.sweep.device == actual.latency.device
 
 
 @pytest.mark.gpu
 def test_on_the_gpu() -> None:
-    found = bench(shipped_model(), device="cuda", batch=(1, 8), seconds=0.3, layers=True, end_to_end=True)
-    assert found.sweep is not None
-    assert [cell.batch for cell in found.sweep.cells] == [1, 8]
-    assert found.cuda is not None or any("pip install" in note for note in found.notes)
+    actual = bench(shipped_model(), device="cuda", batch=(1, 8), seconds=0.3, layers=True, end_to_end=True)
+    assert actual.sweep is not None
+    assert [cell.batch for cell in actual.sweep.cells] == [1, 8]
+    assert actual.cuda is not None or any("pip install" in note for note in actual.notes)
     with pytest.raises(UsageError, match="threads: apply to the CPU only; leave them out on device 'cuda:0'"):
         bench(shipped_model(), device="cuda", threads=2, seconds=0.05)
 
@@ -133,7 +133,7 @@ def test_a_fixed_batch_is_the_batch(batch_of_3: Path) -> None:
         ({"fail_above": -1}, "percentage of 0 or more"),
     ],
 )
-def test_what_makes_no_sense_is_told(tiny_onnx: Path, wrong: dict[str, object], message: str) -> None:
+def test_what_makes_no_sense_is_reported(tiny_onnx: Path, wrong: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         bench(tiny_onnx, **{"cold_start": False, "seconds": 0.01, **wrong})
 
@@ -146,5 +146,5 @@ def test_nobody_in_a_race_looks_for_nan(tmp_path: Path) -> None:
     with pytest.raises(NonFiniteOutput):
         engine.run({"x": np.ones((1, 4), np.float32)})
     options = BenchOptions(against=(str(model),), seconds=0.01)
-    (found,) = run._against(run._Context(engine, 1, (), options, lambda name: None))
-    assert found.comparison is not None
+    (actual,) = run._against(run._Context(engine, 1, (), options, lambda name: None))
+    assert actual.comparison is not None

@@ -40,9 +40,11 @@ def test_the_steps_are_those_of_the_classifier(artifact: Path, tmp_path: Path) -
 def test_each_format_has_its_row(artifact: Path, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(drawn("PNG", 30))
     (tmp_path / "b.png").write_bytes(drawn("PNG", 20))
-    found = measure_stages(artifact, [tmp_path / "a.png", tmp_path / "b.png", drawn("JPEG", 30)], seconds=0.1)
-    assert [(row.format, row.images) for row in found.formats] == [("JPEG", 1), ("PNG", 2)]
-    for row in found.formats:
+    result = measure_stages(
+        artifact, [tmp_path / "a.png", tmp_path / "b.png", drawn("JPEG", 30)], seconds=0.1
+    )
+    assert [(row.format, row.images) for row in result.formats] == [("JPEG", 1), ("PNG", 2)]
+    for row in result.formats:
         assert row.runs >= 20
         assert [stage.name for stage in row.stages] == list(STAGES)
         assert all(0 < stage.time_ms.low <= stage.time_ms.value <= stage.time_ms.high for stage in row.stages)
@@ -52,7 +54,7 @@ def test_each_format_has_its_row(artifact: Path, tmp_path: Path) -> None:
         ]
         assert row.unaccounted_ms.low <= row.unaccounted_ms.value <= row.unaccounted_ms.high
         assert row.call_ms > 0 < row.sum_ms
-    assert "files come from the system's cache, not from the disk, once they were read" in found.notes
+    assert "files come from the system's cache, not from the disk, once they were read" in result.notes
 
 
 def test_what_takes_long_shows_where_it_is(tiny_onnx: Path) -> None:
@@ -62,20 +64,20 @@ def test_what_takes_long_shows_where_it_is(tiny_onnx: Path) -> None:
     assert decode.share > 0.5
 
 
-def test_without_images_one_is_made_and_told(artifact: Path) -> None:
-    found = measure_stages(artifact, seconds=0.1)
+def test_without_images_one_is_drawn_and_reported(artifact: Path) -> None:
+    result = measure_stages(artifact, seconds=0.1)
     side = 28 if artifact == shipped_model() else 4
-    assert [row.format for row in found.formats] == ["JPEG", "PNG"]
-    assert f"no images: measured with one of {side}x{side} pixels, made in memory" in found.notes
-    assert "images are bytes in memory: nothing is read" in found.notes
+    assert [row.format for row in result.formats] == ["JPEG", "PNG"]
+    assert f"no images: measured with one of {side}x{side} pixels, made in memory" in result.notes
+    assert "images are bytes in memory: nothing is read" in result.notes
     in_graph = "the graph preprocesses images itself: that time is in run, not in preprocess"
-    assert (in_graph in found.notes) == (artifact == shipped_model())
+    assert (in_graph in result.notes) == (artifact == shipped_model())
 
 
-def test_images_that_were_not_reached_are_told(tiny_onnx: Path) -> None:
-    found = measure_stages(tiny_onnx, [drawn("PNG", 8)] * 100_000, seconds=0.01)
-    left = 100_000 - found.formats[0].images
-    assert f"{left} of 100000 images were not reached in the time limit" in found.notes
+def test_images_that_were_not_reached_are_reported(tiny_onnx: Path) -> None:
+    result = measure_stages(tiny_onnx, [drawn("PNG", 8)] * 100_000, seconds=0.01)
+    left = 100_000 - result.formats[0].images
+    assert f"{left} of 100000 images were not reached in the time limit" in result.notes
 
 
 def test_what_is_no_image_is_refused(tiny_onnx: Path, tmp_path: Path) -> None:
@@ -129,14 +131,14 @@ def test_an_unreadable_image_is_named(tiny_onnx: Path, tmp_path: Path, as_bytes:
         measure_stages(tiny_onnx, images)
 
 
-def test_answers_that_are_not_finite_are_let_through_and_told(tiny_onnx: Path) -> None:
-    told = "outputs are not finite; Engine refuses them by default, bench does not"
-    assert told not in measure_stages(tiny_onnx, seconds=0.1).notes
+def test_answers_that_are_not_finite_are_accepted_and_reported(tiny_onnx: Path) -> None:
+    expected = "outputs are not finite; Engine refuses them by default, bench does not"
+    assert expected not in measure_stages(tiny_onnx, seconds=0.1).notes
     model = onnx.load(tiny_onnx)
     bias = next(w for w in model.graph.initializer if w.name == "bias")
     bias.CopyFrom(onnx.numpy_helper.from_array(np.full(3, np.nan, np.float32), "bias"))
     onnx.save(model, tiny_onnx)
-    assert told in measure_stages(tiny_onnx, seconds=0.1).notes
+    assert expected in measure_stages(tiny_onnx, seconds=0.1).notes
 
 
 def test_of_slow_runs_there_are_fewer(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_bench import sweep as made_up
+from made_up_bench import sweep as example_sweep
 
 from cnntk.benchmark import inputs
 from cnntk.benchmark import sweep as sweep_module
@@ -15,20 +15,20 @@ from cnntk.runtime.session.cores import usable_cores
 
 
 def test_every_pair_is_a_cell(tiny_onnx: Path) -> None:
-    found = measure_sweep(tiny_onnx, batches=(8, 1), threads=(2, 1), seconds=0.1)
-    assert [(cell.batch, cell.threads) for cell in found.cells] == [(1, 1), (1, 2), (8, 1), (8, 2)]
-    assert found.rounds == 6
-    for cell in found.cells:
+    result = measure_sweep(tiny_onnx, batches=(8, 1), threads=(2, 1), seconds=0.1)
+    assert [(cell.batch, cell.threads) for cell in result.cells] == [(1, 1), (1, 2), (8, 1), (8, 2)]
+    assert result.rounds == 6
+    for cell in result.cells:
         assert 0 < cell.latency_ms.low <= cell.latency_ms.value <= cell.latency_ms.high
         assert cell.images_per_second == pytest.approx(1e3 * cell.batch / cell.latency_ms.value)
         assert cell.speed_up.low <= cell.speed_up.value <= cell.speed_up.high
         assert cell.efficiency == cell.speed_up.value / cell.threads
         assert (cell.verdict is None) == (cell.threads == 1)
-    one = found.cells[0]
+    one = result.cells[0]
     assert one.speed_up == Estimate(1, 1, 1)
-    best = max(found.cells, key=lambda cell: cell.images_per_second)
-    assert found.highest_throughput.batch == best.batch
-    assert not best.clearly_faster_than(found.highest_throughput)
+    best = max(result.cells, key=lambda cell: cell.images_per_second)
+    assert result.highest_throughput.batch == best.batch
+    assert not best.clearly_faster_than(result.highest_throughput)
 
 
 def test_no_speed_up_where_one_thread_was_not_measured(tiny_onnx: Path) -> None:
@@ -59,11 +59,11 @@ def test_the_engine_may_choose_its_threads(tiny_onnx: Path) -> None:
     assert cell.threads >= 1
 
 
-def test_more_threads_than_cores_are_told(tiny_onnx: Path) -> None:
+def test_more_threads_than_cores_are_reported(tiny_onnx: Path) -> None:
     many = usable_cores() + 1
-    found = measure_sweep(tiny_onnx, batches=(1,), threads=(1, many), seconds=0.1)
-    told = f"{many} threads share the {usable_cores()} cores available to this process"
-    assert told in found.notes
+    result = measure_sweep(tiny_onnx, batches=(1,), threads=(1, many), seconds=0.1)
+    message = f"{many} threads share the {usable_cores()} cores available to this process"
+    assert message in result.notes
     one = measure_sweep(tiny_onnx, batches=(1,), threads=(1,), seconds=0.1)
     assert not any("threads share" in note for note in one.notes)
 
@@ -89,17 +89,17 @@ def test_threads_are_for_the_cpu(tiny_onnx: Path) -> None:
         measure_sweep(tiny_onnx, device="cuda")
 
 
-def test_the_fewest_threads_that_are_not_told_apart() -> None:
+def test_the_fewest_threads_that_are_not_distinguished() -> None:
     """Beside one thread by the verdict; among others by their speed-ups, else by their latencies."""
-    alike = made_up((1, 1, 4.0), (1, 2, 2.0), (1, 4, 1.95), (8, 1, 40.0))
+    alike = example_sweep((1, 1, 4.0), (1, 2, 2.0), (1, 4, 1.95), (8, 1, 40.0))
     assert (alike.lowest_latency.batch, alike.lowest_latency.threads) == (1, 2)
     assert alike.highest_throughput.threads == 2
-    assert made_up((1, 1, 4.0), (1, 2, 2.0), (1, 4, 1.0)).lowest_latency.threads == 4
-    assert made_up((1, 2, 2.0), (1, 4, 1.95)).lowest_latency.threads == 2
-    assert made_up((1, 2, 2.0), (1, 4, 1.0)).lowest_latency.threads == 4
+    assert example_sweep((1, 1, 4.0), (1, 2, 2.0), (1, 4, 1.0)).lowest_latency.threads == 4
+    assert example_sweep((1, 2, 2.0), (1, 4, 1.95)).lowest_latency.threads == 2
+    assert example_sweep((1, 2, 2.0), (1, 4, 1.0)).lowest_latency.threads == 4
 
 
-def test_slow_runs_are_not_made_to_settle(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_runs_are_not_settled(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settled: list[bool] = []
     real = sweep_module.timed_block
 

@@ -24,8 +24,8 @@ from cnntk.shipped import shipped_model
 
 def against(name: object, model: Path, batch: int = 4) -> tuple[Target, ...]:
     engine = Engine(model, threads=1)
-    with open_targets(str(name), engine, batch_inputs(engine, batch)) as found:
-        return found
+    with open_targets(str(name), engine, batch_inputs(engine, batch)) as result:
+        return result
 
 
 def renamed(model: Path, to: Path) -> Path:
@@ -47,56 +47,56 @@ def with_weights_times(factor: float, model: Path, to: Path, changed: slice = sl
 
 
 def test_the_same_file_answers_the_same(foreign_onnx: Path) -> None:
-    (found,) = against(foreign_onnx, foreign_onnx)
-    assert (found.max_rel_diff, found.top1_agreement, found.same_outputs) == (0, 1, True)
-    assert found.note == "same outputs"
-    assert as_json(found)["available"]
+    (result,) = against(foreign_onnx, foreign_onnx)
+    assert (result.max_rel_diff, result.top1_agreement, result.same_outputs) == (0, 1, True)
+    assert result.note == "same outputs"
+    assert as_json(result)["available"]
 
 
 def test_it_can_be_measured_in_turn(foreign_onnx: Path) -> None:
     engine = Engine(foreign_onnx, threads=1)
     inputs = batch_inputs(engine, 1)
-    with open_targets(str(foreign_onnx), engine, inputs) as (found,):
-        assert found.call is not None
-        comparison = compare_interleaved(found.call, lambda: engine.run(inputs), seconds=0.05, min_pairs=2)
+    with open_targets(str(foreign_onnx), engine, inputs) as (result,):
+        assert result.call is not None
+        comparison = compare_interleaved(result.call, lambda: engine.run(inputs), seconds=0.05, min_pairs=2)
         assert comparison.ratio > 0
 
 
 def test_inputs_go_by_their_order_where_names_differ(foreign_onnx: Path, tmp_path: Path) -> None:
-    (found,) = against(renamed(foreign_onnx, tmp_path / "renamed.onnx"), foreign_onnx)
-    assert found.same_outputs
+    (result,) = against(renamed(foreign_onnx, tmp_path / "renamed.onnx"), foreign_onnx)
+    assert result.same_outputs
 
 
 def test_other_answers_are_a_finding(foreign_onnx: Path, tmp_path: Path) -> None:
-    (found,) = against(with_weights_times(-1, foreign_onnx, tmp_path / "other.onnx"), foreign_onnx)
-    assert found.call is not None
-    assert found.max_rel_diff > 0.5
-    assert found.top1_agreement < 1
-    assert not found.same_outputs
-    assert "outputs differ by" in found.note
+    (result,) = against(with_weights_times(-1, foreign_onnx, tmp_path / "other.onnx"), foreign_onnx)
+    assert result.call is not None
+    assert result.max_rel_diff > 0.5
+    assert result.top1_agreement < 1
+    assert not result.same_outputs
+    assert "outputs differ by" in result.note
 
 
 def test_a_little_apart_is_seen(foreign_onnx: Path, tmp_path: Path) -> None:
     """One column of three off by a hundredth: more than rounding."""
     close = with_weights_times(1.01, foreign_onnx, tmp_path / "close.onnx", slice(2, 3))
-    (found,) = against(close, foreign_onnx)
-    assert MAX_REL_DIFF < found.max_rel_diff < 0.02
+    (result,) = against(close, foreign_onnx)
+    assert MAX_REL_DIFF < result.max_rel_diff < 0.02
 
 
 def test_answers_that_are_not_finite_are_apart(foreign_onnx: Path, tmp_path: Path) -> None:
-    (found,) = against(with_weights_times(np.nan, foreign_onnx, tmp_path / "nan.onnx"), foreign_onnx)
-    assert found.max_rel_diff == float("inf")
-    assert not found.same_outputs
+    (result,) = against(with_weights_times(np.nan, foreign_onnx, tmp_path / "nan.onnx"), foreign_onnx)
+    assert result.max_rel_diff == float("inf")
+    assert not result.same_outputs
 
 
-def test_answers_of_another_shape_are_told(foreign_onnx: Path, tmp_path: Path) -> None:
+def test_answers_of_another_shape_are_reported(foreign_onnx: Path, tmp_path: Path) -> None:
     model = onnx.load(foreign_onnx)
     del model.graph.node[1:], model.graph.output[:], model.graph.initializer[:]
     model.graph.output.append(onnx.helper.make_tensor_value_info("flat", 1, ["N", 16]))
     onnx.save(model, tmp_path / "flat.onnx")
-    (found,) = against(tmp_path / "flat.onnx", foreign_onnx)
-    assert (found.max_rel_diff, found.same_outputs) == (None, False)
-    assert found.note == "no output has the shape of one of the model's"
+    (result,) = against(tmp_path / "flat.onnx", foreign_onnx)
+    assert (result.max_rel_diff, result.same_outputs) == (None, False)
+    assert result.note == "no output has the shape of one of the model's"
 
 
 def test_other_inputs_are_refused(foreign_onnx: Path, batch_of_3: Path) -> None:
@@ -124,10 +124,10 @@ def test_weights_are_for_torch(foreign_onnx: Path) -> None:
 @pytest.mark.parametrize("batch", [1, 3])
 def test_openvino_answers_the_same(batch: int) -> None:
     pytest.importorskip("openvino")
-    (found,) = against("openvino", shipped_model(), batch)
-    assert found.same_outputs
-    assert found.name.startswith("openvino 20")
-    assert found.note == "computes in float32; same outputs"
+    (result,) = against("openvino", shipped_model(), batch)
+    assert result.same_outputs
+    assert result.name.startswith("openvino 20")
+    assert result.note == "computes in float32; same outputs"
 
 
 def test_without_openvino_it_says_what_to_install(
@@ -144,56 +144,56 @@ def test_a_rank_that_the_file_does_not_tell(shape: list | None, tmp_path: Path) 
     graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", ends[:1], ends[1:])
     opset = onnx.helper.make_opsetid("", 18)
     onnx.save(onnx.helper.make_model(graph, ir_version=10, opset_imports=[opset]), tmp_path / "any.onnx")
-    (found,) = against(tmp_path / "any.onnx", tmp_path / "any.onnx", 1)
-    assert found.same_outputs
+    (result,) = against(tmp_path / "any.onnx", tmp_path / "any.onnx", 1)
+    assert result.same_outputs
 
 
-OURS = {"logits": np.array([[0.0, 4.0], [2.0, 1.0]])}
+OUTPUTS = {"logits": np.array([[0.0, 4.0], [2.0, 1.0]])}
 
 
 def answering(answer: Arrays) -> Target:
-    return _compare_outputs(Target("other", lambda: answer), OURS)
+    return _compare_outputs(Target("other", lambda: answer), OUTPUTS)
 
 
 @pytest.mark.parametrize(
     ("factor", "alike"), [(1.0, True), (1 + 0.9 * MAX_REL_DIFF, True), (1 + 1.1 * MAX_REL_DIFF, False)]
 )
 def test_alike_up_to_rounding(factor: float, alike: bool) -> None:
-    assert answering({"logits": OURS["logits"] * factor}).same_outputs is alike
+    assert answering({"logits": OUTPUTS["logits"] * factor}).same_outputs is alike
 
 
 def test_how_far_apart_and_how_many_agree() -> None:
-    found = answering({"logits": np.array([[0.0, 4.0], [1.0, 2.0]])})
-    assert (found.max_rel_diff, found.top1_agreement) == (0.25, 0.5)
-    assert found.note == "outputs differ by 0.25 of the largest; same top-1 for 50% of the inputs"
+    result = answering({"logits": np.array([[0.0, 4.0], [1.0, 2.0]])})
+    assert (result.max_rel_diff, result.top1_agreement) == (0.25, 0.5)
+    assert result.note == "outputs differ by 0.25 of the largest; same top-1 for 50% of the inputs"
 
 
 @pytest.mark.parametrize("odd", [np.nan, np.inf])
 def test_answers_that_are_not_finite_are_not_alike(odd: float) -> None:
-    found = answering({"logits": np.array([[0.0, odd], [2.0, 1.0]])})
-    assert not found.same_outputs
-    assert found.max_rel_diff == float("inf")
-    assert as_json(found)["max_rel_diff"] is None
-    assert as_json(answering(OURS))["max_rel_diff"] == 0
+    result = answering({"logits": np.array([[0.0, odd], [2.0, 1.0]])})
+    assert not result.same_outputs
+    assert result.max_rel_diff == float("inf")
+    assert as_json(result)["max_rel_diff"] is None
+    assert as_json(answering(OUTPUTS))["max_rel_diff"] == 0
 
 
 def test_another_name_is_compared_with_the_nearest_of_its_shape() -> None:
-    assert answering({"other": OURS["logits"]}).max_rel_diff == 0
-    assert answering({"other": OURS["logits"][:1]}).max_rel_diff is None
+    assert answering({"other": OUTPUTS["logits"]}).max_rel_diff == 0
+    assert answering({"other": OUTPUTS["logits"][:1]}).max_rel_diff is None
 
 
 def test_who_cannot_be_had_is_left_as_it_is() -> None:
     absent = Target("other", None, "not installed")
-    assert _compare_outputs(absent, OURS) is absent
+    assert _compare_outputs(absent, OUTPUTS) is absent
     assert not as_json(absent)["available"]
 
 
 def test_inputs_by_name_or_by_order() -> None:
-    given = {"a": np.zeros(1), "b": np.ones(1)}
-    assert list(_rename_inputs(given, ["b", "a"], "other")) == ["b", "a"]
-    assert _rename_inputs(given, ["x", "y"], "other") == {"x": given["a"], "y": given["b"]}
+    arrays = {"a": np.zeros(1), "b": np.ones(1)}
+    assert list(_rename_inputs(arrays, ["b", "a"], "other")) == ["b", "a"]
+    assert _rename_inputs(arrays, ["x", "y"], "other") == {"x": arrays["a"], "y": arrays["b"]}
     with pytest.raises(UsageError, match="other: has 1 inputs, the model 2"):
-        _rename_inputs(given, ["a"], "other")
+        _rename_inputs(arrays, ["a"], "other")
 
 
 def test_the_first_line_that_says_something() -> None:

@@ -58,8 +58,8 @@ def small_onnx(factory: Path, weights: Path) -> Path:
 
 def against(name: str, model: Path, threads: int = 1, **options: object) -> tuple[Target, ...]:
     engine = Engine(model, threads=threads)
-    with open_targets(name, engine, batch_inputs(engine, 2), **options) as found:
-        return found
+    with open_targets(name, engine, batch_inputs(engine, 2), **options) as result:
+        return result
 
 
 @pytest.mark.usefixtures("no_compiler")
@@ -82,7 +82,7 @@ def test_compiled_answers_the_same() -> None:
 
 
 @pytest.mark.usefixtures("no_compiler")
-def test_threads_are_equal_and_given_back() -> None:
+def test_threads_are_equal_and_restored() -> None:
     engine, before = Engine(shipped_model(), threads=3), torch.get_num_threads()
     with open_targets("torch", engine, batch_inputs(engine, 1)):
         assert torch.get_num_threads() == 3
@@ -96,7 +96,7 @@ def test_threads_are_equal_and_given_back() -> None:
 
 
 @pytest.mark.usefixtures("no_compiler")
-def test_random_weights_are_made_again_by_their_seed(tmp_path: Path) -> None:
+def test_random_weights_are_reproduced_by_their_seed(tmp_path: Path) -> None:
     file = tmp_path / "random.onnx"
     export("lenet", file, random=True, seed=7)
     eager, _ = against("torch", file)
@@ -127,7 +127,7 @@ def test_unknown_weights_have_to_be_named(foreign_onnx: Path) -> None:
         against("torch", foreign_onnx)
 
 
-def test_a_network_without_its_weights_is_told(tiny_onnx: Path) -> None:
+def test_a_network_without_its_weights_is_reported(tiny_onnx: Path) -> None:
     model = onnx.load(tiny_onnx)
     entry = model.metadata_props[0]
     network = {"factory": "lenet", "kwargs": {}}
