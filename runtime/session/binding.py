@@ -38,6 +38,7 @@ class Binding:
         keep: Literal["host", "device"],
         where: str,
         watched: tuple[str, ...] = (),
+        options: Any = None,
     ) -> None:
         if keep not in ("host", "device"):
             raise ValueError(f"outputs must be 'host' or 'device', got {keep!r}")
@@ -45,7 +46,7 @@ class Binding:
         kind, _, index = device.name.partition(":")
         place = (kind, int(index or 0)) if kind == "cuda" else ("cpu", 0)
         self._session, self._names, self._keep, self._where = session, outputs, keep, where
-        self._watched, self._process = watched, os.getpid()
+        self._watched, self._process, self._options = watched, os.getpid(), options
         self._shapes = {name: (array.shape, array.dtype) for name, array in inputs.items()}
         self._inputs = {}
         self._io = session.io_binding()
@@ -103,7 +104,7 @@ class Binding:
 
     def _run(self) -> None:
         try:
-            self._session.run_with_iobinding(self._io)
+            self._session.run_with_iobinding(self._io, self._options)
         except onnxruntime_errors() as error:
             raise InferenceError(
                 f"{self._where}: onnxruntime failed: {' '.join(str(error).split())[:300]}"

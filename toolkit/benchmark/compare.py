@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -119,7 +120,7 @@ def compare_interleaved(
     if not 0 < seconds < math.inf or min_pairs < 1:
         raise ValueError(f"seconds must be positive and min_pairs 1 or more, got {seconds} and {min_pairs}")
     before = read_counters()
-    turns = {"first": lambda: _block_ms(first), "second": lambda: _block_ms(second)}
+    turns = {"first": partial(_block_ms, first), "second": partial(_block_ms, second)}
     for turn in turns.values():
         turn()
     times_ms = Interleaver(seconds, min_pairs, progress=progress).run(turns)

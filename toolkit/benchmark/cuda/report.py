@@ -18,13 +18,14 @@ from cnntk.benchmark.cuda.nvml import Gpu, GpuReader, gpu_findings, gpu_reader, 
 from cnntk.benchmark.inputs import session_inputs
 from cnntk.benchmark.statistics.intervals import Estimate, quantile_estimate
 from cnntk.benchmark.statistics.samples import WarmUp, time_runs, warm_up, warm_up_limit_s
-from cnntk.runtime.errors import DeviceUnavailable, InferenceError, UsageError
+from cnntk.runtime.errors import DeviceUnavailable, UsageError
 from cnntk.runtime.sections import Column, Section, Table, interval, number, size_text
+from cnntk.runtime.session.binding import Binding
 from cnntk.runtime.session.devices import Device, import_onnxruntime, resolve_device
 from cnntk.runtime.session.placement import run_profiled
-from cnntk.runtime.session.session_factory import LoadedModel, onnxruntime_errors, open_session
+from cnntk.runtime.session.session_factory import LoadedModel, open_session
 
-__all__ = ["BoundRun", "Copies", "CudaTimes", "OffDeviceNodes", "cuda_findings", "cuda_times"]
+__all__ = ["Copies", "CudaTimes", "OffDeviceNodes", "TimedBinding", "cuda_findings", "cuda_times"]
 
 _CUDA = "CUDAExecutionProvider"
 _MIN_RUNS, _MAX_RUNS = 20, 200_000
@@ -173,57 +174,38 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_MAX_NAMES]) + more or "none"
 
 
-class BoundRun:
-    """A session with inputs and outputs in fixed memory of the device; each call is a run.
+class TimedBinding(Binding):
+    """A session with inputs and outputs in fixed memory of the device; each call is a timed run.
 
     The host's side of all copies is ordinary memory, which the driver may page out, like the arrays that
     `Engine.run` takes and returns: page-locked memory would be copied faster.
 
     Attributes:
-        inputs: Inputs on the host, by name.
+        inputs: C-contiguous inputs on the host, by name.
         outputs: Outputs of the last call on the host, by name.
-
-    Args:
-        loaded: Session whose work goes to ``stream``.
-        device: Device of the session.
-        stream: Stream of the device.
-        inputs: C-contiguous inputs by name.
     """
 
     def __init__(
         self, loaded: LoadedModel, device: Device, stream: CudaStream, inputs: Mapping[str, NDArray[Any]]
     ) -> None:
-        ort = import_onnxruntime()
-        device_type, _, index = device.name.partition(":")
-        location = (device_type, int(index or 0))
-        self._session, self._stream, self._name = loaded.session, stream, loaded.name
-        self._binding = loaded.session.io_binding()
-        self._options = ort.RunOptions()
-        self._options.add_run_config_entry(_NO_SYNCHRONIZATION, "1")
+        options = import_onnxruntime().RunOptions()
+        options.add_run_config_entry(_NO_SYNCHRONIZATION, "1")
+        names = [output.name for output in loaded.session.get_outputs()]
+        super().__init__(loaded.session, device, inputs, names, "device", loaded.name, options=options)
+        self._stream = stream
         self._timers = [stream.timer() for _ in range(3)]
         self._rows: list[list[float]] = []
-        self.inputs = dict(inputs)
-        self._device_inputs = {
-            name: ort.OrtValue.ortvalue_from_numpy(array.copy(), *location) for name, array in inputs.items()
-        }
-        for name, value in self._device_inputs.items():
-            self._binding.bind_ortvalue_input(name, value)
-        names = [output.name for output in loaded.session.get_outputs()]
-        for name in names:
-            self._binding.bind_output(name, *location)
-        self._run()
         stream.wait()
-        self._device_outputs = dict(zip(names, self._binding.get_outputs(), strict=True))
+        self.inputs = dict(inputs)
+        self._device_outputs = dict(zip(names, self._outputs, strict=True))
         self.outputs = {name: value.numpy().copy() for name, value in self._device_outputs.items()}
-        for name, value in self._device_outputs.items():
-            self._binding.bind_ortvalue_output(name, value)
 
     def __call__(self) -> None:
         """Copies the inputs, runs, and copies the outputs; nothing overlaps."""
         stream, (to_device, run, to_host) = self._stream, self._timers
         to_device.start()
         for name, array in self.inputs.items():
-            stream.to_device(self._device_inputs[name].data_ptr(), array)
+            stream.to_device(self._inputs[name].data_ptr(), array)
         to_device.stop()
         stream.wait()
         run.start()
@@ -249,13 +231,6 @@ class BoundRun:
         """Times of all runs in milliseconds, (runs,): ``to_device``, ``device``, ``launch``, ``total``,
         ``to_host``."""
         return dict(zip(_PARTS, np.array(self._rows, dtype=np.float64).T, strict=True))
-
-    def _run(self) -> None:
-        try:
-            self._session.run_with_iobinding(self._binding, self._options)
-        except onnxruntime_errors() as error:
-            text = " ".join(str(error).split())[:300]
-            raise InferenceError(f"{self._name}: onnxruntime failed: {text}") from error
 
 
 def cuda_times(
@@ -318,7 +293,7 @@ def measure_in_stream(
     before = None if reader is None else reader.sample()
     loaded = open_session(model, device)
     inputs = session_inputs(loaded, batch)
-    run = BoundRun(loaded, device, stream, inputs)
+    run = TimedBinding(loaded, device, stream, inputs)
     warm = warm_up(run, max_seconds=warm_up_limit_s(seconds))
     run.discard_times()
     with ExitStack() as stack:

@@ -203,8 +203,8 @@ def _layers_by_name(
             *(readers[value][0] for value in node.inputs if len(readers.get(value, ())) == 1),
         )
         valid = (c for c in candidates if c is not None and _may_run(node, layers[c]))
-        if (layer := next(valid, None)) is not None:
-            layer_of[i] = layer
+        if (match := next(valid, None)) is not None:
+            layer_of[i] = match
     return layer_of
 
 
@@ -231,8 +231,8 @@ def _nodes_of_layers(layers: Sequence[Layer], flow: _Flow, layer_of: Mapping[int
         before = [node_of[source] for source in flow.sources[i] if source in node_of]
         after = [node_of[reader] for reader in flow.below(i, node_of)][:1]
         choices = (after, before) if weighted[i] else (before, after)
-        if (node := next((max(choice) for choice in choices if choice), None)) is not None:
-            node_of[i] = node
+        if (target := next((max(choice) for choice in choices if choice), None)) is not None:
+            node_of[i] = target
     return node_of
 
 

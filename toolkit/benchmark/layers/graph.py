@@ -79,7 +79,7 @@ def read_graph(file: Path) -> Graph:
         ArtifactCorrupt: The file is not an ONNX model.
     """
     onnx = _import_onnx()
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:
         graph = onnx.load(file, load_external_data=False).graph

@@ -218,13 +218,15 @@ def roofline_limit(work: LayerWork, time_ms: float, model_bytes: int, peaks: Pea
         memory_ms = 0.0
     if not work.weight_bytes + work.data_bytes:
         return RooflineLimit(None, None)
-    limit, limit_ms = "memory" if memory_ms else "in cache", memory_ms
+    limit: Limit = "memory" if memory_ms else "in cache"
+    limit_ms = memory_ms
     if work.multiply_adds:
         peak = peaks.gmacs(work.dtype)
         if peak is None:
             return RooflineLimit(None, None)
         compute_ms = work.multiply_adds / peak / 1e6
-        limit, limit_ms = max(("compute", compute_ms), ("memory", memory_ms), key=lambda pair: pair[1])
+        limit = "memory" if memory_ms > compute_ms else "compute"
+        limit_ms = max(memory_ms, compute_ms)
     return RooflineLimit(limit, limit_ms / time_ms if limit_ms and time_ms else None)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cnntk.benchmark.cuda import report as cuda
 from cnntk.benchmark.cuda.nvml import Gpu, GpuReader, GpuSample
-from cnntk.benchmark.cuda.report import BoundRun, OffDeviceNodes, cuda_findings, measure_in_stream
+from cnntk.benchmark.cuda.report import OffDeviceNodes, TimedBinding, cuda_findings, measure_in_stream
 from cnntk.benchmark.statistics.intervals import Estimate
 from cnntk.benchmark.statistics.samples import WarmUp
 from cnntk.runtime import Engine
@@ -177,17 +177,17 @@ class NoCopies(HostStream):
 
 
 @pytest.fixture
-def bound(tiny_onnx: Path) -> Callable[..., BoundRun]:
+def bound(tiny_onnx: Path) -> Callable[..., TimedBinding]:
     device = resolve_device("cpu")
 
-    def bind(stream: HostStream | None = None) -> BoundRun:
+    def bind(stream: HostStream | None = None) -> TimedBinding:
         inputs = {"input": IMAGES.copy()}
-        return BoundRun(open_session(tiny_onnx, device), device, stream or HostStream(), inputs)
+        return TimedBinding(open_session(tiny_onnx, device), device, stream or HostStream(), inputs)
 
     return bind
 
 
-def test_answers_are_the_engines(bound: Callable[..., BoundRun], tiny_onnx: Path) -> None:
+def test_answers_are_the_engines(bound: Callable[..., TimedBinding], tiny_onnx: Path) -> None:
     run = bound()
     engine = Engine(tiny_onnx)
     for images in (IMAGES, -IMAGES, IMAGES[::-1]):
@@ -199,7 +199,7 @@ def test_answers_are_the_engines(bound: Callable[..., BoundRun], tiny_onnx: Path
             np.testing.assert_array_equal(run.outputs[name], answer)
 
 
-def test_without_the_copy_answers_are_old(bound: Callable[..., BoundRun]) -> None:
+def test_without_the_copy_answers_are_old(bound: Callable[..., TimedBinding]) -> None:
     run = bound(NoCopies())
     before = {name: array.copy() for name, array in run.outputs.items()}
     run.inputs["input"][...] = -IMAGES
@@ -208,7 +208,7 @@ def test_without_the_copy_answers_are_old(bound: Callable[..., BoundRun]) -> Non
         np.testing.assert_array_equal(run.outputs[name], array)
 
 
-def test_each_run_is_a_row(bound: Callable[..., BoundRun]) -> None:
+def test_each_run_is_a_row(bound: Callable[..., TimedBinding]) -> None:
     run = bound()
     for _ in range(3):
         run()
@@ -232,4 +232,4 @@ def test_an_error_of_onnxruntime(tmp_path: Path) -> None:
     loaded = open_session(tmp_path / "wrong.onnx", resolve_device("cpu"))
     three = {"x": np.zeros(3, np.float32)}
     with pytest.raises(InferenceError, match=r"wrong\.onnx: onnxruntime failed"):
-        BoundRun(loaded, resolve_device("cpu"), HostStream(), three)
+        TimedBinding(loaded, resolve_device("cpu"), HostStream(), three)
