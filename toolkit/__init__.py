@@ -1,6 +1,6 @@
-"""cnntk: brings a PyTorch image model to the device it will run on, and proves that it is still the same.
+"""cnntk: brings a PyTorch image model to the device it will run on, and checks that it is still the same.
 
-Nothing heavy is loaded until it is used: neither numpy nor torch, onnx or onnxruntime.
+numpy, torch, onnx and onnxruntime are loaded only when a name that needs them is used.
 """
 
 from __future__ import annotations

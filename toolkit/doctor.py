@@ -1,4 +1,4 @@
-"""The machine, the providers, and what is wrong with the installation."""
+"""`diagnose`: the machine, the providers, and the problems of the installation."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import importlib.metadata as metadata
 import platform
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from cnntk.benchmark.machine import cpu_features, cpu_name, memory_bytes, read_cpu_info
 from cnntk.runtime.errors import MissingDependency
@@ -17,7 +16,7 @@ from cnntk.runtime.session.cuda import CudaState, cuda_problem, cuda_state
 from cnntk.runtime.session.devices import import_onnxruntime
 from cnntk.version import __version__
 
-__all__ = ["Diagnosis", "cpu_features", "diagnose", "missing_of", "problems_of"]
+__all__ = ["Diagnosis", "cpu_features", "cuda_problems", "diagnose", "missing_packages"]
 
 _PACKAGES = ("numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "torch", "onnx", "onnxscript", "onnx-ir")
 _RUNTIMES = ("cpu", "gpu")  # extras of which one is enough
@@ -26,20 +25,20 @@ _OF_EXTRA = re.compile(r"""([\w.-]+).*;.*\bextra\s*==\s*["']([^"']+)["']""")
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What the doctor found.
+    """Description of the machine and the installation.
 
     Attributes:
-        cnntk: its version.
-        python: its version.
-        system: operating system and architecture.
-        cpu: model name.
-        cpu_features: instruction sets, as `cpu_features` names them; empty where the system does not tell.
-        cores: that this process may use.
-        memory_bytes: of the machine; None where the system does not tell.
-        packages: version of each; None where it is not installed.
-        providers: what onnxruntime offers.
-        missing_extras: an extra, and the packages that it lacks here.
-        problems: what is wrong, and what mends it; empty on a sound installation.
+        cnntk: Version of cnntk.
+        python: Version of Python.
+        system: Operating system and architecture.
+        cpu: Model name of the CPU.
+        cpu_features: Instruction sets, as `cpu_features` names them; empty where they are unknown.
+        cores: Number of cores available to this process.
+        memory_bytes: Memory of the machine in bytes; None where it is unknown.
+        packages: Version of each package; None where it is not installed.
+        providers: Providers of onnxruntime.
+        missing_extras: Missing packages of each extra.
+        problems: Problems of the installation, each with a fix; empty where there are none.
     """
 
     cnntk: str
@@ -53,10 +52,6 @@ class Diagnosis:
     providers: tuple[str, ...]
     missing_extras: dict[str, tuple[str, ...]]
     problems: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return asdict(self)
 
     def sections(self) -> tuple[Section, ...]:
         """The machine, the packages and the problems, for text and pages."""
@@ -80,7 +75,7 @@ class Diagnosis:
 
 
 def diagnose() -> Diagnosis:
-    """Looks at the machine and the installation."""
+    """Examines the machine and the installation."""
     packages = {name: _version(name) for name in _PACKAGES}
     providers, problems = _providers()
     cpu_info = read_cpu_info()
@@ -94,24 +89,24 @@ def diagnose() -> Diagnosis:
         memory_bytes=memory_bytes(),
         packages=packages,
         providers=providers,
-        missing_extras=missing_of(_requirements()),
+        missing_extras=missing_packages(_requirements()),
         problems=problems,
     )
 
 
-def problems_of(cuda: CudaState) -> tuple[str, ...]:
-    """What is wrong with the wheels of onnxruntime, and with CUDA where its wheel is installed."""
+def cuda_problems(cuda: CudaState) -> tuple[str, ...]:
+    """Problems of onnxruntime's wheels and of CUDA, where the wheel for it is installed."""
     if "onnxruntime-gpu" not in cuda.wheels:
         return ()
     problem = cuda_problem(cuda)
     return () if problem is None else (f"CUDA: {problem}",)
 
 
-def missing_of(requirements: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Each extra that lacks packages here, and which; the extras cpu and gpu, of which one is enough, aside.
+def missing_packages(requirements: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Missing packages of each extra, without cpu and gpu, of which one is enough.
 
     Args:
-        requirements: as a distribution's metadata has them: ``onnx>=1.22; extra == "export"``.
+        requirements: Requirements, as in a distribution's metadata: ``onnx>=1.22; extra == "export"``.
     """
     missing: dict[str, tuple[str, ...]] = {}
     for name, extra in (m.groups() for line in requirements if (m := _OF_EXTRA.match(line))):
@@ -121,14 +116,14 @@ def missing_of(requirements: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 
 def _providers() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What onnxruntime offers, and what is wrong with it."""
+    """Providers of onnxruntime, and its problems."""
     try:
         ort = import_onnxruntime()
-        return tuple(ort.get_available_providers()), problems_of(cuda_state(ort))
+        return tuple(ort.get_available_providers()), cuda_problems(cuda_state(ort))
     except MissingDependency as error:
         return (), (str(error),)
     except AttributeError:
-        return (), ("onnxruntime's folder is there but empty: uninstall and install it again",)
+        return (), ("onnxruntime's folder is empty: uninstall onnxruntime and install it again",)
 
 
 def _version(package: str) -> str | None:
@@ -139,7 +134,7 @@ def _version(package: str) -> str | None:
 
 
 def _requirements() -> list[str]:
-    """cnntk's own, so that the extras can't differ from those that pip installs."""
+    """Requirements of cnntk, as pip installs them."""
     try:
         return metadata.requires("cnntk") or []
     except metadata.PackageNotFoundError:  # run from its files, without an installation

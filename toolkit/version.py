@@ -1,3 +1,3 @@
-"""The one place where the version stands."""
+"""Version of cnntk, which all other files read from here."""
 
 __version__ = "0.1.0"

@@ -1,7 +1,7 @@
 from dataclasses import replace
 from importlib.metadata import requires
 
-from cnntk.doctor import cpu_features, diagnose, missing_of, problems_of
+from cnntk.doctor import cpu_features, cuda_problems, diagnose, missing_packages
 from cnntk.runtime.session.cuda import CudaState
 
 CPU = CudaState(offered=False, wheels=("onnxruntime",))
@@ -9,14 +9,14 @@ GPU = CudaState(offered=True, wheels=("onnxruntime-gpu",), needs="13.0", driver=
 
 
 def test_both_runtimes_installed_is_a_problem() -> None:
-    assert problems_of(CPU) == ()
-    (problem,) = problems_of(replace(CPU, wheels=("onnxruntime", "onnxruntime-gpu")))
+    assert cuda_problems(CPU) == ()
+    (problem,) = cuda_problems(replace(CPU, wheels=("onnxruntime", "onnxruntime-gpu")))
     assert "both installed" in problem
 
 
 def test_a_gpu_wheel_that_can_not_start_is_a_problem() -> None:
-    assert problems_of(GPU) == ()
-    (problem,) = problems_of(replace(GPU, missing="libcublasLt.so.13"))
+    assert cuda_problems(GPU) == ()
+    (problem,) = cuda_problems(replace(GPU, missing="libcublasLt.so.13"))
     assert "CUDA: the library libcublasLt.so.13 is missing" in problem
 
 
@@ -43,16 +43,19 @@ def test_missing_extras_are_read_from_the_metadata() -> None:
         'no-such-learner [fast] >=1 ; extra=="train"',
         'numpy; extra == "docs"',
     ]
-    assert missing_of(lines) == {"export": ("no-such-graph", "no_such.ir"), "train": ("no-such-learner",)}
-    assert missing_of(['numpy>=1; extra == "export"']) == {}
+    assert missing_packages(lines) == {
+        "export": ("no-such-graph", "no_such.ir"),
+        "train": ("no-such-learner",),
+    }
+    assert missing_packages(['numpy>=1; extra == "export"']) == {}
 
 
 def test_the_extras_are_those_that_pip_installs() -> None:
     lines = requires("cnntk") or []
     absent = [f"no-such-{line}" for line in lines]
-    assert "no-such-onnx-ir" in missing_of(absent)["export"]
-    assert "no-such-safetensors" in missing_of(absent)["train"]
-    assert set(missing_of(absent)) == {
+    assert "no-such-onnx-ir" in missing_packages(absent)["export"]
+    assert "no-such-safetensors" in missing_packages(absent)["train"]
+    assert set(missing_packages(absent)) == {
         "cuda",
         "export",
         "parquet",

@@ -43,12 +43,12 @@ def show(result: Result, as_json: bool, notes: Iterable[str] = ()) -> None:
 
 def pick(model: str | None) -> Path:
     """The model's file; a note says which one where the user named none."""
-    from cnntk.shipped.model_choice import pick_model
+    from cnntk.shipped.model_choice import choose_model
 
-    picked = pick_model(model)
-    if picked.why:
-        note(f"model: {picked.path.name} ({picked.why})")
-    return picked.path
+    choice = choose_model(model)
+    if choice.reason:
+        note(f"model: {choice.path.name} ({choice.reason})")
+    return choice.path
 
 
 def print_json(data: Any) -> None:

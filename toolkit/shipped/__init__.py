@@ -1,4 +1,4 @@
-"""The LeNet that ships with cnntk: trained on MNIST, ready to run without torch. `make.py` makes it."""
+"""The LeNet that ships with cnntk: trained on MNIST, runs without torch. `make.py` creates it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _HERE = Path(__file__).parent
 
 
 def shipped_model() -> Path:
-    """The artifact."""
+    """Path of the artifact."""
     return _HERE / "lenet.onnx"
 
 
 def shipped_checkpoint() -> Path:
-    """The checkpoint folder that the artifact was exported from."""
+    """Path of the checkpoint folder that the artifact was exported from."""
     return _HERE / "lenet"
 
 
@@ -27,7 +27,7 @@ def copy_shipped_model(output: str | os.PathLike[str] | None = None, *, force: b
     """Writes the artifact to ``output``, by default ``lenet.onnx`` in the current folder.
 
     Raises:
-        UsageError: the file exists, and ``force`` is not given; or it can't be written.
+        UsageError: The file exists and ``force`` is False, or it can't be written.
     """
     target = Path(output) if output is not None else Path("lenet.onnx")
     if target.exists() and not force:

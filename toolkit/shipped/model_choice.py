@@ -1,4 +1,4 @@
-"""Which model a command takes when none is named."""
+"""The model that a command uses when the user names none."""
 
 from __future__ import annotations
 
@@ -9,30 +9,35 @@ from pathlib import Path
 from cnntk.runtime.errors import UsageError
 from cnntk.shipped import shipped_model
 
-__all__ = ["PickedModel", "pick_model"]
+__all__ = ["ModelChoice", "choose_model"]
 
 
 @dataclass(frozen=True)
-class PickedModel:
-    """A model's file, and why it was taken; None where the user named it."""
+class ModelChoice:
+    """The model of a command.
+
+    Attributes:
+        path: Path of the file.
+        reason: Reason for the choice; None where the user named the model.
+    """
 
     path: Path
-    why: str | None
+    reason: str | None
 
 
-def pick_model(named: str | None, folder: Path | None = None) -> PickedModel:
-    """The model ``named``, else ``$CNNTK_MODEL``, else the only ``.onnx`` in ``folder``, else the LeNet.
+def choose_model(model: str | None, folder: Path | None = None) -> ModelChoice:
+    """``model``, else ``$CNNTK_MODEL``, else the only ``.onnx`` in ``folder``, else the shipped LeNet.
 
     Raises:
-        UsageError: the folder holds several.
+        UsageError: The folder contains several ``.onnx`` files.
     """
-    if named:
-        return PickedModel(Path(named), None)
-    if chosen := os.environ.get("CNNTK_MODEL"):
-        return PickedModel(Path(chosen), "$CNNTK_MODEL")
-    found = sorted((folder or Path()).glob("*.onnx"))
-    if len(found) > 1:
-        raise UsageError(f"{len(found)} .onnx files here ({', '.join(f.name for f in found[:4])}): name one")
-    if found:
-        return PickedModel(found[0], "the only .onnx here")
-    return PickedModel(shipped_model(), "the LeNet that ships with cnntk")
+    if model:
+        return ModelChoice(Path(model), None)
+    if variable := os.environ.get("CNNTK_MODEL"):
+        return ModelChoice(Path(variable), "$CNNTK_MODEL")
+    files = sorted((folder or Path()).glob("*.onnx"))
+    if len(files) > 1:
+        raise UsageError(f"{len(files)} .onnx files here ({', '.join(f.name for f in files[:4])}): name one")
+    if files:
+        return ModelChoice(files[0], "the only .onnx here")
+    return ModelChoice(shipped_model(), "the LeNet that ships with cnntk")
