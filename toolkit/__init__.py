@@ -12,6 +12,7 @@ from cnntk.runtime.lazy import lazy_names
 from cnntk.version import __version__
 
 if TYPE_CHECKING:
+    from cnntk.benchmark.options import BenchOptions
     from cnntk.benchmark.result import BenchResult
     from cnntk.benchmark.run import bench
     from cnntk.doctor import Diagnosis, diagnose
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
     from cnntk.quantization.pipeline import preview_quantize, quantize
     from cnntk.quantization.report import QuantizePreview, QuantizeReport
     from cnntk.runtime import Classifier, Engine, ModelSpec, Prediction
-    from cnntk.training import TrainReport, train
+    from cnntk.training import TrainOptions, TrainReport, train
     from cnntk.verification.artifact import Verification, verify
     from cnntk.verification.inspection import Inspection, inspect
     from cnntk.verification.preprocessing_check import PreprocessingCheck, check_preprocessing
 
 __all__ = [
+    "BenchOptions",
     "BenchResult",
     "Classifier",
     "CnntkError",
@@ -41,6 +43,7 @@ __all__ = [
     "QuantizeOptions",
     "QuantizePreview",
     "QuantizeReport",
+    "TrainOptions",
     "TrainReport",
     "Verification",
     "__version__",
@@ -62,6 +65,7 @@ __getattr__, __dir__ = lazy_names(
     __all__,
     {
         "bench": "cnntk.benchmark.run",
+        "BenchOptions": "cnntk.benchmark.options",
         "BenchResult": "cnntk.benchmark.result",
         "check_preprocessing": "cnntk.verification.preprocessing_check",
         "Classifier": "cnntk.runtime",
@@ -84,6 +88,7 @@ __getattr__, __dir__ = lazy_names(
         "QuantizePreview": "cnntk.quantization.report",
         "QuantizeReport": "cnntk.quantization.report",
         "train": "cnntk.training",
+        "TrainOptions": "cnntk.training",
         "TrainReport": "cnntk.training",
         "Verification": "cnntk.verification.artifact",
         "verify": "cnntk.verification.artifact",
