@@ -81,11 +81,8 @@ def load_checkpoint(path: str | PathLike[str]) -> Checkpoint:
         CheckpointError: The spec is damaged or names no network, or the weights are damaged or don't fit.
         UnsupportedArtifact: The spec was written by a later version of cnntk.
     """
-    file_or_folder = Path(path)
-    weights = readable_file(
-        file_or_folder / WEIGHTS_FILE if file_or_folder.is_dir() else file_or_folder,
-        "the weights of a checkpoint",
-    )
+    target = Path(path) / WEIGHTS_FILE if Path(path).is_dir() else path
+    weights = readable_file(target, "the weights of a checkpoint")
     spec_file = readable_file(weights.with_name(SPEC_FILE), "the spec beside the weights of a checkpoint")
     spec = _read_spec(spec_file)
     if spec.network is None:

@@ -56,18 +56,14 @@ def locate(reference: str) -> Callable[..., Any]:
         UsageError: The reference has another form, or its module, file or attribute does not exist.
         MissingDependency: Its module needs torch, which is not installed.
     """
-    module_or_file, _, attribute = reference.rpartition(
-        ":"
-    )  # from the right: C:\nets.py:small has two colons
-    if not module_or_file or not _is_dotted(attribute):
-        raise UsageError(
-            f"{reference!r}: not of the form package.module:function or path/to/file.py:function"
-        )
-    module = _load(module_or_file)
+    origin, _, attribute = reference.rpartition(":")  # from the right: C:\nets.py:small has two colons
+    if not origin or not _is_dotted(attribute):
+        raise UsageError(f"{reference!r}: expected package.module:function or path/to/file.py:function")
+    module = _load(origin)
     try:
         factory = operator.attrgetter(attribute)(module)
     except AttributeError as error:
-        raise UsageError(f"{reference}: {module_or_file} has no {attribute!r}") from error
+        raise UsageError(f"{reference}: {origin} has no {attribute!r}") from error
     except (Exception, SystemExit) as error:  # a module's __getattr__ is the user's code, too
         raise UsageError(f"{reference}: {describe_error(error)}") from error
     if not callable(factory):
@@ -77,8 +73,8 @@ def locate(reference: str) -> Callable[..., Any]:
 
 def file_of(reference: str) -> str | None:
     """Returns the file of ``path/to/file.py:function``; None for any other reference."""
-    module_or_file = reference.rpartition(":")[0]
-    return module_or_file if module_or_file.endswith(".py") else None
+    origin = reference.rpartition(":")[0]
+    return origin if origin.endswith(".py") else None
 
 
 def absolute(reference: str) -> str:
@@ -87,31 +83,28 @@ def absolute(reference: str) -> str:
     return reference if file is None else os.path.abspath(file) + reference.removeprefix(file)
 
 
-def _load(module_or_file: str) -> ModuleType:
+def _load(origin: str) -> ModuleType:
     try:
-        return (
-            _load_file(readable_file(module_or_file, "a Python file"))
-            if module_or_file.endswith(".py")
-            else _load_module(module_or_file)
-        )
+        if origin.endswith(".py"):
+            return _load_file(readable_file(origin, "a Python file"))
+        return _load_module(origin)
     except CnntkError:
         raise
     except ModuleNotFoundError as error:
         if error.name == "torch":
             raise MissingDependency(
-                f"{module_or_file} needs torch, which is not installed; pip install 'cnntk[export]' brings it"
+                f"{origin} needs torch, which is not installed; pip install 'cnntk[export]' brings it"
             ) from error
         raise UsageError(
-            f"{module_or_file}: {describe_error(error)}; "
-            "install it, or name a file as path/to/file.py:function"
+            f"{origin}: {describe_error(error)}; install it, or name a file as path/to/file.py:function"
         ) from error
     except SystemExit as error:
         raise UsageError(
-            f"{module_or_file}: can't be imported: {describe_error(error)}; move its script code "
+            f"{origin}: can't be imported: {describe_error(error)}; move its script code "
             "under if __name__ == '__main__'"
         ) from error
     except Exception as error:  # the user's code may raise anything
-        raise UsageError(f"{module_or_file}: can't be imported: {describe_error(error)}") from error
+        raise UsageError(f"{origin}: can't be imported: {describe_error(error)}") from error
 
 
 def _load_module(name: str) -> ModuleType:
@@ -125,7 +118,7 @@ def _load_file(file: Path) -> ModuleType:
     name = f"_cnntk_{file.stem}_{sha256(bytes(file.resolve())).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{file} not a Python file")
+        raise ImportError(f"{file}: not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickle look their classes' module up
     try:

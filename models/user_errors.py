@@ -6,7 +6,7 @@ import sysconfig
 import traceback
 from pathlib import Path
 
-__all__ = ["describe_error"]
+__all__ = ["describe_error", "one_line"]
 
 
 def describe_error(error: BaseException) -> str:
@@ -18,6 +18,11 @@ def describe_error(error: BaseException) -> str:
     message = (error.msg if isinstance(error, SyntaxError) else str(error)).strip().partition("\n")[0]
     location = _location(error)
     return type(error).__name__ + (f": {message}" if message else "") + (f" ({location})" if location else "")
+
+
+def one_line(error: BaseException) -> str:
+    """Returns the message of ``error`` in one line of at most 300 characters."""
+    return " ".join(str(error).split())[:300]
 
 
 def _location(error: BaseException) -> str | None:

@@ -22,8 +22,10 @@ from cnntk.exporters.passes.graph import (
     constant,
     dimensions,
     is_random,
+    is_used,
     label,
     remove_unused,
+    remove_unused_nodes,
     replace_node,
 )
 from cnntk.exporters.passes.infra import Rewrites
@@ -80,7 +82,7 @@ def _fix_reshapes(model: ir.Model) -> list[str]:
 
 
 def _fold_small(model: ir.Model) -> int:
-    before, alive = len(model.graph), [n for n in model.graph if _is_used(n)]
+    before, alive = len(model.graph), [n for n in model.graph if is_used(n)]
     FoldConstantsPass(
         shape_inference=True,
         input_size_limit=_SMALL,
@@ -88,13 +90,9 @@ def _fold_small(model: ir.Model) -> int:
         should_fold=lambda node: False if is_random(node) else None,
     )(model)
     for node in reversed(alive):
-        if node.graph is not None and not _is_used(node):
+        if node.graph is not None and not is_used(node):
             remove_unused(model, node.outputs[0])
     return before - len(model.graph)
-
-
-def _is_used(node: ir.Node) -> bool:
-    return any(v.uses() or v.is_graph_output() for v in node.outputs)
 
 
 def _fold_weights(model: ir.Model) -> tuple[list[str], list[str]]:
@@ -174,9 +172,6 @@ def _only(model: ir.Model, values: list[ir.Value]) -> ir.Model:
     copy = model.clone()
     names = {v.name for v in values}
     copy.graph.inputs.clear()
-    targets = [v for node in copy.graph for v in node.outputs if v.name in names]
-    copy.graph.outputs[:] = targets
-    for node in reversed(list(copy.graph)):
-        if not _is_used(node):
-            remove_unused(copy, node.outputs[0])
+    copy.graph.outputs[:] = [v for node in copy.graph for v in node.outputs if v.name in names]
+    remove_unused_nodes(copy)
     return copy

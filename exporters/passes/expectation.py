@@ -16,7 +16,14 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from cnntk.exporters.passes.graph import add_weight, is_random, remove_unused, replace_node, uniform
+from cnntk.exporters.passes.graph import (
+    add_weight,
+    is_random,
+    remove_unused,
+    remove_unused_nodes,
+    replace_node,
+    uniform,
+)
 from cnntk.exporters.session import Arrays, GraphSession
 
 __all__ = ["Bias", "check_expectation", "largest_ratio_error"]
@@ -165,9 +172,7 @@ def _between(model: ir.Model, start: str, end: str) -> ir.Model:
         _make_input(copy, old, old.shape)
     _expand_bernoulli(copy)
     _expand_dropout(copy)
-    for node in reversed(list(copy.graph)):
-        if node.graph is not None and not any(v.uses() or v.is_graph_output() for v in node.outputs):
-            remove_unused(copy, node.outputs[0])
+    remove_unused_nodes(copy)
     return copy
 
 

@@ -14,18 +14,21 @@ from cnntk.runtime.errors import ExportCheckError
 
 __all__ = [
     "RANDOM",
+    "SHAPE_OPERATORS",
     "add_weight",
     "constant",
     "dimensions",
     "epsilon",
     "fresh_name",
     "is_random",
+    "is_used",
     "label",
     "only_user",
     "opset",
     "producer_of",
     "random_nodes",
     "remove_unused",
+    "remove_unused_nodes",
     "replace_node",
     "replace_uses",
     "same_shape",
@@ -70,9 +73,10 @@ def constant(value: ir.Value | None) -> Array | None:
     return None if tensor is None else tensor.numpy()
 
 
-_SAME_NUMBER = frozenset(
+SHAPE_OPERATORS = frozenset(
     {"Identity", "Cast", "CastLike", "Expand", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose"}
 )
+"""Operators whose output has the elements of their input, but for a cast."""
 
 
 def uniform(value: ir.Value | None) -> float | None:
@@ -89,7 +93,7 @@ def uniform(value: ir.Value | None) -> float | None:
     if node.op_type == "ConstantOfShape":
         fill = node.attributes.get_tensor("value")
         return 0.0 if fill is None else float(fill.numpy().flat[0])
-    if node.op_type in _SAME_NUMBER and _keeps_number(node):
+    if node.op_type in SHAPE_OPERATORS and _keeps_number(node):
         return uniform(node.inputs[0])
     return None
 
@@ -112,7 +116,7 @@ def _dtype(value: ir.Value | None) -> ir.DataType | None:
     dtype = node.attributes.get_int("to" if node.op_type == "Cast" else "dtype", 0)
     if dtype:
         return ir.DataType(dtype)
-    if node.op_type in (*_SAME_NUMBER, "RandomUniformLike"):
+    if node.op_type in (*SHAPE_OPERATORS, "RandomUniformLike"):
         return _dtype(node.inputs[1 if node.op_type == "CastLike" else 0])
     return None
 
@@ -262,8 +266,20 @@ def remove_unused(model: ir.Model, *roots: ir.Value) -> int:
     return removed
 
 
+def remove_unused_nodes(model: ir.Model) -> None:
+    """Removes all nodes that no output depends on, with their weights."""
+    for node in reversed(list(model.graph)):
+        if node.graph is not None and not is_used(node):
+            remove_unused(model, node.outputs[0])
+
+
+def is_used(node: ir.Node) -> bool:
+    """Whether something reads an output of a node."""
+    return any(v.uses() or v.is_graph_output() for v in node.outputs)
+
+
 def _remove(node: ir.Node | None, waiting: list[ir.Value]) -> int:
-    if node is None or node.graph is None or any(v.uses() or v.is_graph_output() for v in node.outputs):
+    if node is None or node.graph is None or is_used(node):
         return 0
     waiting.extend(v for v in node.inputs if v is not None)
     node.graph.remove(node, safe=True)

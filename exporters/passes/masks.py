@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from cnntk.exporters.passes.graph import producer_of, uniform
+from cnntk.exporters.passes.graph import SHAPE_OPERATORS, producer_of, uniform
 
 __all__ = ["Mask", "mask_of"]
 
@@ -45,17 +45,6 @@ class Mask:
         return self.offset + self.scale * self.keep
 
 
-_SHAPES = (
-    "Identity",
-    "Cast",
-    "CastLike",
-    "Expand",
-    "Reshape",
-    "Squeeze",
-    "Unsqueeze",
-    "Transpose",
-    "Flatten",
-)
 _ABOVE, _BELOW = ("Greater", "GreaterOrEqual"), ("Less", "LessOrEqual")
 
 
@@ -64,7 +53,7 @@ def mask_of(value: ir.Value | None) -> Mask | None:
     node = value.producer() if value is not None else None
     if node is None or node.domain:
         return None
-    if node.op_type in _SHAPES:
+    if node.op_type in SHAPE_OPERATORS:
         return mask_of(node.inputs[0])
     if node.op_type in (*_ABOVE, *_BELOW):
         return _compared(node)
@@ -143,7 +132,7 @@ _RULES = {
 def _uniform_source(value: ir.Value | None) -> ir.Node | None:
     """Returns the node that draws uniform numbers, seen through casts and changes of shape."""
     source = producer_of(value, "RandomUniform", "RandomUniformLike")
-    through = producer_of(value, *_SHAPES)
+    through = producer_of(value, *SHAPE_OPERATORS)
     if source is not None or through is None:
         return source
     return _uniform_source(through.inputs[0])

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from cnntk.exporters.source import Source, SourceOptions
-from cnntk.exporters.sources.inputs import form, one_shape
+from cnntk.exporters.sources.inputs import form, one_shape, refuse_build_options
 from cnntk.exporters.sources.precision import EPSILON
 from cnntk.models.checkpoint import load_checkpoint
 from cnntk.runtime.errors import UsageError
@@ -28,11 +28,7 @@ def from_checkpoint(text: str, options: SourceOptions) -> Source:
         UsageError: A file is missing, or an option contradicts the checkpoint.
         CheckpointError: The checkpoint is damaged.
     """
-    if options.weights or options.kwargs or options.random:
-        raise UsageError(
-            f"{text} is a checkpoint, which contains network and weights: "
-            "leave out --weights, --kwargs and --random"
-        )
+    refuse_build_options(f"{text} is a checkpoint, which contains network and weights", options)
     checkpoint = load_checkpoint(text)
     spec = checkpoint.spec
     trained, requested = spec.inputs[0].shape[1:], one_shape(options.input_shape, text)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from cnntk.exporters.source import InputShape
+from cnntk.exporters.source import InputShape, SourceOptions
 from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import UsageError
 
@@ -22,6 +22,7 @@ __all__ = [
     "one_shape",
     "parameters_of",
     "parse_input",
+    "refuse_build_options",
 ]
 
 INPUT = "input"
@@ -100,6 +101,12 @@ def one_shape(shape: InputShape | None, source: str) -> tuple[int, ...] | None:
             f"{source} takes one input: write --input as channels x height x width, like 3x224x224"
         )
     return shape
+
+
+def refuse_build_options(text: str, options: SourceOptions) -> None:
+    """Raises UsageError where options are set that only apply to networks built here; ``text`` says why."""
+    if options.weights or options.kwargs or options.random:
+        raise UsageError(f"{text}: leave out --weights, --kwargs and --random")
 
 
 def form(shape: Sequence[int | str]) -> str:

@@ -12,7 +12,8 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from cnntk.exporters.source import InputShape, Source, SourceOptions
 from cnntk.exporters.sources.console import suppress_output
-from cnntk.exporters.sources.inputs import INPUT, form, input_specs
+from cnntk.exporters.sources.inputs import INPUT, form, input_specs, refuse_build_options
+from cnntk.models.user_errors import one_line
 from cnntk.runtime.artifact.external import check_external_tensors, find_external_tensors
 from cnntk.runtime.artifact.spec import METADATA_KEY, TensorSpec
 from cnntk.runtime.errors import ArtifactCorrupt, UsageError
@@ -40,10 +41,7 @@ def from_onnx(text: str, options: SourceOptions) -> Source:
         ArtifactCorrupt: The file is not a valid ONNX file.
         UnsupportedArtifact: onnxruntime can't run it.
     """
-    if options.weights or options.kwargs or options.random:
-        raise UsageError(
-            f"{text}: an .onnx file contains its weights: leave out --weights, --kwargs and --random"
-        )
+    refuse_build_options(f"{text}: an .onnx file contains its weights", options)
     file = readable_file(text, "an ONNX file")
     check_external_tensors(find_external_tensors(str(file), str(file)), file, None, has_digest=False)
     model = _read(file)
@@ -53,7 +51,7 @@ def from_onnx(text: str, options: SourceOptions) -> Source:
         del model.metadata_props[METADATA_KEY]
     open_session(file, resolve_device("cpu"), SessionSettings(threads=1))
     constants = _drop_default_inputs(model)
-    _settle_sizes(model, options.input_shape, file)
+    _fix_sizes(model, options.input_shape, file)
     with suppress_output():
         ShapeInferencePass(check_type=False, strict_mode=False)(model)
     return Source(
@@ -70,34 +68,30 @@ def _read(file: Path) -> ir.Model:
         with suppress_output():
             model = ir.load(file)
     except _DAMAGE as error:
-        raise ArtifactCorrupt(f"{file}: not a valid ONNX file, or damaged: {_line(error)}") from error
+        raise ArtifactCorrupt(f"{file}: not a valid ONNX file, or damaged: {one_line(error)}") from error
     if not model.graph.outputs or not model.opset_imports:
         raise ArtifactCorrupt(f"{file}: not a valid ONNX file, or damaged: it has no outputs or no opset")
     return model
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
-
-
 def _drop_default_inputs(model: ir.Model) -> list[str]:
     """Makes constants of inputs with a default: old files list every weight as an input."""
-    shape = [v for v in model.graph.inputs if v.name in model.graph.initializers]
-    for value in shape:
+    defaults = [v for v in model.graph.inputs if v.name in model.graph.initializers]
+    for value in defaults:
         model.graph.inputs.remove(value)
-    if not shape or model.ir_version < 4:
+    if not defaults or model.ir_version < 4:
         return []
-    return [f"inputs with a default became constants: {', '.join(str(v.name) for v in shape)}"]
+    return [f"inputs with a default became constants: {', '.join(str(v.name) for v in defaults)}"]
 
 
-def _settle_sizes(model: ir.Model, shape: InputShape | None, file: Path) -> None:
+def _fix_sizes(model: ir.Model, shape: InputShape | None, file: Path) -> None:
     """Names the batch ``N`` and fixes every other dynamic size of an input, in the whole graph."""
     if not model.graph.inputs:
         raise UsageError(f"{file}: the graph has no input")
     sizes_by_name = _user_sizes(model, shape, file)
     sizes_by_symbol: dict[str, int | str] = {}
     for value in model.graph.inputs:
-        sizes_by_symbol |= _settle(value, sizes_by_name.get(str(value.name)), file)
+        sizes_by_symbol |= _fix_input(value, sizes_by_name.get(str(value.name)), file)
     for graph in model.graphs():
         for value in _values(graph):
             if value.shape is not None:
@@ -116,7 +110,7 @@ def _user_sizes(model: ir.Model, shape: InputShape | None, file: Path) -> Mappin
     return specs
 
 
-def _settle(value: ir.Value, sizes_by_name: tuple[int | str, ...] | None, file: Path) -> dict[str, int | str]:
+def _fix_input(value: ir.Value, user_sizes: tuple[int | str, ...] | None, file: Path) -> dict[str, int | str]:
     """Fixes one input's shape.
 
     Returns:
@@ -130,7 +124,7 @@ def _settle(value: ir.Value, sizes_by_name: tuple[int | str, ...] | None, file: 
             f"{where} has the shape {form([str(d) for d in value.shape])} with a fixed batch; "
             "export it again with a dynamic batch (dynamic_axes or dynamic_shapes)"
         )
-    sizes = sizes_by_name or tuple(d if isinstance(d, int) else "?" for d in value.shape[1:])
+    sizes = user_sizes or tuple(d if isinstance(d, int) else "?" for d in value.shape[1:])
     fits = len(sizes) == len(value.shape) - 1 and all(
         size == d for size, d in zip(sizes, value.shape[1:], strict=True) if isinstance(d, int)
     )

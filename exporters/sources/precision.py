@@ -66,8 +66,8 @@ def _weights(source: Source) -> Iterable[str]:
     if source.module is not None:
         tensors: Iterable[Tensor] = (*source.module.parameters(), *source.module.buffers())
     elif source.program is not None:
-        dtypes = (*source.program.state_dict.values(), *source.program.constants.values())
-        tensors = [tensor for tensor in dtypes if isinstance(tensor, Tensor)]
+        values = (*source.program.state_dict.values(), *source.program.constants.values())
+        tensors = [value for value in values if isinstance(value, Tensor)]
     else:
         return _graph_weights(source.graph)
     return (name for t in tensors if (name := str(t.dtype).removeprefix("torch.")) in EPSILON)
@@ -76,8 +76,8 @@ def _weights(source: Source) -> Iterable[str]:
 def _graph_weights(graph: ir.Model | None) -> Iterable[str]:
     """Yields the types of tensors with an axis: single numbers are attributes rather than weights."""
     values = graph.graph.initializers.values() if graph is not None else ()
-    cast = (v.const_value for v in values if v.const_value is not None and len(v.const_value.shape))
-    return (name for t in cast if (name := str(t.dtype.numpy().name)) in EPSILON)
+    tensors = (v.const_value for v in values if v.const_value is not None and len(v.const_value.shape))
+    return (name for t in tensors if (name := str(t.dtype.numpy().name)) in EPSILON)
 
 
 def _can_not_be_cast(source: Source, dtype: Dtype, dtypes: list[str]) -> str:
@@ -103,9 +103,8 @@ def _cast(source: Source, types: Mapping[str, str], why: str, before: str, after
     if all(_holds(after, old) for old in types):
         return cast
     _check_range(source.module, cast.module, after)
-    return replace(
-        cast, source_before_cast=_with_cast_weights(source, source.module, {"bfloat16": "float32"})
-    )
+    original = _with_cast_weights(source, source.module, {"bfloat16": "float32"})
+    return replace(cast, source_before_cast=original)
 
 
 def _with_cast_weights(source: Source, module: nn.Module, types: Mapping[str, str]) -> Source:

@@ -12,7 +12,7 @@ from torch.export.graph_signature import InputKind, TensorArgument
 
 from cnntk.exporters.source import Source, SourceOptions
 from cnntk.exporters.sources.console import suppress_output
-from cnntk.exporters.sources.inputs import form, input_specs
+from cnntk.exporters.sources.inputs import form, input_specs, refuse_build_options
 from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import ArtifactCorrupt, UsageError
 from cnntk.runtime.files import readable_file
@@ -60,10 +60,7 @@ def from_program(program: ExportedProgram, options: SourceOptions, name: str = "
     Raises:
         UsageError: Its batch is fixed, another size is dynamic, or an option contradicts it.
     """
-    if options.weights or options.kwargs or options.random:
-        raise UsageError(
-            f"{name}: a program contains its weights: leave out --weights, --kwargs and --random"
-        )
+    refuse_build_options(f"{name}: a program contains its weights", options)
     inputs = _inputs(program, name)
     if options.input_shape is not None:
         _check_shape(input_specs(options.input_shape, inputs[0].dtype), inputs, name)

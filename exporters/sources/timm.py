@@ -12,6 +12,7 @@ from torch import nn
 from cnntk.exporters.source import Source, SourceOptions
 from cnntk.exporters.sources.factory import build_with_weights
 from cnntk.exporters.sources.inputs import dtype_of, input_specs, one_shape
+from cnntk.models.user_errors import one_line
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.errors import MissingDependency, UsageError
 
@@ -61,7 +62,7 @@ def _built(timm: Any, name: str, kwargs: Mapping[str, Any]) -> nn.Module:
     try:
         module: nn.Module = timm.create_model(name, pretrained=False, **kwargs)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(f"timm:{name}: can't be built: {' '.join(str(error).split())[:300]}") from error
+        raise UsageError(f"timm:{name}: can't be built: {one_line(error)}") from error
     return module
 
 

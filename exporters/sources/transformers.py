@@ -18,6 +18,7 @@ from cnntk.exporters.sources.factory import build_with_weights
 from cnntk.exporters.sources.inputs import INPUT, dtype_of, input_specs, one_shape
 from cnntk.exporters.sources.outputs import name_outputs
 from cnntk.exporters.sources.preprocessor import Unmapped, preprocessing_of
+from cnntk.models.user_errors import one_line
 from cnntk.runtime.artifact.spec import Preprocessing, TensorSpec
 from cnntk.runtime.errors import CheckpointError, MissingDependency, UsageError
 
@@ -128,7 +129,7 @@ def _config(transformers: Any, name: str, folder: Path | None, fields: Mapping[s
             config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, **fields)
     except (*_MISFITS, StrictDataclassError) as error:
         raise UsageError(
-            f"transformers:{name}: transformers refuses its configuration: {_line(error)}"
+            f"transformers:{name}: transformers refuses its configuration: {one_line(error)}"
         ) from error
     if config.model_type not in model_types:
         raise UsageError(
@@ -142,7 +143,7 @@ def _fresh(transformers: Any, name: str, config: Any) -> nn.Module:
         config.architectures = config.architectures or []  # None is too little for types of several classes
         module: nn.Module = transformers.AutoModelForImageClassification.from_config(config)
     except _MISFITS as error:
-        raise UsageError(f"transformers:{name}: can't be built: {_line(error)}") from error
+        raise UsageError(f"transformers:{name}: can't be built: {one_line(error)}") from error
     return module
 
 
@@ -154,7 +155,7 @@ def _trained(transformers: Any, folder: Path, config: Any) -> nn.Module:
             folder, config=config, local_files_only=True, trust_remote_code=False, output_loading_info=True
         )
     except (*_MISFITS, OSError, SafetensorError) as error:
-        raise CheckpointError(f"{folder}: its weights can't be loaded: {_line(error)}") from error
+        raise CheckpointError(f"{folder}: its weights can't be loaded: {one_line(error)}") from error
     for problem in ("missing_keys", "mismatched_keys", "error_msgs"):
         if names := sorted(map(str, report.get(problem, ()))):
             raise CheckpointError(
@@ -204,13 +205,7 @@ def _shape(config: Any, processor: Mapping[str, Any] | None) -> tuple[tuple[int,
             preprocessing = preprocessing_of(processor, channels)
             size = (preprocessing.height, preprocessing.width)
     if size is None:
-        note = (
-            f"the configuration has no image size; {DEFAULT_SIZE} pixels are assumed (--input sets another)"
-        )
+        note = f"the configuration has no image size; assuming {DEFAULT_SIZE} pixels (--input sets another)"
         return (channels, DEFAULT_SIZE, DEFAULT_SIZE), (note,)
     height, width = (size, size) if isinstance(size, int) else size
     return (channels, int(height), int(width)), ()
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]

@@ -63,9 +63,9 @@ def test_a_file_hides_no_module_of_its_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("reference", "kwargs", "message"),
     [
-        ("lenet", {}, "'lenet': not of the form package.module:function or path/to/file.py:function"),
-        ("cnntk.models.lenet:", {}, "not of the form"),
-        (":lenet", {}, "not of the form"),
+        ("lenet", {}, "'lenet': expected package.module:function or path/to/file.py:function"),
+        ("cnntk.models.lenet:", {}, "expected package.module:function"),
+        (":lenet", {}, "expected package.module:function"),
         ("my-nets.lenet:small", {}, "'my-nets.lenet' not a module name"),
         ("no_such_package.nets:small", {}, "No module named 'no_such_package'; install it, or name a file"),
         ("cnntk.models.lenet:lenett", {}, "cnntk.models.lenet has no 'lenett'"),
@@ -81,7 +81,7 @@ def test_a_file_hides_no_module_of_its_name(tmp_path: Path) -> None:
         ("builtins:dict", {}, "returned dict, expected a torch.nn.Module"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(reference: str, kwargs: dict[str, object], message: str) -> None:
+def test_errors_are_one_line(reference: str, kwargs: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message) as raised:
         construct(reference, kwargs)
     assert "\n" not in str(raised.value)
@@ -116,7 +116,7 @@ def test_what_is_wrong_with_a_file(file: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("when", ["at import", "when called"])
-def test_whatever_it_raises_is_one_line_with_its_place(
+def test_whatever_it_raises_is_one_line_with_its_location(
     file: Path, line: str, message: str, when: str
 ) -> None:
     file.write_text(f"{line}\n" if when == "at import" else f"def small():\n    {line}\n")
@@ -127,7 +127,7 @@ def test_whatever_it_raises_is_one_line_with_its_place(
     assert ("under if __name__" in str(raised.value)) == (when == "at import" and "SystemExit" in line)
 
 
-def test_ctrl_c_and_our_own_errors_go_through(file: Path) -> None:
+def test_ctrl_c_and_cnntk_errors_pass_unchanged(file: Path) -> None:
     file.write_text("def small():\n    raise KeyboardInterrupt\n")
     with pytest.raises(KeyboardInterrupt):
         construct(f"{file}:small", {})

@@ -29,7 +29,7 @@ def test_xavier_fills_its_interval(network: nn.Sequential) -> None:
     assert (network[1].weight == 1).all()
 
 
-def test_torchs_own_start_is_another(network: nn.Sequential) -> None:
+def test_torchs_default_differs(network: nn.Sequential) -> None:
     assert network[0].weight.abs().max() < math.sqrt(6 / 600) * 0.98
     assert network[0].bias.any()
 

@@ -25,12 +25,12 @@ def images(rng: np.random.Generator, size: tuple[int, int], channels: int) -> np
 
 def gap(batch: np.ndarray, p: Preprocessing) -> float:
     """In levels, at the worst."""
-    found = Preprocess(p)(torch.from_numpy(batch)).numpy()
+    output = Preprocess(p)(torch.from_numpy(batch)).numpy()
     expected = preprocess(list(batch), p)
-    assert found.shape == expected.shape
-    assert found.dtype == np.float32
+    assert output.shape == expected.shape
+    assert output.dtype == np.float32
     level = p.scale / np.array(p.std).reshape((-1, 1, 1) if p.layout == "NCHW" else (-1,))
-    return float((abs(found - expected) / level).max())
+    return float((abs(output - expected) / level).max())
 
 
 @pytest.mark.parametrize("resize", ["stretch", "shortest", "longest"])
@@ -54,9 +54,9 @@ def test_as_on_the_host(resize: str, interpolation: str, antialias: bool, levels
         (RGB, replace(RGB, color="bgr"), GRAY), ("never", "always", "light-background"), ("NCHW", "NHWC")
     ):
         for size in SIZES:
-            given = replace(p, **how, invert=invert, layout=layout, crop_ratio=0.8)
-            assert gap(images(rng, size, 3), given) <= bound, (size, given)
-            assert gap(images(rng, size, 1), given) <= bound, (size, given)
+            images = replace(p, **how, invert=invert, layout=layout, crop_ratio=0.8)
+            assert gap(images(rng, size, 3), images) <= bound, (size, images)
+            assert gap(images(rng, size, 1), images) <= bound, (size, images)
 
 
 def test_one_pixel_wide_is_not_what_torch_makes_of_it() -> None:
@@ -64,8 +64,8 @@ def test_one_pixel_wide_is_not_what_torch_makes_of_it() -> None:
     image = np.array([0, 0, 200], dtype=np.uint8).reshape(1, 3, 1, 1)
     p = Preprocessing("gray", 4, 1, levels="float32")
     expected = np.asarray(Image.fromarray(image[0, :, :, 0].astype(np.float32)).resize((1, 4), 2))
-    found = Preprocess(p).pixel_values(torch.from_numpy(image))[0, 0].numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-3)
+    output = Preprocess(p).pixel_values(torch.from_numpy(image))[0, 0].numpy()
+    np.testing.assert_allclose(output, expected, atol=1e-3)
 
 
 def test_levels_are_the_hosts_fit() -> None:
@@ -91,5 +91,5 @@ def test_it_has_no_weights() -> None:
 
 def test_the_check_can_fail() -> None:
     batch = images(np.random.default_rng(0), (50, 41), 3)
-    found = Preprocess(replace(RGB, antialias=False)).pixel_values(torch.from_numpy(batch))[0]
-    assert abs(found.permute(1, 2, 0).numpy().astype(int) - resize_and_crop(batch[0], RGB)).max() > 20
+    output = Preprocess(replace(RGB, antialias=False)).pixel_values(torch.from_numpy(batch))[0]
+    assert abs(output.permute(1, 2, 0).numpy().astype(int) - resize_and_crop(batch[0], RGB)).max() > 20

@@ -97,14 +97,14 @@ def test_a_frozen_body_stays_in_evaluation_mode() -> None:
         (lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 30), nn.ReLU(), nn.Linear(30, 10)), 30),
     ],
 )
-def test_the_features_are_found_without_being_told(make: Callable[[], nn.Sequential], width: int) -> None:
+def test_the_features_are_determined_without_a_shape(make: Callable[[], nn.Sequential], width: int) -> None:
     with torch.device("meta"):
         network = with_new_head(without_head(make()), 5)
     assert network.head.in_features == width
     assert network.head.weight.is_meta  # where the body is
 
 
-def test_the_features_of_a_given_image() -> None:
+def test_the_features_of_an_image_shape() -> None:
     body = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten())
     with pytest.raises(UsageError, match=r"can't determine .* pass input_shape=\(C, H, W\)"):
         with_new_head(body, 5)
@@ -229,7 +229,7 @@ def test_without_head_of_any_module() -> None:
     assert with_new_head(body, 5, input_shape=(3, 2, 2))(images).shape == (2, 5)
 
 
-def test_without_head_keeps_a_forward_of_its_own() -> None:
+def test_without_head_keeps_an_overridden_forward() -> None:
     network, x = Twice(nn.Linear(2, 3), nn.Linear(3, 4)), torch.rand(1, 2)
     assert torch.equal(without_head(network)(x), 2 * network[0](x))
 

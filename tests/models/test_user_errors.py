@@ -18,13 +18,13 @@ def blamed(file: Path, source: str, module: str = "nets") -> str:
     return describe_error(error)
 
 
-def test_the_innermost_place_of_the_users_own_code(tmp_path: Path) -> None:
+def test_the_innermost_location_in_the_users_code(tmp_path: Path) -> None:
     source = "import json\ndef f(): return json.loads('{')\nf()"
     file = tmp_path / "nets.py"
     assert blamed(file, source).endswith(f"({file}:2)"), "neither json's own line nor the call of f"
 
 
-def test_our_own_code_and_what_is_no_file_are_no_place(tmp_path: Path) -> None:
+def test_cnntk_and_code_without_a_file_have_no_location(tmp_path: Path) -> None:
     source = "raise ValueError('odd')"
     assert blamed(tmp_path / "nets.py", source) == f"ValueError: odd ({tmp_path / 'nets.py'}:1)"
     assert blamed(tmp_path / "nets.py", source, "cnntk.models.lenet") == "ValueError: odd"
@@ -34,8 +34,8 @@ def test_our_own_code_and_what_is_no_file_are_no_place(tmp_path: Path) -> None:
 def test_a_library_where_there_is_nothing_else() -> None:
     import json
 
-    place = blamed(Path("<string>"), "import json\njson.loads('{')").rpartition("(")[2]
-    assert place.startswith(json.__file__)
+    location = blamed(Path("<string>"), "import json\njson.loads('{')").rpartition("(")[2]
+    assert location.startswith(json.__file__)
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def test_what_does_not_fit_is_named_and_nothing_is_loaded(
     load_weights(module, file)
 
 
-def test_another_network_is_told_in_one_line(tmp_path: Path) -> None:
+def test_another_network_is_refused_in_one_line(tmp_path: Path) -> None:
     write_weights(nn.Sequential(nn.Conv2d(1, 6, 5)), tmp_path / "w.safetensors")
     with pytest.raises(CheckpointError, match=r"'3.weight' \(and 7 more\) is missing") as raised:
         load_weights(lenet(), tmp_path / "w.safetensors")

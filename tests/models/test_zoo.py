@@ -134,7 +134,7 @@ def test_a_broken_one_harms_itself_alone(tmp_path: Path, points: str, message: s
     assert ask(tmp_path, "find('lenet').name") == "lenet"
 
 
-def test_a_name_given_twice_is_refused(tmp_path: Path) -> None:
+def test_a_name_provided_twice_is_refused(tmp_path: Path) -> None:
     install(tmp_path, "acme", "tiny = acme_nets:tiny")
     install(tmp_path, "bolt", "tiny = acme_nets:tiny")
     answer = ask(tmp_path, "names()")
@@ -143,7 +143,7 @@ def test_a_name_given_twice_is_refused(tmp_path: Path) -> None:
     assert "bolt 1.0" in answer
 
 
-def test_a_built_in_name_is_taken(tmp_path: Path) -> None:
+def test_a_built_in_name_is_refused(tmp_path: Path) -> None:
     install(tmp_path, "acme", "lenet = acme_nets:tiny")
     assert "'lenet' is provided by cnntk itself and by acme 1.0 (acme_nets:tiny)" in ask(
         tmp_path, "find('lenet')"

@@ -10,10 +10,10 @@ from torch import nn
 from traps.broken import Body
 
 SOUND: dict[str, type[nn.Module]] = {}
-Made = TypeVar("Made", bound=type[nn.Module])
+Constructed = TypeVar("Made", bound=type[nn.Module])
 
 
-def sound(make: Made) -> Made:
+def sound(make: Constructed) -> Constructed:
     SOUND[make.__name__] = make
     return make
 
@@ -112,7 +112,7 @@ class LogSumExpPooling(Body):
 
 
 @sound
-class EachImageByItsOwnStatistics(Body):
+class NormalizedPerImage(Body):
     def __init__(self) -> None:
         super().__init__()
         self.norm = nn.Sequential(nn.GroupNorm(2, 8), nn.InstanceNorm2d(8), nn.LayerNorm(8))

@@ -19,7 +19,7 @@ from cnntk.runtime.errors import CnntkError
 SHAPE = (3, 8, 8)
 
 
-def made(make: type[nn.Module]) -> nn.Module:
+def constructed(make: type[nn.Module]) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return make()
@@ -43,7 +43,7 @@ def test_the_zoo_is_as_large_as_it_says() -> None:
 @pytest.mark.parametrize("name", [n for n, t in BROKEN.items() if t.outcome == "refused"])
 def test_refused(name: str) -> None:
     with pytest.raises(CnntkError, match=BROKEN[name].reason) as caught:
-        export(made(BROKEN[name].make), "model.onnx", input_shape=SHAPE)
+        export(constructed(BROKEN[name].make), "model.onnx", input_shape=SHAPE)
     assert "\n" not in str(caught.value)
     assert not Path("model.onnx").exists()
 
@@ -51,9 +51,9 @@ def test_refused(name: str) -> None:
 @pytest.mark.parametrize("name", [n for n, t in BROKEN.items() if t.outcome == "repaired"])
 def test_repaired(name: str) -> None:
     trap = BROKEN[name]
-    report = export(made(trap.make), "model.onnx", input_shape=SHAPE)
-    said = repairs(report) + list(report.notes)
-    assert any(trap.reason in line for line in said), said
+    report = export(constructed(trap.make), "model.onnx", input_shape=SHAPE)
+    messages = repairs(report) + list(report.notes)
+    assert any(trap.reason in line for line in messages), messages
     engine = Engine("model.onnx")
     x = np.random.default_rng(0).normal(size=(4, *SHAPE)).astype(np.float32)
     answers = engine.run({"input": x})
@@ -65,13 +65,13 @@ def test_repaired(name: str) -> None:
 
 @pytest.mark.parametrize("name", SOUND)
 def test_sound(name: str) -> None:
-    module = made(SOUND[name]).eval()
+    module = constructed(SOUND[name]).eval()
     report = export(module, "model.onnx", input_shape=SHAPE)
     assert repairs(report) == []
     x = np.random.default_rng(0).normal(size=(4, *SHAPE)).astype(np.float32)
     expected = module(torch.from_numpy(x)).detach().numpy()
-    found = Engine("model.onnx").run({"input": x})
-    closest = min(np.abs(a - expected).max() for a in found.values() if a.shape == expected.shape)
+    outputs = Engine("model.onnx").run({"input": x})
+    closest = min(np.abs(a - expected).max() for a in outputs.values() if a.shape == expected.shape)
     if name == "LogSoftmaxHead":
-        closest = np.abs(np.log(found["probabilities"]) - expected).max()
+        closest = np.abs(np.log(outputs["probabilities"]) - expected).max()
     assert closest <= 1e-5 * max(np.abs(expected).max(), 1e-12)

@@ -32,7 +32,7 @@ def answer(module: nn.Module) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_norms_become_plain_weights_and_the_users_module_keeps_its_own(norm: str) -> None:
+def test_norms_become_plain_weights_and_the_users_module_is_not_changed(norm: str) -> None:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Flatten(), NORMS[norm](nn.Linear(192, 4)))
     module.train()(IMAGE)  # leaves behind a weight that torch refuses to copy
@@ -134,7 +134,7 @@ def test_what_can_not_be_copied_is_shared() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
-def test_shells_are_taken_off() -> None:
+def test_wrappers_are_removed() -> None:
     module = nn.Conv2d(3, 4, 3)
     for shell in (nn.DataParallel(module), torch.compile(module), torch.compile(nn.DataParallel(module))):
         assert sorted(to_eval_mode(shell).state_dict()) == ["bias", "weight"]
@@ -166,21 +166,21 @@ class Holder(nn.Module):
         self.layer = nn.Linear(4, 4)
         self.tied = self.layer
         self.plain = torch.ones(4)
-        self.kept = {"a": [torch.ones(2)], "n": torch.arange(3)}
+        self.original = {"a": [torch.ones(2)], "n": torch.arange(3)}
         self.kind = torch.float32
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layer(x.to(self.kind)) + self.plain + self.kept["a"][0].sum()
+        return self.layer(x.to(self.kind)) + self.plain + self.original["a"][0].sum()
 
 
 def test_a_cast_reaches_every_tensor_and_type_and_leaves_the_users_alone() -> None:
     module = Holder().eval()
     cast = cast_weights(module, {torch.float32: torch.float16})
     assert cast(torch.ones(1, 4)).dtype is torch.float16
-    assert (cast.kind, cast.plain.dtype, cast.kept["a"][0].dtype) == (torch.float16,) * 3
-    assert cast.kept["n"].dtype is torch.int64
+    assert (cast.kind, cast.plain.dtype, cast.original["a"][0].dtype) == (torch.float16,) * 3
+    assert cast.original["n"].dtype is torch.int64
     assert cast.tied is cast.layer
     assert module(torch.ones(1, 4)).dtype is torch.float32
-    assert (module.kind, module.kept["a"][0].dtype) == (torch.float32,) * 2
+    assert (module.kind, module.original["a"][0].dtype) == (torch.float32,) * 2
     same = cast_weights(module, {torch.float64: torch.float32})
     assert same.layer.weight.data_ptr() == module.layer.weight.data_ptr()

@@ -39,8 +39,11 @@ def test_a_type_that_does_not_exist_is_refused() -> None:
 
 def test_specs_have_the_batch_in_front() -> None:
     assert input_specs((1, 8, 8), "float16") == (TensorSpec("input", "float16", ("N", 1, 8, 8)),)
-    said = TensorSpec("ids", "int64", ("N", 7))
-    assert input_specs({"x": (2,), "ids": said}, "float32") == (TensorSpec("x", "float32", ("N", 2)), said)
+    expected = TensorSpec("ids", "int64", ("N", 7))
+    assert input_specs({"x": (2,), "ids": expected}, "float32") == (
+        TensorSpec("x", "float32", ("N", 2)),
+        expected,
+    )
 
 
 def test_a_source_of_one_image_takes_no_names() -> None:
@@ -79,5 +82,5 @@ def test_names_are_free_where_forward_takes_any_number() -> None:
         def forward(self, *parts: torch.Tensor) -> torch.Tensor:
             return sum(parts)
 
-    given = input_specs({"b": (1,), "a": (3,)}, "float32")
-    assert in_forward_order(Sum(), given) == given
+    shape = input_specs({"b": (1,), "a": (3,)}, "float32")
+    assert in_forward_order(Sum(), shape) == shape

@@ -25,7 +25,7 @@ def shaped(path: Path, shape: str) -> Path:
     return write(path, f"net (float[{shape}] x) => (float[{shape.split(',')[0]}, K] y) {{ y = Flatten (x) }}")
 
 
-def test_a_graph_is_taken_as_it_is(foreign_onnx: Path) -> None:
+def test_a_graph_is_not_changed(foreign_onnx: Path) -> None:
     source = open_source(foreign_onnx, SourceOptions(labels=("a", "b", "c")))
     assert (source.name, source.labels, source.notes, source.classifier) == (
         "foreign",
@@ -41,26 +41,26 @@ def test_a_graph_is_taken_as_it_is(foreign_onnx: Path) -> None:
 
 
 @pytest.mark.parametrize("batch", ["N", "batch_size", "unk__7", "s77"])
-def test_the_batch_is_found_by_its_place_and_called_n_everywhere(tmp_path: Path, batch: str) -> None:
+def test_the_first_axis_is_the_batch_and_named_n_everywhere(tmp_path: Path, batch: str) -> None:
     source = open_source(shaped(tmp_path / "m.onnx", f"{batch},3,8,8"), NONE)
     assert source.inputs == (TensorSpec("x", "float32", ("N", 3, 8, 8)),)
     assert str(source.graph.graph.outputs[0].shape) == "[N,192]"
 
 
-@pytest.mark.parametrize("given", [(3, 8, 8), {"x": (3, 8, 8)}])
-def test_other_free_sizes_are_taken_from_the_user(tmp_path: Path, given: InputShape) -> None:
+@pytest.mark.parametrize("shape_option", [(3, 8, 8), {"x": (3, 8, 8)}])
+def test_other_dynamic_sizes_come_from_the_user(tmp_path: Path, shape_option: InputShape) -> None:
     file = shaped(tmp_path / "m.onnx", "N,3,H,W")
     with pytest.raises(
         UsageError, match=r"the input 'x' has dynamic sizes 3xHxW; set them, like --input 3x224x224"
     ):
         open_source(file, NONE)
-    source = open_source(file, SourceOptions(input_shape=given))
+    source = open_source(file, SourceOptions(input_shape=shape_option))
     assert source.inputs[0].shape == ("N", 3, 8, 8)
     assert str(source.graph.graph.outputs[0].shape) == "[N,192]"
 
 
 @pytest.mark.parametrize(
-    ("shape", "given", "message"),
+    ("shape", "option", "message"),
     [
         ("1,3,8,8", None, "'x' has the shape 1x3x8x8 with a fixed batch; export it again with a dynamic"),
         ("N,3,H,W", (4, 8, 8), "--input 4x8x8: .*'x' is 3xHxW"),
@@ -69,9 +69,9 @@ def test_other_free_sizes_are_taken_from_the_user(tmp_path: Path, given: InputSh
         ("N,3,8,8", {"y": (3, 8, 8)}, "--input y=...: .* takes x"),
     ],
 )
-def test_sizes_that_do_not_fit(tmp_path: Path, shape: str, given: InputShape | None, message: str) -> None:
+def test_sizes_that_do_not_fit(tmp_path: Path, shape: str, option: InputShape | None, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        open_source(shaped(tmp_path / "m.onnx", shape), SourceOptions(input_shape=given))
+        open_source(shaped(tmp_path / "m.onnx", shape), SourceOptions(input_shape=option))
 
 
 def test_two_inputs(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_two_inputs(tmp_path: Path) -> None:
     assert source.inputs == (TensorSpec("a", "float32", ("N", 3)), TensorSpec("b", "float16", ("N", 3)))
 
 
-def test_an_old_opset_is_kept_and_said(tmp_path: Path) -> None:
+def test_an_old_opset_is_not_converted_and_noted(tmp_path: Path) -> None:
     file = write(
         tmp_path / "m.onnx", "net (float[N,3] x) => (float[N,3] y) { y = Relu (x) }", opset=11, ir_version=6
     )
@@ -161,7 +161,7 @@ def test_an_artifact_is_refused_unless_it_is_to_be_a_graph(tiny_onnx: Path) -> N
     assert source.inputs[0].name == "input"
 
 
-def test_weights_of_its_own(foreign_onnx: Path) -> None:
+def test_weights_options_are_refused(foreign_onnx: Path) -> None:
     with pytest.raises(UsageError, match="contains its weights: leave out --weights"):
         open_source(foreign_onnx, SourceOptions(random=True))
 

@@ -45,9 +45,9 @@ FORMS = [
 
 @pytest.mark.parametrize(("answer", "expected"), [f[1:] for f in FORMS], ids=[f[0] for f in FORMS])
 def test_forms_of_answers(answer: Any, expected: dict[str, torch.Tensor]) -> None:
-    found = named_tensors(answer)
-    assert list(found) == list(expected)
-    assert all(found[name] is tensor for name, tensor in expected.items())
+    named = named_tensors(answer)
+    assert list(named) == list(expected)
+    assert all(named[name] is tensor for name, tensor in expected.items())
 
 
 @pytest.mark.parametrize(

@@ -131,8 +131,8 @@ def program(module: nn.Module, dtype: torch.dtype) -> torch.export.ExportedProgr
 
 
 def test_a_program_is_what_it_is(small_cnn: nn.Module) -> None:
-    found = open_source(program(small_cnn, torch.float16), SourceOptions(dtype="float16"))
-    assert found.notes == ()
+    cast = open_source(program(small_cnn, torch.float16), SourceOptions(dtype="float16"))
+    assert cast.notes == ()
     with pytest.raises(
         UsageError, match=r"--dtype float32: program is in float16, and a captured program can't"
     ):

@@ -34,8 +34,8 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def test_a_checkpoint(checkpoint: Path) -> None:
-    for place in (checkpoint, checkpoint / "model.safetensors", str(checkpoint)):
-        source = open_source(place, SourceOptions())
+    for path in (checkpoint, checkpoint / "model.safetensors", str(checkpoint)):
+        source = open_source(path, SourceOptions())
         assert (source.name, source.labels, source.classifier) == ("run", ("a", "b", "c"), True)
         assert source.inputs[0].shape == ("N", 1, 28, 28)
         assert source.module(torch.zeros(2, 1, 28, 28))["output"].shape == (2, 3)
@@ -92,13 +92,13 @@ def test_weights_that_would_run_code_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("dtype", "taken"), [("float16", "float16"), ("bfloat16", "float32"), ("float64", "float64")]
+    ("dtype", "expected"), [("float16", "float16"), ("bfloat16", "float32"), ("float64", "float64")]
 )
 def test_a_factorys_precision_is_that_of_the_input(
-    as_factory: Callable[[str], str], dtype: str, taken: str
+    as_factory: Callable[[str], str], dtype: str, expected: str
 ) -> None:
     options = SourceOptions(SHAPE, kwargs={"dtype": dtype}, random=True)
-    assert open_source(as_factory(LINEAR), options).inputs[0].dtype == taken
+    assert open_source(as_factory(LINEAR), options).inputs[0].dtype == expected
 
 
 def test_weights_of_normed_layers_load_before_the_norm_is_resolved(
@@ -146,6 +146,6 @@ def test_refusals(source: Any, options: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.parametrize("parts", [{}, {"module": nn.Flatten(), "graph": object()}])
-def test_a_source_is_one_thing(parts: dict[str, Any]) -> None:
+def test_a_source_has_exactly_one_model(parts: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="Source 'x': give one of module, program and graph"):
         Source("x", (), **parts)

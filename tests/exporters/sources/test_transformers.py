@@ -67,14 +67,14 @@ def test_a_folder(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert source.inputs[0].shape == ("N", 3, 16, 16)
     assert source.preprocessing == Preprocessing("rgb", 16, 16, mean=(0.5, 0.5, 0.5), std=(0.25, 0.5, 0.5))
     x = torch.rand(2, 3, 16, 16)
-    theirs = transformers.ViTForImageClassification.from_pretrained(folder)
+    reference = transformers.ViTForImageClassification.from_pretrained(folder)
     capfd.readouterr()
-    torch.testing.assert_close(source.module(x)["logits"], theirs(x).logits)
+    torch.testing.assert_close(source.module(x)["logits"], reference(x).logits)
     opened(folder)
     assert capfd.readouterr() == ("", "")
 
 
-def test_only_the_logits_are_kept() -> None:
+def test_only_the_logits_are_outputs() -> None:
     source = opened("vit", {**VIT, "output_hidden_states": True}, random=True)
     assert list(source.module(torch.zeros(1, 3, 16, 16))) == ["logits"]
 
@@ -93,11 +93,11 @@ def test_a_type_of_several_classes() -> None:
     assert type(opened("levit", fields, random=True).module).__name__ == "LevitForImageClassification"
 
 
-def test_a_size_that_is_not_said_is_noted() -> None:
+def test_a_missing_size_is_noted() -> None:
     source = opened("resnet", RESNET, random=True)
     assert source.inputs[0].shape == ("N", 3, 224, 224)
     assert source.notes == (
-        "the configuration has no image size; 224 pixels are assumed (--input sets another)",
+        "the configuration has no image size; assuming 224 pixels (--input sets another)",
     )
 
 

@@ -16,7 +16,7 @@ def test_zero_keeps_all_and_one_drops_all() -> None:
 
 @settings(deadline=None, max_examples=20, derandomize=True)
 @given(p=st.floats(0, 0.95), seed=st.integers(0, 99))
-def test_what_is_kept_is_scaled_and_the_expectation_stays(p: float, seed: int) -> None:
+def test_remaining_elements_are_scaled_and_the_expectation_stays(p: float, seed: int) -> None:
     x = np.full(40_000, 3.0)
     y = dropout(x, p, np.random.default_rng(seed))
     assert set(np.unique(y)) <= {0.0, 3.0 / (1 - p)}

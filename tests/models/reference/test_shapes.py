@@ -37,12 +37,12 @@ def test_the_example_of_the_notes() -> None:
 @given(size=st.integers(1, 40), **windows)
 def test_output_size_is_torchs(size: int, **window: int) -> None:
     try:
-        ours = output_size(size, **window)
+        actual = output_size(size, **window)
     except ValueError:
         with pytest.raises(RuntimeError):
             torch_size(size, **window)
     else:
-        assert ours == torch_size(size, **window)
+        assert actual == torch_size(size, **window)
 
 
 @drawn
