@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from made_up_traces import lognormal, trace
 from numpy.typing import NDArray
+from simulated_latencies import lognormal, samples
 
 from cnntk.benchmark.cold_start import ColdStart
 from cnntk.benchmark.compare import Comparison, SpeedVerdict
@@ -29,7 +29,7 @@ PEAKS = Peaks(float32_gmacs=112.0, int8_gmacs=448.0, memory_gb_s=28.0, threads=2
 
 
 def latency(latencies_ms: NDArray[np.float64]) -> Latency:
-    runs = trace(latencies_ms)
+    runs = samples(latencies_ms)
     mean = mean_estimate(latencies_ms)
     return Latency(
         device="cpu",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from made_up_bench import full_bench
-from made_up_gpu import cuda_times
+from simulated_gpu import cuda_times
 
 from cnntk.benchmark.result import SCHEMA
 from cnntk.runtime.codec import as_json

@@ -16,7 +16,7 @@ from made_up_bench import (
     plain_bench,
     sweep,
 )
-from made_up_traces import lognormal
+from simulated_latencies import lognormal
 
 from cnntk.benchmark.regression import CaseComparison
 

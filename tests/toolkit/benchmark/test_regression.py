@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_traces import normals, trace
+from simulated_latencies import normals, samples
 
 from cnntk.benchmark import regression
 from cnntk.benchmark.latency import Case, Setting, measure_case, summarize_sessions
@@ -45,7 +45,8 @@ def sessions(level: float, *, seed: int, count: int = 5, between: float = 0.01) 
     rng = np.random.default_rng(seed)
     levels = level * np.exp(between * rng.normal(size=count))
     return [
-        trace(one * row) for one, row in zip(levels, np.exp(0.1 * normals(rng, count, 300, 0.5)), strict=True)
+        samples(one * row)
+        for one, row in zip(levels, np.exp(0.1 * normals(rng, count, 300, 0.5)), strict=True)
     ]
 
 
@@ -308,7 +309,7 @@ def test_without_a_bound_it_is_reported_so() -> None:
 def slow_at_times(slow: int, level: float = 1.0) -> Baseline:
     """Ten sessions, so many of which take 25 % longer."""
     items = sessions(level, seed=1, count=10)
-    actual = [trace(one.latencies_ms * (1.25 if i < slow else 1)) for i, one in enumerate(items)]
+    actual = [samples(one.latencies_ms * (1.25 if i < slow else 1)) for i, one in enumerate(items)]
     return baseline(net=summarize_sessions(actual, settings=SETTINGS, model_sha256="ab" * 32))
 
 
@@ -381,9 +382,9 @@ def test_no_file_at_all(tmp_path: Path) -> None:
 
 def test_too_few_runs() -> None:
     with pytest.raises(ValueError, match="10 runs or more, got 9"):
-        summarize_sessions([trace(np.ones(9))], settings=SETTINGS)
+        summarize_sessions([samples(np.ones(9))], settings=SETTINGS)
     with pytest.raises(ValueError, match="none of them empty"):
-        summarize_sessions([trace(np.ones(20)), trace(np.ones(0))], settings=SETTINGS)
+        summarize_sessions([samples(np.ones(20)), samples(np.ones(0))], settings=SETTINGS)
 
 
 @pytest.fixture(scope="module")

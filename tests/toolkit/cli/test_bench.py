@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_up_bench import baseline_comparison, case_comparisons, full_bench, plain_bench
-from made_up_traces import trace
+from simulated_latencies import samples
 
 from cnntk.benchmark import run
 from cnntk.benchmark.latency import Case, summarize_sessions
@@ -78,7 +78,7 @@ def test_a_sweep_of_long_runs_fits_too(capsys: pytest.CaptureFixture[str]) -> No
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
     """A baseline of this machine, of runs that took next to nothing."""
-    quick = trace(1e-6 * np.random.default_rng(0).uniform(1, 2, 100))
+    quick = samples(1e-6 * np.random.default_rng(0).uniform(1, 2, 100))
     found = summarize_sessions([quick, quick], settings={"device": "cpu", "threads": 1, "batch": 1})
     save_baseline(tmp_path / "base.json", Baseline.create(detect_machine(), {"latency": found}))
     return tmp_path / "base.json"

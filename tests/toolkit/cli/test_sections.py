@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 from made_up_bench import compared, full_bench, layer, layers, plain_bench
-from made_up_gpu import cuda_times, gpu
+from simulated_gpu import cuda_times, gpu
 
 from cnntk.benchmark.cuda.report import CudaTimes, OffDeviceNodes
 from cnntk.benchmark.result import BenchResult

@@ -22,7 +22,7 @@ from made_up_bench import (
     plain_bench,
     sweep,
 )
-from made_up_gpu import cuda_times
+from simulated_gpu import cuda_times
 
 from cnntk.benchmark.cuda.report import CudaTimes
 from cnntk.benchmark.result import BenchResult

@@ -7,8 +7,8 @@ from drawn import figure_of, marks_of, stray_marks, texts_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_bench import latency
-from made_up_traces import lognormal, trace
 from numpy.typing import NDArray
+from simulated_latencies import lognormal, samples
 
 from cnntk.benchmark.latency import Latency
 from cnntk.reports.figure import Figure, Line, Polygon, Rect, Text, area_of, text_width
@@ -126,7 +126,7 @@ def test_the_plot_is_higher_only_where_two_rows_do_not_do() -> None:
 
 
 def timeline(values: NDArray[np.float64]) -> Timeline:
-    runs = trace(values)
+    runs = samples(values)
     return Timeline(runs.starts_s, runs.latencies_ms, ())
 
 

@@ -82,7 +82,7 @@ class OffDeviceNodes:
 
     @classmethod
     def from_events(cls, events: Iterable[dict[str, Any]]) -> OffDeviceNodes:
-        """Reads a profile, whose format `cnntk.benchmark.layers.profile` describes."""
+        """Reads a profile, whose format `cnntk.benchmark.layers._profile` describes."""
         nodes = {
             event["name"].removesuffix(_KERNEL): event["args"]
             for event in events

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from cnntk.benchmark.layers.attribution import attribute_nodes
-from cnntk.benchmark.layers.profile import NodeTimes, measure_nodes
+from cnntk.benchmark.layers._attribution import attribute_nodes
+from cnntk.benchmark.layers._profile import NodeTimes, measure_nodes
 from cnntk.benchmark.layers.roofline import (
     PEAK_TOLERANCE,
     Limit,

@@ -22,9 +22,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.benchmark.layers.attribution import LayerNodes
-from cnntk.benchmark.layers.graph import Graph, Node, Weight, build_model
-from cnntk.benchmark.layers.profile import ExecutedNode, NodeTimes
+from cnntk.benchmark.layers._attribution import LayerNodes
+from cnntk.benchmark.layers._graph import Graph, Node, Weight, build_model
+from cnntk.benchmark.layers._profile import ExecutedNode, NodeTimes
 from cnntk.benchmark.statistics.samples import time_runs
 from cnntk.runtime.artifact.spec import Layer
 from cnntk.runtime.codec import as_json, decode

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from made_up_gpu import SAMPLE, gpu
+from simulated_gpu import SAMPLE, gpu
 
 from cnntk.benchmark.cuda.nvml import GpuReader, GpuSample, clock_reasons, gpu_findings, gpu_reader, sampled
 from cnntk.runtime.errors import MissingDependency

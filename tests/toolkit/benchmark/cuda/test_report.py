@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import onnx.parser
 import pytest
-from made_up_gpu import SAMPLE, HostStream, cuda_times, gpu
 from numpy.typing import NDArray
+from simulated_gpu import SAMPLE, HostStream, cuda_times, gpu
 
 from cnntk.benchmark.cuda import report as cuda
 from cnntk.benchmark.cuda.nvml import Gpu, GpuReader, GpuSample

@@ -8,8 +8,8 @@ import digit_nets
 import pytest
 
 from cnntk.benchmark.compare import Comparison
-from cnntk.benchmark.layers.attribution import LayerNodes, attribute_nodes
-from cnntk.benchmark.layers.graph import Graph, Node, read_graph
+from cnntk.benchmark.layers._attribution import LayerNodes, attribute_nodes
+from cnntk.benchmark.layers._graph import Graph, Node, read_graph
 from cnntk.exporters import export
 from cnntk.quantization.pipeline import quantize
 from cnntk.runtime.artifact.spec import Layer

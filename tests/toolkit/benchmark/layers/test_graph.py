@@ -9,7 +9,7 @@ import onnx.parser
 import onnxruntime
 import pytest
 
-from cnntk.benchmark.layers.graph import Weight, build_model, read_graph
+from cnntk.benchmark.layers._graph import Weight, build_model, read_graph
 from cnntk.benchmark.memory import _ONE_NODE_MODEL
 from cnntk.runtime.errors import ArtifactCorrupt, MissingDependency
 from cnntk.shipped import shipped_model

@@ -9,8 +9,8 @@ import onnx.parser
 import pytest
 
 from cnntk.benchmark.interleaved import Interleaver, TimedBlock
-from cnntk.benchmark.layers import profile as module
-from cnntk.benchmark.layers.profile import (
+from cnntk.benchmark.layers import _profile as module
+from cnntk.benchmark.layers._profile import (
     CHAIN_LENGTH,
     ExecutedNode,
     Profile,

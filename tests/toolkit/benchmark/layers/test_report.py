@@ -14,8 +14,8 @@ from torch import nn
 from cnntk.benchmark.compare import Comparison
 from cnntk.benchmark.layers import report as report_module
 from cnntk.benchmark.layers import roofline as roofline_module
-from cnntk.benchmark.layers.attribution import attribute_nodes
-from cnntk.benchmark.layers.profile import measure_nodes
+from cnntk.benchmark.layers._attribution import attribute_nodes
+from cnntk.benchmark.layers._profile import measure_nodes
 from cnntk.benchmark.layers.report import LayerReport, layer_times
 from cnntk.benchmark.layers.roofline import Peaks, layer_work, layers_from_graph
 from cnntk.exporters import export

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from made_up_traces import lognormal, lognormals
+from simulated_latencies import lognormal, lognormals
 
 from cnntk.benchmark.statistics.changepoints import block_medians, fitted_levels
 

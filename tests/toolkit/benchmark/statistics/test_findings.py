@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_up_traces import lognormal, lognormals, trace
+from simulated_latencies import lognormal, lognormals, samples
 
 from cnntk.benchmark.statistics.findings import Finding, findings, interference
 from cnntk.benchmark.statistics.system_load import SystemCounters
@@ -26,7 +26,7 @@ AFTER = replace(BEFORE, time_s=10.0, process_cpu_s=10.0, busy_s=10.2)
 
 
 def messages(latencies: np.ndarray, after: SystemCounters = AFTER) -> dict[str, str]:
-    return {finding.kind: finding.message for finding in findings(trace(latencies), BEFORE, after)}
+    return {finding.kind: finding.message for finding in findings(samples(latencies), BEFORE, after)}
 
 
 @pytest.mark.parametrize("alike", [0.0, 0.7], ids=["iid", "AR(0.7)"])
@@ -107,7 +107,7 @@ def test_a_slower_clock_is_the_cause_of_a_slowdown(after: SystemCounters, words:
     ids=["other processes", "steal", "quota", "preemptions"],
 )
 def test_system_load(after: dict[str, float], expected: Finding) -> None:
-    assert findings(trace(lognormal(RUNS)), BEFORE, replace(AFTER, **after)) == (expected,)
+    assert findings(samples(lognormal(RUNS)), BEFORE, replace(AFTER, **after)) == (expected,)
 
 
 def test_a_short_moment_shows_no_other_processes() -> None:
@@ -116,7 +116,7 @@ def test_a_short_moment_shows_no_other_processes() -> None:
 
 
 def test_without_counters_only_latencies_count() -> None:
-    assert findings(trace(lognormal(RUNS))) == findings(trace(lognormal(RUNS)), BEFORE) == ()
+    assert findings(samples(lognormal(RUNS))) == findings(samples(lognormal(RUNS)), BEFORE) == ()
     assert as_json(Finding("not_steady", "x")) == {"kind": "not_steady", "message": "x"}
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_up_traces import lognormal, lognormals, mean_of_lognormal, normals, quantile_of_lognormal
+from simulated_latencies import lognormal, lognormals, mean_of_lognormal, normals, quantile_of_lognormal
 
 from cnntk.benchmark.statistics.intervals import (
     Estimate,

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from made_up_traces import lognormals, trace
+from simulated_latencies import lognormals, samples
 
 from cnntk.benchmark.statistics.samples import steady_from, warm_up
 from cnntk.runtime.codec import as_json
@@ -16,7 +16,7 @@ ALIKE = pytest.mark.parametrize("alike", [0.0, 0.7], ids=["iid", "AR(0.7)"])
 def steady_starts(level: np.ndarray, alike: float = 0.0) -> list[float]:
     """Shares of the trace that are given up, of 20 with other noise, in order."""
     noise = lognormals(20, len(level), alike=alike)
-    return sorted(steady_from(trace(level * row)) / len(level) for row in noise)
+    return sorted(steady_from(samples(level * row)) / len(level) for row in noise)
 
 
 @COUNTS
@@ -55,7 +55,7 @@ def test_a_late_step_is_not_steady(count: int) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 20, 99])
 def test_too_few_to_tell(count: int) -> None:
-    assert steady_from(trace(np.ones(count))) == count
+    assert steady_from(samples(np.ones(count))) == count
 
 
 @pytest.mark.parametrize("count", [100, 120, 190])

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from cnntk.runtime.errors import ArtifactCorrupt, MissingDependency
 
-__all__ = ["Graph", "Node", "Weight", "build_model", "read_graph"]
-
 _HEADER = '<ir_version: 10, opset_import: ["": 18, "com.microsoft": 1]>'
 
 

@@ -1,4 +1,4 @@
-"""Latencies with known answers."""
+"""Simulated latencies whose distribution is known."""
 
 from __future__ import annotations
 
@@ -16,22 +16,20 @@ Float64 = NDArray[np.float64]
 
 def normals(rng: np.random.Generator, rows: int, count: int, alike: float = 0.0) -> Float64:
     """Standard normal numbers, (rows, count); of neighbors in a row the correlation is ``alike``: AR(1)."""
-    found = rng.normal(size=(rows, count))
+    values = rng.normal(size=(rows, count))
     for i in range(1, count if alike else 0):
-        found[:, i] = alike * found[:, i - 1] + math.sqrt(1 - alike**2) * found[:, i]
-    return found
+        values[:, i] = alike * values[:, i - 1] + math.sqrt(1 - alike**2) * values[:, i]
+    return values
 
 
 def lognormals(rows: int, count: int, *, spread: float = 0.1, alike: float = 0.0) -> Float64:
     """Latencies in ms whose median is 1; (rows, count)."""
-    found: Float64 = np.exp(spread * _normals(rows, count, alike))
-    return found
+    return np.asarray(np.exp(spread * _normals(rows, count, alike)))
 
 
 def lognormal(count: int, *, spread: float = 0.1) -> Float64:
     """One row, without likeness of neighbors."""
-    found: Float64 = np.exp(spread * np.random.default_rng(3).normal(size=count))
-    return found
+    return np.asarray(np.exp(spread * np.random.default_rng(3).normal(size=count)))
 
 
 @lru_cache(maxsize=8)
@@ -47,7 +45,7 @@ def mean_of_lognormal(spread: float) -> float:
     return math.exp(spread**2 / 2)
 
 
-def trace(latencies_ms: Float64) -> LatencySamples:
+def samples(latencies_ms: Float64) -> LatencySamples:
     """Runs without pauses between them."""
     starts = np.concatenate(([0.0], np.cumsum(latencies_ms)[:-1])) / 1e3
     return LatencySamples(starts, np.asarray(latencies_ms, dtype=np.float64))

@@ -20,10 +20,8 @@ from collections import defaultdict
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
-from cnntk.benchmark.layers.graph import Graph, Node
+from cnntk.benchmark.layers._graph import Graph, Node
 from cnntk.runtime.artifact.spec import PREPROCESS_SCOPE, Layer
-
-__all__ = ["LayerNodes", "attribute_nodes"]
 
 _REORDERS = frozenset({"ReorderInput", "ReorderOutput", "Transpose", "MemcpyToHost", "MemcpyFromHost"})
 """Operators that move values to another position or device."""

@@ -37,12 +37,10 @@ from numpy.typing import NDArray
 
 from cnntk.benchmark.inputs import session_inputs
 from cnntk.benchmark.interleaved import SETTLE_S, Interleaver, TimedBlock, timed_block
-from cnntk.benchmark.layers.graph import Graph, Node, build_model, read_graph
+from cnntk.benchmark.layers._graph import Graph, Node, build_model, read_graph
 from cnntk.runtime.errors import InferenceError, UsageError
 from cnntk.runtime.session.devices import resolve_device
 from cnntk.runtime.session.session_factory import LoadedModel, SessionSettings, open_session
-
-__all__ = ["ExecutedNode", "NodeTimes", "Profile", "ProfilerOverhead", "measure_nodes", "read_profile"]
 
 Float64 = NDArray[np.float64]
 Blocks = Mapping[str, Sequence[TimedBlock]]
