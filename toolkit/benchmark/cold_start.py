@@ -116,17 +116,21 @@ def measure_cold_start(
             arguments["zeros"] = True
             start = run_isolated("cnntk.benchmark.cold_start:start_once", arguments)
         starts.append(start)
-    first = starts[0]
-    medians = {
-        name: float(statistics.median(start[name] for start in starts))
-        for name in ("import_ms", "session_ms", "first_run_ms", "steady_ms")
-    }
     later_ms = zip(*(start["next_batches_ms"] for start in starts), strict=True)
+
+    def median(name: str) -> float:
+        return float(statistics.median(start[name] for start in starts))
+
     return ColdStart(
-        **medians,
-        next_batches=tuple(zip(first["next_batches"], map(statistics.median, later_ms), strict=True)),
+        import_ms=median("import_ms"),
+        session_ms=median("session_ms"),
+        first_run_ms=median("first_run_ms"),
+        next_batches=tuple(zip(starts[0]["next_batches"], map(statistics.median, later_ms), strict=True)),
+        steady_ms=median("steady_ms"),
+        batch=starts[0]["batch"],
+        device=starts[0]["device"],
+        threads=starts[0]["threads"],
         processes=processes,
-        **{name: first[name] for name in ("batch", "device", "threads")},
     )
 
 

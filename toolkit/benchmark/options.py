@@ -6,15 +6,15 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from cnntk.runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from cnntk.benchmark.regression import Baseline
 
-    BaselineSource = str | os.PathLike[str] | Baseline
-else:  # the command line reads the annotations, without numpy
+    BaselineSource: TypeAlias = str | os.PathLike[str] | Baseline
+else:  # the command line evaluates the annotations, without importing numpy
     BaselineSource = str | os.PathLike
 
 __all__ = ["BenchOptions", "parse_numbers", "parse_percentage"]

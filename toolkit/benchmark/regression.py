@@ -532,19 +532,20 @@ def _confirmed(first: CaseComparison, second: CaseComparison) -> CaseComparison:
 def _compare_cases(baseline: Baseline, current: Baseline, limit: float | None) -> Iterator[CaseComparison]:
     for name in dict.fromkeys((*baseline.cases, *current.cases)):
         base, now = baseline.cases.get(name), current.cases.get(name)
-        times_ms = [case and UndisturbedSessions.of(case.sessions).ms for case in (base, now)]
+        base_ms, now_ms = (case and UndisturbedSessions.of(case.sessions).ms for case in (base, now))
+        comparison = CaseComparison(name, base_ms, now_ms, None, False, "", limit)
         if base is None or now is None:
-            note = "not in the baseline" if base is None else "not measured now"
-            yield CaseComparison(name, *times_ms, None, False, note, limit)
+            yield replace(comparison, note="not in the baseline" if base is None else "not measured now")
         elif differences := now.differences(base):
-            note = f"other settings ({'; '.join(differences)})"
-            yield CaseComparison(name, *times_ms, None, False, note, limit)
+            yield replace(comparison, note=f"other settings ({'; '.join(differences)})")
         else:
-            slowdown, note = slowdown_percent(base.sessions, now.sessions), "; ".join(_notes(base, now))
-            regressed = limit is not None and slowdown.low > limit
-            disturbed = mostly_disturbed(base.sessions, now.sessions)
-            yield CaseComparison(
-                name, *times_ms, slowdown, regressed, note, limit, mostly_disturbed=disturbed
+            slowdown = slowdown_percent(base.sessions, now.sessions)
+            yield replace(
+                comparison,
+                slowdown_percent=slowdown,
+                regressed=limit is not None and slowdown.low > limit,
+                note="; ".join(_notes(base, now)),
+                mostly_disturbed=mostly_disturbed(base.sessions, now.sessions),
             )
 
 

@@ -84,8 +84,8 @@ def _against(context: _Context) -> tuple[ComparisonResult, ...]:
     results = []
     for name in options.against:
         context.progress(f"against {name}")
-        source = {"weights": options.weights, "random": options.random} if is_torch_source(name) else {}
-        with open_targets(name, engine, inputs, **source) as targets:
+        weights, random = (options.weights, options.random) if is_torch_source(name) else (None, False)
+        with open_targets(name, engine, inputs, weights=weights, random=random) as targets:
             for target in targets:
                 comparison = None
                 if target.call is not None:
