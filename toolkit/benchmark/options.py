@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from cnntk.runtime.errors import UsageError
 
 if TYPE_CHECKING:
-    from cnntk.benchmark.regression import Baseline
+    from cnntk.benchmark.baseline import Baseline
 
     BaselineSource: TypeAlias = str | os.PathLike[str] | Baseline
 else:  # the command line evaluates the annotations, without importing numpy

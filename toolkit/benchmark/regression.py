@@ -11,16 +11,21 @@ none now: a note says so.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from cnntk.benchmark.baseline import (
+    MEASURE_AGAIN,
+    Baseline,
+    check_replaceable,
+    load_baseline,
+    save_baseline,
+)
 from cnntk.benchmark.compare import SpeedVerdict
 from cnntk.benchmark.latency import Case, Setting, measure_case
 from cnntk.benchmark.machine import Machine, detect_machine
@@ -32,9 +37,8 @@ from cnntk.benchmark.statistics.intervals import (
     mostly_disturbed,
     slowdown_percent,
 )
-from cnntk.runtime.codec import as_json, decode
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.files import check_writable, readable_file, write_bytes
+from cnntk.runtime.files import check_writable
 from cnntk.runtime.sections import (
     Chart,
     Column,
@@ -49,72 +53,20 @@ from cnntk.runtime.sections import (
 )  # fmt: skip
 
 __all__ = [
-    "Baseline",
     "BaselineCheck",
     "BaselineComparison",
     "CaseComparison",
     "check_comparable",
-    "check_replaceable",
     "compare_baselines",
     "confirm_regressions",
-    "load_baseline",
     "reason_to_keep",
-    "save_baseline",
 ]
-
-_FORMAT, _VERSION = "cnntk baseline", 1
-_MEASURE_AGAIN = "measure it again with --save (save)"
 
 PAUSE_S = 5.0
 """Seconds before the second round: longer than most bursts of work, and short enough to wait for."""
 
 _MIN_CPU_DIFFERENCE = 0.1
 """Difference of the CPU share of other processes from which a note mentions it."""
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """A stored measurement that later ones are compared with.
-
-    Attributes:
-        machine: Machine that was measured on.
-        cases: Measurements by name.
-        created: Time of the measurement, ISO 8601 in UTC.
-    """
-
-    JSON_PROPERTIES: ClassVar = ("format", "version")
-
-    machine: Machine
-    cases: Mapping[str, Case]
-    created: str
-
-    @property
-    def format(self) -> str:
-        """Name of the file format."""
-        return _FORMAT
-
-    @property
-    def version(self) -> int:
-        """Version of the file format."""
-        return _VERSION
-
-    @classmethod
-    def create(cls, machine: Machine, cases: Mapping[str, Case]) -> Baseline:
-        """A baseline of measurements of now."""
-        return cls(machine, dict(cases), datetime.now(UTC).isoformat(timespec="seconds"))
-
-    def check_machine(self, machine: Machine, *, allow_other: bool = False) -> None:
-        """Refuses a machine of another speed than the baseline's.
-
-        Raises:
-            UsageError: The machines differ, and that is not allowed.
-        """
-        differences = machine.differences(self.machine)
-        if differences and not allow_other:
-            raise UsageError(
-                f"the baseline is of another machine ({'; '.join(differences)}): {_MEASURE_AGAIN} on this "
-                "one, or compare all the same with --allow-other-machine"
-            )
 
 
 @dataclass(frozen=True)
@@ -346,58 +298,6 @@ class BaselineCheck:
         return file
 
 
-def save_baseline(path: str | os.PathLike[str], baseline: Baseline) -> None:
-    """Writes a baseline to a file, whole or not at all.
-
-    Raises:
-        UsageError: The folder is not writable, or the file exists and is not a baseline.
-    """
-    check_replaceable(path)
-    write_bytes(Path(path), (json.dumps(as_json(baseline), indent=1) + "\n").encode())
-
-
-def check_replaceable(path: str | os.PathLike[str]) -> None:
-    """Refuses to overwrite a file that is not a baseline, such as a model.
-
-    Raises:
-        UsageError: The file exists and is not a baseline.
-    """
-    file = Path(path)
-    if file.is_file() and _baseline_data(file.read_bytes()) is None:
-        raise UsageError(f"{file}: the file exists and is not a baseline; choose another name")
-
-
-def load_baseline(path: str | os.PathLike[str]) -> Baseline:
-    """Reads a file that `save_baseline` wrote.
-
-    Raises:
-        UsageError: The file does not exist, is not a baseline, is damaged or of another version.
-    """
-    file = readable_file(path, "a baseline, as cnntk bench --save writes it")
-    data = _baseline_data(file.read_bytes())
-    if data is None:
-        raise UsageError(f"{file}: not a valid baseline; use a file that --save (save) wrote")
-    if data.get("version") != _VERSION:
-        raise UsageError(
-            f"{file}: baseline version {data.get('version')!r}, expected {_VERSION}; update cnntk, or "
-            f"{_MEASURE_AGAIN}"
-        )
-    try:
-        baseline: Baseline = decode(Baseline, data, "baseline")
-    except ValueError as error:
-        raise UsageError(f"{file}: the baseline is damaged: {error}; {_MEASURE_AGAIN}") from error
-    return baseline
-
-
-def _baseline_data(content: bytes) -> dict[str, Any] | None:
-    """Data of a baseline of any version; None for other content."""
-    try:
-        data = json.loads(content)
-    except ValueError:  # not JSON, or not text
-        return None
-    return data if isinstance(data, dict) and data.get("format") == _FORMAT else None
-
-
 def reason_to_keep(comparison: BaselineComparison) -> str | None:
     """Why a run must not replace the baseline that it was compared with; None if it may.
 
@@ -440,7 +340,7 @@ def compare_baselines(
     comparisons = tuple(_compare_cases(baseline, current, fail_above_percent))
     if all(comparison.slowdown_percent is None for comparison in comparisons):
         reasons = "; ".join(f"{c.name}: {c.note}" for c in comparisons) or "both are empty"
-        raise UsageError(f"nothing to compare with the baseline ({reasons}): {_MEASURE_AGAIN}")
+        raise UsageError(f"nothing to compare with the baseline ({reasons}): {MEASURE_AGAIN}")
     return comparisons
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cnntk.benchmark.baseline import Baseline
 from cnntk.benchmark.cold_start import ColdStart, measure_cold_start
 from cnntk.benchmark.compare import compare_interleaved
 from cnntk.benchmark.cuda.report import CudaTimes, cuda_times
@@ -18,7 +19,7 @@ from cnntk.benchmark.layers.report import LayerReport, layer_times
 from cnntk.benchmark.machine import detect_machine
 from cnntk.benchmark.memory import Memory, measure_memory
 from cnntk.benchmark.options import BenchOptions
-from cnntk.benchmark.regression import Baseline, BaselineCheck
+from cnntk.benchmark.regression import BaselineCheck
 from cnntk.benchmark.result import BenchResult, ComparisonResult
 from cnntk.benchmark.stages import (
     ImageFile,

@@ -12,11 +12,11 @@ import pytest
 from simulated_latencies import normals, samples
 
 from cnntk.benchmark import regression
+from cnntk.benchmark.baseline import Baseline, load_baseline, save_baseline
 from cnntk.benchmark.latency import Case, Setting, measure_case, summarize_sessions
 from cnntk.benchmark.machine import detect_machine
 from cnntk.benchmark.options import BenchOptions
 from cnntk.benchmark.regression import (
-    Baseline,
     BaselineCheck,
     BaselineComparison,
     CaseComparison,
@@ -24,9 +24,7 @@ from cnntk.benchmark.regression import (
     check_comparable,
     compare_baselines,
     confirm_regressions,
-    load_baseline,
     reason_to_keep,
-    save_baseline,
 )
 from cnntk.benchmark.statistics.intervals import Estimate
 from cnntk.benchmark.statistics.samples import LatencySamples

@@ -10,8 +10,8 @@ import onnx
 import pytest
 
 from cnntk.benchmark import run
+from cnntk.benchmark.baseline import load_baseline
 from cnntk.benchmark.options import BenchOptions
-from cnntk.benchmark.regression import load_baseline
 from cnntk.benchmark.result import SCHEMA
 from cnntk.benchmark.run import bench
 from cnntk.runtime.artifact.digest import sha256_of

@@ -12,10 +12,10 @@ from made_up_bench import baseline_comparison, case_comparisons, full_bench, pla
 from simulated_latencies import samples
 
 from cnntk.benchmark import run
+from cnntk.benchmark.baseline import Baseline, save_baseline
 from cnntk.benchmark.latency import Case, summarize_sessions
 from cnntk.benchmark.machine import detect_machine
 from cnntk.benchmark.options import BenchOptions
-from cnntk.benchmark.regression import Baseline, save_baseline
 from cnntk.benchmark.result import BenchResult
 from cnntk.benchmark.statistics.intervals import Estimate
 from cnntk.cli.bench import _check_distinct
