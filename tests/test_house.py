@@ -1,4 +1,4 @@
-"""The house stands as ARCHITECTURE.md says: no import goes up a floor, no package is forgotten."""
+"""The structure that ARCHITECTURE.md describes: no import goes up a layer, no package is missing."""
 
 import ast
 import tomllib
@@ -7,8 +7,8 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from source_tree import PACKAGES, ROOT, source_files
 
-ROOT = Path(__file__).parents[1]
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 
 MAY_IMPORT = {
@@ -34,7 +34,11 @@ def imports_of(source: str) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def floor_of(module: str) -> str | None:
+NODES_LIMIT, EDGES_LIMIT = 17, 55
+"""Most folders and modules at the top of toolkit/ plus the other packages, and most imports between them."""
+
+
+def layer_of(module: str) -> str | None:
     head, _, rest = module.partition(".")
     if head != "cnntk":
         return None
@@ -42,26 +46,26 @@ def floor_of(module: str) -> str | None:
     return first if first in ("runtime", "models", "exporters") else "toolkit"
 
 
-def climbs(floor: str, source: str) -> list[str]:
-    """Imports that a file on ``floor`` may not make."""
-    wrong = []
+def upward_imports(layer: str, source: str) -> list[str]:
+    """Imports that a file on ``layer`` may not make."""
+    imports = []
     for module in imports_of(source):
-        target = floor_of(module)
-        if target is not None and module != "cnntk" and target not in MAY_IMPORT[floor]:
-            wrong.append(module)
-        if module.partition(".")[0] in FORBIDDEN_LIBRARIES[floor]:
-            wrong.append(module)
-    return wrong
+        target = layer_of(module)
+        if target is not None and module != "cnntk" and target not in MAY_IMPORT[layer]:
+            imports.append(module)
+        if module.partition(".")[0] in FORBIDDEN_LIBRARIES[layer]:
+            imports.append(module)
+    return imports
 
 
-@pytest.mark.parametrize("floor", MAY_IMPORT)
-def test_no_import_goes_up(floor: str) -> None:
-    for file in (ROOT / floor).rglob("*.py"):
-        assert climbs(floor, file.read_text(encoding="utf-8")) == [], file
+@pytest.mark.parametrize("layer", MAY_IMPORT)
+def test_no_import_goes_up(layer: str) -> None:
+    for file in (ROOT / layer).rglob("*.py"):
+        assert upward_imports(layer, file.read_text(encoding="utf-8")) == [], file
 
 
 @pytest.mark.parametrize(
-    ("floor", "source"),
+    ("layer", "source"),
     [
         ("runtime", "from cnntk.models import zoo"),
         ("runtime", "def f():\n    import torch"),
@@ -69,17 +73,56 @@ def test_no_import_goes_up(floor: str) -> None:
         ("exporters", "from cnntk.cli import main"),
     ],
 )
-def test_a_climb_is_caught(floor: str, source: str) -> None:
-    assert climbs(floor, source)
+def test_an_upward_import_is_caught(layer: str, source: str) -> None:
+    assert upward_imports(layer, source)
+
+
+def node_of(module: str) -> str | None:
+    """The folder or module at the top of toolkit/, or the other package, that ``module`` belongs to."""
+    head, _, rest = module.partition(".")
+    name = rest.partition(".")[0]
+    exists = name in PACKAGES or any((ROOT / "toolkit" / file).exists() for file in (name, f"{name}.py"))
+    return name if head == "cnntk" and name and exists else None
+
+
+def import_edges(sources: dict[str, str]) -> set[tuple[str, str]]:
+    """The imports between nodes, in files by path, with those for type checkers, without the public names."""
+    edges = set()
+    for path, source in sources.items():
+        package, top = path.split("/")[:2]
+        node = package if package != "toolkit" else top.removesuffix(".py")
+        if node in ("__init__", "__main__"):
+            continue
+        modules = {m for m in imports_of(source) if m != "cnntk"}
+        edges |= {(node, target) for m in modules if (target := node_of(m)) not in (None, node)}
+    return edges
+
+
+def test_few_edges() -> None:
+    sources = {f.relative_to(ROOT).as_posix(): f.read_text(encoding="utf-8") for f in source_files()}
+    edges = import_edges(sources)
+    nodes = {node for edge in edges for node in edge}
+    assert len(nodes) <= NODES_LIMIT, sorted(nodes)
+    assert len(edges) <= EDGES_LIMIT, sorted(edges)
+
+
+def test_edges_are_counted() -> None:
+    sources = {
+        "toolkit/cli/main.py": "from cnntk.data.folder import x\nfrom cnntk.cli.y import z\nimport torch",
+        "toolkit/doctor.py": "from cnntk import version",
+        "toolkit/__init__.py": "from cnntk.data import Split",
+        "models/zoo.py": "if TYPE_CHECKING:\n    from cnntk.runtime import Engine",
+    }
+    assert import_edges(sources) == {("cli", "data"), ("doctor", "version"), ("models", "runtime")}
 
 
 def test_every_package_is_listed() -> None:
-    found = {
+    packages = {
         ".".join((name, *init.parent.relative_to(ROOT / folder).parts))
         for name, folder in SETUPTOOLS["package-dir"].items()
         for init in (ROOT / folder).rglob("__init__.py")
     }
-    assert found == set(SETUPTOOLS["packages"])
+    assert packages == set(SETUPTOOLS["packages"])
 
 
 def test_every_data_file_is_listed() -> None:
@@ -90,13 +133,13 @@ def test_every_data_file_is_listed() -> None:
         for pattern in patterns
         for file in _folder(package).glob(pattern)
     }
-    found = {
+    files = {
         file
         for folder in MAY_IMPORT
         for file in (ROOT / folder).rglob("*")
         if file.is_file() and file.suffix not in (".py", ".pyc")
     }
-    assert found == listed
+    assert files == listed
 
 
 @pytest.mark.parametrize("package", ["cnntk", "cnntk.runtime", "cnntk.exporters", "cnntk.models"])

@@ -1,7 +1,8 @@
 """The README's walk-through works: its commands run in order, in an empty folder.
 
-A console block is part of the walk-through if the line before it is `MARK`. Lines that begin with ``$ `` are
-commands, which a backslash at the end continues on the next line; other lines are output, and are not compared.
+A console block is part of the walk-through if the line before it begins with `MARK`. Lines that begin with
+``$ `` are commands, which a backslash at the end continues on the next line; other lines are output and are
+not compared.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from pathlib import Path
 import pytest
 from source_tree import ROOT
 
-MARK = "<!-- walk-through -->"
-_BLOCK = re.compile(rf"^{re.escape(MARK)}\n+```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+MARK = "<!-- walk-through"
+_BLOCK = re.compile(rf"^{re.escape(MARK)}[^\n]*-->\n+```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def walk_through(markdown: str) -> list[str]:
@@ -65,7 +66,7 @@ EXAMPLE = f"""
 ```console
 $ false
 ```
-{MARK}
+{MARK}: run by a test -->
 ```console
 $ echo one > file
 an output
@@ -75,7 +76,7 @@ one
 ```
 Text.
 
-{MARK}
+{MARK} -->
 
 ```console
 $ test -s file  # the same folder

@@ -1,4 +1,4 @@
-"""The LeNet that ships with cnntk: trained on MNIST, runs without torch. `make.py` creates it."""
+"""The LeNet that ships with cnntk: trained on MNIST, runs without torch."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Creates the LeNet that ships with cnntk, from MNIST: the checkpoint and the artifact in this folder.
+"""Trains the LeNet that ships with cnntk on MNIST: the checkpoint and the artifact in toolkit/shipped/.
 
-    python -m cnntk.shipped.make mnist:DIR
+    python benchmarks/train_shipped_model.py mnist:DIR
 
 They are not replaced by a network with an accuracy of less than 99.0 % on the test images.
 """
