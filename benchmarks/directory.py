@@ -117,7 +117,7 @@ def export(network: str, path: Path, preprocess: str) -> None:
     """An artifact with random weights that takes photographs as most networks of ImageNet do."""
     from cnntk.exporters import export as export_network
 
-    export_network(network, path, random=True, image=IMAGENET, preprocess=preprocess)  # type: ignore[arg-type]
+    export_network(network, path, random=True, preprocessing=IMAGENET, preprocess=preprocess)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def models(args: argparse.Namespace, folder: Path) -> Iterator[tuple[Path, str]]
             export(folder / name, target)
             yield target, "digits"
         else:
-            export(name, target, random=True, image=IMAGE)
+            export(name, target, random=True, preprocessing=IMAGE)
             yield target, str(folder / "photographs")
 
 

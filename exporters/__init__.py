@@ -1,4 +1,4 @@
-"""torch module in, proven ``.onnx`` out."""
+"""Exports torch models and other sources as checked ``.onnx`` files."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from cnntk.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
     from cnntk.exporters.checks.parity import Parity
+    from cnntk.exporters.options import ExportOptions
     from cnntk.exporters.pipeline import export
     from cnntk.exporters.report import ExportReport
     from cnntk.exporters.source import Source
 
-__all__ = ["ExportReport", "Parity", "Source", "export"]
+__all__ = ["ExportOptions", "ExportReport", "Parity", "Source", "export"]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     __all__,
     {
+        "ExportOptions": "cnntk.exporters.options",
         "ExportReport": "cnntk.exporters.report",
         "Parity": "cnntk.exporters.checks.parity",
         "Source": "cnntk.exporters.source",

@@ -1,9 +1,9 @@
-"""The artifact's bytes: the graph with its weights, and behind it the spec.
+"""The artifact's bytes: the graph with its weights, followed by the spec.
 
-The graph is written and tested first; the spec, which tells of the test, is appended as one more protobuf
-field without reading or writing the weights again. Weights go from the tensors' memory straight to the file:
-serializing them through protobuf takes two copies of the model, and most of an export's time for a large one.
-Large ones may be in a file beside it (`cnntk.exporters.external_data`).
+The graph is written and checked first; the spec with the results is appended as one more protobuf field,
+without reading or writing the weights again. Weights are written straight from the tensors' memory:
+serializing them through protobuf needs two copies of the model, and most of an export's time for a large one.
+Large ones may be in a data file (`cnntk.exporters.external_data`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from cnntk.exporters.external_data import Beside, raw_bytes
+from cnntk.exporters.external_data import ExternalData, raw_bytes
 from cnntk.runtime.artifact.digest import insert_digest
 from cnntk.runtime.artifact.fingerprint import STRUCTURE, fingerprint, limit_fingerprints
 from cnntk.runtime.artifact.protobuf import metadata_entry
@@ -35,60 +35,59 @@ _NO_DIGEST = "0" * 64
 
 @dataclass(frozen=True)
 class Written:
-    """A graph in a file, with what its spec will say of the bytes.
+    """A written graph without its spec.
 
     Attributes:
-        sha256: of the file so far.
-        fingerprints: of the weights and of the rest of the graph.
-        beside: where the large weights are; None where all are in the file.
+        sha256: SHA-256 of the file so far.
+        fingerprints: Fingerprints of the weights and of the rest of the graph, by name.
+        external: Data file with the large weights; None where all are in the file.
     """
 
     sha256: hashlib._Hash
     fingerprints: dict[str, str]
-    beside: Beside | None = None
+    external: ExternalData | None = None
 
 
 def write_graph(model: ir.Model, file: Path) -> None:
-    """Writes the graph with its weights, in one file; torch's notes stay in ``model`` alone."""
+    """Writes the graph with its weights to one file, without torch's notes."""
     with file.open("wb") as stream:
         for _, data in _parts(model):
             stream.write(data)
 
 
-def write_hashed(model: ir.Model, file: Path, beside: Beside | None = None) -> Written:
-    """`write_graph`, for a file that `append_spec` is going to seal.
+def write_hashed(model: ir.Model, file: Path, external: ExternalData | None = None) -> Written:
+    """`write_graph` for a file to which `append_spec` adds the spec.
 
     Args:
-        model: the graph.
-        file: to write.
-        beside: weights that are beside it already, and only named in it.
+        model: Graph to write.
+        file: Path of the file.
+        external: Data file with weights, to which the file refers.
     """
     sha256, fingerprints = hashlib.sha256(), {}
     with file.open("wb") as stream:
-        for name, data in _parts(model, beside):
+        for name, data in _parts(model, external):
             stream.write(data)
             sha256.update(data)
             if name is not None:
-                there = beside is not None and beside.fingerprints.get(name)
-                fingerprints[name] = there or fingerprint([data])
-    return Written(sha256, limit_fingerprints(fingerprints), beside)
+                computed = external is not None and external.fingerprints.get(name)
+                fingerprints[name] = computed or fingerprint([data])
+    return Written(sha256, limit_fingerprints(fingerprints), external)
 
 
 def append_spec(file: Path, spec: ModelSpec, written: Written | None = None) -> ModelSpec:
     """Adds the spec, with fingerprints and digest, to a graph that `write_graph` wrote.
 
     Args:
-        file: the graph.
-        spec: what the file is to say of itself.
-        written: what `write_hashed` returned; without it the file is read again, and there are no
-            fingerprints.
+        file: Path of the graph.
+        spec: Spec without fingerprints, data file and digest.
+        written: Result of `write_hashed`; without it the file is read again, and there are no fingerprints.
 
     Returns:
-        The spec as it stands in the file.
+        The spec in the file.
     """
     sha256 = hashlib.sha256(file.read_bytes()) if written is None else written.sha256.copy()
     prints = {} if written is None else written.fingerprints
-    data = None if written is None or written.beside is None else written.beside.data
+    data = None if written is None or written.external is None else written.external.data
     spec = replace(spec, fingerprints=prints, data=data, digest=_NO_DIGEST)
     unsealed = metadata_entry(METADATA_KEY, spec.to_json())
     sha256.update(unsealed)
@@ -98,14 +97,16 @@ def append_spec(file: Path, spec: ModelSpec, written: Written | None = None) -> 
     return replace(spec, digest=digest)
 
 
-def _parts(model: ir.Model, beside: Beside | None = None) -> Iterator[tuple[str | None, bytes | memoryview]]:
-    """The file's bytes in order, with the name of what is to have a fingerprint."""
+def _parts(
+    model: ir.Model, external: ExternalData | None = None
+) -> Iterator[tuple[str | None, bytes | memoryview]]:
+    """The file's bytes in order, with the name of the fingerprint for those that have one."""
     weights = {v.name: v.const_value for v in model.graph.initializers.values() if v.const_value is not None}
     frame = without_weights(model)
     graph = frame.graph.SerializeToString()
     frame.ClearField("graph")
-    inside = {name for name in weights if beside is None or name not in beside.places}
-    heads = [_tensor_head(name, weight, beside) for name, weight in weights.items()]
+    inside = {name for name in weights if external is None or name not in external.ranges}
+    heads = [_tensor_head(name, weight, external) for name, weight in weights.items()]
     size = len(graph) + sum(map(len, heads)) + sum(weights[name].nbytes for name in inside)
     yield None, frame.SerializeToString() + _prefix(_MODEL_GRAPH, size)
     yield STRUCTURE, graph
@@ -115,28 +116,25 @@ def _parts(model: ir.Model, beside: Beside | None = None) -> Iterator[tuple[str 
 
 
 def without_weights(model: ir.Model) -> onnx.ModelProto:
-    """The model as protobuf, but for its weights and torch's notes."""
-    kept = dict(model.graph.initializers)
+    """The model as protobuf without its weights and torch's notes."""
+    weights = dict(model.graph.initializers)
     model.graph.initializers.clear()
     try:
         frame = ir.to_proto(model)
     finally:
-        model.graph.initializers.update(kept)
+        model.graph.initializers.update(weights)
     for message in (frame, frame.graph, *frame.functions):
         _strip_notes(message)
     return frame
 
 
-def _tensor_head(name: str | None, weight: ir.TensorProtocol, beside: Beside | None) -> bytes:
-    """What stands before a weight's bytes: its place in the graph, name, type and shape.
-
-    It is all that stands in the file for a weight beside it.
-    """
+def _tensor_head(name: str | None, weight: ir.TensorProtocol, external: ExternalData | None) -> bytes:
+    """The bytes before a weight's values: field, name, type, shape; all bytes of one in a data file."""
     tensor = onnx.TensorProto(name=name, data_type=int(weight.dtype), dims=weight.numpy().shape)
-    if beside is not None and name in beside.places:
-        offset, length = beside.places[name]
+    if external is not None and name in external.ranges:
+        offset, length = external.ranges[name]
         tensor.data_location = onnx.TensorProto.EXTERNAL
-        for key, value in (("location", beside.data.file), ("offset", offset), ("length", length)):
+        for key, value in (("location", external.data.file), ("offset", offset), ("length", length)):
             tensor.external_data.add(key=key, value=str(value))
         whole: bytes = tensor.SerializeToString()
         return _prefix(_GRAPH_INITIALIZER, len(whole)) + whole
@@ -158,17 +156,17 @@ def _varint(value: int) -> Iterator[int]:
 
 
 def _strip_notes(message: Any) -> None:
-    """torch notes the stack trace of each node, with paths of the user's machine: they stay there."""
-    kept = [p for p in message.metadata_props if not p.key.startswith(_TORCH_NOTES)]
-    if len(kept) < len(message.metadata_props):
+    """Removes torch's notes: they have stack traces with paths of the user's machine."""
+    remaining = [p for p in message.metadata_props if not p.key.startswith(_TORCH_NOTES)]
+    if len(remaining) < len(message.metadata_props):
         del message.metadata_props[:]
-        message.metadata_props.extend(kept)
+        message.metadata_props.extend(remaining)
     for inner in _inside(message):
         _strip_notes(inner)
 
 
 def _inside(message: Any) -> Iterator[Any]:
-    """What bears notes of its own in a graph, function or node."""
+    """The parts of a graph, function or node that may have notes."""
     if isinstance(message, onnx.GraphProto):
         yield from (*message.node, *message.value_info, *message.input, *message.output)
     elif isinstance(message, onnx.FunctionProto):

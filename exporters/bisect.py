@@ -1,4 +1,4 @@
-"""Where two graphs part: the first layer whose answers differ, and which of its weights do."""
+"""The first layer at which two graphs differ, and which of its weights do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from cnntk.exporters.session import Arrays, GraphSession
-from cnntk.exporters.shapes.ledger import ledger
+from cnntk.exporters.shapes.shape_table import layer_table
 from cnntk.runtime.artifact.spec import PREPROCESS_SCOPE, Layer
 from cnntk.runtime.codec import as_json
 from cnntk.runtime.errors import InferenceError, UnsupportedArtifact
@@ -22,24 +22,25 @@ from cnntk.runtime.errors import InferenceError, UnsupportedArtifact
 __all__ = ["Divergence", "GraphPair", "WeightDifference"]
 
 ROUNDINGS = 64
-"""Of the values' own precision, relative to a layer's largest value: further apart is no rounding."""
+"""Limit of a layer's difference by rounding, in steps (eps) of its type, relative to its largest value."""
 
 _WEIGHT_ROUNDINGS = 4
-"""Passes that fold one weight into another round a few times, on each machine in its own way."""
+"""Limit of a weight's difference in steps of its type: passes that fold weights round a few times."""
 
 _CHANNEL_AXIS = {"Gemm": 1, "MatMul": -1, "ConvTranspose": 1}
-_MANY = 8
+_MAX_CHANNELS = 8
+"""Number of channels that are listed."""
 
 
 @dataclass(frozen=True)
 class WeightDifference:
-    """A weight that is not the same in both files.
+    """A weight that differs between two files.
 
     Attributes:
-        tensor: name in the first file.
-        channels: output channels that differ, the first 8.
-        count: how many channels differ.
-        error: largest difference.
+        tensor: Name in the first file.
+        channels: Output channels that differ, the first 8.
+        count: Number of channels that differ.
+        error: Largest absolute difference.
     """
 
     tensor: str
@@ -54,15 +55,15 @@ class WeightDifference:
 
 @dataclass(frozen=True)
 class Divergence:
-    """A layer at which two graphs part.
+    """A layer that differs between two graphs.
 
     Attributes:
-        layer: torch module or, for what has none, node.
+        layer: Name of the torch module, or of the node.
         op: ONNX operator.
-        error: largest difference of the layer's answers; NaN where shapes differ, 0 where only weights do.
-        bound: what `error` could be by rounding.
-        weights: of the layer that differ.
-        attributes: of the layer that differ.
+        error: Largest absolute difference of the outputs; NaN where shapes differ, 0 where only weights do.
+        bound: Limit of ``error`` by rounding.
+        weights: Weights of the layer that differ.
+        attributes: Names of the attributes that differ.
     """
 
     layer: str
@@ -82,14 +83,17 @@ class Divergence:
 
 
 class GraphPair:
-    """Two graphs, node by node.
+    """Two graphs, compared node by node.
 
-    Nodes are paired along the sequence of operators and weight shapes, as far as both graphs run alike.
+    Nodes are paired along the sequence of operators and weight shapes, as far as it is the same in both.
 
     Args:
-        first: file of the graph whose layers are named.
-        second: file of the graph that it is compared with.
-        layers: of the first, from its spec; read from the graph where they do not fit it.
+        first: File of the graph whose layers are named.
+        second: File of the graph that it is compared with.
+        layers: Layers of the first from its spec; computed from the graph where they do not fit it.
+
+    Attributes:
+        alike: Whether every node of both graphs has a pair.
     """
 
     def __init__(self, first: Path, second: Path, layers: tuple[Layer, ...] = ()) -> None:
@@ -100,10 +104,10 @@ class GraphPair:
         self.alike = len(nodes) == len(others) == len(self._pairs)
 
     def first_divergence(self, inputs: Sequence[Arrays]) -> Divergence | None:
-        """The first layer from which the difference comes that reaches an output; None where none stands out.
+        """The first layer of a difference that reaches an output; None where no layer stands out.
 
         Args:
-            inputs: batches, with the first graph's names; the second takes them in its own order.
+            inputs: Batches by name of the first graph's inputs; the second takes them by position.
         """
         errors = self._errors(inputs)
         diverging = {node: not error <= bound for node, (error, bound) in errors.items()}
@@ -114,7 +118,7 @@ class GraphPair:
         return None
 
     def weight_differences(self) -> tuple[Divergence, ...]:
-        """Layers with weights that differ by more than rounding, whatever the answers say."""
+        """Layers with weights that differ by more than rounding."""
         layers = (self._divergence(node, 0.0, 0.0) for node in self._pairs)
         return tuple(layer for layer in layers if layer.weights)
 
@@ -130,7 +134,7 @@ class GraphPair:
         )
 
     def _errors(self, batches: Sequence[Arrays]) -> dict[ir.Node, tuple[float, float]]:
-        """Error and bound of each pair's first value."""
+        """Error and bound of the first output of each pair."""
         sides = zip(self._models, (list(self._pairs), list(self._pairs.values())), strict=True)
         actual, expected = (_values(model, nodes, batches) for model, nodes in sides)
         errors: dict[ir.Node, tuple[float, float]] = {}
@@ -152,10 +156,10 @@ def _values(model: ir.Model, nodes: Sequence[ir.Node], batches: Sequence[Arrays]
 
 
 def _layer_names(model: ir.Model, layers: tuple[Layer, ...]) -> dict[ir.Node, str]:
-    """What is called which layer; nodes that prepare images are no layers, and bear their own names."""
+    """Name of the layer of each node; nodes that preprocess images have their own names."""
     nodes = [node for node in model.graph if not (node.name or "").startswith(f"{PREPROCESS_SCOPE}/")]
     fits = [layer.op for layer in layers] == [node.op_type for node in nodes]
-    rows = layers if fits else ledger(model)
+    rows = layers if fits else layer_table(model)
     names = {node: row.name for node, row in zip(nodes, rows, strict=False)}
     return {node: names.get(node) or node.name or node.op_type for node in model.graph}
 
@@ -183,7 +187,7 @@ def _value(node: ir.Node) -> str:
 
 
 def _reached(outputs: Sequence[ir.Value], diverging: Mapping[ir.Node, bool]) -> set[ir.Node]:
-    """Nodes from which a difference runs to an output; those that were not compared let it through."""
+    """Nodes from which a difference reaches an output; nodes that were not compared pass it on."""
     reached: set[ir.Node] = set()
     waiting = [producer for v in outputs if (producer := v.producer()) is not None]
     while waiting:
@@ -195,7 +199,7 @@ def _reached(outputs: Sequence[ir.Value], diverging: Mapping[ir.Node, bool]) -> 
 
 
 def _diverges_above(node: ir.Node, diverging: Mapping[ir.Node, bool]) -> bool:
-    """Whether one of the nearest compared nodes above differs already."""
+    """Whether one of the nearest compared nodes above differs."""
     waiting, seen = list(_above(node)), set()
     while waiting:
         parent = waiting.pop()
@@ -215,13 +219,13 @@ def _above(node: ir.Node) -> Iterator[ir.Node]:
 
 def _weights(node: ir.Node, other: ir.Node) -> Iterator[WeightDifference]:
     for (name, a), (_, b) in zip(_constants(node), _constants(other), strict=True):
-        found, expected = a.numpy().astype(np.float64), b.numpy().astype(np.float64)
-        error = np.abs(found - expected)
+        actual, expected = a.numpy().astype(np.float64), b.numpy().astype(np.float64)
+        error = np.abs(actual - expected)
         eps = _eps(a.numpy().dtype)
-        wrong = ~(error <= _WEIGHT_ROUNDINGS * eps * np.maximum(np.abs(found), np.abs(expected)))
+        wrong = ~(error <= _WEIGHT_ROUNDINGS * eps * np.maximum(np.abs(actual), np.abs(expected)))
         if wrong.any():
             channels = np.unique(np.nonzero(wrong)[_channel_axis(node, wrong.ndim)]) if wrong.ndim else [0]
-            first = tuple(int(c) for c in channels[:_MANY])
+            first = tuple(int(c) for c in channels[:_MAX_CHANNELS])
             yield WeightDifference(name, first, len(channels), float(error.max()))
 
 
@@ -247,9 +251,9 @@ def _attributes(node: ir.Node, other: ir.Node) -> Iterator[str]:
 def _difference(a: NDArray[Any], b: NDArray[Any]) -> tuple[float, float]:
     if a.shape != b.shape or a.dtype != b.dtype:
         return math.nan, 0.0
-    found, expected = a.astype(np.float64), b.astype(np.float64)
+    actual, expected = a.astype(np.float64), b.astype(np.float64)
     scale = float(np.abs(expected).max(initial=0.0))
-    return float(np.abs(found - expected).max(initial=0.0)), ROUNDINGS * _eps(a.dtype) * scale
+    return float(np.abs(actual - expected).max(initial=0.0)), ROUNDINGS * _eps(a.dtype) * scale
 
 
 def _eps(dtype: np.dtype[Any]) -> float:

@@ -1,4 +1,4 @@
-"""torch module to graph: ``torch.export`` and torch's own ONNX translation, as an ``onnx_ir`` model."""
+"""From a torch module to a graph: ``torch.export`` and torch's ONNX translation, as an ``onnx_ir`` model."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import fx, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
-from cnntk.exporters.failure import CAPTURE_FAILURES, capture_error, quoted_place
 from cnntk.exporters.source import Source
 from cnntk.exporters.sources.console import suppress_output
 from cnntk.exporters.sources.inputs import form, parameters_of
 from cnntk.exporters.sources.io_names import name_inputs_and_outputs, user_inputs, user_outputs
+from cnntk.exporters.torch_errors import CAPTURE_ERRORS, capture_error, quoted_line
 from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import CaptureError
 
@@ -25,17 +25,17 @@ __all__ = ["IR_VERSION", "OPSET", "Captured", "capture", "example_inputs"]
 
 OPSET = 18
 IR_VERSION = 10
-"""They load in every runtime that was tried (onnxruntime, its web and node builds, OpenVINO)."""
+"""Opset and IR version that load in every tested runtime (onnxruntime, its web and node builds, OpenVINO)."""
 
 
 @dataclass(frozen=True)
 class Captured:
-    """A graph, and the torch program that it was translated from.
+    """A graph, and the torch program from which it was translated.
 
     Attributes:
-        model: each value bears the name of the program's node that it came from; nodes carry torch's notes
-            (``pkg.torch.onnx.name_scopes``, ``.stack_trace``) until the file is written.
-        program: decomposed; its inputs and outputs bear the names of the graph's. None for somebody's ONNX.
+        model: Graph whose values have the names of the program's nodes; its nodes have torch's notes
+            (``pkg.torch.onnx.name_scopes``, ``.stack_trace``), which are not written to the file.
+        program: Decomposed program whose inputs and outputs have the graph's names; None for somebody's ONNX.
     """
 
     model: ir.Model
@@ -43,15 +43,15 @@ class Captured:
 
 
 def capture(source: Source, folder: Path | None = None) -> Captured:
-    """The graph of a source in evaluation mode, for a batch of any size.
+    """Captures a source in evaluation mode as a graph with a dynamic batch.
 
     Args:
-        source: its module or program stays as it is.
-        folder: for torch's report on a failure; by default the system's temporary one.
+        source: Source; its module or program is not changed.
+        folder: Folder for torch's report on a failure; by default the system's temporary folder.
 
     Raises:
-        CaptureError: torch can't capture the network or translate one of its operators, or it does not take a
-            batch of any size; the message names the user's line, and the file with torch's report.
+        CaptureError: torch can't capture the network or translate one of its operators, or the batch is not
+            dynamic; the message names the user's line, and the file with torch's report.
     """
     if source.graph is not None:
         return Captured(source.graph, None)
@@ -66,7 +66,7 @@ def capture(source: Source, folder: Path | None = None) -> Captured:
 
 
 def example_inputs(inputs: tuple[TensorSpec, ...]) -> tuple[torch.Tensor, ...]:
-    """Zeros of each input's type and shape, as a batch of 2, because torch specializes on 1."""
+    """Zeros of each input's type and shape, with a batch of 2, because torch specializes on 1."""
     return tuple(
         torch.zeros([d if isinstance(d, int) else 2 for d in spec.shape], dtype=getattr(torch, spec.dtype))
         for spec in inputs
@@ -74,15 +74,15 @@ def example_inputs(inputs: tuple[TensorSpec, ...]) -> tuple[torch.Tensor, ...]:
 
 
 def _export(source: Source, chatter: io.StringIO, folder: Path | None) -> ExportedProgram:
-    """torch.export's program: traced, or where that fails, read from bytecode, which takes more of Python."""
+    """torch.export's program: traced, or where that fails, from bytecode, which supports more of Python."""
     if source.module is None:
-        raise ValueError(f"{source.name}: holds nothing to capture")
+        raise ValueError(f"{source.name}: the source has no module to capture")
     args, kwargs, shapes = _call(source.module, source.inputs)
     failures: list[Exception] = []
     for strict in (False, True):
         try:
             return torch.export.export(source.module, args, kwargs, dynamic_shapes=shapes, strict=strict)
-        except CAPTURE_FAILURES as error:
+        except CAPTURE_ERRORS as error:
             failures.append(error)
     raise capture_error(source.name, failures, chatter.getvalue(), folder) from failures[0]
 
@@ -90,13 +90,13 @@ def _export(source: Source, chatter: io.StringIO, folder: Path | None) -> Export
 def _call(
     module: nn.Module, inputs: tuple[TensorSpec, ...]
 ) -> tuple[tuple[torch.Tensor, ...], dict[str, torch.Tensor], Any]:
-    """Arguments for ``forward`` and their free axes: by place, or by name where some are skipped."""
+    """Arguments for ``forward`` and their dynamic axes: by position, or by name where some are skipped."""
     batch = Dim("batch")
     names = [spec.name for spec in inputs]
     axes = [{axis: batch for axis, d in enumerate(spec.shape) if d == "N"} for spec in inputs]
     examples = example_inputs(inputs)
-    known = parameters_of(module)
-    if len(names) > 1 and known and list(known[: len(names)]) != names:
+    parameters = parameters_of(module)
+    if len(names) > 1 and parameters and list(parameters[: len(names)]) != names:
         return (), dict(zip(names, examples, strict=True)), dict(zip(names, axes, strict=True))
     return examples, {}, tuple(axes)
 
@@ -106,15 +106,15 @@ def _translate(program: ExportedProgram, name: str, chatter: io.StringIO, folder
         translated = torch.onnx.export(
             program, (), dynamo=True, opset_version=OPSET, optimize=False, verbose=False
         )
-    except CAPTURE_FAILURES as error:
+    except CAPTURE_ERRORS as error:
         raise capture_error(name, [error], chatter.getvalue(), folder) from error
     if translated is None:
-        raise CaptureError(f"{name}: torch exported nothing")
+        raise CaptureError(f"{name}: torch.onnx.export returned nothing")
     return translated
 
 
 def _check_outputs(program: ExportedProgram, name: str) -> None:
-    """The answer must have a row for each image, however many there are, and a size that is known before."""
+    """Some output has a row for each image of any batch, and no output's size depends on values."""
     outputs = [node for node in user_outputs(program) if isinstance(node.meta.get("val"), torch.Tensor)]
     for node in outputs:
         if free_unbacked_symbols(node.meta["val"]):
@@ -126,12 +126,12 @@ def _check_outputs(program: ExportedProgram, name: str) -> None:
     batch = str(first.meta["val"].shape[0])
     if not any(batch in str(node.meta["val"].shape) for node in outputs):
         raise CaptureError(
-            f"{_where(name, outputs[0])}the batch is baked in: the answer is "
-            f"{form(outputs[0].meta['val'].shape)} for a batch of any size; "
-            "write x.shape[0] or -1 in place of numbers, and no index into the batch"
+            f"{_where(name, outputs[0])}the batch is fixed: the output has shape "
+            f"{form(outputs[0].meta['val'].shape)} for every batch size; "
+            "use x.shape[0] or -1 instead of numbers, and do not index the batch"
         )
 
 
 def _where(name: str, node: fx.Node) -> str:
-    place = quoted_place(node.meta.get("stack_trace") or "")
-    return f"{name}: {place}: " if place else f"{name}: "
+    line = quoted_line(node.meta.get("stack_trace") or "")
+    return f"{name}: {line}: " if line else f"{name}: "

@@ -1,9 +1,9 @@
-"""Large weights in a file beside the artifact.
+"""Large weights in a data file beside the artifact.
 
-The file's name holds the first 8 characters of its SHA-256: ``x.onnx`` has ``x.1f0c9a3b.data``. So an export
-over an older pair never touches the older one's data: the new data is written under its own name, then the
-new ``.onnx`` takes the old one's place in one step, and only then the old data is removed. Killed at any
-moment, it leaves a whole pair, the old or the new one, and at most a data file that nobody names.
+The file's name contains the first 8 characters of its SHA-256: ``x.onnx`` has ``x.1f0c9a3b.data``. So an
+export over an older pair never changes the older data: the new data is written under a new name, then the new
+``.onnx`` replaces the old one atomically, and only then the old data is removed. Killed at any moment, an
+export leaves a complete pair, old or new, and at most a data file without an ``.onnx``.
 """
 
 from __future__ import annotations
@@ -25,50 +25,50 @@ from cnntk.runtime.artifact.spec import DataFile
 from cnntk.runtime.errors import ArtifactCorrupt, UsageError
 from cnntk.runtime.files import atomic_write
 
-__all__ = ["ALIGNMENT", "LARGEST_INSIDE", "Beside", "raw_bytes", "weights_beside"]
+__all__ = ["ALIGNMENT", "MAX_INTERNAL_BYTES", "ExternalData", "raw_bytes", "write_external_data"]
 
 ALIGNMENT = 64 << 10
-"""Bytes. Each tensor begins at a multiple, so that every system can map it; smaller ones stay inside."""
+"""Alignment of tensors in bytes, so that every system can map them; smaller ones stay in the artifact."""
 
-LARGEST_INSIDE = (2 << 30) - (64 << 20)
-"""Bytes of weights that still fit: protobuf reads files up to 2 GiB, and the graph and the spec need room."""
+MAX_INTERNAL_BYTES = (2 << 30) - (64 << 20)
+"""Largest size of weights in the artifact: protobuf reads files up to 2 GiB, with the graph and the spec."""
 
 
 @dataclass(frozen=True)
-class Beside:
-    """Weights in a file of their own.
+class ExternalData:
+    """Weights in a data file.
 
     Attributes:
-        data: the file, as it stands in the spec.
-        places: offset and length in bytes, by the weight's name.
-        fingerprints: by the weight's name.
+        data: The file, as the spec describes it.
+        ranges: Offset and length in bytes, by the weight's name.
+        fingerprints: Fingerprints by the weight's name.
     """
 
     data: DataFile
-    places: dict[str, tuple[int, int]] = field(default_factory=dict)
+    ranges: dict[str, tuple[int, int]] = field(default_factory=dict)
     fingerprints: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
-def weights_beside(model: ir.Model, target: Path, *, wanted: bool) -> Iterator[Beside | None]:
-    """Writes the large weights beside ``target``, which the block is to write; what is not needed is removed.
+def write_external_data(model: ir.Model, target: Path, *, required: bool) -> Iterator[ExternalData | None]:
+    """Writes the large weights beside ``target``, which the block writes; then removes the older data file.
 
     Args:
-        model: whose weights they are.
-        target: the artifact.
-        wanted: put them there even where they would fit into the artifact.
+        model: Graph with the weights.
+        target: Path of the artifact.
+        required: Write a data file even where the weights would fit into the artifact.
 
     Yields:
-        Where they are; None where all weights go into the artifact.
+        The data file; None where all weights go into the artifact.
 
     Raises:
-        UsageError: the folder can't be written to, or the disk is full.
+        UsageError: The folder is not writable, or the disk is full.
     """
-    old = _own_data(target)
-    beside = _write(model, target) if wanted or _weight_bytes(model) > LARGEST_INSIDE else None
-    new = None if beside is None else target.with_name(beside.data.file)
+    old = _current_data(target)
+    external = _write(model, target) if required or _weight_bytes(model) > MAX_INTERNAL_BYTES else None
+    new = None if external is None else target.with_name(external.data.file)
     try:
-        yield beside
+        yield external
     except BaseException:
         if new is not None and new != old:
             new.unlink(missing_ok=True)
@@ -78,15 +78,15 @@ def weights_beside(model: ir.Model, target: Path, *, wanted: bool) -> Iterator[B
 
 
 def raw_bytes(weight: ir.TensorProtocol) -> bytes | memoryview:
-    """Little-endian, as ONNX stores it; a view where memory already holds it so."""
+    """A weight's bytes, little-endian as in an ONNX file; a view where memory has that layout."""
     array = np.ascontiguousarray(weight.numpy())
     if array.nbytes != weight.nbytes or array.dtype.byteorder == ">":  # 4-bit types are packed in the file
         return weight.tobytes()
     return array.reshape(-1).view(np.uint8).data
 
 
-def _write(model: ir.Model, target: Path) -> Beside | None:
-    """The large weights, each once, in the model's order; None where none is large."""
+def _write(model: ir.Model, target: Path) -> ExternalData | None:
+    """Writes the large weights in the model's order; None where none is large."""
     weights = {
         name: value.const_value
         for name, value in model.graph.initializers.items()
@@ -94,33 +94,35 @@ def _write(model: ir.Model, target: Path) -> Beside | None:
     }
     if not weights:
         return None
-    beside = _planned(weights, target.stem)
+    external = _layout(weights, target.stem)
     try:
-        beside.data.file.encode()
+        external.data.file.encode()
     except UnicodeEncodeError as error:
-        raise UsageError(f"{target}: its name is no Unicode text, so no model can name the data") from error
-    with atomic_write(target.with_name(beside.data.file)) as temporary, temporary.open("wb") as stream:
-        for part in _parts(weights):
-            stream.write(part)
-    return beside
+        raise UsageError(
+            f"{target}: the name is not valid Unicode, so a model can't refer to its data; use another name"
+        ) from error
+    with atomic_write(target.with_name(external.data.file)) as temporary, temporary.open("wb") as stream:
+        for chunk in _chunks(weights):
+            stream.write(chunk)
+    return external
 
 
-def _planned(weights: Mapping[str, ir.TensorProtocol], stem: str) -> Beside:
-    """Reads the weights once before they are written, because their hash is in the file's name."""
+def _layout(weights: Mapping[str, ir.TensorProtocol], stem: str) -> ExternalData:
+    """Name and layout of the data file; reads the weights once, because their hash is in the name."""
     sha256 = hashlib.sha256()
-    places, fingerprints, size = {}, {}, 0
-    for part in _parts(weights):
-        sha256.update(part)
+    ranges, fingerprints, size = {}, {}, 0
+    for chunk in _chunks(weights):
+        sha256.update(chunk)
     for name, weight in weights.items():
         size += -size % ALIGNMENT
-        places[name] = size, weight.nbytes
+        ranges[name] = size, weight.nbytes
         fingerprints[name] = fingerprint([raw_bytes(weight)])
         size += weight.nbytes
     digest = sha256.hexdigest()
-    return Beside(DataFile(f"{stem}.{digest[:8]}.data", size, digest), places, fingerprints)
+    return ExternalData(DataFile(f"{stem}.{digest[:8]}.data", size, digest), ranges, fingerprints)
 
 
-def _parts(weights: Mapping[str, ir.TensorProtocol]) -> Iterator[bytes | memoryview]:
+def _chunks(weights: Mapping[str, ir.TensorProtocol]) -> Iterator[bytes | memoryview]:
     """The file's bytes in order."""
     size = 0
     for weight in weights.values():
@@ -134,12 +136,12 @@ def _weight_bytes(model: ir.Model) -> int:
     return sum(weight.nbytes for weight in values if weight is not None)
 
 
-def _own_data(target: Path) -> Path | None:
-    """The data of the artifact that ``target`` is now, if an export gave it that."""
+def _current_data(target: Path) -> Path | None:
+    """The data file of the artifact that exists at ``target``, if an export wrote it."""
     try:
-        locations = {place.locations[-1] for place in find_external_tensors(os.fspath(target), target.name)}
+        locations = {tensor.locations[-1] for tensor in find_external_tensors(os.fspath(target), target.name)}
     except (OSError, ArtifactCorrupt):
         return None
-    own = re.compile(re.escape(target.stem) + r"\.[0-9a-f]{8}\.data")
-    named = sorted(location for location in locations if own.fullmatch(location))
-    return target.with_name(named[0]) if named else None
+    pattern = re.compile(re.escape(target.stem) + r"\.[0-9a-f]{8}\.data")
+    names = sorted(location for location in locations if pattern.fullmatch(location))
+    return target.with_name(names[0]) if names else None

@@ -1,19 +1,19 @@
-"""What an export did and showed."""
+"""`ExportReport`: the result of an export."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
+from cnntk.exporters.checks.candidate import Check
 from cnntk.exporters.checks.divergence import LayerError
 from cnntk.exporters.checks.parity import Parity
-from cnntk.exporters.checks.record import Check
 from cnntk.exporters.graph_lint.lint import LintReport
 from cnntk.exporters.passes.infra import PassRecord
 from cnntk.exporters.passes.order import REPAIRS
 from cnntk.exporters.preprocessing import PreprocessingRecord
 from cnntk.exporters.report_sections import page_header, page_sections
-from cnntk.exporters.shapes.ledger import LedgerRow
+from cnntk.exporters.shapes.shape_table import ShapeRow
 from cnntk.runtime.artifact.spec import DataFile, Layer, SelfTest, TensorSpec
 from cnntk.runtime.sections import Header, Section, size_text, under
 
@@ -22,31 +22,33 @@ __all__ = ["ExportReport"]
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export did and showed.
+    """The written file, and what was changed and checked.
 
     Attributes:
-        path: of the artifact.
-        name: of the model.
-        size_bytes: of the ``.onnx`` file.
+        path: Path of the artifact.
+        name: Name of the model.
+        size_bytes: Size of the ``.onnx`` file.
         opset: ONNX operator set.
-        ir_version: ONNX file format.
-        inputs: of the file.
-        pixels: what makes the network's input of an image; None where the file takes arrays.
+        ir_version: Version of the ONNX file format.
+        inputs: Inputs of the file.
+        preprocessing: Nodes that preprocess an image; None where the file takes arrays.
         head: ``classifier`` or ``none``.
-        head_reason: why.
-        passes: what each did.
-        checks: what was proven, each with its figures.
-        parity: of each output on each kind of input.
-        layers: of the graph.
-        ledger: the layers' shapes, by formula, torch, ONNX and onnxruntime.
-        layer_errors: of each layer against float64; empty where no report was asked for.
-        graph_lint: what is odd about the network, and its activations' memory.
-        self_test: with which any device checks itself.
-        data: the file beside it with the large weights; None where all are inside.
-        digest: SHA-256 of the file.
-        notes: what the user should know.
-        seconds: how long it took.
+        head_reason: Reason for ``head``.
+        passes: Outcome of each pass.
+        checks: Checks that passed, each with its figures.
+        parity: Errors of each output on each kind of input.
+        layers: Layers of the graph.
+        shapes: Shapes of the layers by formula, torch, ONNX and onnxruntime.
+        layer_errors: Error of each layer against float64; empty unless the options ask for it.
+        graph_lint: Warnings about the network, and the memory of its activations.
+        self_test: Test by which any device checks the file.
+        data: File with the large weights; None where all are in the ``.onnx`` file.
+        digest: Embedded digest of the file.
+        notes: Notes for the user.
+        seconds: Duration of the export.
     """
+
+    JSON_PROPERTIES: ClassVar = ("parameters", "multiply_adds")
 
     path: str
     name: str
@@ -54,14 +56,14 @@ class ExportReport:
     opset: int
     ir_version: int
     inputs: tuple[TensorSpec, ...]
-    pixels: PreprocessingRecord | None
+    preprocessing: PreprocessingRecord | None
     head: str
     head_reason: str
     passes: tuple[PassRecord, ...]
     checks: tuple[Check, ...]
     parity: tuple[Parity, ...]
     layers: tuple[Layer, ...]
-    ledger: tuple[LedgerRow, ...]
+    shapes: tuple[ShapeRow, ...]
     layer_errors: tuple[LayerError, ...]
     graph_lint: LintReport
     self_test: SelfTest | None
@@ -72,22 +74,22 @@ class ExportReport:
 
     @property
     def parameters(self) -> int:
-        """How many weights the graph holds."""
+        """Number of weights in the graph."""
         return sum(layer.parameters for layer in self.layers)
 
     @property
     def multiply_adds(self) -> int:
-        """Of one image."""
+        """Multiply-adds of one image."""
         return sum(layer.multiply_adds for layer in self.layers)
 
     @property
     def repairs(self) -> tuple[PassRecord, ...]:
-        """What was wrong and is mended."""
+        """Passes that corrected something."""
         return tuple(p for p in self.passes if p.status == "applied" and p.name in REPAIRS)
 
     @property
     def simplifications(self) -> tuple[PassRecord, ...]:
-        """What was only dearer than it had to be."""
+        """Passes that made the graph smaller or faster."""
         return tuple(p for p in self.passes if p.status == "applied" and p.name not in REPAIRS)
 
     def sections(self) -> tuple[Section, ...]:
@@ -121,20 +123,10 @@ class ExportReport:
     def _inputs(self) -> list[str]:
         """The inputs, and how the graph prepares an image."""
         lines = [f"{t.name}: {t.dtype} {'x'.join(map(str, t.shape))}" for t in self.inputs]
-        if self.pixels is not None:
-            lines[0] += f", any size; {self.pixels.nodes} nodes preprocess it"
-            lines += self.pixels.folded
+        if self.preprocessing is not None:
+            lines[0] += f", any size; {self.preprocessing.nodes} nodes preprocess it"
+            lines += self.preprocessing.folded
         return lines
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return {
-            **asdict(self),
-            "parameters": self.parameters,
-            "multiply_adds": self.multiply_adds,
-            "parity": [p.to_json() for p in self.parity],
-            "ledger": [row.to_json() for row in self.ledger],
-        }
 
 
 def _rewrites(record: PassRecord) -> str:

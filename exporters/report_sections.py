@@ -34,7 +34,7 @@ _MAX_FAILURES = 3
 def page_header(report: ExportReport) -> Header:
     """What the page of an export begins with."""
     failures = [f"parity of {p.output} on {p.kind}" for p in report.parity if not p.holds]
-    failures += [f"shape of {row.layer}" for row in report.ledger if not row.agree]
+    failures += [f"shape of {row.layer}" for row in report.shapes if not row.agree]
     figures = [
         (amount(report.parameters), "weights"),
         (amount(report.multiply_adds), "multiply-adds per image"),
@@ -87,8 +87,8 @@ def _checks(report: ExportReport) -> Section:
 
 
 def _preprocessing(report: ExportReport) -> Iterator[Section]:
-    if report.pixels is not None:
-        record = report.pixels
+    if report.preprocessing is not None:
+        record = report.preprocessing
         headline = f"The graph takes images of any size: uint8 {dims(record.input.shape)}."
         operators = " → ".join(record.operators)
         folded = (*under("folded", record.folded), *under("not folded", record.not_folded))
@@ -179,11 +179,11 @@ def _shapes(report: ExportReport) -> Iterator[Section]:
         (
             row.layer,
             row.op,
-            *map(_shape, (row.closed_form, row.torch, row.onnx, row.run)),
+            *map(_shape, (row.formula, row.torch, row.onnx, row.run)),
             TableCell("agree", tone="good") if row.agree else TableCell("differ", tone="bad"),
             row.text or "",
         )
-        for row in report.ledger
+        for row in report.shapes
     )
     if rows:
         method = (

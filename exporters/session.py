@@ -16,7 +16,7 @@ from cnntk.runtime.session.cores import usable_cores
 from cnntk.runtime.session.devices import import_onnxruntime
 from cnntk.runtime.session.session_factory import onnxruntime_errors, tensor_specs
 
-__all__ = ["Arrays", "GraphSession", "inner_nodes", "inner_shapes"]
+__all__ = ["Arrays", "GraphSession", "extract_model", "inner_nodes", "inner_shapes"]
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -90,6 +90,13 @@ class GraphSession:
             return dict(zip(self.names, self._session.run(self.names, arrays), strict=True))
         except onnxruntime_errors() as error:
             raise InferenceError(f"onnxruntime failed in the graph: {_one_line(error)}") from error
+
+
+def extract_model(model: ir.Model, start: str, end: str) -> ir.Model:
+    """The nodes from the value ``start`` to the value ``end`` as a model."""
+    graph = ir.convenience.extract(model.graph, [start], [end])
+    graph.opset_imports.update(model.graph.opset_imports)
+    return ir.Model(graph, ir_version=model.ir_version)
 
 
 def inner_nodes(model: ir.Model) -> dict[str, ir.Node]:

@@ -1,47 +1,43 @@
-"""`Source`: what an export starts from, and what is known about it."""
+"""`Source`: the model that is exported, with everything that is known about it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, get_args, get_type_hints
 
 import onnx_ir as ir
 import torch
 from torch import nn
 
+from cnntk.exporters.options import Dtype, InputShape
 from cnntk.runtime.artifact.spec import Network, Preprocessing, TensorSpec
+from cnntk.runtime.errors import UsageError
 
-__all__ = ["Dtype", "InputShape", "Source", "SourceOptions"]
+__all__ = ["Source", "SourceOptions", "with_preprocessing"]
 
-InputShape = tuple[int, ...] | Mapping[str, tuple[int, ...] | TensorSpec]
-"""(C, H, W) of the only input, or each input's shape by name; without the batch, but in a `TensorSpec`."""
-
-
-Dtype = Literal["auto", "float32", "float16", "float64"]
-"""Of the artifact's weights and inputs; ``auto``: as the source has them, where onnxruntime can run that."""
+_BOOLEANS = {"true": True, "false": False}
 
 
 @dataclass(frozen=True)
 class Source:
-    """A model and what is known about it. Exactly one of ``module``, ``program`` and ``graph`` is there.
+    """A model and what is known about it. Exactly one of ``module``, ``program`` and ``graph`` is set.
 
     Attributes:
-        name: for people and for the file.
-        inputs: in the order of ``forward``'s arguments, the batch as ``"N"`` in front; names are those that
-            the artifact's graph will bear.
-        module: a torch network in evaluation mode, on the CPU, that answers a dict of tensors by output name.
-            It shares its weights with the user's own: copy it before changing any in place.
-        program: captured before, as a ``.pt2`` file holds it.
-        graph: somebody's ONNX model.
-        classifier: whether it is one, where the source says so itself; None: the graph has to tell.
-        labels: of the classes; empty where they are not known.
-        preprocessing: None where the source does not say.
-        network: how to build the module again; None where that is not known.
-        provenance: where it comes from.
-        notes: what the user should know about the source.
-        source_before_cast: The source with its original weights, where a cast may have changed their values;
-            else None.
+        name: Name of the model, for messages and the default file name.
+        inputs: Inputs in the order of ``forward``'s arguments, the batch as ``"N"`` in front; their names are
+            those of the exported graph.
+        module: torch network in evaluation mode on the CPU that returns a dict of tensors by output name. It
+            shares its weights with the user's module: copy it before changing any in place.
+        program: Captured program, as a ``.pt2`` file holds it.
+        graph: Somebody's ONNX model.
+        classifier: Whether it is a classifier, where the source says so; None: its outputs decide.
+        labels: Names of the classes; empty where they are not known.
+        preprocessing: Preprocessing of the first input; None where the source has none.
+        network: How to build the module again; None where that is not known.
+        provenance: Origin of the model, for the spec.
+        notes: Notes for the user.
+        source_before_cast: Source before its weights were cast to a coarser type; None where they were not.
     """
 
     name: str
@@ -58,25 +54,23 @@ class Source:
     source_before_cast: Source | None = None
 
     def __post_init__(self) -> None:
-        if sum(part is not None for part in (self.module, self.program, self.graph)) != 1:
-            raise ValueError(
-                f"Source {self.name!r}: give one of module, program and graph, and no second one"
-            )
+        if sum(form is not None for form in (self.module, self.program, self.graph)) != 1:
+            raise ValueError(f"Source {self.name!r}: expected exactly one of module, program and graph")
 
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """What the user says about a source; None or empty where the source is to say it itself.
+    """The part of `ExportOptions` that concerns the source; None or empty: as the source says.
 
     Attributes:
-        input_shape: of what the network takes.
-        weights: ``.safetensors`` or ``.pt`` file.
-        kwargs: arguments of the factory, or fields of the configuration.
-        labels: of the classes, in the order of the logits.
-        random: take seeded random weights.
-        seed: of the random weights.
-        dtype: to cast the network to, before it is captured.
-        as_graph: take an ``.onnx`` that cnntk wrote as somebody's, without what it says of itself.
+        input_shape: Shape of the network's inputs.
+        weights: Path of a ``.safetensors`` or ``.pt`` file.
+        kwargs: Arguments of the factory, or fields of the configuration.
+        labels: Names of the classes in the order of the logits.
+        random: Use seeded random weights.
+        seed: Seed of the random weights.
+        dtype: Type to which the network is cast before it is captured.
+        as_graph: Open an ``.onnx`` file that cnntk wrote as somebody's, without its spec.
     """
 
     input_shape: InputShape | None = None
@@ -87,3 +81,72 @@ class SourceOptions:
     seed: int = 0
     dtype: Dtype = "auto"
     as_graph: bool = False
+
+
+def with_preprocessing(source: Source, fields: Mapping[str, str] | Preprocessing) -> Source:
+    """``source`` with these fields of its preprocessing; the others stay as the source has them.
+
+    Args:
+        source: Source whose first input is (N, C, height, width), or (N, height, width, C) for ``layout``
+            NHWC.
+        fields: Fields of `Preprocessing` as text: ``mean`` as ``0.485,0.456,0.406``, ``scale`` as ``1/255``.
+            A whole `Preprocessing` is used only where the source has none.
+
+    Raises:
+        UsageError: There is no such field, or its value is not valid.
+    """
+    if isinstance(fields, Preprocessing):
+        return source if source.preprocessing else replace(source, preprocessing=fields)
+    values = {name: _parse_field(name, text) for name, text in fields.items()}
+    try:
+        if source.preprocessing is not None:
+            preprocessing = replace(source.preprocessing, **values)
+        else:
+            preprocessing = Preprocessing(**{**_defaults(source, values), **values})
+    except ValueError as error:
+        raise UsageError(f"--preprocessing: {error}") from error
+    return replace(source, preprocessing=preprocessing)
+
+
+def _defaults(source: Source, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Color and size of the input, and a normalization that changes nothing."""
+    shape = source.inputs[0].shape if source.inputs else ()
+    channels_first = values.get("layout", "NCHW") == "NCHW"
+    sides = shape[2:] if channels_first else shape[1:3]
+    channels = shape[1 if channels_first else -1] if shape else 0
+    if len(shape) != 4 or channels not in (1, 3):
+        raise UsageError(
+            f"--preprocessing: the input has shape {list(shape)}; expected an image with 1 or 3 channels"
+        )
+    return {
+        "color": "gray" if channels == 1 else "rgb",
+        "height": sides[0],
+        "width": sides[1],
+        "mean": (0.0,) * channels,
+        "std": (1.0,) * channels,
+    }
+
+
+def _parse_field(name: str, text: str) -> Any:
+    hints = get_type_hints(Preprocessing)
+    if name not in hints:
+        raise UsageError(f"--preprocessing {name}: no such field; the fields are {', '.join(hints)}")
+    kind, choices = hints[name], get_args(hints[name])
+    is_choice = bool(choices) and isinstance(choices[0], str)
+    try:
+        if kind is bool:
+            return _BOOLEANS[text.lower()]
+        if kind in (int, float):
+            return kind(_number(text))
+        if is_choice:
+            return choices[choices.index(text)]
+        return tuple(choices[0](_number(item)) for item in text.split(","))
+    except (ValueError, KeyError, ZeroDivisionError) as error:
+        expected = f"one of {', '.join(choices)}" if is_choice else getattr(kind, "__name__", kind)
+        raise UsageError(f"--preprocessing {name}={text}: expected {expected}") from error
+
+
+def _number(text: str) -> float:
+    """Like ``0.5`` or ``1/255``."""
+    dividend, _, divisor = text.partition("/")
+    return float(dividend) / float(divisor or 1)

@@ -73,5 +73,5 @@ def artifact(which: str = "trained") -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "digits.onnx"
         labels = [str(n) for n in range(10)]
-        export(net, file, input_shape=(1, SIDE, SIDE), image={"scale": "1/255"}, labels=labels)
+        export(net, file, input_shape=(1, SIDE, SIDE), preprocessing={"scale": "1/255"}, labels=labels)
         return file.read_bytes()

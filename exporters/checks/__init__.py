@@ -1,1 +1,1 @@
-"""The proof: what is checked before a model may leave, one check a file."""
+"""The checks of an export, one a file; `order.CHECKS` lists them."""

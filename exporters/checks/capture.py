@@ -1,62 +1,129 @@
-"""The captured program is the module: torch may specialize while it captures, and says nothing."""
+"""The captured program computes what the module does: torch may specialize during capture without a word."""
 
 from __future__ import annotations
+
+import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from cnntk.exporters.checks.parity import Answers
-from cnntk.exporters.checks.record import Check
-from cnntk.exporters.checks.reference import Arrays, tensor_of
-from cnntk.exporters.checks.returned import compare_returned
-from cnntk.exporters.sources.inputs import parameters_of
+from cnntk.exporters.checks.candidate import Candidate, Check
+from cnntk.exporters.checks.reference import FLOOR, Float64, Outputs, softmax, tensor_of
+from cnntk.exporters.session import Arrays
+from cnntk.exporters.sources.inputs import dtype_of, parameters_of
 from cnntk.runtime.errors import ExportCheckError, ParityError
 
-__all__ = ["check_capture", "tensors_of"]
+__all__ = ["ModuleErrors", "check_capture", "compare_module_output", "module_outputs"]
 
 
-def check_capture(module: nn.Module, answers: Answers, order: tuple[str, ...], images: int) -> Check:
-    """Runs the module itself, as Python, on the trials.
+@dataclass(frozen=True, eq=False)
+class ModuleErrors:
+    """Errors of one output of a module against the captured program, by image.
 
-    Args:
-        module: deterministic.
-        answers: of the captured program.
-        images: how many of the trials.
-        order: the outputs' names in the order in which the module returns them; for a softmax of the logits
-            that the head took away, its operator; "" for one that is not kept.
+    Attributes:
+        errors: Largest absolute difference from float64; (images,).
+        bounds: Limits of ``errors``; (images,).
+        scale: Largest absolute value in float64.
+    """
+
+    errors: Float64
+    bounds: Float64
+    scale: float
+
+
+def check_capture(candidate: Candidate) -> Check | None:
+    """Runs the module itself, in Python, on the inputs, and compares it with the captured program.
 
     Raises:
-        ExportCheckError: a second call answers something else.
-        ParityError: an answer differs from the program's by more than the bound of the export.
+        ExportCheckError: A second call returns something else.
+        ParityError: An output differs from the program's by more than the bound of the export.
     """
-    found, second = (tensors_of(module, answers.trials.batch(images)) for _ in range(2))
-    if any(not torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(found, second, strict=True)):
+    module, expected = candidate.module, candidate.expected
+    if module is None:
+        return None
+    inputs = expected.inputs.batch(1 if candidate.large else len(expected.inputs.kinds))
+    first, second = (module_outputs(module, inputs) for _ in range(2))
+    if any(not torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(first, second, strict=True)):
         raise ExportCheckError(
-            f"{type(module).__name__}: two calls on one input differ: it is random, or it remembers earlier "
-            "calls in a buffer. Nothing was written"
+            f"{type(module).__name__}: two calls on one input differ: the module is random, or keeps state "
+            "between calls in a buffer. Nothing was written"
         )
-    worst = 0.0
-    for name, tensor in zip(order, found, strict=False):
-        returned = compare_returned(name, tensor, answers, module)
-        if returned is None:
+    largest = 0.0
+    for name, tensor in zip(candidate.output_names, first, strict=False):
+        result = compare_module_output(name, tensor, expected, module)
+        if result is None:
             continue
-        judged = np.isfinite(returned.bounds)
-        errors = returned.errors[judged]
-        worst = max(worst, float(errors.max(initial=0.0)))
-        if not (errors <= returned.bounds[judged]).all():
+        finite = np.isfinite(result.bounds)
+        errors = result.errors[finite]
+        largest = max(largest, float(errors.max(initial=0.0)))
+        if not (errors <= result.bounds[finite]).all():
             raise ParityError(
-                f"{name}: the program that torch captured differs from the module by {errors.max():.3g}: "
-                "something in it depends on values in a way that capturing loses. Nothing was written"
+                f"{name}: the program that torch captured differs from the module by {errors.max():.3g} "
+                f"(limit {result.bounds[finite].max():.3g}): the module depends on values in a way that is "
+                "lost in capture. Nothing was written"
             )
-    return Check("capture", f"the module itself differs from float64 by at most {worst:.2g}")
+    return Check("capture", f"max abs error of the module vs float64 {largest:.2g}")
 
 
-def tensors_of(module: nn.Module, arrays: Arrays) -> list[torch.Tensor]:
-    """The tensors that a module answers; inputs go by name where its parameters bear their names."""
+def module_outputs(module: nn.Module, arrays: Arrays) -> list[torch.Tensor]:
+    """The tensors that a module returns; inputs are passed by name where its parameters have their names."""
     inputs = {name: tensor_of(array) for name, array in arrays.items()}
     by_name = inputs.keys() <= set(parameters_of(module) or ())
     with torch.inference_mode():
-        answer = module(**inputs) if by_name else module(*inputs.values())
-    return [t for t in pytree.tree_leaves(answer) if isinstance(t, torch.Tensor)]
+        outputs = module(**inputs) if by_name else module(*inputs.values())
+    return [t for t in pytree.tree_leaves(outputs) if isinstance(t, torch.Tensor)]
+
+
+def compare_module_output(
+    name: str, tensor: torch.Tensor, expected: Outputs, module: nn.Module
+) -> ModuleErrors | None:
+    """Compares what a module returned with the outputs of its program.
+
+    Where the head removed a softmax, the softmax of the logits is compared. A logit that moves by e moves a
+    probability by at most e/2, and the logarithm of one by at most 2e. A softmax written by hand may overflow
+    or lose its digits where the pass that repaired it does not: values that are not finite, or below the
+    smallest normal number, are left out.
+
+    Args:
+        name: Name of the output, ``Softmax`` or ``LogSoftmax``, or "".
+        tensor: Output of the module for the first images; (images, ...).
+        expected: Outputs of the captured program.
+        module: Module that returned it.
+
+    Returns:
+        None where the program has no such output.
+    """
+    count = len(tensor)
+    is_output = name in expected.float64
+    if is_output:
+        exact, bounds = expected.float64[name][:count], expected.bounds[name][:count]
+    elif name in ("Softmax", "LogSoftmax") and "logits" in expected.float64:
+        exact, bounds = _softmax(name, expected, _step(module, tensor), count)
+    else:
+        return None
+    actual = tensor.double().numpy().reshape(exact.shape)  # the head may have flattened it
+    errors = np.abs(actual - exact)
+    if not is_output:
+        smallest = torch.finfo(getattr(torch, dtype_of(module))).tiny
+        lost = ~np.isfinite(actual) | (exact < (math.log(smallest) if name == "LogSoftmax" else smallest))
+        errors = np.where(lost, 0.0, errors)
+    errors = errors.reshape(count, -1).max(axis=1, initial=0.0)
+    return ModuleErrors(errors, bounds, float(np.abs(exact).max(initial=0.0)))
+
+
+def _softmax(name: str, expected: Outputs, eps: float, count: int) -> tuple[Float64, Float64]:
+    """The (log-)softmax of the logits, and the limit of the module's error."""
+    logits, bounds = expected.float64["logits"][:count], expected.bounds["logits"][:count]
+    if name == "Softmax":
+        return softmax(logits), bounds / 2 + FLOOR * eps
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    logarithms = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return logarithms, 2 * bounds + FLOOR * eps * np.abs(logarithms).max(axis=-1)
+
+
+def _step(module: nn.Module, output: torch.Tensor) -> float:
+    """The coarser of the steps of its weights and of its output."""
+    return max(torch.finfo(getattr(torch, dtype_of(module))).eps, torch.finfo(output.dtype).eps)

@@ -3,39 +3,42 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx_ir as ir
 from numpy.typing import NDArray
 
-from cnntk.exporters.checks.record import Check
-from cnntk.exporters.session import GraphSession
+from cnntk.exporters.checks.candidate import Candidate, Check
+from cnntk.exporters.session import GraphSession, extract_model
 from cnntk.runtime.errors import ExportCheckError
 
-__all__ = ["check_head"]
+__all__ = ["check_head", "stress_logits"]
 
 LIMIT = 1e4
 SUM_TOLERANCE = 1e-6
 
 
-def check_head(model: ir.Model) -> Check:
-    """Runs what lies between ``logits`` and ``probabilities`` on logits that reach ±1e4.
+def check_head(candidate: Candidate) -> Check | None:
+    """Runs the nodes between ``logits`` and ``probabilities`` on logits that reach ±1e4.
 
     Raises:
-        ExportCheckError: a probability is not finite, the sum is not 1 within 1e-6, or the argmax moves.
+        ExportCheckError: A probability is not finite, a sum is not 1 within 1e-6, or the argmax changes.
     """
-    outputs = {v.name: v for v in model.graph.outputs}
+    outputs = {v.name: v for v in candidate.model.graph.outputs}
+    if not {"logits", "probabilities"} <= outputs.keys():
+        return None
     logits = outputs["logits"]
     classes = int(logits.shape[1]) if logits.shape is not None and isinstance(logits.shape[1], int) else 2
-    session = GraphSession(_between(logits, outputs["probabilities"]))
     stress = stress_logits(classes)
-    found = session.run({"logits": stress})["probabilities"]
-    error = float(np.abs(found.astype(np.float64).sum(axis=1) - 1).max())
-    kept = np.take_along_axis(found, stress.argmax(axis=1)[:, None], axis=1)[:, 0] == found.max(axis=1)
-    if not np.isfinite(found).all() or not error <= SUM_TOLERANCE or not kept.all():
+    head = extract_model(candidate.model, "logits", "probabilities")
+    probabilities = GraphSession(head).run({"logits": stress})["probabilities"]
+    error = float(np.abs(probabilities.astype(np.float64).sum(axis=1) - 1).max())
+    best = np.take_along_axis(probabilities, stress.argmax(axis=1)[:, None], axis=1)[:, 0]
+    same_best = (best == probabilities.max(axis=1)).all()
+    if not np.isfinite(probabilities).all() or not error <= SUM_TOLERANCE or not same_best:
         raise ExportCheckError(
-            f"probabilities: at logits of ±{LIMIT:.0e} they are not finite, sum to 1 but for {error:.2g}, "
-            "or lose the largest: use a stable softmax (the maximum taken off). Nothing was written"
+            f"probabilities: for logits of ±{LIMIT:.0e} they are not finite, differ from a sum of 1 by "
+            f"{error:.2g} (limit {SUM_TOLERANCE:.0e}), or have another argmax: use a stable softmax, which "
+            "subtracts the maximum. Nothing was written"
         )
-    return Check("head", f"logits of ±{LIMIT:.0e}: finite, sums off 1 by at most {error:.1g}, argmax kept")
+    return Check("head", f"logits of ±{LIMIT:.0e}: finite, sum 1 within {error:.1g}, same argmax")
 
 
 def stress_logits(classes: int) -> NDArray[np.float32]:
@@ -49,38 +52,3 @@ def stress_logits(classes: int) -> NDArray[np.float32]:
     rows[5, classes // 2] += 1
     rows[6, classes // 2] += 1
     return rows
-
-
-def _between(logits: ir.Value, probabilities: ir.Value) -> ir.Model:
-    """The nodes from ``logits`` to ``probabilities``, as a model of their own."""
-    start = ir.Value(name="logits", shape=logits.shape, type=logits.type)
-    made: dict[ir.Value, ir.Value] = {logits: start}
-    nodes: list[ir.Node] = []
-    weights: list[ir.Value] = []
-    end = _copy(probabilities, made, nodes, weights)
-    end.name = "probabilities"
-    graph = ir.Graph([start], [end], nodes=nodes, initializers=weights, opset_imports={"": 18}, name="head")
-    return ir.Model(graph, ir_version=10)
-
-
-def _copy(
-    value: ir.Value, made: dict[ir.Value, ir.Value], nodes: list[ir.Node], weights: list[ir.Value]
-) -> ir.Value:
-    if value in made:
-        return made[value]
-    producer = value.producer()
-    if producer is None:
-        made[value] = ir.Value(
-            name=value.name, shape=value.shape, type=value.type, const_value=value.const_value
-        )
-        weights.append(made[value])
-        return made[value]
-    inputs = [None if v is None else _copy(v, made, nodes, weights) for v in producer.inputs]
-    node = ir.Node(
-        producer.domain, producer.op_type, inputs, list(producer.attributes.values()), name=producer.name
-    )
-    node.outputs[0].shape, node.outputs[0].type = value.shape, value.type
-    node.outputs[0].name = value.name
-    nodes.append(node)
-    made[value] = node.outputs[0]
-    return made[value]

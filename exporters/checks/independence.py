@@ -1,4 +1,4 @@
-"""An image's answer depends neither on its neighbors in the batch nor on earlier calls."""
+"""An image's outputs depend neither on the rest of the batch nor on earlier calls."""
 
 from __future__ import annotations
 
@@ -7,51 +7,66 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.exporters.checks.parity import Answers
-from cnntk.exporters.checks.record import Check
-from cnntk.exporters.checks.runs import Runs
+from cnntk.exporters.checks.candidate import Candidate, Check
+from cnntk.exporters.checks.divergence import first_batch_dependent
+from cnntk.exporters.checks.inputs import OutputCache
+from cnntk.exporters.checks.reference import Outputs
 from cnntk.runtime.errors import ExportCheckError
 
-__all__ = ["check_batch_invariance", "check_repeatable"]
+__all__ = ["check_batch_invariance", "check_repeatable", "compare_batches"]
+
+_IMAGES = 3
+"""Number of images of each batch that are compared."""
 
 
-def check_repeatable(runs: Runs) -> Check:
-    """The second call equals the first to the bit, also with another call in between.
+def check_repeatable(candidate: Candidate) -> Check:
+    """A second run equals the first to the bit, with another run between them.
 
     Raises:
-        ExportCheckError: it does not.
+        ExportCheckError: The runs differ.
     """
-    first = runs(1)
-    runs(2)
-    second = runs.again(1)
+    outputs = candidate.outputs
+    first = outputs(1)
+    outputs(2)
+    second = outputs.run_again(1)
     for name, array in first.items():
         if not np.array_equal(array, second[name], equal_nan=True):
             raise ExportCheckError(
-                f"{name}: two runs on one input differ by {_largest(array, second[name]):.3g}: something in "
-                "the graph is random or remembers. Nothing was written"
+                f"{name}: two runs on one input differ by {_largest(array, second[name]):.3g}: the graph is "
+                "random, or keeps state between runs. Nothing was written"
             )
     return Check("repeatable", "a second run equals the first to the bit")
 
 
-def check_batch_invariance(runs: Runs, answers: Answers, blame: Callable[[], str], tries: int = 3) -> Check:
-    """Each of the first images alone answers what it answers among others, up to rounding.
+def check_batch_invariance(candidate: Candidate) -> Check:
+    """Each of the first images alone has the outputs that it has in a batch, up to rounding.
 
     Raises:
-        ExportCheckError: it does not: BatchNorm on batch statistics, a mean over the batch, a softmax over
-            axis 0.
+        ExportCheckError: They differ, as with BatchNorm on batch statistics, a mean over the batch, or a
+            softmax over axis 0.
     """
-    worst = 0.0
-    among = [(image, runs(size)) for size in answers.trials.batches for image in range(min(size, tries))]
-    for image, answer in among:
-        for name, bounds in answers.bounds.items():
-            moved, allowed = _largest(runs(1, image)[name][0], answer[name][image]), float(bounds[image])
-            worst = max(worst, moved)
-            if np.isfinite(allowed) and not moved <= 2 * allowed:
-                raise ExportCheckError(
-                    f"{name}: an image's answer moves by {moved:.3g} with its neighbors in the batch"
-                    f"{blame()}: normalize over each image, or by running statistics. Nothing was written"
+    return compare_batches(candidate.outputs, candidate.expected, lambda: first_batch_dependent(candidate))
+
+
+def compare_batches(outputs: OutputCache, expected: Outputs, cause: Callable[[], str]) -> Check:
+    """`check_batch_invariance`; ``cause`` names the first node that differs, and is called on failure."""
+    largest = 0.0
+    for size in expected.inputs.batches:
+        batch = outputs(size)
+        for image in range(min(size, _IMAGES)):
+            for name, bounds in expected.bounds.items():
+                difference, bound = (
+                    _largest(outputs(1, image)[name][0], batch[name][image]),
+                    2 * bounds[image],
                 )
-    return Check("batch invariance", f"neighbors move an answer by at most {worst:.2g}")
+                largest = max(largest, difference)
+                if np.isfinite(bound) and not difference <= bound:
+                    raise ExportCheckError(
+                        f"{name}: an image's output changes by {difference:.3g} with the rest of the batch "
+                        f"(limit {bound:.3g}){cause()}: normalize over each image, or by running statistics. "
+                        "Nothing was written"
+                    )
+    return Check("batch invariance", f"max difference across batch sizes {largest:.2g}")
 
 
 def _largest(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:

@@ -1,27 +1,27 @@
-"""Pixels: do the graph, the host and torch make the same input of an image?
+"""Pixels: graph, host and torch preprocess an image to the same input of the network.
 
-They are compared in levels, 0 to 255, on images at which ways to resize part, and on the user's photographs.
-How far they may be apart, in levels:
+They are compared in pixel values, 0 to 255, on images for which ways to resize differ most, and on the user's
+photographs. Limits of the difference, in pixel values:
 
 | what                     | bound               | reason                                                  |
 |--------------------------|---------------------|---------------------------------------------------------|
-| whole levels             | 2                   | each rounds after each axis: a tie of the first moves   |
-|                          |                     | the second by up to 1.3 (a cubic's weights), and that   |
-|                          |                     | may be a tie again; the mean says that they are few     |
+| integers                 | 2                   | each rounds after each axis: a tie on the first moves   |
+|                          |                     | the second by up to 1.3 (a cubic's weights), which may  |
+|                          |                     | be a tie again; the mean shows that they are few        |
 | their mean, all images   | 0.05                | 0.001 is usual                                          |
-| whole, without antialias | 1                   | rounded once                                            |
+| same, without antialias  | 1                   | rounded once                                            |
 | floats                   | 255 k 2^-22         | positions of up to n pixels in float32, twice 2^-23,    |
-|                          |                     | and up to 255 levels from one pixel to the next. With   |
-|                          |                     | antialias the filter is as wide as n / m pixels where   |
-|                          |                     | n become m, so k = min(n, m); without, k = n            |
-| nearest, or no resize    | 0                   | whole numbers                                           |
+|                          |                     | and up to 255 from one pixel to the next. With          |
+|                          |                     | antialias the filter is n / m pixels wide where n       |
+|                          |                     | become m, so k = min(n, m); without, k = n              |
+| nearest, or no resize    | 0                   | integers                                                |
 
-0.005 is added to all: levels are compared after the normalization, in float32.
+0.005 is added to all: values are compared after the normalization, in float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,18 +30,26 @@ import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 
-from cnntk.exporters.checks.record import Check
+from cnntk.exporters.checks.candidate import Candidate, Check
+from cnntk.exporters.checks.inputs import Run
+from cnntk.exporters.checks.reference import Outputs, scale_per_image
 from cnntk.exporters.preprocessing import PreprocessingRecord
-from cnntk.exporters.session import GraphSession
+from cnntk.exporters.session import Arrays, GraphSession, extract_model
 from cnntk.models.preprocess import Preprocess
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, Preprocessing
 from cnntk.runtime.errors import ParityError
 from cnntk.runtime.preprocessing.preprocess import luma, preprocess
 
-__all__ = ["Photographs", "PixelsPart", "Whole", "check_pixels", "pixels_part", "worst_images"]
+__all__ = [
+    "EndToEnd",
+    "GraphPreprocessing",
+    "Photographs",
+    "check_pixels",
+    "compare_preprocessing",
+    "worst_images",
+]
 
 Array = NDArray[Any]
-Run = Callable[[dict[str, Array]], dict[str, Array]]
 Photographs = Mapping[str, NDArray[np.uint8]]
 
 _FLOAT = 0.005
@@ -49,22 +57,22 @@ _MEAN = 0.05
 _POSITION = 255 * 2.0**-22
 
 _PIXELS = 2_000_000
-"""Worst images are at most about that large: ten times as wide and high as the input where that is small."""
+"""Size of the largest image in values: ten times the input's height and width where that is small."""
 
 
 @dataclass(frozen=True)
-class Whole:
-    """The model with and without preprocessing, to compare the answers.
+class EndToEnd:
+    """The file and the network alone, to compare their outputs.
 
     Attributes:
-        pixels: takes ``image``.
-        floats: takes the network's own first input instead.
-        input: the name of that.
-        others: arrays of one row for the other inputs.
-        bounds: for each output to compare how far an answer may be, relative to the image's largest.
+        images: Runs the file, which takes ``image``.
+        floats: Runs the network, which takes the array ``input`` instead.
+        input: Name of the network's first input.
+        others: Arrays of one row for the other inputs.
+        bounds: Limit of the difference by output, relative to the image's largest value.
     """
 
-    pixels: Run
+    images: Run
     floats: Run
     input: str
     others: Mapping[str, Array]
@@ -72,8 +80,8 @@ class Whole:
 
 
 @dataclass(frozen=True)
-class _Gap:
-    """How far two ways are apart on an image, in levels."""
+class _Difference:
+    """Difference of two ways to preprocess an image, in pixel values."""
 
     image: str
     ways: str
@@ -83,59 +91,98 @@ class _Gap:
     count: int
 
 
-def check_pixels(
-    model: ir.Model,
-    p: Preprocessing,
-    record: PreprocessingRecord,
-    *,
-    photographs: Photographs | None = None,
-    whole: Whole | None = None,
-) -> Check:
-    """The graph makes of images what the host and torch make of them, and answers what it should.
-
-    Args:
-        model: after `add_preprocessing`; left as it is.
-        p: what was added.
-        record: of that.
-        photographs: the user's, by name: uint8 (H, W, C), of any sizes.
-        whole: to compare the answers, too.
+def check_pixels(candidate: Candidate) -> Check | None:
+    """Compares preprocessing in the graph, on the host and in torch, and the outputs that follow from it.
 
     Raises:
-        ParityError: levels or answers differ by more than rounding, or have another shape.
+        ParityError: Pixel values or outputs differ by more than rounding, or have another shape.
     """
-    part = PixelsPart(model, p, record)
-    made, given = worst_images(p), _usable(photographs or {}, p)
-    gaps = [gap for name, image in made.items() for gap in _compare(part, name, image, p, (p,))]
-    for name, image in given.items():
-        gaps += _compare(part, name, image, p, _either_way(p))
-    _check_levels(gaps, p)
-    told = _told(gaps, len(made), len(given), p)
-    if whole is not None:
-        told += "; " + _check_answers(whole, part, made, given, p)
-    return Check("pixels", told)
+    interface, samples = candidate.interface, candidate.samples
+    if interface.record is None or interface.preprocessing is None:
+        return None
+    photographs = {} if samples is None else dict(zip(samples.names, samples.images, strict=True))
+    return compare_preprocessing(
+        GraphPreprocessing(interface.model, interface.preprocessing, interface.record),
+        photographs,
+        None if candidate.large and not photographs else _end_to_end(candidate),
+    )
+
+
+def compare_preprocessing(
+    graph: GraphPreprocessing, photographs: Photographs, end_to_end: EndToEnd | None = None
+) -> Check:
+    """`check_pixels` for a graph.
+
+    Args:
+        graph: Preprocessing nodes of the graph.
+        photographs: The user's images by name: uint8 (H, W, C) of any sizes.
+        end_to_end: File and network, to compare their outputs too.
+    """
+    p = graph.preprocessing
+    generated, photographs = worst_images(p), _usable(photographs, p)
+    rows = [row for name, image in generated.items() for row in _compare(graph, name, image, (p,))]
+    for name, image in photographs.items():
+        rows += _compare(graph, name, image, _either_inversion(p))
+    _check_differences(rows, p)
+    detail = _detail(rows, len(generated), len(photographs), p)
+    if end_to_end is not None:
+        detail += "; " + _compare_outputs(end_to_end, graph, generated, photographs)
+    return Check("pixels", detail)
+
+
+def _end_to_end(candidate: Candidate) -> EndToEnd:
+    """Two float32 programs may each differ from float64 by the limit of parity, so by twice that from each
+    other.
+    """
+    network = GraphSession(candidate.model, optimize=True)
+    first, *others = (v.name or "" for v in candidate.model.graph.inputs)
+    row = candidate.inputs.batch(1)
+    expected = candidate.expected
+
+    def run(arrays: Arrays) -> Arrays:
+        return network.run({k: a.astype(row[k].dtype, copy=False) for k, a in arrays.items()})
+
+    return EndToEnd(
+        images=candidate.run,
+        floats=run,
+        input=first,
+        others={name: row[name] for name in others},
+        bounds={
+            name: 2 * _relative_bound(name, expected) for name in expected.float64 if name in network.names
+        },
+    )
+
+
+def _relative_bound(output: str, expected: Outputs) -> float:
+    """The largest limit of an ordinary image, relative to its largest value."""
+    images = expected.inputs.ordinary
+    scales = scale_per_image(expected.float64[output][images])
+    nonzero = scales > 0
+    shares = expected.bounds[output][images][nonzero] / scales[nonzero]
+    return float(np.nanmax(shares, initial=0.0))
 
 
 def worst_images(p: Preprocessing) -> dict[str, NDArray[np.uint8]]:
-    """Images at which ways to resize part: uint8 (H, W, C) by name, always the same for the same ``p``.
+    """Images for which ways to resize differ: uint8 (H, W, C) by name, always the same for the same ``p``.
 
-    Their backgrounds are clearly light or dark, so that a level's rounding can't invert one.
+    Their backgrounds are clearly light or dark, so that rounding can't decide about an inversion.
     """
     rng = np.random.default_rng(0)
     h, w, c = p.height, p.width, p.channels
-    very = p.edges if p.resize == "shortest" else (h, w)  # which needs no resize
+    exact = p.edges if p.resize == "shortest" else (h, w)  # which needs no resize
     shrunk = min(10.0, max(2.0, (_PIXELS / (h * w * c)) ** 0.5))
 
     def noise(height: float, width: float, channels: int = c, dark: bool = True) -> NDArray[np.uint8]:
         size = (max(1, round(height)), max(1, round(width)), channels)
-        levels = rng.integers(0, 256, size, dtype=np.uint8)
-        return np.asarray(levels >> 1 | (0 if dark else 128), dtype=np.uint8)
+        pixels = rng.integers(0, 256, size, dtype=np.uint8)
+        return np.asarray(pixels >> 1 | (0 if dark else 128), dtype=np.uint8)
 
     rows, columns = np.arange(2 * h + 1)[:, None, None], np.arange(2 * w + 3)[None, :, None]
     ramp = np.broadcast_to((rows + columns) * 100.0 / (2 * h + 2 * w), (2 * h + 1, 2 * w + 3, c))
     lines = np.broadcast_to(np.where(columns % 3, 0, 255), ramp.shape)
     return {
-        "noise of the very size": noise(*very),
-        "light noise of the very size": noise(*very, dark=False),
+        "noise of the exact size": noise(*exact),
+        "light noise of the exact size": noise(*exact, dark=False),
         "one pixel": noise(1, 1),
         "lines of one pixel": lines.astype(np.uint8),
         "lines across": lines.astype(np.uint8).transpose(1, 0, 2),
@@ -151,71 +198,73 @@ def worst_images(p: Preprocessing) -> dict[str, NDArray[np.uint8]]:
     }
 
 
-class PixelsPart:
-    """What stands in front of the network, with and without onnxruntime's own rewrites.
+class GraphPreprocessing:
+    """Runs the preprocessing nodes of a graph, with and without onnxruntime's own rewrites.
+
+    Args:
+        model: Graph after `add_preprocessing`; it is not changed.
+        p: Preprocessing that was added.
+        record: Result of `add_preprocessing`.
 
     Attributes:
-        level: what one level is in the network's input; one a channel, to broadcast.
+        preprocessing: Preprocessing that the nodes do.
+        step: Difference of one pixel value in the network's input; one a channel, to broadcast.
     """
 
     def __init__(self, model: ir.Model, p: Preprocessing, record: PreprocessingRecord) -> None:
-        self._sessions = [GraphSession(pixels_part(model, record), optimize=yes) for yes in (False, True)]
-        self._levels = record.pixel_values
+        self.preprocessing = p
+        nodes = extract_model(model, IMAGE_INPUT, record.pixel_values)
+        self._sessions = [GraphSession(nodes, optimize=optimize) for optimize in (False, True)]
         shape = (1, -1, 1, 1) if p.layout == "NCHW" else (1, 1, 1, -1)
-        self._shift, self.level = (np.array(v).reshape(shape) for v in (record.shift, record.factor))
+        self._shift, self.step = (np.array(v).reshape(shape) for v in (record.shift, record.factor))
 
     def __call__(self, images: NDArray[np.uint8], name: str) -> NDArray[np.float64]:
         """The network's input, normalized in float64."""
-        plain, optimized = (s.run({IMAGE_INPUT: images})[self._levels] for s in self._sessions)
+        plain, optimized = (next(iter(s.run({IMAGE_INPUT: images}).values())) for s in self._sessions)
         if not np.array_equal(plain, optimized):
             raise ParityError(
-                f"pixels: on {name} onnxruntime's optimized graph gives other levels than the plain one, by "
-                f"{np.abs(plain - optimized).max():.3g}; use --preprocess host. Nothing was written"
+                f"pixels: on {name} onnxruntime's optimized graph differs from the plain one by "
+                f"{np.abs(plain - optimized).max():.3g} pixel values (limit 0); use --preprocess host. "
+                "Nothing was written"
             )
-        return np.asarray((plain.astype(np.float64) - self._shift) * self.level)
-
-
-def pixels_part(model: ir.Model, record: PreprocessingRecord) -> ir.Model:
-    """The nodes from ``image`` to the levels, as a model of their own."""
-    graph = ir.convenience.extract(model.graph, [IMAGE_INPUT], [record.pixel_values])
-    graph.opset_imports.update(model.graph.opset_imports)
-    return ir.Model(graph, ir_version=model.ir_version)
+        return np.asarray((plain.astype(np.float64) - self._shift) * self.step)
 
 
 def _compare(
-    part: PixelsPart,
-    name: str,
-    image: NDArray[np.uint8],
-    p: Preprocessing,
-    candidates: Sequence[Preprocessing],
-) -> list[_Gap]:
-    """Graph against host, and torch against host; small ones as a batch of two, the second upside down."""
+    graph: GraphPreprocessing, name: str, image: NDArray[np.uint8], variants: Sequence[Preprocessing]
+) -> list[_Difference]:
+    """Graph against host, and torch against host; small images as a batch of two, the second upside down.
+
+    The host's variant that is nearest counts.
+    """
+    p = graph.preprocessing
     small = image.shape[0] * image.shape[1] <= 2 * p.height * p.width
     batch = np.stack([image, image[::-1]] if small else [image])
-    graph = part(batch, name)
     with torch.inference_mode():
         by_torch = Preprocess(p)(torch.from_numpy(batch)).numpy()
-    gaps = []
-    for ways, found in (("graph and host", graph), ("torch and host", by_torch)):
-        expected = (preprocess(list(batch), way) for way in candidates)
-        pairs = [_gap(name, ways, found, each, p, _bound(image, p)) for each in expected]
-        gaps.append(min(pairs, key=lambda gap: np.nan_to_num(gap.worst, nan=np.inf)))
-    return gaps
+    rows = []
+    for ways, actual in (("graph and host", graph(batch, name)), ("torch and host", by_torch)):
+        expected = (preprocess(list(batch), variant) for variant in variants)
+        pairs = [_difference(name, ways, actual, each, p, _bound(image, p)) for each in expected]
+        rows.append(min(pairs, key=lambda row: np.nan_to_num(row.worst, nan=np.inf)))
+    return rows
 
 
-def _gap(name: str, ways: str, found: Array, expected: Array, p: Preprocessing, bound: float) -> _Gap:
-    if found.shape != expected.shape:
+def _difference(
+    name: str, ways: str, actual: Array, expected: Array, p: Preprocessing, bound: float
+) -> _Difference:
+    if actual.shape != expected.shape:
         raise ParityError(
-            f"pixels: on {name}, {ways}: shapes {list(found.shape)} and {list(expected.shape)}. "
+            f"pixels: on {name}, {ways}: shapes {list(actual.shape)} and {list(expected.shape)}. "
             "Nothing was written"
         )
-    level = p.scale / np.abs(np.array(p.std)).reshape((-1, 1, 1) if p.layout == "NCHW" else (-1,))
-    apart = np.abs(found.astype(np.float64) - expected) / level
-    return _Gap(name, ways, float(apart.max()), bound, float(apart.sum()), apart.size)
+    step = p.scale / np.abs(np.array(p.std)).reshape((-1, 1, 1) if p.layout == "NCHW" else (-1,))
+    difference = np.abs(actual.astype(np.float64) - expected) / step
+    return _Difference(name, ways, float(difference.max()), bound, float(difference.sum()), difference.size)
 
 
-def _either_way(p: Preprocessing) -> tuple[Preprocessing, ...]:
-    """Whether a photograph whose edge is of middle gray is inverted, may hang on the rounding of a level."""
+def _either_inversion(p: Preprocessing) -> tuple[Preprocessing, ...]:
+    """Rounding may decide whether a photograph with a middle gray edge is inverted: both are right."""
     if p.invert != "light-background":
         return (p,)
     return replace(p, invert="never"), replace(p, invert="always")
@@ -232,82 +281,80 @@ def _bound(image: NDArray[np.uint8], p: Preprocessing) -> float:
     return _FLOAT + _POSITION * pixels
 
 
-def _check_levels(gaps: list[_Gap], p: Preprocessing) -> None:
-    worst = max(gaps, key=lambda gap: np.nan_to_num(gap.worst / gap.bound, nan=np.inf))
+def _check_differences(rows: list[_Difference], p: Preprocessing) -> None:
+    worst = max(rows, key=lambda row: np.nan_to_num(row.worst / row.bound, nan=np.inf))
     if not worst.worst <= worst.bound:
         raise ParityError(
-            f"pixels: {worst.ways} differ by {worst.worst:.3g} levels on {worst.image}, {worst.bound:.3g} is "
-            "allowed; the graph must resize as the spec says (antialias, cubic coefficient, channel order, "
-            "crop). Nothing was written"
+            f"pixels: {worst.ways} differ by {worst.worst:.3g} pixel values on {worst.image} (limit "
+            f"{worst.bound:.3g}); the graph must resize as the spec says (antialias, cubic coefficient, "
+            "channel order, crop). Nothing was written"
         )
-    mean = _mean(gaps)
+    mean = _mean(rows)
     if p.antialias and not mean <= _MEAN:
         raise ParityError(
-            f"pixels: graph, host and torch differ by {mean:.3g} levels on average, {_MEAN} are allowed, "
+            f"pixels: graph, host and torch differ by {mean:.3g} pixel values on average (limit {_MEAN}), "
             "though by no more than rounding at the worst. Nothing was written"
         )
 
 
-def _mean(gaps: list[_Gap]) -> float:
-    return float(sum(gap.total for gap in gaps) / sum(gap.count for gap in gaps))
+def _mean(rows: list[_Difference]) -> float:
+    return float(sum(row.total for row in rows) / sum(row.count for row in rows))
 
 
-def _told(gaps: list[_Gap], made: int, photographs: int, p: Preprocessing) -> str:
-    worst, on = max(gap.worst for gap in gaps), f"{made} images"
+def _detail(rows: list[_Difference], generated: int, photographs: int, p: Preprocessing) -> str:
+    worst, images = max(row.worst for row in rows), f"{generated} images"
     if photographs:
-        on += f" and {photographs} photographs"
-    within = f"{worst:.2g}" if p.levels == "float32" else f"{worst:.0f}"
-    return (
-        f"graph, host and torch agree within {within} level{'' if within == '1' else 's'} on {on}, "
-        f"{_mean(gaps):.2g} on average"
-    )
+        images += f" and {photographs} photographs"
+    largest = f"{worst:.2g}" if p.levels == "float32" else f"{worst:.0f}"
+    return f"max difference of graph, host and torch {largest} of 255 on {images}, mean {_mean(rows):.2g}"
 
 
 def _usable(photographs: Photographs, p: Preprocessing) -> dict[str, NDArray[np.uint8]]:
-    """A network of gray images takes gray ones alone: color is the host's to take away."""
+    """Photographs with the network's channels: the host converts color for networks of gray images."""
     if p.channels == 3:
         return dict(photographs)
     return {name: luma(image) if image.shape[2] == 3 else image for name, image in photographs.items()}
 
 
-def _check_answers(
-    whole: Whole,
-    part: PixelsPart,
-    made: Mapping[str, NDArray[np.uint8]],
-    given: Mapping[str, NDArray[np.uint8]],
-    p: Preprocessing,
+def _compare_outputs(
+    end_to_end: EndToEnd, graph: GraphPreprocessing, generated: Photographs, photographs: Photographs
 ) -> str:
-    """The model answers to an image what the network alone answers to what the graph makes of the image."""
-    few = [(name, made[name]) for name in ("noise of the very size", "a photograph's shape")]
-    worst, same = 0.0, 0
-    for name, image in [*few, *given.items()]:
-        floats = part(image[None], name).astype(np.float32)
-        found = whole.pixels({**whole.others, IMAGE_INPUT: image[None]})
-        expected = whole.floats({**whole.others, whole.input: floats})
-        worst = max([worst, *(_apart(output, name, found, expected, whole) for output in whole.bounds)])
-        if name in given:
-            host = whole.floats({**whole.others, whole.input: preprocess([image], p)})
-            same += all(_same_best(found[output], host[output]) for output in whole.bounds)
-    told = f"answers {worst:.2g} of the largest apart"
-    return f"{told}, the same best class as from the host on {same} of {len(given)}" if given else told
+    """The file's outputs for an image are those of the network for the preprocessed image."""
+    first = ("noise of the exact size", "a photograph's shape")
+    images = {**{name: generated[name] for name in first}, **photographs}
+    largest, same = 0.0, 0
+    for name, image in images.items():
+        floats = graph(image[None], name).astype(np.float32)
+        actual = end_to_end.images({**end_to_end.others, IMAGE_INPUT: image[None]})
+        expected = end_to_end.floats({**end_to_end.others, end_to_end.input: floats})
+        for output, bound in end_to_end.bounds.items():
+            largest = max(largest, _relative_difference(output, name, actual, expected, bound))
+        if name in photographs:
+            array = preprocess([image], graph.preprocessing)
+            host = end_to_end.floats({**end_to_end.others, end_to_end.input: array})
+            same += all(_same_best(actual[output], host[output]) for output in end_to_end.bounds)
+    detail = f"max relative difference of outputs {largest:.2g}"
+    if not photographs:
+        return detail
+    return f"{detail}, the same best class as with preprocessing on the host on {same} of {len(photographs)}"
 
 
-def _apart(
-    output: str, image: str, found: Mapping[str, Array], expected: Mapping[str, Array], whole: Whole
+def _relative_difference(
+    output: str, image: str, actual: Mapping[str, Array], expected: Mapping[str, Array], bound: float
 ) -> float:
-    a, b = found[output].astype(np.float64), expected[output].astype(np.float64)
+    a, b = actual[output].astype(np.float64), expected[output].astype(np.float64)
     if a.shape != b.shape:
         raise ParityError(
             f"{output}: shape {list(a.shape)} from an image, {list(b.shape)} from floats. Nothing was written"
         )
     scale = float(np.abs(b).max(initial=0.0)) or 1.0
-    apart = float(np.abs(a - b).max(initial=0.0)) / scale
-    if not apart <= whole.bounds[output]:
+    difference = float(np.abs(a - b).max(initial=0.0)) / scale
+    if not difference <= bound:
         raise ParityError(
-            f"{output}: on {image} the answers with preprocessing in the graph differ by {apart:.3g} of the "
-            f"largest, {whole.bounds[output]:.3g} is allowed; use --preprocess host. Nothing was written"
+            f"{output}: on {image} preprocessing in the graph changes the output by {difference:.3g} of its "
+            f"largest value (limit {bound:.3g}); use --preprocess host. Nothing was written"
         )
-    return apart
+    return difference
 
 
 def _same_best(a: Array, b: Array) -> bool:

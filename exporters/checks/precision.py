@@ -1,95 +1,178 @@
-"""What precision does to the answers: nothing may be lost to overflow, and a cast may cost rounding alone."""
+"""Precision: outputs do not overflow, a cast costs rounding alone, and float16 hides no wrong weight."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
 
-from cnntk.exporters.checks.capture import tensors_of
-from cnntk.exporters.checks.inputs import Trials
-from cnntk.exporters.checks.parity import Answers, reference_answers
-from cnntk.exporters.checks.record import Check
-from cnntk.exporters.checks.reference import Reference
-from cnntk.exporters.checks.returned import Returned, compare_returned
+from cnntk.exporters.checks.candidate import Candidate, Check
+from cnntk.exporters.checks.capture import ModuleErrors, compare_module_output, module_outputs
+from cnntk.exporters.checks.inputs import CheckInputs
+from cnntk.exporters.checks.reference import FACTOR, FLOOR, Outputs, reference_outputs
+from cnntk.exporters.session import GraphSession
 from cnntk.exporters.source import Source
-from cnntk.runtime.errors import ParityError
+from cnntk.exporters.sources.precision import EPSILON
+from cnntk.runtime.errors import InferenceError, ParityError
 
-__all__ = ["check_cast", "check_finite_answers"]
+__all__ = ["check_cast", "check_finite_outputs", "check_float16", "to_float32"]
 
-FACTOR = 4.0
-"""How much more than the cast network's own rounding the cast may cost: weights are rounded once, as every
-answer of a layer is once, and by the same step; on top of the factor of parity."""
+_CAST_FACTOR = 4.0
+"""Limit of a cast's error in limits of parity: weights are rounded once, as every layer's output is once, and
+by the same step."""
 
-IMAGES = 3
-"""Tried at most: the network runs three times on each."""
+_CAST_IMAGES = 3
+"""Largest number of images; the network runs three times on each."""
+
+_FLOAT16, _FLOAT32 = ir.DataType.FLOAT16, ir.DataType.FLOAT
 
 
-def check_cast(
-    source: Source, reference: Reference, trials: Trials, order: tuple[str, ...], eps: float
-) -> Check:
-    """Compares a network whose weights were rounded with itself before.
+def check_cast(candidate: Candidate) -> Check | None:
+    """Compares a network whose weights were rounded with the network before.
 
-    The bound is derived: what rounding in the coarser type does to the cast network's answers is measured
-    against float64 on the same images, as for parity; rounding the weights may do `FACTOR` times as much as
-    parity allows. A weight that the type can't tell from 0, or from its neighbors, does more.
-
-    Args:
-        source: after the cast; ``source.source_before_cast`` is the one before.
-        reference: of the one after.
-        trials: inputs, of which the first few ordinary ones are taken.
-        order: of the outputs, as `check_capture` takes it.
-        eps: of the coarser type.
+    The limit is derived: the error of rounding in the coarser type is measured against float64 on the same
+    images, as for parity; rounding the weights may cost `_CAST_FACTOR` times as much as parity allows. A
+    weight that the type can't tell from 0, or from its neighbors, costs more.
 
     Raises:
-        ParityError: an answer moved by more, or is not finite any more.
+        ParityError: An output changes by more, or is not finite after the cast.
     """
-    taken = trials.ordinary[:IMAGES]
-    some = Trials(tuple(trials.kinds[i] for i in taken), trials.pick(taken), (1,))
-    answers = reference_answers(reference, some, eps)
-    source_before_cast = source.source_before_cast
-    if source_before_cast is None or source_before_cast.module is None:
-        raise ValueError(f"{source.name}: was not cast")
-    given = {spec.name: some.arrays[spec.name].astype(spec.dtype) for spec in source_before_cast.inputs}
-    before = zip(order, tensors_of(source_before_cast.module, given), strict=False)
-    compared = [
-        (name, compare_returned(name, tensor, answers, source_before_cast.module)) for name, tensor in before
+    source, before = candidate.source, candidate.source.source_before_cast
+    if before is None or before.module is None or candidate.module is None:
+        return None
+    numbers = candidate.inputs.ordinary[:_CAST_IMAGES]
+    kinds = tuple(candidate.inputs.kinds[i] for i in numbers)
+    inputs = CheckInputs(kinds, candidate.inputs.select(numbers), (1,))
+    expected = reference_outputs(candidate.reference, inputs, candidate.eps)
+    arrays = {spec.name: inputs.arrays[spec.name].astype(spec.dtype) for spec in before.inputs}
+    outputs = zip(candidate.output_names, module_outputs(before.module, arrays), strict=False)
+    compared = [(name, compare_module_output(name, t, expected, before.module)) for name, t in outputs]
+    changes = [
+        _relative_change(name, errors, kinds, source) for name, errors in compared if errors is not None
     ]
-    moves = [_move(name, found, some, source) for name, found in compared if found is not None]
     return Check(
         "cast",
-        f"{source.provenance['cast_from']} to {source.provenance['dtype']} moves answers by at most "
-        f"{max(moves, default=0.0):.2g} of the largest, on {', '.join(some.kinds)}",
+        f"{source.provenance['cast_from']} to {source.provenance['dtype']} changes outputs by at most "
+        f"{max(changes, default=0.0):.2g} of the largest, on {', '.join(kinds)}",
     )
 
 
-def _move(name: str, found: Returned, trials: Trials, source: Source) -> float:
-    """How far one output moved, as a share of its largest answer."""
-    moved, allowed = found.errors, FACTOR * found.bounds
-    wrong = ~(moved <= allowed)
-    if wrong.any():
-        worst = int(np.argmax(wrong))
-        how = "it overflows"
-        if np.isfinite(allowed[worst]):
-            how = f"it moves by {moved[worst]:.3g}, where rounding accounts for {allowed[worst]:.3g},"
-        said = source.provenance
-        raise ParityError(
-            f"{name}: on {trials.kinds[worst]} {how} "
-            f"with the cast to {said['dtype']}, which holds its weights or inner values badly; keep "
-            f"{said['cast_from']}. Nothing was written"
-        )
-    return float(moved.max(initial=0.0)) / found.scale if found.scale else 0.0
-
-
-def check_finite_answers(answers: Answers) -> None:
-    """On some ordinary image each output can be compared.
+def check_finite_outputs(candidate: Candidate) -> None:
+    """Each output of the reference is finite on some ordinary image, so that it can be compared.
 
     Raises:
-        ParityError: in its own precision the network overflows on all of them.
+        ParityError: In its own precision the network overflows on all of them.
     """
-    ordinary = answers.trials.ordinary
-    for name, bounds in answers.bounds.items():
+    ordinary = candidate.inputs.ordinary
+    for name, bounds in candidate.expected.bounds.items():
         if not np.isfinite(bounds[ordinary]).any():
             raise ParityError(
-                f"{name}: torch itself answers NaN or infinity in the network's own precision, whatever the "
-                "image, so there is nothing to compare with; take a wider type (--dtype float32), or train "
+                f"{name}: torch itself returns NaN or infinity in the network's own precision on every "
+                "image, so there is nothing to compare with; use a wider type (--dtype float32), or train "
                 "again. Nothing was written"
             )
+
+
+def check_float16(candidate: Candidate) -> Check | None:
+    """Runs a float16 graph a second time in float32, with its weights as they are, on the ordinary images.
+
+    In float16 a wrong weight hides behind the rounding that every program must be allowed: one that is off by
+    a tenth passes. In float32 nothing is rounded but what the passes folded and rounded to float16 again, so
+    the outputs may be no further from float64 than `FACTOR` times torch's own float16 error on the same
+    image, without the floor of whole float16 steps. The float16 kernels of this machine play no part.
+
+    Raises:
+        ParityError: An output is further off.
+    """
+    if candidate.eps != EPSILON["float16"] or candidate.source.graph is not None:
+        return None  # somebody's float16 graph has no reference in float64
+    expected = candidate.expected
+    images = expected.inputs.ordinary
+    wide = to_float32(candidate.model)
+    names = {v.name for v in wide.graph.inputs if v.dtype is _FLOAT32}
+    arrays = expected.inputs.select(images)
+    try:
+        outputs = GraphSession(wide).run(
+            {k: v.astype(np.float32) if k in names else v for k, v in arrays.items()}
+        )
+    except InferenceError as error:
+        return Check("in float32", f"not compared: {error}")
+    figures = [
+        _compare(name, outputs[name], expected, images) for name in outputs if name in expected.float64
+    ]
+    worst, bound = max(figures, key=lambda pair: pair[0] / pair[1])
+    return Check(
+        "in float32", f"max abs error vs float64 {worst:.2g} without float16 rounding (limit {bound:.2g})"
+    )
+
+
+def _relative_change(name: str, result: ModuleErrors, kinds: tuple[str, ...], source: Source) -> float:
+    """Largest change of one output, relative to its largest value."""
+    changes, bounds = result.errors, _CAST_FACTOR * result.bounds
+    wrong = ~(changes <= bounds)
+    if wrong.any():
+        worst = int(np.argmax(wrong))
+        effect = "overflows"
+        if np.isfinite(bounds[worst]):
+            effect = f"changes by {changes[worst]:.3g} (limit by rounding {bounds[worst]:.3g})"
+        before, after = source.provenance["cast_from"], source.provenance["dtype"]
+        raise ParityError(
+            f"{name}: on {kinds[worst]} it {effect} with the cast to {after}, whose range or precision is "
+            f"too small for its weights or inner values; keep {before}. Nothing was written"
+        )
+    return float(changes.max(initial=0.0)) / result.scale if result.scale else 0.0
+
+
+def _compare(name: str, actual: NDArray[Any], expected: Outputs, images: list[int]) -> tuple[float, float]:
+    """Error and limit of the image on which the error is worst."""
+    exact, native = (
+        a[name][images].astype(np.float64).reshape(len(images), -1)
+        for a in (expected.float64, expected.native)
+    )
+    scales, torch_errors = np.abs(exact).max(axis=1), np.abs(native - exact).max(axis=1)
+    compared = np.isfinite(torch_errors) & (scales > 0)
+    if not compared.any():
+        return 0.0, 1.0
+    usual = float(np.median(torch_errors[compared] / scales[compared]))
+    bounds = (
+        FACTOR * np.maximum(torch_errors, np.maximum(usual, FLOOR * EPSILON["float32"]) * scales)[compared]
+    )
+    errors = np.abs(actual.astype(np.float64).reshape(exact.shape) - exact).max(axis=1)[compared]
+    worst = int(np.argmax(np.nan_to_num(errors / bounds, nan=np.inf)))
+    if not errors[worst] <= bounds[worst]:
+        kind = np.array(expected.inputs.kinds)[images][compared][worst]
+        raise ParityError(
+            f"{name}: on {kind} the same graph in float32 differs from float64 by {errors[worst]:.3g} (limit "
+            f"{bounds[worst]:.3g}; torch itself in float16 differs by {torch_errors[compared][worst]:.3g}). "
+            "Nothing was written"
+        )
+    return float(errors[worst]), float(bounds[worst])
+
+
+def to_float32(model: ir.Model) -> ir.Model:
+    """A copy of ``model`` in which every float16 is a float32."""
+    wide = model.clone()
+    for weight in wide.graph.initializers.values():
+        if weight.const_value is not None and weight.const_value.dtype is _FLOAT16:
+            weight.const_value = ir.tensor(weight.const_value.numpy().astype(np.float32), name=weight.name)
+    for value in (*wide.graph.inputs, *wide.graph.initializers.values()):
+        _widen(value)
+    bodies: list[ir.Graph | ir.Function] = [wide.graph, *wide.functions.values()]
+    for node in (n for body in bodies for n in ir.traversal.RecursiveGraphIterator(body)):
+        for name, attribute in tuple(node.attributes.items()):
+            is_int = attribute.type is ir.AttributeType.INT
+            if is_int and name in ("to", "dtype") and attribute.value == _FLOAT16:
+                node.attributes[name] = ir.AttrInt64(name, int(_FLOAT32))
+            elif attribute.type is ir.AttributeType.TENSOR and attribute.as_tensor().dtype is _FLOAT16:
+                tensor = ir.tensor(attribute.as_tensor().numpy().astype(np.float32))
+                node.attributes[name] = ir.AttrTensor(name, tensor)
+        for value in node.outputs:
+            _widen(value)
+    return wide
+
+
+def _widen(value: ir.Value) -> None:
+    if value.dtype is _FLOAT16:
+        value.type = ir.TensorType(_FLOAT32)

@@ -1,14 +1,15 @@
 """The reference: the captured torch program, run node by node in float64 and in its own precision.
 
-The program is what torch itself captured, before any translation to ONNX, so that it judges the translation
-and every pass. Run in float64 it is exact as far as float32 can tell; run in its own precision it shows how
-large torch's own error is. Both name every inner value as the ONNX graph does, which finds the first node
-that differs.
+The program is what torch captured, before any translation to ONNX, so it is independent of the translation
+and of every pass. In float64 it is exact as far as float32 can tell; in its own precision it shows how large
+torch's own error is, and with it how large an export's error may be. Its inner values bear the names of the
+ONNX graph's values, so that the first node that differs can be found.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,121 +19,317 @@ from numpy.typing import NDArray
 from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
+from cnntk.exporters.checks.inputs import ORDINARY, CheckInputs
 from cnntk.exporters.session import Arrays, GraphSession
 
-__all__ = ["Arrays", "GraphReference", "ProgramReference", "Reference", "Visitor", "tensor_of"]
+__all__ = [
+    "FACTOR",
+    "FLOOR",
+    "PROBABILITIES",
+    "SMALLEST",
+    "SOFTMAX_ERROR",
+    "Float64",
+    "Float64Reference",
+    "GraphReference",
+    "Outputs",
+    "ProgramReference",
+    "Reference",
+    "Visitor",
+    "flatten_reference",
+    "max_error_per_image",
+    "reference_outputs",
+    "scale_per_image",
+    "softmax",
+    "tensor_of",
+]
 
+Float64 = NDArray[np.float64]
 Visitor = Callable[[str, NDArray[Any]], None]
 
+FACTOR = 4.0
+"""Limit of the exported model's error, in errors of torch: two sound float32 programs differ in the order of
+their sums, which changes the largest error by a small factor."""
+
+FLOOR = 8.0
+"""Least limit in steps (eps) of the model's precision, relative to an image's largest output: torch may be
+exact by chance, for instance where all weights are 0."""
+
+SMALLEST = 1.2e-38
+"""Smallest normal float32: below it rounding is no longer relative."""
+
+SOFTMAX_ERROR = 1e-6
+"""Absolute error of onnxruntime's float32 softmax; probabilities are at most 1."""
+
+PROBABILITIES = "probabilities"
+
 _BLOCK = 1 << 20
-"""Weights that are widened at once; 8 MiB stay in the allocator's hands, and mostly in the cache."""
+"""Weights converted to float64 at once; 8 MiB mostly stay in the cache."""
+
+_FLOAT32_TO_FLOAT64 = 2.0**-29
+"""Step of float64 divided by the step of float32."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The reference's outputs for `CheckInputs`.
+
+    Attributes:
+        inputs: Inputs that were run.
+        float64: Outputs in float64 by name; (images, ...).
+        native: Outputs in the source's own precision.
+        bounds: Limit of the absolute error of each image by output; (images,). NaN where torch overflows.
+    """
+
+    inputs: CheckInputs
+    float64: Arrays
+    native: Arrays
+    bounds: dict[str, Float64]
 
 
 class Reference(Protocol):
-    """What a model should answer, in float64 and in the source's own precision."""
+    """Computes what a model should, in float64 and in the source's own precision."""
 
     outputs: dict[str, str]
+    """Name of the program's value by name of the output."""
 
-    def exact(self, inputs: Arrays, visit: Visitor | None = None) -> Arrays:
-        """The answers in float64; ``visit`` is shown every inner tensor of floats, by name."""
+    def run_float64(self, inputs: Arrays, visit: Visitor | None = None) -> Arrays:
+        """Outputs in float64; ``visit`` is called with the name and value of every inner float tensor."""
         ...
 
-    def single(self, inputs: Arrays, visit: Visitor | None = None) -> Arrays:
-        """The answers in the source's own precision."""
+    def run_native(self, inputs: Arrays, visit: Visitor | None = None) -> Arrays:
+        """Outputs in the source's own precision."""
         ...
 
     def shapes(self) -> dict[str, tuple[int | str, ...]]:
-        """What the source says of the shape of each inner value, the batch as ``"N"``."""
+        """Shape of each inner value by name according to the source, the batch as ``"N"``."""
         ...
 
 
-class ProgramReference:
-    """A captured program's answers.
+def reference_outputs(reference: Reference, inputs: CheckInputs, eps: float) -> Outputs:
+    """Runs the reference, and derives how far an export's outputs may be from it.
 
     Args:
-        program: decomposed, as `Captured` holds it.
-        outputs: each output of the graph to the program's node that computes it.
-        replaced: a node to the node that stands for it, where a pass took a random mask away on purpose.
+        reference: Reference to run.
+        inputs: Inputs of the reference.
+        eps: Relative step of the source's own precision, like 1.19e-7 for float32.
+    """
+    float64, native = reference.run_float64(inputs.arrays), reference.run_native(inputs.arrays)
+    bounds = {
+        name: _bounds(max_error_per_image(native[name], exact), scale_per_image(exact), inputs.kinds, eps)
+        for name, exact in float64.items()
+    }
+    return Outputs(inputs, float64, native, bounds)
+
+
+def _bounds(errors: Float64, scales: Float64, kinds: tuple[str, ...], eps: float) -> Float64:
+    """`FACTOR` times the largest of torch's error on the image, its usual error on ordinary images of this
+    scale, and `FLOOR` steps. NaN where torch itself overflows: nothing can be compared.
+    """
+    ordinary = np.array([k in ORDINARY for k in kinds]) & (scales > 0)
+    usual = float(np.median(errors[ordinary] / scales[ordinary])) if ordinary.any() else 0.0
+    bounds = FACTOR * np.maximum(errors, np.maximum(usual, FLOOR * eps) * scales) + SMALLEST
+    return np.where(np.isfinite(errors), bounds, np.nan)
+
+
+def max_error_per_image(a: NDArray[Any], b: NDArray[Any]) -> Float64:
+    """Largest absolute difference of each image; NaN if any is NaN."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.abs(a.astype(np.float64) - b).reshape(len(a), -1).max(axis=1, initial=0.0))
+
+
+def scale_per_image(array: NDArray[Any]) -> Float64:
+    """Largest absolute value of each image."""
+    return np.asarray(np.abs(array.astype(np.float64)).reshape(len(array), -1).max(axis=1, initial=0.0))
+
+
+def softmax(logits: NDArray[Any]) -> Float64:
+    """Softmax over the last axis in float64; the maximum is subtracted first."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
+
+
+class ProgramReference:
+    """Runs a captured torch program.
+
+    Args:
+        program: Decomposed program, as `Captured` holds it.
+        outputs: Name of the program's node by name of the graph's output.
+        substitutions: Name of the node that is used instead, by name of a node, where a pass removed a random
+            mask on purpose.
     """
 
     def __init__(
         self,
         program: torch.export.ExportedProgram,
         outputs: Mapping[str, str],
-        replaced: Mapping[str, str] | None = None,
+        substitutions: Mapping[str, str] | None = None,
     ) -> None:
         self.outputs = dict(outputs)
         self._program = program
-        self._replaced = dict(replaced or {})
+        self._substitutions = dict(substitutions or {})
 
-    def exact(self, inputs: Arrays, visit: Visitor | None = None) -> Arrays:
-        """The answers in float64; ``visit`` is shown every inner tensor of floats, by name."""
+    def run_float64(self, inputs: Arrays, visit: Visitor | None = None) -> Arrays:
+        """Outputs in float64; ``visit`` is called with the name and value of every inner float tensor."""
         return self._run(_Float64, inputs, visit)
 
-    def single(self, inputs: Arrays, visit: Visitor | None = None) -> Arrays:
-        """The answers in the program's own precision."""
+    def run_native(self, inputs: Arrays, visit: Visitor | None = None) -> Arrays:
+        """Outputs in the program's own precision."""
         return self._run(_Interpreter, inputs, visit)
 
     def shapes(self) -> dict[str, tuple[int | str, ...]]:
-        """Of each node, as torch computed it while it captured; a symbolic size is the batch."""
+        """Shape of each node as torch computed it during capture; a symbolic size is the batch."""
         metas = ((n.name, n.meta.get("val")) for n in self._program.graph_module.graph.nodes)
-        return {name: _shape(value) for name, value in metas if isinstance(value, torch.Tensor)}
+        return {
+            name: tuple(d if isinstance(d, int) else _symbol(d) for d in value.shape)
+            for name, value in metas
+            if isinstance(value, torch.Tensor)
+        }
 
     def _run(self, kind: type[_Interpreter], inputs: Arrays, visit: Visitor | None) -> Arrays:
-        kept: Arrays = {node: np.zeros(0) for node in self.outputs.values()}
-        interpreter = kind(self._program, self._replaced, kept, visit)
+        values: Arrays = {node: np.zeros(0) for node in self.outputs.values()}
+        interpreter = kind(self._program, self._substitutions, values, visit)
         tensors = [tensor_of(array) for array in inputs.values()]
         with torch.inference_mode():
             interpreter.run(*_placeholders(self._program, tensors))
-        return {name: kept[node] for name, node in self.outputs.items()}
+        return {name: values[node] for name, node in self.outputs.items()}
+
+
+class Float64Reference(ProgramReference):
+    """Runs a captured program that is in float64 itself, whose own error is estimated from that in float32.
+
+    There is no wider type in which float64's rounding could be measured. But rounding errors are, to first
+    order, proportional to the step of the type: the same program in float32 is further from the exact result
+    by 2^-23 / 2^-52 = 2^29. So its error in float32 is measured against float64, which is exact as far as
+    float32 can tell, and divided by 2^29. Where a file's outputs are float32, as a classifier's always are,
+    that is far below the rounding of the outputs, from which the limit then follows.
+    """
+
+    def run_native(self, inputs: Arrays, visit: Visitor | None = None) -> Arrays:
+        """The float64 outputs plus 2^-29 of their error in float32."""
+        inner: Arrays = {}
+        exact = self.run_float64(inputs, None if visit is None else inner.__setitem__)
+
+        def visit_estimate(name: str, float32: NDArray[Any]) -> None:
+            if visit is not None and name in inner:
+                visit(name, inner[name] + (float32 - inner[name]) * _FLOAT32_TO_FLOAT64)
+
+        float32 = self._run(_Float32, inputs, visit_estimate)
+        return {name: exact[name] + (float32[name] - exact[name]) * _FLOAT32_TO_FLOAT64 for name in exact}
+
+
+class GraphReference:
+    """Runs somebody's ONNX model, which has no other reference than itself.
+
+    ``float64`` is onnxruntime with every optimization off, ``native`` with all of them on: two float32
+    programs of one function, whose difference is the rounding that its users accept already.
+
+    Args:
+        model: Graph as it was read.
+        outputs: Name of the original graph's value by name of the file's output.
+    """
+
+    def __init__(self, model: ir.Model, outputs: Mapping[str, str]) -> None:
+        self.outputs = dict(outputs)
+        self._plain = GraphSession(model)
+        self._optimized = GraphSession(model, optimize=True)
+
+    def run_float64(self, inputs: Arrays, visit: Visitor | None = None) -> Arrays:
+        """Outputs of the graph as it is, as float64."""
+        return {k: v.astype(np.float64) for k, v in self._run(self._plain, inputs, visit).items()}
+
+    def run_native(self, inputs: Arrays, visit: Visitor | None = None) -> Arrays:
+        """Outputs of the graph with onnxruntime's optimizations."""
+        return self._run(self._optimized, inputs, visit)
+
+    def shapes(self) -> dict[str, tuple[int | str, ...]]:
+        """Nothing: an ONNX file has no second source of shapes."""
+        return {}
+
+    def _run(self, session: GraphSession, inputs: Arrays, visit: Visitor | None) -> Arrays:
+        results = session.run(inputs)
+        for name, array in results.items():
+            if visit is not None and array.dtype.kind == "f":
+                visit(name, array)
+        return {name: results[value] for name, value in self.outputs.items() if value in results}
+
+
+def flatten_reference(reference: Reference, outputs: frozenset[str]) -> Reference:
+    """The reference with ``outputs`` as (N, K) where the network returns (N, K, 1, 1)."""
+    return _Flattened(reference, outputs) if outputs else reference
+
+
+class _Flattened:
+    def __init__(self, reference: Reference, flattened: frozenset[str]) -> None:
+        self.outputs = reference.outputs
+        self.shapes = reference.shapes
+        self._reference = reference
+        self._flattened = flattened
+
+    def run_float64(self, inputs: Arrays, visit: Visitor | None = None) -> Arrays:
+        return self._flatten(self._reference.run_float64(inputs, visit))
+
+    def run_native(self, inputs: Arrays, visit: Visitor | None = None) -> Arrays:
+        return self._flatten(self._reference.run_native(inputs, visit))
+
+    def _flatten(self, outputs: Arrays) -> Arrays:
+        return {k: v.reshape(len(v), -1) if k in self._flattened else v for k, v in outputs.items()}
 
 
 class _Interpreter(torch.fx.Interpreter):
-    """Runs a program as it is, apart from what was replaced."""
+    """Runs a program as it is, apart from its substitutions; stores the values of the nodes in ``values``."""
 
     def __init__(
         self,
         program: torch.export.ExportedProgram,
-        replaced: Mapping[str, str],
-        kept: Arrays,
+        substitutions: Mapping[str, str],
+        values: Arrays,
         visit: Visitor | None,
     ) -> None:
-        # A stand-in may be needed after its last own use, so nothing is thrown away while there are any.
-        super().__init__(program.graph_module, garbage_collect_values=not replaced)
-        self._replaced = replaced
-        self._kept = kept
+        # A substitute may be needed after its own last use, so no value is dropped where there are any.
+        super().__init__(program.graph_module, garbage_collect_values=not substitutions)
+        self._substitutions = substitutions
+        self._values = values
         self._visit = visit
         self._nodes = {node.name: node for node in program.graph_module.graph.nodes}
 
     def run_node(self, n: torch.fx.Node) -> Any:
-        stand_in = self._replaced.get(n.name)
-        value = super().run_node(n) if stand_in is None else self.env[self._nodes[stand_in]]
+        substitute = self._substitutions.get(n.name)
+        value = super().run_node(n) if substitute is None else self.env[self._nodes[substitute]]
         if isinstance(value, torch.Tensor):
-            if n.name in self._kept:
-                self._kept[n.name] = _array(value)
+            if n.name in self._values:
+                self._values[n.name] = _array(value)
             if self._visit is not None and value.is_floating_point():
                 self._visit(n.name, _array(value))
         return value
 
 
 class _Float64(_Interpreter):
-    """Runs a program in float64: each tensor is widened where it is used, so that no second model is held."""
+    """Runs a program in float64: each tensor is converted where it is used, so there is no second model."""
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if target is torch.ops.aten.linear.default and args[1].numel() > _BLOCK:
             return _linear(*args, **kwargs)
-        return super().call_function(target, pytree.tree_map(_widen, args), pytree.tree_map(_widen, kwargs))
+        args, kwargs = pytree.tree_map(_to_float64, (args, kwargs))
+        return super().call_function(target, args, kwargs)
+
+
+class _Float32(_Interpreter):
+    """Runs a float64 program in float32."""
+
+    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        args, kwargs = pytree.tree_map(_to_float32, (args, kwargs))
+        return super().call_function(target, args, kwargs)
 
 
 def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """``x W^T + b`` in float64, W widened a few rows at a time: the whole of it would be gigabytes."""
+    """``x W^T + b`` in float64, with W converted a few rows at a time: all of it could be gigabytes."""
     rows = max(1, _BLOCK // weight.shape[1])
     wide = x.double()
-    answer = torch.cat([wide @ block.double().t() for block in torch.split(weight, rows)], dim=-1)
-    return answer if bias is None else answer + bias.double()
+    product = torch.cat([wide @ block.double().t() for block in torch.split(weight, rows)], dim=-1)
+    return product if bias is None else product + bias.double()
 
 
-def _widen(value: Any) -> Any:
+def _to_float64(value: Any) -> Any:
     if isinstance(value, torch.Tensor) and value.is_floating_point():
         return value.double()
     if isinstance(value, torch.dtype) and value.is_floating_point:
@@ -140,22 +337,20 @@ def _widen(value: Any) -> Any:
     return value
 
 
+def _to_float32(value: Any) -> Any:
+    if isinstance(value, torch.Tensor) and value.dtype is torch.float64:
+        return value.float()
+    return torch.float32 if value is torch.float64 else value
+
+
 def _placeholders(program: torch.export.ExportedProgram, inputs: list[torch.Tensor]) -> list[Any]:
-    """What the program's placeholders take, in order: weights, buffers, constants and the user's inputs."""
-    given = iter(inputs)
+    """Values of the program's placeholders, in order: weights, buffers, constants and the user's inputs."""
+    user_inputs = iter(inputs)
+    stored = {**program.constants, **program.state_dict}
     return [
-        next(given) if spec.kind is InputKind.USER_INPUT else _held(program, spec.target)
+        next(user_inputs) if spec.kind is InputKind.USER_INPUT else stored[str(spec.target)]
         for spec in program.graph_signature.input_specs
     ]
-
-
-def _held(program: torch.export.ExportedProgram, target: str | None) -> Any:
-    name = str(target)
-    return program.state_dict[name] if name in program.state_dict else program.constants[name]
-
-
-def _shape(tensor: torch.Tensor) -> tuple[int | str, ...]:
-    return tuple(d if isinstance(d, int) else _symbol(d) for d in tensor.shape)
 
 
 def _symbol(size: torch.SymInt) -> str:
@@ -165,49 +360,13 @@ def _symbol(size: torch.SymInt) -> str:
 
 
 def tensor_of(array: NDArray[Any]) -> torch.Tensor:
-    """An array as torch takes it."""
+    """The array as a tensor of the same type, bfloat16 too."""
     if array.dtype.name == "bfloat16":
         return torch.from_numpy(array.astype(np.float32)).bfloat16()
     return torch.from_numpy(np.ascontiguousarray(array))
 
 
 def _array(tensor: torch.Tensor) -> NDArray[Any]:
-    """numpy has no bfloat16, and a half's error is measured in wider numbers anyway."""
+    """The tensor as an array; 16-bit floats as float32, because numpy has no bfloat16."""
     wide = tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
     return wide.detach().numpy()
-
-
-class GraphReference:
-    """Somebody's ONNX model as its own reference: there is no other.
-
-    ``exact`` is onnxruntime with every optimization off, ``single`` with all of them on: two float32 programs
-    of one function, whose difference is the rounding that its users live with already.
-
-    Args:
-        model: as it was read.
-        outputs: each output of the artifact to the original's value of that meaning.
-    """
-
-    def __init__(self, model: ir.Model, outputs: Mapping[str, str]) -> None:
-        self.outputs = dict(outputs)
-        self._plain = GraphSession(model)
-        self._optimized = GraphSession(model, optimize=True)
-
-    def exact(self, inputs: Arrays, visit: Visitor | None = None) -> Arrays:
-        """The answers with nothing fused."""
-        return {k: v.astype(np.float64) for k, v in self._run(self._plain, inputs, visit).items()}
-
-    def single(self, inputs: Arrays, visit: Visitor | None = None) -> Arrays:
-        """The answers as onnxruntime gives them by default."""
-        return self._run(self._optimized, inputs, visit)
-
-    def shapes(self) -> dict[str, tuple[int | str, ...]]:
-        """Nothing but the graph itself tells."""
-        return {}
-
-    def _run(self, session: GraphSession, inputs: Arrays, visit: Visitor | None) -> Arrays:
-        answers = session.run(inputs)
-        for name, array in answers.items():
-            if visit is not None and array.dtype.kind == "f":
-                visit(name, array)
-        return {name: answers[value] for name, value in self.outputs.items() if value in answers}

@@ -1,30 +1,26 @@
-"""The shapes of every layer: closed form, torch, ONNX and onnxruntime agree, at every batch."""
+"""The shapes of every layer: formula, torch, ONNX and onnxruntime agree, at every batch size."""
 
 from __future__ import annotations
 
-import onnx_ir as ir
-
-from cnntk.exporters.checks.inputs import Trials
-from cnntk.exporters.checks.record import Check
-from cnntk.exporters.checks.reference import Reference
+from cnntk.exporters.checks.candidate import Candidate, Check
 from cnntk.exporters.session import inner_shapes
-from cnntk.exporters.shapes.ledger import LedgerRow, four_way
+from cnntk.exporters.shapes.shape_table import shape_table
 from cnntk.runtime.errors import ShapeMismatch
 
 __all__ = ["check_shapes"]
 
 
-def check_shapes(
-    model: ir.Model, reference: Reference, trials: Trials
-) -> tuple[tuple[LedgerRow, ...], Check]:
-    """Fills the ledger, and runs the graph at each size of batch for its last column.
+def check_shapes(candidate: Candidate) -> Check:
+    """Runs the graph at each batch size, and compares the shapes of its layers with those of other sources.
 
     Raises:
-        ShapeMismatch: a row's columns differ.
+        ShapeMismatch: The sources differ in a layer's shape.
     """
-    run = inner_shapes(model, {size: trials.batch(size) for size in trials.batches})
-    rows = four_way(model, reference.shapes(), run)
+    inputs = candidate.inputs
+    measured = inner_shapes(candidate.model, {size: inputs.batch(size) for size in inputs.batches})
+    rows = shape_table(candidate.model, candidate.reference.shapes(), measured)
     for row in rows:
         if not row.agree:
             raise ShapeMismatch(f"{row.message}. Nothing was written")
-    return rows, Check("shapes", f"{len(rows)} layers agree at batch {', '.join(map(str, trials.batches))}")
+    sizes = ", ".join(map(str, inputs.batches))
+    return Check("shapes", f"{len(rows)} layers agree at batch {sizes}", rows)

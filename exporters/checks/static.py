@@ -1,52 +1,52 @@
-"""What can be seen without running the graph: nothing in it is random, and every weight is a number."""
+"""Checks that do not run the graph: nothing in it is random, every weight is finite."""
 
 from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
 
-from cnntk.exporters.checks.check import blame
-from cnntk.exporters.checks.record import Check
+from cnntk.exporters.checks.candidate import Candidate, Check
+from cnntk.exporters.shapes.dataflow import node_origin
 from cnntk.runtime.errors import ExportCheckError
 
-__all__ = ["check_finite_weights", "check_nothing_random"]
+__all__ = ["check_finite_weights", "check_nothing_random", "list_samples"]
 
-_RANDOM = {
-    "Bernoulli": "draws at random",
-    "Multinomial": "draws at random",
-    "RandomNormal": "draws at random",
-    "RandomNormalLike": "draws at random",
-    "RandomUniform": "draws at random",
-    "RandomUniformLike": "draws at random",
-}
+_RANDOM = frozenset(
+    {
+        "Bernoulli",
+        "Multinomial",
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+    }
+)
 
 
-def check_nothing_random(model: ir.Model, declined: tuple[str, ...] = ()) -> Check:
-    """No node draws at random, drops out, or normalizes by the batch.
-
-    Args:
-        model: after the passes.
-        declined: what the passes saw and left, for the message.
+def check_nothing_random(candidate: Candidate) -> Check:
+    """No node is random, applies dropout, or normalizes by statistics of the batch.
 
     Raises:
-        ExportCheckError: one does.
+        ExportCheckError: A node does; the message says why the passes left it.
     """
-    nodes = list(model.graph.all_nodes())
+    nodes = list(candidate.model.graph.all_nodes())
     for node in nodes:
-        if why := _random(node):
-            hint = f"; {declined[0]}" if declined else ""
-            raise ExportCheckError(f"{blame(node)} {why}, also at inference{hint}. Nothing was written")
-    return Check("nothing random", f"none of {len(nodes)} nodes draws, drops out or normalizes by the batch")
+        if reason := _random(node):
+            hint = f"; {candidate.skipped[0]}" if candidate.skipped else ""
+            raise ExportCheckError(
+                f"{node_origin(node)} {reason}, also at inference{hint}. Nothing was written"
+            )
+    return Check("nothing random", f"{len(nodes)} nodes: no random draw, dropout or batch statistics")
 
 
-def check_finite_weights(model: ir.Model) -> Check:
+def check_finite_weights(candidate: Candidate) -> Check:
     """Every weight is finite.
 
     Raises:
-        ExportCheckError: one is NaN or infinite.
+        ExportCheckError: A weight is NaN or infinite.
     """
     count = 0
-    for name, value in model.graph.initializers.items():
+    for name, value in candidate.model.graph.initializers.items():
         tensor = value.const_value
         if tensor is None or not tensor.dtype.is_floating_point():
             continue
@@ -55,23 +55,29 @@ def check_finite_weights(model: ir.Model) -> Check:
         if not np.isfinite(array).all():
             first = int(np.flatnonzero(~np.isfinite(array))[0])
             raise ExportCheckError(
-                f"weight {name}: {array[first]} at position {first}; train again. Nothing was written"
+                f"weight {name}: {array[first]} at position {first}, expected finite values; train again. "
+                "Nothing was written"
             )
     return Check("finite weights", f"{count:,} numbers")
 
 
+def list_samples(candidate: Candidate) -> Check | None:
+    """Names of the user's own inputs that are among the inputs of the checks."""
+    samples = candidate.samples
+    if samples is None:
+        return None
+    names = samples.names[: sum(kind.startswith("sample") for kind in candidate.inputs.kinds)]
+    return Check("samples", f"{len(names)} of {samples.total} used as inputs: {', '.join(names)}")
+
+
 def _random(node: ir.Node) -> str:
     if node.op_type in _RANDOM:
-        return _RANDOM[node.op_type]
+        return "draws at random"
     if node.op_type == "Dropout" and not _is_false(node.inputs[2] if len(node.inputs) > 2 else None):
         return "drops out in training mode"
-    if node.op_type == "BatchNormalization" and _attribute(node, "training_mode"):
-        return "normalizes by the batch (training mode)"
+    if node.op_type == "BatchNormalization" and node.attributes.get_int("training_mode", 0) == 1:
+        return "normalizes by statistics of the batch (training mode)"
     return ""
-
-
-def _attribute(node: ir.Node, name: str) -> int:
-    return node.attributes[name].as_int() if name in node.attributes else 0
 
 
 def _is_false(value: ir.Value | None) -> bool:

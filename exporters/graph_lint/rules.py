@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from cnntk.exporters.shapes.dataflow import layer_name, layer_nodes, reads, weight_of
+from cnntk.exporters.shapes.dataflow import layer_name, layer_nodes, readers, weight_of
 from cnntk.exporters.shapes.dims import Shape
-from cnntk.exporters.shapes.ledger import known_shapes
 from cnntk.exporters.shapes.receptive import Field, receptive_fields
+from cnntk.exporters.shapes.shape_table import value_shapes
 from cnntk.exporters.shapes.windows import window_axes
 
 __all__ = ["RULES", "LintedGraph", "analyze"]
@@ -58,8 +58,8 @@ class LintedGraph:
 
     def next(self, node: ir.Node) -> ir.Node | None:
         """Returns the one layer that reads ``node``'s output; None for several readers or a graph output."""
-        readers = reads(node.outputs[0], self.layers)
-        return readers[0] if len(readers) == 1 and not node.outputs[0].is_graph_output() else None
+        users = readers(node.outputs[0], self.layers)
+        return users[0] if len(users) == 1 and not node.outputs[0].is_graph_output() else None
 
     def before(self, node: ir.Node) -> ir.Node | None:
         """Returns the layer that computes ``node``'s first input."""
@@ -70,7 +70,7 @@ class LintedGraph:
 
 def analyze(model: ir.Model) -> LintedGraph:
     """Collects what the rules need to know about a graph."""
-    nodes, shapes = layer_nodes(model), known_shapes(model)
+    nodes, shapes = layer_nodes(model), value_shapes(model)
     return LintedGraph(model, nodes, frozenset(nodes), shapes, receptive_fields(model, shapes))
 
 

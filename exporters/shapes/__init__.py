@@ -1,1 +1,1 @@
-"""Shapes by closed form: the ledger of a graph, and what it rests on."""
+"""The layers of a graph, and their shapes by formula, torch, ONNX and onnxruntime."""

@@ -1,4 +1,4 @@
-"""Shapes whose batch is a symbol: a dimension is a number, ``"N"``, ``"64*N"``, or None where not known."""
+"""Shapes with a symbolic batch: a dimension is a number, ``"N"``, ``"64*N"``, or None where not known."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = [
     "at_batch",
     "batch_symbols",
     "fold_runs",
-    "named",
     "product",
     "quotient",
     "recorded_shape",
     "same",
     "shape_text",
+    "with_batch_symbol",
 ]
 
 BATCH = "N"
@@ -32,7 +32,7 @@ _WORD = re.compile(r"[A-Za-z_]\w*")
 
 
 def product(dims: Iterable[Dim]) -> Dim:
-    """The dimensions' product; None where one is not known or two are symbols."""
+    """Product of dimensions; None where one is not known or two are symbols."""
     number, symbol = 1, ""
     for dim in dims:
         term = _term(dim)
@@ -43,7 +43,7 @@ def product(dims: Iterable[Dim]) -> Dim:
 
 
 def quotient(dividend: Dim, divisor: Dim) -> Dim:
-    """The quotient of two dimensions; None where it is no whole number or not known."""
+    """Quotient of two dimensions; None where it is not an integer or not known."""
     above, below = _term(dividend), _term(divisor)
     if above is None or below is None or below[0] == 0 or above[0] % below[0]:
         return None
@@ -53,7 +53,7 @@ def quotient(dividend: Dim, divisor: Dim) -> Dim:
 
 
 def at_batch(dim: Dim, batch: int) -> int | None:
-    """A dimension's number for a batch of that size; None where another symbol is in it."""
+    """Size of a dimension at a batch size; None where it contains another symbol."""
     term = _term(dim)
     if term is None or term[1] not in ("", BATCH):
         return None
@@ -61,7 +61,7 @@ def at_batch(dim: Dim, batch: int) -> int | None:
 
 
 def same(one: Dim, other: Dim) -> bool | None:
-    """Whether two dimensions are the same; None where that can't be told."""
+    """Whether two dimensions are equal; None where that is not known."""
     if one is None or other is None:
         return None
     if one == other:
@@ -71,7 +71,7 @@ def same(one: Dim, other: Dim) -> bool | None:
 
 
 def fold_runs(sizes: Mapping[int, int]) -> Dim:
-    """One dimension seen at several batches: ``{1: 3, 2: 6}`` is ``"3*N"``; ``"1|3"`` where it is neither."""
+    """One dimension from its sizes by batch: ``{1: 3, 2: 6}`` is ``"3*N"``; ``"1|3"`` where none fits."""
     if len(set(sizes.values())) == 1:
         return next(iter(sizes.values()))
     ratios = {size / batch for batch, size in sizes.items()}
@@ -81,24 +81,24 @@ def fold_runs(sizes: Mapping[int, int]) -> Dim:
 
 
 def batch_symbols(model: ir.Model) -> frozenset[str]:
-    """What the graph calls its batch: the symbols that its inputs' first dimensions bear."""
+    """Names of the batch in a graph: the symbols of its inputs' first dimensions."""
     firsts = (v.shape[0] for v in model.graph.inputs if v.shape is not None and len(v.shape))
     return frozenset(str(d) for d in firsts if not isinstance(d, int)) | {BATCH}
 
 
 def recorded_shape(value: ir.Value, symbols: frozenset[str]) -> Shape | None:
-    """The shape that the graph itself notes for a value."""
+    """Shape of a value as recorded in the graph."""
     if value.shape is None:
         return None
     dims = [d if isinstance(d, int) else d.value for d in value.shape]
     if value.is_graph_input() and dims and dims[0] is None:
         dims[0] = BATCH
-    return named(dims, symbols)
+    return with_batch_symbol(dims, symbols)
 
 
-def named(dims: Iterable[object], symbols: frozenset[str]) -> Shape:
-    """Dimensions as others write them (``s77``, torch's symbolic integers) with the batch as ``N``."""
-    return tuple(_named(dim, symbols) for dim in dims)
+def with_batch_symbol(dims: Iterable[object], symbols: frozenset[str]) -> Shape:
+    """Dimensions with ``N`` in place of other names of the batch, like torch's ``s77``."""
+    return tuple(_with_batch_symbol(dim, symbols) for dim in dims)
 
 
 def shape_text(shape: Shape | None) -> str:
@@ -108,7 +108,7 @@ def shape_text(shape: Shape | None) -> str:
     return "x".join("?" if d is None else str(d).replace("*", "") for d in shape) or "scalar"
 
 
-def _named(dim: object, symbols: frozenset[str]) -> Dim:
+def _with_batch_symbol(dim: object, symbols: frozenset[str]) -> Dim:
     if dim is None or isinstance(dim, int):
         return dim
     return _WORD.sub(lambda word: BATCH if word[0] in symbols else word[0], str(dim))
@@ -118,8 +118,8 @@ def _term(dim: Dim) -> tuple[int, str] | None:
     """A dimension as (number, symbol)."""
     if isinstance(dim, int):
         return dim, ""
-    found = _TERM.fullmatch(dim) if dim else None
-    return (int(found[1] or 1), found[2]) if found else None
+    match = _TERM.fullmatch(dim) if dim else None
+    return (int(match[1] or 1), match[2]) if match else None
 
 
 def _joined(number: int, symbol: str) -> Dim:

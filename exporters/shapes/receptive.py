@@ -1,9 +1,9 @@
-"""How many input pixels an output of each layer sees.
+"""The receptive field of each layer: the input pixels on which one output depends.
 
 Araujo, Norris and Sim, "Computing receptive fields of convolutional neural networks", Distill, 2019: a window
 of k taps, d apart, with stride s widens a field r on a grid of step j to r + (k - 1)dj and the step to sj.
-Where paths join, the widest counts. Behind an upsampling the step is a fraction, and single places see up to
-one step of the coarser map more.
+Where paths join, the widest counts. Behind an upsampling the step is a fraction, and single outputs may
+depend on up to one step of the coarser map more.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _INTERPOLATION_TAPS = {"nearest": 1, "linear": 2, "cubic": 4}
 
 @dataclass(frozen=True)
 class Field:
-    """What one output of a layer sees of the image, along (height, width).
+    """The receptive field of one output of a layer, along (height, width).
 
     Attributes:
-        size: input pixels.
-        jump: input pixels from one output to its neighbor; below 1 behind an upsampling.
-        grid: how many outputs the map has; kept while it is flattened.
-        image: pixels of the image itself.
-        whole: every place has seen every other, so nothing widens the field any more.
+        size: Size of the field in input pixels.
+        jump: Input pixels from one output to its neighbor; below 1 behind an upsampling.
+        grid: Size of the feature map; unchanged while it is flattened.
+        image: Size of the image in pixels.
+        whole: Whether every output depends on the whole image, so that nothing widens the field any more.
     """
 
     size: Pair
@@ -49,7 +49,7 @@ class Field:
 
     @property
     def pixels(self) -> int:
-        """The wider side, rounded up."""
+        """The longer side, rounded up."""
         return math.ceil(max(self.size))
 
     @property
@@ -59,29 +59,29 @@ class Field:
 
 
 def receptive_fields(model: ir.Model, shapes: Mapping[ir.Value, Shape]) -> dict[ir.Value, Field]:
-    """The field of each value behind an image, float (N, C, H, W) with H and W known; other values have none.
+    """Receptive fields of the values that depend on an image (N, C, H, W) with known H and W.
 
-    Where an image of any size is resized in the graph, pixels are those of the resized one.
+    Where an image of any size is resized in the graph, pixels are those of the resized image.
     """
     layers = frozenset(layer_nodes(model))
     fields: dict[ir.Value, Field] = {}
     for value in model.graph.inputs:
-        _remember(fields, value, _image(shapes.get(value)))
+        _store(fields, value, _image(shapes.get(value)))
     for node in (n for n in model.graph if n in layers):
         before = [fields[v] for v in data_inputs(node, layers) if v in fields]
         field = _behind(node, before, shapes, layers)
         for output in node.outputs:
-            _remember(fields, output, field)
+            _store(fields, output, field)
     return fields
 
 
-def _remember(fields: dict[ir.Value, Field], value: ir.Value, field: Field | None) -> None:
+def _store(fields: dict[ir.Value, Field], value: ir.Value, field: Field | None) -> None:
     if field is not None:
         fields[value] = field
 
 
 def _image(shape: Shape | None) -> Field | None:
-    """An image's own pixels: each sees itself. (N, H, W, C) is told by its 1, 3 or 4 channels."""
+    """The field of an image: one pixel. (N, H, W, C) is recognized by its 1, 3 or 4 channels."""
     if shape is not None and len(shape) == 4 and shape[3] in _CHANNELS and shape[1] not in _CHANNELS:
         shape = (shape[0], shape[3], shape[1], shape[2])
     grid = _grid(shape)
@@ -121,7 +121,7 @@ def _window(node: ir.Node, shapes: Mapping[ir.Value, Shape]) -> tuple[Axis, ...]
 
 
 def _join(fields: list[Field]) -> Field:
-    """The widest of each, on the finest map."""
+    """The widest field and jump, on the finest map."""
     largest = max(fields, key=lambda field: math.prod(field.grid))
     size = max(f.size[0] for f in fields), max(f.size[1] for f in fields)
     jump = max(f.jump[0] for f in fields), max(f.jump[1] for f in fields)
@@ -147,12 +147,12 @@ def _resized(field: Field, node: ir.Node, grid: tuple[int, int]) -> Field:
 
 
 def _whole(field: Field) -> Field:
-    """What sees every output of the map."""
+    """A field that covers every output of the map."""
     return replace(_widened(field, field.grid), whole=True)
 
 
 def _widened(field: Field, taps: Sequence[int]) -> Field:
-    """What so many neighbors see together: r + (k - 1)j."""
+    """The field of as many neighbors together: r + (k - 1)j."""
     if field.whole:
         return field
     sides = zip(field.size, field.jump, taps, strict=True)
@@ -161,7 +161,7 @@ def _widened(field: Field, taps: Sequence[int]) -> Field:
 
 
 def _mixes(node: ir.Node, shapes: Mapping[ir.Value, Shape], layers: frozenset[ir.Node]) -> bool:
-    """Whether a node lets every place of the map see every other.
+    """Whether each output of a node depends on the whole feature map.
 
     A dense layer does behind Flatten, (N, C*H*W), and not on tokens, (N, T, C) or (T*N, C); attention, the
     product of two computed values, does; so do pooling and reduction over the map.
@@ -170,7 +170,7 @@ def _mixes(node: ir.Node, shapes: Mapping[ir.Value, Shape], layers: frozenset[ir
     if node.op_type in _GLOBAL:
         return True
     if node.op_type.startswith("Reduce"):
-        return _reduces_places(before, shapes.get(node.outputs[0]))
+        return _reduces_space(before, shapes.get(node.outputs[0]))
     if node.op_type not in ("Gemm", "MatMul"):
         return node.op_type == "Attention"
     if len(data_inputs(node, layers)) == 2:
@@ -178,11 +178,11 @@ def _mixes(node: ir.Node, shapes: Mapping[ir.Value, Shape], layers: frozenset[ir
     return before is not None and len(before) == 2 and before[0] in (BATCH, 1)
 
 
-def _reduces_places(before: Shape | None, after: Shape | None) -> bool:
+def _reduces_space(before: Shape | None, after: Shape | None) -> bool:
     """Whether a reduction runs over another axis than the channels of (N, C, H, W) or of tokens (N, T, C)."""
     if before is None or after is None:
         return False
-    places = {3: (1,), 4: (2, 3)}.get(len(before), ())
+    axes = {3: (1,), 4: (2, 3)}.get(len(before), ())
     if len(after) == len(before):
-        return any(before[i] != after[i] for i in places)
+        return any(before[i] != after[i] for i in axes)
     return len(after) <= 2

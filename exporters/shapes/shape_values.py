@@ -1,4 +1,4 @@
-"""The numbers in a graph's shape arithmetic, the batch among them as a symbol: what a Reshape is told."""
+"""Values of a graph's shape arithmetic, like a Reshape's target, with the batch as a symbol."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["constant_shape", "shape_value"]
 _Look = Callable[[ir.Value | None], Shape | None]
 
 _LARGEST = 64
-"""Elements; no shape or list of axes has more, and reading weights would cost."""
+"""Largest number of elements that are read: shapes and lists of axes have fewer, and weights cost time."""
 
 _SAME_NUMBERS = {"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
 
@@ -25,56 +25,56 @@ def constant_shape(value: ir.Value) -> Shape | None:
 
 
 def shape_value(of: ir.Node | ir.Value, numbers: _Look, shapes: _Look) -> Shape | None:
-    """The integers, in one row, that a node puts out or that a constant holds; None where they are not known.
+    """Integers that a node computes or a constant holds, in one row; None where they are not known.
 
     Args:
-        of: the node or the constant.
-        numbers: those of the values before it.
-        shapes: those of the values before it.
+        of: Node or constant.
+        numbers: Returns the integers of an input.
+        shapes: Returns the shape of an input.
     """
     if isinstance(of, ir.Value):
         return _constant(of)
     if of.op_type == "Constant":
         return _constant(of.outputs[0])
     if of.op_type == "Shape":
-        return _measured(of, shapes(of.inputs[0]))
+        return _shape(of, shapes(of.inputs[0]))
     rows = [numbers(value) for value in of.inputs]
     if not rows or rows[0] is None:
         return None
     if of.op_type in _SAME_NUMBERS:
         return rows[0]
-    return _computed(of, rows)
+    return _compute(of, rows)
 
 
-def _computed(node: ir.Node, rows: list[Shape | None]) -> Shape | None:
-    known = [row for row in rows if row is not None]
-    if len(known) < len(rows):
+def _compute(node: ir.Node, rows: list[Shape | None]) -> Shape | None:
+    inputs = [row for row in rows if row is not None]
+    if len(inputs) < len(rows):
         return None
     match node.op_type:
         case "Concat":
-            return sum(known, ())
+            return sum(inputs, ())
         case "Mul":
-            return _multiplied(*known)
+            return _multiply(*inputs)
         case "Gather":
-            return _picked(*known)
+            return _gather(*inputs)
         case "Slice":
-            return _sliced(known)
+            return _slice(inputs)
     return None
 
 
-def _multiplied(left: Shape, right: Shape) -> Shape:
+def _multiply(left: Shape, right: Shape) -> Shape:
     length = max(len(left), len(right))
     rows = (row * length if len(row) == 1 else row for row in (left, right))
     return tuple(product(pair) for pair in zip(*rows, strict=True))
 
 
-def _picked(row: Shape, indices: Shape) -> Shape | None:
+def _gather(row: Shape, indices: Shape) -> Shape | None:
     if not all(isinstance(i, int) and -len(row) <= i < len(row) for i in indices):
         return None
     return tuple(row[i] for i in indices if isinstance(i, int))
 
 
-def _sliced(rows: list[Shape]) -> Shape | None:
+def _slice(rows: list[Shape]) -> Shape | None:
     row, *bounds = rows
     start, stop = (_single(bound) for bound in bounds[:2])
     step = _single(bounds[3]) if len(bounds) > 3 else 1
@@ -86,7 +86,7 @@ def _single(row: Shape) -> int | None:
     return number if isinstance(number, int) else None
 
 
-def _measured(node: ir.Node, shape: Shape | None) -> Shape | None:
+def _shape(node: ir.Node, shape: Shape | None) -> Shape | None:
     if shape is None:
         return None
     return shape[node.attributes.get_int("start", 0) : node.attributes.get_int("end", len(shape))]

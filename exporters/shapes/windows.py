@@ -1,4 +1,4 @@
-"""The sliding windows of convolution and pooling nodes: their attributes, and what they leave of a map."""
+"""The sliding windows of convolution and pooling nodes: attributes and output sizes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Axis:
     """A window along one axis.
 
     Attributes:
-        kernel: taps.
-        stride: step between windows.
-        dilation: distance between taps.
-        before: pixels of padding in front.
-        after: pixels of padding behind.
-        auto: ONNX's ``auto_pad``; ``before`` and ``after`` count under ``NOTSET`` alone.
-        ceil: whether a last window that hangs over the end counts.
+        kernel: Number of taps.
+        stride: Distance between windows in pixels.
+        dilation: Distance between taps in pixels.
+        before: Padding in front in pixels.
+        after: Padding behind in pixels.
+        auto: ONNX's ``auto_pad``; ``before`` and ``after`` apply only to ``NOTSET``.
+        ceil: Whether a last window that extends beyond the end counts.
     """
 
     kernel: int
@@ -45,8 +45,8 @@ def window_axes(node: ir.Node, kernel: Shape = ()) -> tuple[Axis, ...]:
     """The window of a convolution or pooling node, axis by axis.
 
     Args:
-        node: the node.
-        kernel: where the node does not say: of its weight.
+        node: Convolution or pooling node.
+        kernel: Spatial shape of its weight, for nodes without ``kernel_shape``.
     """
     taps = node.attributes.get_ints("kernel_shape", ()) or tuple(k for k in kernel if isinstance(k, int))
     rank = len(taps)
@@ -60,30 +60,28 @@ def window_axes(node: ir.Node, kernel: Shape = ()) -> tuple[Axis, ...]:
 
 
 def window(node: ir.Node, before: Shape, kernel: Shape) -> tuple[Shape, str]:
-    """What a convolution or a pooling leaves of a map (N, C, ...), and the arithmetic as text.
+    """Spatial shape of a convolution's or pooling's output for an input (N, C, ...), and the arithmetic.
 
     Raises:
-        ValueError: nothing is left.
+        ValueError: The output is empty.
     """
     axes = window_axes(node, kernel)
-    return _each(
-        [_slide(n, axis) for n, axis in zip(before[2:], axes, strict=True)], "the map before it is not known"
-    )
+    return _join([_slide(n, axis) for n, axis in zip(before[2:], axes, strict=True)])
 
 
 def transposed_window(node: ir.Node, before: Shape, kernel: Shape) -> tuple[Shape, str]:
-    """What a transposed convolution makes of a map (N, C, ...): (n - 1)s + d(k - 1) + 1 + o - p - p'."""
-    if told := node.attributes.get_ints("output_shape", ()):
-        return tuple(told), "as it is told"
+    """Spatial shape of a transposed convolution's output: (n - 1)s + d(k - 1) + 1 + o - p - p'."""
+    if shape := node.attributes.get_ints("output_shape", ()):
+        return tuple(shape), "attribute output_shape"
     axes = window_axes(node, kernel)
     extra = node.attributes.get_ints("output_padding", (0,) * len(axes))
     rows = zip(before[2:], axes, extra, strict=True)
-    return _each([_unslide(n, axis, more) for n, axis, more in rows], "the map before it is not known")
+    return _join([_unslide(n, axis, more) for n, axis, more in rows])
 
 
-def _each(found: Sequence[tuple[Dim, str]], unknown: str) -> tuple[Shape, str]:
-    texts = dict.fromkeys(text or unknown for _, text in found)
-    return tuple(size for size, _ in found), "; ".join(texts)
+def _join(axes: Sequence[tuple[Dim, str]]) -> tuple[Shape, str]:
+    texts = dict.fromkeys(text or "the size of its input is not known" for _, text in axes)
+    return tuple(size for size, _ in axes), "; ".join(texts)
 
 
 def _slide(n: Dim, axis: Axis) -> tuple[Dim, str]:
@@ -105,7 +103,7 @@ def _floor_size(n: int, axis: Axis) -> int:
 
 
 def _ceil_size(n: int, axis: Axis) -> int:
-    """Rounded up, but a window that would start behind the pixels does not count."""
+    """The size rounded up, without a window that would start behind the pixels."""
     room = n + axis.before + axis.after + axis.stride - 1
     size = output_size(room, axis.kernel, axis.stride, 0, axis.dilation)
     return size - 1 if (size - 1) * axis.stride >= n + axis.before else size

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from cnntk.exporters.source import InputShape, SourceOptions
+from cnntk.exporters.options import InputShape
+from cnntk.exporters.source import SourceOptions
 from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import UsageError
 

@@ -10,7 +10,8 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx_ir.passes.common import ShapeInferencePass
 
-from cnntk.exporters.source import InputShape, Source, SourceOptions
+from cnntk.exporters.options import InputShape
+from cnntk.exporters.source import Source, SourceOptions
 from cnntk.exporters.sources.console import suppress_output
 from cnntk.exporters.sources.inputs import INPUT, form, input_specs, refuse_build_options
 from cnntk.models.user_errors import one_line

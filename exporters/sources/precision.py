@@ -10,7 +10,8 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
-from cnntk.exporters.source import Dtype, Source
+from cnntk.exporters.options import Dtype
+from cnntk.exporters.source import Source
 from cnntk.exporters.sources.evaluation import cast_weights
 from cnntk.runtime.errors import UsageError
 

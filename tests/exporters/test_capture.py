@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from cnntk.exporters.capture import IR_VERSION, OPSET, Captured, capture, example_inputs
-from cnntk.exporters.source import InputShape, Source, SourceOptions
+from cnntk.exporters.options import InputShape
+from cnntk.exporters.source import Source, SourceOptions
 from cnntk.exporters.sources import open_source
 from cnntk.exporters.sources.inputs import input_specs
 from cnntk.runtime.artifact.spec import TensorSpec

@@ -16,8 +16,9 @@ from torch import nn
 from cnntk.exporters import export
 from cnntk.exporters import external_data as writing
 from cnntk.exporters.artifact import append_spec, write_hashed
-from cnntk.exporters.external_data import ALIGNMENT, weights_beside
+from cnntk.exporters.external_data import ALIGNMENT, write_external_data
 from cnntk.runtime.artifact.spec import ModelSpec, TensorSpec
+from cnntk.runtime.codec import as_json
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import ExportCheckError, UsageError
 from cnntk.runtime.files import atomic_write
@@ -41,10 +42,10 @@ def model_of(seed: int) -> ir.Model:
     return ir.from_proto(model)
 
 
-def write(seed: int, target: Path, *, wanted: bool = True) -> None:
+def write(seed: int, target: Path, *, required: bool = True) -> None:
     """As an export does."""
     model = model_of(seed)
-    with weights_beside(model, target, wanted=wanted) as beside, atomic_write(target) as temporary:
+    with write_external_data(model, target, required=required) as beside, atomic_write(target) as temporary:
         written = write_hashed(model, temporary, beside)
         Engine(temporary)
         append_spec(temporary, SPEC, written)
@@ -72,7 +73,7 @@ def in_a_child(work: Callable[[], None]) -> int:
 def test_both_files(tmp_path: Path) -> None:
     target, whole = tmp_path / "m.onnx", tmp_path / "whole.onnx"
     write(0, target)
-    write(0, whole, wanted=False)
+    write(0, whole, required=False)
     assert answers(target) == answers(whole)
     engine = Engine(target)
     data = engine.spec.data
@@ -111,7 +112,7 @@ def test_an_older_pair_is_replaced(tmp_path: Path) -> None:
     assert names(tmp_path) == sorted(["m.onnx", "m.other.data", new])
     assert new != old
     assert answers(target) != first
-    write(0, target, wanted=False)
+    write(0, target, required=False)
     assert names(tmp_path) == ["m.onnx", "m.other.data"]
     assert answers(target) == first
 
@@ -161,7 +162,7 @@ def test_killed_at_a_rename_it_leaves_a_whole_pair(
 
 
 def interrupted(model: ir.Model, target: Path) -> None:
-    with weights_beside(model, target, wanted=True) as beside:
+    with write_external_data(model, target, required=True) as beside:
         assert (target.parent / beside.data.file).exists()
         raise KeyboardInterrupt
 
@@ -179,13 +180,13 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, older: bool) -> None:
 
 
 def test_what_is_too_large_goes_beside_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "LARGEST_INSIDE", 200_000)
-    write(0, tmp_path / "m.onnx", wanted=False)
+    monkeypatch.setattr(writing, "MAX_INTERNAL_BYTES", 200_000)
+    write(0, tmp_path / "m.onnx", required=False)
     assert Engine(tmp_path / "m.onnx").spec.data is not None
 
 
-def test_a_name_that_is_no_text(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no Unicode text"):
+def test_a_name_that_is_not_valid_unicode(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not valid Unicode"):
         write(0, tmp_path / os.fsdecode(b"m\xff.onnx"))
     assert names(tmp_path) == []
 
@@ -199,7 +200,7 @@ def test_an_export(wide: nn.Module, tmp_path: Path) -> None:
     target = tmp_path / "wide.onnx"
     report = export(wide, target, input_shape=(3, 8, 8), external_data=True)
     assert names(tmp_path) == sorted(["wide.onnx", report.data.file])
-    assert report.to_json()["data"]["file"] == report.data.file
+    assert as_json(report)["data"]["file"] == report.data.file
     engine = Engine(target)
     assert engine.spec.data == report.data
     assert engine.self_test().holds

@@ -2,7 +2,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from cnntk.exporters.head import HeadRecord, add_head, body_of, double_softmax
+from cnntk.exporters.head import HeadRecord, add_head, double_softmax, network_output
 from cnntk.exporters.session import GraphSession
 from cnntk.runtime.errors import ExportCheckError, UsageError
 
@@ -45,7 +45,7 @@ def test_a_classifier_answers_logits_and_probabilities(body) -> None:
 
 def test_the_record_says_why() -> None:
     assert add_head(graph("y = Relu(x)"), "auto", None) == HeadRecord(
-        "classifier", "one output of shape Nx3; it ended in plain logits"
+        "classifier", "one output of shape Nx3; the network ends in plain logits"
     )
 
 
@@ -62,10 +62,10 @@ def test_the_head_is_in_float32(kind, operator) -> None:
 
 NONE = {
     "two outputs": ("y = Relu(x)  z = Neg(x)", "float[N,3] y, float[N,3] z", "it has 2 outputs"),
-    "one number": ("y = ReduceSum(x)", "float[N,1] y", "as a regression answers"),
+    "one number": ("y = ReduceSum(x)", "float[N,1] y", "like a regression"),
     "images": ("y = Relu(x)", "float[N,3,4,4] y", "shape Nx3x4x4"),
     "pixels of one": ("y = Relu(x)", "float[N,3,1,1] y", "--head classifier flattens it"),
-    "sigmoid": ("y = Sigmoid(x)", "float[N,3] y", "several labels may hold at once"),
+    "sigmoid": ("y = Sigmoid(x)", "float[N,3] y", "several labels may apply at once"),
     "whole numbers": ("y = Cast<to = 7>(x)", "int64[N,3] y", "is int64, not floats"),
 }
 
@@ -82,17 +82,17 @@ def test_what_is_no_classifier(body, result, reason) -> None:
 @pytest.mark.parametrize("key", ["one number", "images", "sigmoid", "whole numbers"])
 def test_what_can_be_no_classifier_is_refused_where_one_is_asked_for(key) -> None:
     body, result, _ = NONE[key]
-    with pytest.raises(UsageError, match="--head classifier needs"):
+    with pytest.raises(UsageError, match="--head classifier: expected an output"):
         add_head(graph(body, result), "classifier", None)
 
 
 def test_what_the_source_and_the_user_say_counts() -> None:
     assert add_head(graph("y = Relu(x)"), "auto", False) == HeadRecord(
-        "none", "no classifier, says the source"
+        "none", "no classifier according to the source"
     )
-    assert add_head(graph("y = Relu(x)"), "none", True) == HeadRecord("none", "no head, as asked")
-    assert add_head(graph("y = Relu(x)"), "auto", True).reason.startswith("says the source")
-    assert add_head(graph("y = Relu(x)"), "classifier", None).reason.startswith("as asked")
+    assert add_head(graph("y = Relu(x)"), "none", True) == HeadRecord("none", "no head: --head none")
+    assert add_head(graph("y = Relu(x)"), "auto", True).reason.startswith("according to the source")
+    assert add_head(graph("y = Relu(x)"), "classifier", None).reason.startswith("--head classifier")
 
 
 def test_of_several_outputs_the_one_called_logits_is_taken() -> None:
@@ -126,7 +126,7 @@ DOUBLE = {
 
 @pytest.mark.parametrize("body", DOUBLE.values(), ids=DOUBLE.keys())
 def test_softmax_upon_softmax_is_refused_unless_allowed(body) -> None:
-    with pytest.raises(ExportCheckError, match="upon the Softmax s"):
+    with pytest.raises(ExportCheckError, match="of the Softmax s"):
         add_head(graph(body), "auto", None)
     assert add_head(graph(body), "auto", None, allow_double_softmax=True).kind == "classifier"
 
@@ -161,5 +161,5 @@ def test_the_networks_own_value_behind_an_output(body: str, entry: str, result: 
     model = graph(body, result, entry)
     add_head(model, "classifier", None)
     logits, probabilities = model.graph.outputs
-    assert body_of(logits).name == name
-    assert body_of(probabilities) is probabilities
+    assert network_output(logits).name == name
+    assert network_output(probabilities) is probabilities

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from cnntk.exporters import export
-from cnntk.exporters.op_support import missing_kernel, runnable
+from cnntk.exporters.op_support import ensure_runnable, missing_kernel
 from cnntk.exporters.source import SourceOptions
 from cnntk.exporters.sources import open_source
 from cnntk.runtime.errors import CaptureError, InferenceError, UnsupportedArtifact
@@ -20,23 +20,23 @@ def opened(module: nn.Module, dtype: str = "auto"):
 
 def test_float64_stays_where_onnxruntime_runs_it() -> None:
     source = opened(nn.Sequential(nn.Flatten(), nn.Linear(192, 4)).double())
-    assert runnable(source, "auto") is source
+    assert ensure_runnable(source, "auto") is source
 
 
 def test_float64_becomes_float32_where_it_does_not(small_cnn: nn.Module) -> None:
     source = opened(small_cnn.double())
-    found = runnable(source, "auto")
+    found = ensure_runnable(source, "auto")
     assert found.inputs[0].dtype == "float32"
     assert found.provenance == {"dtype": "float32", "cast_from": "float64"}
     assert found.source_before_cast.module is not None
     assert "no float64 kernel on the CPU for Conv 'node_conv2d' (module 0" in found.notes[-1]
-    assert runnable(source, "float64") is source
+    assert ensure_runnable(source, "float64") is source
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 def test_other_types_stay(small_cnn: nn.Module, dtype: torch.dtype) -> None:
     source = opened(small_cnn.to(dtype))
-    assert runnable(source, "auto") is source
+    assert ensure_runnable(source, "auto") is source
 
 
 class Inside(nn.Module):

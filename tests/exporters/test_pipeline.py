@@ -10,6 +10,7 @@ from torch import nn
 
 from cnntk.exporters import export
 from cnntk.runtime import Classifier, Engine
+from cnntk.runtime.codec import as_json
 from cnntk.runtime.errors import CaptureError, CheckpointError, ExportCheckError, UsageError
 
 RANDOM_MASK = """
@@ -39,7 +40,7 @@ def test_a_zoo_network_with_random_weights() -> None:
     assert all(p.holds for p in report.parity)
     assert (report.head, report.opset, report.ir_version) == ("classifier", 18, 10)
     assert report.size_bytes == os.path.getsize("lenet.onnx")
-    json.dumps(report.to_json())
+    json.dumps(as_json(report))
     spec = Engine("lenet.onnx").spec
     assert spec is not None
     assert spec.labels == tuple("0123456789")

@@ -4,6 +4,7 @@ import copy
 import re
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +16,15 @@ from torch import nn
 
 from cnntk.exporters import ExportReport, export
 from cnntk.exporters.artifact import write_graph
-from cnntk.exporters.checks.halves import check_in_float32
-from cnntk.exporters.checks.parity import reference_answers
-from cnntk.exporters.checks.prove import Proof, prove
-from cnntk.exporters.op_support import runnable
+from cnntk.exporters.checks.candidate import Check
+from cnntk.exporters.checks.order import run_checks
+from cnntk.exporters.checks.reference import reference_outputs
+from cnntk.exporters.op_support import ensure_runnable
+from cnntk.exporters.options import Dtype, ExportOptions
 from cnntk.exporters.prepare import prepare
 from cnntk.exporters.session import GraphSession
-from cnntk.exporters.source import Dtype, SourceOptions
+from cnntk.exporters.source import SourceOptions
 from cnntk.exporters.sources import open_source
-from cnntk.exporters.sources.precision import EPSILON
 from cnntk.models import zoo
 from cnntk.models.checkpoint import save_checkpoint
 from cnntk.runtime import Classifier, Engine
@@ -131,7 +132,7 @@ def test_networks_are_cast_as_asked(
     loses = after == "float16" or before == "float64"
     assert bool(costs) is loses
     if loses:
-        assert costs[0].startswith(f"{before} to {after} moves answers by at most ")
+        assert costs[0].startswith(f"{before} to {after} changes outputs by at most ")
 
 
 def test_what_it_is_already_is_no_cast(small_cnn: nn.Module) -> None:
@@ -173,20 +174,18 @@ def largest(model: ir.Model) -> ir.Value:
     return gemm.inputs[1]
 
 
-def proven(module: nn.Module, dtype: Dtype, factor: float) -> Proof:
-    """The proof of an export in which the largest weight of the last layer was multiplied."""
-    source = runnable(open_source(module, SourceOptions(SHAPE, dtype=dtype)), dtype)
-    case = prepare(source, "auto").case
-    value = largest(case.model)
+def checks_of(module: nn.Module, dtype: Dtype, factor: float) -> tuple[Check, ...]:
+    """The checks of an export in which the largest weight of the last layer was multiplied."""
+    source = ensure_runnable(open_source(module, SourceOptions(SHAPE, dtype=dtype)), dtype)
+    candidate = prepare(source, ExportOptions()).candidate
+    value = largest(candidate.model)
     weights = value.const_value.numpy().copy()
     weights.reshape(-1)[np.abs(weights).argmax()] *= weights.dtype.type(factor)
     value.const_value = ir.tensor(weights, name=value.name)
-    write_graph(case.model, Path("wrong.onnx"))
-    answers = reference_answers(case.reference, case.trials, case.eps)
-    proof = prove(case, Engine("wrong.onnx").run, lambda: answers)
-    if case.eps == EPSILON["float16"]:
-        check_in_float32(case.model, answers)
-    return proof
+    write_graph(candidate.model, Path("wrong.onnx"))
+    expected = reference_outputs(candidate.reference, candidate.inputs, candidate.eps)
+    run = Engine("wrong.onnx").run
+    return run_checks(replace(candidate, run=run, wait_for_reference=lambda: expected), "run")
 
 
 PRECISION = [
@@ -203,15 +202,15 @@ def test_a_weight_that_is_off_by_more_than_the_precision_is_refused(
     small_cnn: nn.Module, before: str, dtype: Dtype, change: float
 ) -> None:
     network = small_cnn.to(getattr(torch, before))
-    assert proven(network, dtype, 1.0).parity
+    assert checks_of(network, dtype, 1.0)
     with pytest.raises(ParityError, match=r"logits: on .* differs from float64"):
-        proven(network, dtype, 1 + change)
+        checks_of(network, dtype, 1 + change)
 
 
 def test_in_float64_a_millionth_of_a_millionth_is_enough(dense: nn.Module) -> None:
-    assert proven(dense.double(), "auto", 1.0).parity
+    assert checks_of(dense.double(), "auto", 1.0)
     with pytest.raises(ParityError, match=r"output: on .* differs from float64"):
-        proven(dense.double(), "auto", 1 + 1e-12)
+        checks_of(dense.double(), "auto", 1 + 1e-12)
 
 
 @pytest.mark.parametrize(("dtype", "change"), [("float16", 0.2), ("bfloat16", 1e-4), ("float64", 1e-4)])

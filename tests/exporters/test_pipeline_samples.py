@@ -9,9 +9,11 @@ from PIL import Image
 from torch import nn
 
 from cnntk.exporters import export
-from cnntk.exporters.checks.parity import check_parity, reference_answers
-from cnntk.exporters.checks.runs import Runs
-from cnntk.exporters.checks.samples import take_samples
+from cnntk.exporters.checks.inputs import OutputCache, read_samples
+from cnntk.exporters.checks.parity import compare_outputs
+from cnntk.exporters.checks.reference import reference_outputs
+from cnntk.exporters.checks.static import list_samples
+from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.prepare import prepare
 from cnntk.exporters.session import GraphSession
 from cnntk.exporters.source import SourceOptions
@@ -51,7 +53,7 @@ class Mixing(nn.Module):
 
 TRAPS = [
     (Specialized, ParityError, "the program that torch captured differs from the module"),
-    (Mixing, ExportCheckError, "an image's answer moves by .* with its neighbors in the batch"),
+    (Mixing, ExportCheckError, "an image's output changes by .* with the rest of the batch"),
 ]
 
 
@@ -69,8 +71,8 @@ def test_a_fault_that_only_samples_reach(kind: type[nn.Module], error: type[Exce
 def test_a_wrong_graph_that_only_samples_reach(small_cnn: nn.Module) -> None:
     source = open_source(small_cnn, SourceOptions(SHAPE))
     for samples, wrong in ((None, False), (SAMPLES, True)):
-        case = prepare(source, "auto", samples=samples and take_samples(samples, source)).case
-        session = GraphSession(case.model, optimize=True)
+        candidate = prepare(source, ExportOptions(), samples and read_samples(samples, source)).candidate
+        session = GraphSession(candidate.model, optimize=True)
 
         def faulty(inputs: dict, session: object = session) -> dict:
             (x,) = inputs.values()
@@ -78,13 +80,13 @@ def test_a_wrong_graph_that_only_samples_reach(small_cnn: nn.Module) -> None:
             off = np.where((x > 3) & (x < 5), x, 0).mean((1, 2, 3))[:, None]
             return {**outputs, "logits": outputs["logits"] + 1e-3 * off.astype(np.float32)}
 
-        answers = reference_answers(case.reference, case.trials, case.eps)
-        runs = Runs(faulty, case.trials)
+        expected = reference_outputs(candidate.reference, candidate.inputs, candidate.eps)
+        runs = OutputCache(faulty, candidate.inputs)
         if wrong:
             with pytest.raises(ParityError, match=r"logits: on sample \d differs from float64"):
-                check_parity(runs, answers, lambda: "")
+                compare_outputs(runs, expected, lambda: "")
         else:
-            assert check_parity(runs, answers, lambda: "")
+            assert compare_outputs(runs, expected, lambda: "")
 
 
 def test_samples_stand_in_the_report(small_cnn: nn.Module) -> None:
@@ -94,7 +96,7 @@ def test_samples_stand_in_the_report(small_cnn: nn.Module) -> None:
     assert "sample 5" not in kinds
     assert all(p.batches == (1, 2, 3, 12) for p in report.parity)
     (check,) = [check for check in report.checks if check.name == "samples"]
-    assert check.detail == "4 of 6 were tried, too: number 1, number 2, number 3, number 4"
+    assert check.detail == "4 of 6 used as inputs: number 1, number 2, number 3, number 4"
     said = Engine("m.onnx").spec.check_results["checks"]
     assert check.detail in [c["detail"] for c in said]
 
@@ -110,7 +112,7 @@ def test_a_folder_of_images(tmp_path: Path, dtype: str) -> None:
         Image.fromarray(array).save(photos / f"{i}.png")
     report = export(shipped_checkpoint(), "m.onnx", samples=photos, preprocess="host", dtype=dtype)
     assert {"sample 1", "sample 2"} <= {p.kind for p in report.parity}
-    assert any(c.detail == "2 of 2 were tried, too: 0.png, 1.png" for c in report.checks)
+    assert any(c.detail == "2 of 2 used as inputs: 0.png, 1.png" for c in report.checks)
 
 
 def test_samples_have_the_type_that_the_artifact_takes(small_cnn: nn.Module) -> None:
@@ -126,7 +128,7 @@ def test_a_large_network_is_tried_on_two(monkeypatch: pytest.MonkeyPatch, small_
 
     monkeypatch.setattr(module, "_LARGE", 100)
     source = open_source(small_cnn, SourceOptions(SHAPE))
-    samples = take_samples(SAMPLES, source)
-    prepared = prepare(source, "auto", samples=samples)
-    assert prepared.case.trials.kinds == ("sample 1", "noise", "sample 2", "extremes", "hot pixel")
-    assert prepared.checks[-1].detail == "2 of 6 were tried, too: number 1, number 2"
+    samples = read_samples(SAMPLES, source)
+    candidate = prepare(source, ExportOptions(), samples).candidate
+    assert candidate.inputs.kinds == ("sample 1", "noise", "sample 2", "extremes", "hot pixel")
+    assert list_samples(candidate).detail == "2 of 6 used as inputs: number 1, number 2"

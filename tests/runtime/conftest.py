@@ -15,7 +15,7 @@ from torch import nn
 
 from cnntk.exporters import export
 from cnntk.exporters.artifact import append_spec, write_hashed
-from cnntk.exporters.vectors import Arrays, self_test_of
+from cnntk.exporters.self_test_vectors import Arrays, self_test_of
 from cnntk.runtime.artifact.spec import Layer, ModelSpec, TensorSpec
 
 

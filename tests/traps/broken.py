@@ -111,13 +111,13 @@ class ExpSumSoftmaxInside(Body):
         return self.linear((f * gate[:, :, None, None]).flatten(1))
 
 
-@trap("refused", "oftmax upon the Softmax")
+@trap("refused", "oftmax of the Softmax")
 class SoftmaxUponSoftmax(Body):
     def forward(self, x):
         return F.softmax(F.softmax(self.logits(x), dim=1), dim=1)
 
 
-@trap("refused", "oftmax upon the Softmax")
+@trap("refused", "oftmax of the Softmax")
 class LogSoftmaxUponSoftmax(Body):
     """What cross_entropy sees of a network that ends in a softmax."""
 
@@ -238,7 +238,7 @@ class Gumbel(Body):
 # Batch
 
 
-@trap("refused", "neighbors")
+@trap("refused", "rest of the batch")
 class NormalisedByTheBatch(Body):
     """BatchNorm without running statistics."""
 
@@ -250,7 +250,7 @@ class NormalisedByTheBatch(Body):
         return self.linear(F.max_pool2d(self.norm(self.conv(x)), 2).flatten(1))
 
 
-@trap("refused", "batch|neighbors")
+@trap("refused", "batch")
 class BatchNormForcedIntoTraining(Body):
     def __init__(self) -> None:
         super().__init__()
@@ -262,25 +262,25 @@ class BatchNormForcedIntoTraining(Body):
         return self.linear(F.max_pool2d(h, 2).flatten(1))
 
 
-@trap("refused", "neighbors")
+@trap("refused", "rest of the batch")
 class MeanOverTheBatch(Body):
     def forward(self, x):
         return self.logits(x - x.mean(0, keepdim=True))
 
 
-@trap("refused", "neighbors")
+@trap("refused", "rest of the batch")
 class ScaledByTheLargestOfTheBatch(Body):
     def forward(self, x):
         return self.logits(x / x.abs().max().clamp(min=1.0))
 
 
-@trap("refused", "neighbors")
+@trap("refused", "rest of the batch")
 class StandardisedOverEverything(Body):
     def forward(self, x):
         return self.logits((x - x.mean()) / (x.std() + 1e-3))
 
 
-@trap("refused", "neighbors")
+@trap("refused", "rest of the batch")
 class SortedAcrossTheBatch(Body):
     def forward(self, x):
         return self.logits(x.sort(dim=0).values)
@@ -328,7 +328,7 @@ class LengthDependsOnData(Body):
         return self.logits(x)[:, : int(x[0, 0, 0, 0].item()) + 2]
 
 
-@trap("refused", "remembers")
+@trap("refused", "keeps state")
 class CountsItsCalls(Body):
     """A state that grows: the first answer is not the second."""
 

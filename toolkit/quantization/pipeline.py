@@ -194,7 +194,7 @@ def _open(model: str | os.PathLike[str], options: QuantizeOptions, destination: 
 
             temporary = tempfile.TemporaryDirectory(dir=destination.parent, prefix=".cnntk-")
             exported = Path(stack.enter_context(temporary)) / file.name
-            export(file, exported, image=options.preprocessing or None)
+            export(file, exported, preprocessing=options.preprocessing or None)
             file, engine = exported, Engine(exported, threads=options.threads)
         elif options.preprocessing:
             raise UsageError(

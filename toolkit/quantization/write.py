@@ -11,12 +11,12 @@ import numpy as np
 import onnx_ir as ir
 
 from cnntk.exporters.artifact import append_spec, write_hashed
-from cnntk.exporters.checks.parity import FACTOR, FLOOR, SOFTMAX_ERROR
-from cnntk.exporters.external_data import weights_beside
+from cnntk.exporters.checks.reference import FACTOR, FLOOR, SOFTMAX_ERROR
+from cnntk.exporters.external_data import write_external_data
 from cnntk.exporters.passes.graph import producer_of
+from cnntk.exporters.self_test_vectors import round_up, values_text
 from cnntk.exporters.session import Arrays, GraphSession
 from cnntk.exporters.shapes.dataflow import weight_of
-from cnntk.exporters.vectors import answers_text, rounded_up
 from cnntk.quantization.candidates import Original
 from cnntk.quantization.config import QuantConfig
 from cnntk.quantization.options import Target
@@ -90,7 +90,7 @@ def write_quantized(
         raise UnsupportedArtifact(f"{original.file}: has no self-test; export it with this version of cnntk")
     if config.target == "any":
         _refuse_saturation(model, target)
-    with weights_beside(model, target, wanted=False) as external, atomic_write(target) as temporary:
+    with write_external_data(model, target, required=False) as external, atomic_write(target) as temporary:
         written = write_hashed(model, temporary, external)
         engine = Engine(temporary, threads=original.engine.threads)
         quantized_spec = replace(
@@ -159,11 +159,11 @@ def _case(
         output, other = (a[name].astype(np.float64) for a in (outputs, unoptimized))
         scale = float(np.abs(output).max(initial=0.0))
         difference = max(2 * float(np.abs(output - other).max(initial=0.0)), FACTOR * FLOOR * _EPS * scale)
-        texts[name] = answers_text(outputs[name], strides.get(name, 1))
-        bounds[name] = rounded_up(max(logit_step, difference) + case.bounds[name])
+        texts[name] = values_text(outputs[name], strides.get(name, 1))
+        bounds[name] = round_up(max(logit_step, difference) + case.bounds[name])
     if "probabilities" in bounds and "logits" in bounds:
         # A logit that moves by e moves a probability by at most e/2.
-        bounds["probabilities"] = rounded_up(bounds["logits"] / 2 + SOFTMAX_ERROR)
+        bounds["probabilities"] = round_up(bounds["logits"] / 2 + SOFTMAX_ERROR)
     return replace(case, expected=texts, bounds=bounds)
 
 

@@ -300,7 +300,7 @@ def _exported(source: str, engine: Engine, folder: Path, weights: str | None, ra
         weights=weights,
         random=random,
         preprocess=mode,
-        image=p,
+        preprocessing=p,
         dtype=_cast_to(engine),
     )
     return file

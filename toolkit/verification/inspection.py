@@ -127,11 +127,11 @@ def _inspect_graph(file: Path) -> tuple[tuple[Layer, ...], dict[str, Any], tuple
         import onnx_ir as ir
 
         from cnntk.exporters.graph_lint.lint import lint_graph
-        from cnntk.exporters.shapes.ledger import ledger
+        from cnntk.exporters.shapes.shape_table import layer_table
     except ImportError:
         return (), {}, (note, "reading its layers needs onnx; run: pip install 'cnntk[export]'")
     graph = ir.load(file)
-    return ledger(graph), as_json(lint_graph(graph)), (note,)
+    return layer_table(graph), as_json(lint_graph(graph)), (note,)
 
 
 def _layer_table(layers: Sequence[Layer]) -> Table:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import MISSING, fields
+from typing import Any
 
 import pytest
 from torch import nn
 
 from cnntk.exporters.capture import Captured, capture
-from cnntk.exporters.checks.inputs import Trials, trial_inputs
+from cnntk.exporters.checks.candidate import Candidate
+from cnntk.exporters.checks.inputs import CheckInputs, array_inputs
 from cnntk.exporters.source import Source
 from cnntk.runtime.artifact.spec import TensorSpec
 
@@ -17,9 +20,20 @@ INPUT = (TensorSpec("input", "float32", ("N", 3, 8, 8)),)
 
 @pytest.fixture
 def captured() -> Callable[[nn.Module], Captured]:
-    return lambda module: capture(Source("trial", INPUT, module.eval()))
+    return lambda module: capture(Source("net", INPUT, module.eval()))
 
 
 @pytest.fixture
-def trials() -> Trials:
-    return trial_inputs(INPUT, None)
+def inputs() -> CheckInputs:
+    return array_inputs(INPUT, None)
+
+
+@pytest.fixture
+def candidate_of() -> Callable[..., Candidate]:
+    """Makes a candidate of some of its fields; ``expected`` are the outputs of its reference."""
+
+    def make(expected: Any = None, **some: Any) -> Candidate:
+        required = dict.fromkeys(f.name for f in fields(Candidate) if f.default is MISSING)
+        return Candidate(**{**required, "wait_for_reference": lambda: expected, **some})
+
+    return make

@@ -6,21 +6,22 @@ import pytest
 import torch
 from torch import nn
 
-from cnntk.exporters.capture import Captured
+from cnntk.exporters.checks.candidate import Candidate
 from cnntk.exporters.checks.divergence import first_batch_dependent, first_divergence, layer_errors
-from cnntk.exporters.checks.inputs import Trials
+from cnntk.exporters.checks.inputs import CheckInputs
 from cnntk.exporters.checks.reference import ProgramReference
 
 EPS = float(np.finfo(np.float32).eps)
 
 
-def reference(found: Captured) -> ProgramReference:
-    return ProgramReference(found.program, {"y": str(found.model.graph.outputs[0].name)})
-
-
 @pytest.fixture
-def found(small_cnn: nn.Module, captured: Callable) -> Captured:
-    return captured(small_cnn)
+def candidate(captured: Callable, candidate_of: Callable, inputs: CheckInputs) -> Callable:
+    def make(module: nn.Module) -> Candidate:
+        result = captured(module)
+        reference = ProgramReference(result.program, {"y": str(result.model.graph.outputs[0].name)})
+        return candidate_of(model=result.model, reference=reference, inputs=inputs, eps=EPS)
+
+    return make
 
 
 def spoil(model: ir.Model, op_type: str) -> None:
@@ -31,20 +32,21 @@ def spoil(model: ir.Model, op_type: str) -> None:
 
 @pytest.mark.parametrize("op_type", ["Conv", "Gemm"])
 def test_the_node_whose_weight_was_changed_is_the_first(
-    found: Captured, trials: Trials, op_type: str
+    small_cnn: nn.Module, candidate: Callable, op_type: str
 ) -> None:
-    assert first_divergence(found.model, reference(found), trials, EPS) == ""
-    spoil(found.model, op_type)
-    assert first_divergence(found.model, reference(found), trials, EPS).startswith(f"; first at {op_type}")
+    result = candidate(small_cnn)
+    assert first_divergence(result) == ""
+    spoil(result.model, op_type)
+    assert first_divergence(result).startswith(f"; first at {op_type}")
 
 
-def test_each_layer_has_its_error(found: Captured, trials: Trials) -> None:
-    clean = layer_errors(found.model, reference(found), trials.batch(2))
+def test_each_layer_has_its_error(small_cnn: nn.Module, candidate: Callable) -> None:
+    result = candidate(small_cnn)
+    clean = layer_errors(result)
     assert {"Conv", "Gemm"} <= {e.op for e in clean}
     assert all(e.onnx_error <= 1e-5 * e.scale for e in clean)
-    spoil(found.model, "Gemm")
-    spoiled = layer_errors(found.model, reference(found), trials.batch(2))
-    assert [e.op for e in spoiled if e.onnx_error > 1e-4 * e.scale] == ["Gemm"]
+    spoil(result.model, "Gemm")
+    assert [e.op for e in layer_errors(result) if e.onnx_error > 1e-4 * e.scale] == ["Gemm"]
 
 
 class Centered(nn.Module):
@@ -52,6 +54,6 @@ class Centered(nn.Module):
         return (x * 2 - x.mean(0, keepdim=True)).flatten(1)
 
 
-def test_the_node_that_sees_the_batch_is_named(found: Captured, captured: Callable, trials: Trials) -> None:
-    assert first_batch_dependent(found.model, trials, EPS) == ""
-    assert first_batch_dependent(captured(Centered()).model, trials, EPS).startswith(", first at ")
+def test_the_node_that_depends_on_the_batch_is_named(small_cnn: nn.Module, candidate: Callable) -> None:
+    assert first_batch_dependent(candidate(small_cnn)) == ""
+    assert first_batch_dependent(candidate(Centered())).startswith(", first at ")

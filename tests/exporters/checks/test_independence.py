@@ -3,10 +3,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from cnntk.exporters.checks.independence import check_batch_invariance, check_repeatable
-from cnntk.exporters.checks.inputs import Trials
-from cnntk.exporters.checks.parity import Answers
-from cnntk.exporters.checks.runs import Runs
+from cnntk.exporters.checks.independence import check_repeatable, compare_batches
+from cnntk.exporters.checks.inputs import CheckInputs, OutputCache
+from cnntk.exporters.checks.reference import Outputs
 from cnntk.runtime.errors import ExportCheckError
 
 
@@ -15,18 +14,20 @@ def sums(inputs: dict) -> dict:
 
 
 @pytest.fixture
-def answers(trials: Trials) -> Answers:
-    exact = {k: v.astype(np.float64) for k, v in sums(trials.arrays).items()}
+def expected(inputs: CheckInputs) -> Outputs:
+    exact = {k: v.astype(np.float64) for k, v in sums(inputs.arrays).items()}
     bounds = {"y": 1e-5 * np.abs(exact["y"]).max(axis=1) + 1e-6}
-    return Answers(trials, exact, sums(trials.arrays), bounds)
+    return Outputs(inputs, exact, sums(inputs.arrays), bounds)
 
 
-def test_a_function_of_each_image_passes(answers: Answers) -> None:
-    assert "to the bit" in check_repeatable(Runs(sums, answers.trials)).detail
-    assert "neighbors move" in check_batch_invariance(Runs(sums, answers.trials), answers, lambda: "").detail
+def test_a_function_of_each_image_passes(expected: Outputs, candidate_of: Callable) -> None:
+    candidate = candidate_of(run=sums, inputs=expected.inputs)
+    assert "to the bit" in check_repeatable(candidate).detail
+    check = compare_batches(candidate.outputs, expected, lambda: "")
+    assert "max difference across batch sizes" in check.detail
 
 
-def test_memory_and_chance_are_found(answers: Answers) -> None:
+def test_state_and_randomness_are_detected(expected: Outputs, candidate_of: Callable) -> None:
     calls = []
     rng = np.random.default_rng(0)
 
@@ -38,23 +39,22 @@ def test_memory_and_chance_are_found(answers: Answers) -> None:
         return {"y": sums(inputs)["y"] + rng.random()}
 
     for run in (counts, draws):
-        with pytest.raises(ExportCheckError, match="random or remembers"):
-            check_repeatable(Runs(run, answers.trials))
+        with pytest.raises(ExportCheckError, match="random, or keeps state"):
+            check_repeatable(candidate_of(run=run, inputs=expected.inputs))
 
 
-def test_neighbors_that_matter_are_found(answers: Answers) -> None:
+def test_a_mean_over_the_batch_is_detected(expected: Outputs) -> None:
     def centered(inputs: dict) -> dict:
         return {"y": sums(inputs)["y"] - sums(inputs)["y"].mean(0)}
 
-    with pytest.raises(ExportCheckError, match="its neighbors in the batch, first at Sub"):
-        check_batch_invariance(Runs(centered, answers.trials), answers, lambda: ", first at Sub")
+    with pytest.raises(ExportCheckError, match=r"with the rest of the batch \(limit .*\), first at Sub"):
+        compare_batches(OutputCache(centered, expected.inputs), expected, lambda: ", first at Sub")
 
 
-def test_nan_is_no_answer(answers: Answers) -> None:
+def test_nan_is_no_output(expected: Outputs) -> None:
     def broken(inputs: dict) -> dict:
         y = sums(inputs)["y"]
         return {"y": y if len(y) > 1 else y * np.nan}
 
-    check: Callable = check_batch_invariance
     with pytest.raises(ExportCheckError, match="nan"):
-        check(Runs(broken, answers.trials), answers, lambda: "")
+        compare_batches(OutputCache(broken, expected.inputs), expected, lambda: "")

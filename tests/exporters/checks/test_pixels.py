@@ -10,8 +10,9 @@ import onnx_ir as ir
 import pytest
 from pixel_graphs import dark_and_light, echo, open_session
 
-from cnntk.exporters.checks.pixels import Whole, check_pixels, pixels_part, worst_images
+from cnntk.exporters.checks.pixels import EndToEnd, GraphPreprocessing, compare_preprocessing, worst_images
 from cnntk.exporters.preprocessing import PreprocessingRecord, add_preprocessing
+from cnntk.exporters.session import extract_model
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.errors import ParityError
 
@@ -36,29 +37,28 @@ def added(p: Preprocessing) -> tuple[ir.Model, PreprocessingRecord]:
 @pytest.mark.parametrize("levels", ["uint8", "float32"])
 @pytest.mark.parametrize("resize", ["stretch", "shortest", "longest"])
 def test_sound_graphs_pass(resize: str, levels: str, interpolation: str) -> None:
-    for given in (
+    for fields in (
         {},
         {"antialias": False},
         {"invert": "light-background"},
         {"layout": "NHWC", "invert": "always"},
     ):
-        p = replace(P, resize=resize, levels=levels, interpolation=interpolation, **given)
-        check = check_pixels(*reversed_pair(p))
+        p = replace(P, resize=resize, levels=levels, interpolation=interpolation, **fields)
+        check = compare_preprocessing(preprocessing(p), {})
         assert check.name == "pixels"
-        assert "agree within" in check.detail
+        assert "max difference of graph, host and torch" in check.detail
         assert "on 14 images" in check.detail
 
 
-def reversed_pair(p: Preprocessing) -> tuple[ir.Model, Preprocessing, PreprocessingRecord]:
+def preprocessing(p: Preprocessing) -> GraphPreprocessing:
     model, record = added(p)
-    return model, p, record
+    return GraphPreprocessing(model, p, record)
 
 
 def test_gray_networks_pass() -> None:
     p = Preprocessing("gray", 28, 28, resize="longest", invert="light-background", mean=(0.13,), std=(0.31,))
-    model, record = added(p)
     photographs = {"a": dark_and_light(np.random.default_rng(0), (60, 50), 3)[0]}
-    assert "14 images and 1 photographs" in check_pixels(model, p, record, photographs=photographs).detail
+    assert "14 images and 1 photographs" in compare_preprocessing(preprocessing(p), photographs).detail
 
 
 @pytest.mark.parametrize("levels", ["uint8", "float32"])
@@ -79,8 +79,8 @@ def test_gray_networks_pass() -> None:
 )
 def test_another_preprocessing_is_caught(wrong: Mapping[str, object], levels: str) -> None:
     model, record = added(replace(P, levels=levels, **wrong))
-    with pytest.raises(ParityError, match=r"graph and host differ by [\d.e+]+ levels on .* is allowed"):
-        check_pixels(model, replace(P, levels=levels), record)
+    with pytest.raises(ParityError, match=r"graph and host differ by [\d.e+]+ pixel values on .* \(limit"):
+        compare_preprocessing(GraphPreprocessing(model, replace(P, levels=levels), record), {})
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_onnx_defaults_are_caught(levels: str, attribute: str, value: object) ->
     resize = next(node for node in model.graph if node.op_type == "Resize")
     resize.attributes[attribute] = ir.convenience.convert_attribute(attribute, value)
     with pytest.raises(ParityError, match="graph and host differ"):
-        check_pixels(model, p, record)
+        compare_preprocessing(GraphPreprocessing(model, p, record), {})
 
 
 def test_a_crop_that_is_off_by_one_is_caught() -> None:
@@ -111,28 +111,27 @@ def test_a_crop_that_is_off_by_one_is_caught() -> None:
         slicing = next(n for n in model.graph if n.op_type == "Slice")
         slicing.replace_input_with(1 if value is starts else 2, node.outputs[0])
     with pytest.raises(ParityError, match="graph and host differ"):
-        check_pixels(model, P, record)
+        compare_preprocessing(GraphPreprocessing(model, P, record), {})
 
 
 def test_nan_is_caught() -> None:
     model, record = added(P)
-    with pytest.raises(ParityError, match="differ by nan levels"):
-        check_pixels(model, P, replace(record, factor=(float("nan"),) * 3))
+    with pytest.raises(ParityError, match="differ by nan pixel values"):
+        compare_preprocessing(GraphPreprocessing(model, P, replace(record, factor=(float("nan"),) * 3)), {})
 
 
 def test_another_size_is_caught() -> None:
     model, record = added(replace(P, height=33))
     with pytest.raises(ParityError, match=r"shapes \[2, 3, 33, 24\] and \[2, 3, 32, 24\]"):
-        check_pixels(model, P, record)
+        compare_preprocessing(GraphPreprocessing(model, P, record), {})
 
 
 def test_a_middle_gray_photograph_may_go_either_way() -> None:
     """Its inversion hangs on the rounding of a level; the images made here are clear."""
     p = replace(P, invert="light-background")
-    model, record = added(p)
     gray = np.full((45, 67, 3), 127, dtype=np.uint8)
     gray[:, ::2] = 128
-    check_pixels(model, p, record, photographs={"gray": gray})
+    compare_preprocessing(preprocessing(p), {"gray": gray})
 
 
 def test_worst_images_differ_in_what_they_find() -> None:
@@ -152,15 +151,15 @@ def test_large_networks_are_tried_on_smaller_multiples() -> None:
     assert max(image.size for image in images.values()) < 6_000_000
 
 
-def test_the_part_is_all_in_front_of_the_network() -> None:
+def test_the_nodes_are_all_in_front_of_the_network() -> None:
     model, record = added(P)
-    part = pixels_part(model, record)
-    assert [v.name for v in part.graph.inputs] == ["image"]
-    assert [node.op_type for node in part.graph] == list(record.operators[:-2])
+    nodes = extract_model(model, "image", record.pixel_values)
+    assert [v.name for v in nodes.graph.inputs] == ["image"]
+    assert [node.op_type for node in nodes.graph] == list(record.operators[:-2])
 
 
-def whole(model: ir.Model, p: Preprocessing, *, bound: float = 1e-5, off: float = 0.0) -> Whole:
-    """The echo on images and on floats, which answers ``off`` more."""
+def end_to_end(model: ir.Model, p: Preprocessing, *, bound: float = 1e-5, off: float = 0.0) -> EndToEnd:
+    """The echo on images and on floats, with ``off`` added on images."""
     pixels, floats = open_session(model), open_session(echo(p))
 
     def run(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -169,20 +168,18 @@ def whole(model: ir.Model, p: Preprocessing, *, bound: float = 1e-5, off: float 
     def core(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {"answer": floats.run(None, dict(inputs))[0]}
 
-    return Whole(run, core, "input", {}, {"answer": bound})
+    return EndToEnd(run, core, "input", {}, {"answer": bound})
 
 
 def test_answers_are_compared() -> None:
     model, record = added(P)
     photographs = {"one": dark_and_light(np.random.default_rng(0), (90, 70), 3)[0]}
-    check = check_pixels(model, P, record, photographs=photographs, whole=whole(model, P))
-    assert "of the largest apart, the same best class as from the host on" in check.detail
+    check = compare_preprocessing(GraphPreprocessing(model, P, record), photographs, end_to_end(model, P))
+    assert "the same best class as with preprocessing on the host on" in check.detail
 
 
 @pytest.mark.parametrize("off", [0.01, float("nan")])
 def test_answers_that_differ_are_caught(off: float) -> None:
     model, record = added(P)
-    with pytest.raises(
-        ParityError, match=r"answer: on .* the answers with preprocessing in the graph differ"
-    ):
-        check_pixels(model, P, record, whole=whole(model, P, off=off))
+    with pytest.raises(ParityError, match=r"answer: on .* preprocessing in the graph changes the output"):
+        compare_preprocessing(GraphPreprocessing(model, P, record), {}, end_to_end(model, P, off=off))

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -6,9 +7,10 @@ import torch
 from torch import nn
 
 from cnntk.exporters import export
-from cnntk.exporters.checks.inputs import Trials
-from cnntk.exporters.checks.parity import Answers
-from cnntk.exporters.checks.precision import check_cast, check_finite_answers
+from cnntk.exporters.checks.inputs import CheckInputs
+from cnntk.exporters.checks.precision import check_cast, check_finite_outputs
+from cnntk.exporters.checks.reference import Outputs
+from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.prepare import prepare
 from cnntk.exporters.source import SourceOptions
 from cnntk.exporters.sources import open_source
@@ -18,20 +20,19 @@ SHAPE = (3, 8, 8)
 
 
 def cost(module: nn.Module, dtype: str = "float16", change: float | None = None) -> str:
-    """What `check_cast` says; ``change`` multiplies weights before it, behind its back."""
+    """The detail of `check_cast`; ``change`` multiplies weights of the source before the cast."""
     source = open_source(module.eval(), SourceOptions(SHAPE, dtype=dtype))
-    prepared = prepare(source, "auto")
+    candidate = prepare(source, ExportOptions()).candidate
     if change is not None:
         with torch.no_grad():
             weights = list(source.source_before_cast.module.parameters())[-2]
             weights.copy_(weights * change)
-    case = prepared.case
-    return check_cast(source, case.reference, case.trials, case.order, case.eps).detail
+    return check_cast(candidate).detail
 
 
 def test_rounding_alone_passes(small_cnn: nn.Module) -> None:
     text = cost(small_cnn)
-    assert text.startswith("float32 to float16 moves answers by at most ")
+    assert text.startswith("float32 to float16 changes outputs by at most ")
     assert text.endswith("of the largest, on noise, hot pixel, white")
     assert float(text.split()[8]) < 2e-3
 
@@ -44,7 +45,7 @@ def test_float64_to_float32_passes(small_cnn: nn.Module) -> None:
 def test_more_than_rounding_is_refused(small_cnn: nn.Module, dtype: str, change: float) -> None:
     network = small_cnn.double()
     assert cost(network, dtype)
-    with pytest.raises(ParityError, match=rf"logits: on .* moves by .*cast to {dtype}, .*keep float64"):
+    with pytest.raises(ParityError, match=rf"logits: on .* changes by .*cast to {dtype}, .*keep float64"):
         cost(network, dtype, change)
 
 
@@ -62,7 +63,7 @@ def small_weights() -> nn.Module:
 
 
 def test_weights_that_float16_takes_for_zero_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ParityError, match="which holds its weights or inner values badly; keep float32"):
+    with pytest.raises(ParityError, match="too small for its weights or inner values; keep float32"):
         export(small_weights(), tmp_path / "m.onnx", input_shape=SHAPE, dtype="float16")
     assert not list(tmp_path.iterdir())
     assert export(small_weights(), tmp_path / "m.onnx", input_shape=SHAPE).parity
@@ -75,8 +76,8 @@ def test_several_inputs_and_outputs_are_taken_by_name(tmp_path: Path) -> None:
             self.layer = nn.Conv2d(3, 4, 3)
 
         def forward(self, image: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
-            made = self.layer(image * mask)
-            return {"maps": made, "size": made.new_ones(1) * mask.sum((1, 2, 3))}
+            maps = self.layer(image * mask)
+            return {"maps": maps, "size": maps.new_ones(1) * mask.sum((1, 2, 3))}
 
     report = export(
         Two(), tmp_path / "m.onnx", input_shape={"mask": (1, 8, 8), "image": SHAPE}, dtype="float16"
@@ -86,19 +87,19 @@ def test_several_inputs_and_outputs_are_taken_by_name(tmp_path: Path) -> None:
 
 
 KINDS = ("noise", "extremes", "black")
-TRIALS = Trials(KINDS, {"x": np.zeros((3, 2), np.float32)}, (1,))
+INPUTS = CheckInputs(KINDS, {"x": np.zeros((3, 2), np.float32)}, (1,))
 
 
-def answers(bounds: list[float]) -> Answers:
-    return Answers(TRIALS, {"y": np.zeros((3, 2))}, {"y": np.zeros((3, 2))}, {"y": np.array(bounds)})
+def expected(bounds: list[float]) -> Outputs:
+    return Outputs(INPUTS, {"y": np.zeros((3, 2))}, {"y": np.zeros((3, 2))}, {"y": np.array(bounds)})
 
 
 @pytest.mark.parametrize("bounds", [[1, 1, 1], [1, np.nan, 1], [np.nan, np.nan, 1]])
-def test_one_ordinary_image_is_enough(bounds: list[float]) -> None:
-    check_finite_answers(answers(bounds))
+def test_one_ordinary_image_is_enough(bounds: list[float], candidate_of: Callable) -> None:
+    check_finite_outputs(candidate_of(expected(bounds), inputs=INPUTS))
 
 
 @pytest.mark.parametrize("bounds", [[np.nan] * 3, [np.nan, 1, np.nan]])
-def test_none_is_refused(bounds: list[float]) -> None:
-    with pytest.raises(ParityError, match=r"y: torch itself answers NaN or infinity .*--dtype float32"):
-        check_finite_answers(answers(bounds))
+def test_none_is_refused(bounds: list[float], candidate_of: Callable) -> None:
+    with pytest.raises(ParityError, match=r"y: torch itself returns NaN or infinity .*--dtype float32"):
+        check_finite_outputs(candidate_of(expected(bounds), inputs=INPUTS))

@@ -3,7 +3,7 @@ import onnx
 import onnx.parser
 import onnx_ir as ir
 
-from cnntk.exporters.shapes.dataflow import data_inputs, layer_name, layer_nodes, learned, reads
+from cnntk.exporters.shapes.dataflow import data_inputs, layer_name, layer_nodes, parameters, readers
 
 GRAPH = """
 <ir_version: 10, opset_import: ["" : 18]>
@@ -34,8 +34,8 @@ def test_inputs_and_weights_are_told_apart() -> None:
     nodes = layer_nodes(graph())
     layers = frozenset(nodes)
     assert [[v.name for v in data_inputs(n, layers)] for n in nodes] == [["x"], ["flat"], ["product"]]
-    assert [[v.name for v in learned(n, layers)] for n in nodes] == [[], ["w"], ["bias"]]
-    assert [n.op_type for n in reads(nodes[0].outputs[0], layers)] == ["MatMul"]
+    assert [[v.name for v in parameters(n, layers)] for n in nodes] == [[], ["w"], ["bias"]]
+    assert [n.op_type for n in readers(nodes[0].outputs[0], layers)] == ["MatMul"]
 
 
 def test_names_come_from_torch_then_from_the_node() -> None:

@@ -1,6 +1,14 @@
 import pytest
 
-from cnntk.exporters.shapes.dims import at_batch, fold_runs, named, product, quotient, same, shape_text
+from cnntk.exporters.shapes.dims import (
+    at_batch,
+    fold_runs,
+    product,
+    quotient,
+    same,
+    shape_text,
+    with_batch_symbol,
+)
 
 
 def test_products_keep_one_symbol() -> None:
@@ -38,7 +46,7 @@ def test_runs_fold_to_the_batch() -> None:
 
 
 def test_the_batch_gets_its_name() -> None:
-    assert named(("2*s77", 3, "s7", None), frozenset({"s77"})) == ("2*N", 3, "s7", None)
+    assert with_batch_symbol(("2*s77", 3, "s7", None), frozenset({"s77"})) == ("2*N", 3, "s7", None)
 
 
 def test_text() -> None:

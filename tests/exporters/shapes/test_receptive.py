@@ -5,15 +5,15 @@ import torch
 from torch import nn
 
 from cnntk.exporters.capture import capture
-from cnntk.exporters.shapes.ledger import known_shapes, ledger
 from cnntk.exporters.shapes.receptive import receptive_fields
+from cnntk.exporters.shapes.shape_table import layer_table, value_shapes
 from cnntk.exporters.source import Source
 from cnntk.runtime.artifact.spec import Layer, TensorSpec
 
 
 def rows(module: nn.Module, *shape: int) -> tuple[Layer, ...]:
     spec = TensorSpec("input", "float32", ("N", *shape))
-    return ledger(capture(Source("net", (spec,), module=module.eval())).model)
+    return layer_table(capture(Source("net", (spec,), module=module.eval())).model)
 
 
 def seen_pixels(module: nn.Module, size: int) -> int:
@@ -79,6 +79,6 @@ def test_jump_and_image() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.MaxPool2d(2))
     spec = TensorSpec("input", "float32", ("N", 3, 32, 16))
     model = capture(Source("net", (spec,), module=module.eval())).model
-    fields = receptive_fields(model, known_shapes(model))
+    fields = receptive_fields(model, value_shapes(model))
     assert fields[model.graph.outputs[0]].step == 4
     assert fields[model.graph.outputs[0]].image == (32, 16)

@@ -2,7 +2,7 @@ import onnx.parser
 import onnx_ir as ir
 import pytest
 
-from cnntk.exporters.shapes.closed_forms import closed_forms
+from cnntk.exporters.shapes.shape_formulas import shape_formulas
 
 GRAPH = """
 <ir_version: 10, opset_import: ["" : 18]>
@@ -28,11 +28,11 @@ g (float[N, 3, 4, 4] x) => (float[M, K] y) <int64[1] zero = {0}, int64[1] two = 
 )  # fmt: skip
 def test_what_a_reshape_is_told(arithmetic: str, shape: tuple[object, ...]) -> None:
     model = ir.from_proto(onnx.parser.parse_model(GRAPH.replace("ARITHMETIC", arithmetic)))
-    assert closed_forms(model)[-1].shape == shape
+    assert shape_formulas(model)[-1].shape == shape
 
 
 def test_numbers_that_the_data_decides_are_not_known() -> None:
     text = "g (float[N, 4] x, int64[2] t) => (float[M, K] y) { y = Reshape (x, t) }"
     model = ir.from_proto(onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 18]>\n{text}'))
-    (form,) = closed_forms(model)
-    assert (form.shape, form.text) == (None, "its target is not known")
+    (form,) = shape_formulas(model)
+    assert (form.shape, form.text) == (None, "the target shape is not known")

@@ -7,7 +7,8 @@ import onnx.parser
 import pytest
 
 from cnntk.exporters.capture import capture
-from cnntk.exporters.source import InputShape, SourceOptions
+from cnntk.exporters.options import InputShape
+from cnntk.exporters.source import SourceOptions
 from cnntk.exporters.sources import open_source
 from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import ArtifactCorrupt, UnsupportedArtifact, UsageError

@@ -102,7 +102,7 @@ def test_another_precision(cnntk: Callable) -> None:
     Path("net.py").write_text(NETWORK)
     done = cnntk(*MAKE, "--dtype", "float16")
     assert done.status == 0, done.err
-    assert "float32 to float16 moves answers by at most" in done.out
+    assert "float32 to float16 changes outputs by at most" in done.out
     assert "note: cast from float32 to float16 by --dtype" in done.err
     engine = Engine("make.onnx")
     assert (engine.inputs[0].dtype, engine.outputs[0].dtype) == ("float16", "float32")

@@ -9,7 +9,7 @@ import onnx_ir as ir
 import pytest
 
 from cnntk.exporters.graph_lint.lint import lint_graph
-from cnntk.exporters.shapes.ledger import ledger
+from cnntk.exporters.shapes.shape_table import layer_table
 from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec
 
 
@@ -41,7 +41,7 @@ def proven_onnx(tiny_onnx: Path) -> Path:
         "of a later version": {"secret": 1},
     }
     spec = ModelSpec.from_json(entry.value, "tiny")
-    entry.value = replace(spec, layers=ledger(graph), check_results=check_results).to_json()
+    entry.value = replace(spec, layers=layer_table(graph), check_results=check_results).to_json()
     onnx.save(model, tiny_onnx)
     return tiny_onnx
 

@@ -18,7 +18,7 @@ from cnntk.cli.verify import verify
 from cnntk.data import open_data
 from cnntk.exporters import export
 from cnntk.exporters.artifact import append_spec, write_hashed
-from cnntk.exporters.vectors import Arrays, self_test_of
+from cnntk.exporters.self_test_vectors import Arrays, self_test_of
 from cnntk.runtime.artifact.spec import ModelSpec, TensorSpec
 from cnntk.runtime.errors import DataError, UnsupportedArtifact
 from cnntk.shipped import shipped_checkpoint, shipped_model
@@ -133,7 +133,7 @@ def test_images_of_a_model_whose_preprocessing_is_right(digits: Path) -> None:
 
 def test_images_of_a_model_whose_preprocessing_is_wrong(digits: Path, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.onnx"
-    export(shipped_checkpoint(), wrong, image={"invert": "never"})
+    export(shipped_checkpoint(), wrong, preprocessing={"invert": "never"})
     result = run(wrong, "--images", digits)
     assert result.return_value == 1
     lines = result.stdout.splitlines()

@@ -119,7 +119,7 @@ def test_nothing_is_written_if_the_self_test_fails(
     original: Original, config: QuantConfig, model: ir.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        module, "answers_text", lambda array, stride: " ".join(["9"] * len(array.reshape(-1)[::stride]))
+        module, "values_text", lambda array, stride: " ".join(["9"] * len(array.reshape(-1)[::stride]))
     )
     with pytest.raises(ParityError, match="the quantized file fails its self-test"):
         write_quantized(original, model, tmp_path / "q.onnx", config=config, logit_step=STEP, record={})

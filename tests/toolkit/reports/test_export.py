@@ -13,13 +13,13 @@ from drawn import marks_of, stray_marks, texts_of
 from html_tags import tags
 
 from cnntk import inspect
+from cnntk.exporters.checks.candidate import Check
 from cnntk.exporters.checks.divergence import LayerError
 from cnntk.exporters.checks.parity import Parity
-from cnntk.exporters.checks.record import Check
 from cnntk.exporters.graph_lint.lint import LintReport
 from cnntk.exporters.passes.infra import PassRecord, Rewrites
 from cnntk.exporters.report import ExportReport
-from cnntk.exporters.shapes.ledger import LedgerRow
+from cnntk.exporters.shapes.shape_table import ShapeRow
 from cnntk.reports import write_report
 from cnntk.reports.charts import render_report
 from cnntk.reports.export import MAX_BOXES, draw_layer_errors, draw_network
@@ -200,15 +200,15 @@ def report() -> ExportReport:
         opset=18,
         ir_version=10,
         inputs=(),
-        pixels=None,
+        preprocessing=None,
         head="classifier",
         head_reason="one output of shape Nx10",
         passes=passes,
         checks=(Check("batch invariance", "the same to 2e-7"),),
         parity=(Parity("logits", "noise", (1, 2), 4.0, 1e-6, 2e-6, 8e-6),),
         layers=layers,
-        ledger=tuple(
-            LedgerRow(x.name, x.op, x.output, x.shape, x.shape, None, x.shape, text, True) for x in layers
+        shapes=tuple(
+            ShapeRow(x.name, x.op, x.output, x.shape, x.shape, None, x.shape, text, True) for x in layers
         ),
         layer_errors=tuple(LayerError(x.name, x.op, 1.0, 1e-7, 2e-7) for x in layers),
         graph_lint=LintReport(("conv: all weights are zero",), 37_632, "1"),
@@ -302,7 +302,7 @@ def test_html_in_names_is_escaped(report: ExportReport) -> None:
             "Checks failed: parity of logits on noise",
         ),
         (
-            {"ledger": (LedgerRow("conv", "Conv", "v", ("N", 3), None, None, ("N", 4), "", False),)},
+            {"shapes": (ShapeRow("conv", "Conv", "v", ("N", 3), None, None, ("N", 4), "", False),)},
             "Checks failed: shape of conv",
         ),
         ({"parity": ()}, "Not compared with its source"),
@@ -316,7 +316,7 @@ def test_what_does_not_hold_is_no_proof(report: ExportReport, change: dict[str, 
 
 
 def test_each_part_may_be_empty(report: ExportReport) -> None:
-    for name in ("passes", "checks", "parity", "layer_errors", "ledger", "layers", "notes"):
+    for name in ("passes", "checks", "parity", "layer_errors", "shapes", "layers", "notes"):
         page = render_report(replace(report, **{name: ()}))
         tags(page)
         assert "None" not in page

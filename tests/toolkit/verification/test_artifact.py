@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from cnntk.exporters.artifact import append_spec, write_hashed
-from cnntk.exporters.vectors import Arrays, self_test_of
+from cnntk.exporters.self_test_vectors import Arrays, self_test_of
 from cnntk.runtime.artifact.spec import METADATA_KEY, Layer, ModelSpec, TensorSpec
 from cnntk.runtime.codec import as_json
 from cnntk.runtime.engine import Engine

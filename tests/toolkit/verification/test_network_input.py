@@ -65,7 +65,7 @@ def network(p: Preprocessing, padding: int) -> nn.Module:
 def exported(p: Preprocessing, module: nn.Module, folder: Path, way: Any = "graph") -> Path:
     shape = (p.channels, p.height, p.width)
     shape = shape if p.layout == "NCHW" else (*shape[1:], shape[0])
-    export(module, folder / "net.onnx", input_shape=shape, image=p, preprocess=way)
+    export(module, folder / "net.onnx", input_shape=shape, preprocessing=p, preprocess=way)
     return folder / "net.onnx"
 
 

@@ -69,7 +69,7 @@ def exported(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Ex
                 file,
                 input_shape=(3, 16, 16),
                 labels=striped.LABELS,
-                image={**RIGHT, **fields},
+                preprocessing={**RIGHT, **fields},
                 preprocess=way,
             )
             files[key] = file
@@ -146,7 +146,7 @@ def test_what_no_option_can_fix_is_named_too(
         weight = network[0].weight
         weight.data = weight.data.sum(1, keepdim=True) * torch.tensor([3.0, 1.0, -3.0]).reshape(1, 3, 1, 1)
     file = tmp_path / "model.onnx"
-    export(network, file, input_shape=(3, 16, 16), labels=striped.LABELS, image=RIGHT, preprocess=way)
+    export(network, file, input_shape=(3, 16, 16), labels=striped.LABELS, preprocessing=RIGHT, preprocess=way)
     report = check_preprocessing(file, striped.write_photos(tmp_path / "photos"))
     assert report.best is not None, [(c.name, c.accuracy) for c in report.variants]
     assert report.best.name == name
@@ -164,7 +164,7 @@ def test_two_mistakes_at_once_that_are_one_habit(way: Way, tmp_path: Path) -> No
         file,
         input_shape=(3, 16, 16),
         labels=striped.LABELS,
-        image={**RIGHT, **OTHER_MEAN},
+        preprocessing={**RIGHT, **OTHER_MEAN},
         preprocess=way,
     )
     best = check_preprocessing(file, striped.write_photos(tmp_path / "photos")).best

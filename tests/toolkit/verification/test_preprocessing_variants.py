@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cnntk.exporters.described import described
-from cnntk.exporters.source import Source
+from cnntk.exporters.source import Source, with_preprocessing
 from cnntk.runtime.artifact.spec import Preprocessing, TensorSpec
 from cnntk.runtime.preprocessing.preprocess import normalize, preprocess
 from cnntk.verification.preprocessing_variants import variants_of
@@ -52,7 +51,7 @@ def test_the_options_make_the_preprocessing_of_the_spec(p: Preprocessing) -> Non
     for variant in variants_of(p):
         fields = dict(option.split("=", 1) for option in variant.options(p))
         assert bool(fields) == (variant.before is None and variant.after is None)
-        assert described(source, fields).preprocessing == variant.preprocessing, variant.name
+        assert with_preprocessing(source, fields).preprocessing == variant.preprocessing, variant.name
 
 
 def _module() -> object:

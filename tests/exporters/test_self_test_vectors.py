@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from cnntk.exporters.vectors import CASES, Arrays, Case, self_test_of
+from cnntk.exporters.self_test_vectors import SELF_TEST_INPUTS, SelfTestInput, self_test_of
+from cnntk.exporters.session import Arrays
 from cnntk.models.checkpoint import load_checkpoint
 from cnntk.runtime.artifact.self_test import run_self_test
 from cnntk.runtime.artifact.spec import ModelSpec, TensorSpec
@@ -58,7 +59,7 @@ def spec_of(module: nn.Module, inputs: tuple[TensorSpec, ...]) -> ModelSpec:
     test = self_test_of(
         lambda x: answers(wide, {"input": x["input"].astype(np.float64)}),
         lambda x: answers(module, x),
-        inputs,
+        specs=inputs,
     )
     return ModelSpec("m", (), inputs, self_test=test)
 
@@ -140,7 +141,7 @@ def test_large_outputs_are_thinned_and_the_spec_stays_small() -> None:
     test = self_test_of(
         lambda x: {"a": x["input"], "b": x["input"] * 2},
         lambda x: {"a": x["input"], "b": x["input"] * 2},
-        inputs,
+        specs=inputs,
     )
     assert test.strides == {"a": 89, "b": 89}
     spec = ModelSpec("m", (), inputs, self_test=test)
@@ -155,7 +156,7 @@ def test_tiny_answers_are_held_to_their_own_scale() -> None:
     def tiny(factor: float) -> object:
         return lambda x: {"y": x["input"].astype(np.float64) * 1e-12 * factor}
 
-    spec = ModelSpec("m", (), inputs, self_test=self_test_of(tiny(1.0), tiny(1.0), inputs))
+    spec = ModelSpec("m", (), inputs, self_test=self_test_of(tiny(1.0), tiny(1.0), specs=inputs))
     assert run_self_test(tiny(1.0), spec, "m").holds
     assert not run_self_test(tiny(1.001), spec, "m").holds
 
@@ -165,7 +166,7 @@ def test_probabilities_are_tested_beside_logits() -> None:
     test = self_test_of(
         lambda x: {"logits": x["input"] * 9.0},
         lambda x: {"logits": x["input"] * 9},
-        inputs,
+        specs=inputs,
         probabilities=True,
     )
     sums = [sum(map(float, c.expected["probabilities"].split())) for c in test.cases]
@@ -181,7 +182,7 @@ def test_free_sizes_and_own_cases() -> None:
         shapes.append(arrays["input"].shape)
         return {"y": arrays["input"].mean(axis=(1, 2))}
 
-    test = self_test_of(look, look, inputs, sizes={"H": 5}, cases=[Case("ramp", 1, 3)])
+    test = self_test_of(look, look, specs=inputs, sizes={"H": 5}, inputs=[SelfTestInput("ramp", 1, 3)])
     assert set(shapes) == {(3, 5, 32, 3)}
     assert test.cases[0].sizes == {"N": 3, "H": 5, "W": 32}
     json.dumps(test.cases[0].bounds)
@@ -189,10 +190,10 @@ def test_free_sizes_and_own_cases() -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_answers_that_are_not_finite_are_refused(value: float) -> None:
-    with pytest.raises(ParityError, match="y: the network's own answer to noise is not finite"):
-        self_test_of(lambda x: {"y": x["input"] * value}, lambda x: {"y": x["input"]}, image(4))
+    with pytest.raises(ParityError, match="y: the network's own output for noise is not finite"):
+        self_test_of(lambda x: {"y": x["input"] * value}, lambda x: {"y": x["input"]}, specs=image(4))
 
 
 def test_the_cases_hold_noise_and_structure() -> None:
-    assert {case.pattern for case in CASES} == {"noise", "ramp", "constant"}
-    assert {case.batch for case in CASES} == {1, 2}
+    assert {case.pattern for case in SELF_TEST_INPUTS} == {"noise", "ramp", "constant"}
+    assert {case.batch for case in SELF_TEST_INPUTS} == {1, 2}

@@ -6,20 +6,20 @@ import torch
 from torch import nn
 
 from cnntk.exporters import export
-from cnntk.exporters.checks.inputs import Trials
-from cnntk.exporters.checks.parity import Answers
-from cnntk.exporters.checks.returned import compare_returned
+from cnntk.exporters.checks.capture import compare_module_output
+from cnntk.exporters.checks.inputs import CheckInputs
+from cnntk.exporters.checks.reference import Outputs
 from cnntk.runtime.errors import ParityError
 
 LOGITS = np.array([[1.0, 2.0, 3.0], [150.0, 170.0, 200.0], [-4.0, 0.0, 200.0]])
-TRIALS = Trials(("noise", "white", "ramp"), {"x": np.zeros((3, 3), np.float32)}, (1,))
-ANSWERS = Answers(TRIALS, {"logits": LOGITS}, {"logits": LOGITS}, {"logits": np.array([1e-5, 1e-3, 1e-3])})
+INPUTS = CheckInputs(("noise", "white", "ramp"), {"x": np.zeros((3, 3), np.float32)}, (1,))
+EXPECTED = Outputs(INPUTS, {"logits": LOGITS}, {"logits": LOGITS}, {"logits": np.array([1e-5, 1e-3, 1e-3])})
 NETWORK = nn.Linear(3, 3)
 
 
-def held(name: str, tensor: torch.Tensor) -> list[bool]:
-    found = compare_returned(name, tensor, ANSWERS, NETWORK)
-    return (found.errors <= found.bounds).tolist()
+def within_bounds(name: str, tensor: torch.Tensor) -> list[bool]:
+    result = compare_module_output(name, tensor, EXPECTED, NETWORK)
+    return (result.errors <= result.bounds).tolist()
 
 
 EXACT = torch.from_numpy(LOGITS)
@@ -28,30 +28,30 @@ ENDINGS = {"logits": EXACT, "Softmax": EXACT.softmax(1), "LogSoftmax": EXACT.log
 
 @pytest.mark.parametrize("name", ENDINGS)
 def test_each_ending_is_compared_with_the_logits(name: str) -> None:
-    assert held(name, ENDINGS[name].float()) == [True, True, True]
-    assert held(name, ENDINGS[name][:1].float()) == [True]
-    assert held(name, ENDINGS[name].float() * 1.001)[0] is False
-    assert held(name, ENDINGS[name].flip(1).float())[:2] == [False, False]
+    assert within_bounds(name, ENDINGS[name].float()) == [True, True, True]
+    assert within_bounds(name, ENDINGS[name][:1].float()) == [True]
+    assert within_bounds(name, ENDINGS[name].float() * 1.001)[0] is False
+    assert within_bounds(name, ENDINGS[name].flip(1).float())[:2] == [False, False]
 
 
 def test_a_softmax_by_hand_may_overflow_and_lose_digits() -> None:
     naive = EXACT.float().exp() / EXACT.float().exp().sum(1, keepdim=True)
     assert naive.isnan().any()
-    assert held("Softmax", naive) == [True, True, True]
+    assert within_bounds("Softmax", naive) == [True, True, True]
     assert EXACT.float().softmax(1).log().isinf().any()
-    assert held("LogSoftmax", EXACT.float().softmax(1).log()) == [True, True, True]
+    assert within_bounds("LogSoftmax", EXACT.float().softmax(1).log()) == [True, True, True]
     wrong = naive.clone()
     wrong[0, 0] += 0.01
-    assert held("Softmax", wrong) == [False, True, True]
+    assert within_bounds("Softmax", wrong) == [False, True, True]
 
 
 def test_nan_is_no_answer_where_there_is_no_softmax() -> None:
-    assert held("logits", EXACT.float() * torch.tensor([1, torch.nan, 1])) == [False, False, False]
+    assert within_bounds("logits", EXACT.float() * torch.tensor([1, torch.nan, 1])) == [False, False, False]
 
 
 def test_what_is_not_known_is_not_compared() -> None:
-    assert compare_returned("", EXACT, ANSWERS, NETWORK) is None
-    assert compare_returned("maps", EXACT, ANSWERS, NETWORK) is None
+    assert compare_module_output("", EXACT, EXPECTED, NETWORK) is None
+    assert compare_module_output("maps", EXACT, EXPECTED, NETWORK) is None
 
 
 class Specialized(nn.Module):

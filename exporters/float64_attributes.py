@@ -1,13 +1,13 @@
-"""An ONNX file holds attributes in float32; a float64 network means them in float64.
+"""Attributes of float64 networks in float64: an ONNX file stores attributes in float32.
 
-A BatchNorm's epsilon of 1e-5 becomes 9.9999997e-6, and a LeakyReLU's slope is off in the eighth digit:
-nothing in float32, and a million roundings in float64. Such a number is put where ONNX has room for it::
+A BatchNorm's epsilon of 1e-5 becomes 9.9999997e-6, and a LeakyReLU's slope is off in the eighth digit: no
+difference in float32, but a million steps of float64. Such a number is moved to a weight::
 
     BatchNormalization(x, var; e32)  =  BatchNormalization(x, var + (e - e32); e32)
     LeakyRelu(x; a32)                =  PRelu(x, a)
 
-In memory an attribute is still what torch wrote, so it must be done before the graph is written or run. For
-operators that are not here parity finds the difference.
+In memory an attribute still has torch's value, so this is done before the graph is written or run. For other
+operators the parity check fails.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["widen_attributes"]
 
 
 def widen_attributes(model: ir.Model) -> None:
-    """Gives the float64 operators of a graph their numbers in float64; ``model`` is changed in place."""
+    """Moves the attributes of a graph's float64 operators to weights; ``model`` is changed in place."""
     for node in tuple(model.graph):
         if node.domain or node.outputs[0].dtype is not ir.DataType.DOUBLE:
             continue
@@ -33,13 +33,13 @@ def widen_attributes(model: ir.Model) -> None:
 
 def _widen_epsilon(model: ir.Model, node: ir.Node) -> None:
     epsilon, value = node.attributes.get_float("epsilon", 1e-5), node.inputs[4]
-    held = float(np.float32(epsilon))
+    rounded = float(np.float32(epsilon))
     variance = constant(value)
-    if value is None or variance is None or held == epsilon:
+    if value is None or variance is None or rounded == epsilon:
         return
-    exact = add_weight(model, f"{value.name}_exact", variance + (epsilon - held), ir.DataType.DOUBLE)
+    exact = add_weight(model, f"{value.name}_exact", variance + (epsilon - rounded), ir.DataType.DOUBLE)
     node.replace_input_with(4, exact)
-    node.attributes["epsilon"] = ir.AttrFloat32("epsilon", held)
+    node.attributes["epsilon"] = ir.AttrFloat32("epsilon", rounded)
     remove_unused(model, value)
 
 

@@ -4,17 +4,17 @@ import onnx.parser
 import onnx_ir as ir
 import pytest
 
-from cnntk.exporters.shapes.closed_forms import ClosedForm, closed_forms
+from cnntk.exporters.shapes.shape_formulas import ShapeFormula, shape_formulas
 
 
-def forms(
+def formulas(
     body: str, inputs: str = "float[N, 3, 8, 8] x", **weights: tuple[int, ...]
-) -> tuple[ClosedForm, ...]:
+) -> tuple[ShapeFormula, ...]:
     text = f'<ir_version: 10, opset_import: ["" : 18]>\ng ({inputs}) => (float[M, K] y) {{ {body} }}'
     proto = onnx.parser.parse_model(text)
     for name, shape in weights.items():
         proto.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(shape, np.float32), name))
-    return closed_forms(ir.from_proto(proto))
+    return shape_formulas(ir.from_proto(proto))
 
 
 @pytest.mark.parametrize(
@@ -44,20 +44,20 @@ def forms(
         ("y = ReduceMax <keepdims = 0> (x)", (), "over the axes 0, 1, 2, 3"),
     ],
 )  # fmt: skip
-def test_a_closed_form(body: str, shape: tuple[object, ...], text: str) -> None:
+def test_a_formula(body: str, shape: tuple[object, ...], text: str) -> None:
     weights = {"w": (5, 3, 3, 3), "u": (3, 6, 3, 3), "d": (7, 192), "b": (3, 1, 1)}
-    found = forms(body, **{name: size for name, size in weights.items() if name in body})
-    assert (found[-1].shape, found[-1].text) == (shape, text)
+    rows = formulas(body, **{name: size for name, size in weights.items() if name in body})
+    assert (rows[-1].shape, rows[-1].text) == (shape, text)
 
 
-def test_an_operator_without_one_says_so_and_the_next_goes_on_from_what_is_noted() -> None:
+def test_an_operator_without_one_says_so_and_the_next_goes_on_from_what_is_recorded() -> None:
     text = (
         'g (float[N, 4] x, bool[4] k) => (float[N, 2] y) <float[N, 2] c>'
         "{ c = Compress <axis = 1> (x, k) y = Relu (c) }"
     )  # fmt: skip
     proto = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 18]>\n{text}')
-    first, second = closed_forms(ir.from_proto(proto))
-    assert (first.shape, first.text) == (None, "no closed form")
+    first, second = shape_formulas(ir.from_proto(proto))
+    assert (first.shape, first.text) == (None, "no formula")
     assert second.shape == ("N", 2)
 
 
@@ -71,11 +71,11 @@ def test_an_operator_without_one_says_so_and_the_next_goes_on_from_what_is_noted
     ],
 )
 def test_what_does_not_fit_has_no_shape(body: str, message: str | None) -> None:
-    found = forms(body, **({"w": (5, 3, 9, 9)} if "Conv" in body else {}))[-1]
-    assert found.shape is None or None in found.shape or message is None
-    assert message is None or message in found.text
+    last = formulas(body, **({"w": (5, 3, 9, 9)} if "Conv" in body else {}))[-1]
+    assert last.shape is None or None in last.shape or message is None
+    assert message is None or message in last.text
 
 
 def test_more_elements_than_there_were() -> None:
     body = "t = Constant <value_ints = [5, 7]> () y = Reshape (x, t)"
-    assert "192 elements do not fit 5x7" in forms(body, inputs="float[1, 3, 8, 8] x")[-1].text
+    assert "192 elements do not fit 5x7" in formulas(body, inputs="float[1, 3, 8, 8] x")[-1].text

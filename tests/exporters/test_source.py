@@ -3,8 +3,7 @@ import dataclasses
 import pytest
 from torch import nn
 
-from cnntk.exporters.described import described
-from cnntk.exporters.source import Source
+from cnntk.exporters.source import Source, with_preprocessing
 from cnntk.runtime.artifact.spec import Preprocessing, TensorSpec
 from cnntk.runtime.errors import UsageError
 
@@ -16,11 +15,13 @@ def source(*shape: int, preprocessing: Preprocessing | None = None) -> Source:
 
 
 def test_what_is_not_said_follows_from_the_input() -> None:
-    p = described(source(3, 20, 30), {"mean": "0.485, 0.456,0.406", "std": "1,1,0.5", "resize": "shortest"})
+    p = with_preprocessing(
+        source(3, 20, 30), {"mean": "0.485, 0.456,0.406", "std": "1,1,0.5", "resize": "shortest"}
+    )
     assert p.preprocessing == Preprocessing(
         "rgb", 20, 30, resize="shortest", mean=(0.485, 0.456, 0.406), std=(1.0, 1.0, 0.5)
     )
-    nhwc = described(source(20, 30, 1), {"layout": "NHWC", "scale": "1/127.5", "antialias": "False"})
+    nhwc = with_preprocessing(source(20, 30, 1), {"layout": "NHWC", "scale": "1/127.5", "antialias": "False"})
     assert nhwc.preprocessing == Preprocessing(
         "gray", 20, 30, layout="NHWC", scale=1 / 127.5, antialias=False
     )
@@ -28,8 +29,8 @@ def test_what_is_not_said_follows_from_the_input() -> None:
 
 def test_the_sources_own_words_stand_where_nothing_else_is_said() -> None:
     own = Preprocessing("gray", 8, 8, crop_ratio=0.5, mean=(0.1,), std=(0.2,))
-    found = described(source(1, 8, 8, preprocessing=own), {"interpolation": "bicubic"})
-    assert found.preprocessing == dataclasses.replace(own, interpolation="bicubic")
+    result = with_preprocessing(source(1, 8, 8, preprocessing=own), {"interpolation": "bicubic"})
+    assert result.preprocessing == dataclasses.replace(own, interpolation="bicubic")
 
 
 @pytest.mark.parametrize(
@@ -46,9 +47,9 @@ def test_the_sources_own_words_stand_where_nothing_else_is_said() -> None:
 )
 def test_what_does_not_fit_is_named(fields: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        described(source(3, 8, 8), fields)
+        with_preprocessing(source(3, 8, 8), fields)
 
 
 def test_an_input_that_is_no_image_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"the input is \['N', 12\], and no image becomes that"):
-        described(source(12), {"scale": "1"})
+    with pytest.raises(UsageError, match=r"the input has shape \['N', 12\]; expected an image"):
+        with_preprocessing(source(12), {"scale": "1"})

@@ -1,4 +1,4 @@
-"""The ledger, on networks that torch exported and on graphs by hand."""
+"""Layers and shapes, on networks that torch exported and on graphs by hand."""
 
 import json
 from dataclasses import asdict, replace
@@ -14,11 +14,18 @@ import torch
 from torch import nn
 
 from cnntk.exporters.capture import Captured, capture
-from cnntk.exporters.shapes.ledger import LedgerRow, closed_forms, four_way, inferred_shapes, ledger
+from cnntk.exporters.shapes.shape_table import (
+    ShapeRow,
+    inferred_shapes,
+    layer_table,
+    shape_formulas,
+    shape_table,
+)
 from cnntk.exporters.source import Source, SourceOptions
 from cnntk.exporters.sources import open_source
 from cnntk.models.zoo import build
 from cnntk.runtime.artifact.spec import Layer, Network, TensorSpec
+from cnntk.runtime.codec import as_json
 
 BATCHES = (1, 2, 3, 8)
 
@@ -91,7 +98,7 @@ def row(rows: tuple[Layer, ...], name: str) -> Layer:
 
 
 def test_a_row_a_layer(small_cnn: nn.Module) -> None:
-    rows = {r.op: r for r in ledger(captured(small_cnn, 3, 8, 8).model)}
+    rows = {r.op: r for r in layer_table(captured(small_cnn, 3, 8, 8).model)}
     conv, gemm = rows["Conv"], rows["Gemm"]
     assert conv.shape == ("N", 4, 8, 8)
     assert conv.multiply_adds == 4 * 8 * 8 * 3 * 3 * 3
@@ -102,8 +109,8 @@ def test_a_row_a_layer(small_cnn: nn.Module) -> None:
     assert "Constant" not in rows
 
 
-def test_lenets_figures_are_those_of_the_closed_form() -> None:
-    rows = ledger(captured(build(Network("lenet")), 1, 28, 28).model)
+def test_lenets_figures_are_those_of_the_formula() -> None:
+    rows = layer_table(captured(build(Network("lenet")), 1, 28, 28).model)
     convolutions = 6 * 28 * 28 * 25 + 16 * 10 * 10 * 6 * 25
     dense = 400 * 120 + 120 * 84 + 84 * 10
     assert sum(r.multiply_adds for r in rows) == convolutions + dense
@@ -113,7 +120,7 @@ def test_lenets_figures_are_those_of_the_closed_form() -> None:
 
 
 def test_multiply_adds_of_groups_transposes_and_attention(everything: Captured) -> None:
-    rows = ledger(everything.model)
+    rows = layer_table(everything.model)
     assert row(rows, "depthwise").multiply_adds == 8 * 8 * 8 * 1 * 15
     assert row(rows, "up").multiply_adds == 16 * 8 * 8 * 4 * 16
     products = [r.multiply_adds for r in rows if r.op == "MatMul" and not r.weights]
@@ -138,15 +145,15 @@ def test_attention_is_two_products_of_activations(
     heads: int, tokens: int, wide: int, scale: float | None
 ) -> None:
     model = captured(Attention(heads, scale), tokens, heads * wide).model
-    rows = ledger(model)
+    rows = layer_table(model)
     products = [r for r in rows if r.op == "MatMul"]
     assert [r.multiply_adds for r in products] == [heads * tokens * tokens * wide] * 2
     assert [r.shape for r in products] == [("N", heads, tokens, tokens), ("N", heads, tokens, wide)]
     assert all("?" not in r.shape for r in rows)
-    assert [r.message for r in four_way(model, {}, run_shapes(model)) if not r.agree] == []
+    assert [r.message for r in shape_table(model, {}, run_shapes(model)) if not r.agree] == []
 
 
-def test_a_vit_of_transformers_is_its_closed_form() -> None:
+def test_a_vit_of_transformers_follows_its_formula() -> None:
     pytest.importorskip("transformers")
     image, patch, wide, inner, heads, blocks, classes = 24, 8, 12, 20, 3, 2, 5
     fields = {
@@ -154,7 +161,7 @@ def test_a_vit_of_transformers_is_its_closed_form() -> None:
         "num_attention_heads": heads, "num_hidden_layers": blocks, "num_labels": classes,
     }  # fmt: skip
     source = open_source("transformers:vit", SourceOptions(kwargs=fields, random=True))
-    rows = ledger(capture(source).model)
+    rows = layer_table(capture(source).model)
     patches = (image // patch) ** 2
     tokens = patches + 1
     attention = 2 * heads * tokens * tokens * (wide // heads)
@@ -166,30 +173,30 @@ def test_a_vit_of_transformers_is_its_closed_form() -> None:
 
 
 def test_a_transposed_weight_is_its_layers(everything: Captured) -> None:
-    projection = next(r for r in ledger(everything.model) if "attention.in_proj_weight" in r.weights)
+    projection = next(r for r in layer_table(everything.model) if "attention.in_proj_weight" in r.weights)
     assert (projection.op, projection.parameters) == ("MatMul", 24 * 8)
 
 
 def test_a_shared_weight_counts_once() -> None:
     text = "g (float[N, 4] x) => (float[N, 4] z) <float[4, 4] w> { y = MatMul(x, w) z = MatMul(y, w) }"
-    first, second = ledger(graph(text, w=(4, 4)))
+    first, second = layer_table(graph(text, w=(4, 4)))
     assert (first.parameters, second.parameters) == (16, 0)
     assert second.weights == ("w",)
 
 
 def test_a_row_survives_the_spec(everything: Captured) -> None:
-    for r in ledger(everything.model):
+    for r in layer_table(everything.model):
         assert Layer(**{**asdict(r), "shape": tuple(json.loads(json.dumps(r.shape)))}) == r
 
 
 def test_all_four_agree(everything: Captured) -> None:
-    rows = four_way(everything.model, torch_shapes(everything), run_shapes(everything.model))
+    rows = shape_table(everything.model, torch_shapes(everything), run_shapes(everything.model))
     assert [r.message for r in rows if not r.agree] == []
-    known = {r.op: r for r in rows}
-    assert known["Conv"].run == ("N", 8, 8, 8)
-    assert known["Gemm"].closed_form == known["Gemm"].torch == ("N", 5)
-    assert sum(r.closed_form is not None for r in rows) == len(rows)
-    json.dumps([r.to_json() for r in rows])
+    by_op = {r.op: r for r in rows}
+    assert by_op["Conv"].run == ("N", 8, 8, 8)
+    assert by_op["Gemm"].formula == by_op["Gemm"].torch == ("N", 5)
+    assert sum(r.formula is not None for r in rows) == len(rows)
+    json.dumps(as_json(rows))
 
 
 @pytest.mark.parametrize("column", ["torch", "run"])
@@ -199,43 +206,43 @@ def test_a_wrong_column_is_caught(everything: Captured, column: str) -> None:
         of["relu"] = (of["relu"][0], 8, 8, 7)
     else:
         run[3]["relu"] = (3, 8, 8, 7)
-    (wrong,) = [r for r in four_way(everything.model, of, run) if not r.agree]
+    (wrong,) = [r for r in shape_table(everything.model, of, run) if not r.agree]
     assert wrong.value == "relu"
-    for part in ("Relu", "closed form Nx8x8x8", "ONNX Nx8x8x8", "7"):
+    for part in ("Relu", "formula Nx8x8x8", "ONNX Nx8x8x8", "7"):
         assert part in wrong.message
 
 
-def test_a_wrong_closed_form_is_caught(everything: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = closed_forms(everything.model)
+def test_a_wrong_formula_is_caught(everything: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = shape_formulas(everything.model)
     wrong = tuple(replace(f, shape=("N", 8, 9, 9)) if f.op == "Conv" else f for f in right)
-    monkeypatch.setattr("cnntk.exporters.shapes.ledger.closed_forms", lambda model: wrong)
-    bad = [r for r in four_way(everything.model, {}, run_shapes(everything.model)) if not r.agree]
+    monkeypatch.setattr("cnntk.exporters.shapes.shape_table.shape_formulas", lambda model: wrong)
+    bad = [r for r in shape_table(everything.model, {}, run_shapes(everything.model)) if not r.agree]
     assert {r.layer for r in bad} == {"stem", "depthwise"}
 
 
 def test_a_batch_burnt_in_is_caught() -> None:
     text = "g (float[N, 4] x) => (float[N, 4] y) { y = Relu(x) }"
-    (found,) = four_way(graph(text), {"y": (2, 4)}, {})
-    assert not found.agree
-    (found,) = four_way(graph(text), {"y": ("s77", 4)}, {1: {"y": (1, 4)}, 2: {"y": (1, 4)}})
-    assert not found.agree
+    (row,) = shape_table(graph(text), {"y": (2, 4)}, {})
+    assert not row.agree
+    (row,) = shape_table(graph(text), {"y": ("s77", 4)}, {1: {"y": (1, 4)}, 2: {"y": (1, 4)}})
+    assert not row.agree
 
 
 def test_what_is_not_known_is_no_disagreement() -> None:
     text = "g (float[N, 4] x) => (float[N, k] y) { y = Compress <axis = 1> (x, keep) }"
-    (found,) = four_way(graph(text.replace("x) =>", "x, bool[4] keep) =>")), {}, {2: {"y": (2, 3)}})
-    assert found.agree
-    assert (found.closed_form, found.torch) == (None, None)
+    (row,) = shape_table(graph(text.replace("x) =>", "x, bool[4] keep) =>")), {}, {2: {"y": (2, 3)}})
+    assert row.agree
+    assert (row.formula, row.torch) == (None, None)
 
 
 def test_a_run_that_follows_no_batch_shows_as_it_was() -> None:
     text = "g (float[N, 4] x) => (float[N, 4] y) { y = Relu(x) }"
-    (found,) = four_way(graph(text), {}, {1: {"y": (1, 4)}, 2: {"y": (3, 4)}})
-    assert (found.run, found.agree) == (("1|3", 4), False)
+    (row,) = shape_table(graph(text), {}, {1: {"y": (1, 4)}, 2: {"y": (3, 4)}})
+    assert (row.run, row.agree) == (("1|3", 4), False)
 
 
-def test_inference_does_not_believe_what_is_noted() -> None:
-    """The noted shape of y is a lie."""
+def test_inference_ignores_recorded_shapes() -> None:
+    """The recorded shape of y is wrong."""
     model = graph(
         "g (float[N, 1, 8, 8] x) => (float[N, 1, 8, 8] z) <float[N, 1, 5, 5] y, float[1, 1, 3, 3] w>"
         "{ y = Conv <pads = [1, 1, 1, 1]> (x, w) z = Relu(y) }",
@@ -257,11 +264,11 @@ def test_a_foreign_file_that_notes_no_shapes(tmp_path: Path) -> None:
     proto = ir.to_proto(captured(build(Network("lenet")), 1, 28, 28).model)
     del proto.graph.value_info[:]
     onnx.save(proto, tmp_path / "foreign.onnx")
-    rows = ledger(ir.load(tmp_path / "foreign.onnx"))
+    rows = layer_table(ir.load(tmp_path / "foreign.onnx"))
     assert [r.shape for r in rows if r.op == "Conv"] == [("N", 6, 28, 28), ("N", 16, 10, 10)]
     assert sum(r.multiply_adds for r in rows) == 416_520
 
 
 def test_a_row_is_a_record() -> None:
     with pytest.raises(AttributeError):
-        LedgerRow("a", "Relu", "y", None, None, None, None, "", True).agree = False
+        ShapeRow("a", "Relu", "y", None, None, None, None, "", True).agree = False

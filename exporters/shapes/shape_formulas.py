@@ -1,4 +1,4 @@
-"""Each layer's output shape by its closed form, from the shapes before it alone.
+"""The shape of each layer's output by a formula from the shapes of its inputs.
 
 Convolution and pooling: floor((n + 2p - d(k - 1) - 1)/s) + 1 along each axis (Dumoulin and Visin, "A guide to
 convolution arithmetic for deep learning", 2016), with unequal pads, rounding up and ONNX's ``auto_pad``.
@@ -23,23 +23,119 @@ from cnntk.exporters.shapes.dims import (
     same,
     shape_text,
 )
-from cnntk.exporters.shapes.operators import BROADCASTING, REDUCTIONS, SAME_SHAPE
 from cnntk.exporters.shapes.shape_values import constant_shape, shape_value
 from cnntk.exporters.shapes.windows import transposed_window, window
 
-__all__ = ["ClosedForm", "closed_forms"]
+__all__ = ["ShapeFormula", "shape_formulas"]
+
+_SAME_SHAPE = [
+    "Abs",
+    "Acos",
+    "Asin",
+    "Atan",
+    "BatchNormalization",
+    "Cast",
+    "CastLike",
+    "Ceil",
+    "Celu",
+    "Clip",
+    "Cos",
+    "CumSum",
+    "DequantizeLinear",
+    "Dropout",
+    "Elu",
+    "Erf",
+    "Exp",
+    "Floor",
+    "Gelu",
+    "GroupNormalization",
+    "HardSigmoid",
+    "HardSwish",
+    "Hardmax",
+    "Identity",
+    "InstanceNormalization",
+    "IsInf",
+    "IsNaN",
+    "LRN",
+    "LayerNormalization",
+    "LeakyRelu",
+    "Log",
+    "LogSoftmax",
+    "LpNormalization",
+    "MeanVarianceNormalization",
+    "Mish",
+    "Neg",
+    "Not",
+    "QuantizeLinear",
+    "RMSNormalization",
+    "Reciprocal",
+    "Relu",
+    "Round",
+    "Selu",
+    "Shrink",
+    "Sigmoid",
+    "Sign",
+    "Sin",
+    "Softmax",
+    "Softplus",
+    "Softsign",
+    "Sqrt",
+    "Swish",
+    "Tan",
+    "Tanh",
+    "ThresholdedRelu",
+]
+"""Operators whose output has the first input's shape."""
+
+_BROADCASTING = [
+    "Add",
+    "And",
+    "Div",
+    "Equal",
+    "Greater",
+    "GreaterOrEqual",
+    "Less",
+    "LessOrEqual",
+    "Max",
+    "Mean",
+    "Min",
+    "Mod",
+    "Mul",
+    "Or",
+    "PRelu",
+    "Pow",
+    "Sub",
+    "Sum",
+    "Where",
+    "Xor",
+]
+"""Operators whose inputs are broadcast."""
+
+_REDUCTIONS = [
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSum",
+    "ReduceLogSumExp",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceSum",
+    "ReduceSumSquare",
+]
+"""Operators that reduce axes to 1, or remove them."""
 
 
 @dataclass(frozen=True)
-class ClosedForm:
-    """What the arithmetic says of one layer.
+class ShapeFormula:
+    """The shape of one layer's output by arithmetic.
 
     Attributes:
-        layer: the torch module, or the node's own name.
+        layer: Name of the torch module, or of the node.
         op: ONNX operator.
-        value: name of the node's first output.
-        shape: of that output; None where the operator has no closed form here or what is before is not known.
-        text: the arithmetic, like ``floor((28 + 2*2 - 1*(5-1) - 1)/1) + 1 = 28``; or why there is none.
+        value: Name of the node's first output.
+        shape: Shape of that output; None where the operator has no formula, or an input's shape is not known.
+        text: Arithmetic, like ``floor((28 + 2*2 - 1*(5-1) - 1)/1) + 1 = 28``; or why there is none.
     """
 
     layer: str
@@ -49,20 +145,20 @@ class ClosedForm:
     text: str
 
 
-def closed_forms(model: ir.Model) -> tuple[ClosedForm, ...]:
-    """A closed form for each layer; behind one that has none, the shape that the graph notes is taken."""
-    facts = _Facts(model)
+def shape_formulas(model: ir.Model) -> tuple[ShapeFormula, ...]:
+    """A formula for each layer; behind a layer without one, the shape recorded in the graph is used."""
+    shapes = _Shapes(model)
     layers = frozenset(layer_nodes(model))
-    found = []
+    rows = []
     for node in model.graph:
-        shape, text = facts.predict(node)
+        shape, text = shapes.predict(node)
         if node in layers:
-            found.append(ClosedForm(layer_name(node), node.op_type, node.outputs[0].name or "", shape, text))
-    return tuple(found)
+            rows.append(ShapeFormula(layer_name(node), node.op_type, node.outputs[0].name or "", shape, text))
+    return tuple(rows)
 
 
-class _Facts:
-    """The shapes, and the numbers of shape arithmetic, that are known so far."""
+class _Shapes:
+    """Shapes, and values of shape arithmetic, of the nodes so far."""
 
     def __init__(self, model: ir.Model) -> None:
         self._symbols = batch_symbols(model)
@@ -70,16 +166,16 @@ class _Facts:
         self._numbers: dict[ir.Value, Shape] = {}
 
     def predict(self, node: ir.Node) -> tuple[Shape | None, str]:
-        """A node's output shape and its text; both are remembered for the nodes behind it."""
+        """Shape of a node's output and the arithmetic; stored for the nodes behind it."""
         if (numbers := shape_value(node, self.numbers, self.shape)) is not None:
             self._numbers[node.outputs[0]] = numbers
-        shape, text = self._form(node)
+        shape, text = self._formula(node)
         if shape is not None:
             self._shapes[node.outputs[0]] = shape
         return shape, text
 
     def shape(self, value: ir.Value | None) -> Shape | None:
-        """Of a value: by closed form, else as the graph notes it."""
+        """Shape of a value: by formula, else as recorded in the graph."""
         if value is None:
             return None
         if (shape := self._shapes.get(value)) is not None:
@@ -88,19 +184,19 @@ class _Facts:
         return recorded_shape(value, self._symbols) if constant is None else constant
 
     def numbers(self, value: ir.Value | None) -> Shape | None:
-        """The integers that a value holds, the batch among them as a symbol."""
+        """Integers that a value holds, with the batch as a symbol."""
         if value is None or value in self._numbers:
             return self._numbers.get(value) if value is not None else None
         return shape_value(value, self.numbers, self.shape)
 
-    def _form(self, node: ir.Node) -> tuple[Shape | None, str]:
-        form = _FORMS.get(node.op_type)
-        if form is None or node.domain not in ("", "ai.onnx"):
-            return None, "no closed form"
+    def _formula(self, node: ir.Node) -> tuple[Shape | None, str]:
+        formula = _FORMULAS.get(node.op_type)
+        if formula is None or node.domain not in ("", "ai.onnx"):
+            return None, "no formula"
         shapes = [self.shape(value) for value in node.inputs]
         numbers = [self.numbers(value) for value in node.inputs]
         try:
-            return form(node, shapes, numbers)
+            return formula(node, shapes, numbers)
         except _UnknownError as unknown:
             return None, str(unknown)
         except ValueError as error:
@@ -108,27 +204,27 @@ class _Facts:
 
 
 class _UnknownError(Exception):
-    """What a closed form needs is not known."""
+    """An input of a formula is not known."""
 
 
-_Shapes = list[Shape | None]
-_Form = Callable[[ir.Node, _Shapes, _Shapes], tuple[Shape | None, str]]
+_Inputs = list[Shape | None]
+_Formula = Callable[[ir.Node, _Inputs, _Inputs], tuple[Shape | None, str]]
 
 
-def _need(shape: Shape | None, what: str = "the shape before it") -> Shape:
+def _need(shape: Shape | None, what: str = "the shape of its input") -> Shape:
     if shape is None:
         raise _UnknownError(f"{what} is not known")
     return shape
 
 
-def _same(node: ir.Node, shapes: _Shapes, numbers: _Shapes) -> tuple[Shape, str]:
+def _same(node: ir.Node, shapes: _Inputs, numbers: _Inputs) -> tuple[Shape, str]:
     return _need(shapes[0]), "same as its input"
 
 
-def _broadcast(node: ir.Node, shapes: _Shapes, numbers: _Shapes) -> tuple[Shape, str]:
-    known = [_need(shape) for shape in shapes]
-    result = _broadcast_all(known)
-    return result, " and ".join(dict.fromkeys(shape_text(s) for s in known)) + " broadcast"
+def _broadcast(node: ir.Node, shapes: _Inputs, numbers: _Inputs) -> tuple[Shape, str]:
+    inputs = [_need(shape) for shape in shapes]
+    text = " and ".join(dict.fromkeys(map(shape_text, inputs)))
+    return _broadcast_all(inputs), f"{text} broadcast"
 
 
 def _broadcast_all(shapes: list[Shape]) -> Shape:
@@ -143,30 +239,30 @@ def _broadcast_dims(dims: tuple[Dim, ...]) -> Dim:
     return kinds[0] if len(kinds) == 1 else None if kinds else 1
 
 
-def _convolution(node: ir.Node, shapes: _Shapes, numbers: _Shapes) -> tuple[Shape, str]:
+def _convolution(node: ir.Node, shapes: _Inputs, numbers: _Inputs) -> tuple[Shape, str]:
     before, weight = _need(shapes[0]), _need(shapes[1], "its weight's shape")
     sizes, text = window(node, before, weight[2:])
     return (before[0], weight[0], *sizes), text
 
 
-def _transposed(node: ir.Node, shapes: _Shapes, numbers: _Shapes) -> tuple[Shape, str]:
+def _transposed(node: ir.Node, shapes: _Inputs, numbers: _Inputs) -> tuple[Shape, str]:
     before, weight = _need(shapes[0]), _need(shapes[1], "its weight's shape")
     sizes, text = transposed_window(node, before, weight[2:])
     return (before[0], product((weight[1], node.attributes.get_int("group", 1))), *sizes), text
 
 
-def _pooling(node: ir.Node, shapes: _Shapes, numbers: _Shapes) -> tuple[Shape, str]:
+def _pooling(node: ir.Node, shapes: _Inputs, numbers: _Inputs) -> tuple[Shape, str]:
     before = _need(shapes[0])
     sizes, text = window(node, before, ())
     return (*before[:2], *sizes), text
 
 
-def _global_pooling(node: ir.Node, shapes: _Shapes, numbers: _Shapes) -> tuple[Shape, str]:
+def _global_pooling(node: ir.Node, shapes: _Inputs, numbers: _Inputs) -> tuple[Shape, str]:
     before = _need(shapes[0])
     return (*before[:2], *(1 for _ in before[2:])), "1 along each axis of the map"
 
 
-def _gemm(node: ir.Node, shapes: _Shapes, numbers: _Shapes) -> tuple[Shape, str]:
+def _gemm(node: ir.Node, shapes: _Inputs, numbers: _Inputs) -> tuple[Shape, str]:
     left = _flipped(_need(shapes[0]), node.attributes.get_int("transA", 0))
     right = _flipped(_need(shapes[1], "its weight's shape"), node.attributes.get_int("transB", 0))
     return _dot(left, right)
@@ -176,7 +272,7 @@ def _flipped(shape: Shape, flip: int) -> Shape:
     return tuple(reversed(shape)) if flip else shape
 
 
-def _matmul(node: ir.Node, shapes: _Shapes, numbers: _Shapes) -> tuple[Shape, str]:
+def _matmul(node: ir.Node, shapes: _Inputs, numbers: _Inputs) -> tuple[Shape, str]:
     left, right = _need(shapes[0]), _need(shapes[1])
     if len(left) < 2 or len(right) < 2:
         raise _UnknownError("a product with a vector")
@@ -191,7 +287,7 @@ def _dot(left: Shape, right: Shape) -> tuple[Shape, str]:
     return (*_broadcast_all([left[:-2], right[:-2]]), left[-2], right[-1]), text
 
 
-def _flatten(node: ir.Node, shapes: _Shapes, numbers: _Shapes) -> tuple[Shape, str]:
+def _flatten(node: ir.Node, shapes: _Inputs, numbers: _Inputs) -> tuple[Shape, str]:
     before = _need(shapes[0])
     axis = node.attributes.get_int("axis", 1)
     cut = axis + len(before) if axis < 0 else axis
@@ -202,8 +298,8 @@ def _factors(dims: Shape) -> str:
     return f"{'*'.join(map(str, dims)) or '1'} = {product(dims)}"
 
 
-def _reshape(node: ir.Node, shapes: _Shapes, numbers: _Shapes) -> tuple[Shape, str]:
-    target = _need(numbers[1], "its target")
+def _reshape(node: ir.Node, shapes: _Inputs, numbers: _Inputs) -> tuple[Shape, str]:
+    target = _need(numbers[1], "the target shape")
     if not node.attributes.get_int("allowzero", 0):
         target = tuple(_need(shapes[0])[i] if d == 0 else d for i, d in enumerate(target))
     shape = _need(shapes[0])
@@ -215,76 +311,77 @@ def _reshape(node: ir.Node, shapes: _Shapes, numbers: _Shapes) -> tuple[Shape, s
     return result, f"{shape_text(shape)}, {before} elements"
 
 
-def _concat(node: ir.Node, shapes: _Shapes, numbers: _Shapes) -> tuple[Shape, str]:
-    known = [_need(shape) for shape in shapes]
-    axis = node.attributes.get_int("axis", 0) % len(known[0])
-    sizes = [shape[axis] for shape in known]
+def _concat(node: ir.Node, shapes: _Inputs, numbers: _Inputs) -> tuple[Shape, str]:
+    inputs = [_need(shape) for shape in shapes]
+    first = inputs[0]
+    axis = node.attributes.get_int("axis", 0) % len(first)
+    sizes = [shape[axis] for shape in inputs]
     total = sum(d for d in sizes if isinstance(d, int)) if all(isinstance(d, int) for d in sizes) else None
-    return (*known[0][:axis], total, *known[0][axis + 1 :]), f"{' + '.join(map(str, sizes))} = {total}"
+    return (*first[:axis], total, *first[axis + 1 :]), f"{' + '.join(map(str, sizes))} = {total}"
 
 
-def _transpose(node: ir.Node, shapes: _Shapes, numbers: _Shapes) -> tuple[Shape, str]:
+def _transpose(node: ir.Node, shapes: _Inputs, numbers: _Inputs) -> tuple[Shape, str]:
     before = _need(shapes[0])
     order = node.attributes.get_ints("perm", tuple(reversed(range(len(before)))))
     return tuple(before[i] for i in order), f"axes {', '.join(map(str, order))}"
 
 
-def _axes(node: ir.Node, numbers: _Shapes, rank: int) -> set[int] | None:
+def _axes(node: ir.Node, numbers: _Inputs, rank: int) -> set[int] | None:
     """The axes that a node names in an attribute (old opsets) or in its second input."""
     if "axes" not in node.attributes and (len(node.inputs) < 2 or node.inputs[1] is None):
         return None
-    told = node.attributes.get_ints("axes", ())
-    axes: Shape = tuple(told) if "axes" in node.attributes else _need(numbers[1], "the axes")
+    attribute: Shape = tuple(node.attributes.get_ints("axes", ()))
+    axes = attribute if "axes" in node.attributes else _need(numbers[1], "the axes")
     return {axis % rank for axis in axes if isinstance(axis, int)}
 
 
-def _reduce(node: ir.Node, shapes: _Shapes, numbers: _Shapes) -> tuple[Shape, str]:
+def _reduce(node: ir.Node, shapes: _Inputs, numbers: _Inputs) -> tuple[Shape, str]:
     before = _need(shapes[0])
     axes = _axes(node, numbers, len(before))
     if axes is None:
         axes = set() if node.attributes.get_int("noop_with_empty_axes", 0) else set(range(len(before)))
-    kept = node.attributes.get_int("keepdims", 1)
-    shape = tuple(1 if i in axes else d for i, d in enumerate(before) if kept or i not in axes)
+    keepdims = node.attributes.get_int("keepdims", 1)
+    shape = tuple(1 if i in axes else d for i, d in enumerate(before) if keepdims or i not in axes)
     return shape, f"over the axes {', '.join(map(str, sorted(axes)))}"
 
 
-def _squeeze(node: ir.Node, shapes: _Shapes, numbers: _Shapes) -> tuple[Shape, str]:
+def _squeeze(node: ir.Node, shapes: _Inputs, numbers: _Inputs) -> tuple[Shape, str]:
     before = _need(shapes[0])
     axes = _axes(node, numbers, len(before))
     if axes is None:
         axes = {i for i, d in enumerate(before) if d == 1}
-    return tuple(d for i, d in enumerate(before) if i not in axes), "axes of 1 dropped"
+    return tuple(d for i, d in enumerate(before) if i not in axes), "axes of 1 removed"
 
 
-def _unsqueeze(node: ir.Node, shapes: _Shapes, numbers: _Shapes) -> tuple[Shape, str]:
+def _unsqueeze(node: ir.Node, shapes: _Inputs, numbers: _Inputs) -> tuple[Shape, str]:
     before = _need(shapes[0])
     count = len(_need(numbers[1], "the axes")) if "axes" not in node.attributes else 1
     axes = _axes(node, numbers, len(before) + count) or set()
     rest = iter(before)
-    return tuple(1 if i in axes else next(rest) for i in range(len(before) + len(axes))), "axes of 1 put in"
+    return tuple(1 if i in axes else next(rest) for i in range(len(before) + len(axes))), "axes of 1 inserted"
 
 
-def _gather(node: ir.Node, shapes: _Shapes, numbers: _Shapes) -> tuple[Shape, str]:
+def _gather(node: ir.Node, shapes: _Inputs, numbers: _Inputs) -> tuple[Shape, str]:
     before, indices = _need(shapes[0]), _need(shapes[1], "the shape of its indices")
     axis = node.attributes.get_int("axis", 0) % len(before)
-    return (*before[:axis], *indices, *before[axis + 1 :]), f"picked along axis {axis}"
+    return (*before[:axis], *indices, *before[axis + 1 :]), f"selected along axis {axis}"
 
 
-def _measured(node: ir.Node, shapes: _Shapes, numbers: _Shapes) -> tuple[Shape, str]:
+def _shape(node: ir.Node, shapes: _Inputs, numbers: _Inputs) -> tuple[Shape, str]:
     before = _need(shapes[0])
-    told = before[node.attributes.get_int("start", 0) : node.attributes.get_int("end", len(before))]
-    return (len(told),), f"dimensions of {shape_text(before)}"
+    dims = before[node.attributes.get_int("start", 0) : node.attributes.get_int("end", len(before))]
+    return (len(dims),), f"dimensions of {shape_text(before)}"
 
 
-def _expand(node: ir.Node, shapes: _Shapes, numbers: _Shapes) -> tuple[Shape, str]:
-    target = _need(numbers[1], "its target")
+def _expand(node: ir.Node, shapes: _Inputs, numbers: _Inputs) -> tuple[Shape, str]:
+    target = _need(numbers[1], "the target shape")
     return _broadcast_all([_need(shapes[0]), target]), f"broadcast to {shape_text(target)}"
 
 
-_FORMS: dict[str, _Form] = {
-    **dict.fromkeys(SAME_SHAPE, _same),
-    **dict.fromkeys(BROADCASTING, _broadcast),
-    **dict.fromkeys(REDUCTIONS, _reduce),
+_FORMULAS: dict[str, _Formula] = {
+    **dict.fromkeys(_SAME_SHAPE, _same),
+    **dict.fromkeys(_BROADCASTING, _broadcast),
+    **dict.fromkeys(_REDUCTIONS, _reduce),
     "AveragePool": _pooling,
     "Concat": _concat,
     "Conv": _convolution,
@@ -300,7 +397,7 @@ _FORMS: dict[str, _Form] = {
     "MatMul": _matmul,
     "MaxPool": _pooling,
     "Reshape": _reshape,
-    "Shape": _measured,
+    "Shape": _shape,
     "Squeeze": _squeeze,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,

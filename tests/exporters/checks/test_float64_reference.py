@@ -6,14 +6,13 @@ import torch
 from torch import nn
 
 from cnntk.exporters.capture import Captured, capture
-from cnntk.exporters.checks.doubles import DoubleReference
-from cnntk.exporters.checks.inputs import trial_inputs
-from cnntk.exporters.checks.reference import ProgramReference
+from cnntk.exporters.checks.inputs import array_inputs
+from cnntk.exporters.checks.reference import Float64Reference, ProgramReference
 from cnntk.exporters.source import Source
 from cnntk.runtime.artifact.spec import TensorSpec
 
 INPUT = (TensorSpec("input", "float64", ("N", 3, 8, 8)),)
-TRIALS = trial_inputs(INPUT, None)
+INPUTS = array_inputs(INPUT, None)
 
 
 @pytest.fixture
@@ -21,21 +20,25 @@ def double(small_cnn: nn.Module) -> Captured:
     return capture(Source("trial", INPUT, small_cnn.double()))
 
 
-def reference(found: Captured, kind: Callable = DoubleReference) -> ProgramReference:
-    (output,) = [n for n in found.program.graph_module.graph.nodes if n.op == "output"]
-    return kind(found.program, {"y": output.args[0][-1].name})
+def reference(result: Captured, kind: Callable = Float64Reference) -> ProgramReference:
+    (output,) = [n for n in result.program.graph_module.graph.nodes if n.op == "output"]
+    return kind(result.program, {"y": output.args[0][-1].name})
 
 
 def test_its_exact_answers_are_the_programs_own(double: Captured) -> None:
-    plain, found = reference(double, ProgramReference), reference(double)
-    np.testing.assert_array_equal(found.exact(TRIALS.arrays)["y"], plain.exact(TRIALS.arrays)["y"])
-    assert np.array_equal(plain.exact(TRIALS.arrays)["y"], plain.single(TRIALS.arrays)["y"])  # tells nothing
+    plain, estimated = reference(double, ProgramReference), reference(double)
+    np.testing.assert_array_equal(
+        estimated.run_float64(INPUTS.arrays)["y"], plain.run_float64(INPUTS.arrays)["y"]
+    )
+    assert np.array_equal(
+        plain.run_float64(INPUTS.arrays)["y"], plain.run_native(INPUTS.arrays)["y"]
+    )  # tells nothing
 
 
 def test_its_own_error_is_that_of_float32_in_float64s_steps(double: Captured, small_cnn: nn.Module) -> None:
-    arrays = TRIALS.batch(1)
-    found = reference(double)
-    exact, single = found.exact(arrays)["y"], found.single(arrays)["y"]
+    arrays = INPUTS.batch(1)
+    estimated = reference(double)
+    exact, single = estimated.run_float64(arrays)["y"], estimated.run_native(arrays)["y"]
     narrow = small_cnn.float()(torch.from_numpy(arrays["input"]).float()).detach().double().numpy()
     error = np.abs(single - exact).max()
     assert 0 < error < 64 * 2.0**-52 * np.abs(exact).max()
@@ -43,9 +46,9 @@ def test_its_own_error_is_that_of_float32_in_float64s_steps(double: Captured, sm
 
 
 def test_inner_values_are_moved_as_well(double: Captured) -> None:
-    found, exact, single = reference(double), {}, {}
-    found.exact(TRIALS.batch(2), exact.__setitem__)
-    found.single(TRIALS.batch(2), single.__setitem__)
+    estimated, exact, single = reference(double), {}, {}
+    estimated.run_float64(INPUTS.batch(2), exact.__setitem__)
+    estimated.run_native(INPUTS.batch(2), single.__setitem__)
     assert single.keys() == exact.keys()
     for name, array in exact.items():
         assert single[name].dtype == np.float64

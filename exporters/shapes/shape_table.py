@@ -1,70 +1,70 @@
-"""The ledger: one row for each layer of the graph, in the order of the data.
+"""The layers of a graph and the shapes of their outputs, in topological order.
 
-Four sources, none of which looks at another, say which shape a layer puts out, and `four_way` lays them side
-by side: the closed form, torch, ONNX's shape inference, and what onnxruntime returned at several batches.
+Four independent sources say which shape a layer's output has, and `shape_table` compares them: formulas,
+torch, ONNX's shape inference, and what onnxruntime computed at several batch sizes.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import onnx
 import onnx_ir as ir
 
-from cnntk.exporters.shapes.closed_forms import ClosedForm, closed_forms
-from cnntk.exporters.shapes.dataflow import data_inputs, layer_name, layer_nodes, learned
+from cnntk.exporters.shapes.dataflow import data_inputs, layer_name, layer_nodes, parameters
 from cnntk.exporters.shapes.dims import (
     BATCH,
     Shape,
     at_batch,
     batch_symbols,
     fold_runs,
-    named,
     recorded_shape,
     same,
     shape_text,
+    with_batch_symbol,
 )
 from cnntk.exporters.shapes.receptive import Field, receptive_fields
+from cnntk.exporters.shapes.shape_formulas import ShapeFormula, shape_formulas
 from cnntk.runtime.artifact.spec import Layer
 
 __all__ = [
-    "ClosedForm",
-    "LedgerRow",
+    "ShapeRow",
     "activation_bytes",
-    "closed_forms",
-    "four_way",
     "inferred_shapes",
-    "known_shapes",
-    "ledger",
+    "layer_table",
+    "shape_table",
+    "value_shapes",
 ]
 
-_LARGEST_KEPT = 64
-"""Elements of an initializer that shape inference may want to read; larger ones are weights."""
+_MAX_READ = 64
+"""Largest number of elements of an initializer that shape inference may need; larger ones are weights."""
 
 
 @dataclass(frozen=True)
-class LedgerRow:
-    """One layer's output shape from four sources; None where a source does not say, or not in one dimension.
+class ShapeRow:
+    """Shape of one layer's output according to four sources; None where a source does not know it.
+
+    A dimension is a number, ``"N"`` for the batch, a multiple like ``"2*N"``, or None where it is not known.
 
     Attributes:
-        layer: the torch module, or the node's own name.
+        layer: Name of the torch module, or of the node.
         op: ONNX operator.
-        value: name of the layer's output in the graph.
-        closed_form: by arithmetic.
-        torch: as torch noted it.
-        onnx: as ONNX infers it.
-        run: as onnxruntime returned it, folded over the batches; ``"1|3"`` where it follows no batch.
-        text: the arithmetic.
-        agree: whether no two that are known contradict each other.
+        value: Name of the layer's output in the graph.
+        formula: Shape by arithmetic.
+        torch: Shape during torch's capture.
+        onnx: Shape by ONNX's inference.
+        run: Shape that onnxruntime computed at all batch sizes; ``"1|3"`` where a size follows no batch.
+        text: Arithmetic of ``formula``.
+        agree: Whether no two of the sources contradict each other.
     """
 
     layer: str
     op: str
     value: str
-    closed_form: Shape | None
+    formula: Shape | None
     torch: Shape | None
     onnx: Shape | None
     run: Shape | None
@@ -73,67 +73,64 @@ class LedgerRow:
 
     @property
     def message(self) -> str:
-        """The layer and its four shapes, for an error."""
+        """Layer and shapes, for an error message."""
         return (
-            f"{self.layer} ({self.op}): closed form {shape_text(self.closed_form)}, "
+            f"{self.layer} ({self.op}): formula {shape_text(self.formula)}, "
             f"torch {shape_text(self.torch)}, ONNX {shape_text(self.onnx)}, "
             f"onnxruntime {shape_text(self.run)}"
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return asdict(self)
 
-
-def ledger(model: ir.Model) -> tuple[Layer, ...]:
-    """A row for each node of ``model``'s graph that data passes through. A shared weight counts once."""
-    shapes = known_shapes(model)
+def layer_table(model: ir.Model) -> tuple[Layer, ...]:
+    """The layers of a graph: the nodes that data passes through. A shared weight counts once."""
+    shapes = value_shapes(model)
     fields = receptive_fields(model, shapes)
     nodes = layer_nodes(model)
     layers = frozenset(nodes)
     counted: set[ir.Value] = set()
     rows = []
     for node in nodes:
-        weights = tuple(learned(node, layers))
+        weights = tuple(parameters(node, layers))
         new = [v for v in dict.fromkeys(weights) if v not in counted]
         counted.update(new)
         rows.append(_row(node, layers, shapes, fields, weights, new))
     return tuple(rows)
 
 
-def four_way(
+def shape_table(
     model: ir.Model,
     torch_shapes: Mapping[str, Sequence[Any]],
     run_shapes: Mapping[int, Mapping[str, Sequence[int]]],
-) -> tuple[LedgerRow, ...]:
-    """The ledger's four columns, a row a layer.
+) -> tuple[ShapeRow, ...]:
+    """A row for each layer.
 
     Args:
-        model: the graph.
-        torch_shapes: of each value of that name in torch's program; dimensions are numbers, or whatever turns
-            into ``s77`` or ``2*s77`` as text. Where it has one symbol, that is the batch.
-        run_shapes: of each value of that name, as onnxruntime returned it, at each batch.
+        model: Graph.
+        torch_shapes: Shapes in torch's program by name of the value; dimensions are numbers, or ``s77`` or
+            ``2*s77`` as text. Where there is only one symbol, it is the batch.
+        run_shapes: Shapes that onnxruntime computed, by batch size and name of the value.
     """
     inferred = inferred_shapes(model)
     symbols = batch_symbols(model) | _only_symbol(torch_shapes)
     rows = []
-    for form in closed_forms(model):
-        torch = named(torch_shapes[form.value], symbols) if form.value in torch_shapes else None
-        runs = {batch: tuple(found[form.value]) for batch, found in run_shapes.items() if form.value in found}
-        rows.append(_compared(form, torch, inferred.get(form.value), runs))
+    for formula in shape_formulas(model):
+        name = formula.value
+        torch = with_batch_symbol(torch_shapes[name], symbols) if name in torch_shapes else None
+        runs = {batch: tuple(shapes[name]) for batch, shapes in run_shapes.items() if name in shapes}
+        rows.append(_compare(formula, torch, inferred.get(name), runs))
     return tuple(rows)
 
 
 def inferred_shapes(model: ir.Model) -> dict[str, Shape]:
-    """What ONNX's own shape inference says of each value, from the graph's inputs alone; copies no weight."""
+    """Shape of each value by ONNX's own inference from the graph's inputs; no weight is copied."""
     symbols = batch_symbols(model)
     proto = onnx.shape_inference.infer_shapes(_without_weights(model), data_prop=True)
     values = (*proto.graph.value_info, *proto.graph.output)
     return {v.name: _proto_shape(v, symbols) for v in values if v.type.tensor_type.HasField("shape")}
 
 
-def known_shapes(model: ir.Model) -> dict[ir.Value, Shape]:
-    """Each value's shape: as the graph notes it, else by closed form, else as ONNX infers it."""
+def value_shapes(model: ir.Model) -> dict[ir.Value, Shape]:
+    """Shape of each value: as recorded in the graph, else by formula, else as ONNX infers it."""
     symbols = batch_symbols(model)
     values = [
         *model.graph.inputs,
@@ -142,10 +139,10 @@ def known_shapes(model: ir.Model) -> dict[ir.Value, Shape]:
     ]
     shapes = {v: recorded for v in values if (recorded := recorded_shape(v, symbols)) is not None}
     if missing := [v for n in layer_nodes(model) for v in n.outputs if _unknown(shapes.get(v))]:
-        forms = {form.value: form.shape for form in closed_forms(model)}
+        formulas = {formula.value: formula.shape for formula in shape_formulas(model)}
         inferred = inferred_shapes(model)
         for value in missing:
-            candidates = (forms.get(value.name or ""), inferred.get(value.name or ""), shapes.get(value))
+            candidates = (formulas.get(value.name or ""), inferred.get(value.name or ""), shapes.get(value))
             best = next((c for c in candidates if not _unknown(c)), next((c for c in candidates if c), None))
             shapes |= {} if best is None else {value: best}
     return shapes
@@ -181,7 +178,7 @@ def _row(
 
 
 def activation_bytes(value: ir.Value, shapes: Mapping[ir.Value, Shape]) -> int:
-    """What a value takes in memory for one image; 0 where its shape is not known."""
+    """Memory of a value for one image in bytes; 0 where its shape is not known."""
     size = value.dtype.bitwidth / 8 if value.dtype is not None else 4
     return math.ceil(_per_image(shapes.get(value, (None,))) * size)
 
@@ -196,9 +193,9 @@ def _elements(value: ir.Value) -> int:
 
 
 def _multiply_adds(node: ir.Node, shapes: Mapping[ir.Value, Shape]) -> int:
-    """Of one image: output elements times the length of the dot product behind each.
+    """Multiply-adds of one image: output elements times the length of the dot product of each.
 
-    A transposed convolution spreads instead: input elements times the window behind each.
+    Of a transposed convolution: input elements times the elements of the window.
     """
     if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
         return 0
@@ -213,17 +210,25 @@ def _multiply_adds(node: ir.Node, shapes: Mapping[ir.Value, Shape]) -> int:
     return _per_image(after) * _per_image(before[:1] if flipped else before[-1:])
 
 
-def _compared(
-    form: ClosedForm, torch: Shape | None, inferred: Shape | None, runs: Mapping[int, tuple[int, ...]]
-) -> LedgerRow:
-    columns = [shape for shape in (form.shape, torch, inferred) if shape is not None]
+def _compare(
+    formula: ShapeFormula, torch: Shape | None, inferred: Shape | None, runs: Mapping[int, tuple[int, ...]]
+) -> ShapeRow:
+    columns = [shape for shape in (formula.shape, torch, inferred) if shape is not None]
     pairs = [(a, b) for i, a in enumerate(columns) for b in columns[i + 1 :]]
     agree = all(_agree(a, b) for a, b in pairs) and all(
         _agrees_with_run(shape, sizes, batch) for shape in columns for batch, sizes in runs.items()
     )
-    run, regular = _folded(runs)
-    return LedgerRow(
-        form.layer, form.op, form.value, form.shape, torch, inferred, run, form.text, agree and regular
+    run, same_rank = _fold(runs)
+    return ShapeRow(
+        layer=formula.layer,
+        op=formula.op,
+        value=formula.value,
+        formula=formula.shape,
+        torch=torch,
+        onnx=inferred,
+        run=run,
+        text=formula.text,
+        agree=agree and same_rank,
     )
 
 
@@ -237,8 +242,8 @@ def _agrees_with_run(shape: Shape, sizes: tuple[int, ...], batch: int) -> bool:
     return all(at_batch(d, batch) in (None, size) for d, size in zip(shape, sizes, strict=True))
 
 
-def _folded(runs: Mapping[int, tuple[int, ...]]) -> tuple[Shape | None, bool]:
-    """What was seen at all batches as one shape, and whether the ranks are the same."""
+def _fold(runs: Mapping[int, tuple[int, ...]]) -> tuple[Shape | None, bool]:
+    """The shapes at all batch sizes as one, and whether their ranks are the same."""
     if not runs:
         return None, True
     if len({len(sizes) for sizes in runs.values()}) > 1:
@@ -249,24 +254,24 @@ def _folded(runs: Mapping[int, tuple[int, ...]]) -> tuple[Shape | None, bool]:
 
 
 def _only_symbol(torch_shapes: Mapping[str, Sequence[Any]]) -> frozenset[str]:
-    """The symbol of torch's shapes, where there is but one."""
+    """The symbol of torch's shapes, where there is only one."""
     words = {str(d) for shape in torch_shapes.values() for d in shape if not isinstance(d, int)}
     plain = frozenset(word for word in words if word.isidentifier())
     return plain if len(plain) == 1 else frozenset()
 
 
 def _without_weights(model: ir.Model) -> onnx.ModelProto:
-    """The graph with its large initializers turned into inputs, and without the shapes that others noted."""
+    """The graph with its large initializers as inputs, and without recorded shapes."""
     initializers = model.graph.initializers
-    kept = dict(initializers)
-    large = [v for v in kept.values() if v.const_value is not None and v.const_value.size > _LARGEST_KEPT]
+    all_weights = dict(initializers)
+    large = [v for v in all_weights.values() if v.const_value is not None and v.const_value.size > _MAX_READ]
     for value in large:
         del initializers[str(value.name)]
     try:
         proto = ir.to_proto(model)
     finally:
         initializers.clear()
-        initializers.update(kept)
+        initializers.update(all_weights)
     del proto.graph.value_info[:]
     for output in proto.graph.output:
         output.type.tensor_type.ClearField("shape")
@@ -283,7 +288,7 @@ def _declaration(value: ir.Value) -> onnx.ValueInfoProto:
 
 
 def _proto_shape(value: onnx.ValueInfoProto, symbols: frozenset[str]) -> Shape:
-    """ONNX invents names for what it does not know; of its symbols only the batch is kept."""
+    """The inferred shape; symbols other than the batch, which ONNX invents, as None."""
     dims = value.type.tensor_type.shape.dim
     return tuple(
         d.dim_value if d.HasField("dim_value") else BATCH if d.dim_param in symbols else None for d in dims

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from cnntk.exporters import export
-from cnntk.exporters.checks.flat import Flattened
+from cnntk.exporters.checks.reference import flatten_reference
 from cnntk.runtime import Engine
 from cnntk.runtime.errors import ParityError
 
@@ -16,26 +16,26 @@ class Four:
 
     outputs = {"y": "a", "z": "b"}  # noqa: RUF012 - read alone
 
-    def exact(self, inputs: dict, visit: object = None) -> dict:
+    def run_float64(self, inputs: dict, visit: object = None) -> dict:
         return {"y": np.arange(6.0).reshape(2, 3, 1, 1), "z": np.zeros((2, 2, 2))}
 
-    single = exact
+    run_native = run_float64
 
     def shapes(self) -> dict:
         return {"a": ("N", 3, 1, 1)}
 
 
 def test_only_what_is_flat_is_flattened() -> None:
-    found = Flattened.of(Four(), frozenset({"y"}))
-    for answers in (found.exact({}), found.single({})):
-        np.testing.assert_array_equal(answers["y"], np.arange(6.0).reshape(2, 3))
-        assert answers["z"].shape == (2, 2, 2)
-    assert (found.outputs, found.shapes()) == (Four.outputs, {"a": ("N", 3, 1, 1)})
+    reference = flatten_reference(Four(), frozenset({"y"}))
+    for outputs in (reference.run_float64({}), reference.run_native({})):
+        np.testing.assert_array_equal(outputs["y"], np.arange(6.0).reshape(2, 3))
+        assert outputs["z"].shape == (2, 2, 2)
+    assert (reference.outputs, reference.shapes()) == (Four.outputs, {"a": ("N", 3, 1, 1)})
 
 
 def test_nothing_flat_is_the_reference_itself() -> None:
     four = Four()
-    assert Flattened.of(four, frozenset()) is four
+    assert flatten_reference(four, frozenset()) is four
 
 
 class Pixels(nn.Module):

@@ -1,0 +1,84 @@
+"""What a check takes and returns: `Candidate` and `Check`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import onnx_ir as ir
+from torch import nn
+
+from cnntk.exporters.checks.inputs import CheckInputs, OutputCache, Run, Samples
+from cnntk.exporters.checks.reference import Outputs, Reference
+from cnntk.exporters.model_inputs import ExportedInterface
+from cnntk.exporters.source import Source
+from cnntk.runtime.codec import NOT_IN_JSON
+
+__all__ = ["Candidate", "Check"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A property of the export that was checked and holds; a check that fails raises.
+
+    Attributes:
+        name: Name of the check, like ``batch invariance``.
+        detail: Figures and limits, in one line.
+        rows: Table behind the line, for checks that have one.
+    """
+
+    name: str
+    detail: str
+    rows: tuple[Any, ...] = field(default=(), metadata=NOT_IN_JSON)
+
+
+def _not_run(*_: object) -> Any:
+    raise ValueError("the candidate's file has not been written and run yet")
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """An exported graph before its file is released, with everything that checks need.
+
+    Attributes:
+        source: Model that was exported.
+        model: Graph of the network, with torch's notes on its nodes.
+        interface: Graph that is written to the file, with preprocessing in front where it takes images.
+        reference: Computes what the graph should, in float64 and in the source's own precision.
+        inputs: Inputs on which both are run.
+        eps: Relative step of the source's precision, like 1.19e-7 for float32.
+        module: The source as a torch module; None where it is not torch's or is random.
+        output_names: Names of the outputs in the order in which ``module`` returns them: ``Softmax`` or
+            ``LogSoftmax`` for one that the head removed, "" for one that is not in the graph.
+        large: Whether the reference takes seconds an image, so that checks run on few images.
+        samples: The user's own inputs; None where there are none.
+        skipped: Reasons for which passes left a node as it was.
+        run: Runs the written file; arrays in, arrays out.
+        wait_for_reference: Returns the reference's outputs for ``inputs``, which are computed meanwhile.
+    """
+
+    source: Source
+    model: ir.Model
+    interface: ExportedInterface
+    reference: Reference
+    inputs: CheckInputs
+    eps: float
+    module: nn.Module | None
+    output_names: tuple[str, ...]
+    large: bool
+    samples: Samples | None = None
+    skipped: tuple[str, ...] = ()
+    run: Run = _not_run
+    wait_for_reference: Callable[[], Outputs] = _not_run
+
+    @cached_property
+    def outputs(self) -> OutputCache:
+        """Outputs of the written file for `inputs`."""
+        return OutputCache(self.run, self.inputs)
+
+    @property
+    def expected(self) -> Outputs:
+        """Outputs of the reference for `inputs`."""
+        return self.wait_for_reference()

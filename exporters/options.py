@@ -1,0 +1,119 @@
+"""`ExportOptions`: everything a user can say about an export. Imports neither torch nor onnx."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from numpy.typing import NDArray
+
+from cnntk.runtime.artifact.spec import Preprocessing, TensorSpec
+from cnntk.runtime.errors import UsageError
+from cnntk.runtime.files import readable_file
+from cnntk.runtime.images.reading import ImageSource
+
+__all__ = ["Dtype", "ExportOptions", "HeadOption", "InputShape", "PreprocessOption", "SamplesLike"]
+
+InputShape = tuple[int, ...] | Mapping[str, tuple[int, ...] | TensorSpec]
+"""(C, H, W) of the only input, or each input's shape by name; without the batch, but in a `TensorSpec`."""
+
+Dtype = Literal["auto", "float32", "float16", "float64"]
+PreprocessOption = Literal["graph", "host", "none"]
+HeadOption = Literal["auto", "classifier", "none"]
+
+SamplesLike = str | os.PathLike[str] | Mapping[str, NDArray[Any]] | Sequence[ImageSource]
+"""A folder of images, an ``.npz`` file, arrays by input, or images."""
+
+
+def _parse_shape(text: str) -> InputShape:
+    from cnntk.exporters.sources import parse_input
+
+    return parse_input(text)
+
+
+def _parse_value(text: str) -> Any:
+    """``text`` as JSON where it is JSON (numbers, true, lists), else as text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _read_labels(file: str) -> tuple[str, ...]:
+    try:
+        text = readable_file(file, "a text file of labels").read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UsageError(f"{file}: not valid UTF-8 text; expected one label a line") from None
+    labels = tuple(line.strip() for line in text.splitlines() if line.strip())
+    if not labels:
+        raise UsageError(f"{file}: no labels; expected one a line")
+    return labels
+
+
+_SOURCE, _PREPROCESSING, _CHECKS, _FILE = (
+    {"group": title} for title in ("Source", "Preprocessing", "Checks", "Output")
+)
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Options of `export`.
+
+    Attributes:
+        input_shape: Shape (C, H, W) of the network's input, or of each input by name; by default as the
+            source says.
+        weights: Weights for sources that have none, a .safetensors or .pt file.
+        kwargs: Arguments of the factory, or fields of a model's configuration.
+        labels: Names of the classes in the order of the logits; a text file with one a line on the command
+            line. By default as the source says, else their numbers.
+        random: Use seeded random weights, to try an export.
+        seed: Seed of the random weights.
+        dtype: Type of the weights and inputs; auto: the source's, but float32 where onnxruntime has no CPU
+            kernels for it (bfloat16, and convolutions in float64), which is noted. Outputs of a classifier
+            are float32 in any case.
+        head: Whether the model is a classifier with logits and probabilities; auto: as the source and its
+            outputs say.
+        allow_double_softmax: Accept a softmax of a softmax.
+        preprocess: Where images are preprocessed: in the graph, whose input is uint8 (N, H, W, C) of any
+            size; on the host, as the spec says; or none: the file takes arrays only.
+        preprocessing: Fields of `Preprocessing`, like mean=0.5,0.5,0.5, where the source has none or wrong
+            ones. A whole `Preprocessing` is used for sources that have none.
+        samples: Also check the export on these inputs: a folder of images, or an .npz with an array (n, ...)
+            per input; in Python also arrays by input, or images. The first 4 are used, 2 for large networks.
+        layer_errors: Measure the error of each layer for the report.
+        external_data: Write weights of 64 KiB and more to a .data file beside the .onnx file, which processes
+            can share. Weights of over 2 GB, protobuf's limit, always are.
+        force: Replace an existing file.
+    """
+
+    input_shape: InputShape | None = field(
+        default=None, metadata={"flag": "--input", "metavar": "CxHxW", "parse": _parse_shape, **_SOURCE}
+    )
+    weights: str | None = field(default=None, metadata={"metavar": "FILE", **_SOURCE})
+    kwargs: Mapping[str, Any] = field(default_factory=dict, metadata={"parse": _parse_value, **_SOURCE})
+    labels: Sequence[str] | None = field(
+        default=None, metadata={"metavar": "FILE", "parse": _read_labels, **_SOURCE}
+    )
+    random: bool = field(default=False, metadata=_SOURCE)
+    seed: int = field(default=0, metadata={"min": 0, "max": 2**63 - 1, **_SOURCE})
+    dtype: Dtype = field(default="auto", metadata=_SOURCE)
+    head: HeadOption = field(default="auto", metadata=_SOURCE)
+    allow_double_softmax: bool = field(default=False, metadata=_CHECKS)
+    preprocess: PreprocessOption = field(default="graph", metadata=_PREPROCESSING)
+    preprocessing: Mapping[str, str] | Preprocessing | None = field(
+        default=None, metadata={"pairs": True, **_PREPROCESSING}
+    )
+    samples: SamplesLike | None = field(default=None, metadata={"metavar": "PATH", **_CHECKS})
+    layer_errors: bool = field(default=False, metadata={"flag": None})
+    external_data: bool = field(default=False, metadata=_FILE)
+    force: bool = field(default=False, metadata=_FILE)
+
+    def __post_init__(self) -> None:
+        for name, choices in (("dtype", Dtype), ("head", HeadOption), ("preprocess", PreprocessOption)):
+            if getattr(self, name) not in get_args(choices):
+                raise UsageError(
+                    f"{name}: {getattr(self, name)!r}, expected one of {', '.join(get_args(choices))}"
+                )
