@@ -17,7 +17,7 @@ from cnntk.runtime.images.reading import Pixels
 from cnntk.runtime.preprocessing.preprocess import luma, normalize, resize_and_crop
 from cnntk.runtime.preprocessing.resizing import shrink, shrinkable
 
-__all__ = ["BATCH", "Batch", "batches_of", "numbered_images"]
+__all__ = ["BATCH", "Batch", "batches_of"]
 
 BATCH = 8
 
@@ -38,25 +38,6 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.names)
-
-
-def numbered_images(
-    pixels: Iterable[Pixels], labels: Iterable[int] | None = None
-) -> Iterator[CalibrationImage]:
-    """Arrays as calibration images, named ``number 1``, ``number 2``, ...
-
-    Args:
-        pixels: Arrays of uint8, (H, W, C) each.
-        labels: Class index of each image.
-
-    Raises:
-        ValueError: There are more labels than images, or fewer.
-    """
-    if labels is None:
-        yield from (CalibrationImage(array, f"number {i}") for i, array in enumerate(pixels, start=1))
-        return
-    for i, (array, label) in enumerate(zip(pixels, labels, strict=True), start=1):
-        yield CalibrationImage(array, f"number {i}", int(label))
 
 
 def batches_of(

@@ -17,7 +17,7 @@ from cnntk.data.batches import Batch
 from cnntk.exporters.passes.graph import constant, only_user
 from cnntk.exporters.session import Arrays, GraphSession
 from cnntk.quantization.config import linear_layers
-from cnntk.quantization.histogram import ChannelStats, ChannelStatsRecord, Histogram, HistogramRecord
+from cnntk.quantization.histogram import ChannelStats, Histogram, HistogramRecord
 from cnntk.runtime.codec import as_json, decode
 from cnntk.runtime.contract import InputContract
 from cnntk.runtime.errors import DataError, InferenceError, UsageError
@@ -53,12 +53,12 @@ class _CalibrationFile:
     first_digest: str
     images_differ: bool
     histograms: tuple[HistogramRecord, ...]
-    channels: Mapping[str, ChannelStatsRecord]
+    channels: Mapping[str, ChannelStats]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class CalibrationData:
-    """Statistics of some tensors of a graph.
+    """Statistics of some tensors of a graph, which grow image by image.
 
     Attributes:
         histograms: Histograms by tensor, in the order of the graph.
@@ -76,6 +76,41 @@ class CalibrationData:
     first_digest: str = ""
     images_differ: bool = False
 
+    def add(
+        self, values: Arrays, axes: Mapping[str, int], inputs: Arrays, name: str, label: int | None
+    ) -> None:
+        """Adds one image.
+
+        Args:
+            values: Values of the tensors.
+            axes: Channel axis of the tensors whose channels are counted.
+            inputs: Inputs of the graph.
+            name: Name of the image.
+            label: Class index of the image; None if unknown.
+        """
+        for tensor, histogram in self.histograms.items():
+            histogram.add(values[tensor], name)
+        for tensor, axis in axes.items():
+            self._add_channels(tensor, values[tensor], axis)
+        if not self.images_differ:
+            digest = _digest(inputs)
+            self.first_digest = self.first_digest or digest
+            self.images_differ = digest != self.first_digest
+        self.images += 1
+        if label is not None:
+            self.classes[label] = self.classes.get(label, 0) + 1
+
+    def _add_channels(self, name: str, values: NDArray[Any], axis: int) -> None:
+        if not -values.ndim <= axis < values.ndim:
+            raise UsageError(f"tensor {name!r}: has no axis {axis}; its shape is {list(values.shape)}")
+        stats, earlier = ChannelStats.of(values, axis), self.channels.get(name)
+        if earlier is not None and len(earlier.minimum) != len(stats.minimum):
+            raise UsageError(
+                f"tensor {name!r}: axis {axis} has {len(stats.minimum)} channels, and had "
+                f"{len(earlier.minimum)} for other images; name the axis of the channels"
+            )
+        self.channels[name] = stats if earlier is None else earlier.merge(stats)
+
     def to_text(self) -> str:
         """A JSON document from which `calibrate` can resume; numbers lose no digit."""
         document = _CalibrationFile(
@@ -85,7 +120,7 @@ class CalibrationData:
             self.first_digest,
             self.images_differ,
             tuple(histogram.record() for histogram in self.histograms.values()),
-            {name: channels.record() for name, channels in self.channels.items()},
+            self.channels,
         )
         return json.dumps(as_json(document))
 
@@ -106,7 +141,7 @@ class CalibrationData:
                 raise ValueError(f"version {data.version}, expected {CALIBRATION_VERSION}")
             return cls(
                 {record.tensor: Histogram.from_record(record) for record in data.histograms},
-                {name: ChannelStats.from_record(record) for name, record in data.channels.items()},
+                dict(data.channels),
                 data.images,
                 {int(label): count for label, count in data.classes.items()},
                 data.first_digest,
@@ -180,7 +215,7 @@ def _is_relu(node: ir.Node) -> bool:
 def calibrate(
     model: ir.Model,
     batches: Iterable[Batch],
-    tensors: Sequence[str],
+    tensors: Sequence[str] | None = None,
     *,
     channels: Mapping[str, int] | None = None,
     resume_from: CalibrationData | None = None,
@@ -196,13 +231,13 @@ def calibrate(
     Args:
         model: Graph to run; it is not changed.
         batches: Batches of images, as `batches_of` creates them; they are drawn as they are needed.
-        tensors: Names of values or inputs of the graph.
+        tensors: Names of values or inputs of the graph. Default: `tensors_to_calibrate` and
+            `channels_to_calibrate`.
         channels: Tensors whose channels' ranges and means are gathered, too, with the axis of the channels,
             counted with the batch: 1 in (N, C, H, W).
         resume_from: Calibration of the same graph, tensors and channels to continue; ``batches`` then begins
             after its ``images``. It is not changed.
-        on_image: Callback that receives the calibration after each image, to show progress or to save it. Its
-            histograms are those that continue to grow.
+        on_image: Callback that receives the growing calibration after each image, to show or save it.
 
     Raises:
         DataError: A value is NaN or infinite; the message names the tensor and the image.
@@ -210,15 +245,18 @@ def calibrate(
         InputError: A batch is not a valid input of the graph.
         InferenceError: onnxruntime failed.
     """
-    probe = _Probe(model, [*tensors, *(channels or {})])
-    tally = _start(probe.names, dict(channels or {}), resume_from)
+    if tensors is None:
+        tensors, channels = tensors_to_calibrate(model), channels_to_calibrate(model)
+    axes = channels or {}
+    probe = _Probe(model, [*tensors, *axes])
+    calibration = _start(probe.names, axes, resume_from)
     for batch in batches:
         for i, name in enumerate(batch.names):
             inputs = {key: array[i : i + 1] for key, array in batch.inputs.items()}
-            tally.add(probe(inputs, name), inputs, name, batch.labels[i])
+            calibration.add(probe(inputs, name), axes, inputs, name, batch.labels[i])
             if on_image is not None:
-                on_image(tally.calibration())
-    return tally.calibration()
+                on_image(calibration)
+    return calibration
 
 
 class _Probe:
@@ -264,56 +302,16 @@ def _require(name: str, values: Sequence[ir.Value], model: ir.Model) -> None:
         raise UsageError(f"tensor {name!r}: its type is unknown, so it can't be read; infer shapes first")
 
 
-def _start(names: Sequence[str], axes: dict[str, int], resume_from: CalibrationData | None) -> _Tally:
+def _start(
+    names: Sequence[str], axes: Mapping[str, int], resume_from: CalibrationData | None
+) -> CalibrationData:
     if resume_from is None:
-        return _Tally(axes, CalibrationData({name: Histogram(name) for name in names}))
+        return CalibrationData({name: Histogram(name) for name in names})
     if (list(names), sorted(axes)) != (list(resume_from.histograms), sorted(resume_from.channels)):
         differing = set(names) ^ set(resume_from.histograms) or set(axes) ^ set(resume_from.channels)
         which = f": {min(differing)!r} is in one of them only" if differing else ""
         raise UsageError(f"calibration to resume: has other tensors{which}; calibrate from the start")
-    return _Tally(axes, resume_from)
-
-
-class _Tally:
-    """A calibration that grows image by image."""
-
-    def __init__(self, axes: dict[str, int], start: CalibrationData) -> None:
-        self._axes = axes
-        self._histograms = copy.deepcopy(start.histograms)
-        self._channels, self._classes = dict(start.channels), dict(start.classes)
-        self._images, self._first_digest = start.images, start.first_digest
-        self._images_differ = start.images_differ
-
-    def add(self, values: Arrays, inputs: Arrays, image: str, label: int | None) -> None:
-        for name, histogram in self._histograms.items():
-            histogram.add(values[name], image)
-        for name, axis in self._axes.items():
-            self._add_channels(name, values[name], axis)
-        if not self._images_differ:
-            digest = _digest(inputs)
-            self._first_digest = self._first_digest or digest
-            self._images_differ = digest != self._first_digest
-        self._images += 1
-        if label is not None:
-            self._classes[label] = self._classes.get(label, 0) + 1
-
-    def calibration(self) -> CalibrationData:
-        """The calibration so far; its histograms continue to grow."""
-        channels, classes = dict(self._channels), dict(self._classes)
-        return CalibrationData(
-            self._histograms, channels, self._images, classes, self._first_digest, self._images_differ
-        )
-
-    def _add_channels(self, name: str, values: NDArray[Any], axis: int) -> None:
-        if not -values.ndim <= axis < values.ndim:
-            raise UsageError(f"tensor {name!r}: has no axis {axis}; its shape is {list(values.shape)}")
-        stats, earlier = ChannelStats.of(values, axis), self._channels.get(name)
-        if earlier is not None and earlier.minimum.shape != stats.minimum.shape:
-            raise UsageError(
-                f"tensor {name!r}: axis {axis} has {len(stats.minimum)} channels, and had "
-                f"{len(earlier.minimum)} for other images; name the axis of the channels"
-            )
-        self._channels[name] = stats if earlier is None else earlier.merge(stats)
+    return copy.deepcopy(resume_from)
 
 
 def _digest(inputs: Arrays) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import onnx_ir as ir
 
@@ -16,7 +16,7 @@ __all__ = ["PRECISIONS", "LayerPlan", "Precision", "QuantConfig", "default_confi
 
 Precision = Literal["float32", "float16", "bfloat16", "int8", "int4"]
 
-PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "bfloat16", "int8", "int4")
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 _LARGE_DENSE = 1 << 17
 """Number of weights from which a fully connected layer takes as long as reading them."""

@@ -1,7 +1,6 @@
 """Statistics of one tensor's values, gathered in one pass and in fixed memory.
 
-`Histogram` counts all values, `ChannelStats` has the range and mean of each channel. A calibration file
-stores their ``record()``.
+`Histogram` counts all values, `ChannelStats` has the range and mean of each channel.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from cnntk.runtime.errors import DataError
 
-__all__ = ["BINS", "HALF", "ChannelStats", "ChannelStatsRecord", "Histogram", "HistogramRecord", "Vector"]
+__all__ = ["BINS", "HALF", "ChannelStats", "Histogram", "HistogramRecord", "Vector"]
 
 Vector = NDArray[np.float64]
 
@@ -130,9 +129,9 @@ class Histogram:
         """The histogram for a calibration file."""
         used = np.flatnonzero(self.counts)
         first, last = (int(used[0]), int(used[-1])) if used.size else (0, -1)
-        limits = (self.minimum, self.maximum) if self.count else (None, None)
         counts = tuple(self.counts[first : last + 1].tolist())
-        return HistogramRecord(self.tensor, self.exponent, first, counts, *limits, self.zeros)
+        low, high = (self.minimum, self.maximum) if self.count else (None, None)
+        return HistogramRecord(self.tensor, self.exponent, first, counts, low, high, self.zeros)
 
     @classmethod
     def from_record(cls, record: HistogramRecord) -> Histogram:
@@ -158,7 +157,7 @@ class Histogram:
     def _bins(self, values: NDArray[np.float32]) -> NDArray[np.int64]:
         """Bins of ``values``; exact, because scaling up in float32 and down in float64 loses no digit."""
         dtype = np.float64 if self.exponent > 0 else np.float32
-        scaled = np.floor(values * dtype(1 / self.width)) + HALF
+        scaled: NDArray[Any] = np.floor(values * dtype(1 / self.width)) + HALF
         return scaled.astype(np.int64)
 
     def _widen(self, exponent: int) -> None:
@@ -187,66 +186,49 @@ def _exponent(magnitude: float) -> int:
 
 
 @dataclass(frozen=True)
-class ChannelStatsRecord:
-    """Channel statistics as a calibration file stores them; fields as in `ChannelStats`."""
+class ChannelStats:
+    """Range and mean of each of C channels of one tensor.
+
+    Attributes:
+        minimum: Smallest value of each channel.
+        maximum: Largest value of each channel.
+        total: Sum of each channel's values: float64 sums of the images, added in their order.
+        count: Number of values in a channel.
+
+    Raises:
+        ValueError: The numbers of channels differ.
+    """
 
     minimum: tuple[float, ...]
     maximum: tuple[float, ...]
     total: tuple[float, ...]
     count: int
 
-
-@dataclass(frozen=True, eq=False)
-class ChannelStats:
-    """Range and mean of each channel of one tensor.
-
-    Attributes:
-        minimum: Smallest value of each channel, (C,).
-        maximum: Largest value of each channel, (C,).
-        total: Sum of each channel's values, (C,): float64 sums of the images, added in their order.
-        count: Number of values in a channel.
-    """
-
-    minimum: Vector
-    maximum: Vector
-    total: Vector
-    count: int
+    def __post_init__(self) -> None:
+        lengths = len(self.minimum), len(self.maximum), len(self.total)
+        if len(set(lengths)) > 1:
+            raise ValueError("channels: {} minima, {} maxima and {} sums".format(*lengths))
 
     @classmethod
     def of(cls, values: NDArray[Any], axis: int) -> ChannelStats:
         """Statistics of one image's values, with channels along ``axis``."""
         rows = np.ascontiguousarray(np.moveaxis(values, axis, 0)).reshape(values.shape[axis], -1)
-        minimum, maximum = rows.min(axis=1).astype(np.float64), rows.max(axis=1).astype(np.float64)
-        return cls(minimum, maximum, rows.sum(axis=1, dtype=np.float64), rows.shape[1])
+        return cls._of(rows.min(axis=1), rows.max(axis=1), rows.sum(axis=1, dtype=np.float64), rows.shape[1])
 
     def merge(self, later: ChannelStats) -> ChannelStats:
         """Statistics that include those of later images."""
-        return ChannelStats(
+        return self._of(
             np.minimum(self.minimum, later.minimum),
             np.maximum(self.maximum, later.maximum),
-            self.total + later.total,
+            np.add(self.total, later.total),
             self.count + later.count,
         )
 
     @property
     def mean(self) -> Vector:
         """Mean of each channel, (C,)."""
-        return self.total / self.count
-
-    def record(self) -> ChannelStatsRecord:
-        """The statistics for a calibration file."""
-        arrays = (self.minimum, self.maximum, self.total)
-        return ChannelStatsRecord(*(tuple(a.tolist()) for a in arrays), self.count)
+        return np.array(self.total) / self.count
 
     @classmethod
-    def from_record(cls, record: ChannelStatsRecord) -> ChannelStats:
-        """The statistics that `record` returned.
-
-        Raises:
-            ValueError: The arrays differ in length.
-        """
-        arrays = [np.array(v, dtype=np.float64) for v in (record.minimum, record.maximum, record.total)]
-        if len({a.shape for a in arrays}) > 1:
-            lengths = "{} minima, {} maxima and {} sums".format(*map(len, arrays))
-            raise ValueError(f"channels: {lengths}; expected as many of each")
-        return cls(*arrays, record.count)
+    def _of(cls, minimum: Any, maximum: Any, total: Any, count: int) -> ChannelStats:
+        return cls(tuple(minimum.tolist()), tuple(maximum.tolist()), tuple(total.tolist()), count)

@@ -11,11 +11,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from cnntk.benchmark.layers.report import layer_times
 from cnntk.benchmark.machine import detect_machine
+from cnntk.benchmark.statistics.samples import time_runs
 from cnntk.data.calibration import CalibrationSplit, split_images
 from cnntk.quantization.options import Progress, QuantizeOptions
 from cnntk.quantization.report import (
@@ -36,13 +36,7 @@ from cnntk.version import __version__
 
 try:
     from cnntk.data.batches import batches_of
-    from cnntk.quantization.calibration import (
-        CalibrationData,
-        calibrate,
-        channels_to_calibrate,
-        check_calibration,
-        tensors_to_calibrate,
-    )
+    from cnntk.quantization.calibration import CalibrationData, calibrate, check_calibration
     from cnntk.quantization.candidates import (
         CandidateEvaluator,
         CompareCalls,
@@ -286,14 +280,8 @@ def _calibrate(
         if file is not None and (count % _SAVE_INTERVAL == 0 or count == total):
             write_bytes(file, calibration.to_text().encode())
 
-    return calibrate(
-        original.model,
-        batches_of(spec, split.calibration.after(completed)),
-        tensors_to_calibrate(original.model),
-        channels=channels_to_calibrate(original.model),
-        resume_from=earlier,
-        on_image=on_image,
-    )
+    batches = batches_of(spec, split.calibration.after(completed))
+    return calibrate(original.model, batches, resume_from=earlier, on_image=on_image)
 
 
 def _equalize(
@@ -307,14 +295,8 @@ def _equalize(
     model, total = equalize_channels(original.model, calibration), len(split.calibration)
     if model is None:
         return None
-    calibration = calibrate(
-        model,
-        batches_of(spec, split.calibration),
-        tensors_to_calibrate(model),
-        channels=channels_to_calibrate(model),
-        on_image=lambda c: progress("calibrating with equalized channels", c.images, total),
-    )
-    return Equalized(model, calibration)
+    batches, stage = batches_of(spec, split.calibration), "calibrating with equalized channels"
+    return Equalized(model, calibrate(model, batches, on_image=lambda c: progress(stage, c.images, total)))
 
 
 def _write(
@@ -407,16 +389,9 @@ def _layers(evaluator: CandidateEvaluator, result: SearchResult) -> tuple[Quanti
 def _layer(
     name: str, layer: LayerInfo, config: QuantConfig, kl_divergence: float | None = None
 ) -> QuantizedLayer:
-    plan = config.layers[name]
+    plan, work = config.layers[name], (layer.parameters, layer.multiply_adds)
     return QuantizedLayer(
-        node=name,
-        title=layer.title,
-        op=layer.op,
-        parameters=layer.parameters,
-        multiply_adds=layer.multiply_adds,
-        precision=plan.precision,
-        reason=plan.reason,
-        kl_divergence=kl_divergence,
+        name, layer.title, layer.op, *work, plan.precision, plan.reason, kl_divergence=kl_divergence
     )
 
 
@@ -435,12 +410,8 @@ def _with_times(
 
 def _seconds_per_image(engine: Engine) -> float:
     """Median time of a few runs for one image, in seconds."""
-    inputs, times = example_inputs(engine.inputs, 1, engine.image_sizes), []
-    for _ in range(7):
-        start = time.perf_counter()
-        engine.run(inputs)
-        times.append(time.perf_counter() - start)
-    return median(times)
+    inputs = example_inputs(engine.inputs, 1, engine.image_sizes)
+    return time_runs(lambda: engine.run(inputs), seconds=1e-3, min_runs=7).median_ms / 1000
 
 
 def _estimate(image_s: float, config: QuantConfig, split: CalibrationSplit) -> tuple[float, float]:

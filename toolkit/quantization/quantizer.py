@@ -409,13 +409,8 @@ class _GraphQuantizer:
         return self._floats[value]
 
     def _replace(self, old: ir.Value, new: ir.Value) -> None:
-        """Replaces a value everywhere; an output of the graph keeps its name."""
         new.type, new.shape = old.type, None if old.shape is None else old.shape.copy()
-        is_output, name = old.is_graph_output(), old.name
-        old.replace_all_uses_with(new, replace_graph_outputs=True)
-        if is_output:
-            old.name = None
-            new.name = name
+        replace_uses(old, new)
 
 
 def _groups(node: ir.Node) -> int:

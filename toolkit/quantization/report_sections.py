@@ -12,6 +12,7 @@ from cnntk.runtime.sections import (
     Section,
     Table,
     TableCell,
+    Tone,
     error_text,
     interval,
     number,
@@ -44,7 +45,7 @@ def page_header(report: QuantizeReport) -> Header:
             figures.append((top1, f"top-1 on {accuracy.images:,} images, {drop}"))
         figures.append((f"{accuracy.agreement:.2f} %", "same prediction"))
     verdict = "Quantized, within the accuracy limit" if report.changed else "Unchanged"
-    tone = "good" if report.changed else ""
+    tone: Tone = "good" if report.changed else ""
     return Header(report.name, "quantization report", verdict, tone, tuple(figures), report.reason)
 
 

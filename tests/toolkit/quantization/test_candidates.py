@@ -13,7 +13,8 @@ import pytest
 
 from cnntk.benchmark.compare import Comparison
 from cnntk.data import ArrayImages, open_data
-from cnntk.data.batches import batches_of, numbered_images
+from cnntk.data.batches import batches_of
+from cnntk.data.calibration import CalibrationImages
 from cnntk.quantization.calibration import CalibrationData, calibrate, tensors_to_calibrate
 from cnntk.quantization.candidates import (
     CandidateEvaluator,
@@ -32,22 +33,21 @@ from cnntk.runtime.errors import DataError, UsageError
 def calibration(original: Original) -> CalibrationData:
     images = open_data("digits").train.images
     assert isinstance(images, ArrayImages)
-    batches = batches_of(original.engine, numbered_images(images.pixels[:40]))
+    batches = batches_of(original.engine, CalibrationImages(images, tuple(range(40))))
     return calibrate(original.model, batches, tensors_to_calibrate(original.model))
 
 
 @pytest.fixture
 def evaluators(original: Original, calibration: CalibrationData) -> Callable[..., CandidateEvaluator]:
     test = open_data("digits").test
-    assert isinstance(test.images, ArrayImages)
-    pixels = test.images.pixels
+    indices, labels = tuple(range(len(test.labels))), tuple(test.labels.tolist())
 
     def create(store: MeasurementStore | None = None, **options: object) -> CandidateEvaluator:
         return CandidateEvaluator(
             original,
             calibration,
-            lambda: batches_of(original.engine, numbered_images(pixels, test.labels)),
-            batches_of(original.engine, numbered_images(pixels[:16])),
+            lambda: batches_of(original.engine, CalibrationImages(test.images, indices, labels)),
+            batches_of(original.engine, CalibrationImages(test.images, indices[:16])),
             store=store,
             compare_calls=lambda *_: Comparison(2.0, 1.9, 2.1, 2.0, 1.0, 60),
             **options,
@@ -95,7 +95,7 @@ def test_damage_by_8_bits_is_measured(tmp_path: Path) -> None:
     engine = Engine(file, threads=1)
     images = open_data("digits").test.images
     assert isinstance(images, ArrayImages)
-    batches = list(batches_of(engine, numbered_images(images.pixels[:64])))
+    batches = list(batches_of(engine, CalibrationImages(images, tuple(range(64)))))
     calibration = calibrate(graph, batches, tensors_to_calibrate(graph))
     histograms = {n: h for n, h in calibration.histograms.items() if h.maximum > 100}
     assert histograms

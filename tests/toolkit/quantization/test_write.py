@@ -10,7 +10,8 @@ import onnx_ir as ir
 import pytest
 
 from cnntk.data import ArrayImages, open_data
-from cnntk.data.batches import batches_of, numbered_images
+from cnntk.data.batches import batches_of
+from cnntk.data.calibration import CalibrationImages
 from cnntk.quantization import write as module
 from cnntk.quantization.calibration import calibrate, tensors_to_calibrate
 from cnntk.quantization.candidates import Original
@@ -35,7 +36,7 @@ def config(original: Original) -> QuantConfig:
 def model(original: Original, config: QuantConfig) -> ir.Model:
     images = open_data("digits").train.images
     assert isinstance(images, ArrayImages)
-    batches = batches_of(original.engine, numbered_images(images.pixels[:40]))
+    batches = batches_of(original.engine, CalibrationImages(images, tuple(range(40))))
     return quantize_graph(
         original.model, config, calibrate(original.model, batches, tensors_to_calibrate(original.model))
     )
@@ -151,7 +152,7 @@ def test_weights_that_can_saturate_are_refused_for_every_cpu(
     """The same graph, calibration and file name; all 8 bits of the weights, said to be for any CPU."""
     images = open_data("digits").train.images
     assert isinstance(images, ArrayImages)
-    batches = batches_of(original.engine, numbered_images(images.pixels[:40]))
+    batches = batches_of(original.engine, CalibrationImages(images, tuple(range(40))))
     calibration = calibrate(original.model, batches, tensors_to_calibrate(original.model))
     wide = replace(config, target="vnni")
     unsafe = quantize_graph(original.model, wide, calibration)
