@@ -45,9 +45,12 @@ def occurring(data: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def difference(text: str, data: Any) -> set[tuple[str, str]]:
-    """Fields that are documented and don't occur, or occur and are not documented."""
-    pairs = {(path, name) for path, names in documented(text).items() for name in names}
-    return pairs ^ set(occurring(data))
+    """Fields that are documented and don't occur, or occur and are not documented; of objects in the data."""
+    pairs = set(occurring(data))
+    paths = {path for path, _ in pairs}
+    return pairs ^ {
+        (path, name) for path, names in documented(text).items() for name in names if path in paths
+    }
 
 
 @pytest.fixture(scope="module")

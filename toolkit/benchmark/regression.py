@@ -150,7 +150,7 @@ class BaselineComparison:
             for c in self.cases
         )
         headline = _headline(self.cases)
-        values = tuple(
+        values: tuple[tuple[str, Value, Tone], ...] = tuple(
             (case.name, _value(case), "bad" if case.regressed else "")
             for case in self.cases
             if case.slowdown_percent
@@ -233,9 +233,10 @@ class BaselineCheck:
         Raises:
             UsageError: The baseline can't be loaded or is of another machine, or the result can't be saved.
         """
-        baseline, file = options.baseline, ""
-        if baseline is not None and not isinstance(baseline, Baseline):
-            baseline, file = load_baseline(baseline), os.fspath(baseline)
+        source, file = options.baseline, ""
+        baseline = source if isinstance(source, Baseline) else None
+        if source is not None and not isinstance(source, Baseline):
+            baseline, file = load_baseline(source), os.fspath(source)
         if baseline is not None:
             baseline.check_machine(detect_machine(), allow_other=options.allow_other_machine)
         if options.save is not None:
@@ -432,8 +433,7 @@ def _confirmed(first: CaseComparison, second: CaseComparison) -> CaseComparison:
 def _compare_cases(baseline: Baseline, current: Baseline, limit: float | None) -> Iterator[CaseComparison]:
     for name in dict.fromkeys((*baseline.cases, *current.cases)):
         base, now = baseline.cases.get(name), current.cases.get(name)
-        base_ms, now_ms = (case and UndisturbedSessions.of(case.sessions).ms for case in (base, now))
-        comparison = CaseComparison(name, base_ms, now_ms, None, False, "", limit)
+        comparison = CaseComparison(name, _typical_ms(base), _typical_ms(now), None, False, "", limit)
         if base is None or now is None:
             yield replace(comparison, note="not in the baseline" if base is None else "not measured now")
         elif differences := now.differences(base):
@@ -447,6 +447,10 @@ def _compare_cases(baseline: Baseline, current: Baseline, limit: float | None) -
                 note="; ".join(_notes(base, now)),
                 mostly_disturbed=mostly_disturbed(base.sessions, now.sessions),
             )
+
+
+def _typical_ms(case: Case | None) -> float | None:
+    return None if case is None else UndisturbedSessions.of(case.sessions).ms
 
 
 def _notes(base: Case, now: Case) -> Iterator[str]:

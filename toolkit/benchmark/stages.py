@@ -137,7 +137,7 @@ class Stages:
             Column("images", "right", optional=True),
             Column("runs", "right", optional=True),
         )
-        rows = tuple(
+        rows: tuple[tuple[str | TableCell, ...], ...] = tuple(
             (
                 row.format,
                 *(_stage_cell(stage) for stage in row.stages),

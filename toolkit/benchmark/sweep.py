@@ -179,10 +179,8 @@ def _hint(cell: SweepCell) -> str:
 
 
 def _throughput(cell: SweepCell) -> Value:
-    rates = (
-        1e3 * cell.batch / ms for ms in (cell.latency_ms.value, cell.latency_ms.high, cell.latency_ms.low)
-    )
-    return Value(*rates, _hint(cell))
+    latency, images_ms = cell.latency_ms, 1e3 * cell.batch
+    return Value(cell.images_per_second, images_ms / latency.high, images_ms / latency.low, _hint(cell))
 
 
 def _latency(cell: SweepCell) -> Value:
