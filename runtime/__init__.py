@@ -1,4 +1,4 @@
-"""Run an artifact: what an app embeds. Needs numpy, onnxruntime and Pillow; loads each on first use."""
+"""The runtime that apps embed to run artifacts. It imports numpy, onnxruntime and Pillow on first use."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cnntk.runtime.batching.batching import BatchingEngine, BatchingStats
     from cnntk.runtime.classifier import Classifier, Prediction, Predictions
     from cnntk.runtime.engine import Engine
-    from cnntk.runtime.images.pixels import Pixels
+    from cnntk.runtime.images._pixels import Pixels
     from cnntk.runtime.images.reading import ImageSource
     from cnntk.runtime.session.binding import Binding
     from cnntk.runtime.session.placement import Placement, ProviderShare
@@ -72,7 +72,7 @@ __getattr__, __dir__ = lazy_names(
         "Placement": "cnntk.runtime.session.placement",
         "ProviderShare": "cnntk.runtime.session.placement",
         "ImageSource": "cnntk.runtime.images.reading",
-        "Pixels": "cnntk.runtime.images.pixels",
+        "Pixels": "cnntk.runtime.images._pixels",
         "ModelSpec": "cnntk.runtime.artifact.spec",
         "Preprocessing": "cnntk.runtime.artifact.spec",
     },

@@ -1,4 +1,4 @@
-"""`Classifier`: images in, predictions out."""
+"""`Classifier`: classifies images with an artifact."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ class Predictions:
     """The probabilities of all classes for one image.
 
     Attributes:
-        labels: of the classes, in the model's order.
-        probabilities: float32 (K,).
+        labels: Class labels in the model's order.
+        probabilities: Probabilities, float32 (K,).
     """
 
     labels: tuple[str, ...]
     probabilities: NDArray[np.float32]
 
     def top(self, k: int = 1) -> list[Prediction]:
-        """The ``k`` most probable classes, best first; ties in class order."""
+        """Returns the ``k`` most probable classes, best first; ties in class order."""
         order = np.argsort(-self.probabilities, kind="stable")[:k]
         return [Prediction(self.labels[i], float(self.probabilities[i])) for i in order]
 
@@ -55,15 +55,19 @@ class Predictions:
 
 
 class Classifier:
-    """Classifies images with an artifact, by the preprocessing that the artifact itself describes.
+    """Classifies images with an artifact and the preprocessing in its spec.
 
     Args:
-        model: path or bytes of an artifact, or an `Engine`.
-        device: as `Engine` takes it.
-        threads: as `Engine` takes it.
+        model: Path or bytes of an artifact, or an `Engine`.
+        device: Device as for `Engine`.
+        threads: Threads as for `Engine`.
+
+    Attributes:
+        engine: Engine that runs the model.
+        labels: Class labels in the model's order.
 
     Raises:
-        UnsupportedArtifact: the file does not say how images become its input, or is no classifier.
+        UnsupportedArtifact: The file has no preprocessing in its spec, or is not a classifier.
     """
 
     def __init__(
@@ -74,90 +78,90 @@ class Classifier:
         threads: int | None = None,
     ) -> None:
         self.engine = model if isinstance(model, Engine) else Engine(model, device, threads=threads)
-        self._preprocessing, self.labels = _contract(self.engine)
+        self._preprocessing, self.labels = _classifier_spec(self.engine)
         self._input = self.engine.inputs[0]
         self._in_graph = self._input.name == IMAGE_INPUT and self._input.dtype == "uint8"
 
     def __call__(self, image: ImageSource) -> Predictions:
-        """Classifies one image, anything that `read_image` takes.
+        """Classifies one image of any form that `read_image` accepts.
 
         Raises:
-            ImageError: it can't be read.
+            ImageError: The image can't be read.
         """
         return self.classify_pixels([self.read(image)])[0]
 
     def many(self, images: Sequence[ImageSource]) -> list[Predictions]:
-        """Classifies images as one batch, in order; sizes may differ."""
+        """Classifies images of any sizes as one batch, in order."""
         return self.classify_pixels([self.read(image) for image in images])
 
     def read(self, image: ImageSource) -> Pixels:
-        """The pixels of an image, as `decode` gives them."""
+        """Reads the pixels of an image like `decode`."""
         return self.decode(image).pixels
 
     def decode(self, image: ImageSource, *, max_megapixels: float = MAX_MEGAPIXELS) -> DecodedImage:
-        """The pixels of an image, and what was done to it; gray where the network sees gray.
+        """Reads the pixels of an image, with notes; gray for networks with gray input.
 
-        Transparency is composed on the background that the artifact names.
+        Transparency is composed on the background in the artifact's spec.
 
         Args:
-            image: anything that `read_image` takes.
-            max_megapixels: larger ones are refused, before they are decoded.
+            image: Image of any form that `read_image` accepts.
+            max_megapixels: Largest image size that is accepted.
 
         Raises:
-            ImageError: it can't be read.
+            ImageError: The image can't be read.
         """
         background = self._preprocessing.background
-        found = decode_image(image, background=background, max_megapixels=max_megapixels)
-        if self._preprocessing.color == "gray" and found.pixels.shape[2] == 3:
-            return DecodedImage(luma(found.pixels), found.notes)
-        return found
+        decoded = decode_image(image, background=background, max_megapixels=max_megapixels)
+        if self._preprocessing.color == "gray" and decoded.pixels.shape[2] == 3:
+            return DecodedImage(luma(decoded.pixels), decoded.notes)
+        return decoded
 
     def classify_pixels(self, images: Sequence[Pixels]) -> list[Predictions]:
-        """Classifies decoded images as one batch, as far as they can go together.
+        """Classifies decoded images, in as few batches as their sizes allow.
 
         Args:
-            images: as `read` gives them: uint8 (H, W, 1) or (H, W, 3), of any sizes.
+            images: Pixels from `read`, uint8 (H, W, 1) or (H, W, 3), of any sizes.
         """
         if self._in_graph and len(images) == 1:
             return self.classify_prepared(images)
         return self.classify_prepared([self.prepare(image) for image in images])
 
     def prepare(self, image: Pixels) -> Pixels:
-        """What of a decoded image the network looks at, in one size where that is possible.
+        """Resizes and crops a decoded image to what the network uses, of one size if possible.
 
-        It is the part of preprocessing that many threads can do side by side, image by image;
-        `classify_prepared` takes the rest. Both together answer what `classify_pixels` does.
+        This is the part of preprocessing that threads can run in parallel, image by image.
+        `classify_prepared` does the rest; both together give the result of `classify_pixels`.
         """
         if not self._in_graph:
             return resize_and_crop(image, self._preprocessing)
         return shrink(image, self._preprocessing) if shrinkable(self._preprocessing) else image
 
     def classify_prepared(self, images: Sequence[Pixels]) -> list[Predictions]:
-        """Classifies what `prepare` gave, those of one size as one batch; in order."""
+        """Classifies images from `prepare`, in order, those of one size as one batch."""
         if len(images) == 1:
             return [Predictions(self.labels, self._probabilities(images)[0])]
-        places: dict[tuple[int, ...], list[int]] = {}
+        indices: dict[tuple[int, ...], list[int]] = {}
         for i, image in enumerate(images):
-            places.setdefault(image.shape, []).append(i)
-        found: dict[int, NDArray[np.float32]] = {}
-        for alike in places.values():
-            found.update(zip(alike, self._probabilities([images[i] for i in alike]), strict=True))
-        return [Predictions(self.labels, found[i]) for i in range(len(images))]
+            indices.setdefault(image.shape, []).append(i)
+        probabilities: dict[int, NDArray[np.float32]] = {}
+        for batch in indices.values():
+            probabilities.update(zip(batch, self._probabilities([images[i] for i in batch]), strict=True))
+        return [Predictions(self.labels, probabilities[i]) for i in range(len(images))]
 
     def _probabilities(self, images: Sequence[Pixels]) -> NDArray[np.float32]:
-        """Of all classes, (N, K), for N images of one size."""
+        """Returns the probabilities of all classes, (N, K), for N images of one size."""
         batch: NDArray[Any] = images[0][None] if len(images) == 1 else np.stack(images)
         if not self._in_graph:
             batch = normalize(batch, self._preprocessing).astype(self._input.dtype, copy=False)
         return self.engine.run({self._input.name: batch})["probabilities"]
 
 
-def _contract(engine: Engine) -> tuple[Preprocessing, tuple[str, ...]]:
+def _classifier_spec(engine: Engine) -> tuple[Preprocessing, tuple[str, ...]]:
     spec = engine.spec
     if spec is None or spec.preprocessing is None:
         raise UnsupportedArtifact(
-            f"{engine.name}: does not say how an image becomes its input, so it takes arrays only; use Engine"
+            f"{engine.name}: has no preprocessing in its spec, so it takes arrays only; use Engine"
         )
     if spec.head != "classifier":
-        raise UnsupportedArtifact(f"{engine.name}: is no classifier; use Engine")
+        raise UnsupportedArtifact(f"{engine.name}: is not a classifier; use Engine")
     return spec.preprocessing, spec.labels

@@ -22,14 +22,14 @@ NOT_IN_JSON: Final[Mapping[str, bool]] = types.MappingProxyType({"json": False})
 
 
 def as_json(value: Any) -> Any:
-    """``value`` as JSON data: dicts, lists, text, finite numbers, booleans and None.
+    """Returns ``value`` as JSON data: dicts, lists, text, finite numbers, booleans and None.
 
     Args:
-        value: dataclasses, mappings with text or number keys, sequences, sets (sorted), paths, numpy arrays
+        value: Dataclasses, mappings with text or number keys, sequences, sets (sorted), paths, numpy arrays
             and scalars, and plain values, nested at will. NaN and infinities become None: JSON has none.
 
     Raises:
-        TypeError: a value of another type.
+        TypeError: A value of another type.
     """
     if value is None or isinstance(value, str | bool | int):
         return value
@@ -56,15 +56,15 @@ _PLAIN = frozenset((str, int, bool, float))
 
 
 def decode(kind: Any, value: Any, path: str) -> Any:
-    """JSON data as the annotated type ``kind``: the inverse of `as_json`.
+    """Converts JSON data to the annotated type ``kind``: the inverse of `as_json`.
 
     Args:
-        kind: a dataclass, or the annotation of a field: unions, literals, tuples, mappings, plain types.
-        value: what `json.loads` returned.
-        path: name of the value in messages, like ``spec`` or ``baseline``.
+        kind: Dataclass, or the annotation of a field: unions, literals, tuples, mappings, plain types.
+        value: JSON data from `json.loads`.
+        path: Name of the value in messages, like ``spec`` or ``baseline``.
 
     Raises:
-        ValueError: a field is missing, unknown or of the wrong type; the message names it by its path.
+        ValueError: A field is missing, unknown or of the wrong type; the message names it by its path.
     """
     if kind is Any or (type(value) is kind and kind in _PLAIN):
         return value

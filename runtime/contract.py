@@ -1,7 +1,8 @@
-"""What a model's inputs must be, and what to say of those that are something else."""
+"""Checks of a model's inputs and outputs, and the messages for arrays that do not fit."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import InputError, UnsupportedArtifact
 
-__all__ = ["InputContract", "shape_matches"]
+__all__ = ["InputContract", "is_finite", "shape_matches"]
 
 Arrays = dict[str, NDArray[Any]]
 _CHANNELS = (1, 3)
@@ -21,103 +22,116 @@ class InputContract:
     """Names, dtypes and shapes of a model's inputs.
 
     Args:
-        inputs: of the model.
-        where: the model's file, for messages.
+        inputs: Inputs of the model.
+        name: The model's name in messages.
 
     Attributes:
-        dtypes: of each input, in the model's order.
-        ties_sizes: whether sizes must equal each other, which onnxruntime does not check.
+        dtypes: Names and dtypes of the inputs, in the model's order.
+        ties_sizes: Whether some sizes must be equal, which onnxruntime does not check.
 
     Raises:
-        UnsupportedArtifact: an input is of a type that numpy lacks.
+        UnsupportedArtifact: An input has a dtype that numpy lacks.
     """
 
-    def __init__(self, inputs: tuple[TensorSpec, ...], where: str) -> None:
+    def __init__(self, inputs: tuple[TensorSpec, ...], name: str) -> None:
         self._inputs = inputs
-        self._where = where
+        self._name = name
         names = [size for spec in inputs for size in spec.shape if isinstance(size, str)]
         self.ties_sizes = len(names) > len(set(names))
-        self.dtypes = tuple((spec.name, _numpy_dtype(spec, where)) for spec in inputs)
+        self.dtypes = tuple((spec.name, _numpy_dtype(spec, name)) for spec in inputs)
 
     def check(self, inputs: Mapping[str, NDArray[Any]]) -> None:
-        """Checks names, dtypes, ranks, fixed sizes, and that sizes of one name are equal.
+        """Checks names, dtypes, ranks, fixed sizes, and that sizes with one name are equal.
 
         Raises:
-            InputError: says what was expected and what came.
+            InputError: The inputs differ; the message has what was expected and what was passed.
         """
         if not isinstance(inputs, Mapping):
-            raise InputError(f"{self._where}: expected a dict of arrays by name, got {type(inputs).__name__}")
-        known = dict(self.dtypes)
-        if inputs.keys() != known.keys() or any(_native(v) != known[k] for k, v in inputs.items()):
-            raise self.misfit(inputs)
+            raise InputError(f"{self._name}: expected a dict of arrays by name, got {type(inputs).__name__}")
+        dtypes = dict(self.dtypes)
+        if inputs.keys() != dtypes.keys() or any(_native_dtype(v) != dtypes[k] for k, v in inputs.items()):
+            raise self.mismatch_error(inputs)
         for spec in self._inputs:
             if not shape_matches(inputs[spec.name].shape, spec.shape):
-                raise self.misfit(inputs)
+                raise self.mismatch_error(inputs)
         self.sizes(inputs)
 
     def sizes(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, int]:
-        """The size that each name stands for in inputs of the right ranks.
+        """Returns the size of each named dimension of inputs with the right ranks.
 
         Raises:
-            InputError: a name stands for two sizes.
+            InputError: A dimension has two sizes.
         """
         sizes: dict[str, int] = {}
         for spec in self._inputs:
-            for have, want in zip(inputs[spec.name].shape, spec.shape, strict=True):
-                if isinstance(want, str) and sizes.setdefault(want, have) != have:
-                    raise self.misfit(inputs, f" ({want} is both {sizes[want]} and {have})")
+            for actual, expected in zip(inputs[spec.name].shape, spec.shape, strict=True):
+                if isinstance(expected, str) and sizes.setdefault(expected, actual) != actual:
+                    raise self.mismatch_error(inputs, f" ({expected} is both {sizes[expected]} and {actual})")
         return sizes
 
     def native(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
-        """``inputs``, those of foreign byte order converted: onnxruntime would misread them silently."""
+        """Converts inputs of foreign byte order, which onnxruntime would misread."""
         if all(array.dtype.isnative for array in inputs.values()):
             return inputs
         return {
             name: array.astype(array.dtype.newbyteorder("="), copy=False) for name, array in inputs.items()
         }
 
-    def misfit(self, inputs: Mapping[str, Any], more: str = "") -> InputError:
-        """The error that says what was expected, what came, and where it can be told what to do."""
-        expected = ", ".join(f"{s.name}: {s.dtype} {_shape(s.shape)}" for s in self._inputs)
-        got = ", ".join(f"{k}: {_dtype(v)} {_shape(_shape_of(v))}" for k, v in inputs.items()) or "nothing"
-        return InputError(f"{self._where}: expected {expected}; got {got}{more}{self._hint(inputs)}")
+    def mismatch_error(self, inputs: Mapping[str, Any], detail: str = "") -> InputError:
+        """Returns an error with what was expected, what was passed and, if that is clear, what to do."""
+        expected = ", ".join(f"{s.name}: {s.dtype} {_shape_text(s.shape)}" for s in self._inputs)
+        actual = ", ".join(f"{k}: {_dtype_text(v)} {_shape_text(_shape_of(v))}" for k, v in inputs.items())
+        return InputError(
+            f"{self._name}: expected {expected}; got {actual or 'nothing'}{detail}{self._hint(inputs)}"
+        )
 
     def _hint(self, inputs: Mapping[str, Any]) -> str:
-        known = {spec.name: spec for spec in self._inputs}
+        specs = {spec.name: spec for spec in self._inputs}
         for name, value in inputs.items():
-            spec = known.get(name)
-            if spec is not None and (hint := _hint_of(spec, value)):
+            spec = specs.get(name)
+            if spec is not None and (hint := _hint_for(spec, value)):
                 return f". {name}: {hint}"
         return ""
 
 
 def shape_matches(shape: tuple[int, ...], pattern: tuple[int | str, ...]) -> bool:
-    """Whether an array of ``shape`` fits ``pattern``, where names stand for any size."""
+    """Whether an array's shape matches ``pattern``, in which a name stands for any size."""
     return len(shape) == len(pattern) and all(
-        not isinstance(want, int) or have == want for have, want in zip(shape, pattern, strict=True)
+        not isinstance(expected, int) or size == expected
+        for size, expected in zip(shape, pattern, strict=True)
     )
 
 
-def _hint_of(spec: TensorSpec, value: Any) -> str:
-    """What would mend this input, as far as that can be told."""
+def is_finite(values: NDArray[Any]) -> bool:
+    """Whether floating-point ``values`` contain neither NaN nor infinity.
+
+    Their scalar product with themselves is finite only if all of them are, and takes half a microsecond for
+    ten. It overflows for large finite values, too; then each is checked. ``vdot`` is the one product of numpy
+    that never warns.
+    """
+    return math.isfinite(np.vdot(values, values)) or bool(np.isfinite(values).all())
+
+
+def _hint_for(spec: TensorSpec, value: Any) -> str:
+    """Returns what would fix this input, if that is clear."""
     if not isinstance(value, np.ndarray):
         return f"make it an array, numpy.asarray(..., dtype={spec.dtype!r})"
     if value.ndim == len(spec.shape) - 1 and shape_matches((1, *value.shape), (1, *spec.shape[1:])):
-        return "one image needs a batch dimension, array[None]"
+        return "a single image needs a batch dimension, array[None]"
     if value.ndim == 4 and len(spec.shape) == 4:
-        if shape_matches(_moved(value.shape, (0, 3, 1, 2)), spec.shape) and value.shape[3] in _CHANNELS:
-            return "it looks like NHWC, array.transpose(0, 3, 1, 2)"
-        if shape_matches(_moved(value.shape, (0, 2, 3, 1)), spec.shape) and value.shape[1] in _CHANNELS:
-            return "it looks like NCHW, array.transpose(0, 2, 3, 1)"
+        if shape_matches(_permuted(value.shape, (0, 3, 1, 2)), spec.shape) and value.shape[3] in _CHANNELS:
+            return "the layout seems to be NHWC; use array.transpose(0, 3, 1, 2)"
+        if shape_matches(_permuted(value.shape, (0, 2, 3, 1)), spec.shape) and value.shape[1] in _CHANNELS:
+            return "the layout seems to be NCHW; use array.transpose(0, 2, 3, 1)"
         batch = spec.shape[0]
         if isinstance(batch, int) and shape_matches(value.shape[1:], spec.shape[1:]):
-            return f"the model's batch is fixed at {batch}; run_many splits and pads"
+            return f"the model's batch size is fixed at {batch}; use run_many, which splits and pads"
     if shape_matches(value.shape, spec.shape) and value.dtype != np.dtype(spec.dtype):
-        return f"convert it, array.astype({spec.dtype!r}), where that loses nothing that counts"
+        return f"convert it, array.astype({spec.dtype!r}), if that loses nothing that matters"
     return ""
 
 
-def _moved(shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[int, ...]:
+def _permuted(shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(shape[axis] for axis in order)
 
 
@@ -128,23 +142,25 @@ def _shape_of(value: Any) -> tuple[int, ...]:
         return ()
 
 
-def _native(value: object) -> np.dtype[Any] | None:
+def _native_dtype(value: object) -> np.dtype[Any] | None:
     dtype = getattr(value, "dtype", None)
     return dtype.newbyteorder("=") if isinstance(dtype, np.dtype) else None
 
 
-def _numpy_dtype(spec: TensorSpec, where: str) -> np.dtype[Any]:
+def _numpy_dtype(spec: TensorSpec, name: str) -> np.dtype[Any]:
     try:
         return np.dtype(spec.dtype)
     except TypeError as error:
-        raise UnsupportedArtifact(f"{where}: input {spec.name} is {spec.dtype}, which numpy lacks") from error
+        raise UnsupportedArtifact(
+            f"{name}: input {spec.name} has dtype {spec.dtype}, which numpy lacks"
+        ) from error
 
 
-def _shape(shape: tuple[int | str, ...]) -> str:
+def _shape_text(shape: tuple[int | str, ...]) -> str:
     return f"[{', '.join(map(str, shape))}]"
 
 
-def _dtype(value: object) -> str:
+def _dtype_text(value: object) -> str:
     dtype = getattr(value, "dtype", None)
     if isinstance(dtype, np.dtype) and not dtype.isnative:
         return f"{dtype.name} in foreign byte order"

@@ -1,4 +1,4 @@
-"""`Engine`: arrays in, arrays out."""
+"""`Engine`: runs a model on one device, arrays in, arrays out."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import numpy as np
 from numpy import vdot
 from numpy.typing import NDArray
 
+from cnntk.runtime._batch_split import run_in_batches
 from cnntk.runtime.artifact.self_test import SelfTestResult, run_self_test
 from cnntk.runtime.artifact.spec import ModelSpec, TensorSpec
-from cnntk.runtime.batch_split import run_in_batches
-from cnntk.runtime.contract import InputContract
+from cnntk.runtime.contract import InputContract, is_finite
 from cnntk.runtime.errors import (
     CnntkError,
     DeviceUnavailable,
@@ -29,9 +29,9 @@ from cnntk.runtime.errors import (
 )
 from cnntk.runtime.example_inputs import example_inputs
 from cnntk.runtime.log import log
+from cnntk.runtime.session._watchdog import LONGEST_TIMEOUT_S, clamp_timeout, deadline
 from cnntk.runtime.session.binding import Binding, check_out, run_into
 from cnntk.runtime.session.devices import Device, import_onnxruntime, resolve_device
-from cnntk.runtime.session.finite import is_finite
 from cnntk.runtime.session.placement import Placement, measure_placement
 from cnntk.runtime.session.session_factory import (
     LoadedModel,
@@ -40,7 +40,6 @@ from cnntk.runtime.session.session_factory import (
     open_session,
     tensor_specs,
 )
-from cnntk.runtime.session.watchdog import LONGEST_TIMEOUT_S, clamp_timeout, deadline
 
 __all__ = ["Engine"]
 
@@ -50,53 +49,54 @@ Model = str | os.PathLike[str] | bytes | BinaryIO
 _WARM_UP_RUNS = 3
 
 
-class _Unusual(Exception):  # noqa: N818 - never leaves this file
-    """Inputs that need a second look."""
+class _NeedsFullCheck(Exception):  # noqa: N818 - never leaves this file
+    """Inputs that the fast check can't accept."""
 
 
 _NO_DTYPE = object()
-_UNUSUAL = (_Unusual, KeyError, IndexError, AttributeError, TypeError)
+_NEED_FULL_CHECK = (_NeedsFullCheck, KeyError, IndexError, AttributeError, TypeError)
 
 
 class Engine:
     """Runs one model on one device.
 
     Args:
-        model: path, bytes, or a file open for reading bytes, of an ``.onnx`` file.
-        device: ``cpu``, ``cuda``, ``cuda:1``, ``auto``, or another that `resolve_device` knows; never another
-            one than was asked for. ``auto`` uses CUDA where it is available; `device_reason` says why.
-        threads: on the CPU; by default one for each core that this process may use (affinity and the
-            container's quota), and one for a model under a million multiply-adds, where a second brings
-            nothing; ``"shared"`` for one pool that all engines of the process use, which onnxruntime then
-            asks of every later session, those of other libraries, too.
-        spin: whether idle threads wait busily, which answers sooner; by default yes, but not under a CPU
+        model: Path, bytes or binary file object of an ``.onnx`` file.
+        device: Device name: ``cpu``, ``cuda``, ``cuda:1``, ``auto`` or another one of `resolve_device`. The
+            model runs there or not at all. ``auto`` uses CUDA if it is available; `device_reason` has the
+            reason.
+        threads: Number of CPU threads. The default is one per core available to this process (by affinity and
+            container quota), and 1 for a model under a million multiply-adds, where a second gains nothing.
+            ``"shared"`` uses one pool for all engines of the process, which onnxruntime then also requires
+            of all later sessions of other libraries.
+        spin: Whether idle threads wait actively, which lowers latency. The default is yes, except under a CPU
             quota.
-        options: of the device's provider, as onnxruntime documents them.
-        allow_nonfinite: whether NaN and infinity are answers; else they raise.
-        share_weights: keep the weights in the memory that the ``.data`` file is mapped to, which processes
-            share, at the price of speed; for a model with its weights beside it.
-        cache: a folder for the model as onnxruntime has optimized it, to load sooner the next time.
-        warm_up: run a few times now, so that the first call is no slower than the others.
-        self_test: run the file's own self-test now.
+        options: Options of the device's provider, as onnxruntime documents them.
+        allow_nonfinite: Whether outputs may contain NaN and infinity; else they raise.
+        share_weights: Whether processes share the memory of the weights in an external ``.data`` file, at the
+            cost of speed.
+        cache: Folder for the model as optimized by onnxruntime, which loads faster the next time.
+        warm_up: Whether to run the model a few times now, so that the first call is as fast as later ones.
+        self_test: Whether to run the file's self-test now.
 
     Attributes:
-        name: of the file, for messages.
-        spec: what the file says of itself; None for a file that cnntk did not make.
-        inputs: name, dtype and shape of each input.
-        outputs: name, dtype and shape of each output.
-        device: what it runs on, ``cpu`` or ``cuda:0``.
-        device_reason: why ``auto`` took it; empty where it was asked for by name.
-        threads: how many it uses on the CPU.
+        name: Name of the model in messages.
+        spec: Spec of the model; None for a file that cnntk did not write.
+        inputs: Name, dtype and shape of each input.
+        outputs: Name, dtype and shape of each output.
+        device: Device that runs the model, like ``cpu`` or ``cuda:0``.
+        device_reason: Reason for the choice of ``auto``; empty for other devices.
+        threads: Number of CPU threads.
 
     Raises:
-        UsageError: no such file or device.
-        ArtifactCorrupt: the file is damaged; any changed byte of an artifact is noticed.
-        UnsupportedArtifact: the file is sound, but not for this onnxruntime or cnntk.
-        DeviceUnavailable: the device can't be had.
-        SelfTestFailed: the self-test was asked for, and the model answers otherwise here.
+        UsageError: The file or device does not exist.
+        ArtifactCorrupt: The file is damaged; every changed byte of an artifact is detected.
+        UnsupportedArtifact: The file is valid, but not for this version of onnxruntime or cnntk.
+        DeviceUnavailable: The device is not available.
+        SelfTestFailed: The requested self-test failed.
 
-    An engine may be called from many threads at once. Pickled, it loads its file again. In a child made by
-    fork it does so at the first call, because threads are not inherited; on CUDA it raises there.
+    An engine may be called from many threads at once. Unpickling loads the file again. A forked child does so
+    at the first call, because threads are not inherited; on CUDA it raises.
     """
 
     def __init__(
@@ -115,29 +115,29 @@ class Engine:
     ) -> None:
         if threads is not None and threads != "shared" and (not isinstance(threads, int) or threads < 1):
             raise ValueError(f"threads must be at least 1, or 'shared', got {threads!r}")
-        self._model = _kept(model)
-        self._asked = (device, dict(options or {}))
+        self._model = _path_or_bytes(model)
+        self._device_request = (device, dict(options or {}))
         self._settings = SessionSettings(threads, spin, share_weights, cache)
         self._allow_nonfinite = allow_nonfinite
-        self._device, opened = self._opened(resolve_device(device, options), device)
+        self._device, loaded = self._load(resolve_device(device, options), device)
         self.device = self._device.name
         self.device_reason = self._device.reason
-        self.name = opened.name
-        self.spec: ModelSpec | None = opened.spec
-        self.inputs: tuple[TensorSpec, ...] = tensor_specs(opened.session.get_inputs())
-        self.outputs: tuple[TensorSpec, ...] = tensor_specs(opened.session.get_outputs())
-        self.threads = opened.threads
+        self.name = loaded.name
+        self.spec: ModelSpec | None = loaded.spec
+        self.inputs: tuple[TensorSpec, ...] = tensor_specs(loaded.session.get_inputs())
+        self.outputs: tuple[TensorSpec, ...] = tensor_specs(loaded.session.get_outputs())
+        self.threads = loaded.threads
         self._contract = InputContract(self.inputs, self.name)
-        # Where sizes are tied, every call takes the second look.
+        # If sizes must be equal, every call needs the full check.
         tied = self._contract.ties_sizes
         self._dtypes = tuple((n, _NO_DTYPE if tied else dtype) for n, dtype in self._contract.dtypes)
         self._names = [spec.name for spec in self.outputs]
-        self._floating = _floating(self.outputs, self.spec)
+        self._checked_outputs = _checked_outputs(self.outputs, self.spec)
         self._failures = onnxruntime_errors()
-        self._revival = threading.Lock()
+        self._reopen_lock = threading.Lock()
         self._inherited = False
-        self._stamp = _stamp(self._model)
-        self._take(opened)
+        self._file_status = _file_status(self._model)
+        self._use_session(loaded)
         _engines.add(self)
         if warm_up:
             self.warm_up()
@@ -155,32 +155,32 @@ class Engine:
         """Runs the model once.
 
         Args:
-            inputs: an array for each of `inputs`, of its dtype and shape. Arrays that are not contiguous are
-                copied, those of foreign byte order converted; other dtypes raise, float64 too: it is the
-                caller who knows whether narrowing them loses anything.
-            timeout: seconds after which the run is ended, with the node that it is in.
-            out: arrays to write answers to, by output; C-contiguous, of the answer's dtype and shape. After
-                an error they hold anything.
-            allow_nonfinite: for this call, as the engine takes it.
+            inputs: Array for each input by name, with its dtype and shape. Arrays that are not contiguous are
+                copied, those of foreign byte order converted. Other dtypes raise, including float64: only the
+                caller knows whether a conversion loses anything.
+            timeout: Time limit in seconds; the run ends after the node that is running then.
+            out: Arrays for outputs by name, C-contiguous, of the output's dtype and shape. Their contents are
+                undefined after an error.
+            allow_nonfinite: Value for this call of the engine's argument of that name.
 
         Returns:
-            An array for each of `outputs`, by name; where ``out`` has one, that array. A batch of 0 has empty
-            answers.
+            Array for each output by name; the one in ``out``, if there is one. Outputs of a batch of 0 are
+            empty.
 
         Raises:
-            InputError: a name, dtype or shape does not fit; ``out``, too.
-            NonFiniteOutput: an answer holds NaN or infinity.
-            InferenceTimeout: the time was over.
+            InputError: A name, dtype or shape is wrong, in ``inputs`` or ``out``.
+            NonFiniteOutput: An output contains NaN or infinity.
+            InferenceTimeout: The time limit was exceeded.
             InferenceError: onnxruntime failed.
         """
-        # What follows costs every call, so it is written out: the right types, and nothing empty. Sizes are
-        # onnxruntime's own check, which the contract explains.
+        # Written out, because every call pays for it: dtypes are right, and no array is empty. onnxruntime
+        # checks the sizes itself, and the contract explains its errors.
         try:
             for name, dtype in self._dtypes:
                 array = inputs[name]
                 if (array.dtype is not dtype and array.dtype != dtype) or 0 in array.shape:
-                    raise _Unusual
-        except _UNUSUAL:
+                    raise _NeedsFullCheck
+        except _NEED_FULL_CHECK:
             self._contract.check(inputs)
             inputs = self._contract.native(inputs)
             if any(0 in array.shape for array in inputs.values()):
@@ -189,14 +189,14 @@ class Engine:
             try:
                 values = self._run(self._names, inputs, None)
             except self._failures as error:
-                raise self._failed(inputs, error) from error
+                raise self._run_error(inputs, error) from error
         else:
             values = self._run_watched(inputs, timeout, out or {})
         if not (self._allow_nonfinite if allow_nonfinite is None else allow_nonfinite):
-            for i in self._floating:
+            for i in self._checked_outputs:
                 value = values[i]
                 if not isfinite(vdot(value, value)) and not is_finite(value):
-                    raise self._nonfinite(i, value)
+                    raise self._nonfinite_error(i, value)
         return dict(zip(self._names, values, strict=True))
 
     def run_many(
@@ -206,96 +206,96 @@ class Engine:
         batch_size: int | None = None,
         timeout: float | None = None,
     ) -> Arrays:
-        """Runs a large batch in pieces, and puts the answers together in order.
+        """Runs a large batch in smaller ones, and joins the outputs in order.
 
         Args:
-            inputs: as `run` takes them, of any batch size N, also where the model's own batch is fixed: then
-                the last piece is padded by repeating its last image.
-            batch_size: images that run together; by default the model's fixed batch, else 32.
-            timeout: seconds for each piece.
+            inputs: Arrays as for `run`, of any batch size N. If the model's batch size is fixed, the last
+                batch is padded by repeating its last image.
+            batch_size: Images per run. The default is the model's fixed batch size, else 32.
+            timeout: Time limit of each run in seconds.
 
         Returns:
-            An array of N answers for each of `outputs`.
+            Array (N, ...) for each output by name.
 
         Raises:
-            InputError: the inputs have no common batch, or do not fit.
-            InferenceError: onnxruntime failed, or an answer has no batch dimension.
+            InputError: The inputs have no common batch size, or a name, dtype or shape is wrong.
+            InferenceError: onnxruntime failed, or an output has no batch dimension.
         """
 
-        def run(piece: Arrays) -> Arrays:
-            return self.run(piece, timeout=timeout)
+        def run(batch: Arrays) -> Arrays:
+            return self.run(batch, timeout=timeout)
 
         return run_in_batches(run, self.inputs, self.name, inputs, batch_size)
 
     def bind(
         self, inputs: Mapping[str, NDArray[Any]], *, outputs: Literal["host", "device"] = "host"
     ) -> Binding:
-        """Inputs and outputs of fixed sizes in fixed memory on the device, to run again and again.
+        """Binds inputs and outputs of fixed sizes to fixed memory on the device, for repeated runs.
 
         Args:
-            inputs: arrays of the dtypes and shapes that every run will have.
-            outputs: whether answers are copied to the host, or left on the device, as DLPack.
+            inputs: Arrays with the dtypes and shapes of every run.
+            outputs: Whether outputs are copied to the host, or stay on the device as DLPack.
 
         Raises:
-            InputError: they do not fit.
+            InputError: A name, dtype or shape is wrong.
         """
         self._contract.check(inputs)
-        self._ensure_own()
-        watched = () if self._allow_nonfinite else tuple(self._names[i] for i in self._floating)
+        self._ensure_session()
+        checked = () if self._allow_nonfinite else tuple(self._names[i] for i in self._checked_outputs)
         native = self._contract.native(inputs)
-        return Binding(self._session, self._device, native, self._names, outputs, self.name, watched)
+        return Binding(self._session, self._device, native, self._names, outputs, self.name, checked)
 
     def check(self, inputs: Mapping[str, NDArray[Any]]) -> None:
         """Checks inputs without running the model.
 
         Raises:
-            InputError: a name, dtype, rank or fixed size does not fit; says expected and got.
+            InputError: A name, dtype, rank or fixed size is wrong.
         """
         self._contract.check(inputs)
 
     def placement(self, inputs: Mapping[str, NDArray[Any]] | None = None) -> Placement:
-        """How many nodes, and what share of the time, ran on which of onnxruntime's providers.
+        """Measures the number of nodes and the share of time of each onnxruntime provider.
 
-        It loads the model once more, with onnxruntime's profiler, and runs it a few times.
+        Loads the model once more, with onnxruntime's profiler, and runs it a few times.
 
         Args:
-            inputs: for the runs; by default seeded noise, of batch 1.
+            inputs: Inputs of the runs. The default is seeded noise of batch size 1.
 
         Raises:
-            UsageError: the model's sizes are open, so that inputs must be given.
+            UsageError: The model has free sizes, so that ``inputs`` are required.
         """
-        arrays = dict(inputs) if inputs is not None else self._examples()
+        arrays = dict(inputs) if inputs is not None else self._example_inputs()
         self._contract.check(arrays)
         try:
             return measure_placement(lambda prefix: self._open(self._device, prefix), arrays)
         except self._failures as error:
-            raise self._failed(arrays, error) from error
+            raise self._run_error(arrays, error) from error
 
     def warm_up(self, inputs: Mapping[str, NDArray[Any]] | None = None) -> None:
-        """Runs a few times, so that memory is allocated and kernels are chosen before the first call.
+        """Runs the model a few times, so that memory is allocated and kernels are selected.
 
         Args:
-            inputs: of the sizes to come; by default seeded noise, of batch 1.
+            inputs: Inputs of the sizes to come. The default is seeded noise of batch size 1.
 
         Raises:
-            UsageError: the model's sizes are open, so that inputs must be given.
+            UsageError: The model has free sizes, so that ``inputs`` are required.
         """
-        arrays = dict(inputs) if inputs is not None else self._examples()
+        arrays = dict(inputs) if inputs is not None else self._example_inputs()
         for _ in range(_WARM_UP_RUNS):
             self.run(arrays, allow_nonfinite=True)
 
     def self_test(self) -> SelfTestResult:
-        """Runs the inputs that the file prescribes and compares with the answers that it holds.
+        """Runs the self-test of the file.
 
         Raises:
-            UnsupportedArtifact: the file holds none.
+            UnsupportedArtifact: The file has no self-test.
             InferenceError: onnxruntime failed.
         """
         return run_self_test(lambda arrays: self.run(arrays, allow_nonfinite=True), self.spec, self.name)
 
     @property
     def image_sizes(self) -> Mapping[str, int] | None:
-        """Sizes of an image that the graph need not resize; None where images don't enter the graph."""
+        """Sizes of an image that needs no resize, by dimension; None without preprocessing in the spec."""
         p = self.spec.preprocessing if self.spec is not None else None
         return None if p is None else p.image_sizes
 
@@ -305,35 +305,36 @@ class Engine:
     def __reduce__(self) -> tuple[Any, ...]:
         s = self._settings
         settings = {"threads": s.threads, "spin": s.spin, "share_weights": s.share_weights, "cache": s.cache}
-        device, options = self._asked
-        return _reload, (self._model, device, {**settings, "options": options}, self._allow_nonfinite)
+        device, options = self._device_request
+        return _unpickle, (self._model, device, {**settings, "options": options}, self._allow_nonfinite)
 
-    def _opened(self, device: Device, asked: str) -> tuple[Device, LoadedModel]:
+    def _load(self, device: Device, requested: str) -> tuple[Device, LoadedModel]:
+        """Loads the model on ``device``; for ``auto``, on the CPU if that fails."""
         try:
-            opened = self._open(device)
+            loaded = self._open(device)
         except DeviceUnavailable as error:
-            if asked != "auto" or device.name == "cpu":
+            if requested != "auto" or device.name == "cpu":
                 raise
             device = Device("cpu", resolve_device("cpu").provider, reason=f"auto: {error}")
-            opened = self._open(device)
-        if asked == "auto":
-            log.info("%s: runs on %s (%s)", opened.name, device.name, device.reason)
-        return device, opened
+            loaded = self._open(device)
+        if requested == "auto":
+            log.info("%s: runs on %s (%s)", loaded.name, device.name, device.reason)
+        return device, loaded
 
     def _open(self, device: Device, profile: str | None = None) -> LoadedModel:
         return open_session(self._model, device, self._settings, profile)
 
-    def _take(self, opened: LoadedModel) -> None:
-        self._session = opened.session
-        # Not session.run: its checks cost as much as ours, and would be made twice.
-        self._run = opened.session._sess.run
+    def _use_session(self, loaded: LoadedModel) -> None:
+        self._session = loaded.session
+        # Not session.run: its checks cost as much as those of `run`, and would repeat them.
+        self._run = loaded.session._sess.run
 
     def _run_watched(
         self, inputs: Mapping[str, NDArray[Any]], timeout: float | None, out: Mapping[str, NDArray[Any]]
     ) -> list[NDArray[Any]]:
         options = import_onnxruntime().RunOptions()
         seconds = LONGEST_TIMEOUT_S if timeout is None else clamp_timeout(timeout)
-        self._ensure_own()
+        self._ensure_session()
         try:
             with deadline(options, seconds):
                 if out:
@@ -342,24 +343,24 @@ class Engine:
                 return list(self._run(self._names, inputs, options))
         except self._failures as error:
             if options.terminate:
-                raise InferenceTimeout(f"{self.name}: a run was ended after {seconds:g} s") from error
-            raise self._failed(inputs, error) from error
+                raise InferenceTimeout(f"{self.name}: a run exceeded its limit of {seconds:g} s") from error
+            raise self._run_error(inputs, error) from error
 
     def _run_empty(
         self, inputs: Mapping[str, NDArray[Any]], timeout: float | None, out: Mapping[str, NDArray[Any]]
     ) -> Arrays:
-        """Answers of a batch of 0, in the shapes that a batch of 1 has."""
+        """Returns the outputs of a batch of 0, with the shapes of a batch of 1."""
         if any(0 in array.shape[1:] or not array.ndim for array in inputs.values()):
-            raise self._contract.misfit(inputs, ": an image without pixels")
+            raise self._contract.misfit(inputs, ": an image has no pixels")
         check_out(out, self.outputs, self._contract.sizes(inputs), self.name)
         one = {
             name: np.zeros((1, *array.shape[1:]), array.dtype) if array.shape[0] == 0 else array
             for name, array in inputs.items()
         }
-        answers = self.run(one, timeout=timeout, allow_nonfinite=True)
-        return {name: out.get(name, value[:0] if value.ndim else value) for name, value in answers.items()}
+        outputs = self.run(one, timeout=timeout, allow_nonfinite=True)
+        return {name: out.get(name, value[:0] if value.ndim else value) for name, value in outputs.items()}
 
-    def _examples(self) -> Arrays:
+    def _example_inputs(self) -> Arrays:
         batch = next((s.shape[0] for s in self.inputs if s.shape and isinstance(s.shape[0], int)), 1)
         return example_inputs(self.inputs, int(batch), self.image_sizes)
 
@@ -368,63 +369,63 @@ class Engine:
         if not result.holds:
             worst = next(check for check in result.worst if not check.holds)
             raise SelfTestFailed(
-                f"{self.name}: does not answer here what it answered when it was exported: {worst.output} is "
-                f"off by {worst.error:.3g} in {worst.case}, {worst.bound:.3g} allowed. Try another "
+                f"{self.name}: fails its self-test on this device: max abs error of {worst.output} "
+                f"{worst.error:.3g} (limit {worst.bound:.3g}; inputs: {worst.case}). Try another "
                 "onnxruntime, or export the model again for this device"
             )
 
-    def _failed(self, inputs: Mapping[str, NDArray[Any]], error: Exception) -> Exception:
+    def _run_error(self, inputs: Mapping[str, NDArray[Any]], error: Exception) -> Exception:
         try:
             self._contract.check(inputs)
         except CnntkError as misfit:
             return misfit
         return InferenceError(f"{self.name}: onnxruntime failed: {' '.join(str(error).split())[:300]}")
 
-    def _nonfinite(self, output: int, value: NDArray[Any]) -> NonFiniteOutput:
+    def _nonfinite_error(self, output: int, value: NDArray[Any]) -> NonFiniteOutput:
         name = self._names[output]
-        wrong = np.argwhere(~np.isfinite(value))
-        at = ", ".join(map(str, wrong[0]))
+        indices = np.argwhere(~np.isfinite(value))
+        first = ", ".join(map(str, indices[0]))
         return NonFiniteOutput(
-            f"{self.name}: {name}[{at}] is {value[tuple(wrong[0])]} ({len(wrong)} of {value.size} numbers "
-            "are not finite). Look at the inputs for NaN; allow_nonfinite=True lets such answers through"
+            f"{self.name}: {name}[{first}] is {value[tuple(indices[0])]} ({len(indices)} of {value.size} "
+            "values are not finite). Check the inputs for NaN; allow_nonfinite=True accepts such outputs"
         )
 
-    def _forget_threads(self) -> None:
-        """In a child made by fork: the pool's threads and the GPU's context were not inherited.
+    def _mark_inherited(self) -> None:
+        """Marks the session in a forked child, which has neither its threads nor the GPU's context.
 
-        A lock of the session may have been held, too. The session that was inherited is never taken down:
-        that would wait for its threads, which do not exist. A pool that all sessions share can't be made
-        again; there the caller's thread does all the work.
+        A lock of the session may be held as well. The inherited session is never destroyed, because that
+        would wait for its threads. A pool shared by all sessions can't be created again; the caller's thread
+        then does all the work.
         """
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session._sess))
-        self._revival = threading.Lock()
+        self._reopen_lock = threading.Lock()
         self._inherited = True
-        self._run = self._run_revived
+        self._run = self._reopen_and_run
 
-    def _run_revived(self, *arguments: Any) -> Any:
-        self._ensure_own()
+    def _reopen_and_run(self, *arguments: Any) -> Any:
+        self._ensure_session()
         return self._run(*arguments)
 
-    def _ensure_own(self) -> None:
-        """After a fork, a session of this process."""
+    def _ensure_session(self) -> None:
+        """Opens a session of this process after a fork."""
         if self._inherited:
-            with self._revival:
+            with self._reopen_lock:
                 if self._inherited:
-                    self._revive()
+                    self._reopen_after_fork()
                     self._inherited = False
 
-    def _revive(self) -> None:
+    def _reopen_after_fork(self) -> None:
         if self.device.startswith(("cuda", "tensorrt")):
             raise DeviceUnavailable(
-                f"device {self.device!r}: CUDA does not survive a fork. Make the Engine in the child, or "
-                "start processes with the spawn method"
+                f"device {self.device!r}: CUDA does not survive a fork. Create the Engine in the child, "
+                "or start processes with the spawn method"
             )
         try:
-            if _stamp(self._model) != self._stamp:
-                raise UsageError(f"{self.name}: has changed")
-            self._take(self._open(self._device))
+            if _file_status(self._model) != self._file_status:
+                raise UsageError(f"{self.name}: the file has changed")
+            self._use_session(self._open(self._device))
         except CnntkError as error:
-            log.info("after a fork it runs with one thread: %s", error)
+            log.info("runs with one thread after a fork: %s", error)
             self._run = self._session._sess.run
 
 
@@ -433,19 +434,19 @@ _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for engine in list(_engines):
-        engine._forget_threads()
+        engine._mark_inherited()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _reload(model: str | bytes, device: str, settings: dict[str, Any], allow_nonfinite: bool) -> Engine:
+def _unpickle(model: str | bytes, device: str, settings: dict[str, Any], allow_nonfinite: bool) -> Engine:
     return Engine(model, device, allow_nonfinite=allow_nonfinite, **settings)
 
 
-def _kept(model: Model) -> str | bytes:
-    """What the model is loaded from, and loaded again from after pickling: its path, or its bytes."""
+def _path_or_bytes(model: Model) -> str | bytes:
+    """Returns the path or bytes from which the model is loaded, and loaded again after unpickling."""
     if isinstance(model, bytes | bytearray | memoryview):
         return bytes(model)
     if isinstance(model, str | os.PathLike):
@@ -454,15 +455,15 @@ def _kept(model: Model) -> str | bytes:
         data = model.read()
     except (AttributeError, ValueError, OSError) as error:
         raise TypeError(
-            f"model: expected a path, bytes or a file to read, got {type(model).__name__}"
+            f"model: expected a path, bytes or a binary file, got {type(model).__name__}"
         ) from error
     if not isinstance(data, bytes):
-        raise TypeError("model: the file is open for text; open it with mode 'rb'")
+        raise TypeError("model: the file is open in text mode; open it with mode 'rb'")
     return data
 
 
-def _floating(outputs: tuple[TensorSpec, ...], spec: ModelSpec | None) -> tuple[int, ...]:
-    """Which outputs can hold NaN: those of floating point, and not the proven softmax of logits."""
+def _checked_outputs(outputs: tuple[TensorSpec, ...], spec: ModelSpec | None) -> tuple[int, ...]:
+    """Returns the indices of outputs that may contain NaN: floats, but not the checked softmax of logits."""
     softmax = spec is not None and spec.head == "classifier"
     return tuple(
         i
@@ -471,8 +472,8 @@ def _floating(outputs: tuple[TensorSpec, ...], spec: ModelSpec | None) -> tuple[
     )
 
 
-def _stamp(model: str | bytes) -> tuple[int, int] | None:
-    """What tells a file that was not touched."""
+def _file_status(model: str | bytes) -> tuple[int, int] | None:
+    """Returns size and modification time of a file, which differ after a change."""
     if isinstance(model, bytes):
         return None
     try:

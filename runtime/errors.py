@@ -1,31 +1,31 @@
-"""Every exception that cnntk raises on purpose.
+"""The exceptions that cnntk raises on purpose.
 
 ::
 
     CnntkError
-    ├── UsageError            what was asked for does not exist: a network, a file, an option's value
+    ├── UsageError            an option, a file or a name is not valid or does not exist
     ├── MissingDependency     an optional package is not installed
-    ├── DeviceUnavailable     the device that was asked for can't be had
-    ├── DataError             training or calibration data: corrupt, mismatched, empty
+    ├── DeviceUnavailable     the requested device is not available
+    ├── DataError             training or calibration data is corrupt, mismatched or empty
     ├── CheckpointError       a checkpoint is corrupt or belongs to another network
     ├── ImageError            an image can't be read
-    ├── InputError            an array does not fit the model's input
-    ├── InferenceError        onnxruntime failed while it ran a model
-    │   ├── InferenceTimeout      the run was ended because its time was over
-    │   └── NonFiniteOutput       the model's output holds NaN or infinity
-    ├── EngineClosed          a request came after the engine was closed, or was left in its queue
-    ├── QueueFull             more requests wait than the queue holds
+    ├── InputError            an array does not match the model's input
+    ├── InferenceError        onnxruntime failed to run a model
+    │   ├── InferenceTimeout      a run exceeded its time limit
+    │   └── NonFiniteOutput       an output contains NaN or infinity
+    ├── EngineClosed          the engine was closed before a request ran
+    ├── QueueFull             the queue has no free slot for a request
     ├── ArtifactError
-    │   ├── ArtifactCorrupt       the file is damaged
-    │   ├── UnsupportedArtifact   the file is sound, but not for this version
-    │   └── SelfTestFailed        the model computes something else on this device
-    ├── CaptureError          the source can't be turned into a graph
-    └── ExportCheckError      the export is not the model that was trained
+    │   ├── ArtifactCorrupt       a model file is damaged
+    │   ├── UnsupportedArtifact   a model file is valid, but not for this version
+    │   └── SelfTestFailed        a model computes different outputs on this device
+    ├── CaptureError          a source can't be converted to a graph
+    └── ExportCheckError      a check of the export failed
         ├── ShapeMismatch
         └── ParityError
 
-``exit_status`` is what the command line exits with: 1 where cnntk did the work and the answer is no
-(parity failed, an image can't be read), 2 where it can't do the work with what it was given.
+``exit_status`` is the exit status of the command line: 1 if cnntk did the work and the result is negative
+(parity failed, an image can't be read), 2 if it can't do the work with the inputs and options it got.
 """
 
 from __future__ import annotations
@@ -56,21 +56,21 @@ __all__ = [
 
 
 class CnntkError(Exception):
-    """Base class: one or two lines that say what, which file or tensor, and what to do."""
+    """Base class. Messages have one or two lines: the file or tensor, what is wrong, and what to do."""
 
     exit_status = 2
 
 
 class UsageError(CnntkError):
-    """What was asked for does not exist."""
+    """An option, a file or a name is not valid or does not exist."""
 
 
-class MissingDependency(CnntkError):  # noqa: N818 - named for what is wrong, like ArtifactCorrupt
-    """An optional package is not installed; the message names the extra that brings it."""
+class MissingDependency(CnntkError):  # noqa: N818 - named after the problem, like ArtifactCorrupt
+    """An optional package is not installed; the message names the extra that installs it."""
 
 
 class DeviceUnavailable(CnntkError):  # noqa: N818
-    """The device that was asked for can't be had; the message says why and what mends it."""
+    """The requested device is not available; the message has the reason and the fix."""
 
 
 class DataError(CnntkError):
@@ -88,29 +88,29 @@ class ImageError(CnntkError):
 
 
 class InputError(CnntkError):
-    """An array does not fit the model's input; the message says expected and got."""
+    """An array does not match the model's input; the message has both."""
 
 
 class InferenceError(CnntkError):
-    """onnxruntime failed while it ran a model."""
+    """onnxruntime failed to run a model."""
 
     exit_status = 1
 
 
 class InferenceTimeout(InferenceError, TimeoutError):  # noqa: N818
-    """A run was ended because its time was over."""
+    """A run exceeded its time limit."""
 
 
 class NonFiniteOutput(InferenceError):  # noqa: N818
-    """The model answered NaN or infinity; the message names the output."""
+    """An output contains NaN or infinity; the message names it."""
 
 
 class EngineClosed(CnntkError):  # noqa: N818
-    """A request came after the engine was closed, or was still waiting then."""
+    """The engine was closed before a request ran."""
 
 
 class QueueFull(CnntkError):  # noqa: N818
-    """More requests wait than the queue holds; try again later, or send fewer at once."""
+    """The queue has no free slot; try again later, or send fewer requests at once."""
 
     exit_status = 1
 
@@ -124,30 +124,30 @@ class ArtifactCorrupt(ArtifactError):  # noqa: N818
 
 
 class UnsupportedArtifact(ArtifactError):  # noqa: N818
-    """A model file is sound, but made for another version of cnntk or onnxruntime."""
+    """A model file is valid, but made for another version of cnntk or onnxruntime."""
 
 
 class SelfTestFailed(ArtifactError):  # noqa: N818
-    """A model does not answer on this device what it answered when it was exported."""
+    """A model computes different outputs on this device than when it was exported."""
 
     exit_status = 1
 
 
 class CaptureError(CnntkError):
-    """A source can't be turned into a graph."""
+    """A source can't be converted to a graph."""
 
     exit_status = 1
 
 
 class ExportCheckError(CnntkError):
-    """The exported model is not the model that was trained."""
+    """A check of the export failed."""
 
     exit_status = 1
 
 
 class ShapeMismatch(ExportCheckError):  # noqa: N818
-    """A shape is not what the formula, torch, ONNX and onnxruntime agree on."""
+    """Formula, torch, ONNX and onnxruntime do not agree on a shape."""
 
 
 class ParityError(ExportCheckError):
-    """The exported model's answers differ from torch's by more than rounding."""
+    """Outputs of the exported model differ from torch's by more than rounding."""

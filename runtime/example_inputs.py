@@ -1,4 +1,4 @@
-"""Inputs to try a model with, where nobody gave any."""
+"""Example inputs for a model: seeded noise."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ __all__ = ["example_inputs"]
 def example_inputs(
     specs: tuple[TensorSpec, ...], batch: int, sizes: Mapping[str, int] | None = None
 ) -> dict[str, NDArray[Any]]:
-    """Seeded noise for each input, the first free dimension taken for the batch.
+    """Generates seeded noise for each input; its first free dimension is the batch.
 
     Args:
-        specs: of the inputs.
-        batch: images.
-        sizes: of other free dimensions; an image's, where the graph has nothing to resize.
+        specs: Inputs of the model.
+        batch: Batch size.
+        sizes: Sizes of other free dimensions by name, such as those of an image that needs no resize.
 
     Raises:
-        UsageError: a fixed batch is another one, or a further dimension is free.
+        UsageError: The model's batch size is fixed at another value, or a further dimension is free.
     """
     rng = np.random.default_rng(0)
-    return {spec.name: _noise(rng, _sized(spec, sizes or {}), batch) for spec in specs}
+    return {spec.name: _noise(rng, _with_sizes(spec, sizes or {}), batch) for spec in specs}
 
 
-def _sized(spec: TensorSpec, sizes: Mapping[str, int]) -> TensorSpec:
+def _with_sizes(spec: TensorSpec, sizes: Mapping[str, int]) -> TensorSpec:
     return replace(spec, shape=tuple(sizes.get(d, d) if isinstance(d, str) else d for d in spec.shape))
 
 
 def _noise(rng: np.random.Generator, spec: TensorSpec, batch: int) -> NDArray[Any]:
     first, *rest = spec.shape or (1,)
     if isinstance(first, int) and first != batch != 1:
-        raise UsageError(f"{spec.name}: the model's batch is fixed at {first}, not {batch}")
+        raise UsageError(f"{spec.name}: the model's batch size is fixed at {first}, not {batch}")
     if free := [d for d in rest if not isinstance(d, int)]:
         raise UsageError(
-            f"{spec.name}: its size {list(spec.shape)} is open ({', '.join(free)}); export it with a "
-            "fixed one, or with cnntk export, whose files tell the size of their images"
+            f"{spec.name}: its shape {list(spec.shape)} has free dimensions ({', '.join(free)}); export the "
+            "model with fixed ones, or with cnntk export, whose files state the size of their images"
         )
     shape = (first if isinstance(first, int) else batch, *(int(d) for d in rest))
     dtype = np.dtype(spec.dtype)

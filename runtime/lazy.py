@@ -1,4 +1,4 @@
-"""Public names that load their module on first use, so that ``import cnntk`` stays cheap."""
+"""Public names that import their module on first use, so that ``import cnntk`` is fast."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ __all__ = ["lazy_names"]
 
 
 def lazy_names(
-    package: str, public: Sequence[str], homes: Mapping[str, str]
+    package: str, public: Sequence[str], modules: Mapping[str, str]
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """``__getattr__`` and ``__dir__`` (PEP 562) of a package whose names live in other modules.
+    """Returns ``__getattr__`` and ``__dir__`` (PEP 562) of a package with lazily imported names.
 
     Args:
         package: ``__name__`` of the package.
-        public: its ``__all__``.
-        homes: lazy name to the module that defines it.
+        public: ``__all__`` of the package.
+        modules: Defining module of each lazy name.
     """
 
     def __getattr__(name: str) -> object:  # noqa: N807
-        if name not in homes:
+        if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(homes[name]), name)
+        return getattr(import_module(modules[name]), name)
 
     def __dir__() -> list[str]:  # noqa: N807
         return sorted(public)

@@ -1,4 +1,4 @@
-"""The runtime's logger: apps hear it where they set logging up, and nothing is printed where they don't."""
+"""The runtime's logger. It prints nothing unless the app configures logging."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def tiff(
 ) -> bytes:
     """A TIFF file with one directory of LONG values, or BYTE ones; ``data`` starts at 8."""
     head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8 + len(data))
-    place = 8 + len(data) + 2 + 12 * len(tags) + 4
+    position = 8 + len(data) + 2 + 12 * len(tags) + 4
     entries, blobs = b"", b""
     for number, value in sorted(tags.items()):
         values = (value,) if isinstance(value, int) else value
@@ -77,7 +77,7 @@ def tiff(
         packed = values if isinstance(values, bytes) else struct.pack(f"{order}{len(values)}I", *values)
         entries += struct.pack(order + "HHI", number, kind, len(values))
         entries += (
-            packed.ljust(4, b"\0") if len(packed) <= 4 else struct.pack(order + "I", place + len(blobs))
+            packed.ljust(4, b"\0") if len(packed) <= 4 else struct.pack(order + "I", position + len(blobs))
         )
         blobs += packed if len(packed) > 4 else b""
     directory = struct.pack(order + "H", len(tags)) + entries + struct.pack(order + "I", following)

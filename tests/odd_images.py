@@ -146,8 +146,8 @@ def planar_tiff() -> bytes:
 def endless_tiff() -> bytes:
     """Its directory follows upon itself."""
     plain = gray_tiff(GRAY, "u1")
-    place = struct.unpack_from("<I", plain, 4)[0]
-    return plain[:-4] + struct.pack("<I", place)
+    position = struct.unpack_from("<I", plain, 4)[0]
+    return plain[:-4] + struct.pack("<I", position)
 
 
 def rle_bmp() -> bytes:
@@ -362,9 +362,9 @@ def many_scans() -> bytes:
 
 def webp_of(width: int, height: int) -> bytes:
     file = bytearray(encoded(RGB, "WEBP", lossless=True))
-    place = file.index(b"VP8L") + 9
-    alpha_and_version = struct.unpack_from("<I", file, place)[0] & 0xF0000000
-    struct.pack_into("<I", file, place, alpha_and_version | height - 1 << 14 | width - 1)
+    position = file.index(b"VP8L") + 9
+    alpha_and_version = struct.unpack_from("<I", file, position)[0] & 0xF0000000
+    struct.pack_into("<I", file, position, alpha_and_version | height - 1 << 14 | width - 1)
     return bytes(file)
 
 

@@ -18,7 +18,7 @@ def repository(tmp_path: Path) -> Path:
     [
         ("runtime/images/reading.py", {"tests/runtime/images/test_reading.py"}),
         ("runtime/images/_reading.py", {"tests/runtime/images/test_reading.py"}),
-        ("runtime/images/formats.py", {"tests/runtime/images"}),
+        ("runtime/images/_formats.py", {"tests/runtime/images"}),
         ("tests/test_doctor.py", {"tests/test_doctor.py"}),
         ("runtime/other/file.py", set()),
         ("README.md", set()),

@@ -1,13 +1,12 @@
-"""Inputs that a few lines of any language make alike; ``docs/self-test.md`` has Python, JavaScript and C.
+"""Canonical inputs of the self-test, computed alike in any language (``docs/self-test.md`` has three).
 
-Number ``i`` of an input's bytes, in the order of memory, is ::
+Byte ``i`` of an input, in memory order, is ::
 
     h = (i * 2654435761 + seed * 2246822519) mod 2^32
     h = (h xor (h >> 15)) * 3266489917 mod 2^32
     noise = h >> 24,   ramp = i * seed mod 256,   constant = seed mod 256
 
-after Knuth's multiplicative hash and the mixing of xxHash. From the second input on, the seed is 1 more for
-each.
+after Knuth's multiplicative hash and the mixing of xxHash. Each further input has a seed higher by 1.
 """
 
 from __future__ import annotations
@@ -27,23 +26,23 @@ __all__ = ["canonical_bytes", "canonical_inputs"]
 def canonical_inputs(
     inputs: Sequence[TensorSpec], pattern: Pattern, seed: int, sizes: Mapping[str, int]
 ) -> dict[str, NDArray[Any]]:
-    """An array for each input.
+    """Computes an array for each input.
 
     Args:
-        inputs: of the graph.
-        pattern: of the bytes.
-        seed: of the pattern.
-        sizes: of the free dimensions.
+        inputs: Inputs of the graph.
+        pattern: Pattern of the bytes.
+        seed: Seed of the pattern.
+        sizes: Sizes of the free dimensions, by name.
 
     Returns:
-        uint8: the bytes; int8: the bytes less 128; floats: (byte - 128) / 128, which every float type holds
-        exactly; bool: whether the byte is 128 or more; other integers: byte >> 4, to serve as small indices.
+        Arrays by input name. uint8: the bytes; int8: byte - 128; floats: (byte - 128) / 128, exact in every
+        float type; bool: byte >= 128; other integers: byte >> 4, usable as small indices.
     """
     return {spec.name: _array(spec, pattern, seed + i, sizes) for i, spec in enumerate(inputs)}
 
 
 def canonical_bytes(count: int, pattern: Pattern, seed: int) -> NDArray[np.uint8]:
-    """The first ``count`` bytes of a pattern."""
+    """Computes the first ``count`` bytes of a pattern, uint8 (count,)."""
     index = np.arange(count, dtype=np.uint32)
     if pattern == "constant":
         return np.full(count, seed % 256, dtype=np.uint8)

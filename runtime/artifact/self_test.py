@@ -1,4 +1,4 @@
-"""The self-test: an artifact's own inputs and answers, run on this device."""
+"""The self-test: canonical inputs run on this device, and outputs compared with those in the spec."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class OutputCheck:
-    """One output in one case.
+    """The check of one output in one case.
 
     Attributes:
-        output: name.
-        case: like ``noise 1, N=2``.
-        error: largest difference from the answer in the file; NaN where there is none or of another shape.
-        bound: what `error` may be at most.
+        output: Name of the output.
+        case: Name of the case, like ``noise 1, N=2``.
+        error: Maximum absolute difference from the expected values; NaN for a missing output or other shape.
+        bound: Largest `error` that passes.
     """
 
     JSON_PROPERTIES: ClassVar[tuple[str, ...]] = ("holds",)
@@ -39,13 +39,13 @@ class OutputCheck:
 
     @property
     def holds(self) -> bool:
-        """Whether the answer is the one that was given at export; False where anything is NaN."""
+        """Whether the error is within the bound; False for NaN."""
         return bool(self.error <= self.bound)
 
 
 @dataclass(frozen=True)
 class SelfTestResult:
-    """What the self-test showed; a row for each output in each case."""
+    """The result of a self-test: a check for each output in each case."""
 
     JSON_PROPERTIES: ClassVar[tuple[str, ...]] = ("holds",)
 
@@ -53,30 +53,30 @@ class SelfTestResult:
 
     @property
     def holds(self) -> bool:
-        """Whether this device computes the function that was proven."""
+        """Whether this device computes the function that was checked at export."""
         return bool(self.checks) and all(check.holds for check in self.checks)
 
     @property
     def worst(self) -> tuple[OutputCheck, ...]:
-        """For each output the case that is furthest from its answer, as a share of the bound."""
+        """The check with the largest error relative to its bound, for each output."""
         outputs = dict.fromkeys(check.output for check in self.checks)
-        return tuple(max((c for c in self.checks if c.output == o), key=_share) for o in outputs)
+        return tuple(max((c for c in self.checks if c.output == o), key=_relative_error) for o in outputs)
 
 
-def run_self_test(run: Callable[[Arrays], Arrays], spec: ModelSpec | None, where: str) -> SelfTestResult:
-    """Runs a model on the canonical inputs and compares its answers with those in its spec.
+def run_self_test(run: Callable[[Arrays], Arrays], spec: ModelSpec | None, name: str) -> SelfTestResult:
+    """Runs a model on the canonical inputs and compares its outputs with those in its spec.
 
     Args:
-        run: the model.
-        spec: the model's.
-        where: the model's file, for messages.
+        run: Function that runs the model.
+        spec: Spec of the model.
+        name: The model's name in messages.
 
     Raises:
-        UnsupportedArtifact: the file has no self-test.
-        InferenceError: the model can't be run at all.
+        UnsupportedArtifact: The file has no self-test.
+        InferenceError: The model can't be run.
     """
     if spec is None or spec.self_test is None:
-        raise UnsupportedArtifact(f"{where}: holds no self-test; export it with this version of cnntk")
+        raise UnsupportedArtifact(f"{name}: has no self-test; export it with this version of cnntk")
     strides = spec.self_test.strides
     return SelfTestResult(
         tuple(
@@ -91,23 +91,23 @@ def _inputs(spec: ModelSpec, case: SelfTestCase) -> Arrays:
     return canonical_inputs(spec.inputs, case.pattern, case.seed, case.sizes)
 
 
-def _checks(case: SelfTestCase, strides: Mapping[str, int], found: Arrays) -> Iterator[OutputCheck]:
+def _checks(case: SelfTestCase, strides: Mapping[str, int], outputs: Arrays) -> Iterator[OutputCheck]:
     sizes = ", ".join(f"{name}={size}" for name, size in case.sizes.items())
     title = f"{case.pattern} {case.seed}, {sizes}".rstrip(", ")
     for output, text in case.expected.items():
-        error = _error(found.get(output), text, strides.get(output, 1))
+        error = _max_error(outputs.get(output), text, strides.get(output, 1))
         yield OutputCheck(output, title, error, case.bounds.get(output, 0.0))
 
 
-def _error(found: NDArray[Any] | None, text: str, stride: int) -> float:
+def _max_error(actual: NDArray[Any] | None, text: str, stride: int) -> float:
     expected = np.array(text.split(), dtype=np.float64)
-    if found is None:
+    if actual is None:
         return math.nan
-    values = found.reshape(-1)[::stride].astype(np.float64)
+    values = actual.reshape(-1)[::stride].astype(np.float64)
     return float(np.abs(values - expected).max(initial=0.0)) if values.shape == expected.shape else math.nan
 
 
-def _share(check: OutputCheck) -> float:
+def _relative_error(check: OutputCheck) -> float:
     if math.isnan(check.error):
         return math.inf
     return check.error / check.bound if check.bound > 0 else math.inf * check.error if check.error else 0.0

@@ -1,8 +1,8 @@
-"""`ModelSpec`: what a model file says of itself.
+"""`ModelSpec`: the description of a model that its file contains.
 
-It is JSON under the key ``cnntk``, in the ONNX metadata of an artifact and in the ``spec.json`` of a
-checkpoint. Reading is strict: a field that is missing, unknown or of the wrong type is an error that
-names it, because a spec that is half understood preprocesses half right.
+The spec is JSON, in the ONNX metadata of an artifact under the key ``cnntk`` and in the ``spec.json`` of a
+checkpoint. Reading is strict: a missing, unknown or mistyped field is an error that names it, because a spec
+that is understood only in part gives wrong preprocessing.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ METADATA_KEY = "cnntk"
 SPEC_VERSION = 1
 
 IMAGE_INPUT = "image"
-"""Name of an input of decoded images, uint8 (N, H, W, C): there the graph does the preprocessing."""
+"""Name of an input of decoded images, uint8 (N, H, W, C), which the graph preprocesses."""
 
 PREPROCESS_SCOPE = "preprocess"
-"""Begins the names of nodes and weights that prepare images: they are no layers."""
+"""Prefix of the names of nodes and weights that preprocess images; these nodes are not layers."""
 
 Color = Literal["rgb", "bgr", "gray"]
 Resize = Literal["stretch", "shortest", "longest"]
@@ -52,38 +52,39 @@ Pattern = Literal["noise", "ramp", "constant"]
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From a decoded image, uint8 (H, W, C) RGB or gray, to the network's float32 input.
+    """Preprocessing of a decoded image, uint8 (H, W, C) RGB or gray, to the network's float32 input.
 
-    In this order: color, resize, center crop, inversion, padding, ``value * scale``,
-    ``(value - mean) / std``, layout. `cnntk.runtime.preprocessing.preprocess` does it in numpy and Pillow,
-    `cnntk.models.preprocess` in torch, `cnntk.exporters.preprocessing` in ONNX, with one result. Sizes are
-    integers throughout (`resized_size`), so that every language rounds them alike.
+    The steps, in this order: color, resize, center crop, inversion, padding, ``value * scale``,
+    ``(value - mean) / std``, layout. `cnntk.runtime.preprocessing.preprocess` computes them in numpy and
+    Pillow, `cnntk.models.preprocess` in torch, `cnntk.exporters.preprocessing` in ONNX, with the same result.
+    Sizes are computed in integers (`resized_size`), so that every language rounds them alike.
 
     Attributes:
-        color: channel order of the network; ``gray`` weighs RGB by ITU-R BT.601, as Pillow's ``L``.
-        height: of the network's input, in pixels.
-        width: of the network's input, in pixels.
-        resize: ``stretch`` to height x width; ``shortest`` side to the size, then a center crop;
+        color: Channel order of the network; ``gray`` weighs RGB by ITU-R BT.601, like Pillow's mode ``L``.
+        height: Height of the network's input in pixels.
+        width: Width of the network's input in pixels.
+        resize: Resize rule: ``stretch`` to height x width; ``shortest`` side to the size, then center crop;
             ``longest`` side to the size, then padding with black on both sides.
-        interpolation: Pillow's filter of that name. ``resize_nearest`` takes the pixel
-            ``floor((2 d + 1) * size / (2 * resized))`` for the pixel d, in whole numbers, as Pillow means to.
-        antialias: widen the filter where the image shrinks, as Pillow does. Without it the image is sampled
-            at points, as by OpenCV's ``resize`` and torch's ``F.interpolate(antialias=False)``, for whose
-            bicubic the cubic's coefficient is -0.75 and not -0.5. Nothing to ``resize_nearest``.
-        levels: what resized levels are: ``uint8``, rounded to whole levels, as Pillow and cv2 resize images,
-            or ``float32``, neither rounded nor clipped, as tensors of floats are resized.
-        crop_ratio: with ``shortest``: the crop's share of the resized side, in (0, 1]; 0.875 is the
-            usual 224 of 256.
-        crop_start: where the crop begins, if what is cut off is an odd number of pixels: ``floor`` halves it
-            downwards, as transformers; ``round`` to the even number, as torchvision and timm.
-        invert: ``light-background`` turns ``v`` into ``255 - v`` where the mean over the outermost pixels of
-            the resized and cropped image is above 127.5, so that dark on light and light on dark read the
-            same.
-        scale: factor that takes 0..255 to the range of mean and std, above 0.
-        mean: one value a channel.
-        std: one value a channel, none of them 0.
-        background: RGB, 0 to 255; what shows through where an image is transparent.
-        layout: of the network's own input: ``NCHW`` is (N, C, height, width), as torch has it.
+        interpolation: Pillow's filter of that name. ``nearest`` takes pixel
+            ``floor((2 d + 1) * size / (2 * resized))`` for pixel d, in integers, like Pillow but for
+            rounding.
+        antialias: Whether the filter is widened when the image shrinks, as in Pillow. Without it, the image
+            is sampled at points, as in OpenCV's ``resize`` and torch's ``F.interpolate(antialias=False)``,
+            whose bicubic coefficient is -0.75, not -0.5. No effect on ``nearest``.
+        levels: Type of resized pixel values: ``uint8``, rounded, as Pillow and OpenCV resize images, or
+            ``float32``, neither rounded nor clipped, as float tensors are resized.
+        crop_ratio: Ratio of the crop to the resized side, in (0, 1], with ``shortest``; 0.875 is the usual
+            224 of 256.
+        crop_start: Rounding of the crop's start if an odd number of pixels is cut off: ``floor`` as in
+            transformers, or ``round`` to the even number as in torchvision and timm.
+        invert: Rule of inversion, ``v`` to ``255 - v``. ``light-background`` inverts an image if the mean of
+            the outermost pixels after resize and crop is above 127.5, so that dark on light and light on dark
+            become the same.
+        scale: Factor from 0..255 to the range of mean and std, above 0.
+        mean: Mean, one value per channel.
+        std: Standard deviation, one value per channel, none of them 0.
+        background: Color behind transparent pixels, RGB, 0 to 255.
+        layout: Layout of the network's input; ``NCHW`` is (N, C, height, width), as in torch.
     """
 
     color: Color
@@ -104,7 +105,7 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         channels = self.channels
-        checks = {
+        valid = {
             "height": self.height >= 1,
             "width": self.width >= 1,
             "antialias": self.antialias or self.interpolation != "lanczos",
@@ -114,40 +115,40 @@ class Preprocessing:
             "std": len(self.std) == channels and all(self.std),
             "background": len(self.background) == 3 and all(0 <= v <= 255 for v in self.background),
         }
-        for name, holds in checks.items():
+        for name, holds in valid.items():
             if not holds:
+                context = f"{self.interpolation if name == 'antialias' else self.color!r}"
                 raise ValueError(
-                    f"Preprocessing.{name} = {getattr(self, name)!r} does not fit "
-                    f"{self.interpolation if name == 'antialias' else self.color!r}"
+                    f"Preprocessing.{name} = {getattr(self, name)!r} is not valid with {context}"
                 )
 
     @property
     def channels(self) -> int:
-        """How many channels the network sees."""
+        """Number of channels of the network's input, 1 or 3."""
         return 1 if self.color == "gray" else 3
 
     @property
     def edges(self) -> tuple[int, int]:
-        """Height and width that ``shortest`` covers, of which the center height x width remain."""
+        """Height and width that ``shortest`` covers, from whose center height x width are cropped."""
         return round(self.height / self.crop_ratio), round(self.width / self.crop_ratio)
 
-    def crop_offset(self, room: int) -> int:
-        """The first pixel of a crop, of an axis that is ``room`` pixels longer."""
-        return room // 2 if self.crop_start == "floor" else (room + (room // 2) % 2) // 2
+    def crop_offset(self, excess: int) -> int:
+        """Returns the first pixel of the crop along an axis that is ``excess`` pixels longer."""
+        return excess // 2 if self.crop_start == "floor" else (excess + (excess // 2) % 2) // 2
 
     @property
     def fitted_size(self) -> tuple[int, int]:
-        """Height and width of an image in which there is nothing to resize."""
+        """Height and width of an image that needs no resize."""
         return self.edges if self.resize == "shortest" else (self.height, self.width)
 
     @property
     def image_sizes(self) -> dict[str, int]:
-        """The free dimensions of an input of images, where there is nothing to resize."""
+        """Sizes of the free dimensions of an image input, for images that need no resize."""
         height, width = self.fitted_size
         return {"H": height, "W": width, "C": self.channels}
 
     def resized_size(self, height: int, width: int) -> tuple[int, int]:
-        """The size to which an image of height x width is resized, before crop and padding.
+        """Returns the size to which an image of height x width is resized, before crop and padding.
 
         ``shortest``: with the edges (e, f), ``max(e, h * e * f // m), max(f, w * e * f // m)`` for
         ``m = min(h * f, w * e)``, which is torchvision's and transformers' ``int(edge * long / short)``.
@@ -168,7 +169,7 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A tensor at the edge of the graph: its name, numpy dtype, and shape with ``"N"`` for the batch."""
+    """Name, numpy dtype and shape of a graph input or output; ``"N"`` in the shape is the batch size."""
 
     name: str
     dtype: str
@@ -177,7 +178,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Network:
-    """How to build the torch network again: a zoo name or ``module:factory``, and its arguments."""
+    """The factory that builds the torch network, a zoo name or ``module:factory``, and its arguments."""
 
     factory: str
     kwargs: dict[str, Any] = field(default_factory=dict)
@@ -185,21 +186,21 @@ class Network:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of the graph.
+    """A layer of the graph.
 
     Attributes:
-        name: of the torch module or, for what has none, of the graph's node.
+        name: Name of the torch module or, without one, of the graph's node.
         op: ONNX operator.
-        shape: of its output, with ``"N"`` for the batch.
-        parameters: how many weights it holds.
-        multiply_adds: of one image; 0 where the layer is no linear map.
-        weights: names of the graph's initializers that it reads, shared ones too.
-        output: name of its first output in the graph.
-        inputs: names of the values that it reads: the graph's inputs and other layers' outputs.
-        activation_bytes: what its outputs take in memory for one image.
-        receptive_field: how many input pixels one of its outputs sees along the wider side; None where
-            there is no image before it.
-        jump: input pixels from one of its outputs to the next.
+        shape: Shape of the output, with ``"N"`` for the batch size.
+        parameters: Number of weights.
+        multiply_adds: Multiply-adds for one image; 0 for layers that are not linear maps.
+        weights: Names of the initializers that the layer reads, including shared ones.
+        output: Name of the first output in the graph.
+        inputs: Names of the values that the layer reads: inputs of the graph and outputs of other layers.
+        activation_bytes: Bytes of the outputs for one image.
+        receptive_field: Input pixels that one output value depends on, along the wider side; None if the
+            layer does not depend on an image.
+        jump: Input pixels from one output value to the next.
     """
 
     name: str
@@ -220,12 +221,12 @@ class SelfTestCase:
     """One run of the self-test.
 
     Attributes:
-        pattern: of the inputs; `canonical` has the formulas.
-        seed: of the pattern.
-        sizes: of the inputs' free dimensions, like ``{"N": 2}``.
-        expected: For each output decimal numbers, separated by spaces: every stride-th value, from the first
-            on, rows first.
-        bounds: for each output, how far an answer may be from the one here.
+        pattern: Pattern of the inputs; `canonical` has the formulas.
+        seed: Seed of the pattern.
+        sizes: Sizes of the free dimensions of the inputs, like ``{"N": 2}``.
+        expected: Expected values of each output, decimal numbers separated by spaces: every stride-th value
+            in row-major order, beginning with the first.
+        bounds: Maximum absolute error of each output.
     """
 
     pattern: Pattern
@@ -237,11 +238,11 @@ class SelfTestCase:
 
 @dataclass(frozen=True)
 class SelfTest:
-    """Inputs that any device can make, and what a sound copy of the model answers to them.
+    """Canonical inputs that any device can compute, and the expected outputs of the model.
 
     Attributes:
-        cases: one run each.
-        strides: for each output, how many values are passed over from one to the next.
+        cases: Runs of the self-test.
+        strides: Distance between the expected values of each output, 1 for all values.
     """
 
     cases: tuple[SelfTestCase, ...]
@@ -250,12 +251,12 @@ class SelfTest:
 
 @dataclass(frozen=True)
 class DataFile:
-    """The file beside an artifact, in the same folder, that holds its large weights.
+    """The external file with an artifact's large weights, in the same folder.
 
     Attributes:
-        file: its name.
-        size_bytes: of it.
-        sha256: of all its bytes, as 64 hex characters.
+        file: Name of the file.
+        size_bytes: Size of the file in bytes.
+        sha256: SHA-256 of the file, as 64 hex characters.
     """
 
     file: str
@@ -265,26 +266,27 @@ class DataFile:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a model file says of itself.
+    """The description of a model in its file.
 
     Attributes:
-        name: of the model, for people.
-        labels: of the classes, in the order of the logits; empty for models that are no classifiers.
-        inputs: of the graph; images become the first.
-        preprocessing: from image to input; None where the app prepares its own arrays.
-        head: ``classifier`` models answer ``logits`` and ``probabilities``.
-        network: how to build the torch network; None where that is not known.
-        layers: of the graph, in the order of the data; empty in a checkpoint.
-        provenance: where it comes from: data, accuracy, versions.
+        name: Name of the model.
+        labels: Class labels in the order of the logits; empty for models other than classifiers.
+        inputs: Inputs of the graph; images enter by the first.
+        preprocessing: Preprocessing from image to input; None if the app prepares its own arrays.
+        head: Type of the outputs; ``classifier`` models have ``logits`` and ``probabilities``.
+        network: Factory of the torch network; None if unknown.
+        layers: Layers of the graph in the order of execution; empty in a checkpoint.
+        provenance: Origin of the model: data, accuracy, versions.
         check_results: Results of the checks at export: ``checks`` (name and detail of each), ``parity``
             (errors and bounds by output), ``graph_lint`` (warnings and peak memory), ``repaired`` and
             ``simplified`` (rewrites that the passes applied). Empty in a checkpoint.
-        quantization: how it was quantized, what that cost and won, and on which CPUs it holds; None for a
-            model that is not quantized, and then it does not stand in the JSON.
-        fingerprints: of the graph's weights, by name; empty in a checkpoint.
-        self_test: None in a checkpoint.
-        data: the file beside it; None where all weights are inside, and then it does not stand in the JSON.
-        digest: SHA-256 of the file with these 64 characters zeroed; empty in a checkpoint. Stands last.
+        quantization: Configuration, accuracy, speed and supported CPUs of a quantized model; None for other
+            models, whose JSON omits it.
+        fingerprints: Fingerprints of the graph's weights by name; empty in a checkpoint.
+        self_test: Self-test of an artifact; None in a checkpoint.
+        data: External file with weights; None if all weights are inside, and then the JSON omits it.
+        digest: SHA-256 of the file with these 64 characters set to zero; empty in a checkpoint. The last
+            field.
     """
 
     name: str
@@ -303,7 +305,7 @@ class ModelSpec:
     digest: str = ""
 
     def to_json(self, indent: int | None = None) -> str:
-        """This spec as a JSON document, which ends with the digest."""
+        """Returns this spec as a JSON document, which ends with the digest."""
         document = {"spec": SPEC_VERSION, **as_json(self)}
         for optional in ("data", "quantization"):
             if document[optional] is None:
@@ -311,30 +313,30 @@ class ModelSpec:
         return json.dumps(document, ensure_ascii=False, indent=indent)
 
     @classmethod
-    def from_json(cls, text: str | bytes, where: str) -> ModelSpec:
-        """Reads what `to_json` wrote.
+    def from_json(cls, text: str | bytes, name: str) -> ModelSpec:
+        """Reads a document that `to_json` wrote.
 
         Args:
-            text: the JSON document.
-            where: the file it comes from, for messages.
+            text: JSON document.
+            name: Name of its file in messages.
 
         Raises:
-            ArtifactCorrupt: it is no JSON, or a field is missing, unknown or of the wrong type.
-            UnsupportedArtifact: it is of a later version of the spec.
+            ArtifactCorrupt: The text is not JSON, or a field is missing, unknown or of the wrong type.
+            UnsupportedArtifact: The spec has another version.
         """
         try:
             data = json.loads(text)
         except ValueError as error:
-            raise ArtifactCorrupt(f"{where}: its cnntk spec is no JSON ({error})") from error
+            raise ArtifactCorrupt(f"{name}: its cnntk spec is not valid JSON ({error})") from error
         if not isinstance(data, dict) or "spec" not in data:
-            raise ArtifactCorrupt(f"{where}: its cnntk spec has no field 'spec'")
+            raise ArtifactCorrupt(f"{name}: its cnntk spec has no field 'spec'")
         version = data.pop("spec")
         if version != SPEC_VERSION:
             raise UnsupportedArtifact(
-                f"{where}: spec version {version!r}; this cnntk reads version {SPEC_VERSION}. Update cnntk"
+                f"{name}: spec version {version!r}; this cnntk reads version {SPEC_VERSION}. Update cnntk"
             )
         try:
             spec = decode(cls, data, "spec")
         except ValueError as error:
-            raise ArtifactCorrupt(f"{where}: {error}") from error
+            raise ArtifactCorrupt(f"{name}: {error}") from error
         return typing.cast("ModelSpec", spec)

@@ -1,1 +1,1 @@
-"""Requests of many callers, run together."""
+"""Dynamic batching: requests of many threads and coroutines run together."""

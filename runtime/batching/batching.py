@@ -1,4 +1,4 @@
-"""`BatchingEngine`: single requests in, from threads and asyncio alike; the model runs them in batches."""
+"""`BatchingEngine`: runs single requests of threads and coroutines in batches."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from cnntk.runtime.batching.batch_assembly import BatchRunner
-from cnntk.runtime.batching.queue_policy import BatchQueue, Request
+from cnntk.runtime.batching._batch_assembly import BatchRunner
+from cnntk.runtime.batching._queue_policy import BatchQueue, Request
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import EngineClosed, InferenceTimeout, QueueFull
 from cnntk.runtime.log import log
-from cnntk.runtime.session.watchdog import clamp_timeout
+from cnntk.runtime.session._watchdog import clamp_timeout
 
 __all__ = ["BatchingEngine", "BatchingStats"]
 
@@ -32,11 +32,11 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class BatchingStats:
-    """What a `BatchingEngine` has done so far.
+    """Counters of a `BatchingEngine`.
 
     Attributes:
-        requests: that left the queue for a batch.
-        batches: that were made of them.
+        requests: Number of requests that left the queue for a batch.
+        batches: Number of batches formed of them.
     """
 
     requests: int
@@ -45,7 +45,7 @@ class BatchingStats:
 
 @dataclass(frozen=True)
 class _Limits:
-    """How requests are gathered; the fields are arguments of `BatchingEngine`."""
+    """Limits of queue and batches, as `BatchingEngine` documents them."""
 
     max_batch: int
     max_wait_ms: float
@@ -61,39 +61,39 @@ class _Limits:
 
 
 class BatchingEngine:
-    """Answers single requests of many threads or coroutines, and runs the model on batches of them.
+    """Runs single requests of many threads or coroutines in batches.
 
-    A request is what `Engine.run` takes, most often one image: a dict of arrays with a leading batch
-    dimension. Requests whose other sizes are equal go together. A batch is sent when ``max_batch`` rows wait,
-    or when the oldest request has waited ``max_wait_ms``; if all workers were busy for longer, at once with
-    what is there.
+    A request is a dict of arrays with a leading batch dimension, like the inputs of `Engine.run`; most often
+    one image. Requests with equal sizes in the other dimensions share a batch. A batch starts when
+    ``max_batch`` rows wait, or when the oldest request has waited ``max_wait_ms``; after a time in which all
+    workers were busy, it starts immediately with the requests that wait.
 
-    Each request is answered as `Engine.run` would answer it alone, up to rounding, and is alone in its
-    failure: inputs that do not fit are refused where they are handed in; requests whose batch fails, or whose
-    own rows of the answer are not finite, run again one by one. It takes a model whose rows do not depend on
-    each other, as every export by cnntk has shown. Where the batch is fixed, copies of the last row fill it.
-    Where inputs and outputs have no batch dimension in common, requests run one by one.
+    Each request gets the outputs that `Engine.run` would return for it alone, up to rounding, and errors of
+    one request do not affect others: invalid inputs are refused on arrival, and requests whose batch fails,
+    or whose rows of the outputs are not finite, run again one by one. The rows of the model must be
+    independent of each other, which every export of cnntk checks. A fixed batch is filled with copies of the
+    last row. If inputs and outputs have no common batch dimension, requests run one by one.
 
     Args:
-        model: an `Engine`, or path or bytes of an ``.onnx`` file.
-        device: as `Engine` takes it; not used with an `Engine`.
-        threads: as `Engine` takes it; not used with an `Engine`.
-        max_batch: rows of a batch. A request with more is a batch of its own.
-        max_wait_ms: that the oldest request waits for others.
-        max_queue: how many requests may wait. Further ones are held back, or refused.
-        workers: threads that make batches and run them. By default one on the CPU, which a single batch
-            fills, and two elsewhere, so that one batch is prepared while another runs.
+        model: `Engine`, or path or bytes of an ``.onnx`` file.
+        device: Device as for `Engine`; ignored with an `Engine`.
+        threads: Threads as for `Engine`; ignored with an `Engine`.
+        max_batch: Number of rows of a batch. A request with more is a batch of its own.
+        max_wait_ms: Longest wait of the oldest request for others, in milliseconds.
+        max_queue: Number of requests that may wait. Further ones wait in line or are refused.
+        workers: Number of threads that assemble and run batches. The default is 1 on the CPU, which a single
+            batch fills, and 2 elsewhere, so that one batch is assembled while another runs.
 
     Attributes:
-        engine: that runs the batches.
+        engine: Engine that runs the batches.
 
     Raises:
-        ValueError: a limit is out of its range.
+        ValueError: A limit is out of range.
 
-    Input arrays must not change until their request is answered: they are copied when its batch is made.
-    Answers belong to the caller. The object may be used from many threads and event loops at once. Pickled,
-    it loads its file again. After a fork the child's is open and empty: what waits is the parent's. When the
-    interpreter exits, requests that still wait fail with `EngineClosed`.
+    Input arrays must not change before their request is done, because they are copied when the batch is
+    assembled. Outputs belong to the caller. The object may be used from many threads and event loops at once.
+    Unpickling loads the file again. After a fork, the child's queue is empty and open: waiting requests
+    belong to the parent. At interpreter exit, waiting requests fail with `EngineClosed`.
     """
 
     def __init__(
@@ -112,100 +112,100 @@ class BatchingEngine:
         if workers is None:
             workers = 1 if self.engine.device == "cpu" else 2
         self._limits = _Limits(max_batch, max_wait_ms, max_queue, workers)
-        self._crew = _Crew(self.engine, self._limits)
-        # An abandoned object answers what waits; its threads end then.
-        weakref.finalize(self, self._crew.close, drain=True, wait=False).atexit = False
+        self._pool = _WorkerPool(self.engine, self._limits)
+        # After garbage collection, waiting requests still run; then the threads end.
+        weakref.finalize(self, self._pool.close, drain=True, wait=False).atexit = False
 
     def run(self, inputs: Mapping[str, NDArray[Any]], *, timeout: float | None = None) -> Arrays:
-        """Answers one request; blocks until then.
+        """Runs one request and blocks until its outputs are there.
 
         Args:
-            inputs: an array (n, ...) for each of the model's inputs.
-            timeout: in seconds, the wait for a place in the queue included. A request that has not begun to
-                run by then never will.
+            inputs: Array (n, ...) for each input of the model, by name.
+            timeout: Limit in seconds, including the wait for a slot in the queue. A request that does not run
+                by then is canceled.
 
         Returns:
-            An array (n, ...) for each of the model's outputs, by name.
+            Array (n, ...) for each output of the model, by name.
 
         Raises:
-            InputError: a name, dtype or shape does not fit.
+            InputError: A name, dtype or shape differs from the model's inputs.
             InferenceError: onnxruntime failed on this request.
-            NonFiniteOutput: this request's answer holds NaN or infinity.
-            InferenceTimeout: there was no answer in time.
-            EngineClosed: it is closed, or was closed before the answer.
+            NonFiniteOutput: An output of this request contains NaN or infinity.
+            InferenceTimeout: The time limit was exceeded.
+            EngineClosed: The engine was closed before the request ran.
         """
-        future = self._crew.put(inputs, line_up=True).future
+        future = self._pool.put(inputs, wait_in_line=True).future
         try:
             return future.result(None if timeout is None else clamp_timeout(timeout))
         except TimeoutError:
             if not future.cancel() and future.done():
                 return future.result()
-            raise self._late(timeout) from None
-        except BaseException:
+            raise self._timeout_error(timeout) from None
+        except BaseException:  # including Ctrl-C; it is raised again
             future.cancel()
             raise
 
     async def arun(self, inputs: Mapping[str, NDArray[Any]], *, timeout: float | None = None) -> Arrays:
-        """As `run`, for asyncio: it never blocks the event loop.
+        """Runs one request like `run`, without blocking the event loop.
 
-        When its task is cancelled, a request that still waits is dropped. While the queue is full, coroutines
-        stand in line; they are answered in the order in which they came.
+        Cancellation of the task removes a request that still waits. While the queue is full, requests wait in
+        line, in order of arrival.
         """
-        future = self._crew.put(inputs, line_up=True).future
+        future = self._pool.put(inputs, wait_in_line=True).future
         try:
             async with asyncio.timeout(None if timeout is None else clamp_timeout(timeout)) as limit:
                 return await asyncio.wrap_future(future)
         except TimeoutError:
             if limit.expired():
-                raise self._late(timeout) from None
+                raise self._timeout_error(timeout) from None
             raise
 
     def submit(
         self, inputs: Mapping[str, NDArray[Any]], *, block: bool = True, timeout: float | None = None
     ) -> Future[Arrays]:
-        """Hands in one request and returns at once, or as soon as the queue has a place.
+        """Adds one request to the queue and returns a future.
 
         Args:
-            inputs: as for `run`.
-            block: whether to wait for a place when the queue is full.
-            timeout: for a place, in seconds.
+            inputs: Arrays as for `run`.
+            block: Whether to wait for a free slot if the queue is full.
+            timeout: Limit of that wait in seconds.
 
         Returns:
-            A future of what `run` returns or raises. ``cancel()`` drops a request that still waits, and frees
-            its place. Its callbacks run in a worker and hold up other requests: they should be short.
+            Future of the outputs. ``cancel()`` removes a request that still waits. Callbacks run in a worker
+            thread and delay other requests, so they should be short.
 
         Raises:
-            InputError: a name, dtype or shape does not fit.
-            QueueFull: there was no place, or none in time.
-            EngineClosed: it is closed.
+            InputError: A name, dtype or shape differs from the model's inputs.
+            QueueFull: The queue had no free slot, or none in time.
+            EngineClosed: The engine is closed.
         """
-        request = self._crew.put(inputs, line_up=block)
+        request = self._pool.put(inputs, wait_in_line=block)
         future = request.future
         try:
-            admitted = request.gate.acquire(timeout=-1 if timeout is None else clamp_timeout(timeout))
-        except BaseException:
+            admitted = request.admission.acquire(timeout=-1 if timeout is None else clamp_timeout(timeout))
+        except BaseException:  # including Ctrl-C; it is raised again
             future.cancel()
             raise
         if not admitted and future.cancel():
             raise QueueFull(
-                f"{self.engine.name}: {self._limits.max_queue} requests wait, and none left in {timeout} s; "
-                "send fewer at once, or raise max_queue"
+                f"{self.engine.name}: {self._limits.max_queue} requests wait, and no slot became free in "
+                f"{timeout} s; send fewer at once, or raise max_queue"
             )
         return future
 
     def close(self, drain: bool = True) -> None:
-        """Takes no more requests, and returns when the workers have ended.
+        """Refuses further requests, and returns when the workers have ended.
 
         Args:
-            drain: whether requests that wait are answered first; else they fail with `EngineClosed`. A batch
-                that runs is finished in either case.
+            drain: Whether waiting requests run first; else they fail with `EngineClosed`. A running batch is
+                finished in either case.
         """
-        self._crew.close(drain=drain, wait=True)
+        self._pool.close(drain=drain, wait=True)
 
     @property
     def stats(self) -> BatchingStats:
-        """What it has done so far."""
-        return self._crew.stats
+        """Numbers of requests and batches so far."""
+        return self._pool.stats
 
     def __enter__(self) -> BatchingEngine:
         return self
@@ -213,7 +213,7 @@ class BatchingEngine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Closes it; what waits is answered, unless an exception leaves the block."""
+        """Closes the engine; waiting requests run first, unless an exception leaves the block."""
         self.close(drain=kind is None)
 
     def __repr__(self) -> str:
@@ -223,9 +223,9 @@ class BatchingEngine:
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.engine, self._limits)
 
-    def _late(self, timeout: float | None) -> InferenceTimeout:
+    def _timeout_error(self, timeout: float | None) -> InferenceTimeout:
         return InferenceTimeout(
-            f"{self.engine.name}: no answer within {timeout} s; allow more, or send fewer requests at once"
+            f"{self.engine.name}: no result within {timeout} s; raise timeout, or send fewer requests at once"
         )
 
 
@@ -233,26 +233,26 @@ def _reopen(engine: Engine, limits: _Limits) -> BatchingEngine:
     return BatchingEngine(engine, **asdict(limits))
 
 
-class _Crew:
-    """The queue and its workers. They hold no reference to the `BatchingEngine`, so that it can be abandoned.
+class _WorkerPool:
+    """The queue and its workers. They hold no reference to the `BatchingEngine`, so that it can be collected.
 
-    Nothing that could wait for another lock is done under this one: `close` may come from the garbage
-    collector, at any time and in any thread, also in one that holds the lock.
+    No code that could wait for another lock runs under the pool's lock: the garbage collector may call
+    `close` at any time and in any thread, including one that holds the lock.
     """
 
     def __init__(self, engine: Engine, limits: _Limits) -> None:
         self._runner = BatchRunner(engine)
         self._limits = limits
-        self._dropped = functools.partial(_drop, weakref.ref(self))
+        self._on_done = functools.partial(_remove_if_canceled, weakref.ref(self))
         self._closed = False
-        self._begin()
-        _crews.add(self)
+        self._reset()
+        _worker_pools.add(self)
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._requests = self._batches = 0
         rows = self._runner.fixed_batch or self._limits.max_batch
         self._changed = threading.Condition()
-        self._gathering = BatchQueue(rows, self._limits.max_wait_ms / 1e3, self._limits.max_queue)
+        self._queue = BatchQueue(rows, self._limits.max_wait_ms / 1e3, self._limits.max_queue)
         self._workers: list[threading.Thread] = []
 
     @property
@@ -260,57 +260,59 @@ class _Crew:
         with self._changed:
             return BatchingStats(self._requests, self._batches)
 
-    def put(self, inputs: Mapping[str, NDArray[Any]], *, line_up: bool) -> Request:
-        """Takes a request in; never blocks.
+    def put(self, inputs: Mapping[str, NDArray[Any]], *, wait_in_line: bool) -> Request:
+        """Adds a request without blocking.
 
         Args:
-            inputs: of the request.
-            line_up: whether it may stand in line when the queue is full: its gate is locked as long.
+            inputs: Inputs of the request.
+            wait_in_line: Whether the request may wait in line for a slot, its admission lock held meanwhile.
         """
         request = self._runner.request(inputs)
-        request.future.add_done_callback(functools.partial(self._dropped, request.kind))
+        request.future.add_done_callback(functools.partial(self._on_done, request.shape_key))
         with self._changed:
             if self._closed:
-                raise EngineClosed(f"{self._runner.engine.name}: the BatchingEngine is closed; make another")
-            if self._gathering.full and not line_up:
+                raise EngineClosed(
+                    f"{self._runner.engine.name}: the BatchingEngine is closed; create another"
+                )
+            if self._queue.full and not wait_in_line:
                 raise QueueFull(
                     f"{self._runner.engine.name}: {self._limits.max_queue} requests wait; send fewer at "
-                    "once, wait for a place with block=True, or raise max_queue"
+                    "once, wait for a slot with block=True, or raise max_queue"
                 )
-            self._start()
-            if self._gathering.add(request):
+            self._start_workers()
+            if self._queue.add(request):
                 self._changed.notify()
         return request
 
-    def drop(self, kind: Hashable | None, future: Future[Arrays]) -> None:
-        """Forgets a request of ``kind`` that was cancelled, if it still waits."""
+    def remove(self, shape_key: Hashable | None, future: Future[Arrays]) -> None:
+        """Removes a canceled request if it still waits."""
         with self._changed:
-            waited = self._gathering.remove(kind, future)
-            self._changed.notify()  # who stood in line may make a batch complete
-        if waited:
-            future.set_running_or_notify_cancel()  # tells concurrent.futures.wait
+            removed = self._queue.remove(shape_key, future)
+            self._changed.notify()  # a request from the line may complete a batch
+        if removed:
+            future.set_running_or_notify_cancel()  # notifies concurrent.futures.wait
 
     def close(self, *, drain: bool, wait: bool) -> None:
-        """As `BatchingEngine.close`; without ``wait`` it never blocks."""
+        """Closes the pool like `BatchingEngine.close`; without ``wait`` it does not block."""
         with self._changed:
             self._closed = True
-            left = [] if drain else self._gathering.clear()
+            refused = [] if drain else self._queue.clear()
             self._changed.notify_all()
             workers = list(self._workers)
-        for request in left:
-            if _is_wanted(request):
+        for request in refused:
+            if _mark_running(request):
                 name = self._runner.engine.name
-                request.future.set_exception(EngineClosed(f"{name}: was closed before this request was run"))
+                request.future.set_exception(EngineClosed(f"{name}: was closed before this request ran"))
         for worker in workers:
             if wait and worker is not threading.current_thread():
                 worker.join()
 
-    def forget_parent(self) -> None:
-        """In a child made by fork: neither the threads are here, nor do the requests belong to it."""
-        self._begin()
+    def reset_after_fork(self) -> None:
+        """Empties the pool in a forked child, which has neither the threads nor the requests."""
+        self._reset()
 
-    def _start(self) -> None:
-        """Starts the workers with the first request, and in a child made by fork with its own first."""
+    def _start_workers(self) -> None:
+        """Starts the workers at the first request of this process."""
         if self._workers:
             return
         for number in range(self._limits.workers):
@@ -319,19 +321,19 @@ class _Crew:
             self._workers.append(worker)
 
     def _work(self) -> None:
-        while batch := self._next():
-            for request, answer in zip(batch, self._runner.answers(batch), strict=True):
-                _answer(request.future, answer)
-            del batch, request, answer  # while this worker waits, it holds nobody's arrays
+        while batch := self._next_batch():
+            for request, result in zip(batch, self._runner.run(batch), strict=True):
+                _set_result(request.future, result)
+            del batch, request, result  # a waiting worker holds no arrays
 
-    def _next(self) -> list[Request]:
-        """The requests of the next batch; none when it is closed and nothing waits."""
+    def _next_batch(self) -> list[Request]:
+        """Waits for the next batch; returns an empty one when the pool is closed and nothing waits."""
         while True:
             with self._changed:
-                found = self._wait_for_batch()
-            if not found:
+                requests = self._wait_for_batch()
+            if not requests:
                 return []
-            batch = [request for request in found if _is_wanted(request)]
+            batch = [request for request in requests if _mark_running(request)]
             with self._changed:
                 self._requests += len(batch)
                 self._batches += bool(batch)
@@ -340,51 +342,53 @@ class _Crew:
 
     def _wait_for_batch(self) -> list[Request]:
         while True:
-            batch = self._gathering.take(math.inf if self._closed else time.monotonic())
+            batch = self._queue.take(math.inf if self._closed else time.monotonic())
             if batch:
-                if len(self._gathering):
-                    self._changed.notify()  # the next worker watches over the others
+                if len(self._queue):
+                    self._changed.notify()  # another worker waits for the remaining ones
                 return batch
-            due = self._gathering.due()
+            due = self._queue.due()
             if due is None and self._closed:
                 return []
             self._changed.wait(None if due is None else max(due - time.monotonic(), 0))
 
 
-def _answer(future: Future[Arrays], answer: Arrays | BaseException) -> None:
-    """Whatever a callback of the caller's raises, the worker goes on for the others."""
+def _set_result(future: Future[Arrays], result: Arrays | BaseException) -> None:
+    """Completes a future. An error of the caller's callback does not end the worker."""
     try:
-        if isinstance(answer, BaseException):
-            future.set_exception(answer)
+        if isinstance(result, BaseException):
+            future.set_exception(result)
         else:
-            future.set_result(answer)
-    except BaseException:
+            future.set_result(result)
+    except BaseException:  # a callback may raise anything
         log.exception("a callback of a request failed")
 
 
-def _is_wanted(request: Request) -> bool:
-    """Marks a request as running, which no longer can be cancelled; False if it was."""
+def _mark_running(request: Request) -> bool:
+    """Marks a request as running, so that it can't be canceled; returns False if it was canceled."""
     return request.future.set_running_or_notify_cancel()
 
 
-def _drop(crew: weakref.ref[_Crew], kind: Hashable | None, future: Future[Arrays]) -> None:
-    found = crew()
-    if found is not None and future.cancelled():
-        found.drop(kind, future)
+def _remove_if_canceled(
+    pool_ref: weakref.ref[_WorkerPool], shape_key: Hashable | None, future: Future[Arrays]
+) -> None:
+    pool = pool_ref()
+    if pool is not None and future.cancelled():
+        pool.remove(shape_key, future)
 
 
-_crews: weakref.WeakSet[_Crew] = weakref.WeakSet()
+_worker_pools: weakref.WeakSet[_WorkerPool] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    for crew in list(_crews):
-        crew.forget_parent()
+    for pool in list(_worker_pools):
+        pool.reset_after_fork()
 
 
 def _at_exit() -> None:
-    """Ends the workers while they still can: the interpreter stops threads in the midst of onnxruntime."""
-    for crew in list(_crews):
-        crew.close(drain=False, wait=True)
+    """Ends the workers before the interpreter stops their threads in the middle of a run."""
+    for pool in list(_worker_pools):
+        pool.close(drain=False, wait=True)
 
 
 atexit.register(_at_exit)

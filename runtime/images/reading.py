@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cnntk.runtime.errors import ImageError
-from cnntk.runtime.images.decoding import MAX_MEGAPIXELS, describe_non_image, load_file, load_pillow
+from cnntk.runtime.images._decoding import MAX_MEGAPIXELS, describe_non_image, load_file, load_pillow
+from cnntk.runtime.images._pixels import Pixels, array_name, pixels_from_array, pixels_from_image
 from cnntk.runtime.images.headers import HEAD_BYTES, file_format
-from cnntk.runtime.images.pixels import Pixels, array_name, pixels_from_array, pixels_from_image
 
 __all__ = [
     "IMAGE_SUFFIXES",

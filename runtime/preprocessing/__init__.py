@@ -1,1 +1,1 @@
-"""From pixels to a model's input, as its spec says."""
+"""Preprocessing on the host: from pixels to a model's input by its spec."""

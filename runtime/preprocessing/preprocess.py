@@ -1,4 +1,4 @@
-"""From decoded images to the network's input, on the host: the steps of `Preprocessing`, in its order."""
+"""Preprocessing of decoded images on the host: the steps of `Preprocessing`, in its order."""
 
 from __future__ import annotations
 
@@ -25,39 +25,39 @@ _FILTERS = {
 _LUMA = np.array([19595, 38470, 7471], dtype=np.uint32)
 
 LIGHT_MARGIN = 0.25
-"""A background is light where the outermost pixels' levels less 127.5 sum to more than this. For whole levels
-that is a mean above 127.5; for others it keeps rounding from deciding where the mean is 127.5."""
+"""Threshold of a light background: the sum over the outermost pixels of value - 127.5. For integer values
+that is a mean above 127.5; for others it prevents a decision by rounding if the mean is 127.5."""
 
 
 def preprocess(images: list[Pixels], p: Preprocessing) -> NDArray[np.float32]:
-    """Images of any sizes to one batch: float32 (N, C, height, width), or (N, height, width, C)."""
+    """Preprocesses images of any sizes to a batch, float32 (N, C, height, width) or (N, height, width, C)."""
     if len(images) == 1:
         return normalize(resize_and_crop(images[0], p)[None], p)
     return normalize(np.stack([resize_and_crop(image, p) for image in images]), p)
 
 
 def resize_and_crop(image: Pixels, p: Preprocessing) -> Array:
-    """Color, resize, crop, inversion and padding.
+    """Converts color, resizes, crops, inverts and pads an image.
 
     Args:
-        image: uint8 (H, W, 3) RGB or (H, W, 1) gray, at least 1x1.
-        p: what to do.
+        image: Pixels, uint8 (H, W, 3) RGB or (H, W, 1) gray, at least 1x1.
+        p: Preprocessing of the model.
 
     Returns:
-        Levels, 0 to 255, in the type that ``p.levels`` says: (height, width, C) in the network's channel
-        order. It may share the image's memory.
+        Pixel values, 0 to 255, of dtype ``p.levels``, (height, width, C) in the network's channel order. The
+        array may share the memory of ``image``.
     """
     if p.color == "gray" and image.shape[2] == 3:
         image = luma(image)
     levels = _resize(image, p.resized_size(*image.shape[:2]), p)
     if p.resize == "shortest":
         levels = _center(levels, p)
-    levels = _invert(_in_order(levels, p), p)
+    levels = _invert(_to_channels(levels, p), p)
     return _padded(levels, p) if p.resize == "longest" else levels
 
 
 def normalize(levels: Array, p: Preprocessing) -> NDArray[np.float32]:
-    """``(v * scale - mean) / std``, from levels (N, H, W, C) to float32 in the network's layout."""
+    """Computes ``(v * scale - mean) / std`` of values (N, H, W, C), float32 in the network's layout."""
     factor = np.array([p.scale / s for s in p.std], dtype=np.float32)
     offset = np.array([-m / s for m, s in zip(p.mean, p.std, strict=True)], dtype=np.float32)
     values = np.ascontiguousarray(levels.transpose(0, 3, 1, 2)).astype(np.float32)
@@ -67,12 +67,12 @@ def normalize(levels: Array, p: Preprocessing) -> NDArray[np.float32]:
 
 
 def luma(rgb: Pixels) -> Pixels:
-    """uint8 (H, W, 3) to (H, W, 1): ``(19595 R + 38470 G + 7471 B + 32768) >> 16``, as Pillow's ``L``."""
+    """Converts uint8 (H, W, 3) to (H, W, 1), ``(19595 R + 38470 G + 7471 B + 32768) >> 16``, like Pillow."""
     return ((rgb @ _LUMA + 0x8000) >> 16).astype(np.uint8)[:, :, None]
 
 
-def _in_order(levels: Array, p: Preprocessing) -> Array:
-    """The network's channels; each is resized for itself, so that this costs least on the small image."""
+def _to_channels(levels: Array, p: Preprocessing) -> Array:
+    """Returns the network's channels; after the resize, because that is cheaper."""
     if levels.shape[2] < p.channels:
         return np.repeat(levels, p.channels, axis=2)
     return levels[:, :, ::-1] if p.color == "bgr" else levels
@@ -95,13 +95,13 @@ def _resize(image: Pixels, size: tuple[int, int], p: Preprocessing) -> Array:
 
 
 def _filtered(plane: Array, size: tuple[int, int], p: Preprocessing) -> Array:
-    """Pillow's resize of uint8 (H, W) or (H, W, 3), or float32 (H, W).
+    """Resizes uint8 (H, W) or (H, W, 3), or float32 (H, W), with Pillow.
 
-    The width first, by a call of its own: left to itself Pillow 13 begins with the height where that shrinks
-    more, and earlier ones never do, which moves bytes by up to 20 levels where a bicubic overshoots.
+    The width is resized first, by a separate call: Pillow 13 begins with the height if that shrinks more, and
+    earlier versions never do, which changes values by up to 20 if a bicubic filter overshoots.
     """
-    picture, kind = Image.fromarray(np.ascontiguousarray(plane)), _FILTERS[p.interpolation]
-    return np.asarray(picture.resize((size[1], picture.height), kind).resize((size[1], size[0]), kind))
+    image, resample = Image.fromarray(np.ascontiguousarray(plane)), _FILTERS[p.interpolation]
+    return np.asarray(image.resize((size[1], image.height), resample).resize((size[1], size[0]), resample))
 
 
 def _center(levels: Array, p: Preprocessing) -> Array:
@@ -115,15 +115,15 @@ def _invert(levels: Array, p: Preprocessing) -> Array:
 
 
 def _is_light(levels: Array) -> bool:
-    """By the outermost pixels, each counted once."""
-    middle, below = levels[1:-1], levels[1:]
-    edges = (levels[:1], below[-1:], middle[:, :1], middle[:, 1:][:, -1:])
+    """Whether the outermost pixels, each counted once, are light."""
+    middle, after_first = levels[1:-1], levels[1:]
+    edges = (levels[:1], after_first[-1:], middle[:, :1], middle[:, 1:][:, -1:])
     total = sum(float(edge.sum(dtype=np.float64)) for edge in edges)
     return total - 127.5 * sum(edge.size for edge in edges) > LIGHT_MARGIN
 
 
 def _padded(levels: Array, p: Preprocessing) -> Array:
-    """Black on both sides; where one is wider by a pixel, it is the lower or right one."""
+    """Pads with black on both sides; an odd pixel goes to the bottom or right."""
     height, width, channels = levels.shape
     if (height, width) == (p.height, p.width):
         return levels

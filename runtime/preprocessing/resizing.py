@@ -1,8 +1,8 @@
-"""The Resize of an artifact's graph by itself: images of many sizes become one batch, to the same bit.
+"""The Resize of an artifact's graph on its own, to batch images of different sizes bit for bit.
 
-A graph takes a batch of images of one size. Images of several can still go together, if each is first made as
-small as the graph would make it: there the graph's own Resize has nothing left to do, so answers are those of
-the whole image. It takes the very kernel that the graph uses, so a model of one node is built here.
+A graph takes a batch of images of one size. Images of different sizes can share a batch if each is first
+resized as the graph would do it, so that the graph's Resize has no effect and outputs are those of the
+original image. That requires the same kernel as in the graph, so a model of one node is built here.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ __all__ = ["ONNX_MODES", "resize_attributes", "shrink", "shrinkable"]
 
 _IR_VERSION, _OPSET = 10, 18
 ONNX_MODES = {"bilinear": "linear", "bicubic": "cubic"}
-"""ONNX's names of the filters."""
+"""ONNX names of the filters."""
 
 _UINT8, _INT64 = 2, 7
 _ATTRIBUTE_FLOAT, _ATTRIBUTE_INT, _ATTRIBUTE_STRING, _ATTRIBUTE_INTS = 1, 2, 3, 7
 
 
 def resize_attributes(interpolation: Interpolation) -> dict[str, Any]:
-    """Of the Resize, on (N, H, W, C), that is Pillow's within a level (edge pixels and cubic like there)."""
+    """Returns attributes of the Resize on (N, H, W, C) that equals Pillow's within one level."""
     return {
         "mode": ONNX_MODES[interpolation],
         "axes": [1, 2],
@@ -41,20 +41,20 @@ def resize_attributes(interpolation: Interpolation) -> dict[str, Any]:
 
 
 def shrinkable(p: Preprocessing) -> bool:
-    """Whether `shrink` gives images of one size, of which the graph makes what it makes of the whole ones."""
+    """Whether `shrink` returns images of one size without an effect on the graph's outputs."""
     filtered = p.interpolation in ONNX_MODES and p.antialias
     return p.levels == "uint8" and p.resize != "longest" and (filtered or p.interpolation == "nearest")
 
 
 def shrink(image: Pixels, p: Preprocessing) -> Pixels:
-    """Resized as in the graph, and cut to what the graph's crop looks at.
+    """Resizes an image like the graph, and crops it to what the graph's crop needs.
 
     Args:
-        image: uint8 (H, W, C).
-        p: of the artifact; `shrinkable`.
+        image: Pixels, uint8 (H, W, C).
+        p: Preprocessing of the artifact, for which `shrinkable` is true.
 
     Returns:
-        uint8, ``p.fitted_size``.
+        Pixels, uint8, of size ``p.fitted_size``.
     """
     size = p.resized_size(*image.shape[:2])
     resized = image
@@ -73,14 +73,14 @@ def shrink(image: Pixels, p: Preprocessing) -> Pixels:
 
 
 def _run(image: Pixels, size: tuple[int, int], interpolation: Interpolation) -> Pixels:
-    given = {"image": np.ascontiguousarray(image)[None], "size": np.array(size, dtype=np.int64)}
-    (resized,) = _session(interpolation).run(None, given)
+    inputs = {"image": np.ascontiguousarray(image)[None], "size": np.array(size, dtype=np.int64)}
+    (resized,) = _session(interpolation).run(None, inputs)
     return np.asarray(resized[0])
 
 
 @functools.cache
 def _session(interpolation: Interpolation) -> Any:
-    """One thread: it is called from many."""
+    """Returns a session with one thread, as many threads call it."""
     ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
@@ -89,7 +89,7 @@ def _session(interpolation: Interpolation) -> Any:
 
 
 def _model(interpolation: Interpolation) -> bytes:
-    """A model of one Resize, by the field numbers of onnx.proto."""
+    """Encodes a model of one Resize, by the field numbers of onnx.proto."""
     attributes = [_attribute(k, v) for k, v in resize_attributes(interpolation).items()]
     inputs = ("image", "", "", "size")
     node = encode_message(

@@ -1,4 +1,4 @@
-"""Resizing by points rather than areas: what Pillow does not have, or leaves to its rounding."""
+"""Resizing by sampling at points, which Pillow lacks or leaves to rounding."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _A = -0.75
 
 
 def resize_nearest(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """The pixel ``floor((2 d + 1) * n / (2 * m))`` of n for each pixel d of m, along both axes.
+    """Takes pixel ``floor((2 d + 1) * n / (2 * m))`` of n for each pixel d of m, along both axes.
 
-    Pillow adds up the same positions in floating point, so that where one is a whole number its rounding
-    decides between two pixels (8 to 28, for one); the whole numbers here are the same everywhere.
+    Pillow accumulates the same positions in floating point, where rounding decides between two pixels if a
+    position is an integer (8 to 28 pixels, for example). The integers here are the same everywhere.
     """
     rows, columns = (
         (2 * np.arange(m) + 1) * n // (2 * m) for n, m in zip(image.shape[:2], size, strict=True)
@@ -26,18 +26,18 @@ def resize_nearest(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
 
 
 def resize_interpolated(image: NDArray[Any], size: tuple[int, int], *, cubic: bool) -> NDArray[np.float32]:
-    """Linear or cubic interpolation between the 2 or 4 nearest pixels, along each axis.
+    """Interpolates linearly or cubically between the 2 or 4 nearest pixels along each axis.
 
-    Pixel d of m lies at ``(d + 0.5) * n / m - 0.5`` of n; beyond the edges the outermost pixels go on. It is
-    ``cv2.resize`` with INTER_LINEAR or INTER_CUBIC, and torch's ``F.interpolate(antialias=False)``.
+    Pixel d of m is at ``(d + 0.5) * n / m - 0.5`` of n; edge pixels are repeated outwards. This equals
+    ``cv2.resize`` with INTER_LINEAR or INTER_CUBIC and torch's ``F.interpolate(antialias=False)``.
 
     Args:
-        image: (H, W, C).
-        size: height and width of the result.
-        cubic: by 4 pixels, else by 2.
+        image: Pixels (H, W, C).
+        size: Height and width of the result.
+        cubic: Whether to interpolate cubically between 4 pixels instead of linearly between 2.
 
     Returns:
-        float32 (height, width, C), neither rounded nor clipped.
+        Pixel values, float32 (height, width, C), neither rounded nor clipped.
     """
     rows, weights = _taps(image.shape[0], size[0], cubic)
     tall = sum(image[r].astype(np.float32) * w[:, None, None] for r, w in zip(rows, weights, strict=True))
@@ -47,10 +47,10 @@ def resize_interpolated(image: NDArray[Any], size: tuple[int, int], *, cubic: bo
 
 
 def _taps(size: int, resized: int, cubic: bool) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Which pixels, and how much of each: (2, resized) or (4, resized)."""
-    place = (np.arange(resized) + 0.5) * size / resized - 0.5
-    first = np.floor(place)
-    t = place - first
+    """Returns indices and weights of the pixels, each (2, resized) or (4, resized)."""
+    position = (np.arange(resized) + 0.5) * size / resized - 0.5
+    first = np.floor(position)
+    t = position - first
     offsets = np.arange(-1, 3) if cubic else np.arange(2)
     pixels = np.clip(first.astype(np.int64) + offsets[:, None], 0, size - 1)
     weights = [_cubic(np.abs(t - k)) for k in offsets] if cubic else [1 - t, t]

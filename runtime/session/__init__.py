@@ -1,1 +1,1 @@
-"""An onnxruntime session: where it runs, how it is opened, what goes in and comes out."""
+"""onnxruntime sessions: devices, loading, cache, bound memory, time limits and placement."""

@@ -1,4 +1,4 @@
-"""Memory that stays where it is from run to run, on the host or on the device."""
+"""Runs with inputs and outputs in fixed memory, on the host or on the device."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnntk.runtime.artifact.spec import TensorSpec
-from cnntk.runtime.contract import shape_matches
+from cnntk.runtime.contract import is_finite, shape_matches
 from cnntk.runtime.errors import InferenceError, InputError, NonFiniteOutput
 from cnntk.runtime.session.devices import Device, import_onnxruntime
-from cnntk.runtime.session.finite import is_finite
 from cnntk.runtime.session.session_factory import onnxruntime_errors
 
-__all__ = ["Binding", "run_into"]
+__all__ = ["Binding", "check_out", "run_into"]
 
 Arrays = dict[str, NDArray[Any]]
 
 
 class Binding:
-    """A model with inputs of fixed sizes in memory of the device; made by `Engine.bind`.
+    """A model with inputs and outputs of fixed sizes in memory of the device; `Engine.bind` returns it.
 
-    Each run copies inputs to the same memory and answers from the same memory, which saves allocations, and
-    is what a CUDA graph needs (``options={"enable_cuda_graph": "1"}``: the first run records it).
-    A binding is for one thread at a time.
+    Each run copies inputs to the same memory and reads outputs from the same memory. That saves allocations,
+    and a CUDA graph requires it (``options={"enable_cuda_graph": "1"}``; the first run records the graph).
+    Only one thread at a time may use a binding.
     """
 
     def __init__(
@@ -36,67 +35,66 @@ class Binding:
         inputs: Mapping[str, NDArray[Any]],
         outputs: list[str],
         keep: Literal["host", "device"],
-        where: str,
-        watched: tuple[str, ...] = (),
+        name: str,
+        checked: tuple[str, ...] = (),
         options: Any = None,
     ) -> None:
         if keep not in ("host", "device"):
             raise ValueError(f"outputs must be 'host' or 'device', got {keep!r}")
         ort = import_onnxruntime()
-        kind, _, index = device.name.partition(":")
-        place = (kind, int(index or 0)) if kind == "cuda" else ("cpu", 0)
-        self._session, self._names, self._keep, self._where = session, outputs, keep, where
-        self._watched, self._process, self._options = watched, os.getpid(), options
-        self._shapes = {name: (array.shape, array.dtype) for name, array in inputs.items()}
+        device_type, _, index = device.name.partition(":")
+        memory = (device_type, int(index or 0)) if device_type == "cuda" else ("cpu", 0)
+        self._session, self._names, self._keep, self._name = session, outputs, keep, name
+        self._checked, self._process, self._options = checked, os.getpid(), options
+        self._shapes = {key: (array.shape, array.dtype) for key, array in inputs.items()}
         self._inputs = {}
         self._io = session.io_binding()
-        for name, array in inputs.items():
-            # A copy: on the host, the value would otherwise be the caller's own array.
-            value = ort.OrtValue.ortvalue_from_numpy(np.array(array, order="C"), *place)
-            self._inputs[name] = value
-            self._io.bind_ortvalue_input(name, value)
-        for name in outputs:
-            self._io.bind_output(name, *place)
+        for key, array in inputs.items():
+            # A copy: on the host, the value would otherwise be the caller's array.
+            value = ort.OrtValue.ortvalue_from_numpy(np.array(array, order="C"), *memory)
+            self._inputs[key] = value
+            self._io.bind_ortvalue_input(key, value)
+        for key in outputs:
+            self._io.bind_output(key, *memory)
         self._fix_outputs()
 
     def run(self, inputs: Mapping[str, NDArray[Any]] | None = None) -> dict[str, Any]:
-        """Runs the model on new inputs, or again on those that are there.
+        """Runs the model on new inputs, or again on the previous ones.
 
         Args:
-            inputs: of the dtypes and shapes that were bound; those left out stay as they were.
+            inputs: Arrays with the dtypes and shapes that were bound; missing ones stay as they were.
 
         Returns:
-            By output: arrays, or, where answers stay on the device, values that speak DLPack
+            Arrays by output name. Outputs that stay on the device are DLPack values
             (``torch.from_dlpack(value)``), which the next run overwrites.
 
         Raises:
-            InputError: an input is unknown, or of another dtype or shape than was bound.
-            NonFiniteOutput: an answer that is copied to the host holds NaN or infinity.
-            InferenceError: onnxruntime failed, or this is a child made by fork, to which the memory does not
-                belong: bind again there.
+            InputError: An input is unknown, or has another dtype or shape than was bound.
+            NonFiniteOutput: An output copied to the host contains NaN or infinity.
+            InferenceError: onnxruntime failed, or the process was forked since: bind again in the child.
         """
         if os.getpid() != self._process:
-            raise InferenceError(f"{self._where}: was bound before a fork; bind again in the child")
+            raise InferenceError(f"{self._name}: was bound before a fork; bind again in the child")
         for name, array in (inputs or {}).items():
             if self._shapes.get(name) != (np.shape(array), getattr(array, "dtype", None)):
                 bound = ", ".join(f"{n}: {d} {list(s)}" for n, (s, d) in self._shapes.items())
                 got = f"{name}: {getattr(array, 'dtype', type(array).__name__)} {list(np.shape(array))}"
-                raise InputError(f"{self._where}: bound {bound}; got {got}")
+                raise InputError(f"{self._name}: bound {bound}; got {got}")
             self._inputs[name].update_inplace(np.ascontiguousarray(array))
         self._run()
         values = self._outputs if self._keep == "device" else [v.numpy().copy() for v in self._outputs]
-        answers = dict(zip(self._names, values, strict=True))
+        outputs = dict(zip(self._names, values, strict=True))
         if self._keep == "host":
-            for name in self._watched:
-                if not is_finite(answers[name]):
+            for name in self._checked:
+                if not is_finite(outputs[name]):
                     raise NonFiniteOutput(
-                        f"{self._where}: {name} holds NaN or infinity; "
-                        "an Engine with allow_nonfinite=True lets it through"
+                        f"{self._name}: output {name} contains NaN or infinity; "
+                        "an Engine with allow_nonfinite=True accepts it"
                     )
-        return answers
+        return outputs
 
     def _fix_outputs(self) -> None:
-        """Runs once to learn the answers' sizes, and keeps the memory that they came in."""
+        """Runs once to get the sizes of the outputs, and binds the memory that they were written to."""
         self._run()
         self._outputs = self._io.get_outputs()
         for name, value in zip(self._names, self._outputs, strict=True):
@@ -107,29 +105,29 @@ class Binding:
             self._session.run_with_iobinding(self._io, self._options)
         except onnxruntime_errors() as error:
             raise InferenceError(
-                f"{self._where}: onnxruntime failed: {' '.join(str(error).split())[:300]}"
+                f"{self._name}: onnxruntime failed: {' '.join(str(error).split())[:300]}"
             ) from error
 
 
 def check_out(
-    out: Mapping[str, NDArray[Any]], outputs: tuple[TensorSpec, ...], sizes: Mapping[str, int], where: str
+    out: Mapping[str, NDArray[Any]], outputs: tuple[TensorSpec, ...], sizes: Mapping[str, int], model: str
 ) -> None:
-    """Checks arrays that answers shall be written to.
+    """Checks arrays that are to receive outputs.
 
     Args:
-        out: arrays by output.
-        outputs: of the model.
-        sizes: what names of dimensions stand for.
-        where: the model's file, for messages.
+        out: Arrays by output name.
+        outputs: Outputs of the model.
+        sizes: Sizes of named dimensions.
+        model: The model's name in messages.
 
     Raises:
-        InputError: an output is unknown, or its array of another dtype or shape, or can't be written to.
+        InputError: An output is unknown, or its array has another dtype or shape or is not writable.
     """
-    known = {spec.name: spec for spec in outputs}
+    specs = {spec.name: spec for spec in outputs}
     for name, array in out.items():
-        spec = known.get(name)
+        spec = specs.get(name)
         if spec is None:
-            raise InputError(f"{where}: out: there is no output {name!r}; outputs are {', '.join(known)}")
+            raise InputError(f"{model}: out: unknown output {name!r}; outputs are {', '.join(specs)}")
         shape = tuple(sizes.get(d, d) if isinstance(d, str) else d for d in spec.shape)
         if (
             not isinstance(array, np.ndarray)
@@ -138,9 +136,9 @@ def check_out(
         ):
             got = f"{getattr(array, 'dtype', type(array).__name__)} {list(np.shape(array))}"
             expected = f"{spec.dtype} [{', '.join(map(str, shape))}]"
-            raise InputError(f"{where}: out: expected {name}: {expected}; got {got}")
+            raise InputError(f"{model}: out: expected {name}: {expected}; got {got}")
         if not (array.flags.c_contiguous and array.flags.writeable):
-            raise InputError(f"{where}: out: {name} must be C-contiguous and writable")
+            raise InputError(f"{model}: out: {name} must be C-contiguous and writable")
 
 
 def run_into(
@@ -150,7 +148,7 @@ def run_into(
     out: Mapping[str, NDArray[Any]],
     options: Any,
 ) -> list[NDArray[Any]]:
-    """Runs a session, with answers written to the arrays of ``out``."""
+    """Runs a session with outputs written to the arrays of ``out``."""
     binding = session.io_binding()
     for name, array in inputs.items():
         binding.bind_cpu_input(name, np.ascontiguousarray(array))
@@ -161,5 +159,5 @@ def run_into(
         else:
             binding.bind_output(name)
     session.run_with_iobinding(binding, options)
-    rest = binding.copy_outputs_to_cpu()
-    return [out.get(name, value) for name, value in zip(names, rest, strict=True)]
+    values = binding.copy_outputs_to_cpu()
+    return [out.get(name, value) for name, value in zip(names, values, strict=True)]

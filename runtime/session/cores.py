@@ -1,4 +1,4 @@
-"""How many cores this process may use: its affinity, and the quota of its control groups."""
+"""Number of cores available to this process, by its affinity and the CPU quota of its control groups."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["cpu_groups", "cpu_quota", "usable_cores"]
 
 
 def usable_cores() -> int:
-    """How many cores this process may use, at least 1.
+    """Returns the number of cores available to this process, at least 1.
 
-    The machine's cores, as far as affinity (``taskset``, cpusets) leaves them to this process, and no more
-    than its container's quota pays for (``docker --cpus``, a Kubernetes limit), rounded up. Python's
-    ``os.cpu_count`` knows neither.
+    These are the machine's cores within the affinity of the process (``taskset``, cpusets), but not more than
+    the CPU quota of its container (``docker --cpus``, a Kubernetes limit), rounded up. Python's
+    ``os.cpu_count`` considers neither.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota()
@@ -23,28 +23,28 @@ def usable_cores() -> int:
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:
-    """Cores that the control groups of this process pay for: 1.5 is one and a half; None without a limit.
+    """Returns the CPU quota of this process in cores, like 1.5; None without a limit.
 
-    Version 2 says it in ``cpu.max``, version 1 in ``cpu.cfs_quota_us`` and ``cpu.cfs_period_us``; each group
-    above sets a limit of its own, and the lowest counts.
+    The quota is in ``cpu.max`` of version 2 control groups, and in ``cpu.cfs_quota_us`` and
+    ``cpu.cfs_period_us`` of version 1. Each parent group has its own limit, and the lowest one applies.
     See https://docs.kernel.org/admin-guide/cgroup-v2.html and .../scheduler/sched-bwc.html.
 
     Args:
-        root: of the file system, with ``proc/self/cgroup`` and ``proc/self/mountinfo``.
+        root: Root of the file system with ``proc/self/cgroup`` and ``proc/self/mountinfo``.
     """
     limits = (_limit(group) for group in cpu_groups(root))
     return min((limit for limit in limits if limit is not None), default=None)
 
 
 def cpu_groups(root: Path = Path("/")) -> Iterator[Path]:
-    """The folder of each group of this process that rules its CPU time, from its own upwards."""
+    """Yields the folders of the control groups that limit this process's CPU time, innermost first."""
     paths = _group_paths(root)
-    for kind, mount_root, mount_point in _mounts(root):
-        path = paths.get(kind)
+    for version, mount_root, mount_point in _mounts(root):
+        path = paths.get(version)
         if path is None:
             continue
         top = root / mount_point.lstrip("/")
-        # A container may see the path as the host does, while its mount begins at its own group.
+        # A container may see the host's path, although its mount begins at the container's group.
         inner = path.removeprefix(mount_root.rstrip("/")) if path.startswith(mount_root) else ""
         group = top / inner.lstrip("/")
         while group != top and top in group.parents:
@@ -54,26 +54,26 @@ def cpu_groups(root: Path = Path("/")) -> Iterator[Path]:
 
 
 def _group_paths(root: Path) -> dict[str, str]:
-    """Path of this process' group, for ``cgroup2`` and for the cpu controller of version 1, ``cgroup``."""
-    found = {}
+    """Returns this process's groups: ``cgroup2``, and ``cgroup`` for version 1's cpu controller."""
+    paths = {}
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
         if not controllers:
-            found["cgroup2"] = path
+            paths["cgroup2"] = path
         elif "cpu" in controllers.split(","):
-            found["cgroup"] = path
-    return found
+            paths["cgroup"] = path
+    return paths
 
 
 def _mounts(root: Path) -> Iterator[tuple[str, str, str]]:
-    """Kind, root and place of each mounted hierarchy (proc(5), mountinfo)."""
+    """Yields type, root and mount point of each mounted hierarchy (proc(5), mountinfo)."""
     for line in _lines(root / "proc/self/mountinfo"):
         before, _, after = line.partition(" - ")
-        fields, kind = before.split(), after.split()
-        if len(fields) < 5 or len(kind) < 3:
+        fields, source = before.split(), after.split()
+        if len(fields) < 5 or len(source) < 3:
             continue
-        if kind[0] == "cgroup2" or (kind[0] == "cgroup" and "cpu" in kind[2].split(",")):
-            yield kind[0], fields[3], fields[4]
+        if source[0] == "cgroup2" or (source[0] == "cgroup" and "cpu" in source[2].split(",")):
+            yield source[0], fields[3], fields[4]
 
 
 def _limit(group: Path) -> float | None:

@@ -1,4 +1,4 @@
-"""Why CUDA can't be had here, and what mends it."""
+"""Reasons why CUDA is not available, and how to fix them."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _SUCCESS, _NO_DEVICE, _DRIVER_TOO_OLD = 0, 100, 35  # CUresult, of cuda.h
 
 @dataclass(frozen=True)
 class CudaState:
-    """What this machine and this installation have of CUDA.
+    """CUDA on this machine and in this installation.
 
     Attributes:
-        offered: the installed onnxruntime was built with CUDA.
-        wheels: which of onnxruntime's wheels are installed.
-        needs: CUDA's version that onnxruntime was built for, like ``13.0``; empty where it does not tell.
-        missing: the first library that can't be found, like ``libcublasLt.so.13``; empty if all are there.
-        others: libraries like the missing one, of other versions.
-        driver: CUDA's version that the driver supports, like ``12.4``; empty without a driver.
-        driver_error: of the driver's own start; 0 for none.
-        gpus: how many there are.
+        offered: Whether the installed onnxruntime was built with CUDA.
+        wheels: Installed wheels of onnxruntime.
+        needs: CUDA version that onnxruntime was built for, like ``13.0``; empty if unknown.
+        missing: First library that can't be found, like ``libcublasLt.so.13``; empty if none is missing.
+        others: Libraries like the missing one in other versions.
+        driver: CUDA version that the driver supports, like ``12.4``; empty without a driver.
+        driver_error: Error code of the driver's initialization; 0 for success.
+        gpus: Number of GPUs.
     """
 
     offered: bool
@@ -45,35 +45,35 @@ class CudaState:
 
 
 def cuda_state(onnxruntime: Any, provider: str = "CUDAExecutionProvider") -> CudaState:
-    """Looks at the wheels, the libraries, the driver and the GPUs; loads the libraries that it finds.
+    """Examines wheels, libraries, driver and GPUs, and loads the libraries.
 
     Args:
-        onnxruntime: the module.
-        provider: of onnxruntime, the one that rests on CUDA: this, or TensorRT's.
+        onnxruntime: The onnxruntime module.
+        provider: Provider that needs CUDA: this one or TensorRT's.
     """
     offered = provider in onnxruntime.get_available_providers()
     wheels = tuple(name for name in _WHEELS if _installed(name))
-    if not offered or sys.platform == "win32":  # there onnxruntime's own message has to do
+    if not offered or sys.platform == "win32":  # there, onnxruntime's own message must suffice
         return CudaState(offered, wheels, gpus=1, driver="unknown")
     needs = str(getattr(onnxruntime, "cuda_version", "") or "")
     kind = provider.removesuffix("ExecutionProvider").lower()
     library = Path(onnxruntime.__file__).parent / f"capi/libonnxruntime_providers_{kind}.so"
     missing = _load(str(library)) or _load("libcudnn.so.9")
     if missing and missing != "libcuda.so.1":
-        return CudaState(offered, wheels, needs, missing, _like(missing))
+        return CudaState(offered, wheels, needs, missing, _other_versions(missing))
     driver, error, gpus = _driver()
     return CudaState(offered, wheels, needs, driver=driver, driver_error=error, gpus=gpus)
 
 
 def cuda_problem(state: CudaState, index: int = 0) -> str | None:
-    """Why GPU number ``index`` can't be had, and what mends it; None if nothing speaks against it."""
+    """Returns why GPU number ``index`` is not available, and the fix; None if no problem is known."""
     if not state.offered:
         return _wheel_problem(state.wheels)
     if state.missing:
         return _library_problem(state)
     if not state.driver:
         return (
-            "there is no NVIDIA driver (libcuda.so.1). Install it; in a container, start that with --gpus all"
+            "no NVIDIA driver is installed (libcuda.so.1). Install it, or start the container with --gpus all"
         )
     if state.driver_error == _DRIVER_TOO_OLD or _major(state.driver) < _major(state.needs):
         return (
@@ -81,11 +81,11 @@ def cuda_problem(state: CudaState, index: int = 0) -> str | None:
             f"{state.needs}. Update the driver, or install an onnxruntime-gpu for the older CUDA"
         )
     if state.driver_error not in (_SUCCESS, _NO_DEVICE):
-        return f"the NVIDIA driver does not start (CUDA error {state.driver_error}). Look at nvidia-smi"
+        return f"the NVIDIA driver fails to start (CUDA error {state.driver_error}). Check nvidia-smi"
     if state.gpus == 0:
-        return "the driver sees no GPU. Look at nvidia-smi and at CUDA_VISIBLE_DEVICES"
+        return "the driver finds no GPU. Check nvidia-smi and CUDA_VISIBLE_DEVICES"
     if index >= state.gpus:
-        return f"there is no GPU {index}: the driver sees {state.gpus}, numbered from 0"
+        return f"GPU {index} does not exist: the driver finds {state.gpus}, numbered from 0"
     return None
 
 
@@ -96,25 +96,25 @@ def _wheel_problem(wheels: tuple[str, ...]) -> str:
             "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install 'cnntk[gpu]'"
         )
     return (
-        "the installed onnxruntime has no CUDA. Replace it: "
+        "the installed onnxruntime was built without CUDA. Replace it: "
         "pip uninstall -y onnxruntime, then pip install 'cnntk[gpu]'"
     )
 
 
 def _library_problem(state: CudaState) -> str:
     major = state.needs.partition(".")[0]
-    here = f"; here is {', '.join(state.others)}, of another version" if state.others else ""
+    others = f"; installed in another version: {', '.join(state.others)}" if state.others else ""
     return (
-        f"the library {state.missing} is missing (onnxruntime needs CUDA {state.needs}){here}. "
+        f"the library {state.missing} is missing (onnxruntime needs CUDA {state.needs}){others}. "
         f"Install CUDA {major} with cuDNN 9: pip install 'onnxruntime-gpu[cuda,cudnn]'"
     )
 
 
 def _load(path: str) -> str:
-    """Loads a library; the name of the first one that it needs and that can't be found, or nothing.
+    """Loads a library; returns the name of its first missing dependency, or an empty string.
 
-    What pip installed (the nvidia packages, torch) is not where the system looks. It is loaded here first: a
-    library that is loaded already is found by its name.
+    Libraries that pip installed (the nvidia packages, torch) are not on the system's search path. They are
+    loaded here by their path, because the loader then accepts them by name.
     """
     tried: set[str] = set()
     while True:
@@ -122,14 +122,14 @@ def _load(path: str) -> str:
             ctypes.CDLL(path)
         except OSError as error:
             match = _MISSING_LIBRARY.search(str(error))
-            if match is None:  # symbols that onnxruntime itself brings
+            if match is None:  # for example symbols that onnxruntime itself provides
                 return ""
             name = match.group(1)
-            places = _pip_installed(name)
-            if name in tried or not places:
+            paths = _pip_installed(name)
+            if name in tried or not paths:
                 return name
             tried.add(name)
-            if missing := _load(places[0]):
+            if missing := _load(paths[0]):
                 return missing
         else:
             return ""
@@ -137,24 +137,24 @@ def _load(path: str) -> str:
 
 def _pip_installed(pattern: str) -> list[str]:
     folders = [folder for folder in sys.path if os.path.isdir(folder)]
-    places = ("nvidia/*/lib", "torch/lib")
+    subfolders = ("nvidia/*/lib", "torch/lib")
     return [
         path
         for folder in folders
-        for place in places
-        for path in sorted(glob.glob(os.path.join(glob.escape(folder), place, pattern)))
+        for subfolder in subfolders
+        for path in sorted(glob.glob(os.path.join(glob.escape(folder), subfolder, pattern)))
     ]
 
 
-def _like(name: str) -> tuple[str, ...]:
-    """Names of libraries like ``libcublasLt.so.13``, of other versions."""
+def _other_versions(name: str) -> tuple[str, ...]:
+    """Returns names of libraries like ``libcublasLt.so.13`` in other versions."""
     stem = name.partition(".so")[0] + ".so"
-    places = (*_pip_installed(stem + ".*"), *glob.glob(f"/usr/local/cuda*/lib64/{stem}.*"))
-    return tuple(sorted({os.path.basename(p) for p in places} - {name}))
+    paths = (*_pip_installed(stem + ".*"), *glob.glob(f"/usr/local/cuda*/lib64/{stem}.*"))
+    return tuple(sorted({os.path.basename(p) for p in paths} - {name}))
 
 
 def _driver() -> tuple[str, int, int]:
-    """CUDA's version that the driver supports, the error of its start, and how many GPUs it sees."""
+    """Returns the CUDA version that the driver supports, its error code, and the number of GPUs."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:

@@ -1,11 +1,11 @@
-"""Where the nodes of a model ran, as onnxruntime itself says."""
+"""Placement: which onnxruntime provider runs which share of a model."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,12 +19,12 @@ _RUNS = 5
 
 @dataclass(frozen=True)
 class ProviderShare:
-    """One of onnxruntime's providers.
+    """Share of one onnxruntime provider in the runs of a model.
 
     Attributes:
-        provider: like ``CUDAExecutionProvider``.
-        nodes: of the optimized graph that were given to it.
-        share: of the time that all nodes took, 0 to 1.
+        provider: Name of the provider, like ``CUDAExecutionProvider``.
+        nodes: Number of nodes of the optimized graph that run there.
+        share: Share of the time of all nodes, 0 to 1.
     """
 
     provider: str
@@ -34,29 +34,25 @@ class ProviderShare:
 
 @dataclass(frozen=True)
 class Placement:
-    """Which provider ran what; those with the most time first."""
+    """Shares of all providers in the runs of a model, by descending time."""
 
     providers: tuple[ProviderShare, ...]
 
     def of(self, provider: str) -> ProviderShare:
-        """The row of one provider; with nothing in it where the provider ran nothing."""
+        """Returns the share of one provider; zero for a provider that runs no node."""
         return next(
             (row for row in self.providers if row.provider == provider), ProviderShare(provider, 0, 0.0)
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return asdict(self)
-
 
 def measure_placement(open_profiled: Callable[[str], LoadedModel], inputs: dict[str, Any]) -> Placement:
-    """Runs a model a few times under onnxruntime's profiler.
+    """Measures placement by a few runs under onnxruntime's profiler.
 
     Args:
-        open_profiled: opens the model; takes the beginning of the profile's path.
-        inputs: for a run.
+        open_profiled: Function that loads the model; its argument is the prefix of the profile's path.
+        inputs: Inputs of the runs.
     """
-    # One more: the first run's allocations would count as the nodes' time, and `_times` leaves it out.
+    # One more run: `_times` ignores the first, whose times include memory allocation.
     session, events = run_profiled(open_profiled, inputs, 1 + _RUNS)
     assigned: list[Any] = list(getattr(session, "get_provider_graph_assignment_info", list)())
     times = _times(events)
@@ -69,7 +65,7 @@ def measure_placement(open_profiled: Callable[[str], LoadedModel], inputs: dict[
 def run_profiled(
     open_profiled: Callable[[str], LoadedModel], inputs: dict[str, Any], runs: int
 ) -> tuple[Any, list[dict[str, Any]]]:
-    """A session after some runs under onnxruntime's profiler, and the events that it wrote down."""
+    """Runs a model under onnxruntime's profiler; returns the session and the recorded events."""
     with TemporaryDirectory(prefix="cnntk-") as folder:
         session = open_profiled(str(Path(folder) / "profile")).session
         for _ in range(runs):
@@ -87,7 +83,7 @@ def _kernels(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _times(events: list[dict[str, Any]]) -> Counter[str]:
-    """Microseconds by provider, of all but the first run."""
+    """Returns microseconds by provider, without the first run."""
     times: Counter[str] = Counter()
     seen: set[str] = set()
     for event in _kernels(events):
@@ -98,5 +94,5 @@ def _times(events: list[dict[str, Any]]) -> Counter[str]:
 
 
 def _counts(events: list[dict[str, Any]]) -> Counter[str]:
-    """Nodes by provider, for an onnxruntime that tells them nowhere else."""
+    """Returns the number of nodes by provider, for versions of onnxruntime without an assignment record."""
     return Counter(provider for _, provider in {(e["name"], e["args"]["provider"]) for e in _kernels(events)})

@@ -1,4 +1,4 @@
-"""From a file to an onnxruntime session, with every failure as one of ours."""
+"""Loading of a model file into an onnxruntime session, with every failure as a `CnntkError`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cnntk.runtime.artifact.spec import METADATA_KEY, DataFile, ModelSpec, Tenso
 from cnntk.runtime.errors import ArtifactCorrupt, DeviceUnavailable, UnsupportedArtifact, UsageError
 from cnntk.runtime.files import readable_file
 from cnntk.runtime.log import log
-from cnntk.runtime.session.cache import DATA_FILE, cache_key, create_folder, load_through_cache
+from cnntk.runtime.session._cache import DATA_FILE, cache_key, create_folder, load_through_cache
 from cnntk.runtime.session.cores import cpu_quota, usable_cores
 from cnntk.runtime.session.devices import Device, import_onnxruntime
 
@@ -30,24 +30,24 @@ __all__ = [
     "tensor_specs",
 ]
 
-TINY = 1_000_000
-"""Multiply-adds of one image below which a second thread costs as much as it brings."""
+TINY_MULTIPLY_ADDS = 1_000_000
+"""Multiply-adds of one image below which a second thread costs as much as it gains."""
 
-_MANY_THREADS, _THREADS_A_CORE = 64, 4
+_MIN_THREAD_LIMIT, _THREADS_PER_CORE = 64, 4
 
 _DTYPES = {"float": "float32", "double": "float64"}
 _NO_PREPACKING = "session.disable_prepacking"
 _COPYING_OPTIMIZERS = ("NchwcTransformer",)
-"""It writes the weights of convolutions anew, in an order of its own."""
+"""Optimizers that copy the weights of convolutions to another layout."""
 
-_WEIGHTS_APART = {
+_EXTERNAL_WEIGHTS = {
     "session.optimized_model_external_initializers_file_name": DATA_FILE,
     "session.optimized_model_external_initializers_min_size_in_bytes": "4096",
 }
-"""How an optimized model is written with its weights beside it; else it goes on naming the first file."""
+"""Options that write an optimized model with external weights; else it refers to the original file."""
 
 _PACKED = "session.save_external_prepacked_constant_initializers"
-"""Writes them as the kernels pack them, too, to be mapped."""
+"""Option that also writes weights as the kernels pack them, for mapping to memory."""
 
 _SPIN, _ASSIGNMENT = "session.intra_op.allow_spinning", "session.record_ep_graph_assignment_info"
 _IR_VERSION = re.compile(r"Unsupported model IR version: (\d+), max supported IR version: (\d+)")
@@ -55,27 +55,27 @@ _OPSET = re.compile(r"Opset (\d+) is under development.*?domain ([\w.]+) is till
 
 _pool_lock = threading.Lock()
 _pool_size = 0
-"""Threads of the pool that all sessions of this process share; 0 while each has its own."""
+"""Threads of the pool that all sessions of this process share; 0 for one pool per session."""
 
 
 @dataclass(frozen=True)
 class SessionSettings:
-    """How a session runs.
+    """Settings of a session.
 
     Attributes:
-        threads: on the CPU; ``"shared"`` for one pool that all engines of the process use, which onnxruntime
-            then asks of every later session, those of other libraries, too; None for one for each core that
-            this process may use, and a single one for a tiny model.
-        spin: whether idle threads wait busily for the next piece of work, which answers sooner and burns the
-            CPU meanwhile; None for yes, except under a container's CPU quota, which spinning uses up.
-        share_weights: whether processes on the CPU that load the same model share its weights' memory; for a
-            model with its weights beside it, or with a cache. Four processes with VGG-11 take 1.3 times what
-            one takes, ordinary ones 4 times. With a cache that costs no speed; without one the weights are
-            used as they stand in the file, neither packed nor reordered, which costs 11 % at batch 1
+        threads: Number of CPU threads; ``"shared"`` for one pool of all engines of the process, which
+            onnxruntime then also requires of all later sessions of other libraries; None for one thread per
+            available core, and a single thread for a tiny model.
+        spin: Whether idle threads wait actively for work, which lowers latency and uses the CPU meanwhile;
+            None for yes, except under a container's CPU quota, which active waiting would use up.
+        share_weights: Whether processes on the CPU that load the same model share the memory of its weights,
+            for a model with external weights or with a cache. Four processes with VGG-11 then take 1.3 times
+            the memory of one, else 4 times. With a cache that costs no speed. Without one the weights are
+            used as they are in the file, neither packed nor reordered, which costs 11 % at batch size 1
             (``benchmarks/shared_weights.py``).
-        cache: a folder that keeps the model as onnxruntime optimized it, made if missing. Deep graphs load
-            sooner (ResNet-50 by a fifth); LeNet and VGG-11, in which there is little to optimize, don't
-            (``benchmarks/load.py``). Entries are as large as the model, with ``share_weights`` twice that.
+        cache: Folder for models as optimized by onnxruntime, created if missing. Deep graphs load faster
+            (ResNet-50 by a fifth); LeNet and VGG-11, which have little to optimize, do not
+            (``benchmarks/load.py``). Entries are as large as the model, or twice that with ``share_weights``.
     """
 
     threads: int | Literal["shared"] | None = None
@@ -86,13 +86,13 @@ class SessionSettings:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in onnxruntime.
+    """A model loaded in onnxruntime.
 
     Attributes:
         session: onnxruntime's InferenceSession.
-        spec: what the file says of itself; None for a file that cnntk did not make.
-        name: of the file, for messages.
-        threads: how many it uses on the CPU.
+        spec: Spec of the model; None for a file that cnntk did not write.
+        name: Name of the model in messages.
+        threads: Number of CPU threads.
     """
 
     session: Any
@@ -107,66 +107,66 @@ def open_session(
     settings: SessionSettings | None = None,
     profile: str | None = None,
 ) -> LoadedModel:
-    """A model in an onnxruntime session on ``device``, and on no other; its digest is checked.
+    """Loads a model into an onnxruntime session on ``device`` and no other, and verifies its digest.
 
     Args:
-        model: path or bytes of an ``.onnx`` file.
-        device: from `resolve_device`.
-        settings: how it runs.
-        profile: where onnxruntime's profile goes, as the beginning of a path.
+        model: Path or bytes of an ``.onnx`` file.
+        device: Device from `resolve_device`.
+        settings: Settings of the session.
+        profile: Prefix of the path of onnxruntime's profile; None for no profile.
 
     Raises:
-        UsageError: there is no such file.
-        ArtifactCorrupt: it not a valid ONNX file, or not the one that was exported, by as little as a byte.
-        UnsupportedArtifact: it needs a later onnxruntime, or an operator that this one lacks.
-        DeviceUnavailable: onnxruntime could not bring the device up, or runs none of the nodes there.
+        UsageError: The file does not exist.
+        ArtifactCorrupt: The file is not a valid ONNX file, or differs from the exported one in any byte.
+        UnsupportedArtifact: The file needs a later onnxruntime, or an operator that this one lacks.
+        DeviceUnavailable: onnxruntime could not start the device, or runs no node there.
     """
     settings = settings or SessionSettings()
     source = model if isinstance(model, bytes) else os.fspath(readable_file(model, "an ONNX model"))
     name = "<bytes>" if isinstance(source, bytes) else source
-    with verified_model(source, name) as found:
-        entry = final_metadata(found, METADATA_KEY)
+    with verified_model(source, name) as verified:
+        entry = final_metadata(verified, METADATA_KEY)
         spec = None if entry is None else ModelSpec.from_json(entry, name)
-        own = None if spec is None else spec.data
-        beside = _checked_beside(source, found, own, name)
+        data_file = None if spec is None else spec.data
+        external = _check_external_weights(source, verified, data_file, name)
         threads = _threads(settings, spec)
-        with verified_data(Path(name), own) as data_confirmed:
-            loading = _Loading(
-                model=source if beside else found.model,
+        with verified_data(Path(name), data_file) as confirm_data:
+            factory = _SessionFactory(
+                model=source if external else verified.model,
                 name=name,
                 device=device,
                 settings=settings,
                 threads=threads,
                 profile=profile,
-                beside=beside,
-                confirms=(found.confirm, data_confirmed),
+                has_external_weights=external,
+                confirmations=(verified.confirm, confirm_data),
             )
-            session = loading.session(foreign=not found.has_digest)
+            session = factory.create(has_digest=verified.has_digest)
     if spec is None:
         spec = _read_spec(session, name)
-        if spec is not None and spec.digest and not found.has_digest:
+        if spec is not None and spec.digest and not verified.has_digest:
             raise ArtifactCorrupt(
-                f"{name}: is damaged: it states a SHA-256, but not where an export puts it. Copy or download "
-                "it again; a tool that rewrites the file loses its proof"
+                f"{name}: is damaged: its embedded digest is not at the end of the file. Copy or download it "
+                "again; tools that rewrite the file invalidate its checks and digest"
             )
-    if not found.has_digest:
-        log.info("%s: has no digest; damage to it would go unnoticed", name)
+    if not verified.has_digest:
+        log.info("%s: has no digest, so damage can't be detected", name)
     return LoadedModel(session, spec, name, threads)
 
 
 @dataclass(frozen=True)
-class _Loading:
-    """What is known of a model, and wanted, before onnxruntime gets it.
+class _SessionFactory:
+    """Creates the session of one model.
 
     Attributes:
-        model: path or bytes.
-        name: of the file, for messages.
-        device: where it will run.
-        settings: how it runs.
-        threads: on the CPU.
-        profile: where onnxruntime's profile goes.
-        beside: whether weights are beside the file.
-        confirms: wait for the checks that run meanwhile, and raise.
+        model: Path or bytes of the model.
+        name: Name of the model in messages.
+        device: Device that runs the model.
+        settings: Settings of the session.
+        threads: Number of CPU threads.
+        profile: Prefix of the path of onnxruntime's profile.
+        has_external_weights: Whether the model has external weights.
+        confirmations: Functions that wait for the checks in other threads and raise their errors.
     """
 
     model: str | bytes
@@ -175,52 +175,52 @@ class _Loading:
     settings: SessionSettings
     threads: int
     profile: str | None
-    beside: bool
-    confirms: tuple[Callable[[], None], ...]
+    has_external_weights: bool
+    confirmations: tuple[Callable[[], None], ...]
 
-    def session(self, *, foreign: bool) -> Any:
-        """From the cache where there is one, else straight."""
+    def create(self, *, has_digest: bool) -> Any:
+        """Creates the session, through the cache if there is one."""
         sharing = self.settings.share_weights and self.device.name == "cpu"
         folder = None if self.settings.cache is None else create_folder(self.settings.cache)
-        if folder is not None and foreign and self.beside:
-            log.info("%s: is not cached: it has weights beside it, and no digest of them", self.name)
+        if folder is not None and not has_digest and self.has_external_weights:
+            log.info("%s: is not cached, because its external weights have no digest", self.name)
             folder = None
-        if sharing and not self.beside and folder is None:
+        if sharing and not self.has_external_weights and folder is None:
             raise UsageError(
-                f"{self.name}: its weights are inside it, where they can't be shared. Export it with "
-                "--external-data (external_data=True), or give a cache folder, to keep a file of them there"
+                f"{self.name}: its weights are inside the file, where they can't be shared. Export it with "
+                "--external-data (external_data=True), or name a cache folder, for a copy of them there"
             )
         if folder is None:
-            return self._straight(None, sharing=sharing)
+            return self._load_original(None, sharing=sharing)
         return load_through_cache(
             folder,
             cache_key(self.model, self.device, sharing=sharing),
-            self._optimized,
-            lambda file: self._straight(file, sharing=sharing),
-            again=sharing,
+            self._load_optimized,
+            lambda file: self._load_original(file, sharing=sharing),
+            reload=sharing,
         )
 
-    def _straight(self, optimized: str | None, *, sharing: bool) -> Any:
-        """A session of the model itself, which may write what it made of it to a file."""
+    def _load_original(self, optimized: str | None, *, sharing: bool) -> Any:
+        """Creates a session of the original model, which may write the optimized model to a file."""
         options = self._options()
-        left_out: tuple[str, ...] = ()
+        disabled: tuple[str, ...] = ()
         if optimized is not None:
             options.optimized_model_filepath = optimized
-            if sharing or self.beside:
-                for key, value in _WEIGHTS_APART.items():
+            if sharing or self.has_external_weights:
+                for key, value in _EXTERNAL_WEIGHTS.items():
                     options.add_session_config_entry(key, value)
                 options.add_session_config_entry(_PACKED, "1" if sharing else "0")
-        elif sharing and self.beside:
+        elif sharing and self.has_external_weights:
             options.add_session_config_entry(_NO_PREPACKING, "1")
-            left_out = _COPYING_OPTIMIZERS
-        session = _session(self.model, self.name, self.device, options, left_out)
+            disabled = _COPYING_OPTIMIZERS
+        session = _session(self.model, self.name, self.device, options, disabled)
         if optimized is not None:
-            for confirm in self.confirms:
+            for confirm in self.confirmations:
                 confirm()
         return session
 
-    def _optimized(self, model: str | bytes) -> Any:
-        """A session of what the cache keeps."""
+    def _load_optimized(self, model: str | bytes) -> Any:
+        """Creates a session of an optimized model from the cache."""
         options = self._options()
         options.graph_optimization_level = import_onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
         return _session(model, self.name, self.device, options)
@@ -230,29 +230,29 @@ class _Loading:
 
 
 def onnxruntime_errors() -> tuple[type[Exception], ...]:
-    """What onnxruntime raises: its own exceptions share no base class, and bad names bring others."""
+    """Returns the exceptions that onnxruntime raises; its own have no common base class."""
     state = import_onnxruntime().capi.onnxruntime_pybind11_state
-    own = [v for v in vars(state).values() if isinstance(v, type) and issubclass(v, Exception)]
-    return (*own, RuntimeError, ValueError, TypeError)
+    classes = [v for v in vars(state).values() if isinstance(v, type) and issubclass(v, Exception)]
+    return (*classes, RuntimeError, ValueError, TypeError)
 
 
 def tensor_specs(values: Any) -> tuple[TensorSpec, ...]:
-    """`TensorSpec` of each input or output that a session tells of."""
+    """Returns a `TensorSpec` for each of a session's inputs or outputs."""
     return tuple(TensorSpec(v.name, _dtype(v.type), tuple(v.shape)) for v in values)
 
 
 def check_threads(threads: int) -> None:
-    """Refuses what would hang the machine: thousands of threads that take turns on a few cores.
+    """Refuses numbers of threads that would hang the machine: thousands on a few cores.
 
     Raises:
-        UsageError: it is more than 64 and more than four times the cores that this process may use.
+        UsageError: The number is above 64 and above four times the cores available to this process.
     """
     cores = usable_cores()
-    most = max(_MANY_THREADS, _THREADS_A_CORE * cores)
-    if threads > most:
+    limit = max(_MIN_THREAD_LIMIT, _THREADS_PER_CORE * cores)
+    if threads > limit:
         raise UsageError(
-            f"threads={threads}: {most} at most, as this process may use {cores} core{'s' * (cores != 1)}; "
-            f"more than {cores} only slow it down"
+            f"threads={threads}: the limit is {limit}, because this process may use {cores} "
+            f"core{'s' * (cores != 1)}; more than {cores} only slow it down"
         )
 
 
@@ -260,21 +260,21 @@ def _threads(settings: SessionSettings, spec: ModelSpec | None) -> int:
     if _pool_size:
         if isinstance(settings.threads, int):
             raise UsageError(
-                f"threads={settings.threads}: an engine of this process asked for threads='shared', and "
-                f"onnxruntime lets all of its sessions share that pool of {_pool_size}; leave threads out"
+                f"threads={settings.threads}: an engine of this process uses threads='shared', so all "
+                f"onnxruntime sessions share its pool of {_pool_size}; omit threads"
             )
         return _pool_size
     if isinstance(settings.threads, int):
         check_threads(settings.threads)
         return settings.threads
-    tiny = spec is not None and 0 < sum(layer.multiply_adds for layer in spec.layers) < TINY
+    tiny = spec is not None and 0 < sum(layer.multiply_adds for layer in spec.layers) < TINY_MULTIPLY_ADDS
     return 1 if tiny and settings.threads is None else usable_cores()
 
 
 def _options(device: Device, settings: SessionSettings, threads: int, profile: str | None) -> Any:
     ort = import_onnxruntime()
     options = ort.SessionOptions()
-    options.log_severity_level = 4  # what goes wrong arrives as an exception, and once
+    options.log_severity_level = 4  # errors arrive as exceptions and need not be printed as well
     if settings.threads == "shared":
         _share_pool(threads)
     options.use_per_session_threads = not _pool_size
@@ -291,93 +291,96 @@ def _options(device: Device, settings: SessionSettings, threads: int, profile: s
 
 
 def _share_pool(threads: int) -> None:
-    """Makes the pool that all of onnxruntime's sessions in this process share, if there is none yet."""
+    """Creates the pool that all onnxruntime sessions of this process share, if there is none yet."""
     global _pool_size
     with _pool_lock:
         if not _pool_size:
-            with suppress(*onnxruntime_errors()):  # the app has made one itself
+            with suppress(*onnxruntime_errors()):  # the app has created one itself
                 import_onnxruntime().set_global_thread_pool_sizes(threads, 1)
             _pool_size = threads
 
 
 def _session(
-    source: str | bytes, name: str, device: Device, options: Any, left_out: tuple[str, ...] = ()
+    source: str | bytes, name: str, device: Device, options: Any, disabled: tuple[str, ...] = ()
 ) -> Any:
     ort = import_onnxruntime()
     ort.disable_telemetry_events()
     try:
-        # Without enable_fallback=0 it prints, and tries again on the CPU, when a provider fails.
+        # Without enable_fallback=0, onnxruntime prints and uses the CPU when a provider fails.
         session = ort.InferenceSession(
-            source, options, providers=device.providers, disabled_optimizers=left_out, enable_fallback=0
+            source, options, providers=device.providers, disabled_optimizers=disabled, enable_fallback=0
         )
     except onnxruntime_errors() as error:
-        raise _explain(name, device, error) from error
+        raise _load_error(name, device, error) from error
     if device.provider not in session.get_providers():
         raise DeviceUnavailable(
-            f"device {device.name!r}: onnxruntime offers {device.provider} but could not start it. Look at "
-            "the driver, and at the versions of the libraries that this onnxruntime asks for"
+            f"device {device.name!r}: onnxruntime has {device.provider} but could not start it. Check the "
+            "driver and the versions of the libraries that this onnxruntime needs"
         )
     if device.name != "cpu" and not _assigned(session, device.provider):
         raise DeviceUnavailable(
-            f"device {device.name!r}: {device.provider} takes none of the nodes of {name}; all would run on "
-            "the CPU. Ask for device='cpu', or export the model so that it suits that provider"
+            f"device {device.name!r}: {device.provider} supports no node of {name}; all would run on the "
+            "CPU. Use device='cpu', or export the model with operators that the provider supports"
         )
     return session
 
 
 def _assigned(session: Any, provider: str) -> bool:
-    """Whether onnxruntime gave the provider any node; True where it is too old to tell."""
-    tell = getattr(session, "get_provider_graph_assignment_info", None)
-    return tell is None or any(part.ep_name == provider for part in tell())
+    """Whether the provider runs any node; True for an onnxruntime that does not record it."""
+    assignments = getattr(session, "get_provider_graph_assignment_info", None)
+    return assignments is None or any(subgraph.ep_name == provider for subgraph in assignments())
 
 
-def _checked_beside(model: str | bytes, found: VerifiedModel, own: DataFile | None, name: str) -> bool:
-    """Whether the model has weights beside it; raises where they are not what they should be."""
-    places = find_external_tensors(found.model, name)
-    if places and isinstance(model, bytes):
+def _check_external_weights(
+    model: str | bytes, verified: VerifiedModel, data_file: DataFile | None, name: str
+) -> bool:
+    """Returns whether the model has external weights; raises if they fail a check."""
+    tensors = find_external_tensors(verified.model, name)
+    if tensors and isinstance(model, bytes):
         raise UsageError(
-            f"{name}: has weights beside its file, in {places[0].locations[-1]}, so it can't be loaded from "
-            "bytes; give its path"
+            f"{name}: has external weights in {tensors[0].locations[-1]}, so it can't be loaded from bytes; "
+            "pass its path"
         )
-    check_external_tensors(places, Path(name), own, has_digest=found.has_digest)
-    return bool(places)
+    check_external_tensors(tensors, Path(name), data_file, has_digest=verified.has_digest)
+    return bool(tensors)
 
 
-def _read_spec(session: Any, where: str) -> ModelSpec | None:
+def _read_spec(session: Any, name: str) -> ModelSpec | None:
     try:
         text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     except UnicodeDecodeError as error:
-        raise ArtifactCorrupt(f"{where}: its metadata is no text ({error})") from error
-    return None if text is None else ModelSpec.from_json(text, where)
+        raise ArtifactCorrupt(f"{name}: its metadata is not valid text ({error})") from error
+    return None if text is None else ModelSpec.from_json(text, name)
 
 
-def _dtype(kind: str) -> str:
-    """``tensor(float)`` to ``float32``."""
-    name = kind.removeprefix("tensor(").removesuffix(")")
+def _dtype(onnx_type: str) -> str:
+    """Converts ``tensor(float)`` to ``float32``."""
+    name = onnx_type.removeprefix("tensor(").removesuffix(")")
     return _DTYPES.get(name, name)
 
 
-def _explain(name: str, device: Device, error: Exception) -> Exception:
+def _load_error(name: str, device: Device, error: Exception) -> Exception:
+    """Converts an error of onnxruntime to one with the cause and the fix."""
     text = " ".join(str(error).split())
     if device.name != "cpu" and re.search(rf"(?i)provider|cuda|{device.provider}", text):
         return DeviceUnavailable(f"device {device.name!r}: onnxruntime could not start it: {text[:300]}")
     if "when using a global thread pool" in text:
         return UsageError(
-            f"{name}: the app has set a pool of threads for all of onnxruntime; use threads='shared'"
+            f"{name}: the app has created a thread pool for all onnxruntime sessions; use threads='shared'"
         )
     if "InvalidProtobuf" in type(error).__name__ or "parsing" in text:
         return ArtifactCorrupt(f"{name}: not a valid ONNX file, or damaged; export it again")
     version = import_onnxruntime().__version__
     if match := _IR_VERSION.search(text):
         return UnsupportedArtifact(
-            f"{name}: is of IR version {match[1]}; onnxruntime {version} reads up to {match[2]}. "
-            "Update onnxruntime, or export the model again with an older IR (cnntk writes IR 10)"
+            f"{name}: has IR version {match[1]}; onnxruntime {version} supports up to {match[2]}. "
+            "Update onnxruntime, or export the model again with an older IR version (cnntk writes 10)"
         )
     if match := _OPSET.search(text):
         return UnsupportedArtifact(
-            f"{name}: uses opset {match[1]} of {match[2]}; onnxruntime {version} knows up to {match[3]}. "
-            "Update onnxruntime, or export the model again with an older opset (cnntk writes opset 18)"
+            f"{name}: uses opset {match[1]} of {match[2]}; onnxruntime {version} supports up to {match[3]}. "
+            "Update onnxruntime, or export the model again with an older opset (cnntk writes 18)"
         )
     if "opset" in text.lower() or "IR version" in text or "NotImplemented" in type(error).__name__:
         return UnsupportedArtifact(f"{name}: onnxruntime {version} can't run it: {text[:300]}")
-    return ArtifactCorrupt(f"{name}: onnxruntime refuses it: {text[:300]}")
+    return ArtifactCorrupt(f"{name}: onnxruntime rejects it: {text[:300]}")

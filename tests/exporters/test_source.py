@@ -40,7 +40,7 @@ def test_the_sources_own_words_stand_where_nothing_else_is_said() -> None:
         ({"resize": "squash"}, "--preprocessing resize=squash: expected one of stretch, shortest, longest"),
         ({"scale": "x"}, "--preprocessing scale=x: expected float"),
         ({"antialias": "perhaps"}, "--preprocessing antialias=perhaps: expected bool"),
-        ({"mean": "0,0"}, r"--preprocessing: Preprocessing.mean = \(0.0, 0.0\) does not fit 'rgb'"),
+        ({"mean": "0,0"}, r"--preprocessing: Preprocessing.mean = \(0.0, 0.0\) is not valid with 'rgb'"),
         ({"std": "1,1,1/0"}, "--preprocessing std=1,1,1/0: expected"),
     ],
     ids=lambda v: str(v)[:30],

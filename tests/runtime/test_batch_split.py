@@ -6,7 +6,7 @@ import onnx.parser
 import pytest
 
 from cnntk.runtime import Engine
-from cnntk.runtime.batch_split import pad_batch
+from cnntk.runtime._batch_split import pad_batch
 from cnntk.runtime.errors import InferenceError, InputError
 
 IMAGES = np.random.default_rng(0).random((70, 1, 4, 4), dtype=np.float32)
@@ -63,12 +63,12 @@ def test_inputs_must_have_one_batch(tiny_onnx: Path) -> None:
         engine.run_many({"input": IMAGES}, batch_size=0)
 
 
-def test_an_answer_without_a_batch_is_told() -> None:
+def test_an_output_without_a_batch_dimension_is_an_error() -> None:
     model = onnx.parser.parse_model(
         '<ir_version: 10, opset_import: ["" : 18]> g (float[N,3] x) => (float y) '
         "{ y = ReduceSum <keepdims = 0> (x) }"
     )
-    with pytest.raises(InferenceError, match="y has no batch dimension; use run"):
+    with pytest.raises(InferenceError, match="output y has no batch dimension; use run"):
         Engine(model.SerializeToString()).run_many({"x": np.ones((5, 3), np.float32)})
 
 

@@ -37,8 +37,8 @@ def test_many_equals_one_by_one(tiny_onnx: Path) -> None:
     classify = Classifier(Engine(tiny_onnx))
     images = [DARK, np.resize(LEFT, (9, 5)), LIGHT]
     together = classify.many(images)
-    for image, found in zip(images, together, strict=True):
-        np.testing.assert_allclose(found.probabilities, classify(image).probabilities, atol=1e-6)
+    for image, predictions in zip(images, together, strict=True):
+        np.testing.assert_allclose(predictions.probabilities, classify(image).probabilities, atol=1e-6)
     assert classify.many([]) == []
 
 
@@ -50,13 +50,13 @@ def test_a_broken_image_is_named(tiny_onnx: Path, tmp_path: Path) -> None:
 
 
 def test_a_foreign_file_does_not_say_how_to_preprocess(foreign_onnx: Path) -> None:
-    with pytest.raises(UnsupportedArtifact, match="does not say how an image becomes its input"):
+    with pytest.raises(UnsupportedArtifact, match="has no preprocessing in its spec"):
         Classifier(foreign_onnx)
 
 
 @pytest.mark.parametrize(
     ("field", "value", "message"),
-    [("preprocessing", None, "takes arrays only"), ("head", "none", "no classifier")],
+    [("preprocessing", None, "takes arrays only"), ("head", "none", "not a classifier")],
 )
 def test_what_is_no_image_classifier(tiny_onnx: Path, field: str, value: object, message: str) -> None:
     model = onnx.load(tiny_onnx)

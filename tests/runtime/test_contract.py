@@ -12,7 +12,7 @@ def arrays(n: int = 2, m: int = 2) -> dict[str, np.ndarray]:
     return {"a": np.zeros((n, 3, 8, 9), np.float32), "b": np.zeros(m, np.int64)}
 
 
-def test_what_fits_is_taken() -> None:
+def test_matching_inputs_are_accepted() -> None:
     contract = InputContract(TWO, "x.onnx")
     contract.check(arrays())
     assert contract.sizes(arrays()) == {"N": 2}
@@ -30,7 +30,7 @@ def test_empty_batches_fit() -> None:
 @pytest.mark.parametrize(
     ("image", "hint"),
     [
-        (np.zeros((2, 8, 9, 3), np.float32), r"looks like NHWC, array.transpose\(0, 3, 1, 2\)"),
+        (np.zeros((2, 8, 9, 3), np.float32), r"layout seems to be NHWC; use array.transpose\(0, 3, 1, 2\)"),
         (np.zeros((3, 8, 9), np.float32), r"needs a batch dimension, array\[None\]"),
         (np.zeros((2, 3, 8, 9)), r"convert it, array.astype\('float32'\)"),
         ([[1.0]], "make it an array"),
@@ -51,15 +51,15 @@ def test_a_misfit_says_what_mends_it(image: object, hint: str | None) -> None:
         assert e.match(hint)
 
 
-def test_images_in_nchw_are_told_from_nhwc() -> None:
+def test_hints_distinguish_nchw_and_nhwc() -> None:
     contract = InputContract((TensorSpec("image", "uint8", ("N", "H", "W", 3)),), "x.onnx")
-    with pytest.raises(InputError, match="looks like NCHW"):
+    with pytest.raises(InputError, match="layout seems to be NCHW"):
         contract.check({"image": np.zeros((1, 3, 8, 9), np.uint8)})
 
 
 def test_a_fixed_batch_points_to_run_many() -> None:
     contract = InputContract((TensorSpec("x", "float32", (4, 3, 8, 9)),), "x.onnx")
-    with pytest.raises(InputError, match="fixed at 4; run_many splits and pads"):
+    with pytest.raises(InputError, match="fixed at 4; use run_many, which splits and pads"):
         contract.check({"x": np.zeros((5, 3, 8, 9), np.float32)})
 
 

@@ -74,7 +74,7 @@ def test_unreadable_sources(tmp_path: Path, name: str, message: str) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
 def test_a_folder_that_takes_no_files_whatever_its_rights() -> None:
-    with pytest.raises(UsageError, match="no file can be made in the folder /proc"):
+    with pytest.raises(UsageError, match="can't create files in the folder /proc"):
         check_writable(Path("/proc/page.html"))
 
 

@@ -28,7 +28,7 @@ def test_cuda_answers_what_was_proven(engine: Engine) -> None:
     np.testing.assert_allclose(engine.run({"image": IMAGES})["logits"], cpu, atol=1e-3)
 
 
-def test_ten_bits_of_mantissa_are_told_from_float32() -> None:
+def test_tf32_is_distinguished_from_float32() -> None:
     """The negative control of the self-test on CUDA: TF32, where the convolutions use it."""
     exact = Engine(shipped_model(), "cuda").run({"image": IMAGES})["logits"]
     rough = Engine(shipped_model(), "cuda", options={"use_tf32": "1"}).run({"image": IMAGES})["logits"]
@@ -63,7 +63,7 @@ def test_pickled_it_comes_back_to_its_device(engine: Engine) -> None:
     assert pickle.loads(pickle.dumps(engine)).device == "cuda:0"
 
 
-def test_a_forked_child_is_told_that_cuda_does_not_survive(engine: Engine) -> None:
+def test_a_forked_child_raises_because_cuda_does_not_survive(engine: Engine) -> None:
     child = os.fork()
     if child == 0:
         try:
@@ -75,5 +75,5 @@ def test_a_forked_child_is_told_that_cuda_does_not_survive(engine: Engine) -> No
 
 
 def test_a_gpu_that_is_not_there() -> None:
-    with pytest.raises(DeviceUnavailable, match="there is no GPU 99"):
+    with pytest.raises(DeviceUnavailable, match="GPU 99 does not exist"):
         Engine(shipped_model(), "cuda:99")

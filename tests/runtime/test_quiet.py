@@ -99,8 +99,8 @@ def seen_of(code: str) -> Seen:
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     printed, _, changed = done.stdout.rpartition("CHANGED ")
-    found: Any = json.loads(changed)
-    return Seen(found, printed, done.stderr)
+    changes: Any = json.loads(changed)
+    return Seen(changes, printed, done.stderr)
 
 
 def test_prints_nothing_and_changes_nothing() -> None:

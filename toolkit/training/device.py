@@ -22,7 +22,7 @@ def torch_device(name: str) -> torch.device:
     """
     match = _NAME.fullmatch(name)
     if match is None:
-        raise UsageError(f"device {name!r} is unknown; use cpu, cuda, cuda:1 (a number from 0), or auto")
+        raise UsageError(f"unknown device {name!r}; use cpu, cuda, cuda:1 (numbers start at 0), or auto")
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     index = int(match.group(1) or 0)

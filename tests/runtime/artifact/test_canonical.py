@@ -21,14 +21,14 @@ def code(language: str) -> str:
     return next(c for c in re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL) if "noise(" in c)
 
 
-def ours() -> list[int]:
+def python_values() -> list[int]:
     return [int(b) for seed in SEEDS for b in canonical_bytes(COUNT, "noise", seed)]
 
 
 def test_python_makes_the_same_noise() -> None:
     names: dict[str, object] = {}
     exec(code("python"), names)
-    assert [names["noise"](i, seed) for seed in SEEDS for i in range(COUNT)] == ours()
+    assert [names["noise"](i, seed) for seed in SEEDS for i in range(COUNT)] == python_values()
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="no node here")
@@ -38,7 +38,7 @@ def test_javascript_makes_the_same_noise() -> None:
     for (const seed of {list(SEEDS)}) for (let i = 0; i < {COUNT}; i++) out.push(noise(i, seed));
     console.log(out.join(" "));"""
     done = subprocess.run(["node", "-e", script], check=True, capture_output=True, text=True)
-    assert [int(x) for x in done.stdout.split()] == ours()
+    assert [int(x) for x in done.stdout.split()] == python_values()
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc here")
@@ -54,7 +54,7 @@ def test_c_makes_the_same_noise(tmp_path: Path) -> None:
     (tmp_path / "noise.c").write_text(source)
     subprocess.run(["gcc", "-O2", "-o", tmp_path / "noise", tmp_path / "noise.c"], check=True)
     done = subprocess.run([tmp_path / "noise"], check=True, capture_output=True, text=True)
-    assert [int(x) for x in done.stdout.split()] == ours()
+    assert [int(x) for x in done.stdout.split()] == python_values()
 
 
 def test_noise_is_noise() -> None:
@@ -91,7 +91,7 @@ def test_every_type(dtype: str, expected: object) -> None:
     assert array.reshape(-1).tolist() == [expected(b) for b in numbers]
 
 
-def test_several_inputs_differ_and_free_sizes_are_given() -> None:
+def test_several_inputs_differ_and_free_dimensions_get_sizes() -> None:
     specs = [TensorSpec("a", "uint8", ("N", "H", 3)), TensorSpec("b", "uint8", ("N", 6))]
     arrays = canonical_inputs(specs, "noise", 1, {"N": 2, "H": 4})
     assert arrays["a"].shape == (2, 4, 3)

@@ -21,7 +21,7 @@ def flipped(data: bytes, at: int, mask: int) -> bytes:
 
 
 @pytest.mark.parametrize("mask", [0x01, 0x80])
-def test_every_flipped_byte_is_found(sealed_onnx: Path, mask: int) -> None:
+def test_every_flipped_byte_is_detected(sealed_onnx: Path, mask: int) -> None:
     data = sealed_onnx.read_bytes()
     Engine(data, threads=1)
     for at in range(len(data)):
@@ -29,7 +29,7 @@ def test_every_flipped_byte_is_found(sealed_onnx: Path, mask: int) -> None:
             Engine(flipped(data, at, mask), threads=1)
 
 
-def test_every_flipped_byte_is_found_beside_onnxruntime(
+def test_every_flipped_byte_is_detected_while_onnxruntime_loads(
     sealed_onnx: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As for a large file, which onnxruntime reads while it is hashed."""
@@ -52,7 +52,7 @@ def test_the_seal_is_not_read_as_text(sealed_onnx: Path) -> None:
                 Engine(data[:at] + bytes((byte,)) + data[at + 1 :], threads=1)
 
 
-def test_a_torn_file_is_found(sealed_onnx: Path) -> None:
+def test_a_truncated_file_is_detected(sealed_onnx: Path) -> None:
     data = sealed_onnx.read_bytes()
     for length in range(1, len(data), 29):
         with pytest.raises(ArtifactCorrupt):
@@ -60,12 +60,12 @@ def test_a_torn_file_is_found(sealed_onnx: Path) -> None:
 
 
 @pytest.mark.parametrize("more", [b"\0", b"x" * 100], ids=["a byte", "more"])
-def test_something_behind_the_end_is_found(sealed_onnx: Path, more: bytes) -> None:
+def test_bytes_after_the_end_are_detected(sealed_onnx: Path, more: bytes) -> None:
     with pytest.raises(ArtifactCorrupt):
         Engine(sealed_onnx.read_bytes() + more)
 
 
-def test_a_file_that_another_tool_wrote_again_is_found(sealed_onnx: Path) -> None:
+def test_a_file_rewritten_by_another_tool_is_detected(sealed_onnx: Path) -> None:
     onnx.save(onnx.load(sealed_onnx), again := sealed_onnx.with_name("again.onnx"))
     assert again.read_bytes() != sealed_onnx.read_bytes()
     with pytest.raises(ArtifactCorrupt, match="is damaged"):

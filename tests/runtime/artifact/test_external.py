@@ -246,7 +246,7 @@ def test_what_is_not_in_the_file(foreign_onnx: Path, numbers: dict[str, int], re
 def test_a_short_file_without_stated_length(foreign_onnx: Path) -> None:
     data = split(foreign_onnx, "w.data")
     (foreign_onnx.parent / "w.data").write_bytes(data[:-1])
-    with pytest.raises(ArtifactCorrupt, match=r"foreign\.onnx: onnxruntime refuses it"):
+    with pytest.raises(ArtifactCorrupt, match=r"foreign\.onnx: onnxruntime rejects it"):
         Engine(foreign_onnx)
 
 
@@ -256,7 +256,7 @@ def test_bytes_need_their_path(foreign_onnx: Path, pair: Path, is_artifact: bool
     (foreign_onnx.parent / "w.data").write_bytes(data)
     model = pair if is_artifact else foreign_onnx
     Engine(model)
-    with pytest.raises(UsageError, match=r"<bytes>: has weights beside its file, in w\S+, .*give its path"):
+    with pytest.raises(UsageError, match=r"<bytes>: has external weights in w\S+, .*pass its path"):
         Engine(model.read_bytes())
 
 

@@ -41,11 +41,11 @@ def test_a_few_stand_each_for_itself() -> None:
 @pytest.mark.parametrize("count", [300, 1000, 20_000])
 def test_many_stand_together(count: int) -> None:
     many = {STRUCTURE: "12345678"} | {f"layers.{i}.attention.weight": f"{i:08x}" for i in range(count)}
-    kept = limit_fingerprints(many)
-    assert len(json.dumps(kept)) < 16_000
-    assert kept[STRUCTURE] == "12345678"
+    limited = limit_fingerprints(many)
+    assert len(json.dumps(limited)) < 16_000
+    assert limited[STRUCTURE] == "12345678"
     other = limit_fingerprints(many | {"layers.77.attention.weight": "deadbeef"})
-    (name,) = changed_tensors(kept, other)
+    (name,) = changed_tensors(limited, other)
     first, _, last = name.partition(" .. ")
     assert int(first.split(".")[1]) <= 77 <= int(last.split(".")[1])
 
@@ -55,7 +55,7 @@ def test_changes_are_named_in_order() -> None:
     assert changed_tensors({"a": "1"}, {"a": "1"}) == ()
 
 
-def test_the_layer_is_told_by_the_spec_where_it_fits() -> None:
+def test_the_spec_names_the_layer_if_it_matches() -> None:
     assert layer_of("b", NODES, LAYERS) == "features.0"
     assert layer_of("v .. z", NODES, LAYERS) == "classifier"
     assert layer_of("b", NODES, LAYERS[:1]) == "n0"

@@ -8,17 +8,17 @@ from cnntk.runtime.errors import ArtifactCorrupt
 
 
 def test_reads_what_onnx_reads(sealed_onnx: Path) -> None:
-    found, model = parse_model(map_file(sealed_onnx), "m"), onnx.load(sealed_onnx)
-    assert {n: bytes(w) for n, w in found.weights.items()} == {
+    parsed, model = parse_model(map_file(sealed_onnx), "m"), onnx.load(sealed_onnx)
+    assert {n: bytes(w) for n, w in parsed.weights.items()} == {
         w.name: w.raw_data for w in model.graph.initializer
     }
-    assert [(n.op, n.inputs) for n in found.nodes] == [(n.op_type, tuple(n.input)) for n in model.graph.node]
-    assert found.metadata == {p.key: p.value for p in model.metadata_props}
+    assert [(n.op, n.inputs) for n in parsed.nodes] == [(n.op_type, tuple(n.input)) for n in model.graph.node]
+    assert parsed.metadata == {p.key: p.value for p in model.metadata_props}
     del model.graph.initializer[:]
-    assert b"".join(found.structure) == model.graph.SerializeToString()
+    assert b"".join(parsed.structure) == model.graph.SerializeToString()
 
 
-def test_numbers_that_stand_otherwise_are_taken_whole() -> None:
+def test_values_outside_raw_data_give_the_whole_tensor() -> None:
     tensor = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [2], [1.0, 2.0])
     graph = onnx.helper.make_graph([], "g", [], [], [tensor])
     data = onnx.helper.make_model(graph).SerializeToString()

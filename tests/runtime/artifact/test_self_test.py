@@ -72,7 +72,7 @@ def test_wrong_answers_fail(sealed_onnx: Path, spoil: object) -> None:
 
 def test_files_without_one_say_so(tiny_onnx: Path, foreign_onnx: Path) -> None:
     for path in (tiny_onnx, foreign_onnx):
-        with pytest.raises(UnsupportedArtifact, match="holds no self-test; export it"):
+        with pytest.raises(UnsupportedArtifact, match="has no self-test; export it"):
             Engine(path).self_test()
 
 

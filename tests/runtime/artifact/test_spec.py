@@ -36,7 +36,7 @@ def test_survives_json(spec: ModelSpec) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "no JSON"),
+        ("{", "not valid JSON"),
         ("[]", "no field 'spec'"),
         (edited(color="red"), "spec.color is not a field"),
         (edited(labels=[1]), r"spec.labels\[0\] is 1, not str"),
@@ -90,7 +90,7 @@ SHORTEST, LONGEST = ({**GRAY, "height": 224, "width": 224, "resize": how} for ho
 
 
 @pytest.mark.parametrize(
-    ("given", "size", "expected"),
+    ("options", "size", "expected"),
     [
         ({**GRAY, "height": 7, "width": 9}, (100, 200), (7, 9)),
         (SHORTEST, (224, 224), (224, 224)),
@@ -107,10 +107,10 @@ SHORTEST, LONGEST = ({**GRAY, "height": 224, "width": 224, "resize": how} for ho
     ],
 )
 def test_sizes_are_whole_numbers(
-    given: dict[str, object], size: tuple[int, int], expected: tuple[int, int]
+    options: dict[str, object], size: tuple[int, int], expected: tuple[int, int]
 ) -> None:
-    assert Preprocessing(**given).resized_size(*size) == expected
-    turned = Preprocessing(**{**given, "height": given["width"], "width": given["height"]})
+    assert Preprocessing(**options).resized_size(*size) == expected
+    turned = Preprocessing(**{**options, "height": options["width"], "width": options["height"]})
     assert turned.resized_size(*size[::-1]) == expected[::-1]
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cnntk.runtime.artifact.spec import TensorSpec
-from cnntk.runtime.batching.batch_assembly import batch_dimension, stack, unstack
+from cnntk.runtime.batching._batch_assembly import batch_dimension, stack, unstack
 
 A = {"x": np.array([[1.0], [2.0]]), "y": np.array([1, 2])}
 B = {"x": np.array([[3.0]]), "y": np.array([3])}
@@ -32,9 +32,9 @@ def test_batch_dimension(shapes: list[tuple[int | str, ...]], dimension: str | i
 def test_stacked_and_unstacked_they_are_the_same() -> None:
     stacked = stack([A, B])
     assert stacked["x"].tolist() == [[1], [2], [3]]
-    found = unstack(stacked, [2, 1], 3)
-    assert found is not None
-    for part, original in zip(found, (A, B), strict=True):
+    outputs = unstack(stacked, [2, 1], 3)
+    assert outputs is not None
+    for part, original in zip(outputs, (A, B), strict=True):
         assert {k: v.tolist() for k, v in part.items()} == {k: v.tolist() for k, v in original.items()}
 
 
@@ -42,19 +42,19 @@ def test_one_alone_is_not_copied() -> None:
     assert stack([A])["x"] is A["x"]
 
 
-def test_parts_own_their_memory() -> None:
+def test_requests_share_no_memory() -> None:
     stacked = stack([A, B])
-    found = unstack(stacked, [2, 1], 3)
-    assert found is not None
-    found[0]["x"][:] = -1
+    outputs = unstack(stacked, [2, 1], 3)
+    assert outputs is not None
+    outputs[0]["x"][:] = -1
     assert stacked["x"][0] == 1
-    assert all(value.base is None for part in found for value in part.values())
+    assert all(value.base is None for part in outputs for value in part.values())
 
 
 def test_padding_is_cut_off() -> None:
-    found = unstack({"x": np.arange(4)}, [1, 2], 4)
-    assert found is not None
-    assert [part["x"].tolist() for part in found] == [[0], [1, 2]]
+    outputs = unstack({"x": np.arange(4)}, [1, 2], 4)
+    assert outputs is not None
+    assert [part["x"].tolist() for part in outputs] == [[0], [1, 2]]
 
 
 @pytest.mark.parametrize("answer", [np.zeros(()), np.zeros((2, 1)), np.zeros((4, 1))])

@@ -109,7 +109,7 @@ def pairs(engine: Engine, **limits: int) -> BatchingEngine:
 
 
 def in_line_of(batching: BatchingEngine) -> int:
-    return len(batching._crew._gathering._line)
+    return len(batching._pool._queue._line)
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -133,10 +133,10 @@ def test_answers_are_those_of_the_engine(lenet: Engine) -> None:
     images = np.random.default_rng(0).integers(0, 256, (7, 28, 28, 1), dtype=np.uint8)
     with BatchingEngine(lenet, max_batch=7, max_wait_ms=LONG_MS) as batching:
         futures = [batching.submit({"image": image[None]}) for image in images]
-        found = [future.result(PATIENCE_S) for future in futures]
+        results = [future.result(PATIENCE_S) for future in futures]
         assert batching.stats.requests == 7
         assert batching.stats.batches == 1
-    for image, answer in zip(images, found, strict=True):
+    for image, answer in zip(images, results, strict=True):
         expected = lenet.run({"image": image[None]})
         assert list(answer) == list(expected)
         for name, value in expected.items():
@@ -249,7 +249,7 @@ def test_nan_is_an_answer_where_the_engine_says_so() -> None:
         assert [np.isnan(future.result(PATIENCE_S)["y"].item()) for future in futures] == [False, True]
 
 
-def test_cancelled_ones_leave_their_place(table: Engine) -> None:
+def test_canceled_requests_free_their_slot(table: Engine) -> None:
     with pairs(table, max_queue=3) as batching:
         with busy(batching):
             futures = [batching.submit(index(i)) for i in (1, 2, 3)]
@@ -271,7 +271,9 @@ def test_a_full_queue_holds_callers_back(table: Engine) -> None:
         with busy(batching):
             waiting = [batching.submit(index(i)) for i in (1, 2)]
             for timeout in (0, 0.02):
-                with pytest.raises(QueueFull, match=rf"2 requests wait, and none left in {timeout} s"):
+                with pytest.raises(
+                    QueueFull, match=rf"2 requests wait, and no slot became free in {timeout} s"
+                ):
                     batching.submit(index(3), timeout=timeout)
             held_back = pool.submit(batching.submit, index(4))
             until(lambda: in_line_of(batching) == 1)
@@ -286,9 +288,9 @@ def test_late_answers_raise_and_are_not_run(table: Engine) -> None:
     with pairs(table, max_queue=2) as batching:
         with busy(batching):
             for _ in range(3):
-                with pytest.raises(InferenceTimeout, match=r"no answer within 0.01 s"):
+                with pytest.raises(InferenceTimeout, match=r"no result within 0.01 s"):
                     batching.run(index(1), timeout=0.01)
-                with pytest.raises(InferenceTimeout, match=r"no answer within 0.01 s"):
+                with pytest.raises(InferenceTimeout, match=r"no result within 0.01 s"):
                     asyncio.run(batching.arun(index(1), timeout=0.01))
             futures = [batching.submit(index(i), block=False) for i in (2, 3)]
         assert answers_to(3, futures[1].result(PATIENCE_S))
@@ -317,7 +319,7 @@ def test_a_cancelled_task_drops_its_request(table: Engine) -> None:
         tasks[1].cancel()
         tasks[2].cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        assert len(batching._crew._gathering) == 0
+        assert len(batching._pool._queue) == 0
 
     with pairs(table, max_queue=2) as batching, busy(batching):
         asyncio.run(main(batching))
@@ -330,7 +332,7 @@ def test_close_answers_what_waits(table: Engine) -> None:
     assert all(answers_to(i, f.result(0)) for i, f in zip((1, 2, 3), futures, strict=True))
     batching.close()
     for call in (batching.submit, batching.run, lambda inputs: asyncio.run(batching.arun(inputs))):
-        with pytest.raises(EngineClosed, match="is closed; make another"):
+        with pytest.raises(EngineClosed, match="is closed; create another"):
             call(index(1))
 
 
@@ -343,7 +345,7 @@ def test_close_without_drain_fails_what_waits(table: Engine) -> None:
         closing = pool.submit(batching.close, drain=False)
         waiting.append(in_line.result(PATIENCE_S))
         for future in waiting:
-            with pytest.raises(EngineClosed, match="closed before this request was run"):
+            with pytest.raises(EngineClosed, match="closed before this request ran"):
                 future.result(PATIENCE_S)
         assert not closing.done(), "the worker is still busy"
     closing.result(PATIENCE_S)
@@ -377,7 +379,7 @@ def test_abandoned_it_answers_and_ends(table: Engine) -> None:
     worker.join(PATIENCE_S)
 
 
-def test_nothing_is_kept_of_a_request(table: Engine) -> None:
+def test_requests_are_released(table: Engine) -> None:
     with pairs(table) as batching:
         arrays = [np.array([i]) for i in range(2)]
         gone = [weakref.ref(array) for array in arrays]
@@ -490,12 +492,12 @@ class Clients:
 
     def _client(self, seed: int, count: int) -> Counter[str]:
         rng = np.random.default_rng(seed)
-        found: Counter[str] = Counter()
+        results: Counter[str] = Counter()
         waiting: list[tuple[int, Future[Arrays]]] = []
         for _ in range(count):
             number, fate = int(rng.integers(1000)), rng.random()
             if fate < 0.005:
-                found[self._refused()] += 1
+                results[self._refused()] += 1
                 continue
             if fate < 0.01:
                 number += 10_000  # onnxruntime fails in the midst of a batch
@@ -504,9 +506,9 @@ class Clients:
                 future.cancel()
             waiting.append((number, future))
             if len(waiting) > 20:
-                found[self._look(*waiting.pop(0))] += 1
-        found.update(self._look(*one) for one in waiting)
-        return found
+                results[self._look(*waiting.pop(0))] += 1
+        results.update(self._look(*one) for one in waiting)
+        return results
 
     def _refused(self) -> str:
         try:
@@ -535,12 +537,12 @@ def test_none_is_lost_and_none_gets_anothers_answer(
     table: Engine, count: int, limits: dict[str, int]
 ) -> None:
     with BatchingEngine(table, max_batch=32, max_wait_ms=1, **limits) as batching:
-        found = Clients(batching).run(count)
+        results = Clients(batching).run(count)
         stats = batching.stats
-    assert found.total() == count // 16 * 16
-    assert set(found) <= {"right", "bad", "cancelled"}, found
-    assert found["bad"] > count / 200
-    assert found["right"] > count * 0.97
+    assert results.total() == count // 16 * 16
+    assert set(results) <= {"right", "bad", "cancelled"}, results
+    assert results["bad"] > count / 200
+    assert results["right"] > count * 0.97
     assert stats.batches < stats.requests / 2, "requests went together"
 
 
@@ -552,12 +554,12 @@ def test_the_clients_notice_answers_of_others(table: Engine) -> None:
             return super().submit(inputs, **options)  # type: ignore[arg-type]
 
     with Swapping(table, max_wait_ms=1) as batching:
-        found = Clients(batching).run(3_200)
-    assert found["another's"] > 0
-    assert found["right"] > 3_000
+        results = Clients(batching).run(3_200)
+    assert results["another's"] > 0
+    assert results["right"] > 3_000
 
 
-def test_every_image_gets_its_own_answer(lenet: Engine) -> None:
+def test_every_image_gets_its_outputs(lenet: Engine) -> None:
     images = np.random.default_rng(0).integers(0, 256, (1_500, 1, 28, 28, 1), dtype=np.uint8)
     expected = lenet.run_many({"image": images[:, 0]})["logits"]
     assert len(np.unique(expected.round(3), axis=0)) == len(images), "answers tell images apart"
@@ -565,9 +567,9 @@ def test_every_image_gets_its_own_answer(lenet: Engine) -> None:
         answers = pool.map(
             lambda image: batching.run({"image": image}, timeout=PATIENCE_S)["logits"][0], images
         )
-        found = np.stack(list(answers))
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-    assert not np.isclose(np.roll(found, 1, axis=0), expected, atol=1e-4).all(axis=1).any()
+        results = np.stack(list(answers))
+    np.testing.assert_allclose(results, expected, atol=1e-4)
+    assert not np.isclose(np.roll(results, 1, axis=0), expected, atol=1e-4).all(axis=1).any()
 
 
 def test_a_callback_that_exits_does_not_end_the_worker() -> None:

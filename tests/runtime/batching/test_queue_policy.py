@@ -1,39 +1,39 @@
 import numpy as np
 import pytest
 
-from cnntk.runtime.batching.queue_policy import BatchQueue, Request
+from cnntk.runtime.batching._queue_policy import BatchQueue, Request
 
 WAIT_S = 0.5
 
 
-def request(arrived: float, rows: int = 1, kind: object = "small") -> Request:
-    return Request({"x": np.zeros((rows, 2), np.float32)}, rows, kind, arrived)
+def request(arrival_s: float, rows: int = 1, shape_key: object = "small") -> Request:
+    return Request({"x": np.zeros((rows, 2), np.float32)}, rows, shape_key, arrival_s)
 
 
-def gathering(max_rows: int = 4, max_queue: int = 100) -> BatchQueue:
+def queue(max_rows: int = 4, max_queue: int = 100) -> BatchQueue:
     return BatchQueue(max_rows, WAIT_S, max_queue)
 
 
 def test_nothing_is_due_where_nothing_waits() -> None:
-    waiting = gathering()
+    waiting = queue()
     assert waiting.due() is None
     assert waiting.take(1e9) == []
     assert len(waiting) == 0
 
 
 def test_a_batch_is_due_by_size() -> None:
-    waiting = gathering()
+    waiting = queue()
     requests = [request(10 + i / 100) for i in range(5)]
     assert [waiting.add(r) for r in requests[:4]] == [True, False, False, True]
     assert waiting.due() == 10
     waiting.add(requests[4])
     assert waiting.take(10.04) == requests[:4]
     assert waiting.take(10.04) == []
-    assert waiting.due() == requests[4].arrived + WAIT_S
+    assert waiting.due() == requests[4].arrival_s + WAIT_S
 
 
 def test_a_batch_is_due_by_its_oldest() -> None:
-    waiting = gathering()
+    waiting = queue()
     requests = [request(10), request(10.4)]
     for r in requests:
         waiting.add(r)
@@ -43,7 +43,7 @@ def test_a_batch_is_due_by_its_oldest() -> None:
 
 
 def test_a_full_queue_waits_for_no_more() -> None:
-    waiting = gathering(max_rows=4, max_queue=2)
+    waiting = queue(max_rows=4, max_queue=2)
     requests = [request(10), request(10.1)]
     assert [waiting.add(r) for r in requests] == [True, True]
     assert waiting.full
@@ -51,57 +51,57 @@ def test_a_full_queue_waits_for_no_more() -> None:
     assert not waiting.full
 
 
-def test_kinds_do_not_mix_and_none_starves() -> None:
-    waiting = gathering(max_rows=2)
-    slow = request(10, kind="large")
+def test_shapes_do_not_mix_and_none_starves() -> None:
+    waiting = queue(max_rows=2)
+    slow = request(10, shape_key="large")
     waiting.add(slow)
     for i in range(6):
         waiting.add(request(10.1 + i / 10))
-    assert {r.kind for r in waiting.take(10.4)} == {"small"}, "the large one may still wait for another"
+    assert {r.shape_key for r in waiting.take(10.4)} == {"small"}, "the large one may still wait for another"
     assert waiting.take(10.5) == [slow], "now it is the oldest that is due, complete batches or not"
-    assert [r.kind for r in waiting.take(10.5)] == ["small", "small"]
+    assert [r.shape_key for r in waiting.take(10.5)] == ["small", "small"]
 
 
-def test_requests_without_a_kind_go_alone_and_at_once() -> None:
-    waiting = gathering()
-    requests = [request(10 + i, kind=None) for i in range(3)]
+def test_requests_without_a_shape_key_go_alone_and_at_once() -> None:
+    waiting = queue()
+    requests = [request(10 + i, shape_key=None) for i in range(3)]
     assert [waiting.add(r) for r in requests] == [True, True, True]
     assert [waiting.take(12) for _ in range(4)] == [[r] for r in requests] + [[]]
 
 
 def test_rows_count_and_nobody_is_overtaken() -> None:
-    waiting = gathering(max_rows=4)
+    waiting = queue(max_rows=4)
     requests = [request(10, rows) for rows in (2, 9, 1, 3, 1)]
     for r in requests:
         waiting.add(r)
-    taken = [[r.rows for r in waiting.take(11)] for _ in range(4)]
-    assert taken == [[2], [9], [1, 3], [1]]
+    batches = [[r.rows for r in waiting.take(11)] for _ in range(4)]
+    assert batches == [[2], [9], [1, 3], [1]]
 
 
 def test_the_line_moves_up_in_order() -> None:
-    waiting = gathering(max_rows=2, max_queue=2)
+    waiting = queue(max_rows=2, max_queue=2)
     requests = [request(10 + i) for i in range(5)]
     for r in requests:
         waiting.add(r)
     assert len(waiting) == 2
-    assert [r.gate.locked() for r in requests] == [False, False, True, True, True]
+    assert [r.admission.locked() for r in requests] == [False, False, True, True, True]
     assert waiting.take(20) == requests[:2]
-    assert [r.gate.locked() for r in requests] == [False, False, False, False, True]
+    assert [r.admission.locked() for r in requests] == [False, False, False, False, True]
     assert waiting.take(20) == requests[2:4]
     assert waiting.take(20) == requests[4:]
 
 
-def test_removed_ones_leave_their_place_to_the_line() -> None:
-    waiting = gathering(max_queue=2)
+def test_removed_requests_free_slots_for_the_line() -> None:
+    waiting = queue(max_queue=2)
     requests = [request(10 + i) for i in range(4)]
     for r in requests:
         waiting.add(r)
     in_queue, in_line = requests[0], requests[2]
-    assert waiting.remove(in_line.kind, in_line.future)
-    assert waiting.remove(in_queue.kind, in_queue.future)
-    assert not waiting.remove(in_queue.kind, in_queue.future), "it waits no more"
+    assert waiting.remove(in_line.shape_key, in_line.future)
+    assert waiting.remove(in_queue.shape_key, in_queue.future)
+    assert not waiting.remove(in_queue.shape_key, in_queue.future), "it waits no more"
     assert not waiting.remove("other", requests[1].future)
-    assert not requests[3].gate.locked()
+    assert not requests[3].admission.locked()
     assert len(waiting) == 2
     assert waiting.take(20) == [requests[1], requests[3]]
     assert waiting.due() is None
@@ -109,11 +109,11 @@ def test_removed_ones_leave_their_place_to_the_line() -> None:
 
 @pytest.mark.parametrize("max_queue", [2, 100])
 def test_clear_gives_back_everyone(max_queue: int) -> None:
-    waiting = gathering(max_queue=max_queue)
-    requests = [request(10, kind=kind) for kind in ("small", "large", "small", None)]
+    waiting = queue(max_queue=max_queue)
+    requests = [request(10, shape_key=key) for key in ("small", "large", "small", None)]
     for r in requests:
         waiting.add(r)
     assert {id(r) for r in waiting.clear()} == {id(r) for r in requests}
-    assert not any(r.gate.locked() for r in requests)
+    assert not any(r.admission.locked() for r in requests)
     assert len(waiting) == 0
     assert waiting.due() is None

@@ -11,7 +11,7 @@ from odd_images import exif
 from PIL import Image
 
 from cnntk.runtime.errors import ImageError
-from cnntk.runtime.images.decoding import MAX_MEGAPIXELS, describe_non_image, image_errors
+from cnntk.runtime.images._decoding import MAX_MEGAPIXELS, describe_non_image, image_errors
 from cnntk.runtime.images.reading import decode_image, read_image
 
 FORMS = ["BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP"]
@@ -49,7 +49,7 @@ def test_a_photo_of_any_phone_is_within_the_limit() -> None:
     assert MAX_MEGAPIXELS * 1e6 >= 8192 * 6144
 
 
-def test_bombs_are_told_from_photos() -> None:
+def test_bombs_are_distinguished_from_photos() -> None:
     """Flat color is refused where it would fill the memory; as many bytes of noise make it a photo."""
     flat = encoded(Image.new("RGB", (4600, 4600)), "PNG")
     with pytest.raises(ImageError, match=r"4600x4600 pixels from \d+ bytes would take 148 MB"):
@@ -111,7 +111,7 @@ def test_height_and_width_are_those_of_the_upright_image() -> None:
 
 
 @pytest.mark.parametrize("width", [1601, 1602, 1607])
-def test_proportions_are_kept(width: int) -> None:
+def test_proportions_are_preserved(width: int) -> None:
     """Sizes that a scale does not divide would shrink by what fills up the last block."""
     file = encoded(Image.new("RGB", (width, 1200)), "JPEG")
     for needed in (32, 64, 128, 224):
@@ -161,5 +161,5 @@ def test_what_is_no_damage_passes() -> None:
         raise KeyboardInterrupt
 
 
-def test_what_is_no_image_is_told_with_what_to_use() -> None:
+def test_messages_for_other_files_name_the_formats() -> None:
     assert describe_non_image(b"\0\1").endswith("use one of BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP")

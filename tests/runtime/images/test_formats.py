@@ -11,7 +11,7 @@ from image_files import encoded, png_from
 from odd_images import ODD
 from PIL import Image, ImageOps, PngImagePlugin
 
-from cnntk.runtime.images.formats import OPENERS, orientation_of
+from cnntk.runtime.images._formats import OPENERS, orientation_of
 from cnntk.runtime.images.reading import decode_image
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -33,7 +33,7 @@ def test_openers_read_headers_and_no_pixels(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["GIF", "TIFF", "WEBP"])
-def test_sizes_are_checked_before_memory_is_taken(form: str) -> None:
+def test_sizes_are_checked_before_memory_is_allocated(form: str) -> None:
     def refuse(width: int, height: int) -> None:
         raise ValueError(f"{width}x{height}")
 
@@ -106,12 +106,12 @@ def crc(part: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("count", "told"), [(999, "the first of 999 frames"), (1500, "the first of many frames")]
+    ("count", "note"), [(999, "the first of 999 frames"), (1500, "the first of many frames")]
 )
-def test_counting_comes_to_an_end(count: int, told: str) -> None:
+def test_counting_comes_to_an_end(count: int, note: str) -> None:
     pages = [Image.new("L", (1, 1), i % 256) for i in range(count)]
     file = encoded(pages[0], "GIF", save_all=True, append_images=pages[1:], disposal=0)
-    assert decode_image(file).notes == (told,)
+    assert decode_image(file).notes == (note,)
 
 
 def test_damaged_tags_that_pixels_do_not_need_are_skipped_with_a_note() -> None:

@@ -24,7 +24,7 @@ RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("form", ["BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP"])
-def test_formats_are_told_by_their_marks(form: str) -> None:
+def test_formats_by_signature(form: str) -> None:
     head = encoded(RGB, form)[:HEAD_BYTES]
     assert file_format(head) == form
     assert unsupported_format(head) is None
@@ -36,7 +36,7 @@ def test_all_pnm_formats(magic: bytes) -> None:
 
 
 @pytest.mark.parametrize("form", ["ICO", "JPEG2000", "TGA", "PCX", "EPS", "PDF"])
-def test_other_formats_are_not_taken(form: str) -> None:
+def test_other_formats_are_not_recognized(form: str) -> None:
     assert file_format(encoded(Image.new("RGB", (16, 16)), form)) is None
 
 

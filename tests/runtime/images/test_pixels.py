@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from cnntk.runtime.errors import ImageError
-from cnntk.runtime.images import pixels
-from cnntk.runtime.images.formats import OpenedImage
-from cnntk.runtime.images.pixels import pixels_from_image
+from cnntk.runtime.images import _pixels as pixels
+from cnntk.runtime.images._formats import OpenedImage
+from cnntk.runtime.images._pixels import pixels_from_image
 from cnntk.runtime.images.reading import decode_image, read_image
 
 RNG = np.random.default_rng(0)
@@ -38,9 +38,9 @@ def test_strips_make_the_whole(mode: str, orientation: int, monkeypatch: pytest.
     monkeypatch.setattr(pixels, "_WHOLE_PIXELS", 0)
     for size in (1, 500, 70 * 49):  # a row at a time; 7 rows; all but one
         monkeypatch.setattr(pixels, "_STRIP_PIXELS", size)
-        stripped, told = pixels_from_image(picture, "image", (9, 8, 7))
+        stripped, strip_notes = pixels_from_image(picture, "image", (9, 8, 7))
         assert np.array_equal(stripped, whole)
-        assert told == notes
+        assert strip_notes == notes
 
 
 def test_a_large_image_goes_in_strips() -> None:

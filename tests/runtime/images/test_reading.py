@@ -322,30 +322,30 @@ def test_a_source_that_fails_while_it_is_read() -> None:
 
 def test_a_pipe_that_never_ends() -> None:
     class Endless:
-        given = 0
+        position = 0
 
         def read(self, size: int) -> bytes:
-            self.given += size
-            return FILES["png"] if self.given == size else bytes(size)
+            self.position += size
+            return FILES["png"] if self.position == size else bytes(size)
 
     endless = Endless()
     with pytest.raises(ImageError, match=r"has more than 6\d MB, larger than any image of 0\.1 megapixels"):
         read_image(endless, max_megapixels=0.1)
-    assert endless.given < 80e6
+    assert endless.position < 80e6
 
 
 def test_a_pipe_that_is_no_image_is_not_read_to_its_end() -> None:
     class Zeros:
-        given = 0
+        position = 0
 
         def read(self, size: int) -> bytes:
-            self.given += size
+            self.position += size
             return bytes(size)
 
     zeros = Zeros()
     with pytest.raises(ImageError, match="not a readable image"):
         read_image(zeros)
-    assert zeros.given <= 1 << 20
+    assert zeros.position <= 1 << 20
 
 
 @pytest.mark.parametrize("shape", [(4,), (4, 4, 2), (0, 4, 3), (1, 4, 4, 3)])
@@ -400,7 +400,7 @@ def test_there_would_be_warnings() -> None:
 @pytest.mark.parametrize("action", ["error", "always"])
 def test_many_threads_warn_of_nothing_and_change_no_setting(action: str) -> None:
     """`warnings` belongs to the process: a thread that changes it changes it for all others."""
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as recorded:
         warnings.simplefilter(action)  # type: ignore[arg-type]
         filters, before = warnings.filters, list(warnings.filters)
         shown = warnings.showwarning
@@ -411,7 +411,7 @@ def test_many_threads_warn_of_nothing_and_change_no_setting(action: str) -> None
         assert list(warnings.filters) == before
         assert warnings.showwarning is shown
         assert limits == (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES)
-    assert told == []
+    assert recorded == []
 
 
 def test_where_every_warning_is_an_error(tmp_path: Path) -> None:
@@ -427,7 +427,7 @@ for file in sys.argv[1:]:
 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
-def test_images_beyond_pillows_own_limit_are_read_where_they_are_allowed(form: str) -> None:
+def test_images_beyond_pillows_limit_are_read_if_allowed(form: str) -> None:
     """And without its warning, which is an error here."""
     file = encoded(
         Image.new("1", (10_000, 9000), 1), form, **({"compression": "group4"} if form == "TIFF" else {})

@@ -56,8 +56,8 @@ def test_broken_images_are_refused(kind: str, folder: Path) -> None:
     path = folder / "broken" / kind
     with pytest.raises(ImageError) as caught:
         read_image(path)
-    told = str(caught.value)
-    assert re.fullmatch(rf"{re.escape(str(path))}: ({BROKEN[kind][1]}).*", told), told
+    message = str(caught.value)
+    assert re.fullmatch(rf"{re.escape(str(path))}: ({BROKEN[kind][1]}).*", message), message
     assert caught.value.__suppress_context__ or caught.value.__context__ is None  # no traceback of Pillow's
 
 
@@ -160,25 +160,25 @@ def damaged(file: bytes, chance: random.Random) -> bytes:
     """With some bytes changed, lost or added; in PNG files the checksums are made right again."""
     data = bytearray(file)
     for _ in range(chance.choice((1, 1, 2, 4, 8))):
-        place = chance.randrange(min(len(data), chance.choice((100, len(data)))))
+        position = chance.randrange(min(len(data), chance.choice((100, len(data)))))
         what = chance.random()
         if what < 0.8:
-            data[place] = chance.choice((0, 1, 127, 128, 255, chance.randrange(256)))
+            data[position] = chance.choice((0, 1, 127, 128, 255, chance.randrange(256)))
         elif what < 0.9:
-            del data[place : place + chance.randrange(1, 9)]
+            del data[position : position + chance.randrange(1, 9)]
         else:
-            data[place:place] = chance.randbytes(chance.randrange(1, 5))
+            data[position:position] = chance.randbytes(chance.randrange(1, 5))
     return with_checksums(data) if chance.random() < 0.8 else bytes(data)
 
 
 def with_checksums(data: bytearray) -> bytes:
-    place = 8
-    while data.startswith(b"\x89PNG") and place + 12 <= len(data):
-        end = place + 8 + int.from_bytes(data[place : place + 4])
+    position = 8
+    while data.startswith(b"\x89PNG") and position + 12 <= len(data):
+        end = position + 8 + int.from_bytes(data[position : position + 4])
         if end + 4 > len(data):
             break
-        data[end : end + 4] = zlib.crc32(data[place + 4 : end]).to_bytes(4)
-        place = end + 4
+        data[end : end + 4] = zlib.crc32(data[position + 4 : end]).to_bytes(4)
+        position = end + 4
     return bytes(data)
 
 

@@ -61,9 +61,9 @@ def test_float_levels_are_pillows_mode_f(image: np.ndarray, interpolation: str) 
     kind = Image.Resampling[interpolation.upper()]
     planes = [Image.fromarray(image[:, :, c].astype(np.float32)) for c in range(image.shape[2])]
     expected = np.stack([np.asarray(plane.resize((16, 16), kind)) for plane in planes], axis=2)
-    found = resize_and_crop(image, replace(P, interpolation=interpolation, levels="float32"))
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, np.broadcast_to(expected, found.shape), atol=1e-4)
+    actual = resize_and_crop(image, replace(P, interpolation=interpolation, levels="float32"))
+    assert actual.dtype == np.float32
+    np.testing.assert_allclose(actual, np.broadcast_to(expected, actual.shape), atol=1e-4)
 
 
 def test_float_levels_are_not_rounded() -> None:
@@ -177,10 +177,10 @@ def test_the_image_is_left_as_it_is() -> None:
 
 def test_normalize_is_the_formula() -> None:
     expected = (RGB.astype(np.float64) / 255 - P.mean) / P.std
-    found = normalize(RGB[None], P)
-    assert found.dtype == np.float32
-    assert found.flags.c_contiguous
-    np.testing.assert_allclose(found[0], expected.transpose(2, 0, 1), atol=1e-6)
+    actual = normalize(RGB[None], P)
+    assert actual.dtype == np.float32
+    assert actual.flags.c_contiguous
+    np.testing.assert_allclose(actual[0], expected.transpose(2, 0, 1), atol=1e-6)
     assert (
         abs(normalize(RGB[None], replace(P, std=(0.2, 0.3, 0.5)))[0] - expected.transpose(2, 0, 1)).max()
         > 0.1

@@ -41,7 +41,7 @@ def test_a_wrong_filter_would_be_seen() -> None:
     assert np.abs(small.astype(int) - resize_and_crop(noise(200, 300), rgb())).mean() > 0.5
 
 
-def test_what_can_not_be_made_one_size_is_said_to_be_so() -> None:
+def test_preprocessing_without_a_common_size_is_not_shrinkable() -> None:
     assert shrinkable(rgb())
     assert not shrinkable(rgb(resize="longest"))
     assert not shrinkable(rgb(levels="float32"))
@@ -56,8 +56,8 @@ def test_the_node_is_the_one_that_onnx_reads_too() -> None:
     model = onnx.load_from_string(_model("bicubic"))
     onnx.checker.check_model(model, full_check=True)
     (node,) = model.graph.node
-    found = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-    assert found == {**resize_attributes("bicubic"), "mode": b"cubic",
+    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    assert attributes == {**resize_attributes("bicubic"), "mode": b"cubic",
                      "coordinate_transformation_mode": b"half_pixel"}  # fmt: skip
     assert [o.version for o in model.opset_import] == [18]
     assert onnxruntime.InferenceSession(model.SerializeToString()).get_inputs()[0].shape == [

@@ -24,9 +24,9 @@ def along(line: np.ndarray, size: int, cubic: bool) -> np.ndarray:
     n = len(line)
     resized = np.zeros((size, *line.shape[1:]))
     for d in range(size):
-        place = (d + 0.5) * n / size - 0.5
-        for k in range(int(np.floor(place)) - 1, int(np.floor(place)) + 3):
-            resized[d] += weight(place - k, cubic) * line[min(max(k, 0), n - 1)]
+        position = (d + 0.5) * n / size - 0.5
+        for k in range(int(np.floor(position)) - 1, int(np.floor(position)) + 3):
+            resized[d] += weight(position - k, cubic) * line[min(max(k, 0), n - 1)]
     return resized
 
 
@@ -36,19 +36,19 @@ def test_sampled_is_the_formula(before: tuple[int, int], after: tuple[int, int],
     image = RNG.integers(0, 256, (*before, 3), dtype=np.uint8)
     tall = along(image.astype(np.float64), after[0], cubic)
     expected = along(tall.swapaxes(0, 1), after[1], cubic).swapaxes(0, 1)
-    found = resize_interpolated(image, after, cubic=cubic)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=1e-3)
+    actual = resize_interpolated(image, after, cubic=cubic)
+    assert actual.dtype == np.float32
+    np.testing.assert_allclose(actual, expected, atol=1e-3)
 
 
 @pytest.mark.parametrize(("before", "after"), SIZES)
 def test_nearest_is_the_formula(before: tuple[int, int], after: tuple[int, int]) -> None:
     image = RNG.integers(0, 256, (*before, 1), dtype=np.uint8)
-    found = resize_nearest(image, after)
+    actual = resize_nearest(image, after)
     for row in range(after[0]):
         for column in range(after[1]):
             y, x = (2 * row + 1) * before[0] // (2 * after[0]), (2 * column + 1) * before[1] // (2 * after[1])
-            assert found[row, column] == image[y, x]
+            assert actual[row, column] == image[y, x]
 
 
 def test_nearest_is_pillows_but_for_ties() -> None:
@@ -57,10 +57,10 @@ def test_nearest_is_pillows_but_for_ties() -> None:
     for n in range(1, 300):
         line = RNG.integers(0, 256, (1, n), dtype=np.uint8)
         line[0] = np.arange(n) % 251
-        theirs = np.asarray(Image.fromarray(line).resize((28, 1), Image.Resampling.NEAREST))[0]
+        pillow = np.asarray(Image.fromarray(line).resize((28, 1), Image.Resampling.NEAREST))[0]
         odd = (2 * np.arange(28) + 1) * n
         tie = odd % 56 == 0
-        ours = resize_nearest(line[:, :, None], (1, 28))[0, :, 0]
-        assert np.array_equal(ours[~tie], theirs[~tie])
-        differ += not np.array_equal(ours, theirs)
+        resized = resize_nearest(line[:, :, None], (1, 28))[0, :, 0]
+        assert np.array_equal(resized[~tie], pillow[~tie])
+        differ += not np.array_equal(resized, pillow)
     assert differ < 30

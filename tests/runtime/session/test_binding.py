@@ -51,12 +51,12 @@ def test_what_was_not_bound_is_refused(tiny_onnx: Path, wrong: dict) -> None:
         Engine(tiny_onnx).bind({"image": BATCH})
 
 
-def test_outputs_are_kept_in_one_of_two_places(tiny_onnx: Path) -> None:
+def test_outputs_stay_on_host_or_device(tiny_onnx: Path) -> None:
     with pytest.raises(ValueError, match="'host' or 'device'"):
         Engine(tiny_onnx).bind({"input": BATCH}, outputs="gpu")
 
 
-def test_answers_go_where_they_are_asked_to(tiny_onnx: Path) -> None:
+def test_outputs_are_written_to_out(tiny_onnx: Path) -> None:
     engine = Engine(tiny_onnx)
     out = {"probabilities": np.full((3, 3), np.nan, np.float32)}
     answers = engine.run({"input": BATCH}, out=out)
@@ -68,7 +68,10 @@ def test_answers_go_where_they_are_asked_to(tiny_onnx: Path) -> None:
 @pytest.mark.parametrize(
     ("out", "message"),
     [
-        ({"logit": np.zeros((3, 3), np.float32)}, "no output 'logit'; outputs are logits, probabilities"),
+        (
+            {"logit": np.zeros((3, 3), np.float32)},
+            "unknown output 'logit'; outputs are logits, probabilities",
+        ),
         (
             {"logits": np.zeros((2, 3), np.float32)},
             r"expected logits: float32 \[3, 3\]; got float32 \[2, 3\]",
@@ -84,23 +87,23 @@ def test_places_that_do_not_fit(tiny_onnx: Path, out: dict, message: str) -> Non
         Engine(tiny_onnx).run({"input": BATCH}, out=out)
 
 
-def test_a_place_that_can_not_be_written_to(tiny_onnx: Path) -> None:
-    place = np.zeros((3, 3), np.float32)
-    place.flags.writeable = False
+def test_an_array_that_is_not_writable(tiny_onnx: Path) -> None:
+    array = np.zeros((3, 3), np.float32)
+    array.flags.writeable = False
     with pytest.raises(InputError, match="C-contiguous and writable"):
-        Engine(tiny_onnx).run({"input": BATCH}, out={"logits": place})
-    assert not place.any()
+        Engine(tiny_onnx).run({"input": BATCH}, out={"logits": array})
+    assert not array.any()
 
 
 def test_foreign_byte_order_is_not_misread(tiny_onnx: Path) -> None:
     engine = Engine(tiny_onnx)
-    found = engine.bind({"input": BATCH.astype(">f4")}).run()
-    assert np.array_equal(found["logits"], engine.run({"input": BATCH})["logits"])
+    outputs = engine.bind({"input": BATCH.astype(">f4")}).run()
+    assert np.array_equal(outputs["logits"], engine.run({"input": BATCH})["logits"])
 
 
 def test_answers_that_are_no_numbers_raise(tiny_onnx: Path) -> None:
     spoilt = np.full_like(BATCH, np.nan)
-    with pytest.raises(NonFiniteOutput, match="logits holds NaN"):
+    with pytest.raises(NonFiniteOutput, match="output logits contains NaN"):
         Engine(tiny_onnx).bind({"input": BATCH}).run({"input": spoilt})
     lax = Engine(tiny_onnx, allow_nonfinite=True).bind({"input": BATCH})
     assert np.isnan(lax.run({"input": spoilt})["logits"]).all()

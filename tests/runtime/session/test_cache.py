@@ -15,8 +15,8 @@ import pytest
 from cnntk.runtime.artifact import digest
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import ArtifactCorrupt, UsageError
-from cnntk.runtime.session import cache as caching
-from cnntk.runtime.session.cache import cache_key
+from cnntk.runtime.session import _cache as caching
+from cnntk.runtime.session._cache import cache_key
 from cnntk.runtime.session.devices import Device
 from cnntk.shipped import shipped_model
 
@@ -36,8 +36,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def answers(model: Path | bytes, **settings: object) -> bytes:
-    found = Engine(model, threads=1, **settings).run({"input": BATCH})
-    return found["logits"].tobytes() + found["probabilities"].tobytes()
+    actual = Engine(model, threads=1, **settings).run({"input": BATCH})
+    return actual["logits"].tobytes() + actual["probabilities"].tobytes()
 
 
 def entry_in(folder: Path) -> Path:
@@ -78,17 +78,17 @@ def test_it_is_the_entry_that_runs(sealed_onnx: Path, foreign_onnx: Path, folder
     """An entry in another one's place answers as that other model does."""
     other = onnx.load(foreign_onnx)
     other.graph.initializer[1].CopyFrom(onnx.numpy_helper.from_array(np.ones(3, np.float32), "bias"))
-    theirs, ours = other.SerializeToString(), answers(sealed_onnx)
-    assert answers(theirs, cache=folder) != ours
+    other_model, expected = other.SerializeToString(), answers(sealed_onnx)
+    assert answers(other_model, cache=folder) != expected
     key = cache_key(str(sealed_onnx), CPU, sharing=False)
     entry_in(folder).rename(folder / key)
-    assert answers(sealed_onnx, cache=folder) == answers(theirs)
+    assert answers(sealed_onnx, cache=folder) == answers(other_model)
     shutil.rmtree(folder / key)
-    assert answers(sealed_onnx, cache=folder) == ours
+    assert answers(sealed_onnx, cache=folder) == expected
 
 
 @pytest.mark.parametrize("share", [False, True], ids=["one file", "shared"])
-def test_damaged_entries_are_made_again(
+def test_damaged_entries_are_created_again(
     sealed_onnx: Path, folder: Path, share: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = answers(sealed_onnx, cache=folder, share_weights=share)
@@ -99,7 +99,7 @@ def test_damaged_entries_are_made_again(
             file.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
             caplog.clear()
             assert answers(sealed_onnx, cache=folder, share_weights=share) == expected
-            assert "it is made again" in caplog.text
+            assert "the entry is created again" in caplog.text
             whole = file.read_bytes()
     caplog.clear()
     assert answers(sealed_onnx, cache=folder, share_weights=share) == expected
@@ -107,7 +107,7 @@ def test_damaged_entries_are_made_again(
 
 
 @pytest.mark.parametrize("damage", ["empty file", "empty folder", "no folder", "short"])
-def test_torn_entries_are_made_again(sealed_onnx: Path, folder: Path, damage: str) -> None:
+def test_truncated_entries_are_created_again(sealed_onnx: Path, folder: Path, damage: str) -> None:
     expected = answers(sealed_onnx, cache=folder, share_weights=True)
     entry = entry_in(folder)
     model = entry / "model.onnx"
@@ -138,8 +138,8 @@ def test_weights_of_entries_are_checked(pair: Path, folder: Path, damage: str) -
         data.hardlink_to(other)
     elif damage != "missing":
         data.write_bytes(whole[:-1] if damage == "short" else whole[:9999] + b"\x77" + whole[10000:])
-    found = Engine(pair, cache=folder, share_weights=True).run({"input": images})["logits"]
-    assert np.array_equal(found, expected)
+    actual = Engine(pair, cache=folder, share_weights=True).run({"input": images})["logits"]
+    assert np.array_equal(actual, expected)
     assert data.read_bytes() == whole
     assert data.stat().st_nlink == 1
 
@@ -163,7 +163,7 @@ def test_the_key_holds_all_that_matters(
         (onnxruntime, "__version__", "9.9"),
         (onnxruntime, "get_build_info", lambda: "another build"),
         (caching, "_cpu", lambda: ["another CPU"]),
-        (caching, "_own_version", lambda: "9.9"),
+        (caching, "_cnntk_version", lambda: "9.9"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(where, name, value)
@@ -172,7 +172,7 @@ def test_the_key_holds_all_that_matters(
     assert cache_key(path, CPU, sharing=False) == keys[0]
 
 
-def test_a_damaged_model_is_never_kept(
+def test_a_damaged_model_is_never_cached(
     sealed_onnx: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A large one is built while it is hashed; its entry would stand for the sound model."""
@@ -181,14 +181,14 @@ def test_a_damaged_model_is_never_kept(
     weight = whole.index(np.array([-1, 1, 2], np.float32).tobytes())
     for _ in range(5):
         sealed_onnx.write_bytes(whole[:weight] + b"\1" + whole[weight + 1 :])
-        with pytest.raises(ArtifactCorrupt, match="SHA-256"):
+        with pytest.raises(ArtifactCorrupt, match="embedded digest"):
             Engine(sealed_onnx, cache=folder)
         assert list(folder.iterdir()) == []
     sealed_onnx.write_bytes(whole)
     assert answers(sealed_onnx, cache=folder) == expected
 
 
-def test_a_damaged_model_is_found_where_its_entry_is_sound(sealed_onnx: Path, folder: Path) -> None:
+def test_a_damaged_model_with_a_valid_entry_is_detected(sealed_onnx: Path, folder: Path) -> None:
     answers(sealed_onnx, cache=folder)
     whole = sealed_onnx.read_bytes()
     sealed_onnx.write_bytes(whole[:300] + bytes([whole[300] ^ 1]) + whole[301:])
@@ -206,8 +206,8 @@ print("ready", flush=True)
 sys.stdin.buffer.readline()
 engine = Engine(model, threads=1, cache=folder, share_weights=share == "True")
 batch = np.frombuffer(sys.stdin.buffer.read(), np.float32).reshape(-1, 1, 4, 4)
-found = engine.run({"input": batch})
-print((found["logits"].tobytes() + found["probabilities"].tobytes()).hex())
+actual = engine.run({"input": batch})
+print((actual["logits"].tobytes() + actual["probabilities"].tobytes()).hex())
 """
 
 
@@ -221,15 +221,15 @@ def test_many_may_write_at_once(sealed_onnx: Path, folder: Path, share: bool) ->
         assert writer.stdout.readline() == b"ready\n"
     for writer in writers:
         writer.stdin.write(b"\n")
-    found = {writer.communicate(BATCH.tobytes(), timeout=60)[0].decode().strip() for writer in writers}
-    assert found == {answers(sealed_onnx).hex()}
+    actual = {writer.communicate(BATCH.tobytes(), timeout=60)[0].decode().strip() for writer in writers}
+    assert actual == {answers(sealed_onnx).hex()}
     assert [f.name for f in folder.iterdir()] == [cache_key(str(sealed_onnx), CPU, sharing=share)]
     assert answers(sealed_onnx, cache=folder, share_weights=share) == answers(sealed_onnx)
 
 
 def test_a_file_is_no_folder(sealed_onnx: Path) -> None:
     for wrong in (sealed_onnx, sealed_onnx / "below"):
-        with pytest.raises(UsageError, match=r"cache \S+: is a file, or in one; name a folder"):
+        with pytest.raises(UsageError, match=r"cache \S+: is a file, or inside one; name a folder"):
             Engine(sealed_onnx, cache=wrong)
 
 
@@ -257,12 +257,12 @@ def test_an_artifact_with_weights_beside_it(
         Engine(pair, cache=folder)
 
 
-def test_somebodys_model_with_weights_beside_it_is_not_kept(
+def test_a_foreign_model_with_external_weights_is_not_cached(
     foreign_onnx: Path, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = answers(foreign_onnx)
     model = onnx.load(foreign_onnx)
     onnx.save(model, foreign_onnx, save_as_external_data=True, location="w.data", size_threshold=0)
     assert answers(foreign_onnx, cache=folder) == expected
-    assert "is not cached: it has weights beside it" in caplog.text
+    assert "is not cached, because its external weights have no digest" in caplog.text
     assert list(folder.iterdir()) == []

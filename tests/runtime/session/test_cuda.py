@@ -17,7 +17,11 @@ def but(**changes: object) -> CudaState:
 @pytest.mark.parametrize(
     ("state", "index", "message"),
     [
-        (but(offered=False, wheels=("onnxruntime",)), 0, r"has no CUDA.*pip install 'cnntk\[gpu\]'"),
+        (
+            but(offered=False, wheels=("onnxruntime",)),
+            0,
+            r"was built without CUDA.*pip install 'cnntk\[gpu\]'",
+        ),
         (but(offered=False, wheels=("onnxruntime", "onnxruntime-gpu")), 0, "both installed.*uninstall"),
         (
             but(missing="libcublasLt.so.13"),
@@ -27,14 +31,14 @@ def but(**changes: object) -> CudaState:
         (
             but(missing="libcublasLt.so.13", others=("libcublasLt.so.12",)),
             0,
-            "here is libcublasLt.so.12, of another version",
+            "installed in another version: libcublasLt.so.12",
         ),
         (but(driver=""), 0, "no NVIDIA driver.*--gpus all"),
         (but(driver="12.4"), 0, "driver is too old: it supports CUDA 12.4, onnxruntime needs 13.0"),
         (but(driver_error=35, driver="13.1"), 0, "driver is too old"),
-        (but(driver_error=803), 0, "does not start .CUDA error 803"),
-        (but(driver_error=100, gpus=0), 0, "sees no GPU.*CUDA_VISIBLE_DEVICES"),
-        (SOUND, 2, "there is no GPU 2: the driver sees 2"),
+        (but(driver_error=803), 0, "fails to start .CUDA error 803"),
+        (but(driver_error=100, gpus=0), 0, "finds no GPU.*CUDA_VISIBLE_DEVICES"),
+        (SOUND, 2, "GPU 2 does not exist: the driver finds 2"),
     ],
     ids=[
         "wheel",
@@ -80,4 +84,4 @@ def test_a_machine_with_a_gpu_is_seen() -> None:
     assert state.gpus >= 1
     assert not state.missing
     assert cuda_problem(state) is None
-    assert "there is no GPU" in str(cuda_problem(state, state.gpus))
+    assert "does not exist" in str(cuda_problem(state, state.gpus))

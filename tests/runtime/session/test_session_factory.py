@@ -40,15 +40,15 @@ def test_in_a_cache_they_stay_packed(pair: Path, tmp_path: Path) -> None:
 
 
 def test_weights_inside_the_file_are_not_shared(sealed_onnx: Path) -> None:
-    with pytest.raises(UsageError, match=r"sealed\.onnx: its weights are inside .*--external-data"):
+    with pytest.raises(UsageError, match=r"sealed\.onnx: its weights are inside the file.*--external-data"):
         Engine(sealed_onnx, share_weights=True)
 
 
-def test_files_without_a_digest_are_said_to_be_so(
+def test_files_without_a_digest_are_logged(
     foreign_onnx: Path, sealed_onnx: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="cnntk.runtime"):
         Engine(sealed_onnx)
         assert caplog.text == ""
         Engine(foreign_onnx)
-    assert f"{foreign_onnx}: has no digest; damage to it would go unnoticed" in caplog.text
+    assert f"{foreign_onnx}: has no digest, so damage can't be detected" in caplog.text

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from cnntk.runtime.session import watchdog
-from cnntk.runtime.session.watchdog import deadline
+from cnntk.runtime.session import _watchdog as watchdog
+from cnntk.runtime.session._watchdog import deadline
 
 
 def run_options() -> SimpleNamespace:
@@ -29,18 +29,18 @@ def test_only_the_block_that_is_late_is_ended() -> None:
     assert not early.terminate
 
 
-def test_a_nearer_deadline_is_not_kept_waiting_by_a_further_one() -> None:
+def test_an_earlier_deadline_does_not_wait_for_a_later_one() -> None:
     far, near = run_options(), run_options()
     with deadline(far, 60), deadline(near, 0.02):
         assert wait_for(lambda: near.terminate)
     assert not far.terminate
 
 
-def test_runs_that_ended_are_not_kept() -> None:
+def test_finished_runs_are_released() -> None:
     for _ in range(5000):
         with deadline(run_options(), 3600):
             pass
-    assert len(watchdog._watchdog._runs) <= 2 * watchdog._MANY
+    assert len(watchdog._watchdog._runs) <= 2 * watchdog._CLEANUP_SIZE
 
 
 def test_one_thread_watches_all() -> None:

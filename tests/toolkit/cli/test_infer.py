@@ -85,7 +85,7 @@ def test_standard_input(seven: Path, tmp_path: Path) -> None:
 def test_a_model_that_takes_no_images(cnntk: Callable, seven: Path, foreign_onnx: Path) -> None:
     done = cnntk("infer", "-m", foreign_onnx, seven)
     assert done.status == 2
-    assert "does not say how an image becomes its input" in done.err
+    assert "has no preprocessing in its spec" in done.err
 
 
 def test_csv(cnntk: Callable, seven: Path, text_png: Path) -> None:

@@ -36,7 +36,7 @@ def test_version(cnntk: Callable) -> None:
     ("args", "message"),
     [
         (["nonsense"], "No such command 'nonsense'"),
-        (["bench", "--device", "tpu"], "device 'tpu' is unknown"),
+        (["bench", "--device", "tpu"], "unknown device 'tpu'"),
         (["bench", "--batch", "0"], "--batch"),
         (["bench", "--secnds", "1"], "--secnds"),
         (["bench", "gone.onnx"], "gone.onnx: no such file"),

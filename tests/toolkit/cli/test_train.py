@@ -67,7 +67,7 @@ def test_options_arrive(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> No
         (["--dropout", "2"], "2.0 is not in the range 0<=x<=1"),
         (["--dropout", "0.5"], "dropout"),
         (["--augment", "none", "--augment", "flip"], "excludes all others"),
-        (["--device", "gpu"], "device 'gpu' is unknown"),
+        (["--device", "gpu"], "unknown device 'gpu'"),
         (["--freeze"], "name its checkpoint with --body"),
         (["--body", "/nowhere"], "/nowhere"),
         (["--resume"], "nothing to resume"),

@@ -1,4 +1,4 @@
-"""A large batch in pieces."""
+"""Runs of a large batch in smaller ones."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import InferenceError, InputError
 
-__all__ = ["pad_batch", "run_in_batches"]
-
 Arrays = dict[str, NDArray[Any]]
-BATCH = 32
+DEFAULT_BATCH_SIZE = 32
 
 
 def run_in_batches(
@@ -24,38 +22,37 @@ def run_in_batches(
     inputs: Mapping[str, NDArray[Any]],
     batch_size: int | None,
 ) -> Arrays:
-    """As `Engine.run_many` says.
+    """Runs a large batch in smaller ones, as `Engine.run_many` documents.
 
     Args:
-        run: answers one batch.
-        specs: of the model's inputs.
-        name: the model's, for messages.
-        inputs: arrays by name, with one common batch.
-        batch_size: images a run; None lets the model say, else 32.
+        run: Function that runs one batch.
+        specs: Inputs of the model.
+        name: The model's name in messages.
+        inputs: Arrays by name, with one common batch size.
+        batch_size: Images per run; None for the model's fixed batch size, else 32.
     """
     fixed = _fixed_batch(specs)
     if batch_size is not None and (batch_size < 1 or (fixed and batch_size != fixed)):
         raise ValueError(f"batch_size must be {fixed or 'at least 1'}, got {batch_size}")
-    size, count = fixed or batch_size or BATCH, _count(name, inputs)
+    size, count = fixed or batch_size or DEFAULT_BATCH_SIZE, _count(name, inputs)
     if count == 0:
-        one = {key: np.zeros((size if fixed else 0, *a.shape[1:]), a.dtype) for key, a in inputs.items()}
-        return {key: value[:0] for key, value in run(one).items()}
-    answers: Arrays = {}
+        empty = {key: np.zeros((size if fixed else 0, *a.shape[1:]), a.dtype) for key, a in inputs.items()}
+        return {key: value[:0] for key, value in run(empty).items()}
+    outputs: Arrays = {}
     for start in range(0, count, size):
-        piece = {key: array[start : start + size] for key, array in inputs.items()}
+        batch = {key: array[start : start + size] for key, array in inputs.items()}
         images = min(size, count - start)
-        found = run(pad_batch(piece, size) if fixed else piece)
-        for key, value in found.items():
+        for key, value in run(pad_batch(batch, size) if fixed else batch).items():
             if not value.ndim or len(value) != (size if fixed else images):
-                raise InferenceError(f"{name}: {key} has no batch dimension; use run, one batch at a time")
-            if key not in answers:
-                answers[key] = np.empty((count, *value.shape[1:]), value.dtype)
-            answers[key][start : start + images] = value[:images]
-    return answers
+                raise InferenceError(f"{name}: output {key} has no batch dimension; use run, batch by batch")
+            if key not in outputs:
+                outputs[key] = np.empty((count, *value.shape[1:]), value.dtype)
+            outputs[key][start : start + images] = value[:images]
+    return outputs
 
 
 def pad_batch(inputs: Arrays, size: int) -> Arrays:
-    """Inputs of a batch of ``size``, the last image repeated."""
+    """Pads inputs to a batch of ``size`` by repeating the last image."""
     return {
         name: np.concatenate([array, np.repeat(array[-1:], size - len(array), axis=0)])
         if len(array) < size
@@ -65,7 +62,7 @@ def pad_batch(inputs: Arrays, size: int) -> Arrays:
 
 
 def _fixed_batch(specs: Sequence[TensorSpec]) -> int:
-    """The model's own batch, 0 where any will do."""
+    """Returns the model's fixed batch size, 0 for a model that takes any."""
     sizes = {spec.shape[0] for spec in specs if spec.shape}
     numbers = {size for size in sizes if isinstance(size, int)}
     return numbers.pop() if len(numbers) == 1 and len(sizes) == 1 else 0
@@ -78,5 +75,5 @@ def _count(name: str, inputs: Mapping[str, NDArray[Any]]) -> int:
         raise InputError(f"{name}: run_many: expected a dict of arrays by name")
     counts = {key: len(array) if np.ndim(array) else None for key, array in inputs.items()}
     if len(set(counts.values())) != 1 or None in counts.values():
-        raise InputError(f"{name}: inputs must have one common batch, got {counts or 'no inputs'}")
+        raise InputError(f"{name}: inputs must have one common batch size, got {counts or 'no inputs'}")
     return next(count for count in counts.values() if count is not None)

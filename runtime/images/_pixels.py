@@ -10,13 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cnntk.runtime.errors import ImageError
-from cnntk.runtime.images.decoding import image_errors
-from cnntk.runtime.images.formats import OpenedImage
+from cnntk.runtime.images._decoding import image_errors
+from cnntk.runtime.images._formats import OpenedImage
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
-
-__all__ = ["Pixels", "array_name", "pixels_from_array", "pixels_from_image"]
 
 Pixels = NDArray[np.uint8]
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cnntk.runtime.session.finite import is_finite
+from cnntk.runtime.contract import is_finite
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
@@ -13,11 +13,11 @@ def test_numbers_are_finite(dtype: type, shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_a_single_one_that_is_not_is_found(wrong: float, dtype: type) -> None:
+def test_a_single_nonfinite_value_is_detected(wrong: float, dtype: type) -> None:
     values = np.zeros((3, 1000), dtype)
-    for place in ((0, 0), (1, 500), (2, 999)):
+    for index in ((0, 0), (1, 500), (2, 999)):
         spoilt = values.copy()
-        spoilt[place] = wrong
+        spoilt[index] = wrong
         assert not is_finite(spoilt)
 
 

@@ -9,13 +9,11 @@ from dataclasses import replace
 from typing import IO, TYPE_CHECKING
 
 from cnntk.runtime.errors import ImageError
-from cnntk.runtime.images.formats import OPENERS, OpenedImage, orientation_of
+from cnntk.runtime.images._formats import OPENERS, OpenedImage, orientation_of
 from cnntk.runtime.images.headers import HEAD_BYTES, file_format, unsupported_format
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
-
-__all__ = ["MAX_MEGAPIXELS", "describe_non_image", "image_errors", "load_file", "load_pillow"]
 
 MAX_MEGAPIXELS = 51.0
 """Default size limit in megapixels. A phone's photo of 8192x6144 is within it."""

@@ -31,8 +31,6 @@ from cnntk.runtime.images.headers import exif_orientation, gif_frames, png_depth
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-__all__ = ["OPENERS", "CheckSize", "OpenedImage", "orientation_of"]
-
 _START_OF_SCAN = b"\xff\xda"
 _MAX_SCANS = 100
 """Scans of a progressive JPEG file. Each one costs a pass over all pixels, and needs only 30 bytes."""

@@ -1,0 +1,155 @@
+"""Batch assembly: requests become one batch, and each gets its rows of the outputs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnntk.runtime._batch_split import pad_batch
+from cnntk.runtime.artifact.spec import TensorSpec
+from cnntk.runtime.batching._queue_policy import Request
+from cnntk.runtime.contract import is_finite
+from cnntk.runtime.engine import Engine
+from cnntk.runtime.log import log
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class BatchRunner:
+    """Runs requests as one batch and returns outputs or an error for each.
+
+    Args:
+        engine: Engine that runs the batches.
+
+    Attributes:
+        engine: Engine that runs the batches.
+        fixed_batch: Batch size of a model that takes no other; 0 for any size.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._names = [spec.name for spec in engine.inputs]
+        self._float_outputs = [spec.name for spec in engine.outputs if spec.dtype.startswith("float")]
+        dimension = batch_dimension((*engine.inputs, *engine.outputs))
+        self._stacks = dimension is not None
+        self.fixed_batch = dimension if isinstance(dimension, int) else 0
+        if not self._stacks:
+            log.info(
+                "%s: inputs and outputs have no common batch dimension; requests run one by one", engine.name
+            )
+
+    def request(self, inputs: Mapping[str, NDArray[Any]]) -> Request:
+        """Returns ``inputs`` as a request that arrives now.
+
+        Raises:
+            InputError: A name, dtype or shape differs from the model's inputs.
+        """
+        self.engine.check(self._as_full_batch(inputs))
+        arrays = {name: inputs[name] for name in self._names}
+        rows = len(arrays[self._names[0]]) if self._stacks else 1
+        shape_key = tuple(array.shape[1:] for array in arrays.values()) if self._stacks and rows else None
+        return Request(arrays, rows, shape_key, time.monotonic())
+
+    def run(self, batch: Sequence[Request]) -> list[Arrays | BaseException]:
+        """Returns for each request what `Engine.run` returns or raises for it alone."""
+        outputs = self._run_together(batch) if len(batch) > 1 or self.fixed_batch else None
+        if outputs is None:
+            return [self._run_alone(request.inputs) for request in batch]
+        return [
+            row_outputs if self._all_finite(row_outputs) else self._run_alone(request.inputs)
+            for request, row_outputs in zip(batch, outputs, strict=True)
+        ]
+
+    def _as_full_batch(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        """Returns views with the fixed batch size; ``inputs`` if they can't be padded to it."""
+        if not self.fixed_batch or not isinstance(inputs, Mapping):
+            return inputs
+        counts = {len(a) if isinstance(a, np.ndarray) and a.ndim else 0 for a in inputs.values()}
+        if len(counts) != 1 or not 0 < min(counts) < self.fixed_batch:
+            return inputs
+        return {
+            name: np.broadcast_to(array[:1], (self.fixed_batch, *array.shape[1:]))
+            for name, array in inputs.items()
+        }
+
+    def _run_together(self, batch: Sequence[Request]) -> list[Arrays] | None:
+        """Returns the outputs of one run for all requests; None if that failed."""
+        try:
+            inputs = stack([request.inputs for request in batch])
+            if self.fixed_batch:
+                inputs = pad_batch(inputs, self.fixed_batch)
+            outputs = self.engine.run(inputs, allow_nonfinite=True)
+            rows = [request.rows for request in batch]
+            return unstack(outputs, rows, self.fixed_batch or sum(rows))
+        except Exception as error:  # each request then runs alone, and the one at fault gets its error
+            log.info(
+                "%s: %d requests failed together and run one by one: %s", self.engine.name, len(batch), error
+            )
+            return None
+
+    def _run_alone(self, inputs: Arrays) -> Arrays | BaseException:
+        try:
+            if not self.fixed_batch:
+                return self.engine.run(inputs)
+            rows = len(next(iter(inputs.values())))
+            outputs = self.engine.run(pad_batch(inputs, self.fixed_batch))
+            return {name: value[:rows] for name, value in outputs.items()}
+        except BaseException as error:  # any error is the result of this request
+            return error
+
+    def _all_finite(self, outputs: Arrays) -> bool:
+        """Whether outputs are finite. If not, the request runs alone, with the engine's own setting."""
+        return all(is_finite(outputs[name]) for name in self._float_outputs)
+
+
+def batch_dimension(specs: Sequence[TensorSpec]) -> str | int | None:
+    """Returns the leading dimension that all inputs and outputs share, along which requests are stacked.
+
+    Args:
+        specs: All inputs and outputs.
+
+    Returns:
+        Name of a dimension of any size; size of a fixed one above 1; None if requests can't be stacked,
+        because leading dimensions differ or the name has a second use.
+    """
+    leading = {spec.shape[0] if spec.shape else None for spec in specs}
+    first = leading.pop() if len(leading) == 1 else None
+    if isinstance(first, str) and first:
+        return None if any(first in spec.shape[1:] for spec in specs) else first
+    return first if isinstance(first, int) and first > 1 else None
+
+
+def stack(requests: Sequence[Arrays]) -> Arrays:
+    """Concatenates the arrays of requests by name.
+
+    Args:
+        requests: Arrays (n, ...) with the same names and, for each name, the same trailing shape.
+
+    Returns:
+        Arrays (sum of all n, ...); those of a single request are not copied.
+    """
+    if len(requests) == 1:
+        return requests[0]
+    return {name: np.concatenate([arrays[name] for arrays in requests]) for name in requests[0]}
+
+
+def unstack(outputs: Arrays, rows: Sequence[int], size: int) -> list[Arrays] | None:
+    """Copies each request's rows of ``outputs``, so that requests share no memory.
+
+    Args:
+        outputs: Arrays (size, ...) with the rows of all requests in order, and padding.
+        rows: Number of rows of each request.
+        size: Number of rows of the batch.
+
+    Returns:
+        Arrays by name for each request; None if an output has another number of rows than ``size``.
+    """
+    if any(value.ndim == 0 or len(value) != size for value in outputs.values()):
+        return None
+    edges = list(accumulate(rows, initial=0))
+    return [{name: value[a:b].copy() for name, value in outputs.items()} for a, b in pairwise(edges)]

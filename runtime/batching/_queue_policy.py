@@ -1,0 +1,168 @@
+"""The queue policy: which waiting requests form a batch, and when. It has no threads and no clock."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+from numpy.typing import NDArray
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(eq=False)
+class Request:
+    """A waiting request.
+
+    Attributes:
+        inputs: Arrays by name, each (rows, ...).
+        rows: Number of batch rows that the request takes.
+        shape_key: Key of requests that may share a batch; None for a request that runs alone.
+        arrival_s: Time of arrival in seconds of a monotonic clock.
+        future: Future of the outputs.
+        admission: Lock that is held while the request waits in line outside a full queue.
+    """
+
+    inputs: Arrays
+    rows: int
+    shape_key: Hashable | None
+    arrival_s: float
+    future: Future[Arrays] = field(default_factory=Future)
+    admission: threading.Lock = field(default_factory=threading.Lock)
+
+
+RequestsByFuture = OrderedDict[Future[Arrays], Request]
+
+
+@dataclass
+class _Group:
+    """Waiting requests with one shape key, oldest first."""
+
+    requests: RequestsByFuture = field(default_factory=OrderedDict)
+    rows: int = 0
+
+    @property
+    def oldest_s(self) -> float:
+        return next(iter(self.requests.values())).arrival_s
+
+    def pop(self) -> Request:
+        _, request = self.requests.popitem(last=False)
+        self.rows -= request.rows
+        return request
+
+
+class BatchQueue:
+    """A bounded queue that forms batches of requests by size and deadline.
+
+    A batch is due when it has enough rows, when its oldest request has waited long enough, or when the queue
+    is full. If several are due, the one with the oldest request goes first, so that none starves. Requests
+    with one shape key keep their order. Requests that arrive while the queue is full may wait in line for a
+    free slot, in order.
+
+    The queue has no lock; callers that share it between threads must lock it.
+
+    Args:
+        max_rows: Number of rows of a batch. A request with more is a batch of its own.
+        max_wait_s: Longest wait of the oldest request of a batch for further requests, in seconds.
+        max_queue: Number of requests that may wait, without those in line.
+    """
+
+    def __init__(self, max_rows: int, max_wait_s: float, max_queue: int) -> None:
+        self._max_rows = max_rows
+        self._max_wait_s = max_wait_s
+        self._max_queue = max_queue
+        self._groups: dict[Hashable | None, _Group] = {}
+        self._line: RequestsByFuture = OrderedDict()
+        self._count = 0
+
+    def __len__(self) -> int:
+        """Number of requests in the queue."""
+        return self._count
+
+    @property
+    def full(self) -> bool:
+        """Whether the queue has no free slot."""
+        return self._count >= self._max_queue
+
+    def add(self, request: Request) -> bool:
+        """Adds a request to the queue or, with its admission lock held, to the end of the line.
+
+        Returns:
+            Whether the next batch is now due at another time.
+        """
+        if self.full:
+            request.admission.acquire(blocking=False)
+            self._line[request.future] = request
+            return False
+        group = self._groups.setdefault(request.shape_key, _Group())
+        group.requests[request.future] = request
+        group.rows += request.rows
+        self._count += 1
+        return self._count == 1 or self.full or self._is_complete(request.shape_key, group)
+
+    def remove(self, shape_key: Hashable | None, future: Future[Arrays]) -> bool:
+        """Removes a canceled request; returns False if it no longer waits."""
+        if self._line.pop(future, None) is not None:
+            return True
+        group = self._groups.get(shape_key)
+        request = group.requests.pop(future, None) if group else None
+        if group is None or request is None:
+            return False
+        group.rows -= request.rows
+        self._free_slots(shape_key, 1)
+        return True
+
+    def due(self) -> float | None:
+        """Returns when the next batch is due, by the clock of `Request.arrival_s`; None if nothing waits."""
+        times = [self._due(key, group) for key, group in self._groups.items()]
+        return min(times, default=None)
+
+    def take(self, now: float) -> list[Request]:
+        """Removes and returns the requests of the batch that is due first; empty if none is due."""
+        due = [key for key, group in self._groups.items() if self._due(key, group) <= now]
+        if not due:
+            return []
+        shape_key = min(due, key=lambda key: self._groups[key].oldest_s)
+        group = self._groups[shape_key]
+        batch = [group.pop()]
+        rows = batch[0].rows
+        while shape_key is not None and group.requests:
+            rows += next(iter(group.requests.values())).rows
+            if rows > self._max_rows:
+                break
+            batch.append(group.pop())
+        self._free_slots(shape_key, len(batch))
+        return batch
+
+    def clear(self) -> list[Request]:
+        """Removes and returns all requests, including those in line."""
+        queued = (group.requests.values() for group in self._groups.values())
+        requests = list(chain(*queued, self._line.values()))
+        for request in self._line.values():
+            request.admission.release()
+        self._groups.clear()
+        self._line.clear()
+        self._count = 0
+        return requests
+
+    def _is_complete(self, shape_key: Hashable | None, group: _Group) -> bool:
+        return shape_key is None or group.rows >= self._max_rows
+
+    def _due(self, shape_key: Hashable | None, group: _Group) -> float:
+        immediately = self.full or self._is_complete(shape_key, group)
+        return group.oldest_s if immediately else group.oldest_s + self._max_wait_s
+
+    def _free_slots(self, shape_key: Hashable | None, count: int) -> None:
+        """Removes an empty group, and admits requests in line to the slots that became free."""
+        if not self._groups[shape_key].requests:
+            del self._groups[shape_key]
+        self._count -= count
+        while self._line and not self.full:
+            _, request = self._line.popitem(last=False)
+            self.add(request)
+            request.admission.release()
