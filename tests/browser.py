@@ -61,10 +61,10 @@ class Window:
 def measured(windows: Sequence[Window]) -> list[dict[str, Any]]:
     """How each lies: ``width``, ``scroll_width``, ``height``, boxes of ``sections`` and shown ``figures``."""
     dom = _chromium("".join(window.frame(1000) for window in windows) + _MEASURE, "--dump-dom")
-    found = re.search(r'<pre id="found">(.*?)</pre>', dom, re.DOTALL)
-    if found is None or not found[1]:
+    match = re.search(r'<pre id="found">(.*?)</pre>', dom, re.DOTALL)
+    if match is None or not match[1]:
         raise RuntimeError(f"chromium measured nothing: {dom[-500:]}")
-    boxes: list[dict[str, Any]] = json.loads(html.unescape(found[1]))
+    boxes: list[dict[str, Any]] = json.loads(html.unescape(match[1]))
     return boxes
 
 

@@ -1,4 +1,4 @@
-"""Options of the command line, made from the options dataclasses of the library.
+"""Options of the command line, decorated from the options dataclasses of the library.
 
 A field becomes an option: its flag is ``--field-name``, its type follows from the annotation, its help is the
 first sentence of its entry in the class's ``Attributes:``. The field's metadata may say otherwise:
@@ -75,9 +75,9 @@ def command(*examples: str) -> Callable[[Callable[..., Any]], Command]:
     """Makes a function a command, with examples of its use."""
 
     def decorate(function: Callable[..., Any]) -> Command:
-        made = click.command(cls=Command)(function)
-        made.examples = examples
-        return made
+        decorated = click.command(cls=Command)(function)
+        decorated.examples = examples
+        return decorated
 
     return decorate
 

@@ -16,7 +16,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 __all__ = [
     "COLORS", "SERIES", "Anchor", "Area", "Circle", "Color", "Figure", "Frame", "Line", "Mark", "Point",
-    "Polygon", "Rect", "Scale", "Text", "area_of", "axes", "legend", "log_levels", "moved", "place_labels",
+    "Polygon", "Rect", "Scale", "Text", "area_of", "axes", "legend", "log_levels", "moved", "position_labels",
     "round_levels", "text_width",
 ]  # fmt: skip
 
@@ -306,7 +306,9 @@ class Area:
         return across and frame.top <= self.top and self.bottom <= frame.bottom
 
 
-def place_labels(groups: Iterable[Iterable[Text]], circles: Sequence[Circle], frame: Frame) -> Iterator[Text]:
+def position_labels(
+    groups: Iterable[Iterable[Text]], circles: Sequence[Circle], frame: Frame
+) -> Iterator[Text]:
     """The first text of each group that overlaps neither circles nor the texts before it.
 
     Args:

@@ -21,7 +21,7 @@ from cnntk.reports.figure import (
     Text,
     axes,
     legend,
-    place_labels,
+    position_labels,
     text_width,
 )  # fmt: skip
 from cnntk.runtime.sections import Chart, number, percent, shorten
@@ -134,7 +134,7 @@ def draw_roofline(chart: Chart, width: int) -> Figure | None:
         *axes(frame, xs, ys, "multiply-adds per byte, log scale", "G multiply-adds/s, log scale"),
         *(line for line, _ in roofs),
         *dots,
-        *place_labels([*(positions for _, positions in roofs), *labels], dots, frame),
+        *position_labels([*(positions for _, positions in roofs), *labels], dots, frame),
     ]
     entries, end = legend(_limits(rows), frame.bottom + 46, width)
     if any(_cached(row, report.peaks) for row in rows):

@@ -9,7 +9,7 @@ def test_a_sound_installation(cnntk: Callable) -> None:
 
 
 def test_json(cnntk: Callable) -> None:
-    found = cnntk("doctor", "--json").json
-    assert found["problems"] == []
-    assert found["packages"]["torch"]
-    assert found["cores"] >= 1
+    document = cnntk("doctor", "--json").json
+    assert document["problems"] == []
+    assert document["packages"]["torch"]
+    assert document["cores"] >= 1

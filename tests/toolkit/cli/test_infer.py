@@ -77,9 +77,9 @@ def test_nothing_to_classify(cnntk: Callable, name: str, message: str) -> None:
 def test_standard_input(seven: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "cnntk", "infer", "-", "--format", "json"]
     done = subprocess.run(command, input=seven.read_bytes(), capture_output=True, check=True, cwd=tmp_path)
-    found = json.loads(done.stdout)
-    assert found["file"] == "-"
-    assert found["predictions"][0]["label"] == "7"
+    document = json.loads(done.stdout)
+    assert document["file"] == "-"
+    assert document["predictions"][0]["label"] == "7"
 
 
 def test_a_model_that_takes_no_images(cnntk: Callable, seven: Path, foreign_onnx: Path) -> None:

@@ -86,9 +86,9 @@ def test_sigterm_ends_a_command_and_takes_its_files_away(tmp_path: Path) -> None
             time.sleep(0.01)
         for _ in range(2):
             running.send_signal(signal.SIGTERM)
-        said = running.communicate(timeout=60)[1]
+        message = running.communicate(timeout=60)[1]
     assert running.returncode == 143
-    assert said.strip() == "cnntk: terminated"
+    assert message.strip() == "cnntk: terminated"
     assert list(tmp_path.glob("cnntk-*")) == []
 
 

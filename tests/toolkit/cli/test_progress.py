@@ -17,36 +17,36 @@ class Screen:
     """A terminal, which standard error can be connected to."""
 
     def __init__(self) -> None:
-        self._ours, theirs = pty.openpty()
-        os.set_blocking(self._ours, False)
-        self.stream = open(theirs, "w", encoding="utf-8")  # noqa: SIM115 - closed by the fixture
+        self._controller, terminal = pty.openpty()
+        os.set_blocking(self._controller, False)
+        self.stream = open(terminal, "w", encoding="utf-8")  # noqa: SIM115 - closed by the fixture
 
     def shown(self, until: str = "") -> str:
         """What it shows that it did not before; waits until it holds ``until``."""
         self.stream.flush()
-        found, end = self._read(), time.monotonic() + 60
-        while until not in found and time.monotonic() < end:
+        screen_text, end = self._read(), time.monotonic() + 60
+        while until not in screen_text and time.monotonic() < end:
             time.sleep(0.01)
-            found += self._read()
-        return found
+            screen_text += self._read()
+        return screen_text
 
     def _read(self) -> str:
         try:
-            return os.read(self._ours, 1 << 16).decode()
+            return os.read(self._controller, 1 << 16).decode()
         except BlockingIOError:
             return ""
 
     def close(self) -> None:
         self.stream.close()
-        os.close(self._ours)
+        os.close(self._controller)
 
 
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Screen]:
     monkeypatch.setenv("TERM", "xterm")
-    found = Screen()
-    yield found
-    found.close()
+    terminal = Screen()
+    yield terminal
+    terminal.close()
 
 
 def run(total: Callable[[], int] = lambda: 3, **options: bool) -> None:

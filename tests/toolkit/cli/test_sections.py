@@ -48,17 +48,17 @@ def printed(capsys: pytest.CaptureFixture[str], result: BenchResult) -> str:
 
 
 @pytest.mark.parametrize(
-    ("time_ms", "told"),
+    ("time_ms", "text"),
     [
         (2.394, "sum 2.39 ms, 14.0 % more than a run without profiler, 2.10 ms"),
         (1.995, "sum 2.00 ms, 5.0 % less than a run without profiler, 2.10 ms"),
     ],
 )
-def test_what_the_layers_add_up_to(time_ms: float, told: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert told in printed(capsys, plain_bench(layers=layers(layer("a", time_ms, 10, 10))))
+def test_what_the_layers_add_up_to(time_ms: float, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert text in printed(capsys, plain_bench(layers=layers(layer("a", time_ms, 10, 10))))
 
 
-def test_noise_is_told_beside_an_target(capsys: pytest.CaptureFixture[str]) -> None:
+def test_interference_is_named_beside_a_target(capsys: pytest.CaptureFixture[str]) -> None:
     calm = compared("other.onnx", 1.01)
     assert calm.comparison is not None
     noisy = replace(calm, comparison=replace(calm.comparison, interference=("other processes used 50 %",)))

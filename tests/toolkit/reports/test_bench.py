@@ -49,7 +49,7 @@ def sections_of(page: str) -> set[str | None]:
     return {a.get("id") for tag, a in tags(page).seen if tag == "section"} - {None}
 
 
-def told(result: BenchResult) -> Iterator[str]:
+def figures_of(result: BenchResult) -> Iterator[str]:
     """Every figure of it, as the page has it."""
     yield from (
         result.model,
@@ -58,8 +58,8 @@ def told(result: BenchResult) -> Iterator[str]:
         f"{result.size_bytes:,}",
         result.machine.identity,
     )
-    for found in (*result.latency.percentiles_ms.values(), result.latency.mean_ms):
-        yield from (number(v) for v in (found.value, found.low, found.high)) if found else ()
+    for estimate in (*result.latency.percentiles_ms.values(), result.latency.mean_ms):
+        yield from (number(v) for v in (estimate.value, estimate.low, estimate.high)) if estimate else ()
     assert None not in (result.cold_start, result.memory, result.layers, result.sweep, result.stages)
     start = result.cold_start
     yield from map(number, (start.import_ms, start.session_ms, start.first_run_ms, start.steady_ms))
@@ -89,7 +89,7 @@ def told(result: BenchResult) -> Iterator[str]:
 
 def test_every_figure_is_on_the_page(page: str) -> None:
     words = re.sub(r"&#39;", "'", page)
-    missing = [figure for figure in told(full_bench()) if figure not in words]
+    missing = [figure for figure in figures_of(full_bench()) if figure not in words]
     assert missing == []
 
 
@@ -138,11 +138,11 @@ def test_a_baseline_of_this_machine_is_no_other() -> None:
 )
 def test_a_verdict_accuses_only_by_a_bound(judged: dict[str, Any], cell: str) -> None:
     case = replace(case_comparisons()[0], **judged)
-    found = render_report(plain_bench(baseline=baseline_comparison(case)))
-    assert f">{cell}</td>" in found
+    page_text = render_report(plain_bench(baseline=baseline_comparison(case)))
+    assert f">{cell}</td>" in page_text
     noted = render_report(plain_bench(baseline=baseline_comparison(replace(case, note="more"))))
     assert f">{cell.removesuffix('</span>')}; more" in noted
-    assert ("regressed</text>" in found) == (judged == {})
+    assert ("regressed</text>" in page_text) == (judged == {})
 
 
 def test_sections_without_figures_are_left_out() -> None:
@@ -188,10 +188,10 @@ def test_text_is_escaped(page: str) -> None:
     )
     cases = tuple(replace(case, name=EVIL, note=EVIL) for case in case_comparisons())
     baseline = replace(baseline_comparison(*cases), file=EVIL, machine_differences=(EVIL,))
-    found = render_report(replace(poisoned, baseline=baseline))
-    assert "<script" not in found
-    assert found.count("&lt;script&gt;") > 10
-    assert {tag for tag, _ in tags(found).seen} == {tag for tag, _ in tags(page).seen}
+    page_text = render_report(replace(poisoned, baseline=baseline))
+    assert "<script" not in page_text
+    assert page_text.count("&lt;script&gt;") > 10
+    assert {tag for tag, _ in tags(page_text).seen} == {tag for tag, _ in tags(page).seen}
 
 
 def test_a_warm_up_without_end_is_a_warning() -> None:
@@ -206,9 +206,9 @@ def test_a_warm_up_without_end_is_a_warning() -> None:
 @pytest.mark.parametrize("times", [cuda_times(), cuda_times(gpu=None)], ids=["all", "without NVML"])
 def test_the_gpu(times: CudaTimes) -> None:
     assert 'id="gpu"' not in render_report(plain_bench())
-    found = render_report(replace(plain_bench(), cuda=times))
-    tags(found)
-    section = found[found.index('<section id="gpu"') :].partition("</section>")[0]
+    page_text = render_report(replace(plain_bench(), cuda=times))
+    tags(page_text)
+    section = page_text[page_text.index('<section id="gpu"') :].partition("</section>")[0]
     for text in ("run on the GPU", "0.250", "0.240 to 0.260", "4.8 MB", "9.63", "preprocess/size"):
         assert text in section
     assert times.findings[0] in section

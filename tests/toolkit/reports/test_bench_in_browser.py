@@ -62,7 +62,7 @@ class Shots:
     blank: Shot
 
 
-def taken() -> Shots:
+def take_screenshots() -> Shots:
     page = render_report(full_bench())
     unstyled = re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
     blank = page.replace("currentColor", "none")
@@ -76,7 +76,7 @@ def taken() -> Shots:
 
 @pytest.fixture(scope="module")
 def shots() -> Shots:
-    return taken()
+    return take_screenshots()
 
 
 def thumbnails(shot: Shot) -> Pixels:
@@ -161,5 +161,5 @@ def test_it_would_be_seen_if_it_did_not(shots: Shots) -> None:
 
 
 if __name__ == "__main__":
-    for width, shot in taken().light.items():
+    for width, shot in take_screenshots().light.items():
         Image.fromarray(thumbnails(shot).round().astype(np.uint8)).save(reference(width), optimize=True)

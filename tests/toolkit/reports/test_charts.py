@@ -37,7 +37,7 @@ def test_all_marks_are_in_their_frames(width: int) -> None:
     assert [mark for figure in figures for mark in stray_marks(figure)] == []
 
 
-def test_a_mark_that_strays_is_found() -> None:
+def test_a_stray_mark_is_detected() -> None:
     assert stray_marks(Figure("a", "a", 10, 10, (Rect(0, 0, 30, 5, "ink"),)))
     assert stray_marks(Figure("a", "a", 10, 10, (Line(((0, 0), (float("nan"), 1)), "ink"),)))
 
@@ -58,12 +58,12 @@ def test_svg_files(tmp_path: Path) -> None:
 def test_markup_and_characters_that_xml_has_none_for() -> None:
     text = Text(0, 0, "<b>&\x00\x1b\ud800", hint='"><script>')
     root = ET.fromstring(svg_of(Figure("a", "<i>", 10, 10, (text,))))
-    (found,) = root.iter(f"{SVG}text")
-    assert found.text == "<b>&???"
-    assert found[0].text == '"><script>'
+    (text,) = root.iter(f"{SVG}text")
+    assert text.text == "<b>&???"
+    assert text[0].text == '"><script>'
 
 
-def test_what_can_not_be_written_is_told(tmp_path: Path) -> None:
+def test_a_path_that_can_not_be_written_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"plots are SVG files; name a folder or a \.svg file"):
         write_plots(plain_bench(), tmp_path / "a.png")
     with pytest.raises(UsageError, match="cannot create the folder"):

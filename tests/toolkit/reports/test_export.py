@@ -96,7 +96,7 @@ def test_boxes_that_do_not_follow_each_other_are_not_joined() -> None:
     assert joined_boxes(network(layers)) == [False, False, True]
 
 
-def test_skips_that_overlap_lie_in_lanes_of_their_own() -> None:
+def test_skips_that_overlap_lie_in_different_lanes() -> None:
     layers = [layer(n, "Conv", n, *({"d": "ca", "e": "db"}.get(n, ""))) for n in "abcde"]
     first, second = arcs_of(network(layers))
     assert first.points[1][0] != second.points[1][0]

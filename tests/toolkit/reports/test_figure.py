@@ -24,7 +24,7 @@ from cnntk.reports.figure import (
     axes,
     legend,
     log_levels,
-    place_labels,
+    position_labels,
     round_levels,
     text_width,
 )
@@ -83,22 +83,22 @@ def test_no_level_is_no_number() -> None:
 FRAME = Frame(0, 200, 0, 100)
 
 
-def test_the_first_place_that_is_free() -> None:
+def test_the_first_free_position() -> None:
     circle = Circle(50, 50, 10, "ink")
     on_it, beside = Text(50, 50, "a"), Text(70, 50, "a")
-    assert list(place_labels([[on_it, beside]], [circle], FRAME)) == [beside]
-    assert list(place_labels([[on_it, beside]], [], FRAME)) == [on_it]
+    assert list(position_labels([[on_it, beside]], [circle], FRAME)) == [beside]
+    assert list(position_labels([[on_it, beside]], [], FRAME)) == [on_it]
 
 
-def test_the_first_of_two_has_the_place() -> None:
+def test_the_first_of_two_has_the_position() -> None:
     first, second = Text(10, 50, "first"), Text(12, 52, "second")
-    assert list(place_labels([[first], [second]], [], FRAME)) == [first]
+    assert list(position_labels([[first], [second]], [], FRAME)) == [first]
 
 
 def test_no_name_leaves_the_frame() -> None:
-    assert list(place_labels([[Text(190, 50, "a long name")]], [], FRAME)) == []
-    assert list(place_labels([[Text(190, 50, "a long name", anchor="end")]], [], FRAME)) != []
-    assert list(place_labels([[Text(10, 5, "above")]], [], FRAME)) == []
+    assert list(position_labels([[Text(190, 50, "a long name")]], [], FRAME)) == []
+    assert list(position_labels([[Text(190, 50, "a long name", anchor="end")]], [], FRAME)) != []
+    assert list(position_labels([[Text(10, 5, "above")]], [], FRAME)) == []
 
 
 def test_neighbors_do_not_meet() -> None:
@@ -129,8 +129,8 @@ APART = 20.0
 
 def linear(color: str) -> Float64:
     c = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    found: Float64 = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
-    return found
+    linear_rgb: Float64 = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+    return linear_rgb
 
 
 def contrast(one: str, other: str) -> float:
@@ -152,7 +152,7 @@ def apart(one: str, other: str, eye: Float64) -> float:
 
 @pytest.mark.parametrize("scheme", Color._fields)
 @pytest.mark.parametrize("eye", SEEN_WITHOUT)
-def test_series_are_told_apart(scheme: str, eye: str) -> None:
+def test_series_can_be_distinguished(scheme: str, eye: str) -> None:
     colors = [getattr(COLORS[name], scheme) for name in SERIES]
     assert min(apart(a, b, SEEN_WITHOUT[eye]) for a, b in combinations(colors, 2)) > APART
 

@@ -38,9 +38,9 @@ def test_faster_is_to_the_right_of_even_and_slower_to_the_left() -> None:
     assert slower.x < even < faster.x
     assert abs(same.x - even) < 10
     assert [mark.color for mark in (faster, same, slower)] == ["good", "muted", "bad"]
-    told = texts_of(figure)
-    assert "1.93x faster (1.85 to 2.01)" in told
-    assert "no difference (0.970 to 1.05)" in told
+    texts = texts_of(figure)
+    assert "1.93x faster (1.85 to 2.01)" in texts
+    assert "no difference (0.970 to 1.05)" in texts
     assert (
         figure.title == "Faster than torch, eager; no difference to other.onnx; slower than openvino 2026.1"
     )
@@ -54,7 +54,7 @@ def test_an_interval_reaches_from_its_low_to_its_high_end() -> None:
     assert bar.points[0][0] < dot.x < bar.points[1][0]
 
 
-def test_what_regressed_is_told() -> None:
+def test_regressions_are_named() -> None:
     figure = regressions(case_comparisons(), 580)
     assert figure is not None
     assert [dot.color for dot in marks_of(figure, Circle)] == ["bad", "muted"]
@@ -65,8 +65,8 @@ def test_what_regressed_is_told() -> None:
 
 def test_without_a_bound_nothing_is_accused() -> None:
     slower, same, _ = case_comparisons()
-    told = replace(slower, regressed=False, fail_above_percent=None)
-    figure = regressions([told, replace(same, mostly_disturbed=True)], 580)
+    texts = replace(slower, regressed=False, fail_above_percent=None)
+    figure = regressions([texts, replace(same, mostly_disturbed=True)], 580)
     assert figure is not None
     assert [dot.color for dot in marks_of(figure, Circle)] == ["muted", "muted"]
     assert "+12.2 % (+8.1 to +16.4)" in texts_of(figure)
@@ -93,9 +93,9 @@ def test_any_ratio_stays_in_the_frame(ratio: float, width: int) -> None:
 
 
 def test_a_line_for_each_number_of_threads() -> None:
-    found = full_bench().sweep
-    assert found is not None
-    figure = figure_or_none("sweep-throughput", found, 580)
+    result = full_bench().sweep
+    assert result is not None
+    figure = figure_or_none("sweep-throughput", result, 580)
     assert figure is not None
     lines = [line for line in marks_of(figure, Line) if line.width == 2.0]
     assert [len(line.points) for line in lines] == [3, 3]
@@ -105,9 +105,9 @@ def test_a_line_for_each_number_of_threads() -> None:
 
 
 def test_more_images_a_second_stand_higher_and_more_ms_too() -> None:
-    found = sweep((1, 1, 2.0), (8, 1, 8.0))
+    result = sweep((1, 1, 2.0), (8, 1, 8.0))
     for name in ("sweep-throughput", "sweep-latency"):
-        figure = figure_or_none(name, found, 580)
+        figure = figure_or_none(name, result, 580)
         assert figure is not None
         first, second = marks_of(figure, Circle)
         assert first.x < second.x
@@ -134,9 +134,9 @@ def test_one_cell_is_no_line() -> None:
     width=st.sampled_from([336, 580]),
 )
 def test_any_sweep_stays_in_the_frame(cells: dict[tuple[int, int], float], width: int) -> None:
-    found = sweep(*((batch, threads, ms) for (batch, threads), ms in sorted(cells.items())))
+    result = sweep(*((batch, threads, ms) for (batch, threads), ms in sorted(cells.items())))
     for name in ("sweep-throughput", "sweep-latency"):
-        figure = figure_or_none(name, found, width)
+        figure = figure_or_none(name, result, width)
         assert figure is not None
         assert stray_marks(figure) == []
         assert len(marks_of(figure, Circle)) == len(cells)
@@ -145,8 +145,8 @@ def test_any_sweep_stays_in_the_frame(cells: dict[tuple[int, int], float], width
 @pytest.mark.parametrize("width", [336, 580])
 def test_the_axis_of_latency_is_logarithmic_where_it_is_wide(width: int) -> None:
     narrow, wide = sweep((1, 1, 2.0), (2, 1, 3.0)), sweep((1, 1, 2.0), (64, 1, 100.0))
-    for found, expected in ((narrow, "ms a run"), (wide, "ms a run, log scale")):
-        figure = figure_or_none("sweep-latency", found, width)
+    for result, expected in ((narrow, "ms a run"), (wide, "ms a run, log scale")):
+        figure = figure_or_none("sweep-latency", result, width)
         assert figure is not None
         assert expected in texts_of(figure)
 

@@ -16,7 +16,7 @@ from cnntk.reports.over_time import edges_of, time_bins, window_of
 from cnntk.runtime.sections import Timeline
 
 
-def test_what_is_far_off_is_cut_and_told() -> None:
+def test_outliers_are_cut_off_and_counted() -> None:
     values = lognormal(1000)
     values[[3, 500]] = 5.0, 7.0
     window = window_of(values)
@@ -57,12 +57,12 @@ def over_time(result: Latency, width: int) -> Figure:
     return figure_of("latency-over-time", result, width)
 
 
-def told_shares(figure: Figure) -> list[float]:
+def bar_shares(figure: Figure) -> list[float]:
     return [float(bar.hint.split(": ")[1].split(" %")[0]) for bar in marks_of(figure, Rect)]
 
 
 def test_the_shares_of_all_bars_are_all_runs() -> None:
-    assert sum(told_shares(histogram(latency(lognormal(2000)), 580))) == pytest.approx(100, abs=3)
+    assert sum(bar_shares(histogram(latency(lognormal(2000)), 580))) == pytest.approx(100, abs=3)
 
 
 def test_the_highest_bar_is_where_most_runs_are() -> None:
@@ -78,11 +78,11 @@ def test_the_highest_bar_is_where_most_runs_are() -> None:
 def test_the_axis_is_logarithmic_where_runs_are_far_apart() -> None:
     wide = histogram(latency(np.array([0.05] * 90 + [4.0] * 10)), 580)
     assert "ms, log scale" in texts_of(wide)
-    assert sum(told_shares(wide)) == pytest.approx(100)
+    assert sum(bar_shares(wide)) == pytest.approx(100)
     assert "ms" in texts_of(histogram(latency(lognormal(500)), 580))
 
 
-def test_runs_beyond_the_edge_are_told() -> None:
+def test_runs_beyond_the_edge_are_counted() -> None:
     values = lognormal(2000)
     values[5] = 9.0
     figure = histogram(latency(values), 580)
@@ -114,8 +114,8 @@ def test_names_of_percentiles_never_meet(spread: float, width: int) -> None:
     values[0] = 1.5
     figure = histogram(latency(values), width)
     assert len(names_of(figure)) == 4
-    told = [area_of(text) for text in marks_of(figure, Text) if text.y < 90]
-    assert not any(a.meets(b) for a, b in combinations(told, 2))
+    message = [area_of(text) for text in marks_of(figure, Text) if text.y < 90]
+    assert not any(a.meets(b) for a, b in combinations(message, 2))
 
 
 def test_the_plot_is_higher_only_where_two_rows_do_not_do() -> None:
@@ -148,7 +148,7 @@ def test_slower_stands_higher_and_later_to_the_right() -> None:
     assert ys[0] > ys[-1]
 
 
-def test_a_run_that_is_far_off_is_marked_and_told() -> None:
+def test_an_outlier_is_marked_and_counted() -> None:
     values = lognormal(2000)
     quiet = over_time(latency(values), 580)
     values[1000] = 40.0
@@ -162,12 +162,12 @@ def test_a_run_that_is_far_off_is_marked_and_told() -> None:
 def test_what_is_cut_off_and_the_axis_never_touch(width: int, apart: bool) -> None:
     values = lognormal(2000)
     values[1000] = 40.0
-    axis, told = (
+    axis, message = (
         next(m for m in marks_of(over_time(latency(values), width), Text) if start in m.text)
         for start in ("ms a run", "run beyond")
     )
-    assert (told.y - axis.y >= 12) == apart
-    assert apart or text_width(axis.text + told.text, 10.5) < told.x
+    assert (message.y - axis.y >= 12) == apart
+    assert apart or text_width(axis.text + message.text, 10.5) < message.x
 
 
 def test_percentiles_are_named_where_there_are_runs_enough() -> None:
