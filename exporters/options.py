@@ -6,14 +6,18 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from cnntk.runtime.artifact.spec import Preprocessing, TensorSpec
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import readable_file
-from cnntk.runtime.images.reading import ImageSource
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cnntk.runtime.images.reading import ImageSource
+else:  # the command line reads the annotations, without numpy and Pillow
+    NDArray, ImageSource = tuple, Any
 
 __all__ = ["Dtype", "ExportOptions", "HeadOption", "InputShape", "PreprocessOption", "SamplesLike"]
 

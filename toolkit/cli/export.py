@@ -13,8 +13,8 @@ from cnntk.runtime.sections import size_text
 
 
 @command(
-    "cnntk export nin --input 3x224x224 --random -o nin.onnx",
-    "cnntk export net.py:make --weights net.safetensors --labels labels.txt -o net.onnx",
+    "cnntk export runs/lenet-digits -o digits.onnx",
+    "cnntk export lenet --random -o trial.onnx --report trial.html",
 )
 @click.argument("source", required=False)
 @option(

@@ -1,4 +1,4 @@
-"""Options of the command line, decorated from the options dataclasses of the library.
+"""Options of the command line, made from the options dataclasses of the library.
 
 A field becomes an option: its flag is ``--field-name``, its type follows from the annotation, its help is the
 first sentence of its entry in the class's ``Attributes:``. The field's metadata may say otherwise:

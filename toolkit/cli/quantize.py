@@ -18,7 +18,7 @@ _INTERRUPTED = 130
 
 @command(
     "cnntk quantize lenet.onnx --calibration digits",
-    "cnntk quantize nin.onnx --calibration folder:photos --prefer size --max-drop 1",
+    "cnntk quantize lenet.onnx --calibration digits --prefer size --max-drop 1 -o small.onnx",
 )
 @click.argument("model", required=False)
 @add_options(QuantizeOptions)
@@ -30,6 +30,9 @@ def quantize(model: str | None, report: str | None, dry_run: bool, as_json: bool
 
     Every candidate is compared with MODEL on images that it was not calibrated with, and timed against it.
     Layers that would be slower stay in float32. Ctrl-C writes the best candidate so far.
+
+    MODEL is an .onnx file. Left out, it is $CNNTK_MODEL, else the only .onnx file in this folder, else the
+    LeNet that ships with cnntk.
     """
     from cnntk.quantization.pipeline import preview_quantize
     from cnntk.quantization.pipeline import quantize as quantize_model

@@ -13,7 +13,7 @@ from cnntk.training.options import TrainOptions
 
 @command(
     "cnntk train lenet --data digits",
-    "cnntk train nin --data folder:photos --epochs 20 -o runs/photos",
+    "cnntk train lenet --data folder:photos --epochs 2 -o runs/photos",
 )
 @click.argument("network", required=False, metavar="[NET]")
 @option(

@@ -70,9 +70,7 @@ def test_left_out_options_have_the_dataclass_s_defaults() -> None:
 def test_options_become_fields() -> None:
     args = ("-s", "4", "--share", "0.5", "--kind", "b", "--names", "x", "--names", "y")
     result = run(*args, "--pairs", "k=v", "--pairs", "l=w=x", "--halves", "1/2", "--wanted")
-    assert result.return_value == Options(
-        4, 0.5, "b", ("x", "y"), {"k": "v", "l": "w=x"}, (1, 2), True
-    )
+    assert result.return_value == Options(4, 0.5, "b", ("x", "y"), {"k": "v", "l": "w=x"}, (1, 2), True)
 
 
 @pytest.mark.parametrize(
@@ -109,9 +107,9 @@ def test_entries_of_a_docstring() -> None:
 
 
 def command_of(name: str) -> Command:
-    found = cli.get_command(click.Context(cli), name)
-    assert isinstance(found, Command)
-    return found
+    subject = cli.get_command(click.Context(cli), name)
+    assert isinstance(subject, Command)
+    return subject
 
 
 @pytest.mark.parametrize("name", COMMANDS)
