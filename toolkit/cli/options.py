@@ -52,16 +52,15 @@ class Command(click.Command):
     examples: tuple[str, ...] = ()
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes a list of options for each group, the general ones last."""
+        """Writes a list of options for each group, output and general ones last."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             if isinstance(param, click.Option) and (record := param.get_help_record(ctx)) is not None:
                 groups.setdefault(getattr(param, "group", GENERAL), []).append(record)
-        general = groups.pop(GENERAL, [])
-        for title, records in (*groups.items(), (GENERAL, general)):
-            if records:
-                with formatter.section(title):
-                    formatter.write_dl(records)
+        last = {title: groups.pop(title) for title in ("Output", GENERAL) if title in groups}
+        for title, records in {**groups, **last}.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the examples."""
