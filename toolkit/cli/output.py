@@ -86,7 +86,8 @@ def print_sections(sections: Iterable[Section], header: Header | None = None) ->
 def print_table(rows: Iterable[Sequence[str]], header: Sequence[str] = (), right: Sequence[int] = ()) -> None:
     """Prints aligned columns; the columns numbered in ``right`` are flush right."""
     lines = [tuple(header), *map(tuple, rows)] if header else [tuple(row) for row in rows]
-    for line in _aligned(lines, dict.fromkeys(right, "right")):
+    columns = len(lines[0]) if lines else 0
+    for line in _aligned(lines, ["right" if i in right else "left" for i in range(columns)]):
         print(line)
 
 
