@@ -179,7 +179,7 @@ def _shapes(report: ExportReport) -> Iterator[Section]:
         (
             row.layer,
             row.op,
-            *map(_shape, (row.formula, row.torch, row.onnx, row.run)),
+            *(_shape(shape) for shape in (row.formula, row.torch, row.onnx, row.run)),
             TableCell("agree", tone="good") if row.agree else TableCell("differ", tone="bad"),
             row.text or "",
         )
