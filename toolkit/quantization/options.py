@@ -28,8 +28,8 @@ class QuantizeOptions:
             or a bare folder. Activation ranges are measured on the training images, and candidates are judged
             by the test images; a bare folder is split in halves, and has no labels.
         calibration_images: Maximum number of calibration images.
-        evaluation: Other images to judge candidates by, in the same forms. Default: the test images of the
-            calibration data.
+        evaluation: Other images to judge candidates by, in the same forms (default: the test images of the
+            calibration data).
         preprocessing: Preprocessing of a MODEL that is not an artifact, like scale=1/255, as for export.
         max_drop: Maximum top-1 accuracy drop in percentage points; without labels, the expected drop from
             changed predictions.
@@ -39,8 +39,8 @@ class QuantizeOptions:
             smallest at any speed.
         range_method: Method that chooses the range of each activation from its histogram: mse for the least
             squared error.
-        threads: Number of threads that all models are timed with. Default: as many as MODEL uses.
-        output: File to write. Default: the name of MODEL with -int8, in the current folder.
+        threads: Number of threads that all models are timed with (default: as many as MODEL uses).
+        output: File to write (default: the name of MODEL with -int8, in the current folder).
         force: Replace an existing file.
         work_folder: Folder for the measurements, from which an interrupted search resumes.
         time_layers: Time each layer of the quantized model, and compare it with the limits of the machine.
