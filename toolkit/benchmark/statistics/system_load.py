@@ -9,10 +9,13 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from cnntk.runtime.session.cores import cpu_groups, usable_cores
 
 __all__ = ["SystemCounters", "SystemLoad", "load_between", "read_counters"]
+
+Number = TypeVar("Number", int, float)
 
 _CPUS = "sys/devices/system/cpu"
 
@@ -95,30 +98,26 @@ def load_between(before: SystemCounters, after: SystemCounters) -> SystemLoad:
     seconds = max(after.time_s - before.time_s, 1e-9)
     core_seconds = seconds * after.cores
     busy_s = _increase(before.busy_s, after.busy_s)
-    steal_s = _increase(before.steal_s, after.steal_s)
-    throttled_s = _increase(before.throttled_s, after.throttled_s)
-    preemptions = _increase(before.preemptions, after.preemptions)
-    throttles = _increase(before.thermal_throttles, after.thermal_throttles)
-    clocks = (before.clock_mhz, after.clock_mhz)
     process_s = after.process_cpu_s - before.process_cpu_s
+    clocks = (before.clock_mhz, after.clock_mhz)
     return SystemLoad(
         seconds=seconds,
         cores=after.cores,
-        other_cpu_share=None if busy_s is None else _share(busy_s - process_s, core_seconds),
-        steal=None if steal_s is None else _share(steal_s, core_seconds),
-        throttled=None if throttled_s is None else _share(throttled_s, seconds),
-        preemptions=None if preemptions is None else int(preemptions),
+        other_cpu_share=_share(None if busy_s is None else busy_s - process_s, core_seconds),
+        steal=_share(_increase(before.steal_s, after.steal_s), core_seconds),
+        throttled=_share(_increase(before.throttled_s, after.throttled_s), seconds),
+        preemptions=_increase(before.preemptions, after.preemptions),
         clock_mhz=None if clocks[0] is None or clocks[1] is None else (clocks[0], clocks[1]),
-        thermal_throttles=None if throttles is None else int(throttles),
+        thermal_throttles=_increase(before.thermal_throttles, after.thermal_throttles),
     )
 
 
-def _increase(before: float | None, after: float | None) -> float | None:
-    return None if before is None or after is None else max(after - before, 0)
+def _increase(before: Number | None, after: Number | None) -> Number | None:
+    return None if before is None or after is None else after - before
 
 
-def _share(amount: float, whole: float) -> float:
-    return min(max(amount / whole, 0.0), 1.0)
+def _share(amount: float | None, whole: float) -> float | None:
+    return None if amount is None else min(max(amount / whole, 0.0), 1.0)
 
 
 def _cpu_times(root: Path) -> tuple[int, float | None, float | None]:
