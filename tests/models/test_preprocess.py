@@ -54,9 +54,9 @@ def test_as_on_the_host(resize: str, interpolation: str, antialias: bool, levels
         (RGB, replace(RGB, color="bgr"), GRAY), ("never", "always", "light-background"), ("NCHW", "NHWC")
     ):
         for size in SIZES:
-            images = replace(p, **how, invert=invert, layout=layout, crop_ratio=0.8)
-            assert gap(images(rng, size, 3), images) <= bound, (size, images)
-            assert gap(images(rng, size, 1), images) <= bound, (size, images)
+            options = replace(p, **how, invert=invert, layout=layout, crop_ratio=0.8)
+            assert gap(images(rng, size, 3), options) <= bound, (size, options)
+            assert gap(images(rng, size, 1), options) <= bound, (size, options)
 
 
 def test_one_pixel_wide_is_not_what_torch_makes_of_it() -> None:

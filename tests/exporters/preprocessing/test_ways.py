@@ -33,8 +33,8 @@ def test_every_combination(resize: str, interpolation: str, antialias: bool, lev
         COLORS, ("never", "always", "light-background"), ("NCHW", "NHWC")
     ):
         height, width = rng.integers(1, 40, 2).tolist()
-        decoded = {**how, "height": height, "width": width, "invert": invert, "layout": layout}
-        p = replace(color, **decoded, crop_ratio=float(rng.choice([1.0, 0.875, 0.5])))
+        options = {**how, "height": height, "width": width, "invert": invert, "layout": layout}
+        p = replace(color, **options, crop_ratio=float(rng.choice([1.0, 0.875, 0.5])))
         run = graph(p)
         for size in ((height, width), *rng.integers(1, 90, (3, 2)).tolist()):
             channels = 1 if color is GRAY else int(rng.choice([1, 3]))
