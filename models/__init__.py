@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cnntk.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from cnntk.models.blocks import nin_block, vgg_block
+    from cnntk.models._blocks import nin_block, vgg_block
     from cnntk.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from cnntk.models.initialize import init_cnn, init_normal
     from cnntk.models.transfer import with_new_head, without_head, zoo_with_new_head
@@ -53,9 +53,9 @@ __getattr__, __dir__ = lazy_names(
         "load_checkpoint": "cnntk.models.checkpoint",
         "load_weights": "cnntk.models.weights",
         "names": "cnntk.models.zoo",
-        "nin_block": "cnntk.models.blocks",
+        "nin_block": "cnntk.models._blocks",
         "save_checkpoint": "cnntk.models.checkpoint",
-        "vgg_block": "cnntk.models.blocks",
+        "vgg_block": "cnntk.models._blocks",
         "with_new_head": "cnntk.models.transfer",
         "without_head": "cnntk.models.transfer",
         "zoo_with_new_head": "cnntk.models.transfer",

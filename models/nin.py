@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from cnntk.models.blocks import nin_block
-from cnntk.models.geometry import feature_map, require_positive
+from cnntk.models._blocks import nin_block
+from cnntk.models._geometry import feature_map, require_positive
 from cnntk.models.initialize import initialize
 from cnntk.models.reference.shapes import Pair
 

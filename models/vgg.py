@@ -7,8 +7,8 @@ from itertools import pairwise
 
 from torch import nn
 
-from cnntk.models.blocks import dense_head, vgg_block
-from cnntk.models.geometry import feature_map, require_positive
+from cnntk.models._blocks import dense_head, vgg_block
+from cnntk.models._geometry import feature_map, require_positive
 from cnntk.models.initialize import initialize
 from cnntk.models.reference.shapes import Pair
 from cnntk.runtime.errors import UsageError

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from cnntk.exporters.graph_lint.rules import RULES, LintedGraph, analyze
+from cnntk.exporters.graph_lint._rules import RULES, LintedGraph, analyze
 from cnntk.exporters.shapes.dataflow import layer_name
 from cnntk.exporters.shapes.shape_table import activation_bytes
 

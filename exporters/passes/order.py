@@ -7,18 +7,18 @@ the removal of what is left unused.
 
 from __future__ import annotations
 
+from cnntk.exporters.passes._batch_norm import FoldBatchNorm
+from cnntk.exporters.passes._constants import FoldConstants
+from cnntk.exporters.passes._dead_code import RemoveDeadCode
+from cnntk.exporters.passes._dropout import RemoveDropout
+from cnntk.exporters.passes._identities import RemoveIdentities
+from cnntk.exporters.passes._linear_chain import CollapseLinearChains
+from cnntk.exporters.passes._padding import FoldPadding
+from cnntk.exporters.passes._relu_pool import ReluAfterPool
+from cnntk.exporters.passes._softmax import StableSoftmax
+from cnntk.exporters.passes._subexpressions import MergeSubexpressions
 from cnntk.exporters.passes.affine import FoldAffine
-from cnntk.exporters.passes.batch_norm import FoldBatchNorm
-from cnntk.exporters.passes.constants import FoldConstants
-from cnntk.exporters.passes.dead_code import RemoveDeadCode
-from cnntk.exporters.passes.dropout import RemoveDropout
-from cnntk.exporters.passes.identities import RemoveIdentities
 from cnntk.exporters.passes.infra import GraphPass
-from cnntk.exporters.passes.linear_chain import CollapseLinearChains
-from cnntk.exporters.passes.padding import FoldPadding
-from cnntk.exporters.passes.relu_pool import ReluAfterPool
-from cnntk.exporters.passes.softmax import StableSoftmax
-from cnntk.exporters.passes.subexpressions import MergeSubexpressions
 
 __all__ = ["PASSES", "REPAIRS"]
 

@@ -18,7 +18,7 @@ NaN never passes. Outputs that were not finite before are not compared: the hand
 where Softmax does not. At least one finite element must be left for each output.
 
 Outputs of a random graph can't be compared. The pass that makes it deterministic is checked by expectation
-(``expectation.py``); any other pass on a random graph is rolled back.
+(``_expectation.py``); any other pass on a random graph is rolled back.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from cnntk.exporters.passes.expectation import check_expectation, largest_ratio_error
+from cnntk.exporters.passes._expectation import check_expectation, largest_ratio_error
 from cnntk.exporters.passes.graph import epsilon, random_nodes
 from cnntk.exporters.passes.infra import GraphPass, PassRecord, Rewrites
 from cnntk.exporters.passes.order import PASSES

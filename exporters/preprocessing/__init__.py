@@ -7,6 +7,6 @@ the small image is cheaper to transpose than the large one.
 
 from __future__ import annotations
 
-from cnntk.exporters.preprocessing.add import PreprocessingRecord, add_preprocessing
+from cnntk.exporters.preprocessing._add import PreprocessingRecord, add_preprocessing
 
 __all__ = ["PreprocessingRecord", "add_preprocessing"]

@@ -10,16 +10,16 @@ import torch
 from torch import nn
 
 from cnntk.exporters.source import Source, SourceOptions
-from cnntk.exporters.sources.checkpoint import from_checkpoint, is_checkpoint
-from cnntk.exporters.sources.evaluation import to_eval_mode
-from cnntk.exporters.sources.factory import from_factory, from_module, from_zoo
+from cnntk.exporters.sources._checkpoint import from_checkpoint, is_checkpoint
+from cnntk.exporters.sources._evaluation import to_eval_mode
+from cnntk.exporters.sources._factory import from_factory, from_module, from_zoo
+from cnntk.exporters.sources._onnx_file import from_onnx
+from cnntk.exporters.sources._program import from_program, from_pt2
+from cnntk.exporters.sources._timm import from_timm
+from cnntk.exporters.sources._transformers import from_transformers
 from cnntk.exporters.sources.inputs import in_forward_order, parse_input
-from cnntk.exporters.sources.onnx_file import from_onnx
 from cnntk.exporters.sources.plugins import open_plugin_source
 from cnntk.exporters.sources.precision import cast_source
-from cnntk.exporters.sources.program import from_program, from_pt2
-from cnntk.exporters.sources.timm import from_timm
-from cnntk.exporters.sources.transformers import from_transformers
 from cnntk.models.zoo import names
 from cnntk.runtime.errors import UsageError
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cnntk.exporters.options import Dtype
 from cnntk.exporters.source import Source
-from cnntk.exporters.sources.evaluation import cast_weights
+from cnntk.exporters.sources._evaluation import cast_weights
 from cnntk.runtime.errors import UsageError
 
 __all__ = ["EPSILON", "cast_source", "weight_dtypes"]

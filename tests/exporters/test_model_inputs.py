@@ -116,7 +116,7 @@ def test_a_source_that_says_nothing_takes_arrays(small_cnn: nn.Module) -> None:
 def test_a_graph_that_resizes_otherwise_never_leaves(
     small_cnn: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cnntk.exporters.preprocessing import resize
+    from cnntk.exporters.preprocessing import _resize as resize
 
     right = resize.resize_attributes
     monkeypatch.setattr(resize, "resize_attributes", lambda kind: {**right(kind), "mode": "cubic"})

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from cnntk.models.blocks import dense_head, nin_block, vgg_block
+from cnntk.models._blocks import dense_head, nin_block, vgg_block
 
 
 def convolutions(block: nn.Sequential) -> list[tuple[int, int, tuple[int, ...]]]:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from cnntk.models.geometry import feature_map, require_positive, smallest_side
+from cnntk.models._geometry import feature_map, require_positive, smallest_side
 from cnntk.runtime.errors import UsageError
 
 window = {"kernel_size": st.integers(1, 5), "stride": st.integers(1, 3)}

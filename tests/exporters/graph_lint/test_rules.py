@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from cnntk.exporters.capture import capture
-from cnntk.exporters.graph_lint import rules
-from cnntk.exporters.graph_lint.rules import RULES, LintedGraph, analyze
+from cnntk.exporters.graph_lint import _rules as rules
+from cnntk.exporters.graph_lint._rules import RULES, LintedGraph, analyze
 from cnntk.exporters.source import Source
 from cnntk.runtime.artifact.spec import TensorSpec
 

@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from cnntk.exporters.passes import run_passes
-from cnntk.exporters.passes.batch_norm import FoldBatchNorm
-from cnntk.exporters.passes.constants import FoldConstants
+from cnntk.exporters.passes._batch_norm import FoldBatchNorm
+from cnntk.exporters.passes._constants import FoldConstants
 
 BN = {"g": [1.5, 0.5, -2], "b": [1, 0, -1], "m": [0.3, -2, 1], "v": [0.5, 2, 1]}
 BN = {k: np.array(v, np.float32) for k, v in BN.items()}

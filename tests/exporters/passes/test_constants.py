@@ -3,9 +3,9 @@ import pytest
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from cnntk.exporters.passes.constants import FoldConstants
+from cnntk.exporters.passes._constants import FoldConstants
+from cnntk.exporters.passes._subexpressions import MergeSubexpressions
 from cnntk.exporters.passes.graph import random_nodes
-from cnntk.exporters.passes.subexpressions import MergeSubexpressions
 
 RNG = np.random.default_rng(0)
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from cnntk.exporters.passes.dead_code import RemoveDeadCode
+from cnntk.exporters.passes._dead_code import RemoveDeadCode
 
 RNG = np.random.default_rng(0)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from cnntk.exporters.passes.dropout import RemoveDropout
+from cnntk.exporters.passes._dropout import RemoveDropout
 from cnntk.exporters.passes.graph import random_nodes
 from cnntk.exporters.session import GraphSession
 

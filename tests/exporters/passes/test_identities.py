@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cnntk.exporters.passes.identities import RemoveIdentities
+from cnntk.exporters.passes._identities import RemoveIdentities
 
 IDENTITIES = [
     "Identity(x)", "Add(x, zero)", "Sub(x, zero)", "Mul(one, x)", "Div(x, one)", "Pow(x, one)",

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cnntk.exporters.passes.linear_chain import CollapseLinearChains
+from cnntk.exporters.passes._linear_chain import CollapseLinearChains
 
 RNG = np.random.default_rng(0)
 

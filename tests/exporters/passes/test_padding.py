@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cnntk.exporters.passes.padding import FoldPadding
+from cnntk.exporters.passes._padding import FoldPadding
 
 PADS = np.array([0, 0, 1, 0, 0, 0, 2, 1], np.int64)
 W = np.random.default_rng(0).standard_normal((2, 3, 3, 3)).astype(np.float32)

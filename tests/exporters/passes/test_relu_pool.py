@@ -1,6 +1,6 @@
 import pytest
 
-from cnntk.exporters.passes.relu_pool import ReluAfterPool
+from cnntk.exporters.passes._relu_pool import ReluAfterPool
 
 HEAD = "g (float[N,3,6,6] x) => (float[N,3,h,v] y)"
 

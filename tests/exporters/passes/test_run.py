@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from cnntk.exporters.passes import PASSES, Rewrites, run_passes
-from cnntk.exporters.passes.dropout import RemoveDropout
-from cnntk.exporters.passes.expectation import check_expectation
+from cnntk.exporters.passes._dropout import RemoveDropout
+from cnntk.exporters.passes._expectation import check_expectation
+from cnntk.exporters.passes._identities import RemoveIdentities
 from cnntk.exporters.passes.graph import replace_node
-from cnntk.exporters.passes.identities import RemoveIdentities
 
 NET = "g (float[N,4] x) => (float[N,3] y) { i = Identity(x)  h = MatMul(i, w)  r = Relu(h)  y = Add(r, b) }"
 WEIGHTS = {

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cnntk.exporters.passes import PASSES
-from cnntk.exporters.passes.softmax import StableSoftmax
+from cnntk.exporters.passes._softmax import StableSoftmax
 from cnntk.exporters.session import GraphSession
 
 PLAIN = PASSES[:4]

@@ -1,6 +1,6 @@
 import numpy as np
 
-from cnntk.exporters.passes.subexpressions import MergeSubexpressions
+from cnntk.exporters.passes._subexpressions import MergeSubexpressions
 
 
 def test_equal_expressions_are_computed_once(written, apply, operators) -> None:

@@ -11,8 +11,8 @@ from PIL import Image
 from pixel_graphs import dark_and_light, echo, gap, graph, open_session
 
 from cnntk.exporters.preprocessing import add_preprocessing
-from cnntk.exporters.preprocessing.node_builder import UINT8, NodeBuilder
-from cnntk.exporters.preprocessing.resize import resized_size
+from cnntk.exporters.preprocessing._node_builder import UINT8, NodeBuilder
+from cnntk.exporters.preprocessing._resize import resized_size
 from cnntk.runtime.artifact.spec import Preprocessing
 
 P = Preprocessing("rgb", 20, 30, mean=(0.0,) * 3, std=(1 / 255,) * 3, scale=1 / 255)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, spectral_norm
 
-from cnntk.exporters.sources.evaluation import cast_weights, to_eval_mode
+from cnntk.exporters.sources._evaluation import cast_weights, to_eval_mode
 from cnntk.runtime.errors import UsageError
 
 IMAGE = torch.linspace(-1, 1, 192).reshape(1, 3, 8, 8)

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from cnntk.exporters.sources.preprocessor import Unmapped, preprocessing_of
+from cnntk.exporters.sources._preprocessor import Unmapped, preprocessing_of
 from cnntk.runtime.artifact.spec import Preprocessing
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -5,7 +5,7 @@ import pytest
 
 from cnntk.exporters.source import SourceOptions
 from cnntk.exporters.sources import open_source
-from cnntk.exporters.sources.timm import preprocessing_of
+from cnntk.exporters.sources._timm import preprocessing_of
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.errors import MissingDependency, UsageError
 

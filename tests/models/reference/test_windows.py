@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnntk.models.reference.windows import padded, windows
+from cnntk.models.reference._windows import padded, windows
 
 
 def test_windows_are_views_of_what_lies_under_them() -> None:

@@ -1,0 +1,58 @@
+"""Folds batch normalization into the linear layer next to it.
+
+At inference BatchNorm is a scale and a shift per channel, with the statistics of training::
+
+    y = gamma * (x - mean) / sqrt(var + eps) + beta  =  s * x + t
+    s = gamma / sqrt(var + eps),   t = beta - s * mean
+
+``linear.py`` moves that into a Conv, ConvTranspose, Gemm or MatMul before or after it. It is computed in
+float64 and rounded once. (The order of the checks follows onnxscript's ``_fuse_batchnorm.py``.)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from cnntk.exporters.passes.affine import AffineInput, fold
+from cnntk.exporters.passes.graph import constant, label
+from cnntk.exporters.passes.infra import Rewrites
+from cnntk.exporters.passes.linear import Affine
+
+
+class FoldBatchNorm:
+    """Moves batch normalization into linear layers."""
+
+    name = "batch norm into linear layers"
+    reason = "at inference it is a scale and a shift, which the layer's weights can apply without extra cost"
+
+    def __call__(self, model: ir.Model) -> Rewrites:
+        applied: list[str] = []
+        skipped: list[str] = []
+        for node in [n for n in model.graph if n.op_type == "BatchNormalization" and not n.domain]:
+            if node.attributes.get_int("training_mode", 0):
+                skipped.append(f"{label(node)}: in training mode, which uses the statistics of the batch")
+            elif _read(node) is None:
+                skipped.append(f"{label(node)}: its parameters are not constant")
+            else:
+                fold(model, node, _of_channels, applied, skipped)
+        return Rewrites(tuple(applied), tuple(skipped))
+
+
+def _of_channels(node: ir.Node, axis: int, channels: int) -> AffineInput | None:
+    affine, source = _read(node), node.inputs[0]
+    if affine is None or source is None or affine.scale.size != channels:
+        return None
+    rows = source.shape is not None and len(source.shape) == 2
+    return (source, affine) if axis == 1 or rows else None
+
+
+def _read(node: ir.Node) -> Affine | None:
+    arrays = [constant(v) for v in node.inputs[1:5]]
+    parameters = [a.astype(np.float64) for a in arrays if a is not None]
+    if len(parameters) != 4:
+        return None
+    gamma, beta, mean, variance = parameters
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = gamma / np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5))
+        return Affine(scale, beta - scale * mean)

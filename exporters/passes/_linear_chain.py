@@ -1,0 +1,289 @@
+"""Merges two linear layers with nothing between: W2 (W1 x + b1) + b2 = (W2 W1) x + (W2 b1 + b2).
+
+Three forms::
+
+    Gemm o Gemm, and MatMul (+ bias) likewise      W = W2 W1
+    Conv 1x1 o Conv                                W[o, i, k] = sum_h W2[o, h] W1[h, i, k]
+    Gemm o Flatten o Conv                          W = the adjoint of the convolution, of each row of W2
+
+They are merged only where one layer is cheaper, in multiply-adds and in parameters: a bottleneck is a chain
+on purpose.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+import torch
+
+from cnntk.exporters.passes.graph import (
+    add_weight,
+    constant,
+    dimensions,
+    fresh_name,
+    label,
+    only_user,
+    producer_of,
+    remove_unused,
+    replace_node,
+)
+from cnntk.exporters.passes.infra import Rewrites
+from cnntk.exporters.passes.linear import Array, LinearLayer, linear_layer, rebuild, shared_weights_reason
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """Two consecutive layers, and their cost per image before and after a merge.
+
+    Attributes:
+        first: Layer that reads ``source``.
+        last: Layer that computes ``output``.
+        source: Input of the chain.
+        output: Output of the chain.
+        before: Multiply-adds (per output position, for convolutions) and parameters of both layers.
+        after: Multiply-adds and parameters of the merged layer.
+    """
+
+    first: LinearLayer
+    last: LinearLayer
+    source: ir.Value
+    output: ir.Value
+    before: tuple[int, int]
+    after: tuple[int, int]
+
+    @property
+    def cheaper(self) -> bool:
+        return self.after[0] < self.before[0] and self.after[1] < self.before[1]
+
+    def __str__(self) -> str:
+        adds, parameters = zip(self.before, self.after, strict=True)
+        return f"{adds[0]} to {adds[1]} multiply-adds, {parameters[0]} to {parameters[1]} parameters"
+
+
+class CollapseLinearChains:
+    """Merges two linear layers into one, where that is cheaper."""
+
+    name = "linear chains"
+    reason = "two linear layers with nothing between them are one linear layer"
+
+    def __call__(self, model: ir.Model) -> Rewrites:
+        applied: list[str] = []
+        skipped: list[str] = []
+        for node in list(model.graph):
+            layer = linear_layer(node)
+            chain = _chain(layer) if layer is not None and node.graph is not None else None
+            if chain is None:
+                continue
+            names = f"{label(chain.first.node)} and {label(node)}"
+            reason = shared_weights_reason(chain.first) or shared_weights_reason(chain.last)
+            if reason is None and chain.cheaper:
+                applied.append(f"{names}: one layer, {chain}")
+                _collapse(model, chain)
+            else:
+                skipped.append(f"{names}: not merged: {reason or f'not cheaper: {chain}'}")
+        return Rewrites(tuple(applied), tuple(skipped))
+
+
+def _chain(last: LinearLayer) -> _Chain | None:
+    if last.node.op_type in ("Gemm", "MatMul"):
+        return _dense(last) or _flattened(last)
+    return _pointwise(last) if last.node.op_type == "Conv" else None
+
+
+def _dense(last: LinearLayer) -> _Chain | None:
+    first, bias, value = _previous(last)
+    if first is None or value is None or first.node.op_type not in ("Gemm", "MatMul"):
+        return None
+    source = first.node.inputs[0]
+    if source is None:
+        return None
+    first = LinearLayer(first.node, first.weight, first.bias + bias, first.channels)
+    i, h, o = _matrix(first).shape[1], first.channels, last.channels
+    biases = int(first.bias.any()) * h + int(last.bias.any()) * o
+    after = i * o + o * int(first.bias.any() or last.bias.any())
+    return _Chain(
+        first, last, source, last.node.outputs[0], (i * h + h * o, i * h + h * o + biases), (i * o, after)
+    )
+
+
+def _previous(last: LinearLayer) -> tuple[LinearLayer | None, Array | float, ir.Value | None]:
+    """Returns the layer before ``last``, the bias of an Add between, and the value that ``last`` reads."""
+    value = last.node.inputs[0]
+    if value is None or only_user(value) is None:
+        return None, 0.0, None
+    add = producer_of(value, "Add")
+    for source, other in (add.inputs, reversed(add.inputs)) if add is not None else ():
+        layer, bias = linear_layer(producer_of(source, "MatMul")), constant(other)
+        if layer is not None and bias is not None and source is not None and only_user(source) is not None:
+            return (
+                (layer, bias.astype(np.float64), value)
+                if bias.shape == (layer.channels,)
+                else (None, 0.0, None)
+            )
+    return linear_layer(value.producer()), 0.0, value
+
+
+def _pointwise(last: LinearLayer) -> _Chain | None:
+    """Reads a 1x1 convolution after any other convolution; neither grouped."""
+    value = last.node.inputs[0]
+    first = linear_layer(producer_of(value, "Conv"))
+    plain = last.groups == 1 and not last.is_padded and math.prod(last.weight.shape[2:]) == 1
+    if first is None or value is None or only_user(value) is None or first.groups != 1 or not plain:
+        return None
+    source, kernel = first.node.inputs[0], math.prod(first.weight.shape[2:])
+    strides = math.prod(last.node.attributes.get_ints("strides", (1,)))
+    i, h, o = int(first.weight.shape[1]), first.channels, last.channels
+    if source is None:
+        return None
+    biases = int(first.bias.any()) * h + int(last.bias.any()) * o
+    parameters = i * h * kernel + h * o + biases
+    after = i * o * kernel + o * int(first.bias.any() or last.bias.any())
+    before = strides * i * h * kernel + h * o, parameters
+    return _Chain(first, last, source, last.node.outputs[0], before, (i * o * kernel, after))
+
+
+def _flattened(last: LinearLayer) -> _Chain | None:
+    """Reads a dense layer on all pixels of a convolution."""
+    value = last.node.inputs[0]
+    flat = producer_of(value, "Flatten", "Reshape")
+    image = flat.inputs[0] if flat is not None else None
+    first = linear_layer(producer_of(image, "Conv"))
+    if (
+        first is None
+        or value is None
+        or image is None
+        or only_user(value) is None
+        or only_user(image) is None
+    ):
+        return None
+    source = first.node.inputs[0]
+    into, out = _pixels(source), _pixels(image)
+    flattened = dimensions(value)
+    if source is None or into is None or out is None or flattened is None or len(flattened) != 2:
+        return None
+    if flattened[1] != math.prod(out) or not _symmetric(first):
+        return None
+    convolved = math.prod(out[1:]) * first.weight.size
+    stored = int(first.weight.size + first.bias.size * int(first.bias.any()) + last.weight.size)
+    after = math.prod(into) * last.channels
+    before = convolved + int(last.weight.size), stored + last.channels
+    return _Chain(first, last, source, last.node.outputs[0], before, (after, after + last.channels))
+
+
+def _pixels(value: ir.Value | None) -> tuple[int, int, int] | None:
+    shape = dimensions(value)
+    if shape is None or len(shape) != 4:
+        return None
+    channels, height, width = shape[1:]
+    if isinstance(channels, int) and isinstance(height, int) and isinstance(width, int):
+        return channels, height, width
+    return None
+
+
+def _symmetric(layer: LinearLayer) -> bool:
+    pads = list(layer.node.attributes.get_ints("pads", (0, 0, 0, 0)))
+    explicit = layer.node.attributes.get_string("auto_pad", "NOTSET") in ("NOTSET", "VALID")
+    return explicit and pads[: len(pads) // 2] == pads[len(pads) // 2 :]
+
+
+def _collapse(model: ir.Model, chain: _Chain) -> None:
+    first, last = chain.first, chain.last
+    if first.node.op_type == "Conv" and last.node.op_type == "Conv":
+        _replace_by_convolution(model, chain)
+        return
+    if first.node.op_type == "Conv":
+        weight, bias = _adjoint(chain)
+    else:
+        weight, bias = _matrix(last) @ _matrix(first), _matrix(last) @ first.bias + last.bias
+    _replace_by_dense(model, chain, weight, bias)
+
+
+def _replace_by_convolution(model: ir.Model, chain: _Chain) -> None:
+    first, last = chain.first, chain.last
+    mix = last.weight.astype(np.float64).reshape(last.channels, first.channels)
+    weight = np.tensordot(mix, first.weight.astype(np.float64), axes=(1, 0))
+    attributes = {k: a.value for k, a in first.node.attributes.items()}
+    steps = last.node.attributes.get_ints("strides", [1] * (weight.ndim - 2))
+    strides = first.node.attributes.get_ints("strides", [1] * (weight.ndim - 2))
+    attributes["strides"] = [a * b for a, b in zip(strides, steps, strict=True)]
+    rebuild(model, first, (weight, mix @ first.bias + last.bias), chain.output, chain.source, attributes)
+
+
+def _replace_by_dense(model: ir.Model, chain: _Chain, weight: Array, bias: Array) -> None:
+    """Replaces the chain by a dense layer with the last layer's name, which computes the output."""
+    last = chain.last
+    stored = weight if last.output_axis == 0 else weight.T
+    source = chain.source
+    if chain.first.node.op_type == "Conv":
+        source = _flatten(model, chain)
+    rank = dimensions(source)
+    if last.node.op_type != "MatMul" or (rank is not None and len(rank) == 2) or not bias.any():
+        rebuild(model, last, (stored, bias), chain.output, source)
+        return
+    name = fresh_name(model.graph, f"{chain.output.name}_product")
+    output = chain.output
+    product = replace_node(
+        output, "MatMul", [source, _weight(model, last, "weight", stored)], like=last.node, name=name
+    )
+    product.type, product.shape = output.type, None if output.shape is None else output.shape.copy()
+    replace_node(output, "Add", [product, _weight(model, last, "bias", bias)])
+    remove_unused(model, output)
+
+
+def _weight(model: ir.Model, layer: LinearLayer, kind: str, array: Array) -> ir.Value:
+    old = layer.node.inputs[1]
+    dtype = old.dtype if old is not None and old.dtype is not None else ir.DataType.FLOAT
+    return add_weight(model, f"{layer.node.name}.{kind}", array, dtype)
+
+
+def _flatten(model: ir.Model, chain: _Chain) -> ir.Value:
+    node = ir.node("Flatten", [chain.source], {"axis": 1})
+    before = chain.last.node
+    model.graph.insert_before(before, node)
+    flat = node.outputs[0]
+    flat.name = f"{chain.output.name}_flat"
+    node.name = f"{before.name}/flatten"
+    flat.type = chain.source.type
+    shape = chain.source.shape
+    if shape is not None:
+        flat.shape = ir.Shape([shape[0], math.prod(_pixels(chain.source) or (0,))])
+    return flat
+
+
+def _matrix(layer: LinearLayer) -> Array:
+    """Returns a dense layer's weights as float64 (outputs, inputs), with alpha multiplied in."""
+    weight = layer.weight.astype(np.float64) * layer.alpha
+    return weight if layer.output_axis == 0 else weight.T
+
+
+def _adjoint(chain: _Chain) -> tuple[Array, Array]:
+    """Returns the dense layer's rows mapped back through the convolution, and the merged bias."""
+    first, out, into = chain.first, _pixels(chain.first.node.outputs[0]), _pixels(chain.source)
+    if out is None or into is None:
+        raise ValueError(f"{label(chain.first.node)}: shapes are unknown")
+    rows = _matrix(chain.last)
+    ints = first.node.attributes.get_ints
+    strides, dilations, pads = (
+        ints("strides", (1, 1)),
+        ints("dilations", (1, 1)),
+        ints("pads", (0, 0, 0, 0))[:2],
+    )
+    back = [
+        (n - 1) * s - 2 * p + d * (k - 1) + 1
+        for n, s, p, d, k in zip(out[1:], strides, pads, dilations, first.weight.shape[2:], strict=True)
+    ]
+    extra = [n - b for n, b in zip(into[1:], back, strict=True)]
+    weight = torch.nn.functional.conv_transpose2d(
+        torch.from_numpy(rows.reshape(-1, *out)),
+        torch.from_numpy(first.weight.astype(np.float64)),
+        stride=tuple(strides),
+        padding=tuple(pads),
+        output_padding=tuple(extra),
+        groups=first.groups,
+        dilation=tuple(dilations),
+    )
+    spread = np.repeat(first.bias, out[1] * out[2])
+    return weight.numpy().reshape(rows.shape[0], -1), rows @ spread + chain.last.bias

@@ -1,0 +1,154 @@
+"""The network as it is exported: a copy in evaluation mode that shares its weights, with plain weights."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+
+from cnntk.exporters.sources.outputs import name_outputs
+from cnntk.runtime.errors import UsageError
+
+# What objects raise that can't be copied: locks and files TypeError; pickling hooks, whatever they like.
+_UNCOPYABLE = (TypeError, RuntimeError, AttributeError, ValueError)
+
+
+def to_eval_mode(module: nn.Module) -> nn.Module:
+    """Returns a copy of ``module`` for export; ``module``, its training flags and its hooks are not changed.
+
+    The copy is in evaluation mode in every submodule, on the CPU, with contiguous weights that share the
+    memory of ``module``'s where possible; weight and spectral norms are computed once; it returns a dict of
+    tensors by output name.
+
+    Raises:
+        UsageError: The module has no weights yet, or is not a Python module.
+    """
+    module = _unwrapped(module)
+    _check(module)
+    twin = _twin(module)
+    twin.eval()
+    for submodule in twin.modules():
+        submodule.training = False  # an overridden train() may have left some as they were
+    with torch.no_grad():
+        for submodule in twin.modules():
+            _settle(submodule)
+    return name_outputs(twin)
+
+
+def cast_weights(module: nn.Module, types: Mapping[torch.dtype, torch.dtype]) -> nn.Module:
+    """Returns a copy of ``module`` in which every tensor of a type in ``types`` has the type it maps to.
+
+    This includes tensors that are not parameters, and types that the network keeps in an attribute to convert
+    its input to. Tensors of other types share the memory of ``module``'s.
+    """
+
+    def cast(tensor: Tensor) -> Tensor:
+        if tensor.dtype not in types:
+            return tensor
+        plain = tensor.detach().to(types[tensor.dtype])
+        return nn.Parameter(plain, requires_grad=False) if isinstance(tensor, nn.Parameter) else plain
+
+    return _twin(module, cast, {id(old): new for old, new in types.items()})
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """Returns the network inside the wrappers of torch.compile and DataParallel."""
+    while True:
+        inner = getattr(module, "_orig_mod", None)
+        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inner = module.module
+        if not isinstance(inner, nn.Module):
+            return module
+        module = inner
+
+
+def _check(module: nn.Module) -> None:
+    """Raises UsageError for a module without weights, or in TorchScript."""
+    kind = type(module).__name__
+    if isinstance(module, torch.jit.ScriptModule):
+        raise UsageError(
+            f"{kind} is TorchScript, which can't be captured; pass the nn.Module that it was compiled from"
+        )
+    for name, value in (*module.named_parameters(), *module.named_buffers()):
+        if is_lazy(value):
+            raise UsageError(
+                f"{kind}: {name!r} is lazy and has no shape yet; run the network once on an example first"
+            )
+        if value.is_meta:
+            raise UsageError(
+                f"{kind}: {name!r} is on the meta device and has no values; load the weights first"
+            )
+
+
+def _twin(
+    module: nn.Module, change: Callable[[Tensor], Tensor] | None = None, memo: Mapping[int, Any] | None = None
+) -> nn.Module:
+    """Copies deeply except for tensors, some of which torch refuses to copy: ``change`` replaces them.
+
+    By default they share their memory. ``memo`` maps ids of further objects to their replacements.
+    """
+    replacements: dict[int, Any] = dict(memo or {})
+    tensors = (tensor for submodule in module.modules() for tensor in _tensors(vars(submodule)))
+    shared = replacements | {id(tensor): (change or _shared)(tensor) for tensor in tensors}
+    try:
+        return copy.deepcopy(module, dict(shared))
+    except _UNCOPYABLE:
+        others = (value for submodule in module.modules() for value in vars(submodule).values())
+        return copy.deepcopy(module, shared | {id(v): v for v in others if not _copyable(v, shared)})
+
+
+def _shared(tensor: Tensor) -> Tensor:
+    plain = tensor.detach().cpu().contiguous()
+    if type(tensor) is nn.Parameter:
+        return nn.Parameter(plain, requires_grad=False)
+    return plain if type(tensor) is Tensor else tensor
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        yield from _tensors(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)
+
+
+def _copyable(value: Any, shared: dict[int, Any]) -> bool:
+    if isinstance(value, dict) and any(isinstance(v, nn.Module) for v in value.values()):
+        return True  # the parts answer for themselves
+    try:
+        copy.deepcopy(value, dict(shared))
+    except _UNCOPYABLE:
+        return False
+    return True
+
+
+def _settle(submodule: nn.Module) -> None:
+    """Replaces each parametrized weight by its value."""
+    for name in [h.name for h in submodule._forward_pre_hooks.values() if isinstance(h, WeightNorm)]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            remove_weight_norm(submodule, name)
+    for name in [h.name for h in submodule._forward_pre_hooks.values() if isinstance(h, SpectralNorm)]:
+        remove_spectral_norm(submodule, name)
+    if parametrize.is_parametrized(submodule):
+        _settle_parametrizations(submodule)
+
+
+def _settle_parametrizations(submodule: nn.Module) -> None:
+    """Does what ``parametrize.remove_parametrizations`` does, without changing shared classes and tensors."""
+    names = tuple(submodule.get_submodule("parametrizations")._modules)
+    values = {name: getattr(submodule, name) for name in names}
+    submodule.__class__ = parametrize.type_before_parametrizations(submodule)
+    del submodule._modules["parametrizations"]
+    for name, value in values.items():
+        submodule.register_parameter(name, nn.Parameter(value.detach().contiguous(), requires_grad=False))
