@@ -105,13 +105,13 @@ def _relocated_factory(reference: str, spec_file: Path) -> str:
     file = file_of(reference)
     if file is None or Path(file).exists():
         return reference
-    beside = spec_file.resolve().parent.with_name(Path(file).name)
-    if not beside.exists():
+    moved_file = spec_file.resolve().parent.with_name(Path(file).name)
+    if not moved_file.exists():
         raise UsageError(
-            f"{spec_file}: the file of its network does not exist, neither {file} nor {beside}; "
+            f"{spec_file}: the file of its network does not exist, neither {file} nor {moved_file}; "
             "put it at one of these paths"
         )
-    return str(beside) + reference.removeprefix(file)
+    return str(moved_file) + reference.removeprefix(file)
 
 
 def _read_spec(file: Path) -> ModelSpec:

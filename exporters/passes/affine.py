@@ -91,7 +91,7 @@ def _into_next(
     match = read(node, layer.channel_axis, _inputs(layer))
     if match is None or _lacks_bias(layer, match[1].shift):
         return
-    reason = blocking_reason(layer, match[1], behind=False)
+    reason = blocking_reason(layer, match[1], follows=False)
     if reason is not None:
         skipped.append(f"{label(node)}: not into {label(user)}: {reason}")
         return
@@ -102,7 +102,7 @@ def _into_next(
 def _behind(layer: LinearLayer, output: ir.Value, affine: Affine) -> str | None:
     if only_user(output) is None:
         return "its output is used elsewhere"
-    return blocking_reason(layer, affine, behind=True)
+    return blocking_reason(layer, affine, follows=True)
 
 
 def _lacks_bias(layer: LinearLayer, shift: np.ndarray) -> bool:

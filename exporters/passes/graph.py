@@ -220,11 +220,11 @@ def replace_uses(old: ir.Value, new: ir.Value) -> bool:
     Returns:
         Whether it was possible: a graph input, a weight or a second output can't become a graph output.
     """
-    answered = old.is_graph_output()
-    if answered and (new.producer() is None or new.is_graph_output() or new.is_initializer()):
+    is_output = old.is_graph_output()
+    if is_output and (new.producer() is None or new.is_graph_output() or new.is_initializer()):
         return False
     old.replace_all_uses_with(new, replace_graph_outputs=True)
-    if answered:
+    if is_output:
         _take_name(old, new)
     return True
 

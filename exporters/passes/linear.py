@@ -130,20 +130,20 @@ def shared_weights_reason(layer: LinearLayer) -> str | None:
     return None
 
 
-def blocking_reason(layer: LinearLayer, affine: Affine, *, behind: bool) -> str | None:
+def blocking_reason(layer: LinearLayer, affine: Affine, *, follows: bool) -> str | None:
     """Returns why an affine map can't be folded into a layer; None where it can.
 
     Args:
         layer: Layer that would take the map over.
         affine: Map to fold.
-        behind: Whether the map follows the layer; else it precedes it.
+        follows: Whether the map follows the layer; else it precedes it.
     """
     shared = shared_weights_reason(layer)
     if shared is not None:
         return shared
     if not (np.isfinite(affine.scale).all() and np.isfinite(affine.shift).all()):
         return "its scale or shift is not finite"
-    if behind or not affine.shift.any():
+    if follows or not affine.shift.any():
         return None
     if layer.node.op_type == "ConvTranspose":
         return "a shift before a ConvTranspose is not a bias after it"
@@ -175,8 +175,8 @@ def with_input_affine(layer: LinearLayer, affine: Affine) -> tuple[Array, Array]
     scale, shift = (np.broadcast_to(v, (inputs,)) for v in (affine.scale, affine.shift))
     if transposed:
         return _grouped(layer, scale, axis=1), layer.bias
-    moved = _grouped(layer, shift, axis=2).astype(np.float64)
-    return _grouped(layer, scale, axis=2), layer.bias + moved.reshape(layer.channels, -1).sum(axis=1)
+    shifted = _grouped(layer, shift, axis=2).astype(np.float64)
+    return _grouped(layer, scale, axis=2), layer.bias + shifted.reshape(layer.channels, -1).sum(axis=1)
 
 
 def _grouped(layer: LinearLayer, factor: Array, axis: int) -> Array:

@@ -166,7 +166,10 @@ def _filtered(
 def _sampled(
     builder: NodeBuilder, image: ImageValue, sizes: ir.Value, dims: Dims, p: Preprocessing
 ) -> ImageValue:
-    attributes = {"mode": ONNX_MODES[p.interpolation], "coordinate_transformation_mode": "half_pixel"}
+    attributes: dict[str, object] = {
+        "mode": ONNX_MODES[p.interpolation],
+        "coordinate_transformation_mode": "half_pixel",
+    }
     if p.interpolation == "bicubic":
         image, dims = _expanded(builder, image, p), (*dims[:3], p.channels)
         attributes |= {"axes": [2, 3], "cubic_coeff_a": -0.75}

@@ -33,14 +33,14 @@ def to_eval_mode(module: nn.Module) -> nn.Module:
     """
     module = _unwrapped(module)
     _check(module)
-    twin = _twin(module)
-    twin.eval()
-    for submodule in twin.modules():
+    copied = _copy(module)
+    copied.eval()
+    for submodule in copied.modules():
         submodule.training = False  # an overridden train() may have left some as they were
     with torch.no_grad():
-        for submodule in twin.modules():
-            _settle(submodule)
-    return name_outputs(twin)
+        for submodule in copied.modules():
+            _fix_weights(submodule)
+    return name_outputs(copied)
 
 
 def cast_weights(module: nn.Module, types: Mapping[torch.dtype, torch.dtype]) -> nn.Module:
@@ -56,7 +56,7 @@ def cast_weights(module: nn.Module, types: Mapping[torch.dtype, torch.dtype]) ->
         plain = tensor.detach().to(types[tensor.dtype])
         return nn.Parameter(plain, requires_grad=False) if isinstance(tensor, nn.Parameter) else plain
 
-    return _twin(module, cast, {id(old): new for old, new in types.items()})
+    return _copy(module, cast, {id(old): new for old, new in types.items()})
 
 
 def _unwrapped(module: nn.Module) -> nn.Module:
@@ -88,7 +88,7 @@ def _check(module: nn.Module) -> None:
             )
 
 
-def _twin(
+def _copy(
     module: nn.Module, change: Callable[[Tensor], Tensor] | None = None, memo: Mapping[int, Any] | None = None
 ) -> nn.Module:
     """Copies deeply except for tensors, some of which torch refuses to copy: ``change`` replaces them.
@@ -124,7 +124,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 def _copyable(value: Any, shared: dict[int, Any]) -> bool:
     if isinstance(value, dict) and any(isinstance(v, nn.Module) for v in value.values()):
-        return True  # the parts answer for themselves
+        return True  # submodules are checked on their own
     try:
         copy.deepcopy(value, dict(shared))
     except _UNCOPYABLE:
@@ -132,7 +132,7 @@ def _copyable(value: Any, shared: dict[int, Any]) -> bool:
     return True
 
 
-def _settle(submodule: nn.Module) -> None:
+def _fix_weights(submodule: nn.Module) -> None:
     """Replaces each parametrized weight by its value."""
     for name in [h.name for h in submodule._forward_pre_hooks.values() if isinstance(h, WeightNorm)]:
         with warnings.catch_warnings():
@@ -141,10 +141,10 @@ def _settle(submodule: nn.Module) -> None:
     for name in [h.name for h in submodule._forward_pre_hooks.values() if isinstance(h, SpectralNorm)]:
         remove_spectral_norm(submodule, name)
     if parametrize.is_parametrized(submodule):
-        _settle_parametrizations(submodule)
+        _fix_parametrizations(submodule)
 
 
-def _settle_parametrizations(submodule: nn.Module) -> None:
+def _fix_parametrizations(submodule: nn.Module) -> None:
     """Does what ``parametrize.remove_parametrizations`` does, without changing shared classes and tensors."""
     names = tuple(submodule.get_submodule("parametrizations")._modules)
     values = {name: getattr(submodule, name) for name in names}

@@ -25,7 +25,7 @@ from cnntk.runtime.errors import CheckpointError, MissingDependency, UsageError
 PREPROCESSOR = "preprocessor_config.json"
 DEFAULT_SIZE = 224
 
-# What transformers raises on values that do not fit, beside its configurations' own kind.
+# What transformers raises on values that do not fit, besides the errors of its configurations.
 _MISFITS = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, ImportError)
 
 

@@ -48,7 +48,7 @@ class _NameOutputs:
 
 
 def named_tensors(output: Any) -> dict[str, Tensor]:
-    """Returns the tensors in ``answer`` by name.
+    """Returns the tensors in ``output`` by name.
 
     Names are the dict's keys or the dataclass's fields, joined by ``_`` where they are nested, and numbered
     where several are equal. Characters that an identifier can't have become ``_``. None, numbers and strings

@@ -23,7 +23,7 @@ EPSILON = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 2.0**-23, "float
 _NO_BFLOAT16 = "is in bfloat16, for which onnxruntime's CPU provider has no kernels"
 
 
-def cast_source(source: Source, dtype: Dtype, why: str | None = None) -> Source:
+def cast_source(source: Source, dtype: Dtype, note: str | None = None) -> Source:
     """Casts the source's weights, and the inputs that had their type, to ``dtype``.
 
     ``auto`` keeps the type, except for bfloat16, which onnxruntime does not run: it becomes float32, which
@@ -32,7 +32,7 @@ def cast_source(source: Source, dtype: Dtype, why: str | None = None) -> Source:
     Args:
         source: Source as it was opened.
         dtype: Type of the artifact's weights.
-        why: Text of the note; by default that the user wanted the cast.
+        note: Text of the note; by default that the user wanted the cast.
 
     Raises:
         UsageError: The source is a captured program or an ONNX graph, which can't be cast; a weight exceeds
@@ -50,8 +50,8 @@ def cast_source(source: Source, dtype: Dtype, why: str | None = None) -> Source:
         raise UsageError(_can_not_be_cast(source, dtype, sorted(types)))
     before, after = ", ".join(sorted(types)), next(iter(types.values()))
     if dtype == "auto":
-        why = f"the network {_NO_BFLOAT16}: it is exported in float32, which represents its weights exactly"
-    return _cast(source, types, why or f"cast from {before} to {after} by --dtype", before, after)
+        note = f"the network {_NO_BFLOAT16}: it is exported in float32, which represents its weights exactly"
+    return _cast(source, types, note or f"cast from {before} to {after} by --dtype", before, after)
 
 
 def weight_dtypes(source: Source) -> set[str]:
@@ -82,24 +82,24 @@ def _graph_weights(graph: ir.Model | None) -> Iterable[str]:
 
 
 def _can_not_be_cast(source: Source, dtype: Dtype, dtypes: list[str]) -> str:
-    wanted = "float32" if dtype == "auto" else dtype
+    target = "float32" if dtype == "auto" else dtype
     if source.program is not None:
         kind = "a captured program can't be cast"
-        advice = f"capture the module again: torch.export.export(module.to(torch.{wanted}), ...)"
+        advice = f"capture the module again: torch.export.export(module.to(torch.{target}), ...)"
     else:
-        kind, advice = "an ONNX graph can't be cast", f"export it again from torch, in {wanted}"
+        kind, advice = "an ONNX graph can't be cast", f"export it again from torch, in {target}"
     if dtype == "auto":
         return f"{source.name}: {_NO_BFLOAT16}, and {kind}; {advice}"
     return f"--dtype {dtype}: {source.name} is in {', '.join(dtypes)}, and {kind}; {advice}"
 
 
-def _cast(source: Source, types: Mapping[str, str], why: str, before: str, after: str) -> Source:
+def _cast(source: Source, types: Mapping[str, str], note: str, before: str, after: str) -> Source:
     if source.module is None:
         raise ValueError(f"{source.name}: has no module to cast")
     cast = replace(
         _with_cast_weights(source, source.module, types),
         provenance={**source.provenance, "dtype": after, "cast_from": before},
-        notes=(*source.notes, why),
+        notes=(*source.notes, note),
     )
     if all(_holds(after, old) for old in types):
         return cast

@@ -29,8 +29,8 @@ def corr2d(
     Raises:
         ValueError: The kernel does not fit into the padded ``x``.
     """
-    seen = windows(padded(x, padding), kernel.shape, stride, dilation)
-    return np.asarray((seen * kernel).sum(axis=(-2, -1)))
+    views = windows(padded(x, padding), kernel.shape, stride, dilation)
+    return np.asarray((views * kernel).sum(axis=(-2, -1)))
 
 
 def corr2d_multi_in(

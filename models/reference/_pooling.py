@@ -43,5 +43,5 @@ def pool2d(
         raise ValueError(f"padding={padding} is more than half of size={size}")
     reduce, filler = _MODES[mode]
     real = np.asarray(x, dtype=np.result_type(x, np.float32))  # integers have no -inf to pad with
-    seen = windows(padded(real, padding, filler), size, size if stride is None else stride)
-    return np.asarray(reduce(seen, axis=(-2, -1)))
+    views = windows(padded(real, padding, filler), size, size if stride is None else stride)
+    return np.asarray(reduce(views, axis=(-2, -1)))
