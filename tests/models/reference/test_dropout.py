@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnntk.models.reference import _dropout as dropout
+from cnntk.models.reference import dropout
 
 
 def test_zero_keeps_all_and_one_drops_all() -> None:
