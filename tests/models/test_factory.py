@@ -66,7 +66,7 @@ def test_a_file_hides_no_module_of_its_name(tmp_path: Path) -> None:
         ("lenet", {}, "'lenet': expected package.module:function or path/to/file.py:function"),
         ("cnntk.models.lenet:", {}, "expected package.module:function"),
         (":lenet", {}, "expected package.module:function"),
-        ("my-nets.lenet:small", {}, "'my-nets.lenet' not a module name"),
+        ("my-nets.lenet:small", {}, "'my-nets.lenet': not a module name"),
         ("no_such_package.nets:small", {}, "No module named 'no_such_package'; install it, or name a file"),
         ("cnntk.models.lenet:lenett", {}, "cnntk.models.lenet has no 'lenett'"),
         ("cnntk.models.lenet:__all__", {}, "is list, expected a function"),
