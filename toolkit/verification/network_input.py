@@ -77,7 +77,7 @@ class NetworkInput:
         return _logits(self._extracted, self._before_normalizing(normalize(pixels, preprocessing)))
 
     def _before_normalizing(self, values: Array) -> Array:
-        """Input of the graph's normalization that gives ``values`` (exporters.preprocessing.normalize)."""
+        """Input of the graph's normalization that gives ``values`` (``exporters.preprocessing``)."""
         p = self._p
         shape = (-1, 1, 1) if p.layout == "NCHW" else (-1,)
         std, mean = (np.array(v, dtype=np.float64).reshape(shape) for v in (p.std, p.mean))
