@@ -55,11 +55,11 @@ def graph(p: Preprocessing) -> Run:
 
 def gap(run: Run, batch: np.ndarray, p: Preprocessing) -> float:
     """How far the graph is from the host, in levels, at the worst."""
-    found, expected = run(batch), preprocess(list(batch), p)
-    assert found.shape == expected.shape
-    assert found.dtype == np.float32
+    outputs, expected = run(batch), preprocess(list(batch), p)
+    assert outputs.shape == expected.shape
+    assert outputs.dtype == np.float32
     level = p.scale / np.array(p.std).reshape((-1, 1, 1) if p.layout == "NCHW" else (-1,))
-    return float((abs(found - expected) / level).max())
+    return float((abs(outputs - expected) / level).max())
 
 
 def dark_and_light(

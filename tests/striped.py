@@ -81,17 +81,17 @@ def write_photos(
     if shuffle is not None:
         labels = np.random.default_rng(shuffle).permutation(labels)
     for index, (image, label) in enumerate(zip(images, labels, strict=True)):
-        place = folder / names[label]
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(place / f"{index:03}.png")
+        path = folder / names[label]
+        path.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path / f"{index:03}.png")
     return folder
 
 
 def _square(label: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     color, direction, brightness = LABELS[label].split()
-    place = np.arange(_SIDE)
-    broad = 18 * np.sign(np.sin(2 * np.pi * (place / 24 + rng.random())))
-    fine = 30 * np.sign(np.sin(2 * np.pi * (place * 3 / 8 + rng.random())))
+    offset = np.arange(_SIDE)
+    broad = 18 * np.sign(np.sin(2 * np.pi * (offset / 24 + rng.random())))
+    fine = 30 * np.sign(np.sin(2 * np.pi * (offset * 3 / 8 + rng.random())))
     levels = broad[:, None] + fine[None, :] if direction == "rows" else fine[:, None] + broad[None, :]
     hue = np.array([25, 0, -25]) * (1 if color == "red" else -1)
     base = rng.normal(150 if brightness == "dim" else 205, 8)

@@ -27,10 +27,10 @@ def test_cpu_features_of_x86_and_arm() -> None:
 
 
 def test_this_machine() -> None:
-    found = diagnose()
-    assert found.packages["numpy"]
-    assert "CPUExecutionProvider" in found.providers
-    assert found.problems == ()
+    diagnosis = diagnose()
+    assert diagnosis.packages["numpy"]
+    assert "CPUExecutionProvider" in diagnosis.providers
+    assert diagnosis.problems == ()
 
 
 def test_missing_extras_are_read_from_the_metadata() -> None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cnntk.training.report import EpochResult
 
-__all__ = ["EpochBar", "EpochLines", "Silent", "TrainProgress", "for_stderr"]
+__all__ = ["EpochBar", "EpochLines", "TrainProgress", "for_stderr"]
 
 
-class TrainProgress(Protocol):
-    """Receiver of the progress of a training."""
+class TrainProgress:
+    """Receiver of the progress of a training; this one ignores it."""
 
     def begin(self, epochs: int, steps: int, done: int) -> None:
         """The training starts: ``epochs`` of ``steps`` each, ``done`` of which are finished."""
@@ -37,26 +36,7 @@ def for_stderr() -> TrainProgress:
     return EpochBar() if sys.stderr.isatty() else EpochLines()
 
 
-class Silent:
-    """Ignores all progress."""
-
-    def begin(self, epochs: int, steps: int, done: int) -> None:
-        """Does nothing."""
-
-    def step(self, step: int, loss: float, accuracy: float) -> None:
-        """Does nothing."""
-
-    def epoch(self, result: EpochResult) -> None:
-        """Does nothing."""
-
-    def note(self, text: str) -> None:
-        """Does nothing."""
-
-    def end(self) -> None:
-        """Does nothing."""
-
-
-class EpochLines(Silent):
+class EpochLines(TrainProgress):
     """Prints a line per epoch."""
 
     _epochs = 0
@@ -79,7 +59,7 @@ class EpochLines(Silent):
         print(text, file=sys.stderr, flush=True)
 
 
-class EpochBar(Silent):
+class EpochBar(TrainProgress):
     """Shows a bar over all steps, with epoch, loss and accuracy."""
 
     def __init__(self) -> None:

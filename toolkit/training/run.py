@@ -31,7 +31,7 @@ from cnntk.training.loop import Loop
 from cnntk.training.network import TrainPlan, plan_for
 from cnntk.training.options import Settings, TrainOptions, settings_for
 from cnntk.training.preprocessing import measure_preprocessing
-from cnntk.training.progress import Silent, TrainProgress, for_stderr
+from cnntk.training.progress import TrainProgress, for_stderr
 from cnntk.training.report import EpochResult, TrainReport
 from cnntk.training.resuming import DATA_LOCATION, TrainRequest, check_unchanged, data_location
 from cnntk.training.seeding import Purpose, seeded
@@ -260,5 +260,5 @@ def _default_output(
 
 def _listener(progress: TrainProgress | bool) -> TrainProgress:
     if isinstance(progress, bool):
-        return for_stderr() if progress else Silent()
+        return for_stderr() if progress else TrainProgress()
     return progress

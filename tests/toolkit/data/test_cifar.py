@@ -48,7 +48,7 @@ def test_pickles_of_python_2_are_read(cifar_batches: Path) -> None:
     assert test.labels.tolist() == [0, 1, 1]
 
 
-def test_batches_are_found_where_the_archive_puts_them(cifar_batches: Path) -> None:
+def test_batches_are_read_from_the_folder_of_the_archive(cifar_batches: Path) -> None:
     inner = cifar_batches / "cifar-10-batches-py"
     inner.mkdir()
     for file in [f for f in cifar_batches.iterdir() if f.is_file()]:

@@ -129,6 +129,6 @@ def test_sizes_that_differ_are_refused(mnist_folder: Path, write_idx: IdxWriter)
         open_mnist(mnist_folder)
 
 
-def test_a_folder_in_the_place_of_a_file(tmp_path: Path) -> None:
+def test_a_folder_instead_of_a_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="can't be read"):
         read_idx(tmp_path, 3)

@@ -47,11 +47,11 @@ def test_pixels_are_those_of_the_runtime(source: str, pixels: np.ndarray, way: s
     np.testing.assert_array_equal(images.take(order, WAYS[way]), expected)
 
 
-def test_what_is_taken_may_be_changed() -> None:
+def test_the_result_may_be_changed() -> None:
     pixels = RGB.copy()
     pixels.flags.writeable = False
-    taken = ArrayImages(pixels).take([0], WAYS["nothing to do"])
-    taken[:] = 0
+    pixels_copy = ArrayImages(pixels).take([0], WAYS["nothing to do"])
+    pixels_copy[:] = 0
     assert pixels[0].any()
 
 
@@ -100,8 +100,8 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (5, 9, 9, 1), dtype=np.uint8)
 def test_memory_makes_no_difference() -> None:
     # "shortest" with a crop and an inversion: done twice they would show.
     p = Preprocessing("gray", 6, 6, "shortest", crop_ratio=0.5, invert="always")
-    kept, on_demand = (prepare(ArrayImages(PIXELS), p, memory_bytes) for memory_bytes in (180, 179))
-    assert kept.pixels is not None
+    in_memory, on_demand = (prepare(ArrayImages(PIXELS), p, memory_bytes) for memory_bytes in (180, 179))
+    assert in_memory.pixels is not None
     assert on_demand.pixels is None
-    np.testing.assert_array_equal(kept.take([3, 1]), on_demand.take([3, 1]))
-    assert len(kept) == len(on_demand) == 5
+    np.testing.assert_array_equal(in_memory.take([3, 1]), on_demand.take([3, 1]))
+    assert len(in_memory) == len(on_demand) == 5

@@ -28,7 +28,7 @@ def test_a_folder_is_read_through_in_order_of_name(tmp_path: Path) -> None:
     assert list(expand([f"{root}/*.png"])) == expected[2:]
 
 
-def test_links_to_folders_are_not_followed_and_links_to_nothing_are_told_where_they_are_read(
+def test_links_to_folders_are_not_followed_and_broken_links_are_reported_where_they_are_read(
     tmp_path: Path,
 ) -> None:
     root = tree(tmp_path / "f", "a.png", "sub/b.png")
@@ -40,18 +40,18 @@ def test_links_to_folders_are_not_followed_and_links_to_nothing_are_told_where_t
     assert list(expand([str(root)])) == [str(root / name) for name in names]
 
 
-def test_a_tree_is_walked_and_not_kept(tmp_path: Path) -> None:
+def test_a_tree_is_walked_and_not_stored(tmp_path: Path) -> None:
     root = tree(tmp_path / "f", "a/1.png", "b/2.png")
-    found = expand([str(root)])
-    assert next(found) == str(root / "a/1.png")
+    paths = expand([str(root)])
+    assert next(paths) == str(root / "a/1.png")
     tree(root, "a/9.png", "b/3.png")
-    assert list(found) == [str(root / "b/2.png"), str(root / "b/3.png")], "b is read later than a"
+    assert list(paths) == [str(root / "b/2.png"), str(root / "b/3.png")], "b is read later than a"
 
 
 def test_a_folder_that_goes_is_a_row(tmp_path: Path) -> None:
-    (found,) = _images_in(str(tmp_path / "gone"))
-    assert isinstance(found, ImageResult)
-    assert found.error == f"{tmp_path}/gone: can't be listed (No such file or directory)"
+    (result,) = _images_in(str(tmp_path / "gone"))
+    assert isinstance(result, ImageResult)
+    assert result.error == f"{tmp_path}/gone: can't be listed (No such file or directory)"
 
 
 def test_what_holds_nothing_is_a_row_among_others(tmp_path: Path) -> None:

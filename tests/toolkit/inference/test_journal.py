@@ -36,7 +36,7 @@ def resumed(path: Path) -> tuple[int, list[object], list[object]]:
         return done, left, list(journal.rows())
 
 
-def test_whole_batches_are_kept(part: Path) -> None:
+def test_whole_batches_are_stored(part: Path) -> None:
     assert resumed(part) == (4, FILES[4:], [row(i) for i in range(5)])
 
 

@@ -20,13 +20,13 @@ def expected(model: Path, images: list[str], top: int = 3) -> list[dict[str, obj
 
 
 def test_a_row_for_each_image(tiny_onnx: Path, images: list[str], tmp_path: Path) -> None:
-    output, told = tmp_path / "out.json", []
+    output, numbers = tmp_path / "out.json", []
     files = [*images, "gone.png"]
-    done = infer_to_file(tiny_onnx, files, output, top=2, progress=told.append)
+    done = infer_to_file(tiny_onnx, files, output, top=2, progress=numbers.append)
     assert done == InferenceSummary(str(output), images=22, failed=1, resumed=0)
-    assert told == list(range(1, 23))
-    found = [json.loads(line) for line in output.read_text().splitlines()]
-    assert found == expected(tiny_onnx, files, top=2)
+    assert numbers == list(range(1, 23))
+    rows_read = [json.loads(line) for line in output.read_text().splitlines()]
+    assert rows_read == expected(tiny_onnx, files, top=2)
     assert os.listdir(tmp_path).count("out.json") == 1
     assert not [name for name in os.listdir(tmp_path) if name.endswith((".tmp", ".part"))]
 

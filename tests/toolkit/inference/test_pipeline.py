@@ -179,16 +179,16 @@ def test_few_images_are_shared_among_the_cores(tiny_onnx: Path, images: list[str
     assert len(list(infer(classifier, images[:6], threads=2))) == 6
 
 
-def test_limits_notes_and_known_results(tiny_onnx: Path, images: list[str], tmp_path: Path) -> None:
-    animated, known = tmp_path / "two.gif", ImageResult("x", None, "known")
+def test_limits_notes_and_finished_results(tiny_onnx: Path, images: list[str], tmp_path: Path) -> None:
+    animated, finished = tmp_path / "two.gif", ImageResult("x", None, "finished")
     frames = [Image.new("L", (4, 4), level) for level in (0, 255)]
     frames[0].save(animated, save_all=True, append_images=frames[1:])
     large = tmp_path / "large.png"
     Image.new("L", (100, 100)).save(large)
-    first, second, third = infer(tiny_onnx, [animated, large, known], max_megapixels=0.005)
+    first, second, third = infer(tiny_onnx, [animated, large, finished], max_megapixels=0.005)
     assert first.notes == ("the first of 2 frames",)
     assert "100x100 is over 0.005 megapixels" in str(second.error)
-    assert third is known
+    assert third is finished
 
 
 def test_wrong_use(tiny_onnx: Path) -> None:

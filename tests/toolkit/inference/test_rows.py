@@ -59,7 +59,7 @@ def test_a_stream_that_lacks_a_letter(tmp_path: Path) -> None:
         assert expected in raw.getvalue()
 
 
-def test_csv_has_the_columns_that_were_asked_for() -> None:
+def test_csv_has_the_columns_of_the_option() -> None:
     stream = io.StringIO()
     CsvRows(stream, 1).write({"file": "a", "predictions": [{"label": "b", "probability": 0.5}]})
     assert stream.getvalue() == "file,error,label_1,probability_1\na,,b,0.5\n"
@@ -89,11 +89,11 @@ def test_parquet_without_pyarrow_says_what_to_install(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("name", "form", "found"),
+    ("name", "form", "expected"),
     [("a.json", None, "json"), ("a.JSONL", None, "json"), ("a.csv", None, "csv"), ("a.txt", "csv", "csv")],
 )
-def test_the_suffix_tells_the_format_where_nothing_else_does(name: str, form: str | None, found: str) -> None:
-    assert format_of(Path(name), form) == found
+def test_the_suffix_says_the_format_where_form_is_none(name: str, form: str | None, expected: str) -> None:
+    assert format_of(Path(name), form) == expected
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ def digits() -> tuple[list[np.ndarray], list[str]]:
 
 
 def accuracy(images: list[np.ndarray], labels: list[str]) -> float:
-    found = Classifier(shipped_model(), threads=1).many(images)
-    return float(np.mean([p.best.label == label for p, label in zip(found, labels, strict=True)]))
+    result = Classifier(shipped_model(), threads=1).many(images)
+    return float(np.mean([p.best.label == label for p, label in zip(result, labels, strict=True)]))
 
 
 def scaled(image: np.ndarray, size: int) -> np.ndarray:
@@ -45,7 +45,7 @@ def test_control_mirrored_digits_are_not_read(digits: tuple[list[np.ndarray], li
     assert accuracy([i[:, ::-1] for i in images], labels) < 0.8
 
 
-def test_its_spec_tells_how_it_was_made() -> None:
+def test_its_spec_says_how_it_was_trained() -> None:
     spec = Engine(shipped_model()).spec
     assert spec.preprocessing.invert == "light-background"
     assert spec.provenance["data"] == "mnist"

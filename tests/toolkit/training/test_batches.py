@@ -19,9 +19,9 @@ def test_batches(memory_bytes: int) -> None:
     )
     batches = Batches.of(DATASET, images, torch.device("cpu"))
     order = torch.split(torch.tensor([6, 0, 3, 3, 1]), 2)
-    taken = list(batches.take(order))
+    pairs = list(batches.take(order))
     assert len(batches) == 7
-    for index, (pixels, labels) in zip(order, taken, strict=True):
+    for index, (pixels, labels) in zip(order, pairs, strict=True):
         np.testing.assert_array_equal(pixels.numpy(), PIXELS[index.numpy()].transpose(0, 3, 1, 2))
         assert pixels.is_contiguous()
         assert torch.equal(labels, index)

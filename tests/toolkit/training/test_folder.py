@@ -13,7 +13,7 @@ def open_(path: Path, *, resume: bool = False, force: bool = False) -> RunFolder
     return RunFolder.open(path, resume=resume, force=force)
 
 
-def test_new_and_empty_folders_are_taken(tmp_path: Path) -> None:
+def test_new_and_empty_folders_are_accepted(tmp_path: Path) -> None:
     open_(tmp_path / "a" / "b").start()
     open_(tmp_path / "a" / "b")
 
@@ -25,10 +25,10 @@ def test_another_is_refused_before_anything_changes(tmp_path: Path) -> None:
     assert [f.name for f in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_force_removes_what_is_ours_only(tmp_path: Path) -> None:
-    ours = ("spec.json", "model.safetensors", ".model.safetensors.1-ab.tmp", ".tmp6aQFWl")
+def test_force_removes_only_the_files_of_a_training(tmp_path: Path) -> None:
+    run_files = ("spec.json", "model.safetensors", ".model.safetensors.1-ab.tmp", ".tmp6aQFWl")
     others = (".mine.tmp", ".tmpfile", ".tmp6aQFWl2", "mine.txt")
-    for name in (*ours, *others):
+    for name in (*run_files, *others):
         (tmp_path / name).write_text("x")
     open_(tmp_path, force=True).start()
     assert sorted(f.name for f in tmp_path.iterdir()) == sorted(others)

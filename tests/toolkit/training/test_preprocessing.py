@@ -46,5 +46,5 @@ def test_constant_images_divide_by_one() -> None:
 def test_training_normalizes_like_the_runtime() -> None:
     pixels = np.arange(256, dtype=np.uint8).repeat(3).reshape(4, 8, 8, 3)
     p = Preprocessing("rgb", 8, 8, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-    ours = Normalize(p, torch.device("cpu"))(torch.from_numpy(pixels).permute(0, 3, 1, 2))
-    np.testing.assert_array_max_ulp(ours.numpy(), normalize(pixels, p), maxulp=2)
+    actual = Normalize(p, torch.device("cpu"))(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+    np.testing.assert_array_max_ulp(actual.numpy(), normalize(pixels, p), maxulp=2)

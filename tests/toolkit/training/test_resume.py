@@ -15,7 +15,7 @@ from torch import nn
 from cnntk.data import Split
 from cnntk.runtime.errors import UsageError
 from cnntk.training import EpochResult, TrainReport, train
-from cnntk.training.progress import Silent
+from cnntk.training.progress import TrainProgress
 
 # Everything that is random or has a memory: dropout, batch norm, shuffling, augmentation, the optimizer.
 NETWORK = """
@@ -37,7 +37,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"{file}:net"
 
 
-class StopAfter(Silent):
+class StopAfter(TrainProgress):
     """Breaks off like Ctrl-C: after an epoch, or inside of the one that follows."""
 
     def __init__(self, epoch: int, inside: bool) -> None:

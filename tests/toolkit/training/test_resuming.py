@@ -9,7 +9,7 @@ from torch import nn
 from cnntk.data import Split
 from cnntk.runtime.errors import UsageError
 from cnntk.training import train
-from cnntk.training.progress import Silent
+from cnntk.training.progress import TrainProgress
 from cnntk.training.report import EpochResult
 from cnntk.training.resuming import check_unchanged, data_location
 
@@ -21,7 +21,7 @@ def net(num_classes, image_size, dropout=0.5):
 """
 
 
-class Stop(Silent):
+class Stop(TrainProgress):
     def epoch(self, result: EpochResult) -> None:
         raise KeyboardInterrupt
 
@@ -76,7 +76,7 @@ def test_what_differs_is_named_as_the_user_says_it(
     assert "{" not in str(raised.value)
 
 
-def test_a_body_is_taken_up_again(split: Split, tmp_path: Path) -> None:
+def test_a_body_is_resumed(split: Split, tmp_path: Path) -> None:
     train("lenet", split, output=tmp_path / "body", epochs=1, progress=False)
     with pytest.raises(KeyboardInterrupt):
         train(

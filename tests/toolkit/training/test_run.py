@@ -61,7 +61,7 @@ def accuracy_by_the_runtime(folder: Path, paper: Callable[[np.ndarray], np.ndarr
     return float((logits.argmax(1).numpy() == test.labels).sum()) / len(test)
 
 
-def test_a_module_is_trained_in_place(split: Split, tmp_path: Path) -> None:
+def test_a_module_is_trained_itself(split: Split, tmp_path: Path) -> None:
     module, reference = small(), Network("mine:small")
     before = module.state_dict()["0.weight"].clone()
     report = short(module, split, tmp_path / "run", epochs=8, network_ref=reference, learning_rate=1e-2)
@@ -229,7 +229,7 @@ def test_a_checkpoint_of_another_kind_is_no_body(split: Split, tmp_path: Path) -
         train(data=split, body=tmp_path / "bare", output=tmp_path / "run")
 
 
-OWN = """
+CUSTOM_NETWORK = """
 import torch
 from torch import nn
 
@@ -248,7 +248,7 @@ class Net(nn.Module):
 def test_a_body_of_a_body(split: Split, tmp_path: Path, custom: bool) -> None:
     from cnntk.models.zoo import build
 
-    (tmp_path / "nets.py").write_text(OWN)
+    (tmp_path / "nets.py").write_text(CUSTOM_NETWORK)
     network = f"{tmp_path / 'nets.py'}:Net" if custom else "lenet"
     train(network, split, output=tmp_path / "0", epochs=1, progress=False)
     for number, freeze in ((1, True), (2, False)):

@@ -15,18 +15,18 @@ def rates(schedule: str) -> list[float]:
 def test_one_cycle_is_that_of_torch() -> None:
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], lr=1.0)
-    theirs = torch.optim.lr_scheduler.OneCycleLR(
+    expected = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, 2.0, total_steps=STEPS, pct_start=0.2, cycle_momentum=False, final_div_factor=4000
     )
-    ours = rates("one-cycle")
+    actual = rates("one-cycle")
     optimizer.step()
     # torch puts the peak one step earlier, at pct_start * steps - 1.
-    assert max(ours) == ours[20] == pytest.approx(2.0)
+    assert max(actual) == actual[20] == pytest.approx(2.0)
     for _ in range(STEPS - 1):
         optimizer.step()
-        theirs.step()
-    assert theirs.get_last_lr()[0] == pytest.approx(ours[-1])
-    assert ours[0] == pytest.approx(2.0 / 25)
+        expected.step()
+    assert expected.get_last_lr()[0] == pytest.approx(actual[-1])
+    assert actual[0] == pytest.approx(2.0 / 25)
 
 
 def test_cosine_and_constant() -> None:

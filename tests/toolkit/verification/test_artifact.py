@@ -159,7 +159,7 @@ def test_a_sound_file_holds(artifact: Path) -> None:
 
 
 @pytest.mark.parametrize(("tensor", "change", "layer"), FAULTS, ids=IDS)
-def test_a_fault_behind_a_new_digest_is_found_alone(
+def test_a_fault_behind_a_new_digest_is_detected_alone(
     artifact: Path, tmp_path: Path, tensor: str, change: Change, layer: str
 ) -> None:
     path = faulty(artifact, tmp_path / "f.onnx", tensor, change, sealed=True)
@@ -172,7 +172,7 @@ def test_a_fault_behind_a_new_digest_is_found_alone(
 
 
 @pytest.mark.parametrize(("tensor", "change", "layer"), FAULTS, ids=IDS)
-def test_a_fault_behind_a_new_digest_is_found_beside_the_original(
+def test_a_fault_behind_a_new_digest_is_detected_by_comparison(
     artifact: Path, tmp_path: Path, tensor: str, change: Change, layer: str
 ) -> None:
     path = faulty(artifact, tmp_path / "f.onnx", tensor, change, sealed=True)
@@ -185,7 +185,7 @@ def test_a_fault_behind_a_new_digest_is_found_beside_the_original(
         json.dumps(as_json(comparison), allow_nan=False)
 
 
-def test_a_fault_that_no_answer_shows_is_found_all_the_same(artifact: Path, tmp_path: Path) -> None:
+def test_a_fault_that_no_answer_shows_is_detected_all_the_same(artifact: Path, tmp_path: Path) -> None:
     path = faulty(artifact, tmp_path / "f.onnx", "4.weight", a_small_one, sealed=True)
     alone, beside = verify(path), verify(artifact, path)
     assert alone.self_test.holds
@@ -343,8 +343,8 @@ def test_a_cast_artifact_is_compared_with_its_source_cast_the_same(tmp_path: Pat
         f"    return net.to(torch.{'float32' if dtype == 'float16' else dtype})\n"
     )
     path = tmp_path / "mine.onnx"
-    asked = "float16" if dtype == "float16" else "auto"
-    export_source(f"{source}:make", path, input_shape=(3, 8, 8), random=True, dtype=asked)
+    requested = "float16" if dtype == "float16" else "auto"
+    export_source(f"{source}:make", path, input_shape=(3, 8, 8), random=True, dtype=requested)
     assert verify(path, f"{source}:make", random=True).holds
     wrong = faulty(path, tmp_path / "f.onnx", "0.weight", swap, sealed=True)
     result = verify(wrong, f"{source}:make", random=True)

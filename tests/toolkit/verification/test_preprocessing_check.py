@@ -191,7 +191,7 @@ def test_the_spec_scores_as_the_classifier_does(exported: Exported, photos: Path
         assert accuracy == pytest.approx(np.mean(right), abs=0.02)
 
 
-def test_without_onnx_bytes_are_tried_and_the_rest_is_said(
+def test_without_onnx_bytes_are_tried_and_the_rest_is_reported(
     exported: Exported, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph, host = exported("graph", color="bgr"), exported("host", scale="1")
