@@ -11,7 +11,7 @@ import click
 from cnntk.cli.options import command, json_option, option
 from cnntk.cli.output import note, pick, show
 
-_BROKEN_IMAGES = 8
+_UNREADABLE_IMAGES = 8
 """Images that can't be read of which text names each."""
 
 
@@ -87,11 +87,12 @@ def verify(
 
 def _check_images(model: Path, images: str, max_images: int | None, device: str, as_json: bool) -> int:
     from cnntk.cli.progress import ProgressBar
-    from cnntk.verification.preprocessing_check import LIMIT, check_preprocessing
+    from cnntk.verification.preprocessing_check import MAX_IMAGES, check_preprocessing
 
+    count = max_images or MAX_IMAGES
     with ProgressBar("images", wanted=not as_json) as bar:
-        report = check_preprocessing(model, images, limit=max_images or LIMIT, device=device, progress=bar)
-    show(report, as_json, (*report.broken[:_BROKEN_IMAGES], *report.notes))
-    if len(report.broken) > _BROKEN_IMAGES:
-        note(f"note: {len(report.broken)} images cannot be read; --json names all of them")
+        report = check_preprocessing(model, images, max_images=count, device=device, progress=bar)
+    show(report, as_json, (*report.unreadable[:_UNREADABLE_IMAGES], *report.notes))
+    if len(report.unreadable) > _UNREADABLE_IMAGES:
+        note(f"note: {len(report.unreadable)} images cannot be read; --json names all of them")
     return 0 if report.holds else 1

@@ -125,12 +125,14 @@ def _sizes(p: Preprocessing) -> Iterator[Variant]:
 
 def _filters(p: Preprocessing) -> Iterator[Variant]:
     filters: tuple[Interpolation, ...] = ("nearest", "bilinear", "bicubic")
-    for name in filters:
-        if name != p.interpolation:
-            yield Variant(name, f"images resized by {name}", replace(p, interpolation=name))
+    for interpolation in filters:
+        if interpolation != p.interpolation:
+            change = f"images resized by {interpolation}"
+            yield Variant(interpolation, change, replace(p, interpolation=interpolation))
     if p.interpolation in ("bilinear", "bicubic"):
-        name, change = ("no antialias", "without") if p.antialias else ("antialias", "with")
-        yield Variant(name, f"images resized {change} antialias", replace(p, antialias=not p.antialias))
+        name, preposition = ("no antialias", "without") if p.antialias else ("antialias", "with")
+        change = f"images resized {preposition} antialias"
+        yield Variant(name, change, replace(p, antialias=not p.antialias))
 
 
 def _inversions(p: Preprocessing) -> Iterator[Variant]:
