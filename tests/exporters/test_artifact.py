@@ -113,7 +113,7 @@ def test_without_hashes_the_file_is_read_again(small_graph: ir.Model, tmp_path: 
     assert Engine(path).spec == spec
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
-    with pytest.raises(ArtifactCorrupt, match="SHA-256"):
+    with pytest.raises(ArtifactCorrupt, match="embedded digest"):
         Engine(bytes(data))
 
 

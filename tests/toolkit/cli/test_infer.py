@@ -44,7 +44,7 @@ def test_the_good_are_answered_and_the_bad_named(cnntk: Callable, seven: Path, t
     done = cnntk("infer", text_png, seven, "gone.png")
     assert done.status == 1
     assert str(seven) in done.out
-    assert f"cnntk: {text_png}: is no image" in done.err
+    assert f"cnntk: {text_png}: not a readable image" in done.err
     assert "cnntk: gone.png: no such file" in done.err
     lines = cnntk("infer", text_png, seven, "--format", "json").out.splitlines()
     assert [set(json.loads(line)) for line in lines] == [{"file", "error"}, {"file", "predictions"}]
@@ -94,7 +94,7 @@ def test_csv(cnntk: Callable, seven: Path, text_png: Path) -> None:
     header, first, second = csv.reader(done.out.splitlines())
     assert header == ["file", "error", "label_1", "probability_1"]
     assert (first[0], first[2], float(first[3]) > 0.9) == (str(seven), "7", True)
-    assert (second[0], "is no image" in second[1], second[2:]) == (str(text_png), True, ["", ""])
+    assert (second[0], "not a readable image" in second[1], second[2:]) == (str(text_png), True, ["", ""])
 
 
 def test_into_a_file(cnntk: Callable, seven: Path, text_png: Path) -> None:
