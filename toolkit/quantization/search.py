@@ -313,7 +313,7 @@ class _Search:
         if speed is None or self.prefer == "size" or (speed.ratio >= 1 and speed.low >= MIN_SPEED):
             return ""
         text = speed_text(speed.ratio, "the original", speed.second_ms, speed.first_ms)
-        return f"{text}, 95 % interval {speed.low:.2f} to {speed.high:.2f}"
+        return f"{text}; speed ratio {speed.ratio:.2f}, 95 % interval {speed.low:.2f} to {speed.high:.2f}"
 
     def _promote(self, start: CandidateResult) -> CandidateResult:
         """Promotes as few layers as needed; if only all suffice, the original is kept."""
