@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from cnntk.benchmark.compare import Comparison
 from cnntk.benchmark.interleaved import Interleaver
-from cnntk.reports.text import short
+from cnntk.runtime.sections import number
 
 __all__ = ["HEADER", "duration", "in_turn", "options", "paired", "print_table", "row", "table_lines"]
 
@@ -53,8 +53,8 @@ def duration(ms: float) -> str:
     """``78.3 µs``; ``12.0 ms``; ``3.21 s``."""
     for unit, size in (("s", 1e3), ("ms", 1.0)):
         if ms >= size:
-            return f"{short(ms / size)} {unit}"
-    return f"{short(ms * 1e3)} µs"
+            return f"{number(ms / size)} {unit}"
+    return f"{number(ms * 1e3)} µs"
 
 
 def print_table(rows: Iterable[Sequence[str]], header: Sequence[str] = HEADER) -> None:

@@ -32,7 +32,7 @@ import numpy as np
 from common import duration, in_turn, options, paired, print_table, row
 from PIL import Image
 
-from cnntk.benchmark.memory import of_status
+from cnntk.benchmark.memory import read_status
 from cnntk.benchmark.statistics.system_load import load_between, read_counters
 from cnntk.inference import infer
 from cnntk.inference.pipeline import BATCH
@@ -226,8 +226,8 @@ def same(classifier: Classifier, plain: Plain, files: list[str]) -> int:
 
 def grown(model: Path, files: list[str], many: int) -> list[float]:
     """Largest resident MB after all files and after ``many``, in a process of its own."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as apart:
-        return apart.submit(peaks, model, files, many).result()
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(peaks, model, files, many).result()
 
 
 def peaks(model: Path, files: list[str], many: int) -> list[float]:
@@ -235,7 +235,7 @@ def peaks(model: Path, files: list[str], many: int) -> list[float]:
     measured = []
     for count in (len(files), many - len(files)):
         assert sum(1 for _ in islice(results, count)) == count
-        measured.append(of_status()["peak"] / 1e6)
+        measured.append(read_status()["peak"] / 1e6)
     return measured
 
 

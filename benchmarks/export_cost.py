@@ -18,7 +18,7 @@ from common import in_turn, options, paired, print_table, row
 PREPARE = """
 import sys, time, torch, warnings
 warnings.simplefilter("ignore")
-from cnntk.benchmark.memory import of_status
+from cnntk.benchmark.memory import read_status
 from cnntk.models import zoo
 from cnntk.runtime.artifact.spec import Network
 import onnxruntime, onnxscript, cnntk.exporters.pipeline
@@ -28,7 +28,7 @@ network = zoo.build(Network(name, {"in_channels": shape[0], "image_size": shape[
 start = time.perf_counter()
 """
 REPORT = """
-print("figures", 1e3 * (time.perf_counter() - start), of_status()["peak"] / 1e6)
+print("figures", 1e3 * (time.perf_counter() - start), read_status()["peak"] / 1e6)
 """
 TORCH = """
 example, batch = torch.zeros(2, *shape), torch.export.Dim("N")

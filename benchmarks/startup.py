@@ -34,7 +34,7 @@ def main() -> None:
         rows.append(row(what, baseline, paired(times[baseline], times[what])))
     print_table(rows)
     result = measure_cold_start(shipped_model(), processes=rounds)
-    print("To the first answer of the LeNet that ships with cnntk, medians of as many processes:\n")
+    print("Cold start of the LeNet that ships with cnntk, medians of as many processes:\n")
     parts = (result.import_ms, result.session_ms, result.first_run_ms, result.total_ms)
     print_table([[duration(ms) for ms in parts]], ("imports", "session", "first run", "in all"))
 

@@ -107,7 +107,7 @@ def test_other_inputs_are_refused(foreign_onnx: Path, batch_of_3: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["tensorflow", "model.pt2", ""])
-def test_nobody_of_that_name(foreign_onnx: Path, name: str) -> None:
+def test_an_unknown_target(foreign_onnx: Path, name: str) -> None:
     with pytest.raises(UsageError, match=r"unknown target .*; use an \.onnx file, torch"):
         against(name, foreign_onnx)
 
