@@ -69,7 +69,7 @@ def write_external_data(model: ir.Model, target: Path, *, required: bool) -> Ite
     new = None if external is None else target.with_name(external.data.file)
     try:
         yield external
-    except BaseException:
+    except BaseException:  # Ctrl-C, too
         if new is not None and new != old:
             new.unlink(missing_ok=True)
         raise

@@ -123,7 +123,7 @@ def _load_file(file: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses and pickle look their classes' module up
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException:  # the module may raise any
         del sys.modules[name]
         raise
     return module

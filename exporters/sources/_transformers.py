@@ -30,7 +30,7 @@ _MISFITS = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, Impor
 
 
 @dataclass(frozen=True)
-class _Described:
+class _Description:
     """The facts about a classifier that its configuration states."""
 
     config: Any
@@ -59,7 +59,7 @@ def from_transformers(name: str, options: SourceOptions) -> Source:
     folder = Path(name) if Path(name).is_dir() else None
     with _silent(transformers):
         config = _config(transformers, name, folder, options.kwargs)
-        described = _describe(config, folder, one_shape(options.input_shape, f"transformers:{name}"))
+        description = _describe(config, folder, one_shape(options.input_shape, f"transformers:{name}"))
         if folder is not None and options.weights is None and not options.random:
             module, provenance = (
                 _trained(transformers, folder, config),
@@ -71,26 +71,26 @@ def from_transformers(name: str, options: SourceOptions) -> Source:
             )
     return Source(
         name=Path(name).resolve().name if folder else name,
-        inputs=_inputs(module, described),
+        inputs=_inputs(module, description),
         module=name_outputs(module, only="logits"),
         classifier=True,
-        labels=described.labels,
-        preprocessing=described.preprocessing,
+        labels=description.labels,
+        preprocessing=description.preprocessing,
         provenance={**provenance, "transformers": transformers.__version__},
-        notes=described.notes,
+        notes=description.notes,
     )
 
 
-def _inputs(module: nn.Module, described: _Described) -> tuple[TensorSpec, ...]:
+def _inputs(module: nn.Module, description: _Description) -> tuple[TensorSpec, ...]:
     """Returns the image, or its colors as palette indices in rows, for networks that read it like a text."""
     if getattr(module, "main_input_name", None) == "input_ids":
-        length = getattr(described.config, "n_positions", None)
+        length = getattr(description.config, "n_positions", None)
         if length is None:
             raise UsageError(
-                f"a {described.config.model_type} takes texts besides images; cnntk exports image networks"
+                f"a {description.config.model_type} takes texts besides images; cnntk exports image networks"
             )
         return (TensorSpec(INPUT, "int64", ("N", length)),)
-    return input_specs(described.shape, dtype_of(module))
+    return input_specs(description.shape, dtype_of(module))
 
 
 @contextlib.contextmanager
@@ -163,23 +163,23 @@ def _trained(transformers: Any, folder: Path, config: Any) -> nn.Module:
     return module  # type: ignore[no-any-return]
 
 
-def _describe(config: Any, folder: Path | None, shape: tuple[int, ...] | None) -> _Described:
+def _describe(config: Any, folder: Path | None, shape: tuple[int, ...] | None) -> _Description:
     processor = _processor(folder)
     shape, notes = (shape, ()) if shape else _shape(config, processor)
     labels = tuple(str(label) for _, label in sorted((config.id2label or {}).items()))
     if all(label == f"LABEL_{i}" for i, label in enumerate(labels)):
         labels = ()  # transformers' placeholders
-    described = _Described(config, shape, labels, notes)
+    description = _Description(config, shape, labels, notes)
     if processor is None:
-        return described
+        return description
     try:
         preprocessing = preprocessing_of(processor, shape[0])
     except Unmapped as reason:
         note = f"{PREPROCESSOR} has a step that cnntk can't express ({reason}), so the file takes arrays only"
-        return replace(described, notes=(*notes, note))
+        return replace(description, notes=(*notes, note))
     if (preprocessing.height, preprocessing.width) != shape[1:]:
         preprocessing = replace(preprocessing, height=shape[1], width=shape[2])
-    return replace(described, preprocessing=preprocessing)
+    return replace(description, preprocessing=preprocessing)
 
 
 def _processor(folder: Path | None) -> dict[str, Any] | None:

@@ -115,9 +115,9 @@ def to_options(options_class: type[T], values: dict[str, Any]) -> T:
     )
 
 
-def attribute_texts(described: type) -> dict[str, str]:
+def attribute_texts(documented: type) -> dict[str, str]:
     """The entries of a docstring's ``Attributes:``, each as one line."""
-    _, _, text = (described.__doc__ or "").partition("Attributes:\n")
+    _, _, text = (documented.__doc__ or "").partition("Attributes:\n")
     entries: dict[str, str] = {}
     name, margin = "", None
     for line in text.splitlines():

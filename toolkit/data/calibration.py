@@ -160,7 +160,7 @@ def split_images(
     background = spec.preprocessing.background if spec.preprocessing is not None else _WHITE
     max_evaluation = max_evaluation_images(spec)
     if evaluation is None and not _is_labeled(data):
-        return _halves(data, max_calibration_images, max_evaluation, background)
+        return _split_in_half(data, max_calibration_images, max_evaluation, background)
     calibration = calibration_images(data, max_calibration_images, background)
     judges = _evaluation_images(evaluation or data, max_evaluation, background, held_out=evaluation is None)
     return CalibrationSplit(calibration, _with_model_labels(judges, spec, evaluation or data))
@@ -202,7 +202,7 @@ def _evaluation_images(
     return _select(test, indices, background)
 
 
-def _halves(
+def _split_in_half(
     data: str, max_calibration: int, max_evaluation: int, background: Sequence[int]
 ) -> CalibrationSplit:
     """Splits a folder: each image is in one half only."""

@@ -297,8 +297,8 @@ class Area:
 
     def meets(self, other: Area) -> bool:
         """Whether they overlap."""
-        beside = self.right <= other.left or other.right <= self.left
-        return not beside and self.top < other.bottom and other.top < self.bottom
+        separate = self.right <= other.left or other.right <= self.left
+        return not separate and self.top < other.bottom and other.top < self.bottom
 
     def within(self, frame: Frame) -> bool:
         """Whether all of it is in the frame."""

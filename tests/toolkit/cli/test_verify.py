@@ -37,7 +37,7 @@ def sealed_onnx(foreign_onnx: Path, tmp_path: Path) -> Path:
         return {"logits": flat @ held["weight"] + held["bias"]}
 
     inputs = (TensorSpec("input", "float32", ("N", 1, 4, 4)),)
-    spec = ModelSpec("tiny", (), inputs, self_test=self_test_of(answers, answers, inputs))
+    spec = ModelSpec("tiny", (), inputs, self_test=self_test_of(answers, answers, specs=inputs))
     path = tmp_path / "sealed.onnx"
     append_spec(path, spec, write_hashed(ir.load(foreign_onnx), path))
     return path

@@ -129,8 +129,8 @@ def _cpu_times(root: Path) -> tuple[int, float | None, float | None]:
         if not name.startswith("cpu") or name == "cpu" or len(fields) < 8:
             continue
         if usable is None or int(name[3:]) in usable:
-            user, nice, system, _, _, irq, softirq, stolen = map(int, fields[:8])
-            busy, steal, cores = busy + user + nice + system + irq + softirq, steal + stolen, cores + 1
+            user, nice, system, _, _, irq, softirq, steal_ticks = map(int, fields[:8])
+            busy, steal, cores = busy + user + nice + system + irq + softirq, steal + steal_ticks, cores + 1
     if not cores:
         return 0, None, None
     ticks = os.sysconf("SC_CLK_TCK")
