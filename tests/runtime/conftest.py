@@ -39,7 +39,10 @@ def sealed_onnx(foreign_onnx: Path, tmp_path: Path) -> Path:
             for name, op in (("flatten", "Flatten"), ("fc", "Gemm"), ("head/softmax", "Softmax"))
         ),
         self_test=self_test_of(
-            lambda x: answers(x, np.float64), lambda x: answers(x, np.float32), inputs, probabilities=True
+            lambda x: answers(x, np.float64),
+            lambda x: answers(x, np.float32),
+            specs=inputs,
+            probabilities=True,
         ),
     )
     written = write_hashed(ir.load(foreign_onnx), path)
