@@ -55,7 +55,6 @@ def print_json(data: Any) -> None:
     """Prints one JSON document; numbers that are not finite are null, as JSON has none."""
     from cnntk.runtime.codec import as_json
 
-    data = data.to_json() if hasattr(data, "to_json") else data
     json.dump(as_json(data), sys.stdout, ensure_ascii=False, indent=2, allow_nan=False)
     print()
 

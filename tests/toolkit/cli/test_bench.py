@@ -47,10 +47,10 @@ def test_all_fits_80_columns(cnntk: Callable, tiny_onnx: Path) -> None:
 
 
 def test_json(cnntk: Callable, tiny_onnx: Path) -> None:
-    found = cnntk("bench", tiny_onnx, *QUICK, "--json").json
-    assert found["schema"] == "cnntk-bench/1"
-    assert found["latency"]["runs"] >= 20
-    assert found["baseline"] is None
+    document = cnntk("bench", tiny_onnx, *QUICK, "--json").json
+    assert document["schema"] == "cnntk-bench/1"
+    assert document["latency"]["runs"] >= 20
+    assert document["baseline"] is None
 
 
 def test_a_sweep_and_a_baseline_as_text(capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,16 +79,16 @@ def test_a_sweep_of_long_runs_fits_too(capsys: pytest.CaptureFixture[str]) -> No
 def base(tmp_path: Path) -> Path:
     """A baseline of this machine, of runs that took next to nothing."""
     quick = samples(1e-6 * np.random.default_rng(0).uniform(1, 2, 100))
-    found = summarize_sessions([quick, quick], settings={"device": "cpu", "threads": 1, "batch": 1})
-    save_baseline(tmp_path / "base.json", Baseline.create(detect_machine(), {"latency": found}))
+    case = summarize_sessions([quick, quick], settings={"device": "cpu", "threads": 1, "batch": 1})
+    save_baseline(tmp_path / "base.json", Baseline.create(detect_machine(), {"latency": case}))
     return tmp_path / "base.json"
 
 
 def elsewhere(base: Path) -> Path:
     """The same, of another machine."""
-    known = json.loads(base.read_bytes())
-    known["machine"]["cpu"] = "another one"
-    base.write_text(json.dumps(known))
+    stored = json.loads(base.read_bytes())
+    stored["machine"]["cpu"] = "another one"
+    base.write_text(json.dumps(stored))
     return base
 
 
@@ -127,8 +127,8 @@ def test_another_machine_is_refused_before_measuring(
     done = cnntk("bench", "no-such-model.onnx", *begun, "--compare", elsewhere(base))
     assert done.status == 2
     assert "another machine (cpu: another one in the baseline" in done.err
-    told = cnntk("bench", tiny_onnx, *begun, "--compare", base, "--allow-other-machine")
-    assert "junk" in told.err
+    allowed = cnntk("bench", tiny_onnx, *begun, "--compare", base, "--allow-other-machine")
+    assert "junk" in allowed.err
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def _few(measure: Callable, *args: object, **kwargs: object) -> Case:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_sessions")
-def test_told_to_go_on_it_says_how_they_differ(
+def test_allowed_to_compare_it_says_how_they_differ(
     cnntk: Callable, tiny_onnx: Path, base: Path, tmp_path: Path
 ) -> None:
     options = ("--compare", elsewhere(base), "--allow-other-machine", "--report", tmp_path / "page.html")
@@ -151,9 +151,9 @@ def test_told_to_go_on_it_says_how_they_differ(
     assert done.status == 0
     assert "another machine cpu: another one in the baseline" in " ".join(done.out.split())
     assert "cpu: another one in the baseline" in (tmp_path / "page.html").read_text()
-    found = cnntk("bench", tiny_onnx, *QUICK, *options, "--json").json
-    assert found["baseline"]["file"] == str(base)
-    (compared,) = found["baseline"]["cases"]
+    document = cnntk("bench", tiny_onnx, *QUICK, *options, "--json").json
+    assert document["baseline"]["file"] == str(base)
+    (compared,) = document["baseline"]["cases"]
     assert (compared["verdict"], compared["regressed"]) == ("slower", False)
     page = (tmp_path / "page.html").read_text()
     assert "Slower than the baseline: latency" in page
@@ -165,21 +165,21 @@ def test_told_to_go_on_it_says_how_they_differ(
 def test_a_baseline_and_what_is_slower(cnntk: Callable, tiny_onnx: Path, tmp_path: Path) -> None:
     base = tmp_path / "base.json"
     assert cnntk("bench", tiny_onnx, *QUICK, "--save", base).status == 0
-    # With a bound that no noise reaches; that a real slowdown is found is tested on given sessions.
+    # With a bound that no noise reaches; that a real slowdown is detected is tested on fixed sessions.
     same = cnntk("bench", tiny_onnx, *QUICK, "--compare", base, "--fail-above", "100000%")
     assert same.status == 0
     assert "Since the baseline" in same.out
-    known = json.loads(base.read_bytes())
-    case = known["cases"]["latency"]
+    stored = json.loads(base.read_bytes())
+    case = stored["cases"]["latency"]
     case["sessions"] = [[ms / 1e6 for ms in session] for session in case["sessions"]]
-    base.write_text(json.dumps(known))
+    base.write_text(json.dumps(stored))
     slower = cnntk("bench", tiny_onnx, *QUICK, "--compare", base, "--fail-above", "5%")
     assert slower.status == 1
     assert "REGRESSED (measured twice, then +" in " ".join(slower.out.split())
-    told = cnntk("bench", tiny_onnx, *QUICK, "--compare", base)
-    assert told.status == 0
-    assert "slower" in told.out
-    assert "REGRESSED" not in told.out
+    allowed = cnntk("bench", tiny_onnx, *QUICK, "--compare", base)
+    assert allowed.status == 0
+    assert "slower" in allowed.out
+    assert "REGRESSED" not in allowed.out
 
 
 @pytest.mark.slow
@@ -260,9 +260,7 @@ def test_what_is_read_is_not_overwritten(
     assert file.read_bytes() == before
 
 
-def test_a_baseline_takes_the_place_of_no_other_file(
-    cnntk: Callable, tiny_onnx: Path, tmp_path: Path
-) -> None:
+def test_a_baseline_replaces_no_other_file(cnntk: Callable, tiny_onnx: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     done = cnntk("bench", tiny_onnx, *QUICK, "--save", tmp_path / "notes.txt")
     assert done.status == 2
@@ -288,7 +286,7 @@ def test_the_baseline_that_is_compared_with_may_be_renewed(base: Path, tiny_onnx
         ("openvino", ("--against", "openvino"), "--against openvino needs openvino"),
     ],
 )
-def test_what_is_not_installed_is_told_first(
+def test_missing_packages_are_reported_first(
     cnntk: Callable,
     tiny_onnx: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -308,8 +306,8 @@ def test_a_folder_of_images(cnntk: Callable, seven: Path, tmp_path: Path) -> Non
     photos.mkdir()
     for name in ("a.png", "b.png"):
         (photos / name).write_bytes(seven.read_bytes())
-    found = cnntk("bench", *QUICK, "--image", photos, "--json").json
-    assert [row["images"] for row in found["stages"]["formats"]] == [2]
+    document = cnntk("bench", *QUICK, "--image", photos, "--json").json
+    assert [row["images"] for row in document["stages"]["formats"]] == [2]
 
 
 def test_end_to_end_needs_a_classifier(cnntk: Callable, foreign_onnx: Path) -> None:

@@ -59,7 +59,7 @@ def test_the_printed_result(digits: Path, clock: object) -> None:
     assert "note: calibration: only 40 images" in result.stderr
 
 
-def test_a_kept_original_is_not_a_failure(digits: Path, clock: Callable[[float], None]) -> None:
+def test_an_unchanged_original_is_not_a_failure(digits: Path, clock: Callable[[float], None]) -> None:
     clock(0.5)
     result = run(digits, "--calibration", "digits", "--calibration-images", 40, "-o", "x.onnx")
     assert result.return_value == 0
