@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -274,8 +274,8 @@ def test_light_and_dark_and_narrow(report: ExportReport) -> None:
 def poisoned(value: Any) -> Any:
     """The report with HTML in every text that is no status."""
     if hasattr(value, "__dataclass_fields__"):
-        fields = {name: getattr(value, name) for name in value.__dataclass_fields__ if name != "status"}
-        return replace(value, **{name: poisoned(item) for name, item in fields.items()})
+        names = [field.name for field in fields(value) if field.name != "status"]
+        return replace(value, **{name: poisoned(getattr(value, name)) for name in names})
     if isinstance(value, dict):
         return {key: poisoned(item) for key, item in value.items()}
     if isinstance(value, tuple):

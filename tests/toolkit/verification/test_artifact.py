@@ -75,7 +75,7 @@ def export(module: nn.Module, path: Path) -> Path:
     test = self_test_of(
         lambda x: answers(wide, {"input": x["input"].astype(np.float64)}),
         lambda x: answers(module, x),
-        INPUTS,
+        specs=INPUTS,
     )
     spec = ModelSpec("net", tuple("abcde"), INPUTS, layers=tuple(rows(model)), self_test=test)
     append_spec(path, spec, write_hashed(model, path))
