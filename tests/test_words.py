@@ -18,7 +18,8 @@ FILE_LINES_LIMIT = 500
 
 _METAPHORS = """
     anatomy beside blame blamed crew entrance face faint ledger lineage meanwhile nobody oddities oddity
-    opponent opponents patience race racing recast rival rivalry rivals sealed stolen surroundings tape uncast unusual
+    opponent opponents patience race racing recast rival rivalry rivals sealed stolen surroundings tape uncast
+    unusual
     vetted weather workbench
 """
 METAPHORS = frozenset(_METAPHORS.split())
