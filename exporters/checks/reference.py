@@ -2,7 +2,7 @@
 
 The program is what torch captured, before any translation to ONNX, so it is independent of the translation
 and of every pass. In float64 it is exact as far as float32 can tell; in its own precision it shows how large
-torch's own error is, and with it how large an export's error may be. Its inner values bear the names of the
+torch's own error is, and with it how large an export's error may be. Its inner values have the names of the
 ONNX graph's values, so that the first node that differs can be found.
 """
 

@@ -30,20 +30,20 @@ def small_graph() -> ir.Model:
 def without_notes(model: ir.Model) -> onnx.ModelProto:
     proto = ir.to_proto(model)
     for message in (proto, proto.graph, *proto.graph.node, *proto.graph.value_info):
-        kept = [p for p in message.metadata_props if not p.key.startswith(NOTES)]
+        remaining = [p for p in message.metadata_props if not p.key.startswith(NOTES)]
         del message.metadata_props[:]
-        message.metadata_props.extend(kept)
+        message.metadata_props.extend(remaining)
     return proto
 
 
 def test_the_file_is_what_protobuf_would_have_written(small_graph: ir.Model, tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     write_graph(small_graph, path)
-    found, expected = onnx.load(path), without_notes(small_graph)
+    result, expected = onnx.load(path), without_notes(small_graph)
     for part in ("input", "output", "node", "initializer", "name"):
-        assert getattr(found.graph, part) == getattr(expected.graph, part)
+        assert getattr(result.graph, part) == getattr(expected.graph, part)
     for part in ("ir_version", "opset_import", "producer_name"):
-        assert getattr(found, part) == getattr(expected, part)
+        assert getattr(result, part) == getattr(expected, part)
     onnx.checker.check_model(path, full_check=True)
 
 
@@ -60,9 +60,9 @@ def test_weights_of_every_type(dtype: str, tmp_path: Path) -> None:
     graph = ir.Graph([], node.outputs, nodes=[node], initializers=[value], opset_imports={"": 21}, name="g")
     path = tmp_path / "m.onnx"
     write_graph(ir.Model(graph, ir_version=10), path)
-    found = ir.load(path).graph.initializers["w"].const_value
-    assert found.dtype == kind
-    assert np.array_equal(found.numpy().astype(np.int64), values)
+    result = ir.load(path).graph.initializers["w"].const_value
+    assert result.dtype == kind
+    assert np.array_equal(result.numpy().astype(np.int64), values)
 
 
 def test_no_path_of_the_users_machine_stays_in_the_file(small_graph: ir.Model, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_without_hashes_the_file_is_read_again(small_graph: ir.Model, tmp_path: 
 
 
 def test_a_file_that_changed_meanwhile_is_not_sealed_as_sound(small_graph: ir.Model, tmp_path: Path) -> None:
-    """The digest is of what was meant to be written, so a disk that lies is found when the file is opened."""
+    """The digest is of what was meant to be written, so a faulty disk is detected when the file is opened."""
     path = tmp_path / "m.onnx"
     written = write_hashed(small_graph, path)
     data = bytearray(path.read_bytes())

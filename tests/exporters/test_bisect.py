@@ -50,14 +50,14 @@ Weights = dict[str, np.ndarray]
 def weights() -> Weights:
     rng = np.random.default_rng(7)
     shapes = {"w1": (4, 3, 3, 3), "b1": 4, "w2": (4, 4, 3, 3), "b2": 4, "w3": (64, 5), "b3": 5}
-    own = {name: rng.standard_normal(shape) * 0.3 for name, shape in shapes.items()}
+    linear = {name: rng.standard_normal(shape) * 0.3 for name, shape in shapes.items()}
     norm = {
         "s": rng.uniform(0.5, 2, 4),
         "t": rng.normal(size=4),
         "m": rng.normal(size=4),
         "v": rng.uniform(0.5, 2, 4),
     }
-    return own | norm
+    return linear | norm
 
 
 def folded(w: Weights) -> Weights:
@@ -115,9 +115,9 @@ def test_the_layer_tensor_and_channel_are_named(
     second = written(tmp_path / "b.onnx", weights())
     pair = GraphPair(first, second, rows(TEXT))
     assert pair.alike
-    for found in (pair.first_divergence(INPUTS), *pair.weight_differences()):
-        assert (found.layer, [w.tensor for w in found.weights]) == (layer, [tensor])
-        assert found.weights[0].channels == channels
+    for result in (pair.first_divergence(INPUTS), *pair.weight_differences()):
+        assert (result.layer, [w.tensor for w in result.weights]) == (layer, [tensor])
+        assert result.weights[0].channels == channels
     assert str(pair.first_divergence(INPUTS)).startswith(f"{layer} (")
 
 
@@ -137,7 +137,7 @@ def test_a_folded_norm_is_no_divergence(
     assert pair.first_divergence(INPUTS).layer == layer
 
 
-def test_a_fault_in_a_folded_layer_is_found_there(tmp_path: Path) -> None:
+def test_a_fault_in_a_folded_layer_is_located(tmp_path: Path) -> None:
     values = folded(weights())
     swap(values["w1"])
     pair = GraphPair(
@@ -154,8 +154,8 @@ def test_an_attribute_is_named(tmp_path: Path) -> None:
     pair = GraphPair(
         written(tmp_path / "a.onnx", weights(), text), written(tmp_path / "b.onnx", weights()), rows(TEXT)
     )
-    found = pair.first_divergence(INPUTS)
-    assert (found.layer, set(found.attributes)) == ("pool", {"dilations", "pads"})
+    result = pair.first_divergence(INPUTS)
+    assert (result.layer, set(result.attributes)) == ("pool", {"dilations", "pads"})
 
 
 def test_the_same_file_has_no_difference(tmp_path: Path) -> None:
@@ -167,9 +167,9 @@ def test_the_same_file_has_no_difference(tmp_path: Path) -> None:
 
 def test_layers_without_a_spec_are_the_nodes(tmp_path: Path) -> None:
     first = written(tmp_path / "a.onnx", changed("w3", swap))
-    found = GraphPair(first, written(tmp_path / "b.onnx", weights())).first_divergence(INPUTS)
-    assert found.op == "Gemm"
-    assert found.layer
+    result = GraphPair(first, written(tmp_path / "b.onnx", weights())).first_divergence(INPUTS)
+    assert result.op == "Gemm"
+    assert result.layer
 
 
 def rows(text: str) -> tuple[Layer, ...]:

@@ -26,13 +26,13 @@ def captured(module: nn.Module, shape: InputShape = SHAPE, folder: Path | None =
     return capture(open_source(module, SourceOptions(input_shape=shape)), folder)
 
 
-def outputs(found: Captured) -> dict[str, str]:
-    return {str(v.name): str(v.shape) for v in found.model.graph.outputs}
+def outputs(result: Captured) -> dict[str, str]:
+    return {str(v.name): str(v.shape) for v in result.model.graph.outputs}
 
 
-def run(found: Captured, *arrays: np.ndarray) -> list[np.ndarray]:
+def run(result: Captured, *arrays: np.ndarray) -> list[np.ndarray]:
     session = ort.InferenceSession(
-        ir.to_proto(found.model).SerializeToString(), providers=["CPUExecutionProvider"]
+        ir.to_proto(result.model).SerializeToString(), providers=["CPUExecutionProvider"]
     )
     return session.run(None, dict(zip([i.name for i in session.get_inputs()], arrays, strict=True)))
 
@@ -40,9 +40,9 @@ def run(found: Captured, *arrays: np.ndarray) -> list[np.ndarray]:
 def test_the_graph_has_a_free_batch_and_no_dropout(small_cnn: nn.Module) -> None:
     model = captured(small_cnn).model
     assert (model.ir_version, model.opset_imports[""]) == (IR_VERSION, OPSET) == (10, 18)
-    (taken,) = model.graph.inputs
-    assert taken.name == "input"
-    assert str(taken.shape) == "[N,3,8,8]"
+    (graph_input,) = model.graph.inputs
+    assert graph_input.name == "input"
+    assert str(graph_input.shape) == "[N,3,8,8]"
     assert str(model.graph.outputs[0].shape) == "[N,5]"
     kinds = {node.op_type for node in model.graph}
     assert {"Conv", "Relu", "MaxPool", "Gemm"} <= kinds
@@ -50,11 +50,11 @@ def test_the_graph_has_a_free_batch_and_no_dropout(small_cnn: nn.Module) -> None
 
 
 def test_any_batch_runs(small_cnn: nn.Module) -> None:
-    found = captured(small_cnn)
+    result = captured(small_cnn)
     x = np.random.default_rng(0).random((5, *SHAPE), dtype=np.float32)
     expected = small_cnn(torch.from_numpy(x)).detach().numpy()
     for batch in (1, 2, 3, 5):
-        np.testing.assert_allclose(run(found, x[:batch])[0], expected[:batch], atol=1e-5)
+        np.testing.assert_allclose(run(result, x[:batch])[0], expected[:batch], atol=1e-5)
 
 
 def test_free_sizes_derived_from_the_batch_say_so() -> None:
@@ -62,10 +62,10 @@ def test_free_sizes_derived_from_the_batch_say_so() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x.reshape(-1, 3, 8).sum(1).reshape(-1, 8, 8)
 
-    found = captured(Rows())
-    inner = [str(v.shape) for node in found.model.graph for v in node.outputs]
+    result = captured(Rows())
+    inner = [str(v.shape) for node in result.model.graph for v in node.outputs]
     assert "[8*N,3,8]" in inner
-    assert outputs(found) == {"output": "[N,8,8]"}
+    assert outputs(result) == {"output": "[N,8,8]"}
 
 
 class Everything(nn.Module):
@@ -85,19 +85,19 @@ class Everything(nn.Module):
 
 
 def test_names_are_the_same_in_the_graph_and_in_the_program() -> None:
-    found = captured(Everything(), {"mask": (1, 8, 8), "image": SHAPE})
-    assert list(outputs(found)) == ["image_1", "add", "twice", "twice_1", "output", "best_of", "best_of_1"]
-    assert [v.name for v in found.model.graph.inputs] == ["image", "mask"]
-    nodes = [node.name for node in found.program.graph_module.graph.nodes]
+    result = captured(Everything(), {"mask": (1, 8, 8), "image": SHAPE})
+    assert list(outputs(result)) == ["image_1", "add", "twice", "twice_1", "output", "best_of", "best_of_1"]
+    assert [v.name for v in result.model.graph.inputs] == ["image", "mask"]
+    nodes = [node.name for node in result.program.graph_module.graph.nodes]
     assert len(set(nodes)) == len(nodes)
-    values = {v.name for node in found.model.graph for v in node.outputs}
-    assert set(outputs(found)) <= set(nodes) & values
-    signature = found.program.graph_signature
+    values = {v.name for node in result.model.graph for v in node.outputs}
+    assert set(outputs(result)) <= set(nodes) & values
+    signature = result.program.graph_signature
     assert list(signature.user_inputs) == ["image", "mask"]
-    assert list(signature.user_outputs) == list(outputs(found))
+    assert list(signature.user_outputs) == list(outputs(result))
     image, mask = (np.random.default_rng(0).random((3, c, 8, 8), dtype=np.float32) for c in (3, 1))
-    got = run(found, image, mask)
-    by_name = dict(zip(outputs(found), got, strict=True))
+    got = run(result, image, mask)
+    by_name = dict(zip(outputs(result), got, strict=True))
     np.testing.assert_array_equal(by_name["image_1"], image)
     np.testing.assert_array_equal(by_name["twice"], by_name["twice_1"])
     np.testing.assert_allclose(by_name["add"], (image + mask) * 2)
@@ -105,8 +105,8 @@ def test_names_are_the_same_in_the_graph_and_in_the_program() -> None:
 
 def test_the_program_interprets_to_the_values_of_its_names(small_cnn: nn.Module) -> None:
     """What the proof rests on: each node of the program is the graph's value of that name."""
-    found = captured(small_cnn)
-    visible = found.model.clone()
+    result = captured(small_cnn)
+    visible = result.model.clone()
     visible.graph.outputs.extend(
         v for n in visible.graph for v in n.outputs if v.type is not None and not v.is_graph_output()
     )
@@ -115,18 +115,18 @@ def test_the_program_interprets_to_the_values_of_its_names(small_cnn: nn.Module)
         ir.to_proto(visible).SerializeToString(), providers=["CPUExecutionProvider"]
     )
     names = [o.name for o in session.get_outputs()]
-    theirs = dict(zip(names, session.run(None, {"input": x}), strict=True))
+    onnx_values = dict(zip(names, session.run(None, {"input": x}), strict=True))
     seen = []
 
     class Compare(torch.fx.Interpreter):
         def run_node(self, n: torch.fx.Node) -> object:
             value = super().run_node(n)
-            if n.name in theirs and isinstance(value, torch.Tensor):
-                np.testing.assert_allclose(theirs[n.name], value.numpy(), atol=1e-5)
+            if n.name in onnx_values and isinstance(value, torch.Tensor):
+                np.testing.assert_allclose(onnx_values[n.name], value.numpy(), atol=1e-5)
                 seen.append(n.name)
             return value
 
-    program = found.program
+    program = result.program
     state = {**program.state_dict, **program.constants}
     arguments = [
         state[s.target] if s.target else torch.from_numpy(x) for s in program.graph_signature.input_specs
@@ -137,7 +137,7 @@ def test_the_program_interprets_to_the_values_of_its_names(small_cnn: nn.Module)
     assert "output" in seen
 
 
-def test_a_program_that_was_given_stays_as_it_is(small_cnn: nn.Module) -> None:
+def test_a_program_is_not_changed(small_cnn: nn.Module) -> None:
     batch = {0: torch.export.Dim("N")}
     program = torch.export.export(small_cnn, (torch.zeros(2, *SHAPE),), dynamic_shapes=(batch,))
     before = str(program.graph), str(program.graph_signature)
@@ -237,7 +237,7 @@ def test_what_can_not_be_captured_names_the_users_line(
     assert "\n" not in text
     assert capfd.readouterr() == ("", "")
     for report in tmp_path.iterdir():
-        assert f"torch's own report: {report}" in text
+        assert f"torch's report: {report}" in text
         assert "Traceback" in report.read_text()
 
 
@@ -248,7 +248,7 @@ def test_a_batch_that_must_be_even_is_refused() -> None:
 
 
 def test_the_report_lies_in_a_temporary_folder_where_none_is_named(branching: nn.Module) -> None:
-    with pytest.raises(CaptureError, match="torch's own report: ") as caught:
+    with pytest.raises(CaptureError, match="torch's report: ") as caught:
         captured(branching)
     report = Path(str(caught.value).rpartition(": ")[2])
     assert report.name == "branching.capture.txt"
@@ -262,8 +262,8 @@ def test_code_that_only_the_second_way_takes_is_captured() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.from_numpy(x.numpy() * 2)
 
-    found = captured(Numpy())
-    np.testing.assert_array_equal(run(found, np.ones((3, *SHAPE), np.float32))[0], 2)
+    result = captured(Numpy())
+    np.testing.assert_array_equal(run(result, np.ones((3, *SHAPE), np.float32))[0], 2)
 
 
 def test_the_users_settings_stay(small_cnn: nn.Module, branching: nn.Module) -> None:
@@ -289,9 +289,9 @@ def test_other_threads_still_write_to_standard_error(monkeypatch: pytest.MonkeyP
 
     terminal = io.StringIO()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with suppress_output() as kept:
+    with suppress_output() as output:
         print("torch", file=sys.stderr)
         thread = threading.Thread(target=lambda: print("progress", file=sys.stderr))
         thread.start()
         thread.join()
-    assert (kept.getvalue(), terminal.getvalue()) == ("torch\n", "progress\n")
+    assert (output.getvalue(), terminal.getvalue()) == ("torch\n", "progress\n")

@@ -85,9 +85,9 @@ def test_both_files(tmp_path: Path) -> None:
     tensors = {t.name: t for t in onnx.load(target, load_external_data=False).graph.initializer}
     assert not tensors["bias"].external_data
     for name in ("weight", "second", "third"):
-        place = {e.key: e.value for e in tensors[name].external_data}
-        assert place["location"] == data.file
-        assert int(place["offset"]) % ALIGNMENT == 0
+        location = {e.key: e.value for e in tensors[name].external_data}
+        assert location["location"] == data.file
+        assert int(location["offset"]) % ALIGNMENT == 0
     onnx.checker.check_model(target, full_check=True)
     loaded = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(target).graph.initializer}
     for name, value in model_of(0).graph.initializers.items():
@@ -117,7 +117,7 @@ def test_an_older_pair_is_replaced(tmp_path: Path) -> None:
     assert answers(target) == first
 
 
-def test_data_of_another_name_is_not_ours_to_remove(tmp_path: Path) -> None:
+def test_data_of_another_name_is_not_removed(tmp_path: Path) -> None:
     write(0, tmp_path / "a.onnx")
     shutil.copy(tmp_path / "a.onnx", tmp_path / "b.onnx")
     expected = answers(tmp_path / "a.onnx")

@@ -35,8 +35,8 @@ def leaky(alpha: float, kind: ir.DataType = ir.DataType.DOUBLE) -> ir.Model:
 
 
 def node(model: ir.Model) -> ir.Node:
-    (found,) = model.graph
-    return found
+    (result,) = model.graph
+    return result
 
 
 X = RNG.standard_normal((2, 3, 2, 2)) * np.array([1e-4, 1, 100])[:, None, None]
@@ -54,9 +54,9 @@ def test_epsilon_is_float64s(epsilon: float) -> None:
     model = normed(epsilon)
     off = np.abs(GraphSession(model).run({"x": X})["y"] - expected).max()
     widen_attributes(model)
-    found = GraphSession(model).run({"x": X})["y"]
+    result = GraphSession(model).run({"x": X})["y"]
     assert off > 1e-12 * np.abs(expected).max()
-    np.testing.assert_allclose(found, expected, rtol=1e-14)
+    np.testing.assert_allclose(result, expected, rtol=1e-14)
     assert "var" not in model.graph.initializers
     held = node(model).attributes.get_float("epsilon", 0)
     assert held == np.float32(held)

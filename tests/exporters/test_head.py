@@ -80,7 +80,7 @@ def test_what_is_no_classifier(body, result, reason) -> None:
 
 
 @pytest.mark.parametrize("key", ["one number", "images", "sigmoid", "whole numbers"])
-def test_what_can_be_no_classifier_is_refused_where_one_is_asked_for(key) -> None:
+def test_what_can_be_no_classifier_is_refused_with_head_classifier(key) -> None:
     body, result, _ = NONE[key]
     with pytest.raises(UsageError, match="--head classifier: expected an output"):
         add_head(graph(body, result), "classifier", None)
@@ -95,14 +95,14 @@ def test_what_the_source_and_the_user_say_counts() -> None:
     assert add_head(graph("y = Relu(x)"), "classifier", None).reason.startswith("--head classifier")
 
 
-def test_of_several_outputs_the_one_called_logits_is_taken() -> None:
+def test_of_several_outputs_the_one_named_logits_is_used() -> None:
     model = graph("y = Neg(x)  logits = Relu(x)", "float[N,3] y, float[N,3] logits")
     add_head(model, "auto", True)
     assert names(model) == ["logits", "probabilities", "y"]
     np.testing.assert_array_equal(GraphSession(model).run({"x": X})["logits"], np.maximum(X, 0))
 
 
-def test_names_that_are_taken_are_freed() -> None:
+def test_other_values_with_these_names_are_renamed() -> None:
     model = graph("logits = Relu(x)  probabilities = Exp(logits)  y = Neg(probabilities)")
     add_head(model, "auto", None)
     assert names(model) == ["logits", "probabilities"]
@@ -111,7 +111,7 @@ def test_names_that_are_taken_are_freed() -> None:
     GraphSession(model).run({"x": X})
 
 
-def test_pixels_of_one_are_flattened_where_asked() -> None:
+def test_maps_of_one_pixel_are_flattened_with_head_classifier() -> None:
     model = graph("y = Relu(x)", "float[N,3,1,1] y", "float[N,3,1,1] x")
     add_head(model, "classifier", None)
     assert GraphSession(model).run({"x": X[:, :, None, None]})["logits"].shape == (2, 3)
@@ -157,7 +157,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize(("body", "entry", "result", "name"), BODIES.values(), ids=BODIES.keys())
-def test_the_networks_own_value_behind_an_output(body: str, entry: str, result: str, name: str) -> None:
+def test_the_value_of_the_network_behind_an_output(body: str, entry: str, result: str, name: str) -> None:
     model = graph(body, result, entry)
     add_head(model, "classifier", None)
     logits, probabilities = model.graph.outputs

@@ -65,8 +65,8 @@ def test_a_batch_of_many_sizes_answers_as_each_alone(small_cnn: nn.Module) -> No
     classify = Classifier("m.onnx")
     images = [noise(30, 50), noise(8, 8), noise(70, 21), noise(30, 50, 1), noise(10, 10)]
     together = classify.many(images)
-    for image, found in zip(images, together, strict=True):
-        assert np.abs(found.probabilities - classify(image).probabilities).max() < 1e-6
+    for image, prediction in zip(images, together, strict=True):
+        assert np.abs(prediction.probabilities - classify(image).probabilities).max() < 1e-6
 
 
 def test_a_resize_that_is_another_fails_the_self_test(small_cnn: nn.Module) -> None:

@@ -25,11 +25,11 @@ def test_float64_stays_where_onnxruntime_runs_it() -> None:
 
 def test_float64_becomes_float32_where_it_does_not(small_cnn: nn.Module) -> None:
     source = opened(small_cnn.double())
-    found = ensure_runnable(source, "auto")
-    assert found.inputs[0].dtype == "float32"
-    assert found.provenance == {"dtype": "float32", "cast_from": "float64"}
-    assert found.source_before_cast.module is not None
-    assert "no float64 kernel on the CPU for Conv 'node_conv2d' (module 0" in found.notes[-1]
+    result = ensure_runnable(source, "auto")
+    assert result.inputs[0].dtype == "float32"
+    assert result.provenance == {"dtype": "float32", "cast_from": "float64"}
+    assert result.source_before_cast.module is not None
+    assert "no float64 kernel on the CPU for Conv 'node_conv2d' (module 0" in result.notes[-1]
     assert ensure_runnable(source, "float64") is source
 
 
@@ -79,7 +79,7 @@ def test_what_can_not_be_run_says_which_node_and_what_to_do(small_cnn: nn.Module
     assert not path.exists()
 
 
-def test_an_error_about_something_else_is_none_of_ours(small_cnn: nn.Module) -> None:
+def test_an_error_with_another_cause_is_not_explained(small_cnn: nn.Module) -> None:
     from cnntk.exporters.capture import capture
 
     model = capture(opened(small_cnn)).model

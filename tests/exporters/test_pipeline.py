@@ -75,8 +75,8 @@ def test_a_factory_with_weights_and_labels(as_factory: Callable[[str], str], tmp
 def test_a_module_left_in_training_mode_is_put_into_evaluation(small_cnn: nn.Module) -> None:
     expected = small_cnn(torch.ones(1, 3, 8, 8)).detach().numpy()
     export(small_cnn.train(), "m.onnx", input_shape=(3, 8, 8))
-    found = Engine("m.onnx").run({"input": np.ones((1, 3, 8, 8), np.float32)})["logits"]
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    result = Engine("m.onnx").run({"input": np.ones((1, 3, 8, 8), np.float32)})["logits"]
+    np.testing.assert_allclose(result, expected, atol=1e-5)
 
 
 def test_a_model_that_is_no_classifier(two_outputs: nn.Module) -> None:

@@ -94,14 +94,14 @@ def test_networks_as_they_come(
 ) -> None:
     network = small_cnn.to(getattr(torch, dtype)).to(memory_format=layout)
     x = torch.from_numpy(np.random.default_rng(0).random((5, *SHAPE), np.float32)).to(getattr(torch, dtype))
-    theirs = network(x).detach().double().numpy()
+    torch_logits = network(x).detach().double().numpy()
     weights = copy.deepcopy(network.state_dict())
     report = exported(network)
     assert types() == expected
-    given = x.float().numpy().astype(expected[0])
-    found = Engine("m.onnx").run({"input": given})["logits"]
+    array = x.float().numpy().astype(expected[0])
+    logits = Engine("m.onnx").run({"input": array})["logits"]
     step = torch.finfo(getattr(torch, dtype)).eps
-    assert np.abs(found - theirs).max() < max(16 * step, 1e-6) * np.abs(theirs).max()
+    assert np.abs(logits - torch_logits).max() < max(16 * step, 1e-6) * np.abs(torch_logits).max()
     assert not note or any(re.search(note, text) for text in report.notes)
     provenance = Engine("m.onnx").spec.provenance
     assert provenance.get("cast_from") == (dtype if note else None)
@@ -120,14 +120,14 @@ CASTS = [
 
 
 @pytest.mark.parametrize(("before", "after", "expected"), CASTS, ids=[f"{a} to {b}" for a, b, _ in CASTS])
-def test_networks_are_cast_as_asked(
+def test_networks_are_cast_to_the_option(
     small_cnn: nn.Module, before: str, after: Dtype, expected: list[str]
 ) -> None:
     report = exported(small_cnn.to(getattr(torch, before)), after)
     assert types() == expected
     assert f"cast from {before} to {after}, by --dtype" in report.notes
-    said = Engine("m.onnx").spec.provenance
-    assert (said["cast_from"], said["dtype"]) == (before, after)
+    provenance = Engine("m.onnx").spec.provenance
+    assert (provenance["cast_from"], provenance["dtype"]) == (before, after)
     costs = [check.detail for check in report.checks if check.name == "cast"]
     loses = after == "float16" or before == "float64"
     assert bool(costs) is loses
@@ -153,14 +153,14 @@ def test_the_head_is_float32(dense: nn.Module, ending: nn.Module, dtype: str) ->
     assert softmax.inputs[0].dtype is ir.DataType.FLOAT
 
 
-def test_float64_is_held_to_its_own_step(dense: nn.Module) -> None:
+def test_float64_is_limited_by_its_step(dense: nn.Module) -> None:
     """BatchNorm's epsilon and LeakyReLU's slope are float32 in ONNX, a million times coarser."""
     report = exported(dense.double())
     assert types() == ["float64", "float64"]
     assert all(p.bound < 1e-12 * p.scale for p in report.parity if p.kind != "denormals")
 
 
-def test_a_float64_convolution_is_refused_where_float64_is_asked_for(small_cnn: nn.Module) -> None:
+def test_a_float64_convolution_is_refused_with_dtype_float64(small_cnn: nn.Module) -> None:
     message = r"no float64 kernel on the CPU for Conv .*module 0.*; export it with --dtype float32"
     for network in (small_cnn, small_cnn.double()):
         with pytest.raises(CaptureError, match=message):
@@ -251,12 +251,12 @@ def test_a_factory(as_factory: Callable[[str], str]) -> None:
 def lenet(tmp_path: Path) -> Callable[[str, str], Path]:
     """Writes a checkpoint whose safetensors hold one type, and whose spec says another."""
 
-    def write(stored: str, said: str) -> Path:
+    def write(stored: str, declared: str) -> Path:
         network = Network("lenet", {"num_classes": 3})
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             module = zoo.build(network).to(getattr(torch, stored))
-        inputs = (TensorSpec("input", said, ("N", 1, 28, 28)),)
+        inputs = (TensorSpec("input", declared, ("N", 1, 28, 28)),)
         preprocessing = Preprocessing("gray", 28, 28, mean=(0.5,), std=(0.5,))
         spec = ModelSpec("digits", ("a", "b", "c"), inputs, preprocessing, network=network)
         save_checkpoint(tmp_path / "run", module, spec)
@@ -282,11 +282,11 @@ def test_a_checkpoint_in_half_precision(lenet: Callable[[str, str], Path], store
     assert any(check.name == "cast" for check in report.checks)
 
 
-@pytest.mark.parametrize(("said", "expected"), [("float16", HALF), ("bfloat16", FLOAT32)])
+@pytest.mark.parametrize(("declared", "expected"), [("float16", HALF), ("bfloat16", FLOAT32)])
 def test_a_checkpoint_that_says_its_precision(
-    lenet: Callable[[str, str], Path], said: str, expected: list[str]
+    lenet: Callable[[str, str], Path], declared: str, expected: list[str]
 ) -> None:
-    export(lenet(said, said), "m.onnx", preprocess="host")
+    export(lenet(declared, declared), "m.onnx", preprocess="host")
     assert types() == expected
     image = np.random.default_rng(0).integers(0, 256, (40, 30), np.uint8)
     assert Classifier("m.onnx")(image).best.label in "abc"
@@ -304,15 +304,15 @@ def test_weights_of_another_kind_stay_damaged(lenet: Callable[[str, str], Path])
 RESNET = {"embedding_size": 4, "hidden_sizes": [4, 6], "depths": [1, 1], "num_labels": 3}
 
 
-KEPT = [("float16", "auto", HALF), ("bfloat16", "auto", FLOAT32), ("float32", "float16", HALF)]
+TYPES = [("float16", "auto", HALF), ("bfloat16", "auto", FLOAT32), ("float32", "float16", HALF)]
 
 
-@pytest.mark.parametrize(("kept", "dtype", "expected"), KEPT)
-def test_transformers(kept: str, dtype: Dtype, expected: list[str]) -> None:
+@pytest.mark.parametrize(("stored", "dtype", "expected"), TYPES)
+def test_transformers(stored: str, dtype: Dtype, expected: list[str]) -> None:
     pytest.importorskip("transformers")
     export(
         "transformers:resnet",
-        kwargs={**RESNET, "dtype": kept},
+        kwargs={**RESNET, "dtype": stored},
         random=True,
         input_shape=(3, 32, 32),
         dtype=dtype,
@@ -352,13 +352,13 @@ def test_channels_last_inside_the_network_and_in_a_file(small_cnn: nn.Module) ->
             return self.inner(input.contiguous(memory_format=torch.channels_last))
 
     x = np.random.default_rng(0).random((3, *SHAPE), np.float32)
-    theirs = small_cnn(torch.from_numpy(x)).detach().numpy()
+    torch_logits = small_cnn(torch.from_numpy(x)).detach().numpy()
     program = torch.export.export(
         Last().eval(), (torch.zeros(2, *SHAPE),), dynamic_shapes=({0: torch.export.Dim("N")},)
     )
     for source in (Last(), program):
         exported(source)
-        np.testing.assert_allclose(Engine("m.onnx").run({"input": x})["logits"], theirs, atol=1e-5)
+        np.testing.assert_allclose(Engine("m.onnx").run({"input": x})["logits"], torch_logits, atol=1e-5)
 
 
 def test_float16_that_overflows_on_every_image_is_refused() -> None:

@@ -97,8 +97,8 @@ def test_samples_stand_in_the_report(small_cnn: nn.Module) -> None:
     assert all(p.batches == (1, 2, 3, 12) for p in report.parity)
     (check,) = [check for check in report.checks if check.name == "samples"]
     assert check.detail == "4 of 6 used as inputs: number 1, number 2, number 3, number 4"
-    said = Engine("m.onnx").spec.check_results["checks"]
-    assert check.detail in [c["detail"] for c in said]
+    checks = Engine("m.onnx").spec.check_results["checks"]
+    assert check.detail in [c["detail"] for c in checks]
 
 
 @pytest.mark.parametrize("dtype", ["auto", "float16"])

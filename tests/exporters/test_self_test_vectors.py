@@ -49,7 +49,7 @@ def batch_norm_network() -> nn.Module:
     return network.eval()
 
 
-def answers(module: nn.Module, arrays: Arrays) -> Arrays:
+def outputs(module: nn.Module, arrays: Arrays) -> Arrays:
     with torch.inference_mode():
         return {"logits": module(torch.from_numpy(arrays["input"])).numpy()}
 
@@ -57,8 +57,8 @@ def answers(module: nn.Module, arrays: Arrays) -> Arrays:
 def spec_of(module: nn.Module, inputs: tuple[TensorSpec, ...]) -> ModelSpec:
     wide = copy.deepcopy(module).double()
     test = self_test_of(
-        lambda x: answers(wide, {"input": x["input"].astype(np.float64)}),
-        lambda x: answers(module, x),
+        lambda x: outputs(wide, {"input": x["input"].astype(np.float64)}),
+        lambda x: outputs(module, x),
         specs=inputs,
     )
     return ModelSpec("m", (), inputs, self_test=test)
@@ -113,9 +113,9 @@ def perturbed(module: nn.Module, kind: str, times: int) -> Iterator[tuple[str, n
 def test_faults_are_seen(network: str, kind: str, least: float) -> None:
     module, inputs = NETWORKS[network]()
     spec = spec_of(module, inputs)
-    assert run_self_test(lambda x: answers(module, x), spec, "m").holds
+    assert run_self_test(lambda x: outputs(module, x), spec, "m").holds
     seen = [
-        not run_self_test(lambda x, m=m: answers(m, x), spec, "m").holds
+        not run_self_test(lambda x, m=m: outputs(m, x), spec, "m").holds
         for _, m in perturbed(module, kind, 200)
     ]
     print(f"{network}, {kind}: {sum(seen)} of {len(seen)}")
@@ -130,7 +130,7 @@ def test_another_order_of_sums_is_no_fault(network: str) -> None:
     other = copy.deepcopy(module).to(memory_format=torch.channels_last)
 
     def alone(arrays: Arrays) -> Arrays:
-        rows = [answers(other, {"input": row[None]})["logits"] for row in arrays["input"]]
+        rows = [outputs(other, {"input": row[None]})["logits"] for row in arrays["input"]]
         return {"logits": np.concatenate(rows)}
 
     assert run_self_test(alone, spec, "m").holds
@@ -150,7 +150,7 @@ def test_large_outputs_are_thinned_and_the_spec_stays_small() -> None:
     assert not run_self_test(lambda x: {"a": x["input"], "b": x["input"] * 2.001}, spec, "m").holds
 
 
-def test_tiny_answers_are_held_to_their_own_scale() -> None:
+def test_small_outputs_are_limited_by_their_scale() -> None:
     inputs = image(4)
 
     def tiny(factor: float) -> object:
@@ -174,7 +174,7 @@ def test_probabilities_are_tested_beside_logits() -> None:
     assert all(0 < c.bounds["probabilities"] < 1e-4 for c in test.cases)
 
 
-def test_free_sizes_and_own_cases() -> None:
+def test_free_sizes_and_other_inputs() -> None:
     inputs = image("H", "W", 3, dtype="uint8")
     shapes = []
 

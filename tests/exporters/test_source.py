@@ -14,7 +14,7 @@ def source(*shape: int, preprocessing: Preprocessing | None = None) -> Source:
     )
 
 
-def test_what_is_not_said_follows_from_the_input() -> None:
+def test_other_fields_follow_from_the_input() -> None:
     p = with_preprocessing(
         source(3, 20, 30), {"mean": "0.485, 0.456,0.406", "std": "1,1,0.5", "resize": "shortest"}
     )
@@ -27,10 +27,10 @@ def test_what_is_not_said_follows_from_the_input() -> None:
     )
 
 
-def test_the_sources_own_words_stand_where_nothing_else_is_said() -> None:
-    own = Preprocessing("gray", 8, 8, crop_ratio=0.5, mean=(0.1,), std=(0.2,))
-    result = with_preprocessing(source(1, 8, 8, preprocessing=own), {"interpolation": "bicubic"})
-    assert result.preprocessing == dataclasses.replace(own, interpolation="bicubic")
+def test_the_sources_fields_stay_unless_replaced() -> None:
+    original = Preprocessing("gray", 8, 8, crop_ratio=0.5, mean=(0.1,), std=(0.2,))
+    result = with_preprocessing(source(1, 8, 8, preprocessing=original), {"interpolation": "bicubic"})
+    assert result.preprocessing == dataclasses.replace(original, interpolation="bicubic")
 
 
 @pytest.mark.parametrize(

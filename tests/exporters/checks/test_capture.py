@@ -49,7 +49,7 @@ def test_nan_is_no_answer_where_there_is_no_softmax() -> None:
     assert within_bounds("logits", EXACT.float() * torch.tensor([1, torch.nan, 1])) == [False, False, False]
 
 
-def test_what_is_not_known_is_not_compared() -> None:
+def test_unknown_outputs_are_not_compared() -> None:
     assert compare_module_output("", EXACT, EXPECTED, NETWORK) is None
     assert compare_module_output("maps", EXACT, EXPECTED, NETWORK) is None
 
@@ -73,7 +73,7 @@ class Specialized(nn.Module):
 @pytest.mark.parametrize(
     "ending", [nn.Identity(), nn.Softmax(1), nn.LogSoftmax(1)], ids=["plain", "p", "log p"]
 )
-def test_a_wrong_capture_is_found_behind_a_softmax(
+def test_a_wrong_capture_is_detected_behind_a_softmax(
     tmp_path: Path, ending: nn.Module, dtype: torch.dtype
 ) -> None:
     path = tmp_path / "m.onnx"

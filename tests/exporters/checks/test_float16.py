@@ -29,7 +29,7 @@ def test_a_sound_graph_holds(candidate: Candidate) -> None:
 
 
 @pytest.mark.parametrize(("factor", "index"), [(1.03, 0), (0.0, 0), (-1.0, 0), (1.0 + 2**-6, None)])
-def test_a_wrong_weight_is_found(candidate: Candidate, factor: float, index: int | None) -> None:
+def test_a_wrong_weight_is_detected(candidate: Candidate, factor: float, index: int | None) -> None:
     """One of the last layer's; or all of them, each by 16 roundings."""
     (gemm,) = [node for node in candidate.model.graph if node.op_type == "Gemm"]
     value = gemm.inputs[1]
@@ -51,7 +51,7 @@ def test_weights_that_are_off_by_a_rounding_hold(candidate: Candidate) -> None:
     assert check_float16(candidate)
 
 
-def test_nan_is_found(candidate: Candidate) -> None:
+def test_nan_is_detected(candidate: Candidate) -> None:
     (gemm,) = [node for node in candidate.model.graph if node.op_type == "Gemm"]
     value = gemm.inputs[2]
     value.const_value = ir.tensor(np.full_like(value.const_value.numpy(), np.nan), name=value.name)

@@ -25,7 +25,7 @@ def reference(result: Captured, kind: Callable = Float64Reference) -> ProgramRef
     return kind(result.program, {"y": output.args[0][-1].name})
 
 
-def test_its_exact_answers_are_the_programs_own(double: Captured) -> None:
+def test_float64_outputs_are_those_of_the_program(double: Captured) -> None:
     plain, estimated = reference(double, ProgramReference), reference(double)
     np.testing.assert_array_equal(
         estimated.run_float64(INPUTS.arrays)["y"], plain.run_float64(INPUTS.arrays)["y"]
@@ -35,7 +35,7 @@ def test_its_exact_answers_are_the_programs_own(double: Captured) -> None:
     )  # tells nothing
 
 
-def test_its_own_error_is_that_of_float32_in_float64s_steps(double: Captured, small_cnn: nn.Module) -> None:
+def test_its_error_is_that_of_float32_in_steps_of_float64(double: Captured, small_cnn: nn.Module) -> None:
     arrays = INPUTS.batch(1)
     estimated = reference(double)
     exact, single = estimated.run_float64(arrays)["y"], estimated.run_native(arrays)["y"]

@@ -69,7 +69,7 @@ def test_weights_that_float16_takes_for_zero_are_refused(tmp_path: Path) -> None
     assert export(small_weights(), tmp_path / "m.onnx", input_shape=SHAPE).parity
 
 
-def test_several_inputs_and_outputs_are_taken_by_name(tmp_path: Path) -> None:
+def test_several_inputs_and_outputs_are_matched_by_name(tmp_path: Path) -> None:
     class Two(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -10,7 +10,9 @@ from cnntk.exporters.checks.inputs import CheckInputs
 from cnntk.exporters.checks.reference import GraphReference, ProgramReference
 
 
-def test_float64_is_the_networks_own(small_cnn: nn.Module, captured: Callable, inputs: CheckInputs) -> None:
+def test_float64_is_the_network_in_float64(
+    small_cnn: nn.Module, captured: Callable, inputs: CheckInputs
+) -> None:
     program = captured(small_cnn).program
     reference = ProgramReference(program, {"logits": last_node(program)})
     x = torch.from_numpy(inputs.arrays["input"])
@@ -65,7 +67,7 @@ def test_inner_values_bear_the_graphs_names(
     assert reference.shapes()[next(iter(named))][0] == "N"
 
 
-def test_a_graph_is_its_own_reference(inputs: CheckInputs) -> None:
+def test_a_graph_is_a_reference_of_itself(inputs: CheckInputs) -> None:
     model = ir.from_onnx_text(
         '<ir_version: 10, opset_import: ["" : 18]>'
         "g (float[N, 3, 8, 8] input) => (float[N, 3, 1, 1] y) { y = GlobalAveragePool (input) }"

@@ -30,7 +30,7 @@ def test_layers_are_what_the_data_passes_through() -> None:
     assert [n.op_type for n in layer_nodes(graph())] == ["Reshape", "MatMul", "Add"]
 
 
-def test_inputs_and_weights_are_told_apart() -> None:
+def test_inputs_and_weights_are_distinguished() -> None:
     nodes = layer_nodes(graph())
     layers = frozenset(nodes)
     assert [[v.name for v in data_inputs(n, layers)] for n in nodes] == [["x"], ["flat"], ["product"]]

@@ -66,9 +66,9 @@ def test_a_dense_layer_and_pooling_see_the_whole_map() -> None:
 
 
 def test_attention_sees_everything_and_tokens_before_it_do_not() -> None:
-    found = rows(nn.Sequential(nn.Conv2d(3, 4, 4, stride=4), Attention()), 3, 16, 16)
-    assert [r.receptive_field for r in found if r.op == "Transpose"] == [4, 4]
-    assert {r.receptive_field for r in found[-3:]} == {16}
+    result = rows(nn.Sequential(nn.Conv2d(3, 4, 4, stride=4), Attention()), 3, 16, 16)
+    assert [r.receptive_field for r in result if r.op == "Transpose"] == [4, 4]
+    assert {r.receptive_field for r in result[-3:]} == {16}
 
 
 def test_vectors_have_none() -> None:

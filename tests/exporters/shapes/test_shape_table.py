@@ -58,12 +58,12 @@ def run_shapes(model: ir.Model, batches: tuple[int, ...] = BATCHES) -> dict[int,
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(proto.SerializeToString(), options)
     shape = session.get_inputs()[0].shape[1:]
-    found = {}
+    result = {}
     for batch in batches:
         image = np.zeros((batch, *shape), np.float32)
         arrays = session.run(names, {session.get_inputs()[0].name: image})
-        found[batch] = {name: a.shape for name, a in zip(names, arrays, strict=True)}
-    return found
+        result[batch] = {name: a.shape for name, a in zip(names, arrays, strict=True)}
+    return result
 
 
 class Everything(nn.Module):
@@ -228,7 +228,7 @@ def test_a_batch_burnt_in_is_caught() -> None:
     assert not row.agree
 
 
-def test_what_is_not_known_is_no_disagreement() -> None:
+def test_unknown_shapes_are_no_disagreement() -> None:
     text = "g (float[N, 4] x) => (float[N, k] y) { y = Compress <axis = 1> (x, keep) }"
     (row,) = shape_table(graph(text.replace("x) =>", "x, bool[4] keep) =>")), {}, {2: {"y": (2, 3)}})
     assert row.agree

@@ -26,12 +26,12 @@ g (float[N, 3, 4, 4] x) => (float[M, K] y) <int64[1] zero = {0}, int64[1] two = 
         ("target = Constant <value_ints = [0, -1]> ()", ("N", 48)),
     ],
 )  # fmt: skip
-def test_what_a_reshape_is_told(arithmetic: str, shape: tuple[object, ...]) -> None:
+def test_the_target_of_a_reshape(arithmetic: str, shape: tuple[object, ...]) -> None:
     model = ir.from_proto(onnx.parser.parse_model(GRAPH.replace("ARITHMETIC", arithmetic)))
     assert shape_formulas(model)[-1].shape == shape
 
 
-def test_numbers_that_the_data_decides_are_not_known() -> None:
+def test_numbers_that_depend_on_data_are_unknown() -> None:
     text = "g (float[N, 4] x, int64[2] t) => (float[M, K] y) { y = Reshape (x, t) }"
     model = ir.from_proto(onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 18]>\n{text}'))
     (form,) = shape_formulas(model)

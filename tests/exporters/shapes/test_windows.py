@@ -73,7 +73,7 @@ def test_the_arithmetic_as_text() -> None:
     )
 
 
-def test_a_map_that_is_not_known() -> None:
+def test_an_unknown_map() -> None:
     assert window(ir.node("Conv", [None], {}), (1, 1, None, 8), (3, 3))[0] == (None, 6)
 
 
