@@ -209,12 +209,12 @@ class Even(nn.Module):
 
 
 REFUSED = [
-    (Chosen, "x.sum() > 0", "which way the network takes depends on the values in the image; .*torch.where"),
+    (Chosen, "x.sum() > 0", "a branch of the network depends on the values in the image; .*torch.where"),
     (Cut, "x[x > 0]", "the size of an output depends on the values in the image; .*torch.where"),
     (Counted, "int(x.max())", "depends on the values in the image"),
-    (Reshaped, "x.reshape(2, -1)", "the batch is baked in: torch finds that it must be 2; write x.shape"),
-    (Looped, "for row in x", "the batch is baked in"),
-    (FirstTwo, "torch.stack([x[0], x[1]])", "the batch is baked in: the answer is 2x3x8x8"),
+    (Reshaped, "x.reshape(2, -1)", "the batch is fixed: torch infers that it must be 2; use x.shape"),
+    (Looped, "for row in x", "the batch is fixed"),
+    (FirstTwo, "torch.stack([x[0], x[1]])", "the batch is fixed: the output has shape 2x3x8x8"),
     (Bessel, "torch.special.bessel_j0(x)", "ONNX has no operator for prims.bessel_j0"),
     (
         Mismatched,
@@ -243,7 +243,7 @@ def test_what_can_not_be_captured_names_the_users_line(
 
 def test_a_batch_that_must_be_even_is_refused() -> None:
     """torch does not say which line wants it."""
-    with pytest.raises(CaptureError, match=r"^even: the batch is not free: it must satisfy .* % 2\) == 0"):
+    with pytest.raises(CaptureError, match=r"^even: the batch is not dynamic: it must satisfy .* % 2\) == 0"):
         captured(Even())
 
 
