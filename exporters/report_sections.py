@@ -175,7 +175,7 @@ def _parity_row(row: Parity) -> tuple[str | TableCell, ...]:
 def _shapes(report: ExportReport) -> Iterator[Section]:
     titles = ("layer", "op", "formula", "torch", "ONNX", "onnxruntime", "result")
     columns = (*map(Column, titles), Column("arithmetic", wrap=True))
-    rows = tuple(
+    rows: tuple[tuple[str | TableCell, ...], ...] = tuple(
         (
             row.layer,
             row.op,
