@@ -19,10 +19,10 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     __all__,
     {
-        "ExportOptions": "cnntk.exporters.options",
-        "ExportReport": "cnntk.exporters.report",
-        "Parity": "cnntk.exporters.checks.parity",
-        "Source": "cnntk.exporters.source",
-        "export": "cnntk.exporters.pipeline",
+        "cnntk.exporters.checks.parity": ("Parity",),
+        "cnntk.exporters.options": ("ExportOptions",),
+        "cnntk.exporters.pipeline": ("export",),
+        "cnntk.exporters.report": ("ExportReport",),
+        "cnntk.exporters.source": ("Source",),
     },
 )

@@ -12,5 +12,5 @@ if TYPE_CHECKING:
 __all__ = ["write_plots", "write_report"]
 
 __getattr__, __dir__ = lazy_names(
-    __name__, __all__, {"write_plots": "cnntk.reports.charts", "write_report": "cnntk.reports.charts"}
+    __name__, __all__, {"cnntk.reports.charts": ("write_plots", "write_report")}
 )

@@ -19,11 +19,10 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     __all__,
     {
-        "EpochResult": "cnntk.training.report",
-        "train": "cnntk.training.run",
-        "TrainingDiverged": "cnntk.training.loop",
-        "TrainOptions": "cnntk.training.options",
-        "TrainProgress": "cnntk.training.progress",
-        "TrainReport": "cnntk.training.report",
+        "cnntk.training.loop": ("TrainingDiverged",),
+        "cnntk.training.options": ("TrainOptions",),
+        "cnntk.training.progress": ("TrainProgress",),
+        "cnntk.training.report": ("EpochResult", "TrainReport"),
+        "cnntk.training.run": ("train",),
     },
 )
