@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 
 from cnntk.benchmark.interleaved import Interleaver, timed_block
 from cnntk.benchmark.statistics.findings import interference
-from cnntk.benchmark.statistics.intervals import median_interval
+from cnntk.benchmark.statistics.intervals import median_estimate
 from cnntk.benchmark.statistics.system_load import read_counters
 
 __all__ = ["MIN_PAIRS", "Comparison", "SpeedVerdict", "compare_interleaved"]
@@ -87,12 +87,10 @@ class Comparison:
             times_ms: Times in milliseconds, (2, pairs): of the first call and of the second.
         """
         times = np.asarray(times_ms, dtype=np.float64)
-        logs = np.log(times[0] / times[1])
-        low, high = median_interval(logs)
-        first, second = np.median(times, axis=1)
-        return cls(
-            math.exp(np.median(logs)), math.exp(low), math.exp(high), float(first), float(second), len(logs)
-        )
+        log_ratio = median_estimate(np.log(times[0] / times[1]))
+        ratio, low, high = (math.exp(log) for log in (log_ratio.value, log_ratio.low, log_ratio.high))
+        first_ms, second_ms = np.median(times, axis=1).tolist()
+        return cls(ratio, low, high, first_ms, second_ms, times.shape[1])
 
 
 def compare_interleaved(

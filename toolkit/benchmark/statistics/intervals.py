@@ -34,18 +34,14 @@ __all__ = [
     "DISTURBED_RATIO",
     "Estimate",
     "UndisturbedSessions",
-    "autocorrelation",
-    "block_length",
     "mean_estimate",
     "median_estimate",
-    "median_interval",
     "mostly_disturbed",
     "paired_interval",
     "percentiles",
     "quantile_estimate",
     "runs_needed",
     "slowdown_percent",
-    "t_quantile",
 ]
 
 Float64 = NDArray[np.float64]
@@ -105,12 +101,9 @@ def percentiles(
         percents: Percentages, 50 to under 100.
     """
     values = _checked(latencies)
-    block = block_length(values)
+    needed = {percent: runs_needed(percent / 100) for percent in percents}
     return {
-        percent: _quantile(values, percent / 100, block)
-        if len(values) >= runs_needed(percent / 100)
-        else None
-        for percent in percents
+        p: quantile_estimate(values, p / 100) if len(values) >= runs else None for p, runs in needed.items()
     }
 
 
@@ -124,7 +117,11 @@ def quantile_estimate(latencies: ArrayLike, q: float) -> Estimate:
     values = _checked(latencies)
     if not 0 <= q <= 1:
         raise ValueError(f"q must lie between 0 and 1, got {q}")
-    return _quantile(values, q, block_length(values))
+    value = float(np.quantile(values, q))
+    low, high = _mean_interval((values <= value).astype(np.float64), block_length(values))
+    ordered, positions = np.sort(values), np.arange(len(values)) + 0.5
+    ends = np.interp(np.array([q + low, q + high]) * len(values), positions, ordered)
+    return Estimate(value, min(value, float(ends[0])), max(value, float(ends[1])))
 
 
 def mean_estimate(latencies: ArrayLike) -> Estimate:
@@ -139,8 +136,8 @@ def mean_estimate(latencies: ArrayLike) -> Estimate:
     return Estimate(mean, mean + low, mean + high)
 
 
-def median_interval(values: Float64) -> tuple[float, float]:
-    """The interval of a median, of any distribution, by the sign test.
+def median_estimate(values: Float64) -> Estimate:
+    """The median of values of any distribution, with its interval by the sign test.
 
     Its ends are order statistics: of N values, the number below the median is distributed as the tails of N
     throws of a coin (Conover, Practical Nonparametric Statistics, 3.2). Fewer than six values have no such
@@ -155,16 +152,7 @@ def median_interval(values: Float64) -> tuple[float, float]:
     reach = _Z95 * math.sqrt(count * _correlation_time(values)) / 2
     low = max(0, math.floor(count / 2 - reach))
     high = min(count - 1, math.ceil(count / 2 + reach))
-    return float(ordered[low]), float(ordered[high])
-
-
-def median_estimate(values: Float64) -> Estimate:
-    """The median of values with its interval, as `median_interval` computes it.
-
-    Args:
-        values: Values (N,) in the order in which they were measured.
-    """
-    return Estimate(float(np.median(values)), *median_interval(values))
+    return Estimate(float(np.median(values)), float(ordered[low]), float(ordered[high]))
 
 
 @dataclass(frozen=True)
@@ -309,14 +297,6 @@ def _checked(latencies: ArrayLike) -> Float64:
     if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
         raise ValueError(f"needs a row of at least 2 finite latencies, got shape {values.shape}")
     return values
-
-
-def _quantile(values: Float64, q: float, block: int) -> Estimate:
-    value = float(np.quantile(values, q))
-    low, high = _mean_interval((values <= value).astype(np.float64), block)
-    ordered, positions = np.sort(values), np.arange(len(values)) + 0.5
-    ends = np.interp(np.array([q + low, q + high]) * len(values), positions, ordered)
-    return Estimate(value, min(value, float(ends[0])), max(value, float(ends[1])))
 
 
 def _mean_interval(values: Float64, block: int) -> tuple[float, float]:

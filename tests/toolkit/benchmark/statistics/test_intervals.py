@@ -15,7 +15,7 @@ from cnntk.benchmark.statistics.intervals import (
     autocorrelation,
     block_length,
     mean_estimate,
-    median_interval,
+    median_estimate,
     mostly_disturbed,
     percentiles,
     quantile_estimate,
@@ -140,7 +140,7 @@ def test_the_interval_covers_the_median_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
     for count in (12, 40, 200):
         samples = rng.lognormal(0, 1, (1000, count))  # its median is 1
-        covered = sum(low <= 1 <= high for low, high in map(median_interval, samples))
+        covered = sum(e.low <= 1 <= e.high for e in map(median_estimate, samples))
         assert 930 <= covered <= 995
 
 
@@ -152,14 +152,14 @@ def test_the_interval_holds_for_values_that_are_like_the_ones_before(
     values = rng.normal(size=(1000, count))
     for i in range(1, count):
         values[:, i] = alike * values[:, i - 1] + np.sqrt(1 - alike**2) * values[:, i]
-    assert sum(low <= 0 <= high for low, high in map(median_interval, values)) >= least
+    assert sum(e.low <= 0 <= e.high for e in map(median_estimate, values)) >= least
     for row in values:
         rng.shuffle(row)  # the control: without their order they are taken for more than they are
-    assert sum(low <= 0 <= high for low, high in map(median_interval, values)) < least
+    assert sum(e.low <= 0 <= e.high for e in map(median_estimate, values)) < least
 
 
 def test_an_interval_of_few_is_all_of_them() -> None:
-    assert median_interval(np.array([3.0, 1.0, 2.0])) == (1.0, 3.0)
+    assert median_estimate(np.array([3.0, 1.0, 2.0])) == Estimate(2.0, 1.0, 3.0)
 
 
 CASES = 500
