@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +12,7 @@ from typing import Any
 
 from cnntk.runtime.session.session_factory import LoadedModel
 
-__all__ = ["Placement", "ProviderShare", "measure_placement", "run_profiled"]
+__all__ = ["Placement", "ProviderShare", "kernel_events", "measure_placement", "run_profiled"]
 
 _RUNS = 5
 
@@ -74,7 +74,8 @@ def run_profiled(
     return session, json.loads(text)
 
 
-def _kernels(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def kernel_events(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The events of a profile that are runs of a node by a provider."""
     return [
         e
         for e in events
@@ -86,7 +87,7 @@ def _times(events: list[dict[str, Any]]) -> Counter[str]:
     """Returns microseconds by provider, without the first run."""
     times: Counter[str] = Counter()
     seen: set[str] = set()
-    for event in _kernels(events):
+    for event in kernel_events(events):
         if event["name"] in seen:
             times[event["args"]["provider"]] += event["dur"]
         seen.add(event["name"])
@@ -95,4 +96,6 @@ def _times(events: list[dict[str, Any]]) -> Counter[str]:
 
 def _counts(events: list[dict[str, Any]]) -> Counter[str]:
     """Returns the number of nodes by provider, for versions of onnxruntime without an assignment record."""
-    return Counter(provider for _, provider in {(e["name"], e["args"]["provider"]) for e in _kernels(events)})
+    return Counter(
+        provider for _, provider in {(e["name"], e["args"]["provider"]) for e in kernel_events(events)}
+    )

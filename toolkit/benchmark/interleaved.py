@@ -6,6 +6,7 @@ Whatever compares calls uses it: `cnntk.benchmark.compare`, the sweep, the stage
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -37,13 +38,13 @@ class Interleaver:
     Attributes:
         seconds: Duration in seconds; a round that has begun is completed. 0 for ``min_rounds`` rounds.
         min_rounds: Number of rounds to run at least, however long they take.
-        max_rounds: Number of rounds to run at most; None for no limit.
+        max_rounds: Number of rounds to run at most.
         progress: Callback that receives the elapsed share of the duration, 0 to 1, after each round.
     """
 
     seconds: float
     min_rounds: int = 1
-    max_rounds: int | None = None
+    max_rounds: float = math.inf
     progress: Callable[[float], object] | None = None
 
     def run(self, turns: Mapping[K, Callable[[], T]]) -> dict[K, list[T]]:
@@ -58,7 +59,7 @@ class Interleaver:
         results: dict[K, list[T]] = {name: [] for name in turns}
         order, rng = list(turns), random.Random(0)
         end, rounds = time.perf_counter() + self.seconds, 0
-        while self._continues(rounds, end):
+        while rounds < self.max_rounds and (rounds < self.min_rounds or time.perf_counter() < end):
             for name in order:
                 results[name].append(turns[name]())
             rounds += 1
@@ -70,11 +71,6 @@ class Interleaver:
                 left = (end - time.perf_counter()) / self.seconds if self.seconds else 0.0
                 self.progress(min(1.0, 1 - left))
         return results
-
-    def _continues(self, rounds: int, end: float) -> bool:
-        if self.max_rounds is not None and rounds >= self.max_rounds:
-            return False
-        return rounds < self.min_rounds or time.perf_counter() < end
 
 
 @dataclass(frozen=True)
@@ -95,7 +91,7 @@ def timed_block(
     *,
     seconds: float,
     min_runs: int = 1,
-    max_runs: int | None = None,
+    max_runs: float = math.inf,
     settle_s: float = SETTLE_S,
     min_settling_runs: int = 1,
     wait_s: float = 0.0,
@@ -106,7 +102,7 @@ def timed_block(
         call: Call to time.
         seconds: Duration of the runs that count, in seconds.
         min_runs: Number of runs that count, at least.
-        max_runs: Number of runs at most, of those that count and of those before them; None for no limit.
+        max_runs: Number of runs at most, of those that count and of those before them.
         settle_s: Duration of the runs before them, in seconds; 0 for none.
         min_settling_runs: Number of runs before them, at least.
         wait_s: Seconds to sleep first, until the threads of other sessions are idle.

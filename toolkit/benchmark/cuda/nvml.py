@@ -161,8 +161,8 @@ class GpuReader:
         nvml, query = self._nvml, self._query
         milliwatts, memory = query("nvmlDeviceGetEnforcedPowerLimit"), query("nvmlDeviceGetMemoryInfo")
         return Gpu(
-            name=_text(nvml.nvmlDeviceGetName(self._handle)),
-            driver=_text(nvml.nvmlSystemGetDriverVersion()),
+            name=nvml.nvmlDeviceGetName(self._handle),
+            driver=nvml.nvmlSystemGetDriverVersion(),
             sm_mhz_max=query("nvmlDeviceGetMaxClockInfo", nvml.NVML_CLOCK_SM),
             memory_mhz_max=query("nvmlDeviceGetMaxClockInfo", nvml.NVML_CLOCK_MEM),
             power_limit_w=None if milliwatts is None else milliwatts / 1e3,
@@ -266,7 +266,3 @@ def _processes(processes: list[Any] | None, pid: int) -> tuple[int | None, int |
         return None, None
     memory = next((process.usedGpuMemory for process in processes if process.pid == pid), None)
     return memory, len({process.pid for process in processes}) - 1
-
-
-def _text(name: str | bytes) -> str:
-    return name.decode() if isinstance(name, bytes) else name

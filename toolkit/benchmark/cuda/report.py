@@ -22,7 +22,7 @@ from cnntk.runtime.errors import DeviceUnavailable, UsageError
 from cnntk.runtime.sections import Column, Section, Table, interval, number, size_text
 from cnntk.runtime.session.binding import Binding
 from cnntk.runtime.session.devices import Device, import_onnxruntime, resolve_device
-from cnntk.runtime.session.placement import run_profiled
+from cnntk.runtime.session.placement import kernel_events, run_profiled
 from cnntk.runtime.session.session_factory import LoadedModel, open_session
 
 __all__ = ["Copies", "CudaTimes", "OffDeviceNodes", "TimedBinding", "cuda_findings", "cuda_times"]
@@ -35,8 +35,6 @@ _MAX_NAMES = 4
 
 _HOST_BOUND = 0.9
 """Time of launching divided by the GPU's time, above which the GPU waits for the host."""
-
-_KERNEL = "_kernel_time"
 
 _NO_SYNCHRONIZATION = "disable_synchronize_execution_providers"
 """https://github.com/microsoft/onnxruntime/blob/main/include/onnxruntime/core/session/onnxruntime_run_options_config_keys.h"""
@@ -83,11 +81,7 @@ class OffDeviceNodes:
     @classmethod
     def from_events(cls, events: Iterable[dict[str, Any]]) -> OffDeviceNodes:
         """Reads a profile, whose format `cnntk.benchmark.layers._profile` describes."""
-        nodes = {
-            event["name"].removesuffix(_KERNEL): event["args"]
-            for event in events
-            if event.get("cat") == "Node" and event["name"].endswith(_KERNEL)
-        }
+        nodes = {event["name"].removesuffix("_kernel_time"): event["args"] for event in kernel_events(events)}
 
         def names(key: str, value: str) -> tuple[str, ...]:
             return tuple(name for name, args in nodes.items() if args.get(key) == value)
@@ -280,16 +274,7 @@ def measure_in_stream(
     batch: int,
     seconds: float,
 ) -> CudaTimes:
-    """Measures a model in an open stream.
-
-    Args:
-        model: Path of an ``.onnx`` file.
-        device: Device whose provider works in ``stream``.
-        stream: Stream of the device.
-        reader: Reader of the GPU's clocks; None if they are not readable.
-        batch: Number of images per run.
-        seconds: Duration in seconds.
-    """
+    """Measures a model in an open stream, in which the device's provider works."""
     before = None if reader is None else reader.sample()
     loaded = open_session(model, device)
     inputs = session_inputs(loaded, batch)

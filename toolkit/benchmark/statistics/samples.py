@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +62,7 @@ class WarmUp:
 
 
 def time_runs(
-    call: Callable[[], object], *, seconds: float, min_runs: int = 1, max_runs: int | None = None
+    call: Callable[[], object], *, seconds: float, min_runs: int = 1, max_runs: float = math.inf
 ) -> LatencySamples:
     """Times a call again and again.
 
@@ -71,18 +70,17 @@ def time_runs(
         call: Call to time.
         seconds: Duration in seconds; a run that has begun is completed.
         min_runs: Number of runs at least, however long they take.
-        max_runs: Number of runs at most; None for no limit.
+        max_runs: Number of runs at most.
 
     Raises:
         ValueError: The duration is not a positive number, or the limits allow no run.
     """
-    if not 0 < seconds < math.inf or min_runs < 1 or (max_runs is not None and max_runs < min_runs):
+    if not 0 < seconds < math.inf or not 1 <= min_runs <= max_runs:
         raise ValueError(f"nothing to time: seconds {seconds}, min_runs {min_runs}, max_runs {max_runs}")
     clock: Callable[[], int] = time.perf_counter_ns
     intervals: list[tuple[int, int]] = []
     end = clock() + int(seconds * 1e9)
-    limit: Any = math.inf if max_runs is None else max_runs
-    while (clock() < end or len(intervals) < min_runs) and len(intervals) < limit:
+    while (clock() < end or len(intervals) < min_runs) and len(intervals) < max_runs:
         start = clock()
         call()
         intervals.append((start, clock()))
@@ -128,14 +126,11 @@ def warm_up_limit_s(seconds: float) -> float:
 def steady_from(samples: LatencySamples) -> int:
     """Index of the run from which on latencies are steady.
 
-    The beginning is cut off where the standard error of the remaining mean is smallest, in medians of 5 runs
-    or
-    more: the marginal standard error rule MSER-5, ``min over d <= M/2 of sum (y_i - mean)^2 / (M - d)^2``
-    (White, Simulation 69 (1997) 323). The remainder is steady if it has no change point. At most half of the
-    runs are cut off, and never so many that the remainder could not be judged.
-
-    Returns:
-        Index of the first steady run; ``len(samples)`` if there is none, or there are too few runs to tell.
+    It is ``len(samples)`` if there is none, or there are too few runs to tell. The beginning is cut off where
+    the standard error of the remaining mean is smallest, in medians of 5 runs or more: the marginal standard
+    error rule MSER-5, ``min over d <= M/2 of sum (y_i - mean)^2 / (M - d)^2`` (White, Simulation 69 (1997)
+    323). The remainder is steady if it has no change point. At most half of the runs are cut off, and never
+    so many that the remainder could not be judged.
     """
     values = samples.latencies_ms
     if len(values) < MIN_RUNS:

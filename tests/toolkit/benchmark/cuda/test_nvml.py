@@ -34,7 +34,7 @@ def nvml(**values: Any) -> Any:
         "nvmlDeviceGetCurrentClocksEventReasons",
         "nvmlDeviceGetEnforcedPowerLimit",
     )
-    functions = {"nvmlDeviceGetName": b"NVIDIA H200", "nvmlSystemGetDriverVersion": "580.65.06", **values}
+    functions = {"nvmlDeviceGetName": "NVIDIA H200", "nvmlSystemGetDriverVersion": "580.65.06", **values}
     return SimpleNamespace(
         NVMLError=NvmlError,
         NVML_CLOCK_SM=1,
