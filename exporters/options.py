@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -19,7 +20,16 @@ if TYPE_CHECKING:
 else:  # the command line reads the annotations, without numpy and Pillow
     NDArray, ImageSource = tuple, Any
 
-__all__ = ["Dtype", "ExportOptions", "HeadOption", "InputShape", "PreprocessOption", "SamplesLike"]
+__all__ = [
+    "INPUT",
+    "Dtype",
+    "ExportOptions",
+    "HeadOption",
+    "InputShape",
+    "PreprocessOption",
+    "SamplesLike",
+    "parse_input",
+]
 
 InputShape = tuple[int, ...] | Mapping[str, tuple[int, ...] | TensorSpec]
 """(C, H, W) of the only input, or each input's shape by name; without the batch, but in a `TensorSpec`."""
@@ -32,10 +42,54 @@ SamplesLike = str | os.PathLike[str] | Mapping[str, NDArray[Any]] | Sequence[Ima
 """A folder of images, an ``.npz`` file, arrays by input, or images."""
 
 
-def _parse_shape(text: str) -> InputShape:
-    from cnntk.exporters.sources import parse_input
+INPUT = "input"
+"""Default name of a single input."""
 
-    return parse_input(text)
+DTYPES = ("float16", "bfloat16", "float32", "float64", "uint8", "int8", "int16", "int32", "int64", "bool")
+
+_SPEC = re.compile(r"(?:(?P<name>\w+)=)?(?P<shape>\d+(?:x\d+)*)(?::(?P<dtype>\w+))?")
+
+
+def parse_input(text: str) -> InputShape:
+    """Parses ``3x224x224`` to (3, 224, 224), and ``image=3x224x224,age=1`` to a dict of shapes by name.
+
+    A type may follow a shape, like ``77:int64``; by default an input has the type of the network's weights.
+
+    Raises:
+        UsageError: The text has another form.
+    """
+    matches = [_SPEC.fullmatch(part.strip()) for part in text.split(",")]
+    if len(matches) == 1 and (only := matches[0]) is not None and only["name"] is None:
+        shape = _sizes(text, only["shape"])
+        if len(shape) == 3:
+            return shape if only["dtype"] is None else {INPUT: _spec(text, INPUT, shape, only["dtype"])}
+    shapes: dict[str, tuple[int, ...] | TensorSpec] = {}
+    for match in matches:
+        if match is None or match["name"] is None or match["name"] in shapes:
+            raise _malformed(text)
+        name, shape = match["name"], _sizes(text, match["shape"])
+        shapes[name] = shape if match["dtype"] is None else _spec(text, name, shape, match["dtype"])
+    return shapes
+
+
+def _sizes(text: str, shape: str) -> tuple[int, ...]:
+    sizes = tuple(map(int, shape.lower().split("x")))
+    if not all(sizes):
+        raise _malformed(text)
+    return sizes
+
+
+def _spec(text: str, name: str, shape: tuple[int, ...], dtype: str) -> TensorSpec:
+    if dtype not in DTYPES:
+        raise UsageError(f"--input {text!r}: unknown type {dtype!r}; choose one of {', '.join(DTYPES)}")
+    return TensorSpec(name, dtype, ("N", *shape))
+
+
+def _malformed(text: str) -> UsageError:
+    return UsageError(
+        f"--input {text!r}: expected channels x height x width, like 3x224x224, "
+        "or several inputs by name, like image=3x224x224,age=1"
+    )
 
 
 def _parse_value(text: str) -> Any:
@@ -94,7 +148,7 @@ class ExportOptions:
     """
 
     input_shape: InputShape | None = field(
-        default=None, metadata={"flag": "--input", "metavar": "CxHxW", "parse": _parse_shape, **_SOURCE}
+        default=None, metadata={"flag": "--input", "metavar": "CxHxW", "parse": parse_input, **_SOURCE}
     )
     weights: str | None = field(default=None, metadata={"metavar": "FILE", **_SOURCE})
     kwargs: Mapping[str, Any] = field(default_factory=dict, metadata={"parse": _parse_value, **_SOURCE})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,12 +14,26 @@ from cnntk.exporters.graph_lint.lint import LintReport
 from cnntk.exporters.passes.infra import PassRecord
 from cnntk.exporters.passes.order import REPAIRS
 from cnntk.exporters.preprocessing import PreprocessingRecord
-from cnntk.exporters.report_sections import page_header, page_sections
 from cnntk.exporters.shapes.shape_table import ShapeRow
 from cnntk.runtime.artifact.spec import DataFile, Layer, SelfTest, TensorSpec
-from cnntk.runtime.sections import Header, Section, size_text, under
+from cnntk.runtime.sections import (
+    Chart,
+    Column,
+    Header,
+    Section,
+    Table,
+    TableCell,
+    amount,
+    dims,
+    error_text,
+    size_text,
+    under,
+)
 
 __all__ = ["ExportReport"]
+
+_MAX_FAILURES = 3
+"""Number of failures that the verdict names."""
 
 
 @dataclass(frozen=True)
@@ -107,11 +123,27 @@ class ExportReport:
             *under("checks passed", [f"{check.name}: {check.detail}" for check in self.checks]),
             ("time", f"{self.seconds:.1f} s"),
         )
-        return (Section("", lines=lines, shown_in="text"), *page_sections(self))
+        return (Section("", lines=lines, shown_in="text"), *_page_sections(self))
 
     def header(self) -> Header:
         """What the page of the export begins with."""
-        return page_header(self)
+        failures = [f"parity of {p.output} on {p.kind}" for p in self.parity if not p.holds]
+        failures += [f"shape of {row.layer}" for row in self.shapes if not row.agree]
+        figures = [
+            (amount(self.parameters), "weights"),
+            (amount(self.multiply_adds), "multiply-adds per image"),
+            (size_text(self.size_bytes), "file"),
+            (str(len(self.layers)), "layers"),
+        ]
+        if self.graph_lint.peak_activation_bytes:
+            figures.append((size_text(self.graph_lint.peak_activation_bytes), "peak activations per image"))
+        if failures:
+            more = f" and {len(failures) - _MAX_FAILURES} more" if len(failures) > _MAX_FAILURES else ""
+            verdict, passed = f"Checks failed: {', '.join(failures[:_MAX_FAILURES])}{more}", False
+        else:
+            passed = bool(self.parity)
+            verdict = "All checks passed" if passed else "Not compared with its source"
+        return Header(self.name, "export report", verdict, "good" if passed else "bad", tuple(figures))
 
     def _files(self) -> list[str]:
         lines = [f"{self.path} ({size_text(self.size_bytes)}, opset {self.opset}, IR {self.ir_version})"]
@@ -133,3 +165,188 @@ def _rewrites(record: PassRecord) -> str:
     """What a pass did: the rewrites one by one where they are few, else how many."""
     lines = record.rewrites.applied
     return f"{record.name}: {'; '.join(lines) if len(lines) <= 2 else f'{len(lines)} rewrites'}"
+
+
+def _page_sections(report: ExportReport) -> Iterator[Section]:
+    """The sections that only pages show."""
+    if report.layers:
+        chart = Chart(
+            "network", "network", f"The {len(report.layers)} layers of {report.name}", report.layers
+        )
+        method = "Data flows down; a bar is a layer's share of the multiply-adds, an arc a skip connection."
+        yield Section("Network", method=method, charts=(chart,), half=True, shown_in="page")
+    yield _checks(report)
+    yield from _preprocessing(report)
+    yield from _passes(report)
+    yield from _warnings(report)
+    yield from _parity(report)
+    yield from _shapes(report)
+    yield from _layers(report)
+    yield from _self_test(report)
+    lines = (
+        ("path", report.path),
+        ("size", f"{report.size_bytes:,} bytes"),
+        ("format", f"ONNX opset {report.opset}, IR {report.ir_version}"),
+        ("head", f"{report.head} ({report.head_reason})"),
+        ("embedded digest", report.digest),
+        ("time", f"{report.seconds:.1f} s"),
+    )
+    yield Section("File", lines=lines, notes=report.notes, shown_in="page")
+
+
+def _checks(report: ExportReport) -> Section:
+    rows = tuple((TableCell(check.name, tone="good"), check.detail) for check in report.checks)
+    table = Table((Column("check"), Column("result", wrap=True)), rows)
+    tables, headline = ((table,), "") if rows else ((), "No checks are recorded.")
+    return Section("Checks", headline, tables=tables, half=True, shown_in="page")
+
+
+def _preprocessing(report: ExportReport) -> Iterator[Section]:
+    if report.preprocessing is not None:
+        record = report.preprocessing
+        headline = f"The graph takes images of any size: uint8 {dims(record.input.shape)}."
+        operators = " → ".join(record.operators)
+        folded = (*under("folded", record.folded), *under("not folded", record.not_folded))
+        lines = (("operators", operators), *folded)
+        yield Section("Preprocessing", headline, lines=lines, shown_in="page")
+
+
+def _passes(report: ExportReport) -> Iterator[Section]:
+    active = [p for p in report.passes if p.status != "nothing to do"]
+    idle = [p for p in report.passes if p.status == "nothing to do"]
+    columns = (
+        Column("pass"),
+        Column("status"),
+        Column("max relative difference", "right"),
+        Column("reason", wrap=True),
+        Column("rewrites", wrap=True),
+    )
+    notes = tuple(f"nothing to do: {p.name} ({p.reason}){_skipped(p)}" for p in idle)
+    headline = "" if active else "Nothing had to be rewritten."
+    tables = (Table(columns, tuple(map(_pass, active))),) if active else ()
+    if report.passes:
+        yield Section("Passes", headline, tables=tables, notes=notes, shown_in="page")
+
+
+def _pass(record: PassRecord) -> tuple[str | TableCell, ...]:
+    rolled_back = record.status == "rolled back"
+    reason = f"{record.reason}. {record.rollback_reason}" if record.rollback_reason else record.reason
+    return (
+        record.name,
+        TableCell(record.status, tone="bad" if rolled_back else "good"),
+        "" if record.max_rel_diff is None else error_text(record.max_rel_diff),
+        reason,
+        "; ".join(record.rewrites.applied) + _skipped(record),
+    )
+
+
+def _skipped(record: PassRecord) -> str:
+    return "".join(f"; skipped: {line}" for line in record.rewrites.skipped)
+
+
+def _warnings(report: ExportReport) -> Iterator[Section]:
+    if report.graph_lint.warnings:
+        yield Section("Warnings", notes=tuple(report.graph_lint.warnings), tone="bad", shown_in="page")
+
+
+def _parity(report: ExportReport) -> Iterator[Section]:
+    columns = (
+        Column("output"),
+        Column("inputs"),
+        Column("max output", "right"),
+        Column("torch", "right"),
+        Column("this file", "right"),
+        Column("limit", "right"),
+        Column("used", "right"),
+        Column("result"),
+    )
+    if report.parity:
+        method = (
+            "Max absolute difference from the same network in float64. The limit follows from torch's "
+            "own error."
+        )
+        table = Table(columns, tuple(map(_parity_row, report.parity)))
+        yield Section("Parity by kind of input", method=method, tables=(table,), shown_in="page")
+    if report.layer_errors:
+        row = next((p for p in report.parity if p.bound > 0 and p.scale > 0), None)
+        bound = None if row is None else (row.bound / row.scale, row.output)
+        title = "Difference from float64, relative to the layer's largest output"
+        chart = Chart("layer-errors", "layer-errors", title, (report.layer_errors, bound))
+        method = "Log scale; exact layers are on the lower edge."
+        yield Section("Parity by layer", method=method, charts=(chart,), shown_in="page")
+
+
+def _parity_row(row: Parity) -> tuple[str | TableCell, ...]:
+    share = row.onnx_error / row.bound if row.bound > 0 else math.nan
+    return (
+        row.output,
+        row.kind,
+        *(error_text(value) for value in (row.scale, row.torch_error, row.onnx_error, row.bound)),
+        f"{share:.0%}" if math.isfinite(share) else "",
+        TableCell("passed", tone="good") if row.holds else TableCell("failed", tone="bad"),
+    )
+
+
+def _shapes(report: ExportReport) -> Iterator[Section]:
+    titles = ("layer", "op", "formula", "torch", "ONNX", "onnxruntime", "result")
+    columns = (*map(Column, titles), Column("arithmetic", wrap=True))
+    rows: tuple[tuple[str | TableCell, ...], ...] = tuple(
+        (
+            row.layer,
+            row.op,
+            *(_shape(shape) for shape in (row.formula, row.torch, row.onnx, row.run)),
+            TableCell("agree", tone="good") if row.agree else TableCell("differ", tone="bad"),
+            row.text or "",
+        )
+        for row in report.shapes
+    )
+    if rows:
+        method = (
+            "Each layer's output shape by formula, as torch computed it, as ONNX infers it, and as "
+            "onnxruntime returned it at several batch sizes N."
+        )
+        yield Section("Shapes", method=method, tables=(Table(columns, rows),), shown_in="page")
+
+
+def _shape(shape: object) -> str:
+    return shape if isinstance(shape, str) else dims(shape)  # type: ignore[arg-type]
+
+
+def _layers(report: ExportReport) -> Iterator[Section]:
+    columns = (
+        *map(Column, ("layer", "op", "output")),
+        *(Column(title, "right") for title in ("weights", "multiply-adds", "memory", "field")),
+    )
+    rows = tuple(
+        (
+            layer.name,
+            layer.op,
+            dims(layer.shape),
+            f"{layer.parameters:,}" if layer.parameters else "",
+            f"{layer.multiply_adds:,}" if layer.multiply_adds else "",
+            size_text(layer.activation_bytes) if layer.activation_bytes else "",
+            str(layer.receptive_field or ""),
+        )
+        for layer in report.layers
+    )
+    if rows:
+        method = "Multiply-adds and memory of the output per image; receptive field in pixels of the input."
+        yield Section("Layers", method=method, tables=(Table(columns, rows),), shown_in="page")
+
+
+def _self_test(report: ExportReport) -> Iterator[Section]:
+    if report.self_test is not None and report.self_test.cases:
+        rows = tuple(
+            (
+                f"{case.pattern} {case.seed}",
+                ", ".join(f"{name} = {size}" for name, size in case.sizes.items()),
+                ", ".join(f"{output} {error_text(bound)}" for output, bound in case.bounds.items()),
+            )
+            for case in report.self_test.cases
+        )
+        method = (
+            "Inputs that any device can generate by an integer formula; the expected outputs are in the "
+            "file, with the largest difference that they may have."
+        )
+        table = Table((Column("inputs"), Column("sizes"), Column("limits", wrap=True)), rows)
+        yield Section("Self-test", method=method, tables=(table,), shown_in="page")

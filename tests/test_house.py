@@ -3,11 +3,12 @@
 import ast
 import tomllib
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
 from pathlib import Path
 
 import pytest
-from source_tree import PACKAGES, ROOT, source_files
+from source_tree import PACKAGES, ROOT, relative, source_files
 
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 
@@ -99,7 +100,7 @@ def import_edges(sources: dict[str, str]) -> set[tuple[str, str]]:
 
 
 def test_few_edges() -> None:
-    sources = {f.relative_to(ROOT).as_posix(): f.read_text(encoding="utf-8") for f in source_files()}
+    sources = {relative(f): f.read_text(encoding="utf-8") for f in source_files()}
     edges = import_edges(sources)
     nodes = {node for edge in edges for node in edge}
     assert len(nodes) <= NODES_LIMIT, sorted(nodes)
@@ -114,6 +115,40 @@ def test_edges_are_counted() -> None:
         "models/zoo.py": "if TYPE_CHECKING:\n    from cnntk.runtime import Engine",
     }
     assert import_edges(sources) == {("cli", "data"), ("doctor", "version"), ("models", "runtime")}
+
+
+def import_cycle(sources: dict[str, str]) -> list[str]:
+    """A cycle of imports between modules, in files by path, with lazy ones and those for type checkers."""
+    modules = {module_of(path): set(imports_of(source)) for path, source in sources.items()}
+    try:
+        TopologicalSorter(
+            {name: targets & set(modules) - {name} for name, targets in modules.items()}
+        ).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def module_of(path: str) -> str:
+    return ".".join(("cnntk", *Path(path.removeprefix("toolkit/")).with_suffix("").parts)).removesuffix(
+        ".__init__"
+    )
+
+
+def test_no_cycle_of_imports() -> None:
+    assert import_cycle({relative(f): f.read_text(encoding="utf-8") for f in source_files()}) == []
+
+
+def test_a_cycle_is_caught() -> None:
+    sources = {
+        "toolkit/data/__init__.py": "from cnntk.data import images",
+        "toolkit/data/images.py": "import numpy",
+        "toolkit/doctor.py": "if TYPE_CHECKING:\n    from cnntk.runtime.engine import Engine",
+        "runtime/engine.py": "def f():\n    import cnntk.doctor",
+    }
+    assert set(import_cycle(sources)) == {"cnntk.doctor", "cnntk.runtime.engine"}
+    del sources["runtime/engine.py"]
+    assert import_cycle(sources) == []
 
 
 def test_every_package_is_listed() -> None:

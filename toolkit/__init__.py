@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cnntk.benchmark.result import BenchResult
     from cnntk.benchmark.run import bench
     from cnntk.doctor import Diagnosis, diagnose
-    from cnntk.exporters import ExportReport, export
+    from cnntk.exporters import ExportOptions, ExportReport, export
     from cnntk.inference import ImageResult, infer, infer_to_file
     from cnntk.quantization.options import QuantizeOptions
     from cnntk.quantization.pipeline import preview_quantize, quantize
@@ -34,6 +34,7 @@ __all__ = [
     "CnntkError",
     "Diagnosis",
     "Engine",
+    "ExportOptions",
     "ExportReport",
     "ImageResult",
     "Inspection",
@@ -68,7 +69,7 @@ __getattr__, __dir__ = lazy_names(
         "cnntk.benchmark.result": ("BenchResult",),
         "cnntk.benchmark.run": ("bench",),
         "cnntk.doctor": ("Diagnosis", "diagnose"),
-        "cnntk.exporters": ("ExportReport", "export"),
+        "cnntk.exporters": ("ExportOptions", "ExportReport", "export"),
         "cnntk.inference": ("ImageResult", "infer", "infer_to_file"),
         "cnntk.quantization.options": ("QuantizeOptions",),
         "cnntk.quantization.pipeline": ("preview_quantize", "quantize"),

@@ -17,13 +17,13 @@ from cnntk.exporters.sources._onnx_file import from_onnx
 from cnntk.exporters.sources._program import from_program, from_pt2
 from cnntk.exporters.sources._timm import from_timm
 from cnntk.exporters.sources._transformers import from_transformers
-from cnntk.exporters.sources.inputs import in_forward_order, parse_input
+from cnntk.exporters.sources.inputs import in_forward_order
 from cnntk.exporters.sources.plugins import open_plugin_source
 from cnntk.exporters.sources.precision import cast_source
 from cnntk.models.zoo import names
 from cnntk.runtime.errors import UsageError
 
-__all__ = ["SourceLike", "open_source", "parse_input"]
+__all__ = ["SourceLike", "open_source"]
 
 SourceLike = str | os.PathLike[str] | nn.Module | torch.export.ExportedProgram
 

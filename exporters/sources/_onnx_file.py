@@ -10,10 +10,10 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx_ir.passes.common import ShapeInferencePass
 
-from cnntk.exporters.options import InputShape
+from cnntk.exporters.options import INPUT, InputShape
 from cnntk.exporters.source import Source, SourceOptions
 from cnntk.exporters.sources.console import suppress_output
-from cnntk.exporters.sources.inputs import INPUT, form, input_specs, refuse_build_options
+from cnntk.exporters.sources.inputs import form, input_specs, refuse_build_options
 from cnntk.models.user_errors import one_line
 from cnntk.runtime.artifact.external import check_external_tensors, find_external_tensors
 from cnntk.runtime.artifact.spec import METADATA_KEY, TensorSpec

@@ -12,11 +12,12 @@ from typing import Any
 
 from torch import nn
 
+from cnntk.exporters.options import INPUT
 from cnntk.exporters.source import Source, SourceOptions
 from cnntk.exporters.sources._factory import build_with_weights
 from cnntk.exporters.sources._preprocessor import Unmapped, preprocessing_of
 from cnntk.exporters.sources.console import suppress_output
-from cnntk.exporters.sources.inputs import INPUT, dtype_of, input_specs, one_shape
+from cnntk.exporters.sources.inputs import dtype_of, input_specs, one_shape
 from cnntk.exporters.sources.outputs import name_outputs
 from cnntk.models.user_errors import one_line
 from cnntk.runtime.artifact.spec import Preprocessing, TensorSpec

@@ -3,77 +3,25 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 
-from cnntk.exporters.options import InputShape
+from cnntk.exporters.options import INPUT, InputShape
 from cnntk.exporters.source import SourceOptions
 from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import UsageError
 
 __all__ = [
-    "INPUT",
     "dtype_of",
     "form",
     "in_forward_order",
     "input_specs",
     "one_shape",
     "parameters_of",
-    "parse_input",
     "refuse_build_options",
 ]
-
-INPUT = "input"
-"""Default name of a single input."""
-
-DTYPES = ("float16", "bfloat16", "float32", "float64", "uint8", "int8", "int16", "int32", "int64", "bool")
-
-_SPEC = re.compile(r"(?:(?P<name>\w+)=)?(?P<shape>\d+(?:x\d+)*)(?::(?P<dtype>\w+))?")
-
-
-def parse_input(text: str) -> InputShape:
-    """Parses ``3x224x224`` to (3, 224, 224), and ``image=3x224x224,age=1`` to a dict of shapes by name.
-
-    A type may follow a shape, like ``77:int64``; by default an input has the type of the network's weights.
-
-    Raises:
-        UsageError: The text has another form.
-    """
-    matches = [_SPEC.fullmatch(part.strip()) for part in text.split(",")]
-    if len(matches) == 1 and (only := matches[0]) is not None and only["name"] is None:
-        shape = _sizes(text, only["shape"])
-        if len(shape) == 3:
-            return shape if only["dtype"] is None else {INPUT: _spec(text, INPUT, shape, only["dtype"])}
-    shapes: dict[str, tuple[int, ...] | TensorSpec] = {}
-    for match in matches:
-        if match is None or match["name"] is None or match["name"] in shapes:
-            raise _malformed(text)
-        name, shape = match["name"], _sizes(text, match["shape"])
-        shapes[name] = shape if match["dtype"] is None else _spec(text, name, shape, match["dtype"])
-    return shapes
-
-
-def _sizes(text: str, shape: str) -> tuple[int, ...]:
-    sizes = tuple(map(int, shape.lower().split("x")))
-    if not all(sizes):
-        raise _malformed(text)
-    return sizes
-
-
-def _spec(text: str, name: str, shape: tuple[int, ...], dtype: str) -> TensorSpec:
-    if dtype not in DTYPES:
-        raise UsageError(f"--input {text!r}: unknown type {dtype!r}; choose one of {', '.join(DTYPES)}")
-    return TensorSpec(name, dtype, ("N", *shape))
-
-
-def _malformed(text: str) -> UsageError:
-    return UsageError(
-        f"--input {text!r}: expected channels x height x width, like 3x224x224, "
-        "or several inputs by name, like image=3x224x224,age=1"
-    )
 
 
 def input_specs(shape: InputShape, dtype: str) -> tuple[TensorSpec, ...]:
