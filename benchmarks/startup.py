@@ -13,6 +13,7 @@ import time
 from common import duration, in_turn, options, paired, print_table, row
 
 from cnntk.benchmark.cold_start import measure_cold_start
+from cnntk.benchmark.workload import Workload
 from cnntk.shipped import shipped_model
 
 PAIRS = {
@@ -33,7 +34,7 @@ def main() -> None:
         times = in_turn(calls, rounds)
         rows.append(row(what, baseline, paired(times[baseline], times[what])))
     print_table(rows)
-    result = measure_cold_start(shipped_model(), processes=rounds)
+    result = measure_cold_start(Workload(shipped_model()), processes=rounds)
     print("Cold start of the LeNet that ships with cnntk, medians of as many processes:\n")
     parts = (result.import_ms, result.session_ms, result.first_run_ms, result.total_ms)
     print_table([[duration(ms) for ms in parts]], ("imports", "session", "first run", "in all"))

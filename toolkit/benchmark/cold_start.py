@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 from cnntk.benchmark.isolated import run_isolated
+from cnntk.benchmark.workload import Workload
 from cnntk.runtime.errors import InferenceError, UsageError
 from cnntk.runtime.sections import Bar, Bars, Chart, Column, Part, Section, Table, number, percent
 
@@ -84,22 +84,15 @@ class ColdStart:
         )
 
 
-def measure_cold_start(
-    model: str | os.PathLike[str],
-    *,
-    device: str = "cpu",
-    threads: int | None = None,
-    batches: Sequence[int] = (),
-    processes: int = 3,
-) -> ColdStart:
+def measure_cold_start(workload: Workload, *, batches: Sequence[int] = (), processes: int = 3) -> ColdStart:
     """Starts a model in fresh processes, one after the other.
 
+    The first run of all has batch size 1, or the model's fixed one. Later first runs are timed at the
+    workload's batch size and at each of ``batches``.
+
     Args:
-        model: Path of an ``.onnx`` file.
-        device: Device, as `Engine` takes it.
-        threads: Number of CPU threads, as `Engine` takes it.
-        batches: Further batch sizes, whose first runs are timed too; the first run of all has batch size 1,
-            or the model's fixed one.
+        workload: Model to start; its time is not used.
+        batches: Further batch sizes.
         processes: Number of processes to take the medians over.
 
     Raises:
@@ -108,7 +101,7 @@ def measure_cold_start(
     """
     if processes < 1 or any(batch < 1 for batch in batches):
         raise UsageError(f"processes {processes} and batches {list(batches)} must be positive numbers")
-    arguments = {"model": os.fspath(model), "device": device, "threads": threads, "batches": list(batches)}
+    arguments = {"workload": workload, "batches": batches, "zeros": False}
     starts = []
     for _ in range(processes):
         start = run_isolated("cnntk.benchmark.cold_start:start_once", arguments)
@@ -134,9 +127,7 @@ def measure_cold_start(
     )
 
 
-def start_once(
-    model: str, device: str, threads: int | None, batches: Sequence[int], zeros: bool = False
-) -> dict[str, Any] | None:
+def start_once(workload: Workload, batches: Sequence[int], zeros: bool) -> dict[str, Any] | None:
     """In a fresh process: the times of one start, in ms; None to ask for another try with zeros as integers.
 
     No run comes before the first one that is timed, not even to see whether the model runs on noise.
@@ -147,17 +138,17 @@ def start_once(
 
     import_onnxruntime()
     marks.append(time.perf_counter())
-    engine = Engine(model, device, threads=threads, allow_nonfinite=True)
+    engine = Engine(workload.model, workload.device, threads=workload.threads, allow_nonfinite=True)
     marks.append(time.perf_counter())
-    from cnntk.benchmark.inputs import fixed_batch, min_runs, seeded_inputs
+    from cnntk.benchmark.inputs import choose_batch, min_runs, seeded_inputs
 
     def run_ms(arrays: Any) -> float:
         start = time.perf_counter()
         engine.run(arrays)
         return 1e3 * (time.perf_counter() - start)
 
-    first = fixed_batch(engine) or 1
-    further = [batch for batch in dict.fromkeys(batches) if batch != first]
+    first = choose_batch(engine)
+    further = [batch for batch in dict.fromkeys((workload.batch or first, *batches)) if batch != first]
     inputs = [seeded_inputs(engine, batch, zeros=zeros) for batch in (first, *further)]
     try:
         first_ms, *next_ms = map(run_ms, inputs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -60,9 +60,9 @@ def fixed_batch(engine: Engine) -> int | None:
     return first[0] if first and isinstance(first[0], int) else None
 
 
-def choose_batch(engine: Engine, batches: Sequence[int] = ()) -> int:
-    """The batch size where one is needed: the first of ``batches``, else the model's fixed one, else 1."""
-    return batches[0] if batches else fixed_batch(engine) or 1
+def choose_batch(engine: Engine, batch: int | None = None) -> int:
+    """The batch size where one is needed: ``batch``, else the model's fixed one, else 1."""
+    return batch or fixed_batch(engine) or 1
 
 
 def batch_inputs(engine: Engine, batch: int) -> Arrays:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 
-from cnntk.benchmark.inputs import batch_inputs, engine_call, min_runs
+from cnntk.benchmark.inputs import batch_inputs, choose_batch, engine_call, min_runs
 from cnntk.benchmark.isolated import run_isolated
 from cnntk.benchmark.statistics.changepoints import block_medians
 from cnntk.benchmark.statistics.findings import Finding, findings
@@ -23,9 +22,9 @@ from cnntk.benchmark.statistics.intervals import (
 )
 from cnntk.benchmark.statistics.samples import LatencySamples, WarmUp, time_runs, warm_up, warm_up_limit_s
 from cnntk.benchmark.statistics.system_load import load_between, read_counters
+from cnntk.benchmark.workload import Workload
 from cnntk.runtime.artifact.digest import sha256_of
 from cnntk.runtime.codec import NOT_IN_JSON
-from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.sections import (
     Chart,
@@ -234,34 +233,19 @@ class Case:
         )
 
 
-def measure_latency(
-    model: str | os.PathLike[str],
-    *,
-    device: str = "cpu",
-    threads: int | None = None,
-    batch: int = 1,
-    seconds: float = 3.0,
-    slow_runs: int = _MIN_SLOW_RUNS,
-) -> Latency:
-    """Warms a model up until its latency is steady, then times its runs.
+def measure_latency(workload: Workload, *, slow_runs: int = _MIN_SLOW_RUNS) -> Latency:
+    """Warms a model up until its latency is steady, then times 20 runs or more.
 
     Args:
-        model: Path of an ``.onnx`` file.
-        device: Device, as `Engine` takes it.
-        threads: Number of CPU threads, as `Engine` takes it.
-        batch: Images per run.
-        seconds: Time to measure for; at least 20 runs. The warm-up before takes at most half as long, or a
-            second.
+        workload: Model to measure. The warm-up takes at most half of its time, or a second.
         slow_runs: Least number of runs instead of 20, if a run takes over a second; 2 or more.
 
     Raises:
-        UsageError: The batch size or an image size is not possible for the model, or the time is not
-            positive.
+        UsageError: The batch size or an image size is not possible for the model.
         CnntkError: The model can't be loaded or run on the device.
     """
-    if not 0 < seconds < float("inf"):
-        raise UsageError(f"seconds {seconds}: expected a positive number")
-    engine = Engine(model, device, threads=threads)
+    engine, seconds = workload.engine(), workload.seconds
+    batch = choose_batch(engine, workload.batch)
     call = engine_call(engine, batch_inputs(engine, batch))
     warm = warm_up(call, max_seconds=warm_up_limit_s(seconds))
     before = read_counters()
@@ -283,24 +267,12 @@ def measure_latency(
     )
 
 
-def measure_case(
-    model: str | os.PathLike[str],
-    *,
-    device: str = "cpu",
-    threads: int | None = None,
-    batch: int = 1,
-    seconds: float = 3.0,
-    sessions: int = SESSIONS,
-) -> Case:
+def measure_case(workload: Workload, *, sessions: int = SESSIONS) -> Case:
     """Measures the latency in several processes, one after the other, because it differs between processes.
 
     Args:
-        model: Path of an ``.onnx`` file.
-        device: Device, as `Engine` takes it.
-        threads: Number of CPU threads, as `Engine` takes it.
-        batch: Images per run.
-        seconds: Time for all sessions together, but at least 0.25 s each; starting a process and warming up
-            takes another 0.5 s or so each.
+        workload: Model to measure. Its time is for all sessions together, but at least 0.25 s each; starting
+            a process and warming up takes another 0.5 s or so each.
         sessions: Number of processes, two or more.
 
     Raises:
@@ -309,13 +281,9 @@ def measure_case(
     """
     if sessions < 2:
         raise UsageError(f"sessions {sessions}: expected 2 or more, which alone show how processes differ")
-    session_s = max(seconds / sessions, _MIN_SESSION_S)
+    session_s = max(workload.seconds / sessions, _MIN_SESSION_S)
     arguments = {
-        "model": os.fspath(model),
-        "device": device,
-        "threads": threads,
-        "batch": batch,
-        "seconds": session_s,
+        "workload": replace(workload, seconds=session_s),
         "slow_runs": max(_MIN_SLOW_RUNS, math.ceil(_MIN_CASE_RUNS / sessions)),
     }
     results = [run_isolated("cnntk.benchmark.latency:measure_session", arguments) for _ in range(sessions)]
@@ -324,17 +292,17 @@ def measure_case(
     first = latencies[0]
     return summarize_sessions(
         [latency.samples for latency in latencies],
-        settings={"device": first.device, "threads": first.threads, "batch": batch},
-        model_sha256=sha256_of(model),
+        settings={"device": first.device, "threads": first.threads, "batch": first.batch},
+        model_sha256=sha256_of(workload.model),
         other_cpu_share=float(np.mean(shares)) if shares else None,
         session_seconds=session_s,
     )
 
 
-def measure_session(**arguments: Any) -> tuple[Latency, float | None]:
+def measure_session(workload: Workload, slow_runs: int) -> tuple[Latency, float | None]:
     """In a fresh process: the latency, and the share of the cores' time that other processes used."""
     before = read_counters()
-    latency = measure_latency(**arguments)
+    latency = measure_latency(workload, slow_runs=slow_runs)
     return latency, load_between(before, read_counters()).other_cpu_share
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnntk.benchmark.isolated import run_isolated
+from cnntk.benchmark.workload import Workload
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.sections import Bar, Bars, Chart, Column, Part, Section, Table, size_text
 
@@ -105,61 +105,46 @@ class Memory:
         )
 
 
-def measure_memory(
-    model: str | os.PathLike[str],
-    *,
-    device: str = "cpu",
-    threads: int | None = None,
-    batch: int | None = None,
-) -> Memory:
+def measure_memory(workload: Workload) -> Memory:
     """Loads a model in a fresh process and runs it ten times, or twice if a run takes over a second.
 
-    On a GPU the figures are the host's memory only.
-
-    Args:
-        model: Path of an ``.onnx`` file.
-        device: Device, as `Engine` takes it.
-        threads: Number of CPU threads, as `Engine` takes it.
-        batch: Images per run; by default 1, or the model's fixed batch size.
+    On a GPU the figures are the host's memory only. The workload's time is not used.
 
     Raises:
         UsageError: There is no such model or device, the batch size is not possible, or the system doesn't
             report the memory of a process.
         InferenceError: The process ended without a result, most likely because memory ran out.
     """
-    if batch is not None and batch < 1:
-        raise UsageError(f"batch {batch} must be a positive number")
-    arguments = {"model": os.fspath(model), "device": device, "threads": threads, "batch": batch}
-    memory: Memory = run_isolated("cnntk.benchmark.memory:measure_in_process", arguments)
+    memory: Memory = run_isolated("cnntk.benchmark.memory:measure_in_process", {"workload": workload})
     return memory
 
 
-def measure_in_process(model: str, device: str, threads: int | None, batch: int | None) -> Memory:
+def measure_in_process(workload: Workload) -> Memory:
     """In a fresh process: the figures of a model."""
     read = _memory_reader()
     start = read()
     import numpy as np
 
-    from cnntk.benchmark.inputs import batch_inputs, fixed_batch, min_runs
+    from cnntk.benchmark.inputs import batch_inputs, choose_batch, min_runs
     from cnntk.runtime.artifact.external import find_external_tensors
     from cnntk.runtime.engine import Engine
 
     np.random.default_rng(0)  # loads its library, which is not part of a model
-    empty = Engine(_ONE_NODE_MODEL, device, threads=threads)
+    empty = Engine(_ONE_NODE_MODEL, workload.device, threads=workload.threads)
     empty.run(batch_inputs(empty, 1))
     del empty
     runtime = read()
-    engine = Engine(model, device, threads=threads, allow_nonfinite=True)
-    size = batch or fixed_batch(engine) or 1
-    inputs = batch_inputs(engine, size)
+    engine = workload.engine(allow_nonfinite=True)
+    batch = choose_batch(engine, workload.batch)
+    inputs = batch_inputs(engine, batch)
     start_s = time.perf_counter()
     engine.run(inputs)
     for _ in range(min_runs(_RUNS, time.perf_counter() - start_s, slow=2) - 1):
         engine.run(inputs)
     gc.collect()
     end = read()
-    external = {tensor.locations[-1] for tensor in find_external_tensors(model, engine.name)}
-    files = (Path(model), *(Path(model).parent / name for name in external))
+    external = {tensor.locations[-1] for tensor in find_external_tensors(engine.name, engine.name)}
+    files = (Path(engine.name), *(Path(engine.name).parent / name for name in external))
     return Memory(
         interpreter_bytes=start["resident"],
         runtime_bytes=runtime["resident"] - start["resident"],
@@ -168,7 +153,7 @@ def measure_in_process(model: str, device: str, threads: int | None, batch: int 
         private_bytes=end.get("private"),
         mapped_bytes=end["file"] + end["shared"] if "file" in end else None,
         file_bytes=sum(file.stat().st_size for file in files),
-        batch=size,
+        batch=batch,
         source=str(_STATUS) if read is read_status else "getrusage",
     )
 

@@ -137,6 +137,16 @@ class BenchOptions:
         return _as_tuple(self.batch)
 
     @property
+    def is_sweep(self) -> bool:
+        """Whether there are several numbers of threads or batch sizes."""
+        return len(self.all_threads) > 1 or len(self.all_batches) > 1
+
+    @property
+    def is_end_to_end(self) -> bool:
+        """Whether the steps from image file to label are measured."""
+        return self.end_to_end or bool(self.images)
+
+    @property
     def needs_sessions(self) -> bool:
         """Whether the latency is measured in several processes, for a baseline."""
         return self.save is not None or self.baseline is not None

@@ -28,7 +28,7 @@ from cnntk.benchmark.baseline import (
 )
 from cnntk.benchmark.compare import SpeedVerdict
 from cnntk.benchmark.latency import Case, Setting, measure_case
-from cnntk.benchmark.machine import Machine, detect_machine
+from cnntk.benchmark.machine import detect_machine
 from cnntk.benchmark.options import BenchOptions
 from cnntk.benchmark.statistics.intervals import (
     DISTURBED_RATIO,
@@ -37,6 +37,7 @@ from cnntk.benchmark.statistics.intervals import (
     mostly_disturbed,
     slowdown_percent,
 )
+from cnntk.benchmark.workload import Workload
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import check_writable
 from cnntk.runtime.sections import (
@@ -56,7 +57,6 @@ __all__ = [
     "BaselineCheck",
     "BaselineComparison",
     "CaseComparison",
-    "check_comparable",
     "compare_baselines",
     "confirm_regressions",
     "reason_to_keep",
@@ -252,12 +252,11 @@ class BaselineCheck:
         """
         if self.baseline is None:
             return
-        check_comparable(
-            self.baseline,
-            detect_machine(str(settings["device"])),
-            {"latency": settings},
-            allow_other_machine=self.options.allow_other_machine,
-        )
+        machine = detect_machine(str(settings["device"]))
+        self.baseline.check_machine(machine, allow_other=self.options.allow_other_machine)
+        cases = {name: case for name, case in self.baseline.cases.items() if name == "latency"}
+        planned = {name: replace(case, settings=settings) for name, case in cases.items()}
+        compare_baselines(self.baseline, replace(self.baseline, cases=planned))
 
     def compare(
         self, current: Baseline, model: str, progress: Callable[[str], None]
@@ -274,14 +273,7 @@ class BaselineCheck:
             self.baseline.created,
             current.machine.differences(self.baseline.machine),
             current.machine.software_differences(self.baseline.machine),
-            confirm_regressions(
-                self.baseline,
-                current,
-                model,
-                self.options.fail_above,
-                allow_other_machine=self.options.allow_other_machine,
-                progress=progress,
-            ),
+            confirm_regressions(self.baseline, current, model, self.options.fail_above, progress=progress),
         )
 
     def save(self, current: Baseline, comparison: BaselineComparison | None, notes: list[str]) -> str | None:
@@ -317,11 +309,7 @@ def reason_to_keep(comparison: BaselineComparison) -> str | None:
 
 
 def compare_baselines(
-    baseline: Baseline,
-    current: Baseline,
-    fail_above_percent: float | None = None,
-    *,
-    allow_other_machine: bool = False,
+    baseline: Baseline, current: Baseline, fail_above_percent: float | None = None
 ) -> tuple[CaseComparison, ...]:
     """Compares measurements by name: those of the baseline in their order, then new ones.
 
@@ -329,47 +317,18 @@ def compare_baselines(
         baseline: Earlier measurement.
         current: Measurement of now.
         fail_above_percent: Limit of the slowdown in percent, 0 or more; None for no limit.
-        allow_other_machine: Whether different machines are compared.
 
     Raises:
-        UsageError: The machines differ, or no case can be compared: a check of nothing would never fail.
+        UsageError: No case can be compared: a check of nothing would never fail.
         ValueError: The limit is negative or not finite.
     """
     if fail_above_percent is not None and not 0 <= fail_above_percent < math.inf:
         raise ValueError(f"fail_above_percent must be 0 or more, got {fail_above_percent}")
-    baseline.check_machine(current.machine, allow_other=allow_other_machine)
     comparisons = tuple(_compare_cases(baseline, current, fail_above_percent))
     if all(comparison.slowdown_percent is None for comparison in comparisons):
         reasons = "; ".join(f"{c.name}: {c.note}" for c in comparisons) or "both are empty"
         raise UsageError(f"nothing to compare with the baseline ({reasons}): {MEASURE_AGAIN}")
     return comparisons
-
-
-def check_comparable(
-    baseline: Baseline,
-    machine: Machine,
-    settings: Mapping[str, Mapping[str, Setting]],
-    *,
-    allow_other_machine: bool = False,
-) -> None:
-    """Refuses before a measurement what `compare_baselines` would refuse after it.
-
-    Args:
-        baseline: Earlier measurement.
-        machine: This machine.
-        settings: Settings that each case, by name, will be measured with.
-        allow_other_machine: Whether different machines are compared.
-
-    Raises:
-        UsageError: The machines differ, or no case can be compared.
-    """
-    planned = {
-        name: replace(case, settings=settings[name])
-        for name, case in baseline.cases.items()
-        if name in settings
-    }
-    current = Baseline(machine, planned, baseline.created)
-    compare_baselines(baseline, current, allow_other_machine=allow_other_machine)
 
 
 def confirm_regressions(
@@ -378,7 +337,6 @@ def confirm_regressions(
     model: str | os.PathLike[str],
     fail_above_percent: float | None = None,
     *,
-    allow_other_machine: bool = False,
     pause_s: float = PAUSE_S,
     progress: Callable[[str], None] = lambda name: None,
 ) -> tuple[CaseComparison, ...]:
@@ -389,14 +347,13 @@ def confirm_regressions(
         current: Measurement of now, by `cnntk.benchmark.latency.measure_case`.
         model: Path of the file that was measured now.
         fail_above_percent: Limit of the slowdown in percent, 0 or more; None to confirm nothing.
-        allow_other_machine: Whether different machines are compared.
         pause_s: Seconds between the rounds.
         progress: Called with the name of what is measured.
 
     Raises:
         UsageError: As `compare_baselines`. CnntkError: As `measure_case`.
     """
-    first = compare_baselines(baseline, current, fail_above_percent, allow_other_machine=allow_other_machine)
+    first = compare_baselines(baseline, current, fail_above_percent)
     regressed = {comparison.name for comparison in first if comparison.regressed}
     if not regressed:
         return first
@@ -406,9 +363,7 @@ def confirm_regressions(
         name: _measure_again(case, model) if name in regressed else case
         for name, case in current.cases.items()
     }
-    second = compare_baselines(
-        baseline, replace(current, cases=cases), fail_above_percent, allow_other_machine=allow_other_machine
-    )
+    second = compare_baselines(baseline, replace(current, cases=cases), fail_above_percent)
     return tuple(_confirmed(*rounds) for rounds in zip(first, second, strict=True))
 
 
@@ -416,7 +371,7 @@ def _measure_again(case: Case, model: str | os.PathLike[str]) -> Case:
     count = len(case.sessions)
     settings: dict[str, Any] = dict(case.settings)
     seconds = (case.session_seconds or 0) * count or 3.0
-    return measure_case(model, **settings, seconds=seconds, sessions=count)
+    return measure_case(Workload(model, **settings, seconds=seconds), sessions=count)
 
 
 def _confirmed(first: CaseComparison, second: CaseComparison) -> CaseComparison:

@@ -10,20 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from cnntk.benchmark.baseline import Baseline
-from cnntk.benchmark.cold_start import ColdStart, measure_cold_start
+from cnntk.benchmark.cold_start import measure_cold_start
 from cnntk.benchmark.compare import compare_interleaved
 from cnntk.benchmark.cuda.report import CudaTimes, cuda_times
 from cnntk.benchmark.inputs import batch_inputs, choose_batch, input_notes
-from cnntk.benchmark.latency import Case, Latency, measure_case, measure_latency
+from cnntk.benchmark.latency import measure_case, measure_latency
 from cnntk.benchmark.layers.report import LayerReport, layer_times
 from cnntk.benchmark.machine import detect_machine
-from cnntk.benchmark.memory import Memory, measure_memory
+from cnntk.benchmark.memory import measure_memory
 from cnntk.benchmark.options import BenchOptions
 from cnntk.benchmark.regression import BaselineCheck
 from cnntk.benchmark.result import BenchResult, ComparisonResult
 from cnntk.benchmark.stages import (
     ImageFile,
-    Stages,
     check_images,
     classifier_of,
     expand_images,
@@ -31,6 +30,7 @@ from cnntk.benchmark.stages import (
 )
 from cnntk.benchmark.sweep import Sweep, measure_sweep
 from cnntk.benchmark.targets import check_target, is_torch_source, open_targets
+from cnntk.benchmark.workload import Workload
 from cnntk.runtime.artifact.digest import sha256_of
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import MissingDependency, UsageError
@@ -47,8 +47,8 @@ class _Context:
     """What the measurements of one benchmark share.
 
     Attributes:
-        engine: Engine of the model; all measurements use its file, device and threads, so that ``auto`` is
-            resolved once.
+        engine: Engine of the model.
+        workload: Model with the engine's device and threads, so that ``auto`` is resolved once.
         batch: Images per run.
         images: Images to measure end to end with.
         options: Options of the benchmark.
@@ -57,21 +57,12 @@ class _Context:
     """
 
     engine: Engine
+    workload: Workload
     batch: int
     images: tuple[ImageFile, ...]
     options: BenchOptions
     progress: Progress
     notes: list[str] = field(default_factory=list)
-
-    @property
-    def process(self) -> dict[str, Any]:
-        """Arguments of measurements in a process of their own."""
-        return {"model": self.engine.name, "device": self.engine.device, "threads": self.engine.threads}
-
-    @property
-    def timed(self) -> dict[str, Any]:
-        """Arguments of measurements that take a time limit."""
-        return {**self.process, "seconds": self.options.seconds}
 
 
 def _against(context: _Context) -> tuple[ComparisonResult, ...]:
@@ -95,51 +86,25 @@ def _against(context: _Context) -> tuple[ComparisonResult, ...]:
     return tuple(results)
 
 
-def _latency(context: _Context) -> Latency:
-    return measure_latency(**context.timed, batch=context.batch)
-
-
 def _cuda(context: _Context) -> CudaTimes | None:
     """None if the packages that read the GPU are not installed: a note says what to install."""
-    engine, options = context.engine, context.options
+    w = context.workload
     try:
-        return cuda_times(engine.name, device=engine.device, batch=context.batch, seconds=options.seconds)
+        return cuda_times(w.model, device=w.device, batch=context.batch, seconds=w.seconds)
     except MissingDependency as error:
         context.notes.append(str(error))
         return None
 
 
-def _cold_start(context: _Context) -> ColdStart:
-    batches = dict.fromkeys((context.batch, *context.options.all_batches))
-    return measure_cold_start(**context.process, batches=tuple(batches), processes=2)
-
-
-def _memory(context: _Context) -> Memory:
-    return measure_memory(**context.process, batch=context.batch)
-
-
 def _layers(context: _Context) -> LayerReport:
-    return layer_times(**context.timed, batch=context.batch)
+    w = context.workload
+    return layer_times(w.model, device=w.device, threads=w.threads, batch=context.batch, seconds=w.seconds)
 
 
 def _sweep(context: _Context) -> Sweep:
-    engine, options = context.engine, context.options
-    return measure_sweep(
-        engine.name,
-        batches=options.all_batches or (context.batch,),
-        threads=options.all_threads or (engine.threads if engine.device == "cpu" else None,),
-        device=engine.device,
-        seconds=2 * options.seconds,
-    )
-
-
-def _stages(context: _Context) -> Stages:
-    return measure_stages(**context.timed, images=context.images, checked=True)
-
-
-def _cases(context: _Context) -> dict[str, Case]:
-    sessions = context.options.sessions
-    return {"latency": measure_case(**context.timed, batch=context.batch, sessions=sessions)}
+    options = context.options
+    workload = replace(context.workload, seconds=2 * options.seconds)
+    return measure_sweep(workload, batches=options.all_batches, threads=options.all_threads)
 
 
 @dataclass(frozen=True)
@@ -161,14 +126,29 @@ class Measurement:
 
 MEASUREMENTS = (
     Measurement("against", "", _against),
-    Measurement("latency", "latency", _latency),
+    Measurement("latency", "latency", lambda c: measure_latency(c.workload)),
     Measurement("cuda", "the GPU", _cuda, lambda c: c.engine.device.startswith("cuda")),
-    Measurement("cold_start", "cold start", _cold_start, lambda c: c.options.cold_start),
-    Measurement("memory", "memory", _memory, lambda c: c.options.cold_start),
+    Measurement(
+        "cold_start",
+        "cold start",
+        lambda c: measure_cold_start(c.workload, batches=c.options.all_batches, processes=2),
+        lambda c: c.options.cold_start,
+    ),
+    Measurement("memory", "memory", lambda c: measure_memory(c.workload), lambda c: c.options.cold_start),
     Measurement("layers", "layers", _layers, lambda c: c.options.layers),
-    Measurement("sweep", "batches and threads", _sweep, lambda c: _is_sweep(c.options)),
-    Measurement("stages", "end to end", _stages, lambda c: _is_end_to_end(c.options)),
-    Measurement("cases", "latency in several processes", _cases, lambda c: c.options.needs_sessions),
+    Measurement("sweep", "batches and threads", _sweep, lambda c: c.options.is_sweep),
+    Measurement(
+        "stages",
+        "end to end",
+        lambda c: measure_stages(c.workload, c.images),
+        lambda c: c.options.is_end_to_end,
+    ),
+    Measurement(
+        "cases",
+        "latency in several processes",
+        lambda c: {"latency": measure_case(c.workload, sessions=c.options.sessions)},
+        lambda c: c.options.needs_sessions,
+    ),
 )
 """Measurements of a benchmark, in their order. The targets come first, because loading them can fail."""
 
@@ -203,11 +183,12 @@ def bench(
     engine = Engine(model, options.device, threads=next(iter(options.all_threads), None))
     if options.all_threads and engine.device != "cpu":
         raise UsageError(f"threads: apply to the CPU only; leave them out on device {engine.device!r}")
-    batch = choose_batch(engine, options.all_batches)
+    batch = choose_batch(engine, next(iter(options.all_batches), None))
     check.check_settings({"device": engine.device, "threads": engine.threads, "batch": batch})
-    if _is_end_to_end(options):
+    if options.is_end_to_end:
         check_images(classifier_of(engine), images)
-    context = _Context(engine, batch, images, options, progress or (lambda name: None))
+    workload = Workload(engine.name, engine.device, engine.threads, batch, options.seconds)
+    context = _Context(engine, workload, batch, images, options, progress or (lambda name: None))
     context.notes.extend(input_notes(engine, batch))
     values: dict[str, Any] = {}
     for measurement in MEASUREMENTS:
@@ -241,11 +222,3 @@ def _model_file(engine: Engine) -> dict[str, Any]:
         "sha256": sha256_of(file),
         "size_bytes": file.stat().st_size + external_bytes,
     }
-
-
-def _is_sweep(options: BenchOptions) -> bool:
-    return len(options.all_threads) > 1 or len(options.all_batches) > 1
-
-
-def _is_end_to_end(options: BenchOptions) -> bool:
-    return options.end_to_end or bool(options.images)

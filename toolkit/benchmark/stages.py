@@ -24,6 +24,7 @@ from cnntk.benchmark.interleaved import Interleaver
 from cnntk.benchmark.statistics.findings import interference
 from cnntk.benchmark.statistics.intervals import Estimate, median_estimate
 from cnntk.benchmark.statistics.system_load import read_counters
+from cnntk.benchmark.workload import Workload
 from cnntk.inference.input_files import expand
 from cnntk.inference.result import ImageResult
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, Preprocessing
@@ -190,48 +191,31 @@ def _bar(row: FormatStages) -> Bar:
     return Bar(f"{row.format}: {number(row.sum_ms)} ms", parts, one_call)
 
 
-def measure_stages(
-    model: str | os.PathLike[str],
-    images: Sequence[ImageFile] = (),
-    *,
-    device: str = "cpu",
-    threads: int | None = None,
-    seconds: float = 3.0,
-    checked: bool = False,
-) -> Stages:
+def measure_stages(workload: Workload, images: Sequence[ImageFile] = ()) -> Stages:
     """Measures the steps from image to label, one image at a time.
 
     Args:
-        model: Path of an artifact that classifies images.
-        images: Image files, or their bytes; by default one made in memory, of the model's input size, as PNG
-            and as JPEG.
-        device: Device, as `Engine` takes it.
-        threads: Number of CPU threads, as `Engine` takes it.
-        seconds: Time for all formats together; at least 20 runs of each format are made, or 3 if a run takes
-            over a second, which may take longer.
-        checked: Whether `check_images` was called for these images.
+        workload: Artifact that classifies images. Its time is for all formats together; at least 20 runs of
+            each format are made, or 3 if a run takes over a second, which may take longer.
+        images: Image files, or their bytes, that `check_images` accepts; by default one made in memory, of
+            the model's input size, as PNG and as JPEG.
 
     Raises:
-        UsageError: The time is not positive, or there is no such model or device.
+        UsageError: There is no such model or device.
         UnsupportedArtifact: The model is not a classifier, or its file has no preprocessing.
         ImageError: An image can't be read.
     """
-    if not 0 < seconds < float("inf"):
-        raise UsageError(f"seconds {seconds:g} must be a positive number")
-    classifier = classifier_of(Engine(model, device, threads=threads))
-    if not checked:
-        check_images(classifier, images)
+    classifier = classifier_of(workload.engine())
     files = list(images) or list(_example_images(_preprocessing(classifier)))
     finite = _has_finite_outputs(classifier, files[0])
     if not finite:
-        classifier = classifier_of(Engine(model, device, threads=threads, allow_nonfinite=True))
+        classifier = classifier_of(workload.engine(allow_nonfinite=True))
     groups: dict[str, list[ImageFile]] = {}
     for image in files:
         groups.setdefault(_format(image), []).append(image)
     before = read_counters()
-    rows = tuple(
-        _measure_format(classifier, name, groups[name], seconds / len(groups)) for name in sorted(groups)
-    )
+    seconds = workload.seconds / len(groups)
+    rows = tuple(_measure_format(classifier, name, groups[name], seconds) for name in sorted(groups))
     disturbance = interference(before, read_counters())
     engine = classifier.engine
     nonfinite = () if finite else ("outputs are not finite; Engine refuses them by default, bench does not",)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cnntk.benchmark.compare import Comparison, SpeedVerdict
-from cnntk.benchmark.inputs import batch_inputs, engine_call, is_slow
+from cnntk.benchmark.inputs import batch_inputs, choose_batch, engine_call, is_slow
 from cnntk.benchmark.interleaved import SETTLE_S, Interleaver, timed_block
 from cnntk.benchmark.statistics.findings import interference
 from cnntk.benchmark.statistics.intervals import Estimate, median_estimate
 from cnntk.benchmark.statistics.system_load import read_counters
+from cnntk.benchmark.workload import Workload
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.sections import (
@@ -191,51 +191,36 @@ _Key = tuple[int, int]
 """Batch size and threads."""
 
 
-def measure_sweep(
-    model: str | os.PathLike[str],
-    *,
-    batches: Sequence[int] = (1, 8, 32),
-    threads: Sequence[int | None] = (1, 2),
-    device: str = "cpu",
-    seconds: float = 6.0,
-) -> Sweep:
+def measure_sweep(workload: Workload, *, batches: Sequence[int] = (), threads: Sequence[int] = ()) -> Sweep:
     """Measures each batch size with each number of threads, in rounds, so that a slow minute affects all.
 
     Args:
-        model: Path of an ``.onnx`` file.
-        batches: Images per run.
-        threads: Numbers of CPU threads; None is `Engine`'s default, and the only choice on another device.
-        device: Device, as `Engine` takes it.
-        seconds: Time for all cells together; at least 6 rounds are run, which may take longer.
+        workload: Model to measure. Its time is for all cells together; at least 6 rounds are run, which may
+            take longer.
+        batches: Images per run; by default the workload's alone.
+        threads: Numbers of CPU threads; by default the workload's alone, the only choice on another device.
 
     Raises:
-        UsageError: A list is empty, or a number is not positive or not possible for the model.
+        UsageError: A number is not positive or not possible for the model.
     """
-    _check(batches, threads, device, seconds)
-    engines = [Engine(model, device, threads=count) for count in dict.fromkeys(threads)]
+    if any(count < 1 for count in (*batches, *threads)):
+        raise UsageError(f"batches {list(batches)}, threads {list(threads)}: must be positive numbers")
+    if workload.device != "cpu" and threads:
+        raise UsageError(
+            f"threads {list(threads)}: threads apply to the CPU; leave them out on device {workload.device!r}"
+        )
+    engines = [replace(workload, threads=n).engine() for n in dict.fromkeys(threads or (workload.threads,))]
     calls: dict[_Key, Callable[[], object]] = {
         (batch, engine.threads): engine_call(engine, batch_inputs(engine, batch))
-        for batch in sorted(set(batches))
+        for batch in sorted(set(batches or (choose_batch(engines[0], workload.batch),)))
         for engine in engines
     }
     before = read_counters()
-    blocks_ms = _measure_rounds(calls, seconds)
+    blocks_ms = _measure_rounds(calls, workload.seconds)
     disturbance = interference(before, read_counters())
     cells = tuple(_cell(key, blocks_ms) for key in sorted(calls))
     rounds = len(next(iter(blocks_ms.values())))
     return Sweep(cells, engines[0].device, rounds, (*_notes(engines), *disturbance))
-
-
-def _check(batches: Sequence[int], threads: Sequence[int | None], device: str, seconds: float) -> None:
-    numbers = [*batches, *(count for count in threads if count is not None)]
-    if not batches or not threads or any(n < 1 for n in numbers) or not 0 < seconds < float("inf"):
-        raise UsageError(
-            f"batches {list(batches)}, threads {list(threads)}, seconds {seconds:g}: must be positive numbers"
-        )
-    if device != "cpu" and list(threads) != [None]:
-        raise UsageError(
-            f"threads {list(threads)}: threads apply to the CPU; leave them out on device {device!r}"
-        )
 
 
 def _measure_rounds(calls: Mapping[_Key, Callable[[], object]], seconds: float) -> dict[_Key, list[float]]:

@@ -17,6 +17,7 @@ from cnntk.benchmark.inputs import (
     session_inputs,
 )
 from cnntk.benchmark.latency import measure_latency, measure_session
+from cnntk.benchmark.workload import Workload
 from cnntk.runtime import Engine
 from cnntk.runtime.errors import InferenceError, NonFiniteOutput, UsageError
 from cnntk.runtime.session.devices import resolve_device
@@ -99,10 +100,13 @@ def test_an_open_size_names_the_file(tmp_path: Path) -> None:
     engine = Engine(
         parsed("o (float[N, 3, H, W] x) => (float[N, 3, H, W] y) { y = Relu (x) }", tmp_path / "o.onnx")
     )
-    with pytest.raises(UsageError, match=r"o\.onnx: x: its size .* is open \(H, W\); export it with a fixed"):
+    with pytest.raises(
+        UsageError,
+        match=r"o\.onnx: x: its shape .* has free dimensions \(H, W\); export the model with fixed",
+    ):
         batch_inputs(engine, 1)
     opened = open_session(engine.name, resolve_device("cpu"), SessionSettings())
-    with pytest.raises(UsageError, match=r"o\.onnx: x: its size"):
+    with pytest.raises(UsageError, match=r"o\.onnx: x: its shape"):
         session_inputs(opened, 1)
 
 
@@ -120,11 +124,11 @@ def test_slow_runs_are_fewer() -> None:
 
 
 def test_latency_of_slow_runs_has_no_percentiles(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert measure_latency(tiny_onnx, seconds=1e-6).runs == 20
+    assert measure_latency(Workload(tiny_onnx, seconds=1e-6)).runs == 20
     monkeypatch.setattr(inputs, "SLOW_S", 0)
-    result = measure_latency(tiny_onnx, seconds=1e-6)
+    result = measure_latency(Workload(tiny_onnx, seconds=1e-6))
     assert result.runs == 3
     assert set(result.percentiles_ms.values()) == {None}
     assert result.mean_ms.value > 0
     assert result.findings[0].message.startswith("3 runs are too few")
-    assert measure_session(model=str(tiny_onnx), seconds=1e-6, slow_runs=5)[0].runs == 5
+    assert measure_session(Workload(tiny_onnx, seconds=1e-6), slow_runs=5)[0].runs == 5

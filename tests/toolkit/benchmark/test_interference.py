@@ -19,6 +19,7 @@ from cnntk.benchmark.layers.roofline import Peaks
 from cnntk.benchmark.stages import measure_stages
 from cnntk.benchmark.statistics.system_load import read_counters
 from cnntk.benchmark.sweep import measure_sweep
+from cnntk.benchmark.workload import Workload
 
 PEAKS = Peaks(100.0, 400.0, 25.0, 1, None)
 
@@ -47,8 +48,8 @@ def _compared(_: Path) -> Sequence[str]:
     "messages",
     [
         _compared,
-        lambda model: measure_sweep(model, batches=(1,), threads=(1,), seconds=0.5).notes,
-        lambda model: measure_stages(model, seconds=0.5).notes,
+        lambda model: measure_sweep(Workload(model, threads=1, seconds=0.5)).notes,
+        lambda model: measure_stages(Workload(model, seconds=0.5)).notes,
         lambda model: layer_times(model, threads=1, seconds=0.5, peaks=PEAKS).findings,
     ],
     ids=["against", "sweep", "stages", "layers"],

@@ -8,6 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from cnntk.benchmark.memory import measure_in_process, measure_memory, read_status
+from cnntk.benchmark.workload import Workload
 from cnntk.runtime.errors import UsageError
 
 MEGABYTE = 1 << 20
@@ -16,7 +17,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells pri
 
 @LINUX
 def test_the_parts_add_up(tiny_onnx: Path) -> None:
-    result = measure_memory(tiny_onnx, threads=1)
+    result = measure_memory(Workload(tiny_onnx, threads=1))
     resident = result.interpreter_bytes + result.runtime_bytes + result.model_bytes
     assert result.private_bytes + result.mapped_bytes == resident
     assert result.peak_bytes >= resident
@@ -30,7 +31,10 @@ def test_the_parts_add_up(tiny_onnx: Path) -> None:
 def test_a_model_of_32_megabytes_adds_as_much(tiny_onnx: Path, tmp_path: Path) -> None:
     large = tmp_path / "large.onnx"
     onnx.save(_product(1024, 8192), large)
-    more = measure_memory(large, threads=1).model_bytes - measure_memory(tiny_onnx, threads=1).model_bytes
+    more = (
+        measure_memory(Workload(large, threads=1)).model_bytes
+        - measure_memory(Workload(tiny_onnx, threads=1)).model_bytes
+    )
     assert 30 * MEGABYTE < more < 100 * MEGABYTE
 
 
@@ -41,14 +45,14 @@ def test_what_onnxruntime_takes_for_any_model_is_not_the_models(tmp_path: Path) 
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy")
     file = tmp_path / "copy.onnx"
     onnx.save(helper.make_model(helper.make_graph([copy], "copy", [x], [y]), ir_version=10), file)
-    assert measure_memory(file, threads=1).model_bytes < 2 * MEGABYTE
+    assert measure_memory(Workload(file, threads=1)).model_bytes < 2 * MEGABYTE
 
 
 @LINUX
 def test_a_larger_batch_takes_more(tmp_path: Path) -> None:
     file = tmp_path / "wide.onnx"
     onnx.save(_product(16, 65536), file)
-    one, many = (measure_memory(file, threads=1, batch=batch).model_bytes for batch in (1, 128))
+    one, many = (measure_memory(Workload(file, threads=1, batch=batch)).model_bytes for batch in (1, 128))
     assert many - one > 30 * MEGABYTE  # of the 32 that the answers take
 
 
@@ -58,7 +62,7 @@ def test_weights_beside_the_file_are_counted(tmp_path: Path) -> None:
         _product(64, 4096), file, save_as_external_data=True, location="outside.data", size_threshold=1024
     )
     assert (
-        measure_memory(file, threads=1).file_bytes
+        measure_memory(Workload(file, threads=1)).file_bytes
         == sum(f.stat().st_size for f in tmp_path.iterdir())
         > MEGABYTE
     )
@@ -77,7 +81,7 @@ def test_pages_that_are_touched_are_reported() -> None:
 @pytest.mark.skipif(os.name != "posix", reason="getrusage is POSIX")
 def test_elsewhere_peaks_stand_for_it(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cnntk.benchmark.memory._STATUS", Path("no such file"))
-    result = measure_in_process(str(tiny_onnx), "cpu", 1, None)
+    result = measure_in_process(Workload(tiny_onnx, threads=1))
     assert result.source == "getrusage"
     assert result.private_bytes is result.mapped_bytes is None
     assert result.peak_bytes == result.interpreter_bytes + result.runtime_bytes + result.model_bytes
@@ -85,9 +89,9 @@ def test_elsewhere_peaks_stand_for_it(tiny_onnx: Path, monkeypatch: pytest.Monke
 
 def test_wrong_use(batch_of_3: Path) -> None:
     with pytest.raises(UsageError, match="must be a positive number"):
-        measure_memory(batch_of_3, batch=0)
+        measure_memory(Workload(batch_of_3, batch=0))
     with pytest.raises(UsageError, match="fixed at 3, not 2"):
-        measure_memory(batch_of_3, batch=2)
+        measure_memory(Workload(batch_of_3, batch=2))
 
 
 def _product(rows: int, columns: int) -> onnx.ModelProto:

@@ -1,75 +1,35 @@
-"""Baselines there and back; slowdowns are called so only where they are real; what can't be compared is
-said."""
+"""Slowdowns are called so only where they are real; what can't be compared is said."""
 
 import json
-import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from simulated_latencies import normals, samples
+from made_up_baselines import HERE, SETTINGS, baseline, case, sessions
+from simulated_latencies import samples
 
 from cnntk.benchmark import regression
 from cnntk.benchmark.baseline import Baseline, load_baseline, save_baseline
 from cnntk.benchmark.latency import Case, Setting, measure_case, summarize_sessions
-from cnntk.benchmark.machine import detect_machine
 from cnntk.benchmark.options import BenchOptions
 from cnntk.benchmark.regression import (
     BaselineCheck,
     BaselineComparison,
     CaseComparison,
     _notes,
-    check_comparable,
     compare_baselines,
     confirm_regressions,
     reason_to_keep,
 )
 from cnntk.benchmark.statistics.intervals import Estimate
-from cnntk.benchmark.statistics.samples import LatencySamples
+from cnntk.benchmark.workload import Workload
 from cnntk.runtime.codec import as_json
 from cnntk.runtime.errors import UsageError
 from cnntk.shipped import shipped_model
 
 MODEL = str(shipped_model())
-HERE = detect_machine()
 ANY = Estimate(1.0, 1.0, 1.0)
-SETTINGS = {"threads": 2, "batch": 1, "device": "cpu"}
-
-
-def sessions(level: float, *, seed: int, count: int = 5, between: float = 0.01) -> list[LatencySamples]:
-    """Each with a level of its own around ``level``, and neighbors that are alike."""
-    rng = np.random.default_rng(seed)
-    levels = level * np.exp(between * rng.normal(size=count))
-    return [
-        samples(one * row)
-        for one, row in zip(levels, np.exp(0.1 * normals(rng, count, 300, 0.5)), strict=True)
-    ]
-
-
-def case(
-    level: float = 1.0, *, seed: int = 0, count: int = 5, between: float = 0.01, **settings: Setting
-) -> Case:
-    return summarize_sessions(
-        sessions(level, seed=seed, count=count, between=between),
-        settings={**SETTINGS, **settings},
-        model_sha256="ab" * 32,
-    )
-
-
-def baseline(**cases: Case) -> Baseline:
-    return Baseline.create(HERE, cases)
-
-
-def test_there_and_back(tmp_path: Path) -> None:
-    base = baseline(one=case(), two=case(2.0, seed=1, count=2))
-    save_baseline(tmp_path / "base.json", base)
-    assert load_baseline(tmp_path / "base.json") == base
-    assert [file.name for file in tmp_path.iterdir()] == ["base.json"]
-    assert (tmp_path / "base.json").stat().st_size < 20_000
-    assert base.cases["one"].percentiles_ms["99.9"] is None
-    assert base.cases["one"].runs == 1500
 
 
 def test_a_slowdown_is_detected_with_its_size() -> None:
@@ -167,35 +127,27 @@ def test_a_check_that_looks_at_nothing_fails() -> None:
         compare_baselines(baseline(), baseline(), 5)
 
 
-def test_another_machine_is_refused_unless_allowed() -> None:
-    base = replace(baseline(net=case()), machine=replace(HERE, cpu="Z80", cores=HERE.cores + 6))
-    now = baseline(net=case(1.5, seed=1))
-    with pytest.raises(UsageError, match=r"another machine \(cpu: Z80 in .* now; cores: \d+ in"):
-        compare_baselines(base, now, 5)
-    assert compare_baselines(base, now, 5, allow_other_machine=True)[0].regressed
-    assert compare_baselines(replace(base, machine=replace(HERE, python="9.9")), now, 5)[0].regressed
-
-
 def test_what_can_not_be_compared_is_refused_before_it_is_measured() -> None:
-    base = baseline(net=case(), other=case(threads=1))
-    base.check_machine(HERE)
-    check_comparable(base, HERE, {"net": SETTINGS})
-    with pytest.raises(UsageError, match=r"nothing to compare .*net: other settings .batch: 1 in .*, 8 now"):
-        check_comparable(base, HERE, {"net": {**SETTINGS, "batch": 8}})
+    check(latency=case(), other=case(threads=1)).check_settings(SETTINGS)
+    with pytest.raises(UsageError, match=r"nothing to compare .*other settings .batch: 1 in .*, 8 now"):
+        check(latency=case()).check_settings({**SETTINGS, "batch": 8})
     with pytest.raises(UsageError, match=r"nothing to compare .*net: not measured now; other: not measured"):
-        check_comparable(base, HERE, {"new": SETTINGS})
+        check(net=case(), other=case()).check_settings(SETTINGS)
     with pytest.raises(UsageError, match="both are empty"):
-        check_comparable(baseline(), HERE, {"net": SETTINGS})
+        check().check_settings(SETTINGS)
+
+
+def check(**cases: Case) -> BaselineCheck:
+    return BaselineCheck.open(BenchOptions(baseline=baseline(**cases)))
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, {**SETTINGS, "batch": 8}], ids=["same", "other settings"])
 def test_another_machine_is_refused_first(settings: dict[str, Setting]) -> None:
-    base = replace(baseline(net=case()), machine=replace(HERE, cpu="Z80"))
+    base = replace(baseline(latency=case()), machine=replace(HERE, cpu="Z80"))
     with pytest.raises(UsageError, match=r"another machine .cpu: Z80 in .*--allow-other-machine"):
-        base.check_machine(HERE)
+        BaselineCheck.open(BenchOptions(baseline=base))
     with pytest.raises(UsageError, match="another machine"):
-        check_comparable(base, HERE, {"net": settings})
-    base.check_machine(HERE, allow_other=True)
+        BaselineCheck(base, "", BenchOptions()).check_settings(settings)
 
 
 def test_a_comparison_says_how_the_machines_differ(tmp_path: Path) -> None:
@@ -219,58 +171,6 @@ def test_a_comparison_says_how_the_machines_differ(tmp_path: Path) -> None:
 def test_a_bound_that_is_none(wrong: float) -> None:
     with pytest.raises(ValueError, match="fail_above_percent"):
         compare_baselines(baseline(net=case()), baseline(net=case()), wrong)
-
-
-def _edit(change: Callable[[dict], object]) -> bytes:
-    data = as_json(baseline(net=case()))
-    change(data)
-    return json.dumps(data).encode()
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "not a valid baseline; use a file that --save"),
-        (b"\xff\xfe\x00", "not a valid baseline; use a file that --save"),
-        (_edit(lambda _: None)[:-100], "not a valid baseline; use a file that --save"),
-        (b"[1, 2]", "not a valid baseline; use a file that --save"),
-        (b'{"version": 1}', "not a valid baseline; use a file that --save"),
-        (_edit(lambda d: d.update(version=2)), "baseline version 2, expected 1; update cnntk"),
-        (_edit(lambda d: d.pop("machine")), "damaged: baseline.machine is missing; measure it again"),
-        (_edit(lambda d: d["machine"].update(color="red")), "damaged: baseline.machine"),
-        (_edit(lambda d: d["machine"].update(cpu=5)), "damaged: baseline.machine"),
-        (_edit(lambda d: d["machine"].update(gpu=[])), "damaged: baseline.machine"),
-        (_edit(lambda d: d["machine"].update(cores="2")), "damaged: baseline.machine"),
-        (_edit(lambda d: d.update(cases=[])), "damaged: baseline.cases"),
-        (_edit(lambda d: d["cases"].update(net=None)), "damaged: .*"),
-        (_edit(lambda d: d["cases"]["net"].update(other_cpu_share="x")), "damaged: .*"),
-        (_edit(lambda d: d["cases"]["net"].update(other_cpu_share=1.5)), "damaged: .*"),
-        (_edit(lambda d: d["cases"]["net"].update(model_sha256=7)), "damaged: .*"),
-        (_edit(lambda d: d["cases"]["net"].update(mean_ms={"value": "x"})), "damaged: .*"),
-        (_edit(lambda d: d["cases"]["net"].update(session_seconds="x")), "damaged: .*"),
-        (_edit(lambda d: d["cases"]["net"].update(sessions=[[1.0]])), "damaged: .*"),
-        (_edit(lambda d: d["cases"]["net"].update(sessions=[[1.0], []])), "damaged: .*"),
-        (_edit(lambda d: d["cases"]["net"].update(sessions=[[1.0], [float("nan")]])), "damaged: .*"),
-    ],
-)
-def test_a_file_that_is_no_baseline(tmp_path: Path, content: bytes, message: str) -> None:
-    file = tmp_path / "base.json"
-    file.write_bytes(content)
-    with pytest.raises(UsageError, match=message) as caught:
-        load_baseline(file)
-    assert str(file) in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert not re.search(r"Error|could not convert|object has no", str(caught.value))
-
-
-def test_a_baseline_replaces_another_baseline_only(tmp_path: Path) -> None:
-    (tmp_path / "model.onnx").write_bytes(b"\x08\x0a")
-    with pytest.raises(UsageError, match="the file exists and is not a baseline; choose another name"):
-        save_baseline(tmp_path / "model.onnx", baseline())
-    assert (tmp_path / "model.onnx").read_bytes() == b"\x08\x0a"
-    (tmp_path / "base.json").write_bytes(_edit(lambda d: d.update(version=99)))
-    save_baseline(tmp_path / "base.json", baseline(net=case()))
-    assert set(load_baseline(tmp_path / "base.json").cases) == {"net"}
 
 
 def test_a_baseline_of_before_can_still_be_compared(tmp_path: Path) -> None:
@@ -371,13 +271,6 @@ def test_a_baseline_is_not_replaced_by_a_run_that_regressed(tmp_path: Path) -> N
     assert load_baseline(other) == slower
 
 
-def test_no_file_at_all(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no such file \(expected a baseline"):
-        load_baseline(tmp_path / "base.json")
-    with pytest.raises(UsageError, match="does not exist"):
-        save_baseline(tmp_path / "none" / "base.json", baseline())
-
-
 def test_too_few_runs() -> None:
     with pytest.raises(ValueError, match="10 runs or more, got 9"):
         summarize_sessions([samples(np.ones(9))], settings=SETTINGS)
@@ -387,7 +280,7 @@ def test_too_few_runs() -> None:
 
 @pytest.fixture(scope="module")
 def measured() -> Case:
-    return measure_case(MODEL, threads=1, seconds=0.1, sessions=2)
+    return measure_case(Workload(MODEL, threads=1, seconds=0.1), sessions=2)
 
 
 def times(case: Case, factor: float) -> Baseline:

@@ -14,6 +14,7 @@ from cnntk.benchmark.baseline import load_baseline
 from cnntk.benchmark.options import BenchOptions
 from cnntk.benchmark.result import SCHEMA
 from cnntk.benchmark.run import bench
+from cnntk.benchmark.workload import Workload
 from cnntk.runtime.artifact.digest import sha256_of
 from cnntk.runtime.codec import as_json
 from cnntk.runtime.engine import Engine
@@ -146,5 +147,5 @@ def test_comparisons_do_not_check_for_nan(tmp_path: Path) -> None:
     with pytest.raises(NonFiniteOutput):
         engine.run({"x": np.ones((1, 4), np.float32)})
     options = BenchOptions(against=(str(model),), seconds=0.01)
-    (actual,) = run._against(run._Context(engine, 1, (), options, lambda name: None))
+    (actual,) = run._against(run._Context(engine, Workload(model), 1, (), options, lambda name: None))
     assert actual.comparison is not None

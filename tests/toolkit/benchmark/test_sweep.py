@@ -10,12 +10,13 @@ from cnntk.benchmark import sweep as sweep_module
 from cnntk.benchmark.interleaved import TimedBlock
 from cnntk.benchmark.statistics.intervals import Estimate
 from cnntk.benchmark.sweep import _cell, measure_sweep
+from cnntk.benchmark.workload import Workload
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.session.cores import usable_cores
 
 
 def test_every_pair_is_a_cell(tiny_onnx: Path) -> None:
-    result = measure_sweep(tiny_onnx, batches=(8, 1), threads=(2, 1), seconds=0.1)
+    result = measure_sweep(Workload(tiny_onnx, seconds=0.1), batches=(8, 1), threads=(2, 1))
     assert [(cell.batch, cell.threads) for cell in result.cells] == [(1, 1), (1, 2), (8, 1), (8, 2)]
     assert result.rounds == 6
     for cell in result.cells:
@@ -32,7 +33,7 @@ def test_every_pair_is_a_cell(tiny_onnx: Path) -> None:
 
 
 def test_no_speed_up_where_one_thread_was_not_measured(tiny_onnx: Path) -> None:
-    (cell,) = measure_sweep(tiny_onnx, batches=(1,), threads=(2,), seconds=0.1).cells
+    (cell,) = measure_sweep(Workload(tiny_onnx, seconds=0.1), batches=(1,), threads=(2,)).cells
     assert cell.speed_up is cell.verdict is cell.efficiency is None
 
 
@@ -55,38 +56,37 @@ def test_a_speed_up_is_that_of_rounds(ratio: float, verdict: str) -> None:
 
 
 def test_the_engine_may_choose_its_threads(tiny_onnx: Path) -> None:
-    (cell,) = measure_sweep(tiny_onnx, batches=(1,), threads=(None,), seconds=0.1).cells
+    (cell,) = measure_sweep(Workload(tiny_onnx, seconds=0.1), batches=(1,)).cells
     assert cell.threads >= 1
 
 
 def test_more_threads_than_cores_are_reported(tiny_onnx: Path) -> None:
     many = usable_cores() + 1
-    result = measure_sweep(tiny_onnx, batches=(1,), threads=(1, many), seconds=0.1)
+    result = measure_sweep(Workload(tiny_onnx, seconds=0.1), batches=(1,), threads=(1, many))
     message = f"{many} threads share the {usable_cores()} cores available to this process"
     assert message in result.notes
-    one = measure_sweep(tiny_onnx, batches=(1,), threads=(1,), seconds=0.1)
+    one = measure_sweep(Workload(tiny_onnx, seconds=0.1), batches=(1,), threads=(1,))
     assert not any("threads share" in note for note in one.notes)
 
 
 def test_a_fixed_batch_is_the_only_one(batch_of_3: Path) -> None:
     assert [
-        cell.batch for cell in measure_sweep(batch_of_3, batches=(3,), threads=(1,), seconds=0.1).cells
+        cell.batch
+        for cell in measure_sweep(Workload(batch_of_3, seconds=0.1), batches=(3,), threads=(1,)).cells
     ] == [3]
     with pytest.raises(UsageError, match="the batch size is fixed at 3, not 1"):
-        measure_sweep(batch_of_3)
+        measure_sweep(Workload(batch_of_3), batches=(1, 8))
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"batches": ()}, {"threads": ()}, {"batches": (0,)}, {"threads": (0,)}, {"seconds": 0}]
-)
+@pytest.mark.parametrize("wrong", [{"batches": (0,)}, {"threads": (0,)}, {"threads": (1, -1)}])
 def test_nothing_to_measure(tiny_onnx: Path, wrong: dict) -> None:
     with pytest.raises(UsageError, match="must be positive numbers"):
-        measure_sweep(tiny_onnx, **wrong)
+        measure_sweep(Workload(tiny_onnx), **wrong)
 
 
 def test_threads_are_for_the_cpu(tiny_onnx: Path) -> None:
     with pytest.raises(UsageError, match="leave them out on device 'cuda'"):
-        measure_sweep(tiny_onnx, device="cuda")
+        measure_sweep(Workload(tiny_onnx, "cuda"), threads=(1, 2))
 
 
 def test_the_fewest_threads_that_are_not_distinguished() -> None:
@@ -109,9 +109,9 @@ def test_slow_runs_are_not_settled(tiny_onnx: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(sweep_module, "timed_block", counted)
     monkeypatch.setattr(inputs, "SLOW_S", 0)
-    assert measure_sweep(tiny_onnx, batches=(1,), threads=(1,), seconds=0.01).rounds == 6
+    assert measure_sweep(Workload(tiny_onnx, seconds=0.01), batches=(1,), threads=(1,)).rounds == 6
     assert sum(settled) == 1
     monkeypatch.setattr(inputs, "SLOW_S", 60)
     settled.clear()
-    measure_sweep(tiny_onnx, batches=(1,), threads=(1,), seconds=0.01)
+    measure_sweep(Workload(tiny_onnx, seconds=0.01), batches=(1,), threads=(1,))
     assert sum(settled) == 6
