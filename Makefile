@@ -25,7 +25,7 @@ demo: $(READY)
 	$(CNNTK) inspect demo/lenet-digits.onnx
 	$(CNNTK) quantize demo/lenet-digits.onnx --calibration digits --prefer size -o demo/lenet-digits-int8.onnx \
 		--report demo/quantized.html --force
-	$(BIN)/python examples/digit_image.py demo/seven.png
+	$(BIN)/python -m cnntk.data.digits 7 demo/seven.png
 	$(CNNTK) infer -m demo/lenet-digits.onnx demo/seven.png
 	$(CNNTK) bench demo/lenet-digits.onnx --report demo/bench.html
 	@echo; echo "Left in demo/: the checkpoint lenet-digits/, the artifact lenet-digits.onnx, the small one"; \

@@ -1,6 +1,16 @@
 import math
 
-from cnntk.runtime.sections import amount, dims, error_text, number, percent, shorten, size_text, speed_text
+from cnntk.runtime.sections import (
+    amount,
+    dims,
+    error_text,
+    number,
+    percent,
+    shorten,
+    size_text,
+    speed_interval,
+    speed_text,
+)
 
 
 def test_shapes() -> None:
@@ -38,3 +48,13 @@ def test_a_ratio_names_its_subject_and_direction() -> None:
         speed_text(1 / 1.9, "float32", 0.091, 0.047) == "1.90x slower than float32 (0.0910 ms vs 0.0470 ms)"
     )
     assert speed_text(2.1, "OpenVINO") == "2.10x faster than OpenVINO"
+
+
+def test_an_interval_has_the_direction_of_its_ratio() -> None:
+    text = speed_text(1 / 1.3, "float32", 0.091, 0.07, ends=(1 / 1.35, 1 / 1.27))
+    assert text == "1.30x slower than float32 (95 % interval 1.27x to 1.35x, 0.0910 ms vs 0.0700 ms)"
+    assert (
+        speed_text(2.1, "float32", ends=(2, 2.2))
+        == "2.10x faster than float32 (95 % interval 2.00x to 2.20x)"
+    )
+    assert speed_interval(0.98, 0.8, 1.25) == "95 % interval 0.800x to 1.25x"

@@ -28,8 +28,8 @@ from cnntk.runtime.files import check_writable
 def bench(model: str | None, report: str | None, plots: str | None, as_json: bool, **values: Any) -> None:
     """Measure latency, throughput, cold start and memory of MODEL.
 
-    MODEL is an .onnx file. Left out, it is $CNNTK_MODEL, else the only .onnx file in this folder, else the
-    LeNet that ships with cnntk.
+    MODEL is an .onnx file. Left out, it is $CNNTK_MODEL, else the only float artifact in this folder, else
+    the LeNet that ships with cnntk.
     """
     options = to_options(BenchOptions, values)
     if report or plots:

@@ -32,7 +32,7 @@ _NOTES = 10
     "-m",
     "--model",
     metavar="MODEL",
-    help="Model to use; by default $CNNTK_MODEL, the only .onnx file here, or the shipped LeNet.",
+    help="Model to use; by default $CNNTK_MODEL, the only float artifact here, or the shipped LeNet.",
 )
 @option(
     "--top",

@@ -14,8 +14,8 @@ from cnntk.cli.output import pick, show
 def inspect(model: str | None, as_json: bool) -> None:
     """Show what a model file holds: inputs, preprocessing, layers, memory and the checks that it passed.
 
-    MODEL is an .onnx file. Left out, it is $CNNTK_MODEL, else the only .onnx file in this folder, else the
-    LeNet that ships with cnntk.
+    MODEL is an .onnx file. Left out, it is $CNNTK_MODEL, else the only float artifact in this folder, else
+    the LeNet that ships with cnntk.
     """
     from cnntk.verification.inspection import inspect as inspect_model
 

@@ -31,8 +31,8 @@ def quantize(model: str | None, report: str | None, dry_run: bool, as_json: bool
     Every candidate is compared with MODEL on images that it was not calibrated with, and timed against it.
     Layers that would be slower stay in float32. Ctrl-C writes the best candidate so far.
 
-    MODEL is an .onnx file. Left out, it is $CNNTK_MODEL, else the only .onnx file in this folder, else the
-    LeNet that ships with cnntk.
+    MODEL is an .onnx file. Left out, it is $CNNTK_MODEL, else the only float artifact in this folder, else
+    the LeNet that ships with cnntk.
     """
     from cnntk.quantization.pipeline import preview_quantize
     from cnntk.quantization.pipeline import quantize as quantize_model

@@ -20,6 +20,7 @@ from cnntk.runtime.sections import (
     number,
     percent,
     size_text,
+    speed_interval,
     speed_text,
     threads_text,
     under,
@@ -37,6 +38,7 @@ __all__ = [
     "QuantizeSetup",
     "QuantizedLayer",
     "Refinement",
+    "speed_of",
 ]
 
 
@@ -201,7 +203,10 @@ class QuantizeReport:
         if self.speed is not None:
             times = f"{number(self.speed.first_ms)} → {number(self.speed.second_ms)} ms"
             figures = [
-                (speed_text(self.speed.ratio, "the original"), f"95 % interval {interval(self.speed)}"),
+                (
+                    speed_text(self.speed.ratio, "the original"),
+                    speed_interval(self.speed.ratio, self.speed.low, self.speed.high),
+                ),
                 (times, f"per image, {threads_text(self.setup.threads)}"),
                 *figures,
             ]
@@ -222,9 +227,7 @@ class QuantizeReport:
         if self.accuracy is not None:
             yield "accuracy", str(self.accuracy)
         if self.speed is not None:
-            speed = speed_text(self.speed.ratio, "the original", self.speed.second_ms, self.speed.first_ms)
-            threads = threads_text(self.setup.threads)
-            yield "time", f"{speed}, 95 % interval {interval(self.speed)}, {threads}"
+            yield "time", f"{speed_of(self.speed)}, {threads_text(self.setup.threads)}"
         if self.changed:
             share = self.size_bytes / self.original_size_bytes
             sizes = f"{size_text(self.original_size_bytes)} -> {size_text(self.size_bytes)}"
@@ -271,6 +274,12 @@ class QuantizePreview:
             ("would take", seconds),
         )
         return (Section("", lines=lines),)
+
+
+def speed_of(comparison: Comparison) -> str:
+    """Speed of a candidate compared with the original, with its interval and both times, in words."""
+    c = comparison
+    return speed_text(c.ratio, "the original", c.second_ms, c.first_ms, (c.low, c.high))
 
 
 def _layer_lines(layers: Iterable[QuantizedLayer]) -> Iterator[tuple[str, str]]:

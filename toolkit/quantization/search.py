@@ -11,9 +11,8 @@ from cnntk.quantization.accuracy import Accuracy
 from cnntk.quantization.candidates import GraphStats, LayerInfo
 from cnntk.quantization.config import Precision, QuantConfig
 from cnntk.quantization.options import Prefer, Progress
-from cnntk.quantization.report import CandidateResult, Refinement
+from cnntk.quantization.report import CandidateResult, Refinement, speed_of
 from cnntk.runtime.errors import ArtifactError, InferenceError
-from cnntk.runtime.sections import speed_text
 
 __all__ = ["MIN_SPEED", "Promotion", "Ranking", "SearchResult", "initial_config", "rank_layers", "search"]
 
@@ -312,8 +311,7 @@ class _Search:
     def _too_slow(self, speed: Comparison | None) -> str:
         if speed is None or self.prefer == "size" or (speed.ratio >= 1 and speed.low >= MIN_SPEED):
             return ""
-        text = speed_text(speed.ratio, "the original", speed.second_ms, speed.first_ms)
-        return f"{text}; speed ratio {speed.ratio:.2f}, 95 % interval {speed.low:.2f} to {speed.high:.2f}"
+        return speed_of(speed)
 
     def _promote(self, start: CandidateResult) -> CandidateResult:
         """Promotes as few layers as needed; if only all suffice, the original is kept."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from cnntk.runtime.errors import UsageError
+from cnntk.runtime.artifact.protobuf import map_file, parse_model
+from cnntk.runtime.artifact.spec import METADATA_KEY
+from cnntk.runtime.errors import ArtifactCorrupt, UsageError
 from cnntk.shipped import shipped_model
 
 __all__ = ["ModelChoice", "choose_model"]
@@ -26,18 +30,38 @@ class ModelChoice:
 
 
 def choose_model(model: str | None, folder: Path | None = None) -> ModelChoice:
-    """``model``, else ``$CNNTK_MODEL``, else the only ``.onnx`` in ``folder``, else the shipped LeNet.
+    """``model``, else ``$CNNTK_MODEL``, else the file in ``folder``, else the shipped LeNet.
+
+    The file is the only artifact that is not quantized; one that cnntk did not write has to be the only
+    ``.onnx`` in the folder.
 
     Raises:
-        UsageError: The folder contains several ``.onnx`` files.
+        UsageError: The folder contains ``.onnx`` files, but not one to choose.
     """
     if model:
         return ModelChoice(Path(model), None)
     if variable := os.environ.get("CNNTK_MODEL"):
         return ModelChoice(Path(variable), "$CNNTK_MODEL")
     files = sorted((folder or Path()).glob("*.onnx"))
-    if len(files) > 1:
-        raise UsageError(f"{len(files)} .onnx files here ({', '.join(f.name for f in files[:4])}): name one")
-    if files:
+    if not files:
+        return ModelChoice(shipped_model(), "the LeNet that ships with cnntk")
+    specs = {file: _spec_of(file) for file in files}
+    floats = [file for file, spec in specs.items() if spec is not None and not spec.get("quantization")]
+    if len(floats) == 1:
+        return ModelChoice(floats[0], "the only float artifact here")
+    if len(files) == 1 and specs[files[0]] is None:
         return ModelChoice(files[0], "the only .onnx here")
-    return ModelChoice(shipped_model(), "the LeNet that ships with cnntk")
+    names = ", ".join(file.name for file in files[:4])
+    raise UsageError(
+        f"found {len(floats)} float artifacts in {len(files)} .onnx files here ({names}), "
+        "expected exactly one; name the model"
+    )
+
+
+def _spec_of(file: Path) -> dict[str, Any] | None:
+    """The spec in an artifact, unchecked; None in other files, damaged ones among them."""
+    try:
+        text = parse_model(map_file(file), file.name).metadata.get(METADATA_KEY)
+        return None if text is None else dict(json.loads(text))
+    except (ArtifactCorrupt, OSError, TypeError, ValueError):
+        return None

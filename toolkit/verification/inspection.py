@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, Layer, ModelSpec, TensorSpec
 from cnntk.runtime.codec import as_json
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.sections import Column, Section, Table, number, size_text, speed_text, under
+from cnntk.runtime.sections import Column, Section, Table, size_text, speed_text, under
 
 __all__ = ["Inspection", "inspect"]
 
@@ -198,8 +198,8 @@ def _quantization(record: dict[str, Any]) -> Iterator[str]:
         drop = f"{accuracy['drop']:.2f} points ({accuracy['drop_low']:.2f} to {accuracy['drop_high']:.2f})"
         yield f"top-1 accuracy drop {drop} on {accuracy['images']:,} images"
     if speed:
-        ends = f"{number(speed['low'])} to {number(speed['high'])}"
-        yield f"{speed_text(speed['ratio'], 'the original')} (95 % interval {ends}) on {speed['machine']}"
+        text = speed_text(speed["ratio"], "the original", ends=(speed["low"], speed["high"]))
+        yield f"{text} on {speed['machine']}"
     if "portable_to" in record:
         yield f"portable to {record['portable_to']}"
 

@@ -4,12 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from cnntk.data import open_data
-from cnntk.data.source import open_digits
-from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.errors import DataError, UsageError
 
 
@@ -42,15 +39,6 @@ def test_data_needs_no_torch() -> None:
     program = "import sys, cnntk.data; print([m for m in ('torch', 'sklearn', 'onnx') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
-
-
-def test_digits() -> None:
-    split = open_digits()
-    assert (len(split.train), len(split.test)) == (1438, 359)
-    assert np.bincount(split.test.labels).min() >= 34
-    pixels = split.train.images.take(range(9), Preprocessing("gray", 8, 8))
-    assert (pixels.dtype, pixels.shape, pixels.min(), pixels.max()) == (np.uint8, (9, 8, 8, 1), 0, 255)
-    assert (split.handwriting, split.classes) == (True, tuple("0123456789"))
 
 
 def test_without_scikit_learn() -> None:

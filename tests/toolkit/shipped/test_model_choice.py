@@ -1,8 +1,11 @@
+import json
 from pathlib import Path
 
 import pytest
 
+from cnntk.runtime.artifact.protobuf import metadata_entry
 from cnntk.runtime.errors import UsageError
+from cnntk.shipped import shipped_model
 from cnntk.shipped.model_choice import choose_model
 
 
@@ -22,8 +25,40 @@ def test_in_this_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (named.path, named.reason) == (Path("named.onnx"), None)
 
 
-def test_several_are_not_guessed(tmp_path: Path) -> None:
-    for name in ("a.onnx", "b.onnx"):
-        (tmp_path / name).touch()
-    with pytest.raises(UsageError, match=r"2 \.onnx files here \(a\.onnx, b\.onnx\): name one"):
+def write_artifact(file: Path, **spec: object) -> None:
+    file.write_bytes(shipped_model().read_bytes() + metadata_entry("cnntk", json.dumps(spec)))
+
+
+def test_the_only_float_artifact_is_chosen(tmp_path: Path) -> None:
+    for name in ("a-int8.onnx", "b-int8.onnx"):
+        write_artifact(tmp_path / name, quantization={"config": {}})
+    (tmp_path / "foreign.onnx").touch()
+    with pytest.raises(UsageError, match=r"0 float artifacts in 3 \.onnx files here \(a-int8\.onnx, b-int8"):
+        choose_model(None, tmp_path)
+    write_artifact(tmp_path / "float.onnx", quantization=None)
+    choice = choose_model(None, tmp_path)
+    assert (choice.path, choice.reason) == (tmp_path / "float.onnx", "the only float artifact here")
+    write_artifact(tmp_path / "other.onnx")
+    with pytest.raises(UsageError, match=r"2 float artifacts in 5 \.onnx files here .*; name the model"):
+        choose_model(None, tmp_path)
+
+
+def test_a_quantized_artifact_is_not_chosen(tmp_path: Path) -> None:
+    write_artifact(tmp_path / "a-int8.onnx", quantization={"config": {}})
+    with pytest.raises(
+        UsageError, match=r"0 float artifacts in 1 \.onnx files here \(a-int8\.onnx\), expected"
+    ):
+        choose_model(None, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not a model", metadata_entry("cnntk", "[1]"), metadata_entry("cnntk", "{")]
+)
+def test_other_files_are_not_guessed(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.onnx").write_bytes(content)
+    assert choose_model(None, tmp_path).reason == "the only .onnx here"
+    (tmp_path / "b.onnx").write_bytes(content)
+    with pytest.raises(
+        UsageError, match=r"0 float artifacts in 2 \.onnx files here \(a\.onnx, b\.onnx\), expected"
+    ):
         choose_model(None, tmp_path)
