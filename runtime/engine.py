@@ -351,7 +351,7 @@ class Engine:
     ) -> Arrays:
         """Returns the outputs of a batch of 0, with the shapes of a batch of 1."""
         if any(0 in array.shape[1:] or not array.ndim for array in inputs.values()):
-            raise self._contract.misfit(inputs, ": an image has no pixels")
+            raise self._contract.mismatch_error(inputs, ": an image has no pixels")
         check_out(out, self.outputs, self._contract.sizes(inputs), self.name)
         one = {
             name: np.zeros((1, *array.shape[1:]), array.dtype) if array.shape[0] == 0 else array
@@ -377,8 +377,8 @@ class Engine:
     def _run_error(self, inputs: Mapping[str, NDArray[Any]], error: Exception) -> Exception:
         try:
             self._contract.check(inputs)
-        except CnntkError as misfit:
-            return misfit
+        except CnntkError as mismatch:
+            return mismatch
         return InferenceError(f"{self.name}: onnxruntime failed: {' '.join(str(error).split())[:300]}")
 
     def _nonfinite_error(self, output: int, value: NDArray[Any]) -> NonFiniteOutput:

@@ -196,6 +196,8 @@ def _open_tiff(stream: IO[bytes], check: CheckSize) -> OpenedImage:
     tags = _TiffTags(head if head[2:3] == b"+" else head[:8])
     stream.seek(tags.next)
     tags.load(stream)
+    if _WIDTH not in tags or _HEIGHT not in tags:
+        raise ValueError("Missing dimensions")
     check(
         max(tags.number(_WIDTH, 1), tags.number(_TILE_WIDTH, 0)),
         max(tags.number(_HEIGHT, 1), tags.number(_TILE_HEIGHT, 0)),

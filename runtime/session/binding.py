@@ -26,6 +26,10 @@ class Binding:
     Each run copies inputs to the same memory and reads outputs from the same memory. That saves allocations,
     and a CUDA graph requires it (``options={"enable_cuda_graph": "1"}``; the first run records the graph).
     Only one thread at a time may use a binding.
+
+    Attributes:
+        input_values: OrtValue in the memory of each input, by name.
+        output_values: OrtValue in the memory of each output, by name.
     """
 
     def __init__(
@@ -44,19 +48,22 @@ class Binding:
         ort = import_onnxruntime()
         device_type, _, index = device.name.partition(":")
         memory = (device_type, int(index or 0)) if device_type == "cuda" else ("cpu", 0)
-        self._session, self._names, self._keep, self._name = session, outputs, keep, name
+        self._session, self._keep, self._name = session, keep, name
         self._checked, self._process, self._options = checked, os.getpid(), options
         self._shapes = {key: (array.shape, array.dtype) for key, array in inputs.items()}
-        self._inputs = {}
+        self.input_values: dict[str, Any] = {}
         self._io = session.io_binding()
         for key, array in inputs.items():
             # A copy: on the host, the value would otherwise be the caller's array.
             value = ort.OrtValue.ortvalue_from_numpy(np.array(array, order="C"), *memory)
-            self._inputs[key] = value
+            self.input_values[key] = value
             self._io.bind_ortvalue_input(key, value)
         for key in outputs:
             self._io.bind_output(key, *memory)
-        self._fix_outputs()
+        self.execute()  # a run gives the sizes of the outputs, and the memory that stays bound to them
+        self.output_values: dict[str, Any] = dict(zip(outputs, self._io.get_outputs(), strict=True))
+        for key, value in self.output_values.items():
+            self._io.bind_ortvalue_output(key, value)
 
     def run(self, inputs: Mapping[str, NDArray[Any]] | None = None) -> dict[str, Any]:
         """Runs the model on new inputs, or again on the previous ones.
@@ -80,27 +87,25 @@ class Binding:
                 bound = ", ".join(f"{n}: {d} {list(s)}" for n, (s, d) in self._shapes.items())
                 got = f"{name}: {getattr(array, 'dtype', type(array).__name__)} {list(np.shape(array))}"
                 raise InputError(f"{self._name}: bound {bound}; got {got}")
-            self._inputs[name].update_inplace(np.ascontiguousarray(array))
-        self._run()
-        values = self._outputs if self._keep == "device" else [v.numpy().copy() for v in self._outputs]
-        outputs = dict(zip(self._names, values, strict=True))
-        if self._keep == "host":
-            for name in self._checked:
-                if not is_finite(outputs[name]):
-                    raise NonFiniteOutput(
-                        f"{self._name}: output {name} contains NaN or infinity; "
-                        "an Engine with allow_nonfinite=True accepts it"
-                    )
+            self.input_values[name].update_inplace(np.ascontiguousarray(array))
+        self.execute()
+        if self._keep == "device":
+            return dict(self.output_values)
+        outputs = {name: value.numpy().copy() for name, value in self.output_values.items()}
+        for name in self._checked:
+            if not is_finite(outputs[name]):
+                raise NonFiniteOutput(
+                    f"{self._name}: output {name} contains NaN or infinity; "
+                    "an Engine with allow_nonfinite=True accepts it"
+                )
         return outputs
 
-    def _fix_outputs(self) -> None:
-        """Runs once to get the sizes of the outputs, and binds the memory that they were written to."""
-        self._run()
-        self._outputs = self._io.get_outputs()
-        for name, value in zip(self._names, self._outputs, strict=True):
-            self._io.bind_ortvalue_output(name, value)
+    def execute(self) -> None:
+        """Runs the model from `input_values` to `output_values`, without copies and checks.
 
-    def _run(self) -> None:
+        Raises:
+            InferenceError: onnxruntime failed.
+        """
         try:
             self._session.run_with_iobinding(self._io, self._options)
         except onnxruntime_errors() as error:

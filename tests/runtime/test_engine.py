@@ -211,6 +211,14 @@ def test_a_batch_of_none_has_empty_answers(tiny_onnx: Path) -> None:
     }
 
 
+def test_an_image_without_pixels_is_refused() -> None:
+    engine = Engine(
+        built('<ir_version: 10, opset_import: ["" : 18]> g (float[N,W] x) => (float[N,W] y) { y = Abs (x) }')
+    )
+    with pytest.raises(InputError, match=r"got x: float32 \[0, 0\]: an image has no pixels"):
+        engine.run({"x": np.zeros((0, 0), np.float32)})
+
+
 def test_answers_that_are_no_numbers_raise_unless_allowed() -> None:
     model = built(
         '<ir_version: 10, opset_import: ["" : 18]> g (float[N,3] x) => (float[N,3] y) { y = Log (x) }'

@@ -168,7 +168,7 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_MAX_NAMES]) + more or "none"
 
 
-class TimedBinding(Binding):
+class TimedBinding:
     """A session with inputs and outputs in fixed memory of the device; each call is a timed run.
 
     The host's side of all copies is ordinary memory, which the driver may page out, like the arrays that
@@ -185,33 +185,32 @@ class TimedBinding(Binding):
         options = import_onnxruntime().RunOptions()
         options.add_run_config_entry(_NO_SYNCHRONIZATION, "1")
         names = [output.name for output in loaded.session.get_outputs()]
-        super().__init__(loaded.session, device, inputs, names, "device", loaded.name, options=options)
+        self._binding = Binding(loaded.session, device, inputs, names, "device", loaded.name, options=options)
         self._stream = stream
         self._timers = [stream.timer() for _ in range(3)]
         self._rows: list[list[float]] = []
         stream.wait()
         self.inputs = dict(inputs)
-        self._device_outputs = dict(zip(names, self._outputs, strict=True))
-        self.outputs = {name: value.numpy().copy() for name, value in self._device_outputs.items()}
+        self.outputs = {name: value.numpy().copy() for name, value in self._binding.output_values.items()}
 
     def __call__(self) -> None:
         """Copies the inputs, runs, and copies the outputs; nothing overlaps."""
         stream, (to_device, run, to_host) = self._stream, self._timers
         to_device.start()
         for name, array in self.inputs.items():
-            stream.to_device(self._inputs[name].data_ptr(), array)
+            stream.to_device(self._binding.input_values[name].data_ptr(), array)
         to_device.stop()
         stream.wait()
         run.start()
         begin = time.perf_counter_ns()
-        self._run()
+        self._binding.execute()
         launched = time.perf_counter_ns()
         run.stop()
         stream.wait()
         done = time.perf_counter_ns()
         to_host.start()
         for name, array in self.outputs.items():
-            stream.to_host(array, self._device_outputs[name].data_ptr())
+            stream.to_host(array, self._binding.output_values[name].data_ptr())
         to_host.stop()
         stream.wait()
         launch_ms, total_ms = (launched - begin) / 1e6, (done - begin) / 1e6
