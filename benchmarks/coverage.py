@@ -133,20 +133,20 @@ def _export(name: str, folder: Path) -> float:
 
 def _capture(name: str, folder: Path) -> None:
     from cnntk.exporters.capture import capture
-    from cnntk.exporters.source import SourceOptions
+    from cnntk.exporters.options import ExportOptions
     from cnntk.exporters.sources import open_source
 
-    capture(open_source(name, SourceOptions(random=True)), folder)
+    capture(open_source(name, ExportOptions(random=True)), folder)
 
 
 def _torch(name: str, folder: Path) -> None:
     import torch
 
     from cnntk.exporters.capture import example_inputs
-    from cnntk.exporters.source import SourceOptions
+    from cnntk.exporters.options import ExportOptions
     from cnntk.exporters.sources import open_source
 
-    source = open_source(name, SourceOptions(random=True))
+    source = open_source(name, ExportOptions(random=True))
     shapes = tuple({0: torch.export.Dim("N")} for _ in source.inputs)
     torch.onnx.export(
         source.module,

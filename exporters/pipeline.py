@@ -39,7 +39,7 @@ from cnntk.exporters.passes.order import REPAIRS
 from cnntk.exporters.prepare import Prepared, prepare
 from cnntk.exporters.report import ExportReport
 from cnntk.exporters.self_test_vectors import make_self_test
-from cnntk.exporters.source import Source, SourceOptions, with_preprocessing
+from cnntk.exporters.source import Source, with_preprocessing
 from cnntk.exporters.sources import open_source
 from cnntk.runtime.artifact.self_test import run_self_test
 from cnntk.runtime.artifact.spec import ModelSpec, SelfTest
@@ -75,7 +75,7 @@ def export(
     """
     started = time.monotonic()
     options = replace(options or ExportOptions(), **fields)
-    model = open_source(source, _source_options(options))
+    model = open_source(source, options)
     target = Path(output) if output is not None else Path(f"{model.name}.onnx")
     if target.exists() and not options.force:
         raise UsageError(f"{target}: exists already; --force replaces it, -o names another file")
@@ -86,19 +86,6 @@ def export(
     prepared = prepare(model, options, _samples(model, options), target.parent)
     checks = run_checks(prepared.candidate, "static")
     return _write(prepared, checks, target, options, started)
-
-
-def _source_options(options: ExportOptions) -> SourceOptions:
-    labels = tuple(options.labels) if options.labels else None
-    return SourceOptions(
-        options.input_shape,
-        options.weights,
-        options.kwargs,
-        labels,
-        options.random,
-        options.seed,
-        options.dtype,
-    )
 
 
 def _samples(source: Source, options: ExportOptions) -> Samples | None:

@@ -10,11 +10,10 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from cnntk.exporters.options import Dtype, InputShape
 from cnntk.runtime.artifact.spec import Network, Preprocessing, TensorSpec
 from cnntk.runtime.errors import UsageError
 
-__all__ = ["Source", "SourceOptions", "with_preprocessing"]
+__all__ = ["Source", "with_preprocessing"]
 
 _BOOLEANS = {"true": True, "false": False}
 
@@ -56,31 +55,6 @@ class Source:
     def __post_init__(self) -> None:
         if sum(form is not None for form in (self.module, self.program, self.graph)) != 1:
             raise ValueError(f"Source {self.name!r}: expected exactly one of module, program and graph")
-
-
-@dataclass(frozen=True)
-class SourceOptions:
-    """The part of `ExportOptions` that concerns the source; None or empty: as the source says.
-
-    Attributes:
-        input_shape: Shape of the network's inputs.
-        weights: Path of a ``.safetensors`` or ``.pt`` file.
-        kwargs: Arguments of the factory, or fields of the configuration.
-        labels: Names of the classes in the order of the logits.
-        random: Use seeded random weights.
-        seed: Seed of the random weights.
-        dtype: Type to which the network is cast before it is captured.
-        as_graph: Open an ``.onnx`` file that cnntk wrote as somebody's, without its spec.
-    """
-
-    input_shape: InputShape | None = None
-    weights: str | None = None
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-    labels: tuple[str, ...] | None = None
-    random: bool = False
-    seed: int = 0
-    dtype: Dtype = "auto"
-    as_graph: bool = False
 
 
 def with_preprocessing(source: Source, fields: Mapping[str, str] | Preprocessing) -> Source:

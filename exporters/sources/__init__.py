@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cnntk.exporters.source import Source, SourceOptions
+from cnntk.exporters.options import ExportOptions
+from cnntk.exporters.source import Source
 from cnntk.exporters.sources._checkpoint import from_checkpoint, is_checkpoint
 from cnntk.exporters.sources._evaluation import to_eval_mode
 from cnntk.exporters.sources._factory import from_factory, from_module, from_zoo
@@ -28,14 +29,14 @@ __all__ = ["SourceLike", "open_source"]
 SourceLike = str | os.PathLike[str] | nn.Module | torch.export.ExportedProgram
 
 
-def open_source(source: SourceLike, options: SourceOptions) -> Source:
+def open_source(source: SourceLike, options: ExportOptions) -> Source:
     """Opens the model that ``source`` names.
 
     Args:
         source: A checkpoint's folder or file, a zoo name, ``package.module:factory``,
             ``path/file.py:factory``, a ``.pt2`` or ``.onnx`` file, ``transformers:NAME``, ``timm:NAME``, a
             scheme of a plug-in (``docs/plugins.md``), a torch module, or an exported program.
-        options: What the user states about the source.
+        options: Options of the export; those that concern the source apply.
 
     Raises:
         UsageError: There is no such source, an option is missing or contradicts it, or it can't be cast.
@@ -44,15 +45,15 @@ def open_source(source: SourceLike, options: SourceOptions) -> Source:
         MissingDependency: The source needs a package that is not installed.
     """
     opened = _open(source, options)
-    if options.labels is not None:
-        opened = replace(opened, labels=options.labels)
+    if options.labels:
+        opened = replace(opened, labels=tuple(options.labels))
     if opened.module is not None:
         module = to_eval_mode(opened.module)
         opened = replace(opened, module=module, inputs=in_forward_order(module, opened.inputs))
     return cast_source(opened, options.dtype)
 
 
-def _open(source: SourceLike, options: SourceOptions) -> Source:
+def _open(source: SourceLike, options: ExportOptions) -> Source:
     if isinstance(source, nn.Module):
         return from_module(source, options)
     if isinstance(source, torch.export.ExportedProgram):

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from cnntk.exporters.source import Source, SourceOptions
+from cnntk.exporters.options import ExportOptions
+from cnntk.exporters.source import Source
 from cnntk.exporters.sources.inputs import form, one_shape, refuse_build_options
 from cnntk.exporters.sources.precision import EPSILON
 from cnntk.models.checkpoint import load_checkpoint
@@ -19,7 +20,7 @@ def is_checkpoint(text: str) -> bool:
     return (path / "spec.json").is_file() or path.suffix == ".safetensors"
 
 
-def from_checkpoint(text: str, options: SourceOptions) -> Source:
+def from_checkpoint(text: str, options: ExportOptions) -> Source:
     """Opens the trained network with everything that its spec says.
 
     Raises:

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from cnntk.exporters.source import Source, SourceOptions
+from cnntk.exporters.options import ExportOptions
+from cnntk.exporters.source import Source
 from cnntk.exporters.sources.inputs import dtype_of, input_specs, one_shape
 from cnntk.models import zoo
 from cnntk.models.weights import load_weights
@@ -17,7 +18,7 @@ from cnntk.runtime.artifact.spec import Network
 from cnntk.runtime.errors import UsageError
 
 
-def from_module(module: nn.Module, options: SourceOptions) -> Source:
+def from_module(module: nn.Module, options: ExportOptions) -> Source:
     """Returns ``module`` with the weights that it has.
 
     Raises:
@@ -32,7 +33,7 @@ def from_module(module: nn.Module, options: SourceOptions) -> Source:
     return Source(type(module).__name__.lower(), inputs, module, notes=notes)
 
 
-def from_factory(text: str, options: SourceOptions) -> Source:
+def from_factory(text: str, options: ExportOptions) -> Source:
     """Builds the network of ``package.module:factory`` or ``path/to/file.py:factory``; runs the user's code.
 
     Raises:
@@ -47,7 +48,7 @@ def from_factory(text: str, options: SourceOptions) -> Source:
     return Source(text.rpartition(":")[2], inputs, module, network=network, provenance=provenance)
 
 
-def from_zoo(name: str, options: SourceOptions) -> Source:
+def from_zoo(name: str, options: ExportOptions) -> Source:
     """Builds the zoo network ``name`` at its default input size or the user's.
 
     Raises:
@@ -64,7 +65,7 @@ def from_zoo(name: str, options: SourceOptions) -> Source:
 
 
 def build_with_weights(
-    build: Callable[[], nn.Module], name: str, options: SourceOptions
+    build: Callable[[], nn.Module], name: str, options: ExportOptions
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Builds a network with the user's weights, or with seeded random ones where the user wants them.
 

@@ -10,8 +10,8 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx_ir.passes.common import ShapeInferencePass
 
-from cnntk.exporters.options import INPUT, InputShape
-from cnntk.exporters.source import Source, SourceOptions
+from cnntk.exporters.options import INPUT, ExportOptions, InputShape
+from cnntk.exporters.source import Source
 from cnntk.exporters.sources.console import suppress_output
 from cnntk.exporters.sources.inputs import form, input_specs, refuse_build_options
 from cnntk.models.user_errors import one_line
@@ -31,7 +31,7 @@ BATCH = "N"
 _DAMAGE = (DecodeError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError)
 
 
-def from_onnx(text: str, options: SourceOptions) -> Source:
+def from_onnx(text: str, options: ExportOptions) -> Source:
     """Opens the graph in the file, with its batch named ``N`` and every other size fixed.
 
     Raises:
@@ -45,9 +45,7 @@ def from_onnx(text: str, options: SourceOptions) -> Source:
     check_external_tensors(find_external_tensors(str(file), str(file)), file, None, has_digest=False)
     model = _read(file)
     if METADATA_KEY in model.metadata_props:
-        if not options.as_graph:
-            raise UsageError(f"{file}: already an artifact; check it with cnntk verify {file}")
-        del model.metadata_props[METADATA_KEY]
+        raise UsageError(f"{file}: already an artifact; check it with cnntk verify {file}")
     open_session(file, resolve_device("cpu"), SessionSettings(threads=1))
     constants = _drop_default_inputs(model)
     _fix_sizes(model, options.input_shape, file)

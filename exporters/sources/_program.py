@@ -10,7 +10,8 @@ import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, TensorArgument
 
-from cnntk.exporters.source import Source, SourceOptions
+from cnntk.exporters.options import ExportOptions
+from cnntk.exporters.source import Source
 from cnntk.exporters.sources.console import suppress_output
 from cnntk.exporters.sources.inputs import form, input_specs, refuse_build_options
 from cnntk.runtime.artifact.spec import TensorSpec
@@ -34,7 +35,7 @@ _DYNAMIC = (
 )
 
 
-def from_pt2(text: str, options: SourceOptions) -> Source:
+def from_pt2(text: str, options: ExportOptions) -> Source:
     """Opens the program in the file.
 
     Raises:
@@ -52,7 +53,7 @@ def from_pt2(text: str, options: SourceOptions) -> Source:
     return from_program(program, options, Path(file).stem)
 
 
-def from_program(program: ExportedProgram, options: SourceOptions, name: str = "program") -> Source:
+def from_program(program: ExportedProgram, options: ExportOptions, name: str = "program") -> Source:
     """Returns ``program`` with the inputs that it declares.
 
     Raises:

@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from cnntk.exporters.source import Source, SourceOptions
+from cnntk.exporters.options import ExportOptions
+from cnntk.exporters.source import Source
 from cnntk.exporters.sources._factory import build_with_weights
 from cnntk.exporters.sources.inputs import dtype_of, input_specs, one_shape
 from cnntk.models.user_errors import one_line
@@ -19,7 +20,7 @@ from cnntk.runtime.errors import MissingDependency, UsageError
 _FILTERS = frozenset({"nearest", "bilinear", "bicubic", "lanczos"})
 
 
-def from_timm(name: str, options: SourceOptions) -> Source:
+def from_timm(name: str, options: ExportOptions) -> Source:
     """Opens timm's network ``name`` with the user's weights or random ones; nothing is downloaded.
 
     ``options.kwargs`` are passed to ``timm.create_model``.

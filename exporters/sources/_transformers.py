@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import nn
 
-from cnntk.exporters.options import INPUT
-from cnntk.exporters.source import Source, SourceOptions
+from cnntk.exporters.options import INPUT, ExportOptions
+from cnntk.exporters.source import Source
 from cnntk.exporters.sources._factory import build_with_weights
 from cnntk.exporters.sources._preprocessor import Unmapped, preprocessing_of
 from cnntk.exporters.sources.console import suppress_output
@@ -41,7 +41,7 @@ class _Description:
     preprocessing: Preprocessing | None = None
 
 
-def from_transformers(name: str, options: SourceOptions) -> Source:
+def from_transformers(name: str, options: ExportOptions) -> Source:
     """Opens the classifier in the folder ``name``, or one of the model type ``name``; nothing is downloaded.
 
     ``options.kwargs`` override fields of the configuration.

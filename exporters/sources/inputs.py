@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from cnntk.exporters.options import INPUT, InputShape
-from cnntk.exporters.source import SourceOptions
+from cnntk.exporters.options import INPUT, ExportOptions, InputShape
 from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import UsageError
 
@@ -52,7 +51,7 @@ def one_shape(shape: InputShape | None, source: str) -> tuple[int, ...] | None:
     return shape
 
 
-def refuse_build_options(text: str, options: SourceOptions) -> None:
+def refuse_build_options(text: str, options: ExportOptions) -> None:
     """Raises UsageError where options are set that only apply to networks built here; ``text`` says why."""
     if options.weights or options.kwargs or options.random:
         raise UsageError(f"{text}: leave out --weights, --kwargs and --random")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from cnntk.exporters.source import Source, SourceOptions
+from cnntk.exporters.options import ExportOptions
+from cnntk.exporters.source import Source
 from cnntk.models.plugins import PluginGroup
 from cnntk.runtime.errors import UsageError
 
@@ -20,12 +21,12 @@ SOURCE_PLUGINS = PluginGroup("cnntk.sources", "source", frozenset({"timm", "tran
 class SourcePlugin(Protocol):
     """Opens the sources of one scheme."""
 
-    def __call__(self, text: str, options: SourceOptions, /) -> Source:
+    def __call__(self, text: str, options: ExportOptions, /) -> Source:
         """Returns the source that ``text``, the part after the colon, names."""
         ...
 
 
-def open_plugin_source(scheme: str, text: str, options: SourceOptions) -> Source | None:
+def open_plugin_source(scheme: str, text: str, options: ExportOptions) -> Source | None:
     """Opens ``scheme:text`` with the plug-in of that scheme; None where no distribution provides one.
 
     Raises:

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from cnntk.exporters.capture import IR_VERSION, OPSET, Captured, capture, example_inputs
-from cnntk.exporters.options import InputShape
-from cnntk.exporters.source import Source, SourceOptions
+from cnntk.exporters.options import ExportOptions, InputShape
+from cnntk.exporters.source import Source
 from cnntk.exporters.sources import open_source
 from cnntk.exporters.sources.inputs import input_specs
 from cnntk.runtime.artifact.spec import TensorSpec
@@ -23,7 +23,7 @@ SHAPE = (3, 8, 8)
 
 
 def captured(module: nn.Module, shape: InputShape = SHAPE, folder: Path | None = None) -> Captured:
-    return capture(open_source(module, SourceOptions(input_shape=shape)), folder)
+    return capture(open_source(module, ExportOptions(input_shape=shape)), folder)
 
 
 def outputs(result: Captured) -> dict[str, str]:
@@ -141,7 +141,7 @@ def test_a_program_is_not_changed(small_cnn: nn.Module) -> None:
     batch = {0: torch.export.Dim("N")}
     program = torch.export.export(small_cnn, (torch.zeros(2, *SHAPE),), dynamic_shapes=(batch,))
     before = str(program.graph), str(program.graph_signature)
-    assert outputs(capture(open_source(program, SourceOptions()))) == {"output": "[N,5]"}
+    assert outputs(capture(open_source(program, ExportOptions()))) == {"output": "[N,5]"}
     assert (str(program.graph), str(program.graph_signature)) == before
 
 

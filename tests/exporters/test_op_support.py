@@ -7,7 +7,7 @@ from torch import nn
 
 from cnntk.exporters import export
 from cnntk.exporters.op_support import ensure_runnable, missing_kernel
-from cnntk.exporters.source import SourceOptions
+from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.sources import open_source
 from cnntk.runtime.errors import CaptureError, InferenceError, UnsupportedArtifact
 
@@ -15,7 +15,7 @@ SHAPE = (3, 8, 8)
 
 
 def opened(module: nn.Module, dtype: str = "auto"):
-    return open_source(module.eval(), SourceOptions(SHAPE, dtype=dtype))
+    return open_source(module.eval(), ExportOptions(SHAPE, dtype=dtype))
 
 
 def test_float64_stays_where_onnxruntime_runs_it() -> None:

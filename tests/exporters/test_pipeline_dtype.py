@@ -23,7 +23,6 @@ from cnntk.exporters.op_support import ensure_runnable
 from cnntk.exporters.options import Dtype, ExportOptions
 from cnntk.exporters.prepare import prepare
 from cnntk.exporters.session import GraphSession
-from cnntk.exporters.source import SourceOptions
 from cnntk.exporters.sources import open_source
 from cnntk.models import zoo
 from cnntk.models.checkpoint import save_checkpoint
@@ -176,7 +175,7 @@ def largest(model: ir.Model) -> ir.Value:
 
 def checks_of(module: nn.Module, dtype: Dtype, factor: float) -> tuple[Check, ...]:
     """The checks of an export in which the largest weight of the last layer was multiplied."""
-    source = ensure_runnable(open_source(module, SourceOptions(SHAPE, dtype=dtype)), dtype)
+    source = ensure_runnable(open_source(module, ExportOptions(SHAPE, dtype=dtype)), dtype)
     candidate = prepare(source, ExportOptions()).candidate
     value = largest(candidate.model)
     weights = value.const_value.numpy().copy()

@@ -16,7 +16,6 @@ from cnntk.exporters.checks.static import list_samples
 from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.prepare import prepare
 from cnntk.exporters.session import GraphSession
-from cnntk.exporters.source import SourceOptions
 from cnntk.exporters.sources import open_source
 from cnntk.runtime import Engine
 from cnntk.runtime.errors import ExportCheckError, ParityError, UsageError
@@ -69,7 +68,7 @@ def test_a_fault_that_only_samples_reach(kind: type[nn.Module], error: type[Exce
 
 
 def test_a_wrong_graph_that_only_samples_reach(small_cnn: nn.Module) -> None:
-    source = open_source(small_cnn, SourceOptions(SHAPE))
+    source = open_source(small_cnn, ExportOptions(SHAPE))
     for samples, wrong in ((None, False), (SAMPLES, True)):
         candidate = prepare(source, ExportOptions(), samples and read_samples(samples, source)).candidate
         session = GraphSession(candidate.model, optimize=True)
@@ -127,7 +126,7 @@ def test_a_large_network_is_tried_on_two(monkeypatch: pytest.MonkeyPatch, small_
     from cnntk.exporters import prepare as module
 
     monkeypatch.setattr(module, "_LARGE", 100)
-    source = open_source(small_cnn, SourceOptions(SHAPE))
+    source = open_source(small_cnn, ExportOptions(SHAPE))
     samples = read_samples(SAMPLES, source)
     candidate = prepare(source, ExportOptions(), samples).candidate
     assert candidate.inputs.kinds == ("sample 1", "noise", "sample 2", "extremes", "hot pixel")

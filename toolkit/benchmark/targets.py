@@ -33,7 +33,8 @@ from cnntk.shipped import shipped_checkpoint, shipped_model
 if TYPE_CHECKING:
     import torch
 
-    from cnntk.exporters.source import Source, SourceOptions
+    from cnntk.exporters.options import ExportOptions
+    from cnntk.exporters.source import Source
 
 __all__ = ["MAX_REL_DIFF", "Target", "check_target", "is_torch_source", "open_targets"]
 
@@ -344,28 +345,28 @@ def _network(source: Source) -> torch.nn.Module:
 
 
 def _open_source(name: str, engine: Engine, weights: str | None, random: bool) -> Source:
-    from cnntk.exporters.source import SourceOptions
+    from cnntk.exporters.options import ExportOptions
     from cnntk.exporters.sources import open_source
 
     if name:
         shape = _image_shape(engine) if ":" in name else None
-        options = SourceOptions(shape, weights, random=random, dtype=_dtype(engine.spec))
+        options = ExportOptions(shape, weights, random=random, dtype=_dtype(engine.spec))
         return open_source(name, options)
     if weights is not None or random:
         raise UsageError("torch: weights and random apply to torch:SOURCE; name the source")
     return open_source(*_source_of_model(engine))
 
 
-def _source_of_model(engine: Engine) -> tuple[str, SourceOptions]:
+def _source_of_model(engine: Engine) -> tuple[str, ExportOptions]:
     """The source that the model was exported from, if it is known and can be opened again.
 
     A spec names the network, but of its weights only the file's name, unless they are random.
     """
-    from cnntk.exporters.source import SourceOptions
+    from cnntk.exporters.options import ExportOptions
 
     spec = engine.spec
     if spec is not None and spec.digest and spec.digest == embedded_digest(os.fspath(shipped_model())):
-        return str(shipped_checkpoint()), SourceOptions()
+        return str(shipped_checkpoint()), ExportOptions()
     network = spec.network if spec is not None else None
     weights = str(spec.provenance.get("weights", "")) if spec is not None else ""
     if (
@@ -375,7 +376,7 @@ def _source_of_model(engine: Engine) -> tuple[str, SourceOptions]:
         and weights.startswith(_RANDOM)
     ):
         seed = int(weights.removeprefix(_RANDOM))
-        options = SourceOptions(kwargs=network.kwargs, random=True, seed=seed, dtype=_dtype(spec))
+        options = ExportOptions(kwargs=network.kwargs, random=True, seed=seed, dtype=_dtype(spec))
         return network.factory, options
     architecture = f" It is a {network.factory}." if network is not None else ""
     raise UsageError(

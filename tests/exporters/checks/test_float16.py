@@ -11,14 +11,13 @@ from cnntk.exporters.checks.reference import reference_outputs
 from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.prepare import prepare
 from cnntk.exporters.session import GraphSession
-from cnntk.exporters.source import SourceOptions
 from cnntk.exporters.sources import open_source
 from cnntk.runtime.errors import ParityError
 
 
 @pytest.fixture
 def candidate(small_cnn: nn.Module) -> Candidate:
-    source = open_source(small_cnn.half(), SourceOptions((3, 8, 8)))
+    source = open_source(small_cnn.half(), ExportOptions((3, 8, 8)))
     candidate = prepare(source, ExportOptions()).candidate
     expected = reference_outputs(candidate.reference, candidate.inputs, candidate.eps)
     return replace(candidate, wait_for_reference=lambda: expected)

@@ -12,7 +12,6 @@ from cnntk.exporters.checks.precision import check_cast, check_finite_outputs
 from cnntk.exporters.checks.reference import Outputs
 from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.prepare import prepare
-from cnntk.exporters.source import SourceOptions
 from cnntk.exporters.sources import open_source
 from cnntk.runtime.errors import ParityError
 
@@ -21,7 +20,7 @@ SHAPE = (3, 8, 8)
 
 def cost(module: nn.Module, dtype: str = "float16", change: float | None = None) -> str:
     """The detail of `check_cast`; ``change`` multiplies weights of the source before the cast."""
-    source = open_source(module.eval(), SourceOptions(SHAPE, dtype=dtype))
+    source = open_source(module.eval(), ExportOptions(SHAPE, dtype=dtype))
     candidate = prepare(source, ExportOptions()).candidate
     if change is not None:
         with torch.no_grad():

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from cnntk.exporters.capture import Captured, capture
+from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.shapes.shape_table import (
     ShapeRow,
     inferred_shapes,
@@ -21,7 +22,7 @@ from cnntk.exporters.shapes.shape_table import (
     shape_formulas,
     shape_table,
 )
-from cnntk.exporters.source import Source, SourceOptions
+from cnntk.exporters.source import Source
 from cnntk.exporters.sources import open_source
 from cnntk.models.zoo import build
 from cnntk.runtime.artifact.spec import Layer, Network, TensorSpec
@@ -160,7 +161,7 @@ def test_a_vit_of_transformers_follows_its_formula() -> None:
         "image_size": image, "patch_size": patch, "hidden_size": wide, "intermediate_size": inner,
         "num_attention_heads": heads, "num_hidden_layers": blocks, "num_labels": classes,
     }  # fmt: skip
-    source = open_source("transformers:vit", SourceOptions(kwargs=fields, random=True))
+    source = open_source("transformers:vit", ExportOptions(kwargs=fields, random=True))
     rows = layer_table(capture(source).model)
     patches = (image // patch) ** 2
     tokens = patches + 1

@@ -7,13 +7,12 @@ import onnx.parser
 import pytest
 
 from cnntk.exporters.capture import capture
-from cnntk.exporters.options import InputShape
-from cnntk.exporters.source import SourceOptions
+from cnntk.exporters.options import ExportOptions, InputShape
 from cnntk.exporters.sources import open_source
 from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import ArtifactCorrupt, UnsupportedArtifact, UsageError
 
-NONE = SourceOptions()
+NONE = ExportOptions()
 
 
 def write(path: Path, body: str, opset: int = 18, ir_version: int = 10) -> Path:
@@ -27,7 +26,7 @@ def shaped(path: Path, shape: str) -> Path:
 
 
 def test_a_graph_is_not_changed(foreign_onnx: Path) -> None:
-    source = open_source(foreign_onnx, SourceOptions(labels=("a", "b", "c")))
+    source = open_source(foreign_onnx, ExportOptions(labels=("a", "b", "c")))
     assert (source.name, source.labels, source.notes, source.classifier) == (
         "foreign",
         ("a", "b", "c"),
@@ -55,7 +54,7 @@ def test_other_dynamic_sizes_come_from_the_user(tmp_path: Path, shape_option: In
         UsageError, match=r"the input 'x' has dynamic sizes 3xHxW; set them, like --input 3x224x224"
     ):
         open_source(file, NONE)
-    source = open_source(file, SourceOptions(input_shape=shape_option))
+    source = open_source(file, ExportOptions(input_shape=shape_option))
     assert source.inputs[0].shape == ("N", 3, 8, 8)
     assert str(source.graph.graph.outputs[0].shape) == "[N,192]"
 
@@ -72,7 +71,7 @@ def test_other_dynamic_sizes_come_from_the_user(tmp_path: Path, shape_option: In
 )
 def test_sizes_that_do_not_fit(tmp_path: Path, shape: str, option: InputShape | None, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        open_source(shaped(tmp_path / "m.onnx", shape), SourceOptions(input_shape=option))
+        open_source(shaped(tmp_path / "m.onnx", shape), ExportOptions(input_shape=option))
 
 
 def test_two_inputs(tmp_path: Path) -> None:
@@ -154,17 +153,14 @@ def test_what_onnxruntime_can_not_run_is_refused(tmp_path: Path) -> None:
         open_source(file, NONE)
 
 
-def test_an_artifact_is_refused_unless_it_is_to_be_a_graph(tiny_onnx: Path) -> None:
+def test_an_artifact_is_refused(tiny_onnx: Path) -> None:
     with pytest.raises(UsageError, match=r"already an artifact; check it with cnntk verify .*tiny\.onnx"):
         open_source(tiny_onnx, NONE)
-    source = open_source(tiny_onnx, SourceOptions(as_graph=True))
-    assert "cnntk" not in source.graph.metadata_props
-    assert source.inputs[0].name == "input"
 
 
 def test_weights_options_are_refused(foreign_onnx: Path) -> None:
     with pytest.raises(UsageError, match="contains its weights: leave out --weights"):
-        open_source(foreign_onnx, SourceOptions(random=True))
+        open_source(foreign_onnx, ExportOptions(random=True))
 
 
 def test_text_is_no_input(tmp_path: Path) -> None:

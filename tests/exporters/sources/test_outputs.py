@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from cnntk.exporters.capture import capture
-from cnntk.exporters.source import SourceOptions
+from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.sources import open_source
 from cnntk.exporters.sources.outputs import name_outputs, named_tensors
 from cnntk.runtime.errors import CaptureError
@@ -78,13 +78,13 @@ CAPTURED = [
 
 @pytest.mark.parametrize(("form", "names"), [c[1:] for c in CAPTURED], ids=[c[0] for c in CAPTURED])
 def test_the_names_are_those_of_the_graph(form: Any, names: list[str]) -> None:
-    source = open_source(Returning(form), SourceOptions(input_shape={"input": (4,)}))
+    source = open_source(Returning(form), ExportOptions(input_shape={"input": (4,)}))
     assert list(source.module(torch.zeros(2, 4))) == names
     assert [v.name for v in capture(source).model.graph.outputs] == names
 
 
 def test_an_answer_without_tensors_is_refused() -> None:
-    source = open_source(Returning(lambda y: None), SourceOptions(input_shape={"input": (4,)}))
+    source = open_source(Returning(lambda y: None), ExportOptions(input_shape={"input": (4,)}))
     with pytest.raises(CaptureError, match="Returning returns NoneType without a tensor; return a tensor"):
         capture(source)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cnntk.exporters.source import SourceOptions
+from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.sources import open_source
 from cnntk.exporters.sources.plugins import open_plugin_source
 from cnntk.runtime.errors import UsageError
@@ -45,7 +45,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_a_plugin_opens_what_stands_behind_the_colon(install) -> None:
     install("mine", "linear = cnntk_test_plugin:linear")
-    source = open_source("linear:5", SourceOptions(labels=("a", "b")))
+    source = open_source("linear:5", ExportOptions(labels=("a", "b")))
     assert (source.name, source.labels) == ("linear5", ("a", "b"))
     assert not source.module.training
     assert list(source.module._forward_hooks)
@@ -53,9 +53,9 @@ def test_a_plugin_opens_what_stands_behind_the_colon(install) -> None:
 
 def test_none_of_that_name(install) -> None:
     install("mine", "linear = cnntk_test_plugin:linear")
-    assert open_plugin_source("other", "5", SourceOptions()) is None
+    assert open_plugin_source("other", "5", ExportOptions()) is None
     with pytest.raises(UsageError, match="other"):
-        open_source("other:5", SourceOptions(input_shape=(3, 8, 8), random=True))
+        open_source("other:5", ExportOptions(input_shape=(3, 8, 8), random=True))
 
 
 def test_two_of_one_name_are_refused(install) -> None:
@@ -64,14 +64,14 @@ def test_two_of_one_name_are_refused(install) -> None:
     with pytest.raises(
         UsageError, match=r"the source 'linear' is provided by \w+ 1.0 .* and by \w+ 1.0 .*uninstall one"
     ):
-        open_plugin_source("linear", "5", SourceOptions())
+        open_plugin_source("linear", "5", ExportOptions())
 
 
 @pytest.mark.parametrize("name", ["transformers", "timm"])
 def test_names_of_cnntk_are_refused(install, name: str) -> None:
     install("mine", f"{name} = cnntk_test_plugin:linear")
     with pytest.raises(UsageError, match=f"the source '{name}' is provided by cnntk itself and by mine 1.0"):
-        open_plugin_source("linear", "5", SourceOptions())
+        open_plugin_source("linear", "5", ExportOptions())
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_names_of_cnntk_are_refused(install, name: str) -> None:
 def test_a_broken_plugin_is_named(install, target: str, message: str) -> None:
     install("mine", f"broken = {target}")
     with pytest.raises(UsageError, match=message):
-        open_source("broken:5", SourceOptions())
+        open_source("broken:5", ExportOptions())
 
 
 def test_the_page_s_example(tmp_path: Path) -> None:

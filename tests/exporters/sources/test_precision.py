@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from cnntk.exporters.source import Source, SourceOptions
+from cnntk.exporters.options import ExportOptions
+from cnntk.exporters.source import Source
 from cnntk.exporters.sources import open_source
 from cnntk.exporters.sources.precision import cast_source, weight_dtypes
 from cnntk.runtime.artifact.spec import TensorSpec
@@ -17,7 +18,7 @@ SHAPE = (3, 8, 8)
 
 
 def opened(module: nn.Module, dtype: Any = "auto", shape: Any = SHAPE) -> Source:
-    return open_source(module, SourceOptions(shape, dtype=dtype))
+    return open_source(module, ExportOptions(shape, dtype=dtype))
 
 
 def dtypes(source: Source) -> set[str]:
@@ -118,9 +119,8 @@ def test_numbers_beyond_the_type_are_named(small_cnn: nn.Module) -> None:
 
 def test_a_type_that_is_no_choice_is_refused(small_cnn: nn.Module) -> None:
     for dtype in ("bfloat16", "half", ""):
-        with pytest.raises(
-            UsageError, match=f"--dtype {dtype}: not available; choose one of auto, float32, float16, float64"
-        ):
+        message = f"dtype: '{dtype}', expected one of auto, float32, float16, float64"
+        with pytest.raises(UsageError, match=message):
             opened(small_cnn, dtype)
 
 
@@ -131,17 +131,17 @@ def program(module: nn.Module, dtype: torch.dtype) -> torch.export.ExportedProgr
 
 
 def test_a_program_is_what_it_is(small_cnn: nn.Module) -> None:
-    cast = open_source(program(small_cnn, torch.float16), SourceOptions(dtype="float16"))
+    cast = open_source(program(small_cnn, torch.float16), ExportOptions(dtype="float16"))
     assert cast.notes == ()
     with pytest.raises(
         UsageError, match=r"--dtype float32: program is in float16, and a captured program can't"
     ):
-        open_source(program(small_cnn, torch.float16), SourceOptions(dtype="float32"))
+        open_source(program(small_cnn, torch.float16), ExportOptions(dtype="float32"))
     message = (
         r"program: is in bfloat16, .* no kernels, and a captured program .*: torch.export.export\(module.to"
     )
     with pytest.raises(UsageError, match=message):
-        open_source(program(small_cnn, torch.bfloat16), SourceOptions())
+        open_source(program(small_cnn, torch.bfloat16), ExportOptions())
 
 
 def onnx_file(folder: Path, kind: int) -> Path:
@@ -163,12 +163,12 @@ def onnx_file(folder: Path, kind: int) -> Path:
 def test_a_graph_is_what_it_is(tmp_path: Path) -> None:
     file = onnx_file(tmp_path, onnx.TensorProto.FLOAT16)
     for dtype in ("auto", "float16"):
-        assert open_source(file, SourceOptions(dtype=dtype)).notes == ()
+        assert open_source(file, ExportOptions(dtype=dtype)).notes == ()
     message = (
         r"--dtype float32: theirs is in float16, and an ONNX graph can't be cast; export it again from torch"
     )
     with pytest.raises(UsageError, match=message):
-        open_source(file, SourceOptions(dtype="float32"))
+        open_source(file, ExportOptions(dtype="float32"))
 
 
 def test_nothing_to_cast_is_the_source_itself(small_cnn: nn.Module) -> None:

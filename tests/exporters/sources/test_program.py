@@ -9,7 +9,7 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from cnntk.exporters.capture import capture
-from cnntk.exporters.source import SourceOptions
+from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.sources import open_source
 from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import ArtifactCorrupt, UsageError
@@ -29,7 +29,7 @@ def pt2(tmp_path: Path, small_cnn: nn.Module) -> Path:
 
 
 def test_a_file(pt2: Path, small_cnn: nn.Module) -> None:
-    source = open_source(pt2, SourceOptions(labels=tuple("abcde")))
+    source = open_source(pt2, ExportOptions(labels=tuple("abcde")))
     assert (source.name, source.labels) == ("cats and dogs", tuple("abcde"))
     assert source.inputs == (TensorSpec("input", "float32", ("N", 3, 8, 8)),)
     model = capture(source).model
@@ -45,7 +45,7 @@ def test_a_program_keeps_the_names_of_its_inputs_and_outputs() -> None:
             return {"sum": image + mask, "mask": mask}
 
     batch = {0: Dim("N")}
-    source = open_source(program(Two(), (batch, batch), X, X[:, :1]), SourceOptions())
+    source = open_source(program(Two(), (batch, batch), X, X[:, :1]), ExportOptions())
     model = capture(source).model
     assert [v.name for v in model.graph.inputs] == ["image", "mask"]
     assert [v.name for v in model.graph.outputs] == ["sum", "mask_1"]
@@ -59,13 +59,13 @@ def test_a_damaged_file_is_one_line(pt2: Path, damage: str, capfd: pytest.Captur
     else:
         pt2.write_bytes({"empty": b"", "half": whole[: len(whole) // 2], "text": b"hello" * 100}[damage])
     with pytest.raises(ArtifactCorrupt, match=r"dogs\.pt2: not a valid \.pt2 file"):
-        open_source(pt2, SourceOptions())
+        open_source(pt2, ExportOptions())
     assert capfd.readouterr() == ("", "")
 
 
 def test_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"gone\.pt2: no such file"):
-        open_source(tmp_path / "gone.pt2", SourceOptions())
+        open_source(tmp_path / "gone.pt2", ExportOptions())
 
 
 def test_a_program_without_inputs() -> None:
@@ -74,7 +74,7 @@ def test_a_program_without_inputs() -> None:
             return torch.ones(2)
 
     with pytest.raises(UsageError, match="the program takes no input"):
-        open_source(torch.export.export(Constant(), ()), SourceOptions())
+        open_source(torch.export.export(Constant(), ()), ExportOptions())
 
 
 class Scaled(nn.Module):
@@ -95,18 +95,18 @@ class Scaled(nn.Module):
 )
 def test_programs_that_do_not_fit(shapes: object, args: tuple[torch.Tensor, ...], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        open_source(program(Scaled(), shapes, *args), SourceOptions())
+        open_source(program(Scaled(), shapes, *args), ExportOptions())
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (SourceOptions(input_shape=(3, 9, 9)), "--input 3x9x9: program was captured at 3x8x8"),
-        (SourceOptions(random=True), "contains its weights: leave out --weights"),
-        (SourceOptions(weights="w.pt"), "contains its weights: leave out --weights"),
+        (ExportOptions(input_shape=(3, 9, 9)), "--input 3x9x9: program was captured at 3x8x8"),
+        (ExportOptions(random=True), "contains its weights: leave out --weights"),
+        (ExportOptions(weights="w.pt"), "contains its weights: leave out --weights"),
     ],
 )
-def test_options_that_contradict_it(small_cnn: nn.Module, options: SourceOptions, message: str) -> None:
+def test_options_that_contradict_it(small_cnn: nn.Module, options: ExportOptions, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         open_source(program(small_cnn), options)
-    assert open_source(program(small_cnn), SourceOptions(input_shape=(3, 8, 8))).program is not None
+    assert open_source(program(small_cnn), ExportOptions(input_shape=(3, 8, 8))).program is not None

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from cnntk.exporters.source import Source, SourceOptions
+from cnntk.exporters.options import ExportOptions
+from cnntk.exporters.source import Source
 from cnntk.exporters.sources import open_source
 from cnntk.models import zoo
 from cnntk.models.checkpoint import save_checkpoint
@@ -35,7 +36,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 def test_a_checkpoint(checkpoint: Path) -> None:
     for path in (checkpoint, checkpoint / "model.safetensors", str(checkpoint)):
-        source = open_source(path, SourceOptions())
+        source = open_source(path, ExportOptions())
         assert (source.name, source.labels, source.classifier) == ("run", ("a", "b", "c"), True)
         assert source.inputs[0].shape == ("N", 1, 28, 28)
         assert source.module(torch.zeros(2, 1, 28, 28))["output"].shape == (2, 3)
@@ -54,12 +55,12 @@ def test_options_that_contradict_a_checkpoint(
     checkpoint: Path, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        open_source(checkpoint, SourceOptions(**options))
+        open_source(checkpoint, ExportOptions(**options))
 
 
 def test_a_network_of_the_zoo() -> None:
     source = open_source(
-        "lenet", SourceOptions(random=True, kwargs={"num_classes": 7}, input_shape=(3, 32, 32))
+        "lenet", ExportOptions(random=True, kwargs={"num_classes": 7}, input_shape=(3, 32, 32))
     )
     assert source.network == Network("lenet", {"in_channels": 3, "image_size": 32, "num_classes": 7})
     assert source.inputs == (TensorSpec("input", "float32", ("N", 3, 32, 32)),)
@@ -71,7 +72,7 @@ def test_a_factory_with_weights(as_factory: Callable[[str], str], tmp_path: Path
     torch.save(state, tmp_path / "w.pt")
     save_file(state, tmp_path / "w.safetensors")
     for name in ("w.pt", "w.safetensors"):
-        options = SourceOptions(SHAPE, str(tmp_path / name), {"classes": 6})
+        options = ExportOptions(SHAPE, str(tmp_path / name), {"classes": 6})
         source = open_source(as_factory(LINEAR), options)
         assert torch.equal(source.module[1].weight, state["1.weight"])
         assert (source.name, source.provenance) == ("make", {"weights": name})
@@ -87,7 +88,7 @@ def test_weights_that_would_run_code_are_refused(
 ) -> None:
     torch.save({"1.weight": Payload()}, tmp_path / "w.pt")
     with pytest.raises(CheckpointError, match=r"w\.pt"):
-        open_source(as_factory(LINEAR), SourceOptions(SHAPE, str(tmp_path / "w.pt")))
+        open_source(as_factory(LINEAR), ExportOptions(SHAPE, str(tmp_path / "w.pt")))
     assert "it ran" not in capsys.readouterr().out
 
 
@@ -97,7 +98,7 @@ def test_weights_that_would_run_code_are_refused(
 def test_a_factorys_precision_is_that_of_the_input(
     as_factory: Callable[[str], str], dtype: str, expected: str
 ) -> None:
-    options = SourceOptions(SHAPE, kwargs={"dtype": dtype}, random=True)
+    options = ExportOptions(SHAPE, kwargs={"dtype": dtype}, random=True)
     assert open_source(as_factory(LINEAR), options).inputs[0].dtype == expected
 
 
@@ -107,7 +108,7 @@ def test_weights_of_normed_layers_load_before_the_norm_is_resolved(
     body = "def make():\n    return nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3))"
     module = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3))
     torch.save(module.state_dict(), tmp_path / "w.pt")
-    source = open_source(as_factory(body), SourceOptions(SHAPE, str(tmp_path / "w.pt")))
+    source = open_source(as_factory(body), ExportOptions(SHAPE, str(tmp_path / "w.pt")))
     torch.testing.assert_close(source.module.weight, module.weight)
 
 
@@ -116,7 +117,7 @@ def test_a_module_of_several_inputs() -> None:
         def forward(self, image: torch.Tensor, age: torch.Tensor) -> torch.Tensor:
             return image.mean((2, 3)) + age
 
-    source = open_source(Sum(), SourceOptions({"age": (1,), "image": SHAPE}))
+    source = open_source(Sum(), ExportOptions({"age": (1,), "image": SHAPE}))
     assert [spec.name for spec in source.inputs] == ["image", "age"]
 
 
@@ -142,7 +143,7 @@ def test_a_module_of_several_inputs() -> None:
 )
 def test_refusals(source: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises((UsageError, MissingDependency), match=message):
-        open_source(source, SourceOptions(**options))
+        open_source(source, ExportOptions(**options))
 
 
 @pytest.mark.parametrize("parts", [{}, {"module": nn.Flatten(), "graph": object()}])

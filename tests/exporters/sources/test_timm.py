@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from cnntk.exporters.source import SourceOptions
+from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.sources import open_source
 from cnntk.exporters.sources._timm import preprocessing_of
 from cnntk.runtime.artifact.spec import Preprocessing
@@ -21,15 +21,15 @@ CONFIG = {
 @pytest.mark.skipif(importlib.util.find_spec("timm") is not None, reason="timm is installed")
 def test_without_timm_the_message_says_what_to_install() -> None:
     with pytest.raises(MissingDependency, match=r"timm:resnet18 needs timm and torchvision .*pip install"):
-        open_source("timm:resnet18", SourceOptions(random=True))
+        open_source("timm:resnet18", ExportOptions(random=True))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
 def test_with_timm() -> None:
-    source = open_source("timm:test_resnet", SourceOptions(random=True))
+    source = open_source("timm:test_resnet", ExportOptions(random=True))
     assert source.classifier
     with pytest.raises(UsageError, match="has no such network"):
-        open_source("timm:no_such", SourceOptions(random=True))
+        open_source("timm:no_such", ExportOptions(random=True))
 
 
 def test_a_center_crop() -> None:

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from cnntk.exporters.capture import capture
-from cnntk.exporters.source import Source, SourceOptions
+from cnntk.exporters.options import ExportOptions
+from cnntk.exporters.source import Source
 from cnntk.exporters.sources import open_source
 from cnntk.runtime.artifact.spec import Preprocessing, TensorSpec
 from cnntk.runtime.errors import CheckpointError, UsageError
@@ -29,7 +30,7 @@ PROCESSOR = {
 
 
 def opened(name: object, fields: dict[str, Any] | None = None, **options: Any) -> Source:
-    return open_source(f"transformers:{name}", SourceOptions(kwargs=fields or {}, **options))
+    return open_source(f"transformers:{name}", ExportOptions(kwargs=fields or {}, **options))
 
 
 @pytest.fixture
