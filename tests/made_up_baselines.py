@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from simulated_latencies import normals, samples
 
@@ -27,11 +29,8 @@ def sessions(level: float, *, seed: int, count: int = 5, between: float = 0.01) 
 def case(
     level: float = 1.0, *, seed: int = 0, count: int = 5, between: float = 0.01, **settings: Setting
 ) -> Case:
-    return summarize_sessions(
-        sessions(level, seed=seed, count=count, between=between),
-        settings={**SETTINGS, **settings},
-        model_sha256="ab" * 32,
-    )
+    items = sessions(level, seed=seed, count=count, between=between)
+    return replace(summarize_sessions(items, {**SETTINGS, **settings}), model_sha256="ab" * 32)
 
 
 def baseline(**cases: Case) -> Baseline:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from statistics import median
 from typing import Any, ClassVar
 
-from cnntk.benchmark.isolated import run_isolated
+from cnntk.benchmark._isolated import run_isolated
 from cnntk.benchmark.workload import Workload
 from cnntk.runtime.errors import InferenceError, UsageError
 from cnntk.runtime.sections import Bar, Bars, Chart, Column, Part, Section, Table, number, percent
@@ -17,6 +17,7 @@ from cnntk.runtime.sections import Bar, Bars, Chart, Column, Part, Section, Tabl
 __all__ = ["ColdStart", "measure_cold_start"]
 
 _STEADY_RUNS = 20
+_TIMES = ("import_ms", "session_ms", "first_run_ms", "steady_ms")
 
 
 @dataclass(frozen=True)
@@ -102,33 +103,21 @@ def measure_cold_start(workload: Workload, *, batches: Sequence[int] = (), proce
     if processes < 1 or any(batch < 1 for batch in batches):
         raise UsageError(f"processes {processes} and batches {list(batches)} must be positive numbers")
     arguments = {"workload": workload, "batches": batches, "zeros": False}
-    starts = []
+    starts: list[ColdStart] = []
     for _ in range(processes):
         start = run_isolated("cnntk.benchmark.cold_start:start_once", arguments)
         if start is None:
             arguments["zeros"] = True
             start = run_isolated("cnntk.benchmark.cold_start:start_once", arguments)
         starts.append(start)
-    later_ms = zip(*(start["next_batches_ms"] for start in starts), strict=True)
-
-    def median(name: str) -> float:
-        return float(statistics.median(start[name] for start in starts))
-
-    return ColdStart(
-        import_ms=median("import_ms"),
-        session_ms=median("session_ms"),
-        first_run_ms=median("first_run_ms"),
-        next_batches=tuple(zip(starts[0]["next_batches"], map(statistics.median, later_ms), strict=True)),
-        steady_ms=median("steady_ms"),
-        batch=starts[0]["batch"],
-        device=starts[0]["device"],
-        threads=starts[0]["threads"],
-        processes=processes,
-    )
+    medians = {name: float(median(getattr(start, name) for start in starts)) for name in _TIMES}
+    further = zip(*(start.next_batches for start in starts), strict=True)
+    next_batches = tuple((pairs[0][0], median(ms for _, ms in pairs)) for pairs in further)
+    return replace(starts[0], **medians, next_batches=next_batches, processes=processes)
 
 
-def start_once(workload: Workload, batches: Sequence[int], zeros: bool) -> dict[str, Any] | None:
-    """In a fresh process: the times of one start, in ms; None to ask for another try with zeros as integers.
+def start_once(workload: Workload, batches: Sequence[int], zeros: bool) -> ColdStart | None:
+    """In a fresh process: the times of one start; None to ask for another try with zeros as integers.
 
     No run comes before the first one that is timed, not even to see whether the model runs on noise.
     """
@@ -140,7 +129,7 @@ def start_once(workload: Workload, batches: Sequence[int], zeros: bool) -> dict[
     marks.append(time.perf_counter())
     engine = Engine(workload.model, workload.device, threads=workload.threads, allow_nonfinite=True)
     marks.append(time.perf_counter())
-    from cnntk.benchmark.inputs import choose_batch, min_runs, seeded_inputs
+    from cnntk.benchmark._inputs import choose_batch, min_runs, seeded_inputs
 
     def run_ms(arrays: Any) -> float:
         start = time.perf_counter()
@@ -159,14 +148,14 @@ def start_once(workload: Workload, batches: Sequence[int], zeros: bool) -> dict[
     steady_ms = [run_ms(inputs[0])]
     steady_ms += [run_ms(inputs[0]) for _ in range(min_runs(_STEADY_RUNS, steady_ms[0] / 1e3) - 1)]
     import_ms, session_ms = (1e3 * (after - before) for before, after in pairwise(marks))
-    return {
-        "import_ms": import_ms,
-        "session_ms": session_ms,
-        "first_run_ms": first_ms,
-        "next_batches": further,
-        "next_batches_ms": next_ms,
-        "steady_ms": statistics.median(steady_ms),
-        "batch": first,
-        "device": engine.device,
-        "threads": engine.threads,
-    }
+    return ColdStart(
+        import_ms=import_ms,
+        session_ms=session_ms,
+        first_run_ms=first_ms,
+        next_batches=tuple(zip(further, next_ms, strict=True)),
+        steady_ms=median(steady_ms),
+        batch=first,
+        device=engine.device,
+        threads=engine.threads,
+        processes=1,
+    )

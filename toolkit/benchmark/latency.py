@@ -9,8 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from cnntk.benchmark.inputs import batch_inputs, choose_batch, engine_call, min_runs
-from cnntk.benchmark.isolated import run_isolated
+from cnntk.benchmark._inputs import batch_inputs, choose_batch, engine_call, min_runs
+from cnntk.benchmark._isolated import run_isolated
 from cnntk.benchmark.statistics.changepoints import block_medians
 from cnntk.benchmark.statistics.findings import Finding, findings
 from cnntk.benchmark.statistics.intervals import (
@@ -40,7 +40,6 @@ from cnntk.runtime.sections import (
 
 __all__ = [
     "PERCENTS",
-    "SESSIONS",
     "Case",
     "Latency",
     "Setting",
@@ -50,9 +49,6 @@ __all__ = [
 ]
 
 PERCENTS = (50, 90, 99, 99.9)
-
-SESSIONS = 10
-"""Sessions of a baseline: of fewer, too few would remain if a third was disturbed."""
 
 Setting = str | int | float | bool | None
 
@@ -148,7 +144,7 @@ class Latency:
             Column("95 % interval", interval=True),
             Column("", wrap=True),
         )
-        rows = (*(self._row(p) for p in self.percentiles_ms), self._values("mean", self.mean_ms))
+        rows = (*(self._row(p) for p in self.percentiles_ms), _cells("mean", self.mean_ms))
         known = ((p, estimate) for p, estimate in self.percentiles_ms.items() if estimate is not None)
         marks = tuple((f"p{p}", _mark(f"p{p}", estimate)) for p, estimate in known)
         data = Timeline(self.samples.starts_s, self.samples.latencies_ms, marks)
@@ -163,10 +159,7 @@ class Latency:
         if estimate is None:
             needed = runs_needed(float(percent) / 100)
             return f"p{percent}", "", "", f"needs {needed:,} runs, had {self.runs:,}"
-        return self._values(f"p{percent}", estimate)
-
-    def _values(self, name: str, estimate: Estimate) -> tuple[str, ...]:
-        return name, number(estimate.value), interval(estimate), ""
+        return _cells(f"p{percent}", estimate)
 
     def _headline(self) -> str:
         """The median and the last percentile that can be estimated."""
@@ -182,6 +175,10 @@ class Latency:
         longest, middle = float(values.max()), sorted(values.tolist())[len(values) // 2]
         times = f", {number(longest / middle)} times the median" if middle > 0 else ""
         return f"{len(values):,} runs; the longest took {number(longest)} ms{times}"
+
+
+def _cells(name: str, estimate: Estimate) -> tuple[str, ...]:
+    return name, number(estimate.value), interval(estimate), ""
 
 
 def _mark(name: str, estimate: Estimate) -> Value:
@@ -267,7 +264,7 @@ def measure_latency(workload: Workload, *, slow_runs: int = _MIN_SLOW_RUNS) -> L
     )
 
 
-def measure_case(workload: Workload, *, sessions: int = SESSIONS) -> Case:
+def measure_case(workload: Workload, *, sessions: int) -> Case:
     """Measures the latency in several processes, one after the other, because it differs between processes.
 
     Args:
@@ -290,9 +287,9 @@ def measure_case(workload: Workload, *, sessions: int = SESSIONS) -> Case:
     latencies: list[Latency] = [latency for latency, _ in results]
     shares = [share for _, share in results if share is not None]
     first = latencies[0]
-    return summarize_sessions(
-        [latency.samples for latency in latencies],
-        settings={"device": first.device, "threads": first.threads, "batch": first.batch},
+    settings = {"device": first.device, "threads": first.threads, "batch": first.batch}
+    return replace(
+        summarize_sessions([latency.samples for latency in latencies], settings),
         model_sha256=sha256_of(workload.model),
         other_cpu_share=float(np.mean(shares)) if shares else None,
         session_seconds=session_s,
@@ -306,22 +303,12 @@ def measure_session(workload: Workload, slow_runs: int) -> tuple[Latency, float 
     return latency, load_between(before, read_counters()).other_cpu_share
 
 
-def summarize_sessions(
-    sessions: Sequence[LatencySamples],
-    *,
-    settings: Mapping[str, Setting],
-    model_sha256: str | None = None,
-    other_cpu_share: float | None = None,
-    session_seconds: float | None = None,
-) -> Case:
+def summarize_sessions(sessions: Sequence[LatencySamples], settings: Mapping[str, Setting]) -> Case:
     """Summarizes sessions as a baseline stores them.
 
     Args:
         sessions: Runs of two sessions or more, best in a process each and at different times.
         settings: Settings of all of them.
-        model_sha256: SHA-256 of the model's file.
-        other_cpu_share: Share of the cores' time that other processes used, 0 to 1.
-        session_seconds: Planned duration of each session.
 
     Raises:
         ValueError: There are fewer than two sessions or 10 runs in all, or a session without runs.
@@ -331,12 +318,11 @@ def summarize_sessions(
         raise ValueError(f"a baseline needs {_MIN_CASE_RUNS} runs or more, got {len(values)}")
     return Case(
         settings=dict(settings),
-        model_sha256=model_sha256,
+        model_sha256=None,
         runs=len(values),
         median_ms=quantile_estimate(values, 0.5),
         mean_ms=mean_estimate(values),
         percentiles_ms={f"{p:g}": estimate for p, estimate in percentiles(values, (90, 99, 99.9)).items()},
-        other_cpu_share=other_cpu_share,
+        other_cpu_share=None,
         sessions=tuple(tuple(block_medians(session.latencies_ms).round(6).tolist()) for session in sessions),
-        session_seconds=session_seconds,
     )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnntk.benchmark.isolated import run_isolated
+from cnntk.benchmark._isolated import run_isolated
 from cnntk.benchmark.workload import Workload
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.sections import Bar, Bars, Chart, Column, Part, Section, Table, size_text
@@ -125,7 +125,7 @@ def measure_in_process(workload: Workload) -> Memory:
     start = read()
     import numpy as np
 
-    from cnntk.benchmark.inputs import batch_inputs, choose_batch, min_runs
+    from cnntk.benchmark._inputs import batch_inputs, choose_batch, min_runs
     from cnntk.runtime.artifact.external import find_external_tensors
     from cnntk.runtime.engine import Engine
 

@@ -106,7 +106,7 @@ class BenchOptions:
         default=None, metadata={"metavar": "FILE", "group": "Baseline"}
     )
     allow_other_machine: bool = field(default=False, metadata={"group": "Baseline"})
-    sessions: int = field(default=10, metadata={"flag": None})
+    sessions: int = field(default=10, metadata={"flag": None})  # of fewer, too few would remain undisturbed
 
     def __post_init__(self) -> None:
         for name in ("images", "against"):

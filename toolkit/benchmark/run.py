@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cnntk.benchmark._inputs import batch_inputs, choose_batch, input_notes
 from cnntk.benchmark.baseline import Baseline
 from cnntk.benchmark.cold_start import measure_cold_start
 from cnntk.benchmark.compare import compare_interleaved
 from cnntk.benchmark.cuda.report import CudaTimes, cuda_times
-from cnntk.benchmark.inputs import batch_inputs, choose_batch, input_notes
 from cnntk.benchmark.latency import measure_case, measure_latency
 from cnntk.benchmark.layers.report import LayerReport, layer_times
 from cnntk.benchmark.machine import detect_machine
@@ -44,16 +44,9 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class _Context:
-    """What the measurements of one benchmark share.
+    """What the measurements of one benchmark share; they may add to its notes.
 
-    Attributes:
-        engine: Engine of the model.
-        workload: Model with the engine's device and threads, so that ``auto`` is resolved once.
-        batch: Images per run.
-        images: Images to measure end to end with.
-        options: Options of the benchmark.
-        progress: Called with the name of each measurement.
-        notes: Remarks of the result; measurements may add to them.
+    The workload has the engine's device and threads, so that ``auto`` is resolved once.
     """
 
     engine: Engine

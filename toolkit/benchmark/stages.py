@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnntk.benchmark.inputs import min_runs
+from cnntk.benchmark._inputs import min_runs
 from cnntk.benchmark.interleaved import Interleaver
 from cnntk.benchmark.statistics.findings import interference
 from cnntk.benchmark.statistics.intervals import Estimate, median_estimate

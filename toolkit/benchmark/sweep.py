@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cnntk.benchmark._inputs import batch_inputs, choose_batch, engine_call, is_slow
 from cnntk.benchmark.compare import Comparison, SpeedVerdict
-from cnntk.benchmark.inputs import batch_inputs, choose_batch, engine_call, is_slow
 from cnntk.benchmark.interleaved import SETTLE_S, Interleaver, timed_block
 from cnntk.benchmark.statistics.findings import interference
 from cnntk.benchmark.statistics.intervals import Estimate, median_estimate

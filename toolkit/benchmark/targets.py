@@ -132,6 +132,7 @@ def open_targets(
     Raises:
         UsageError: The name is unknown, or the target takes other inputs.
         MissingDependency: The target needs a package that is not installed.
+        DeviceUnavailable: torch does not support the device.
     """
     check_target(name)
     if (weights is not None or random) and not name.startswith("torch"):
@@ -178,11 +179,7 @@ def _openvino(engine: Engine, inputs: Arrays) -> Target:
 
 
 def _rename_inputs(inputs: Arrays, names: Sequence[str], target: str) -> Arrays:
-    """``inputs`` under a target's input names: by name if all are equal, else in their order.
-
-    Raises:
-        UsageError: The number of inputs differs.
-    """
+    """``inputs`` under a target's input names: by name if all are equal, else in their order."""
     if len(names) != len(inputs):
         raise UsageError(f"{target}: has {len(names)} inputs, the model {len(inputs)}; can't compare them")
     if set(names) == set(inputs):
@@ -222,10 +219,8 @@ def _rel_diff(expected: NDArray[Any], actual: NDArray[Any]) -> float:
     return difference / (largest or 1.0) if np.isfinite(difference) else float("inf")
 
 
-def _top1(output: NDArray[Any]) -> NDArray[np.intp]:
-    rows: NDArray[Any] = output.reshape(len(output) if output.ndim else 1, -1)
-    best: NDArray[np.intp] = np.argmax(rows, axis=1)
-    return best
+def _top1(output: NDArray[Any]) -> Any:
+    return output.reshape(len(output) if output.ndim else 1, -1).argmax(axis=1)
 
 
 def _joined(*phrases: str) -> str:
@@ -246,11 +241,6 @@ def _torch_targets(
 
     If the file preprocesses images in its graph, torch preprocesses them in front of the network. A softmax
     that only the file has is not added: torch does that much less.
-
-    Raises:
-        UsageError: There is no such source, it is not a torch network, or it takes other inputs.
-        MissingDependency: torch is not installed.
-        DeviceUnavailable: torch does not support the device.
     """
     import torch
 
@@ -276,13 +266,7 @@ def _torch_targets(
 
 
 class _TorchRunner:
-    """Runs a torch network on the engine's inputs, from host arrays to host arrays.
-
-    Attributes:
-        network: Torch module, on the engine's device.
-        note: Version of torch, and whether it preprocesses images.
-        model: Path of the engine's file.
-    """
+    """Runs a torch network on the engine's inputs and device, from host arrays to host arrays."""
 
     def __init__(self, source: Source, engine: Engine, tensors: Sequence[torch.Tensor]) -> None:
         import torch

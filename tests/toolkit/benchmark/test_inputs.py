@@ -5,8 +5,8 @@ import onnx
 import onnx.parser
 import pytest
 
-from cnntk.benchmark import inputs
-from cnntk.benchmark.inputs import (
+from cnntk.benchmark import _inputs
+from cnntk.benchmark._inputs import (
     batch_inputs,
     choose_batch,
     engine_call,
@@ -125,7 +125,7 @@ def test_slow_runs_are_fewer() -> None:
 
 def test_latency_of_slow_runs_has_no_percentiles(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert measure_latency(Workload(tiny_onnx, seconds=1e-6)).runs == 20
-    monkeypatch.setattr(inputs, "SLOW_S", 0)
+    monkeypatch.setattr(_inputs, "SLOW_S", 0)
     result = measure_latency(Workload(tiny_onnx, seconds=1e-6))
     assert result.runs == 3
     assert set(result.percentiles_ms.values()) == {None}

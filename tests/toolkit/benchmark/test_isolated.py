@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cnntk.benchmark.isolated import run_isolated
+from cnntk.benchmark._isolated import run_isolated
 from cnntk.runtime.errors import InferenceError, InferenceTimeout, UsageError
 
 HELPER = """
@@ -103,7 +103,7 @@ def test_time_is_bounded(tmp_path: Path) -> None:
 def test_ctrl_c_ends_the_child_too(tmp_path: Path) -> None:
     file = tmp_path / "pid"
     code = (
-        "from cnntk.benchmark.isolated import run_isolated; "
+        "from cnntk.benchmark._isolated import run_isolated; "
         f"run_isolated('helper_of_isolated:waits', {{'file': {str(file)!r}}})"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
@@ -120,7 +120,7 @@ def test_the_child_ends_when_its_parent_is_gone(way: str) -> None:
         server.settimeout(60)
         port = server.getsockname()[1]
         call = f"run_isolated('helper_of_isolated:calls', {{'port': {port}}})"
-        code = f"from cnntk.benchmark.isolated import run_isolated; {call}"
+        code = f"from cnntk.benchmark._isolated import run_isolated; {call}"
         with subprocess.Popen([sys.executable, "-c", code]) as parent, server.accept()[0] as line:
             assert line.recv(4) == b"here"
             line.settimeout(0.5)

@@ -208,7 +208,7 @@ def slow_at_times(slow: int, level: float = 1.0) -> Baseline:
     """Ten sessions, so many of which take 25 % longer."""
     items = sessions(level, seed=1, count=10)
     actual = [samples(one.latencies_ms * (1.25 if i < slow else 1)) for i, one in enumerate(items)]
-    return baseline(net=summarize_sessions(actual, settings=SETTINGS, model_sha256="ab" * 32))
+    return baseline(net=replace(summarize_sessions(actual, SETTINGS), model_sha256="ab" * 32))
 
 
 @pytest.mark.parametrize(
@@ -273,9 +273,9 @@ def test_a_baseline_is_not_replaced_by_a_run_that_regressed(tmp_path: Path) -> N
 
 def test_too_few_runs() -> None:
     with pytest.raises(ValueError, match="10 runs or more, got 9"):
-        summarize_sessions([samples(np.ones(9))], settings=SETTINGS)
+        summarize_sessions([samples(np.ones(9))], SETTINGS)
     with pytest.raises(ValueError, match="none of them empty"):
-        summarize_sessions([samples(np.ones(20)), samples(np.ones(0))], settings=SETTINGS)
+        summarize_sessions([samples(np.ones(20)), samples(np.ones(0))], SETTINGS)
 
 
 @pytest.fixture(scope="module")

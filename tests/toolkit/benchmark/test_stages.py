@@ -6,7 +6,7 @@ import onnx
 import pytest
 from PIL import Image
 
-from cnntk.benchmark import inputs
+from cnntk.benchmark import _inputs
 from cnntk.benchmark.stages import STAGES, check_images, classify_in_stages, expand_images, measure_stages
 from cnntk.benchmark.workload import Workload
 from cnntk.runtime import Classifier
@@ -136,6 +136,6 @@ def test_answers_that_are_not_finite_are_accepted_and_reported(tiny_onnx: Path) 
 
 
 def test_of_slow_runs_there_are_fewer(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, "SLOW_S", 0)
+    monkeypatch.setattr(_inputs, "SLOW_S", 0)
     (row,) = measure_stages(Workload(tiny_onnx, seconds=1e-6), [drawn("PNG", 4)]).formats
     assert row.runs == 3

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from made_up_bench import sweep as example_sweep
 
-from cnntk.benchmark import inputs
+from cnntk.benchmark import _inputs
 from cnntk.benchmark import sweep as sweep_module
 from cnntk.benchmark.interleaved import TimedBlock
 from cnntk.benchmark.statistics.intervals import Estimate
@@ -108,10 +108,10 @@ def test_slow_runs_are_not_settled(tiny_onnx: Path, monkeypatch: pytest.MonkeyPa
         return real(call, seconds=seconds, settle_s=min(settle_s, 0.001))
 
     monkeypatch.setattr(sweep_module, "timed_block", counted)
-    monkeypatch.setattr(inputs, "SLOW_S", 0)
+    monkeypatch.setattr(_inputs, "SLOW_S", 0)
     assert measure_sweep(Workload(tiny_onnx, seconds=0.01), batches=(1,), threads=(1,)).rounds == 6
     assert sum(settled) == 1
-    monkeypatch.setattr(inputs, "SLOW_S", 60)
+    monkeypatch.setattr(_inputs, "SLOW_S", 60)
     settled.clear()
     measure_sweep(Workload(tiny_onnx, seconds=0.01), batches=(1,), threads=(1,))
     assert sum(settled) == 6

@@ -5,8 +5,8 @@ import numpy as np
 import onnx
 import pytest
 
+from cnntk.benchmark._inputs import batch_inputs
 from cnntk.benchmark.compare import compare_interleaved
-from cnntk.benchmark.inputs import batch_inputs
 from cnntk.benchmark.targets import (
     MAX_REL_DIFF,
     Arrays,

@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 
-from cnntk.benchmark.inputs import batch_inputs
+from cnntk.benchmark._inputs import batch_inputs
 from cnntk.benchmark.targets import Target, open_targets
 from cnntk.exporters import export
 from cnntk.models.factory import construct

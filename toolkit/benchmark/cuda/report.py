@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cnntk.benchmark._inputs import session_inputs
 from cnntk.benchmark.cuda.events import CudaStream, cuda_stream
 from cnntk.benchmark.cuda.nvml import Gpu, GpuReader, gpu_findings, gpu_reader, sampled
-from cnntk.benchmark.inputs import session_inputs
 from cnntk.benchmark.statistics.intervals import Estimate, quantile_estimate
 from cnntk.benchmark.statistics.samples import WarmUp, time_runs, warm_up, warm_up_limit_s
 from cnntk.runtime.errors import DeviceUnavailable, UsageError

@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.benchmark.inputs import session_inputs
+from cnntk.benchmark._inputs import session_inputs
 from cnntk.benchmark.interleaved import SETTLE_S, Interleaver, TimedBlock, timed_block
 from cnntk.benchmark.layers._graph import Graph, Node, build_model, read_graph
 from cnntk.runtime.errors import InferenceError, UsageError

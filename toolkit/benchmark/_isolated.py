@@ -23,8 +23,6 @@ from typing import Any
 
 from cnntk.runtime.errors import CnntkError, InferenceError, InferenceTimeout
 
-__all__ = ["run_isolated"]
-
 _LAST_CHARACTERS = 300
 
 

@@ -14,18 +14,6 @@ from cnntk.runtime.errors import InferenceError, NonFiniteOutput, UsageError
 from cnntk.runtime.example_inputs import example_inputs
 from cnntk.runtime.session.session_factory import LoadedModel, onnxruntime_errors, tensor_specs
 
-__all__ = [
-    "batch_inputs",
-    "choose_batch",
-    "engine_call",
-    "fixed_batch",
-    "input_notes",
-    "is_slow",
-    "min_runs",
-    "seeded_inputs",
-    "session_inputs",
-]
-
 Arrays = dict[str, NDArray[Any]]
 
 SLOW_S = 1.0
@@ -81,11 +69,7 @@ def batch_inputs(engine: Engine, batch: int) -> Arrays:
 
 
 def seeded_inputs(engine: Engine, batch: int, *, zeros: bool = False) -> Arrays:
-    """As `batch_inputs`, without a run: noise, or zeros for all integer inputs.
-
-    Raises:
-        UsageError: As `batch_inputs`.
-    """
+    """As `batch_inputs`, without a run: noise, or zeros for all integer inputs."""
     fixed = fixed_batch(engine)
     if fixed is not None and fixed != batch:
         raise UsageError(
@@ -96,11 +80,7 @@ def seeded_inputs(engine: Engine, batch: int, *, zeros: bool = False) -> Arrays:
 
 
 def session_inputs(opened: LoadedModel, batch: int) -> Arrays:
-    """As `batch_inputs`, for a session without an engine.
-
-    Raises:
-        UsageError: As `batch_inputs`.
-    """
+    """As `batch_inputs`, for a session without an engine."""
     preprocessing = None if opened.spec is None else opened.spec.preprocessing
     sizes = None if preprocessing is None else preprocessing.image_sizes
     arrays = _example_inputs(opened.name, tensor_specs(opened.session.get_inputs()), batch, sizes)
