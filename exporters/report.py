@@ -26,6 +26,7 @@ from cnntk.runtime.sections import (
     amount,
     dims,
     error_text,
+    first_names,
     size_text,
     under,
 )
@@ -138,8 +139,7 @@ class ExportReport:
         if self.graph_lint.peak_activation_bytes:
             figures.append((size_text(self.graph_lint.peak_activation_bytes), "peak activations per image"))
         if failures:
-            more = f" and {len(failures) - _MAX_FAILURES} more" if len(failures) > _MAX_FAILURES else ""
-            verdict, passed = f"Checks failed: {', '.join(failures[:_MAX_FAILURES])}{more}", False
+            verdict, passed = f"Checks failed: {first_names(failures, _MAX_FAILURES)}", False
         else:
             passed = bool(self.parity)
             verdict = "All checks passed" if passed else "Not compared with its source"

@@ -288,6 +288,12 @@ def shorten(text: str, length: int) -> str:
     return f"{text[:front]}…{text[len(text) - (length - 1 - front) :]}"
 
 
+def first_names(names: Sequence[str], count: int) -> str:
+    """``conv1, conv2 and 3 more``: at most ``count`` names."""
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
+
+
 def dims(shape: Sequence[int | str | None] | None) -> str:
     """``N×6×28×28``, ``2N×64``; ``?`` for what is unknown."""
     if shape is None:

@@ -13,6 +13,7 @@ from cnntk.quantization.config import Precision, QuantConfig
 from cnntk.quantization.options import Prefer, Progress
 from cnntk.quantization.report import CandidateResult, Refinement, speed_of
 from cnntk.runtime.errors import ArtifactError, InferenceError
+from cnntk.runtime.sections import first_names
 
 __all__ = ["MIN_SPEED", "Promotion", "Ranking", "SearchResult", "initial_config", "rank_layers", "search"]
 
@@ -449,8 +450,7 @@ class _Search:
         return self.evaluator.layers[name].multiply_adds
 
     def _titles(self, names: Iterable[str]) -> str:
-        titles = [self.evaluator.layers[name].title for name in names]
-        return ", ".join(titles[:3]) + (f" and {len(titles) - 3} more" if len(titles) > 3 else "")
+        return first_names([self.evaluator.layers[name].title for name in names], 3)
 
 
 def _with_promotions(config: QuantConfig, promotions: Iterable[Promotion]) -> QuantConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -19,7 +19,7 @@ from cnntk.benchmark.cuda.nvml import Gpu, GpuReader, gpu_findings, gpu_reader, 
 from cnntk.benchmark.statistics.intervals import Estimate, quantile_estimate
 from cnntk.benchmark.statistics.samples import WarmUp, time_runs, warm_up, warm_up_limit_s
 from cnntk.runtime.errors import DeviceUnavailable, UsageError
-from cnntk.runtime.sections import Column, Section, Table, interval, number, size_text
+from cnntk.runtime.sections import Column, Section, Table, first_names, interval, number, size_text
 from cnntk.runtime.session.binding import Binding
 from cnntk.runtime.session.devices import Device, import_onnxruntime, resolve_device
 from cnntk.runtime.session.placement import kernel_events, run_profiled
@@ -140,12 +140,15 @@ class CudaTimes:
             ("inputs copied to the GPU", *_copy(self.to_device)),
             ("outputs copied to the host", *_copy(self.to_host)),
         )
+        off = self.off_device
+        to_device, to_host, on_cpu = (
+            first_names(names, _MAX_NAMES) or "none" for names in (off.to_device, off.to_host, off.on_cpu)
+        )
         lines = (
             *(() if self.gpu is None else self.gpu.lines()),
-            ("copies in the graph", f"to the GPU: {_some(self.off_device.to_device)}; to the host: "
-                                    f"{_some(self.off_device.to_host)}"),
-            ("on the CPU", _some(self.off_device.on_cpu)),
-        )  # fmt: skip
+            ("copies in the graph", f"to the GPU: {to_device}; to the host: {to_host}"),
+            ("on the CPU", on_cpu),
+        )
         method = (
             f"{self.runs:,} runs of batch {self.batch} on {self.device}; medians. Times on the GPU are "
             "between two of its own events. The host's memory of the copies is not page-locked."
@@ -160,12 +163,6 @@ def _estimate(estimate: Estimate) -> tuple[str, str]:
 def _copy(copies: Copies) -> tuple[str, str, str, str]:
     rate = "" if copies.gb_per_s is None else number(copies.gb_per_s)
     return *_estimate(copies.ms), size_text(copies.bytes), rate
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first few names, and the number of all others."""
-    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
-    return ", ".join(names[:_MAX_NAMES]) + more or "none"
 
 
 class TimedBinding:

@@ -35,16 +35,9 @@ _Between = tuple[str, str]
 
 @dataclass(frozen=True)
 class LayerNodes:
-    """The nodes that ran for one layer.
+    """Indices of the layers and of the nodes that ran for one row, which is named after the first layer.
 
-    Attributes:
-        name: Name of the torch module, or of the node if no module is known; ``preprocess``; ``reordering
-            between A and B`` for nodes that move values, ``conversion between A and B`` for nodes that
-            convert them, too.
-        op_type: ONNX operator of the layer; ``preprocess``, ``reordering`` or ``conversion``.
-        executed_ops: Operators that ran.
-        layers: Indices of its layers; the row is named after the first one.
-        nodes: Indices of its nodes.
+    Names and operators are those of `cnntk.benchmark.layers.report.LayerTime`.
     """
 
     name: str
@@ -52,19 +45,6 @@ class LayerNodes:
     executed_ops: tuple[str, ...]
     layers: tuple[int, ...]
     nodes: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class _NodeProvenance:
-    """Where nodes come from.
-
-    Attributes:
-        layer_of: Index of the layer of each node; inserted nodes have none.
-        node_of: Index of the node of each layer, or of the node into which it was fused.
-    """
-
-    layer_of: dict[int, int]
-    node_of: dict[int, int]
 
 
 class _Flow:
@@ -82,35 +62,23 @@ class _Flow:
     def of_nodes(cls, nodes: Sequence[Node]) -> _Flow:
         return cls([node.inputs for node in nodes], [node.outputs for node in nodes])
 
-    def above(self, start: int, targets: Container[int]) -> list[int]:
-        """The nearest of ``targets`` that the values of ``start`` come from."""
-        return _nearest(self.sources, start, targets)
-
-    def below(self, start: int, targets: Container[int]) -> list[int]:
-        """The nearest of ``targets`` that the values of ``start`` go to."""
-        return _nearest(self.readers, start, targets)
-
 
 def attribute_nodes(
     layers: Sequence[Layer], nodes: Sequence[Node], original: Graph
 ) -> tuple[LayerNodes, ...]:
     """Assigns each node to a row, and each layer whose node is found.
 
-    Args:
-        layers: Layers in the order of the data.
-        nodes: Nodes of the optimized graph, in the order in which they ran.
-        original: Graph of the file.
-
-    Returns:
-        Rows in the order in which they ran.
+    Layers are in the order of the data, nodes of the optimized graph and rows in the order in which they ran.
     """
-    provenance = _provenance(layers, nodes, original)
+    flow = _Flow([layer.inputs for layer in layers], [(layer.output,) for layer in layers])
+    layer_of = _layer_of_nodes(layers, flow, nodes, original)
+    node_of = _node_of_layers(layers, flow, layer_of)
     heads: dict[int, int] = {}  # of each node, its layer with the most work
-    for layer, node in sorted(provenance.node_of.items(), key=lambda pair: _by_work(layers[pair[0]])):
+    for layer, node in sorted(node_of.items(), key=lambda pair: _by_work(layers[pair[0]])):
         heads.setdefault(node, layer)
     names = {i: PREPROCESS_SCOPE for i, node in enumerate(nodes) if _prepares_image(node)}
-    for node, layer in provenance.layer_of.items():
-        names[node] = layers[heads[provenance.node_of[layer]]].name.removeprefix(_HEAD)
+    for node, layer in layer_of.items():
+        names[node] = layers[heads[node_of[layer]]].name.removeprefix(_HEAD)
     rows: dict[str | _Between, list[int]] = defaultdict(list)
     for i, row in enumerate(_row_names(nodes, names)):
         rows[row].append(i)
@@ -119,7 +87,7 @@ def attribute_nodes(
         PREPROCESS_SCOPE: PREPROCESS_SCOPE,
         **{layer.name.removeprefix(_HEAD): layer.op for layer in leading},
     }
-    return tuple(_layer_nodes(row, rows[row], nodes, provenance, layers, op_types) for row in rows)
+    return tuple(_layer_nodes(row, rows[row], nodes, node_of, layers, op_types) for row in rows)
 
 
 def _by_work(layer: Layer) -> tuple[int, int]:
@@ -135,8 +103,8 @@ def _row_names(nodes: Sequence[Node], names: Mapping[int, str]) -> list[str | _B
         if i in names:
             rows.append(names[i])
             continue
-        before = next((names[n] for n in flow.above(i, names)), "")
-        after = next((names[n] for n in flow.below(i, names)), "")
+        before = next((names[n] for n in _nearest(flow.sources, i, names)), "")
+        after = next((names[n] for n in _nearest(flow.readers, i, names)), "")
         if node.op_type in _CONVERTS and before != after:
             rows.append((before or "input", after or "output"))
         else:
@@ -148,7 +116,7 @@ def _layer_nodes(
     row: str | _Between,
     indices: Sequence[int],
     nodes: Sequence[Node],
-    provenance: _NodeProvenance,
+    node_of: Mapping[int, int],
     layers: Sequence[Layer],
     op_types: Mapping[str, str],
 ) -> LayerNodes:
@@ -156,7 +124,7 @@ def _layer_nodes(
     if isinstance(row, tuple):
         op_type = "reordering" if _REORDERS.issuperset(ops) else "conversion"
         return LayerNodes(f"{op_type} between {row[0]} and {row[1]}", op_type, ops, (), tuple(indices))
-    members = [layer for layer, node in provenance.node_of.items() if node in indices]
+    members = [layer for layer, node in node_of.items() if node in indices]
     members.sort(key=lambda layer: (_by_work(layers[layer]), layer))
     return LayerNodes(row, op_types.get(row, ops[0]), ops, tuple(members), tuple(indices))
 
@@ -165,18 +133,20 @@ def _prepares_image(node: Node) -> bool:
     return any(name.startswith(f"{PREPROCESS_SCOPE}/") for name in (node.name, *node.outputs))
 
 
-def _provenance(layers: Sequence[Layer], nodes: Sequence[Node], original: Graph) -> _NodeProvenance:
-    flow = _Flow([layer.inputs for layer in layers], [(layer.output,) for layer in layers])
+def _layer_of_nodes(
+    layers: Sequence[Layer], flow: _Flow, nodes: Sequence[Node], original: Graph
+) -> dict[int, int]:
+    """Index of the layer of each node; inserted nodes have none."""
     layer_of = _layers_by_name(layers, flow, nodes, original)
     node_flow, matched = _Flow.of_nodes(nodes), frozenset(layer_of.values())
     for i, node in enumerate(nodes):
         if i not in layer_of and not _prepares_image(node) and node.op_type not in _CONVERTS:
-            sources = [layer_of[source] for source in node_flow.above(i, layer_of)]
+            sources = [layer_of[source] for source in _nearest(node_flow.sources, i, layer_of)]
             candidates = _layers_behind(sources, flow, matched)
             layer = next((c for c in candidates if layers[c].op in node.op_type), None)
             if layer is not None:
                 layer_of[i] = layer
-    return _NodeProvenance(layer_of, _nodes_of_layers(layers, flow, layer_of))
+    return layer_of
 
 
 def _layers_by_name(
@@ -219,7 +189,8 @@ def _layers_behind(sources: Sequence[int], flow: _Flow, matched: Container[int])
     return queue[len(sources) :]
 
 
-def _nodes_of_layers(layers: Sequence[Layer], flow: _Flow, layer_of: Mapping[int, int]) -> dict[int, int]:
+def _node_of_layers(layers: Sequence[Layer], flow: _Flow, layer_of: Mapping[int, int]) -> dict[int, int]:
+    """Index of the node of each layer, or of the node into which it was fused."""
     node_of: dict[int, int] = {}
     for node, layer in layer_of.items():
         node_of.setdefault(layer, node)
@@ -227,7 +198,7 @@ def _nodes_of_layers(layers: Sequence[Layer], flow: _Flow, layer_of: Mapping[int
     fused = [i for i in range(len(layers)) if i not in node_of]
     for i in sorted(fused, key=lambda i: (not weighted[i], i)):
         before = [node_of[source] for source in flow.sources[i] if source in node_of]
-        after = [node_of[reader] for reader in flow.below(i, node_of)][:1]
+        after = [node_of[reader] for reader in _nearest(flow.readers, i, node_of)][:1]
         choices = (after, before) if weighted[i] else (before, after)
         if (target := next((max(choice) for choice in choices if choice), None)) is not None:
             node_of[i] = target

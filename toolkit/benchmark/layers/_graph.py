@@ -19,15 +19,7 @@ _HEADER = '<ir_version: 10, opset_import: ["": 18, "com.microsoft": 1]>'
 
 @dataclass(frozen=True)
 class Node:
-    """A node of a graph.
-
-    Attributes:
-        name: Name of the node; may be empty.
-        op_type: ONNX operator.
-        inputs: Names of its input values; empty for those left out.
-        outputs: Names of its output values.
-        int_attributes: Attributes that are a single integer, by name.
-    """
+    """A node of a graph; its name may be empty, and so are the names of inputs that are left out."""
 
     name: str
     op_type: str
@@ -38,12 +30,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Weight:
-    """A constant of a graph.
-
-    Attributes:
-        shape: Shape of the tensor.
-        size_bytes: Size of its elements in bytes.
-    """
+    """The shape of a constant, and the size of its elements in bytes."""
 
     shape: tuple[int, ...]
     size_bytes: int
@@ -56,13 +43,7 @@ class Weight:
 
 @dataclass(frozen=True)
 class Graph:
-    """The main graph of an ONNX file, without its subgraphs.
-
-    Attributes:
-        nodes: Nodes in the order of the file.
-        weights: Constants by name.
-        inputs: Names of the inputs that are not weights.
-    """
+    """The main graph of an ONNX file, without its subgraphs; no input is a weight, too."""
 
     nodes: tuple[Node, ...] = ()
     weights: dict[str, Weight] = field(default_factory=dict)
@@ -70,12 +51,7 @@ class Graph:
 
 
 def read_graph(file: Path) -> Graph:
-    """Reads an ONNX file, of its weights only the shapes.
-
-    Raises:
-        MissingDependency: onnx is not installed.
-        ArtifactCorrupt: The file is not an ONNX model.
-    """
+    """Reads an ONNX file, of its weights only the shapes."""
     onnx = _import_onnx()
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
@@ -92,15 +68,8 @@ def read_graph(file: Path) -> Graph:
 
 
 def build_model(graph: str, weights: Mapping[str, NDArray[Any]] | None = None) -> bytes:
-    """An ONNX file of opset 18 with onnxruntime's own operators.
-
-    Args:
-        graph: Graph in ONNX's text form, like ``g (float[2] x) => (float[2] y) { y = Neg (x) }``.
-        weights: Constants by name.
-
-    Raises:
-        MissingDependency: onnx is not installed.
-    """
+    """An ONNX file of opset 18 with onnxruntime's own operators, from ONNX's text form of its graph, like
+    ``g (float[2] x) => (float[2] y) { y = Neg (x) }``."""
     _import_onnx()
     from onnx import numpy_helper, parser
 

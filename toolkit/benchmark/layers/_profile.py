@@ -70,16 +70,10 @@ _CHAIN_WEIGHTS: dict[str, NDArray[Any]] = {
 
 @dataclass(frozen=True)
 class ExecutedNode:
-    """A node of the optimized graph, as it ran.
+    """A node of the optimized graph, as it ran, with the shapes of its inputs and outputs.
 
-    Attributes:
-        name: Name of the node.
-        op_type: Operator.
-        dtypes: Types of its inputs in onnxruntime's words, like ``float`` and ``uint8``.
-        inputs: Shapes of its inputs.
-        outputs: Shapes of its outputs.
-        data_bytes: Bytes of its inputs and outputs, without weights.
-        weight_bytes: Bytes of its weights, without those that the kernel has packed.
+    Types of inputs are in onnxruntime's words, like ``float`` and ``uint8``. Data are the bytes of inputs
+    and outputs; those of weights leave out what the kernel has packed.
     """
 
     name: str
@@ -98,12 +92,7 @@ class ExecutedNode:
 
 @dataclass(frozen=True)
 class Profile:
-    """All runs of a session under the profiler.
-
-    Attributes:
-        nodes: Nodes in the order in which they ran.
-        durations_us: Duration of each node in each run in microseconds, float64 (runs, nodes).
-    """
+    """Nodes in the order in which they ran, and their durations in microseconds, float64 (runs, nodes)."""
 
     nodes: tuple[ExecutedNode, ...]
     durations_us: Float64
@@ -111,12 +100,10 @@ class Profile:
 
 @dataclass(frozen=True)
 class ProfilerOverhead:
-    """What does not belong to the nodes, in each round.
+    """Times in each round that do not belong to the nodes, in microseconds, (rounds,).
 
-    Attributes:
-        call_us: Time of a call before and after all nodes in microseconds, (rounds,).
-        event_us: Time that the profiler adds to a node of two tensors in microseconds, (rounds,).
-        tensor_us: Time that it adds for each further tensor in microseconds, (rounds,).
+    They are: a call before and after all nodes; what the profiler adds to a node of two tensors, and what for
+    each further tensor.
     """
 
     call_us: Float64
@@ -131,7 +118,7 @@ class ProfilerOverhead:
 
 @dataclass(frozen=True)
 class NodeTimes:
-    """The times of a model's nodes.
+    """The times of a model's nodes, in microseconds.
 
     Attributes:
         loaded: Session without profiler.
@@ -140,10 +127,10 @@ class NodeTimes:
         optimized: Graph that onnxruntime made of it; empty if it is not available.
         nodes: Nodes of the optimized graph, in the order in which they ran.
         executed: The same nodes, with the shapes that ran.
-        nodes_us: Time of each node in microseconds, without what the profiler added, (nodes,).
-        call_us: Time of a call before and after the nodes in microseconds.
-        run_us: Time of a run without profiler in microseconds.
-        profiler_us: Time that the profiler added to a node in microseconds, on average.
+        nodes_us: Time of each node without what the profiler added, (nodes,).
+        call_us: Time of a call before and after the nodes.
+        run_us: Time of a run without profiler.
+        profiler_us: Time that the profiler added to a node, on average.
         runs: Number of runs under the profiler that count.
     """
 
@@ -166,18 +153,7 @@ def measure_nodes(
     """Times all nodes under the profiler, interleaved with runs without it.
 
     All figures are means over the faster half of the runs in the quieter half of the rounds, so that they are
-    of the same moments and add up.
-
-    Args:
-        model: Path of an ``.onnx`` file.
-        threads: Number of threads, as `Engine` takes them.
-        batch: Number of images per run.
-        device: Device, as `Engine` takes it.
-        seconds: Duration in seconds; at least four rounds of two runs.
-
-    Raises:
-        UsageError: The batch or the duration is not positive, or an input has no size to try.
-        CnntkError: The model can't be loaded or run there, or onnx is not installed.
+    of the same moments and add up. Arguments are those of `cnntk.benchmark.layers.report.layer_times`.
     """
     if batch < 1 or not 0 < seconds < float("inf"):
         raise UsageError(f"batch {batch} and seconds {seconds} must be positive numbers")
@@ -217,11 +193,7 @@ def measure_nodes(
 
 
 def read_profile(file: Path) -> Profile:
-    """Reads the file that ``end_profiling`` wrote.
-
-    Raises:
-        InferenceError: It holds no run, or the runs executed different nodes.
-    """
+    """Reads the file that ``end_profiling`` wrote."""
     runs: list[list[dict[str, Any]]] = []
     run: list[dict[str, Any]] = []
     for event in json.loads(file.read_text(encoding="utf-8", errors="replace")):
@@ -259,21 +231,14 @@ def _executed_node(event: dict[str, Any]) -> ExecutedNode:
 
 
 def open_chains(folder: Path, threads: int) -> dict[str, Any]:
-    """Sessions of trivial nodes, with and without profiler, by name.
-
-    Args:
-        folder: Folder for profiles.
-        threads: Number of threads, as many as the model has.
-    """
-    sessions = {}
+    """Sessions of trivial nodes, with and without profiler, by name; profiles are written to the folder."""
+    sessions, cpu, settings = {}, resolve_device("cpu"), SessionSettings(threads=threads)
     for tensors, length in ((2, 1), (2, CHAIN_LENGTH), (4, CHAIN_LENGTH)):
-        for prefix in ("plain", "profiled")[: 2 if length > 1 else 1]:
-            name = f"{prefix} {length} x {tensors}"
-            file = str(folder / name.replace(" ", "-")) if prefix == "profiled" else None
-            settings = SessionSettings(threads=threads)
-            sessions[name] = open_session(
-                _chain(length, tensors), resolve_device("cpu"), settings, file
-            ).session
+        name, model = f"{length} x {tensors}", _chain(length, tensors)
+        sessions[f"plain {name}"] = open_session(model, cpu, settings).session
+        if length > 1:
+            prefix = str(folder / f"chain-{tensors}")
+            sessions[f"profiled {name}"] = open_session(model, cpu, settings, prefix).session
     return sessions
 
 

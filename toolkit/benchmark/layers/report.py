@@ -26,6 +26,7 @@ from cnntk.runtime.sections import (
     Section,
     Table,
     TableCell,
+    first_names,
     number,
     percent,
     size_text,
@@ -40,11 +41,8 @@ _SUM_TOLERANCE = 0.05
 _HIGH_OVERHEAD = 0.25
 """Share of a run that the profiler adds, above which it is reported."""
 
-_CALL = "call"
-
 _MIN_OVERHEADS = 10
 """A layer of so many times the profiler's overhead is timed well enough to refute a peak."""
-
 
 _MAX_OPS = 3
 """Number of operators of a layer that a table shows."""
@@ -167,12 +165,9 @@ class LayerReport:
             Column("type", optional=True),
             Column("of the limit"),
         )
-        peaks = self.peaks
-        limits = [] if peaks is None else [("limits", _limits(peaks))]
-        lines = (
-            ("sum", f"{number(self.sum_ms)} ms, {self.balance}, {number(self.run_ms)} ms"),
-            *limits,
-        )
+        lines = [("sum", f"{number(self.sum_ms)} ms, {self.balance}, {number(self.run_ms)} ms")]
+        if self.peaks is not None:
+            lines.append(("limits", _limits(self.peaks)))
         method = (
             f"Batch {self.batch} on {threads_text(self.threads)}; {self.runs:,} runs under the profiler. The "
             f"{number(self.profiler_us)} us that it adds to each node are subtracted. MMAC: million "
@@ -183,7 +178,7 @@ class LayerReport:
                 "Layers",
                 self._headline(),
                 method,
-                lines,
+                tuple(lines),
                 (Table(columns, tuple(_table_row(row) for row in self.rows)),),
                 (
                     Chart("layers", "layers", self._headline(), self),
@@ -213,11 +208,10 @@ class LayerReport:
 
 def _table_row(row: LayerTime) -> tuple[str | TableCell, ...]:
     fused = f", with {', '.join(row.fused)}" if row.fused else ""
-    more = f" and {len(row.executed_ops) - _MAX_OPS} more" if len(row.executed_ops) > _MAX_OPS else ""
     limit = "" if row.limit_fraction is None else f"{row.limit_fraction:.0%} {row.limit}"
     return (
         TableCell(row.name, f"{row.name}{fused}"),
-        TableCell(", ".join(row.executed_ops[:_MAX_OPS]) + more or row.op_type, ", ".join(row.executed_ops)),
+        TableCell(first_names(row.executed_ops, _MAX_OPS) or row.op_type, ", ".join(row.executed_ops)),
         number(row.time_ms),
         f"{row.share:.1%}",
         f"{row.multiply_adds / 1e6:,.2f}" if row.multiply_adds else "",
@@ -304,10 +298,8 @@ def _rows(times: NodeTimes, batch: int, peaks: Peaks | None) -> tuple[LayerTime,
     sum_ms = sum(row_ms) + call_ms
     results = []
     for row, work, time_ms in zip(rows, works, row_ms, strict=True):
-        limit, fraction = None, None
-        if peaks is not None:
-            bound = roofline_limit(work, time_ms, model_bytes, peaks)
-            limit, fraction = bound.limit, bound.fraction
+        no_limit = None, None
+        limit, fraction = no_limit if peaks is None else roofline_limit(work, time_ms, model_bytes, peaks)
         others = dict.fromkeys(layers[i].name for i in row.layers[1:])
         results.append(
             LayerTime(
@@ -324,7 +316,7 @@ def _rows(times: NodeTimes, batch: int, peaks: Peaks | None) -> tuple[LayerTime,
                 limit_fraction=fraction,
             )
         )
-    call = LayerTime(_CALL, _CALL, (), (), call_ms, call_ms / sum_ms, 0, 0, "", None, None)
+    call = LayerTime("call", "call", (), (), call_ms, call_ms / sum_ms, 0, 0, "", None, None)
     return (*results, call)
 
 

@@ -35,19 +35,7 @@ from cnntk.runtime.session.cores import usable_cores
 from cnntk.runtime.session.devices import import_onnxruntime, resolve_device
 from cnntk.runtime.session.session_factory import SessionSettings, open_session
 
-__all__ = [
-    "PEAK_TOLERANCE",
-    "LayerWork",
-    "Limit",
-    "Peaks",
-    "RooflineLimit",
-    "cache_bytes",
-    "layer_work",
-    "layers_from_graph",
-    "machine_peaks",
-    "roofline_limit",
-    "user_cache",
-]
+__all__ = ["PEAK_TOLERANCE", "Limit", "Peaks", "machine_peaks"]
 
 Limit = Literal["compute", "memory", "in cache"]
 """What limits a layer; ``in cache`` for neither: it multiplies nothing, and its data never leaves the caches,
@@ -113,32 +101,12 @@ class Peaks:
 
 @dataclass(frozen=True)
 class LayerWork:
-    """The work of a layer in one run.
-
-    Attributes:
-        multiply_adds: Number of multiply-adds for all images of the batch.
-        dtype: Data type that is multiplied, ``int8`` or a type like ``float32``; empty if none is.
-        weight_bytes: Bytes of weights that are read.
-        data_bytes: Bytes that are read and written besides.
-    """
+    """The work of a layer in one run of the whole batch; its type is empty if nothing is multiplied."""
 
     multiply_adds: int
     dtype: str
     weight_bytes: int
     data_bytes: int
-
-
-@dataclass(frozen=True)
-class RooflineLimit:
-    """What limits a layer.
-
-    Attributes:
-        limit: The limit; None if the peak of its data type is not known, and for layers that do nothing.
-        fraction: Time at the limit divided by the measured time: 1 is at the limit; None without such a time.
-    """
-
-    limit: Limit | None
-    fraction: float | None
 
 
 def machine_peaks(
@@ -194,20 +162,19 @@ def cache_bytes(root: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> int 
     return max(sizes, default=None)
 
 
-def roofline_limit(work: LayerWork, time_ms: float, model_bytes: int, peaks: Peaks) -> RooflineLimit:
+def roofline_limit(
+    work: LayerWork, time_ms: float, model_bytes: int, peaks: Peaks
+) -> tuple[Limit | None, float | None]:
     """The limit of a layer: its multiply-adds at peak or its bytes from memory at peak, whichever takes
-    longer.
+    longer; and the time at the limit divided by the measured time.
+
+    The limit is None if the peak of the layer's data type is not known, and for layers that do nothing.
 
     Bytes come from memory if the largest cache can't hold them until they are read: weights, if those of the
     whole model exceed it (layers that do not multiply have none to speak of); the layer's other data, if that
     alone exceeds it. A layer that is faster than that, and no faster than if the cache had kept all that it
     holds, had its bytes there. If the system does not report the size of its caches all bytes count.
-
-    Args:
-        work: Work of the layer.
-        time_ms: Measured time in milliseconds.
-        model_bytes: Bytes of all weights that a run reads.
-        peaks: Peaks of the machine.
+    ``model_bytes`` are those of all weights that a run reads.
     """
     cache = peaks.cache_bytes or 0
     weights = work.weight_bytes if work.multiply_adds and model_bytes > cache else 0
@@ -217,17 +184,17 @@ def roofline_limit(work: LayerWork, time_ms: float, model_bytes: int, peaks: Pea
     if memory_ms > (1 + PEAK_TOLERANCE) * time_ms >= min_memory_ms:
         memory_ms = 0.0
     if not work.weight_bytes + work.data_bytes:
-        return RooflineLimit(None, None)
+        return None, None
     limit: Limit = "memory" if memory_ms else "in cache"
     limit_ms = memory_ms
     if work.multiply_adds:
         peak = peaks.gmacs(work.dtype)
         if peak is None:
-            return RooflineLimit(None, None)
+            return None, None
         compute_ms = work.multiply_adds / peak / 1e6
         limit = "memory" if memory_ms > compute_ms else "compute"
         limit_ms = max(memory_ms, compute_ms)
-    return RooflineLimit(limit, limit_ms / time_ms if limit_ms and time_ms else None)
+    return limit, limit_ms / time_ms if limit_ms and time_ms else None
 
 
 def layers_from_graph(graph: Graph) -> tuple[Layer, ...]:
@@ -260,14 +227,7 @@ def layers_from_graph(graph: Graph) -> tuple[Layer, ...]:
 
 
 def layer_work(row: LayerNodes, layers: Sequence[Layer], times: NodeTimes, batch: int) -> LayerWork:
-    """The work of a row in one run.
-
-    Args:
-        row: Row of nodes.
-        layers: All layers.
-        times: Times of the model.
-        batch: Number of images per run. If a layer does not list its multiply-adds, those of the nodes count.
-    """
+    """The work of a row in one run; if a layer does not list its multiply-adds, those of the nodes count."""
     pairs = [(times.nodes[i], times.executed[i]) for i in row.nodes]
     moving = [(node, executed) for node, executed in pairs if executed.op_type not in _VIEWS]
     row_layers = [layers[i] for i in row.layers]
@@ -292,11 +252,8 @@ def layer_work(row: LayerNodes, layers: Sequence[Layer], times: NodeTimes, batch
 def _multiply_adds(node: Node, executed: ExecutedNode, weights: Sequence[Weight | None]) -> int:
     """Output elements times the length of the dot product behind each; 0 for an operator that is not linear.
 
-    Args:
-        node: Node of the optimized graph.
-        executed: The same node, with shapes.
-        weights: Weights, of which a convolution's is the first with three dimensions or more, (M, C / groups,
-            ...), as the user wrote it: onnxruntime pads channels.
+    A convolution's kernel is the first of the weights with three dimensions or more, (M, C / groups, ...), as
+    the user wrote it: onnxruntime pads channels.
     """
     if executed.op_type in _CONVOLUTIONS:
         kernel = next((w.elements for w in weights if w is not None and len(w.shape) > 2), 0)
