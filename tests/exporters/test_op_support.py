@@ -64,11 +64,11 @@ def test_what_can_not_be_run_says_which_node_and_what_to_do(small_cnn: nn.Module
     ):
         export(small_cnn.double(), path, input_shape=SHAPE, dtype="float64")
     with pytest.raises(
-        CaptureError, match=r"no bfloat16 kernel .*test_kernels\.py:\d+.*remove that conversion"
+        CaptureError, match=r"no bfloat16 kernel .*test_op_support\.py:\d+.*remove that conversion"
     ):
         export(Inside().eval(), path, input_shape=SHAPE)
     with pytest.raises(
-        CaptureError, match=r"test_kernels\.py:\d+.*cast from bfloat16 to float32: its code must"
+        CaptureError, match=r"test_op_support\.py:\d+.*cast from bfloat16 to float32: its code must"
     ):
         export(Fixed().eval().bfloat16(), path, input_shape=SHAPE)
     batch = {0: torch.export.Dim("N")}
