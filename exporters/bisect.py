@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from cnntk.exporters.session import Arrays, GraphSession
 from cnntk.exporters.shapes.shape_table import layer_table
 from cnntk.runtime.artifact.spec import PREPROCESS_SCOPE, Layer
-from cnntk.runtime.codec import as_json
 from cnntk.runtime.errors import InferenceError, UnsupportedArtifact
 
 __all__ = ["Divergence", "GraphPair", "WeightDifference"]
@@ -72,10 +71,6 @@ class Divergence:
     bound: float
     weights: tuple[WeightDifference, ...]
     attributes: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return dict(as_json(self))
 
     def __str__(self) -> str:
         causes = [*map(str, self.weights), *(f"attribute {name}" for name in self.attributes)]

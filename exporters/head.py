@@ -66,14 +66,13 @@ def add_head(
     if option == "auto" and classifier is False:
         return HeadRecord("none", "no classifier according to the source")
     required = option == "classifier" or classifier is True
-    candidate = _find_logits(model, required)
-    problem = candidate.problem or _sigmoid(candidate.value)
-    if candidate.value is None or problem is not None:
+    output, reason = _find_logits(model, required)
+    problem = reason if output is None else _sigmoid(output)
+    if output is None or problem is not None:
         if option == "classifier":
             raise UsageError(f"--head classifier: expected an output of floats with shape [N, K]; {problem}")
         return HeadRecord("none", f"no classifier: {problem}")
-    ending, is_probabilities = _attach(model, candidate.value)
-    reason = candidate.reason
+    ending, is_probabilities = _attach(model, output)
     if option == "classifier" or classifier:
         reason = "--head classifier" if option == "classifier" else "according to the source"
     return HeadRecord(
@@ -108,25 +107,17 @@ def double_softmax(model: ir.Model) -> str | None:
     return None
 
 
-@dataclass(frozen=True)
-class _Logits:
-    """The output that may be logits, and the reason; or the problem with all outputs."""
-
-    value: ir.Value | None
-    reason: str = ""
-    problem: str | None = None
-
-
-def _find_logits(model: ir.Model, required: bool) -> _Logits:
+def _find_logits(model: ir.Model, required: bool) -> tuple[ir.Value | None, str]:
+    """The output that may be logits, and the reason; or None, and the problem with all outputs."""
     outputs = model.graph.outputs
     if len(outputs) > 1 and not required:
-        return _Logits(None, problem=f"it has {len(outputs)} outputs")
+        return None, f"it has {len(outputs)} outputs"
     fitting = [o for o in outputs if _problem(o, required) is None]
     named = [o for o in fitting if o.name == "logits"]
     if not fitting:
-        return _Logits(None, problem="; ".join(str(_problem(o, required)) for o in outputs))
+        return None, "; ".join(str(_problem(o, required)) for o in outputs)
     first = (named or fitting)[0]
-    return _Logits(first, f"{'one output' if len(outputs) == 1 else first.name} of shape {_text(first)}")
+    return first, f"{'one output' if len(outputs) == 1 else first.name} of shape {_text(first)}"
 
 
 def _problem(output: ir.Value, required: bool) -> str | None:
@@ -144,7 +135,7 @@ def _problem(output: ir.Value, required: bool) -> str | None:
     return None
 
 
-def _sigmoid(output: ir.Value | None) -> str | None:
+def _sigmoid(output: ir.Value) -> str | None:
     last = producer_of(_plain(output), "Sigmoid", "HardSigmoid")
     if last is None:
         return None

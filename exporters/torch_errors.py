@@ -8,7 +8,6 @@ import re
 import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -30,53 +29,39 @@ CAPTURE_ERRORS = (
 """Exceptions in capturing: torch's errors share no base, and the user's code runs too and raises others."""
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """A kind of error.
-
-    Attributes:
-        pattern: Regular expression for torch's message; its groups fill ``{}`` in ``problem``.
-        problem: Description of what happened.
-        advice: Advice to the user.
-    """
-
-    pattern: str
-    problem: str
-    advice: str
-
-
 _KINDS = (
-    _Kind(
+    (
         r"specialized it to be a constant \((\d+)\)",
         "the batch is fixed: torch infers that it must be {}",
         "use x.shape[0] or -1 instead of the number, and no loop over the batch",
     ),
-    _Kind(
+    (
         r"Not all values of \S+ = .*? satisfy the generated guard (.+?)(?: Suggested fixes| For more|$)",
         "the batch is not dynamic: it must satisfy {}",
         "write the network so that any batch size works",
     ),
-    _Kind(
+    (
         r"Data-dependent branching|Could not guard on data-dependent expression Eq\(u",
         "a branch of the network depends on the values in the image",
         "compute both branches and select with torch.where, or use torch.cond",
     ),
-    _Kind(
+    (
         r"[Dd]ata-dependent|unbacked symint|PendingUnbackedSymbol",
         "a size or a branch depends on the values in the image",
         "keep sizes fixed and mask with torch.where instead",
     ),
-    _Kind(
+    (
         r"No ONNX function found for <OpOverload\(op='([\w.]+)'",
         "ONNX has no operator for {}",
         "write it with other operators",
     ),
-    _Kind(
+    (
         r"Error when translating node %\S+ : .*?target=torch\.ops\.([\w.]+)\]",
         "torch's translation of {} to ONNX fails",
         "write it with other operators",
     ),
 )
+"""Kinds of errors: pattern of torch's message, problem with the pattern's groups for ``{}``, and advice."""
 
 
 def capture_error(
@@ -101,9 +86,9 @@ def capture_error(
 def _explain(errors: Sequence[BaseException]) -> tuple[str, str]:
     for error in errors:
         text = " ".join(" ".join(str(part) for part in _chain(error)).split())
-        for kind in _KINDS:
-            if match := re.search(kind.pattern, text):
-                return kind.problem.format(*match.groups()), kind.advice
+        for pattern, problem, advice in _KINDS:
+            if match := re.search(pattern, text):
+                return problem.format(*match.groups()), advice
     *_, innermost = _chain(errors[0])
     words = re.split(
         r"\s(?:The error above occurred|For more information)", " ".join(str(innermost).split())

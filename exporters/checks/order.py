@@ -6,7 +6,6 @@ Checks that need no file come first; then those in which a failure says most abo
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 from cnntk.exporters.checks.candidate import Candidate, Check
@@ -19,41 +18,30 @@ from cnntk.exporters.checks.precision import check_cast, check_finite_outputs, c
 from cnntk.exporters.checks.shapes import check_shapes
 from cnntk.exporters.checks.static import check_finite_weights, check_nothing_random, list_samples
 
-__all__ = ["CHECKS", "ExportCheck", "run_checks"]
+__all__ = ["CHECKS", "run_checks"]
 
 Needs = Literal["static", "run", "images"]
+"""``static``: the graph and its reference; ``run``: the written file; ``images``: the written file, where it
+takes images."""
 
 
-@dataclass(frozen=True)
-class ExportCheck:
-    """A check and what it needs.
-
-    Attributes:
-        needs: ``static``: the graph and its reference; ``run``: the written file; ``images``: the written
-            file, where it takes images.
-        check: Returns what was checked, or None where the check does not apply; raises where it fails.
-    """
-
-    needs: Needs
-    check: Callable[[Candidate], Check | None]
-
-
-CHECKS: tuple[ExportCheck, ...] = (
-    ExportCheck("static", check_nothing_random),
-    ExportCheck("static", check_finite_weights),
-    ExportCheck("static", check_cast),
-    ExportCheck("static", list_samples),
-    ExportCheck("run", check_repeatable),
-    ExportCheck("run", check_shapes),
-    ExportCheck("run", check_finite_outputs),
-    ExportCheck("run", check_batch_invariance),
-    ExportCheck("run", check_parity),
-    ExportCheck("run", check_small_outputs),
-    ExportCheck("run", check_capture),
-    ExportCheck("run", check_head),
-    ExportCheck("run", check_float16),
-    ExportCheck("images", check_pixels),
+CHECKS: tuple[tuple[Needs, Callable[[Candidate], Check | None]], ...] = (
+    ("static", check_nothing_random),
+    ("static", check_finite_weights),
+    ("static", check_cast),
+    ("static", list_samples),
+    ("run", check_repeatable),
+    ("run", check_shapes),
+    ("run", check_finite_outputs),
+    ("run", check_batch_invariance),
+    ("run", check_parity),
+    ("run", check_small_outputs),
+    ("run", check_capture),
+    ("run", check_head),
+    ("run", check_float16),
+    ("images", check_pixels),
 )
+"""What each check needs, and the check, which returns None where it does not apply, and raises on failure."""
 
 
 def run_checks(candidate: Candidate, *needs: Needs) -> tuple[Check, ...]:
@@ -62,5 +50,5 @@ def run_checks(candidate: Candidate, *needs: Needs) -> tuple[Check, ...]:
     Raises:
         ExportCheckError: A check fails; the message says which, where, and what to do.
     """
-    results = [each.check(candidate) for each in CHECKS if each.needs in needs]
+    results = [check(candidate) for required, check in CHECKS if required in needs]
     return tuple(result for result in results if result is not None)

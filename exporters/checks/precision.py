@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from cnntk.exporters.checks.candidate import Candidate, Check
 from cnntk.exporters.checks.capture import ModuleErrors, compare_module_output, module_outputs
 from cnntk.exporters.checks.inputs import CheckInputs
-from cnntk.exporters.checks.reference import FACTOR, FLOOR, Outputs, reference_outputs
+from cnntk.exporters.checks.reference import (
+    FACTOR,
+    FLOOR,
+    Outputs,
+    max_error_per_image,
+    reference_outputs,
+    scale_per_image,
+)
 from cnntk.exporters.session import GraphSession
 from cnntk.exporters.source import Source
 from cnntk.exporters.sources.precision import EPSILON
@@ -127,11 +134,8 @@ def _relative_change(name: str, result: ModuleErrors, kinds: tuple[str, ...], so
 
 def _compare(name: str, actual: NDArray[Any], expected: Outputs, images: list[int]) -> tuple[float, float]:
     """Error and limit of the image on which the error is worst."""
-    exact, native = (
-        a[name][images].astype(np.float64).reshape(len(images), -1)
-        for a in (expected.float64, expected.native)
-    )
-    scales, torch_errors = np.abs(exact).max(axis=1), np.abs(native - exact).max(axis=1)
+    exact = expected.float64[name][images]
+    scales, torch_errors = scale_per_image(exact), max_error_per_image(expected.native[name][images], exact)
     compared = np.isfinite(torch_errors) & (scales > 0)
     if not compared.any():
         return 0.0, 1.0
@@ -139,7 +143,7 @@ def _compare(name: str, actual: NDArray[Any], expected: Outputs, images: list[in
     bounds = (
         FACTOR * np.maximum(torch_errors, np.maximum(usual, FLOOR * EPSILON["float32"]) * scales)[compared]
     )
-    errors = np.abs(actual.astype(np.float64).reshape(exact.shape) - exact).max(axis=1)[compared]
+    errors = max_error_per_image(actual.reshape(exact.shape), exact)[compared]
     worst = int(np.argmax(np.nan_to_num(errors / bounds, nan=np.inf)))
     if not errors[worst] <= bounds[worst]:
         kind = np.array(expected.inputs.kinds)[images][compared][worst]

@@ -66,18 +66,13 @@ def receptive_fields(model: ir.Model, shapes: Mapping[ir.Value, Shape]) -> dict[
     layers = frozenset(layer_nodes(model))
     fields: dict[ir.Value, Field] = {}
     for value in model.graph.inputs:
-        _store(fields, value, _image(shapes.get(value)))
+        if (field := _image(shapes.get(value))) is not None:
+            fields[value] = field
     for node in (n for n in model.graph if n in layers):
         before = [fields[v] for v in data_inputs(node, layers) if v in fields]
-        field = _behind(node, before, shapes, layers)
-        for output in node.outputs:
-            _store(fields, output, field)
+        if (field := _behind(node, before, shapes, layers)) is not None:
+            fields |= dict.fromkeys(node.outputs, field)
     return fields
-
-
-def _store(fields: dict[ir.Value, Field], value: ir.Value, field: Field | None) -> None:
-    if field is not None:
-        fields[value] = field
 
 
 def _image(shape: Shape | None) -> Field | None:
@@ -104,13 +99,17 @@ def _behind(
     joined = _join(before)
     grid = _grid(after) or joined.grid
     if node.op_type in _WINDOWS:
-        return _slide(joined, _window(node, shapes), grid)
-    if node.op_type == "ConvTranspose":
-        return _unslide(joined, _window(node, shapes), grid)
+        axes = _window(node, shapes)
+        return _moved(joined, [a.reach for a in axes], [Fraction(a.stride) for a in axes], grid)
+    if node.op_type == "ConvTranspose":  # an output gathers from ceil(reach / stride) inputs
+        axes = _window(node, shapes)
+        taps = [-(-a.reach // a.stride) for a in axes]
+        return _moved(joined, taps, [Fraction(1, a.stride) for a in axes], grid)
     if node.op_type == "Resize":
-        return _resized(joined, node, grid)
+        taps = [_INTERPOLATION_TAPS.get(node.attributes.get_string("mode", "nearest"), 1)] * 2
+        return _moved(joined, taps, [Fraction(n, m) for n, m in zip(joined.grid, grid, strict=True)], grid)
     if _mixes(node, shapes, layers):
-        return _whole(joined)
+        return replace(_widened(joined, joined.grid), whole=True)
     return joined
 
 
@@ -128,27 +127,10 @@ def _join(fields: list[Field]) -> Field:
     return replace(largest, size=size, jump=jump, whole=any(f.whole for f in fields))
 
 
-def _slide(field: Field, axes: tuple[Axis, ...], grid: tuple[int, int]) -> Field:
-    down, right = (jump * axis.stride for jump, axis in zip(field.jump, axes, strict=True))
-    return replace(_widened(field, [axis.reach for axis in axes]), jump=(down, right), grid=grid)
-
-
-def _unslide(field: Field, axes: tuple[Axis, ...], grid: tuple[int, int]) -> Field:
-    """An output of a transposed convolution gathers from ceil(reach / stride) inputs."""
-    down, right = (jump / axis.stride for jump, axis in zip(field.jump, axes, strict=True))
-    wide = _widened(field, [-(-axis.reach // axis.stride) for axis in axes])
-    return replace(wide, jump=(down, right), grid=grid)
-
-
-def _resized(field: Field, node: ir.Node, grid: tuple[int, int]) -> Field:
-    taps = _INTERPOLATION_TAPS.get(node.attributes.get_string("mode", "nearest"), 1)
-    down, right = (j * n / m for j, n, m in zip(field.jump, field.grid, grid, strict=True))
-    return replace(_widened(field, [taps, taps]), jump=(down, right), grid=grid)
-
-
-def _whole(field: Field) -> Field:
-    """A field that covers every output of the map."""
-    return replace(_widened(field, field.grid), whole=True)
+def _moved(field: Field, taps: Sequence[int], strides: Sequence[Fraction], grid: tuple[int, int]) -> Field:
+    """The field of an output that reads ``taps`` neighbors and whose step is ``strides`` times as long."""
+    down, right = (jump * stride for jump, stride in zip(field.jump, strides, strict=True))
+    return replace(_widened(field, taps), jump=(down, right), grid=grid)
 
 
 def _widened(field: Field, taps: Sequence[int]) -> Field:

@@ -26,7 +26,7 @@ from cnntk.exporters.shapes.dims import (
     shape_text,
     with_batch_symbol,
 )
-from cnntk.exporters.shapes.receptive import Field, receptive_fields
+from cnntk.exporters.shapes.receptive import receptive_fields
 from cnntk.exporters.shapes.shape_formulas import ShapeFormula, shape_formulas
 from cnntk.runtime.artifact.spec import Layer
 
@@ -93,7 +93,22 @@ def layer_table(model: ir.Model) -> tuple[Layer, ...]:
         weights = tuple(parameters(node, layers))
         new = [v for v in dict.fromkeys(weights) if v not in counted]
         counted.update(new)
-        rows.append(_row(node, layers, shapes, fields, weights, new))
+        output = node.outputs[0]
+        field = fields.get(output)
+        row = Layer(
+            name=layer_name(node),
+            op=node.op_type,
+            shape=tuple("?" if d is None else d for d in shapes.get(output, ())),
+            parameters=sum(v.const_value.size for v in new if v.const_value is not None),
+            multiply_adds=_multiply_adds(node, shapes),
+            weights=tuple(v.name or "" for v in weights),
+            output=output.name or "",
+            inputs=tuple(v.name or "" for v in data_inputs(node, layers)),
+            activation_bytes=sum(activation_bytes(v, shapes) for v in node.outputs),
+            receptive_field=None if field is None else field.pixels,
+            jump=None if field is None else field.step,
+        )
+        rows.append(row)
     return tuple(rows)
 
 
@@ -152,31 +167,6 @@ def _unknown(shape: Shape | None) -> bool:
     return shape is None or None in shape
 
 
-def _row(
-    node: ir.Node,
-    layers: frozenset[ir.Node],
-    shapes: Mapping[ir.Value, Shape],
-    fields: Mapping[ir.Value, Field],
-    weights: Sequence[ir.Value],
-    new: Sequence[ir.Value],
-) -> Layer:
-    output = node.outputs[0]
-    field = fields.get(output)
-    return Layer(
-        name=layer_name(node),
-        op=node.op_type,
-        shape=tuple("?" if d is None else d for d in shapes.get(output, ())),
-        parameters=sum(_elements(v) for v in new),
-        multiply_adds=_multiply_adds(node, shapes),
-        weights=tuple(v.name or "" for v in weights),
-        output=output.name or "",
-        inputs=tuple(v.name or "" for v in data_inputs(node, layers)),
-        activation_bytes=sum(activation_bytes(v, shapes) for v in node.outputs),
-        receptive_field=None if field is None else field.pixels,
-        jump=None if field is None else field.step,
-    )
-
-
 def activation_bytes(value: ir.Value, shapes: Mapping[ir.Value, Shape]) -> int:
     """Memory of a value for one image in bytes; 0 where its shape is not known."""
     size = value.dtype.bitwidth / 8 if value.dtype is not None else 4
@@ -186,10 +176,6 @@ def activation_bytes(value: ir.Value, shapes: Mapping[ir.Value, Shape]) -> int:
 def _per_image(shape: Shape) -> int:
     dims = [at_batch(d, 1) for d in shape]
     return math.prod(d or 0 for d in dims)
-
-
-def _elements(value: ir.Value) -> int:
-    return value.const_value.size if value.const_value is not None else 0
 
 
 def _multiply_adds(node: ir.Node, shapes: Mapping[ir.Value, Shape]) -> int:
