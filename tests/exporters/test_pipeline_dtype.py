@@ -124,7 +124,7 @@ def test_networks_are_cast_to_the_option(
 ) -> None:
     report = exported(small_cnn.to(getattr(torch, before)), after)
     assert types() == expected
-    assert f"cast from {before} to {after}, by --dtype" in report.notes
+    assert f"cast from {before} to {after} by --dtype" in report.notes
     provenance = Engine("m.onnx").spec.provenance
     assert (provenance["cast_from"], provenance["dtype"]) == (before, after)
     costs = [check.detail for check in report.checks if check.name == "cast"]
