@@ -21,7 +21,7 @@ warnings.simplefilter("ignore")
 from cnntk.benchmark.memory import read_status
 from cnntk.models import zoo
 from cnntk.runtime.artifact.spec import Network
-import onnxruntime, onnxscript, cnntk.exporters.pipeline
+import onnxruntime, onnxscript, cnntk.exporters._pipeline
 name, path = sys.argv[1:]
 shape = zoo.find(name).input_shape
 network = zoo.build(Network(name, {"in_channels": shape[0], "image_size": shape[1]})).eval()
@@ -36,7 +36,7 @@ torch.onnx.export(network, (example,), path, dynamo=True, opset_version=18, exte
                   dynamic_shapes=({0: batch},), verbose=False)
 """
 CNNTK = """
-cnntk.exporters.pipeline.export(network, path, input_shape=shape, force=True)
+cnntk.exporters._pipeline.export(network, path, input_shape=shape, force=True)
 """
 
 

@@ -13,11 +13,11 @@ from torch import fx, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
+from cnntk.exporters._torch_errors import CAPTURE_ERRORS, capture_error, quoted_line
 from cnntk.exporters.source import Source
 from cnntk.exporters.sources.console import suppress_output
 from cnntk.exporters.sources.inputs import form, parameters_of
 from cnntk.exporters.sources.io_names import name_inputs_and_outputs, user_inputs, user_outputs
-from cnntk.exporters.torch_errors import CAPTURE_ERRORS, capture_error, quoted_line
 from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import CaptureError
 

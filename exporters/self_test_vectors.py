@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.exporters.checks.candidate import Candidate
-from cnntk.exporters.checks.inputs import Run, numpy_dtype
-from cnntk.exporters.checks.pixels import GraphPreprocessing
+from cnntk.exporters.checks._candidate import Candidate
+from cnntk.exporters.checks._inputs import Run, numpy_dtype
+from cnntk.exporters.checks._pixels import GraphPreprocessing
 from cnntk.exporters.checks.reference import FACTOR, FLOOR, SMALLEST, SOFTMAX_ERROR, Reference, softmax
 from cnntk.exporters.session import Arrays
 from cnntk.exporters.sources.precision import EPSILON

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from cnntk.exporters.checks.candidate import Candidate
+from cnntk.exporters.checks._candidate import Candidate
 from cnntk.exporters.checks.reference import Visitor
 from cnntk.exporters.session import Arrays, GraphSession, inner_nodes
 from cnntk.exporters.shapes.dataflow import module_of, node_origin

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
-from cnntk.exporters.checks.inputs import ORDINARY, CheckInputs
+from cnntk.exporters.checks._inputs import ORDINARY, CheckInputs
 from cnntk.exporters.session import Arrays, GraphSession
 
 __all__ = [

@@ -2,7 +2,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from cnntk.exporters.float64_attributes import widen_attributes
+from cnntk.exporters._float64_attributes import widen_attributes
 from cnntk.exporters.session import GraphSession
 
 RNG = np.random.default_rng(0)

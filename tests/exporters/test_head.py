@@ -2,7 +2,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from cnntk.exporters.head import HeadRecord, add_head, double_softmax, network_output
+from cnntk.exporters._head import HeadRecord, add_head, double_softmax, network_output
 from cnntk.exporters.session import GraphSession
 from cnntk.runtime.errors import ExportCheckError, UsageError
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from cnntk.exporters import export
-from cnntk.exporters.op_support import ensure_runnable, missing_kernel
+from cnntk.exporters._op_support import ensure_runnable, missing_kernel
 from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.sources import open_source
 from cnntk.runtime.errors import CaptureError, InferenceError, UnsupportedArtifact

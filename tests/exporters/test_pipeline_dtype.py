@@ -15,13 +15,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from cnntk.exporters import ExportReport, export
+from cnntk.exporters._op_support import ensure_runnable
+from cnntk.exporters._prepare import prepare
 from cnntk.exporters.artifact import write_graph
-from cnntk.exporters.checks.candidate import Check
-from cnntk.exporters.checks.order import run_checks
+from cnntk.exporters.checks._candidate import Check
+from cnntk.exporters.checks._order import run_checks
 from cnntk.exporters.checks.reference import reference_outputs
-from cnntk.exporters.op_support import ensure_runnable
 from cnntk.exporters.options import Dtype, ExportOptions
-from cnntk.exporters.prepare import prepare
 from cnntk.exporters.session import GraphSession
 from cnntk.exporters.sources import open_source
 from cnntk.models import zoo

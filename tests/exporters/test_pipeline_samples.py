@@ -9,12 +9,12 @@ from PIL import Image
 from torch import nn
 
 from cnntk.exporters import export
-from cnntk.exporters.checks.inputs import OutputCache, read_samples
-from cnntk.exporters.checks.parity import compare_outputs
+from cnntk.exporters._prepare import prepare
+from cnntk.exporters.checks._inputs import OutputCache, read_samples
+from cnntk.exporters.checks._parity import compare_outputs
+from cnntk.exporters.checks._static import list_samples
 from cnntk.exporters.checks.reference import reference_outputs
-from cnntk.exporters.checks.static import list_samples
 from cnntk.exporters.options import ExportOptions
-from cnntk.exporters.prepare import prepare
 from cnntk.exporters.session import GraphSession
 from cnntk.exporters.sources import open_source
 from cnntk.runtime import Engine
@@ -123,7 +123,7 @@ def test_samples_have_the_type_that_the_artifact_takes(small_cnn: nn.Module) -> 
 
 
 def test_a_large_network_is_tried_on_two(monkeypatch: pytest.MonkeyPatch, small_cnn: nn.Module) -> None:
-    from cnntk.exporters import prepare as module
+    from cnntk.exporters import _prepare as module
 
     monkeypatch.setattr(module, "_LARGE", 100)
     source = open_source(small_cnn, ExportOptions(SHAPE))

@@ -24,7 +24,7 @@ EXPORTER = """
 import os, sys, time
 import torch
 torch.set_num_threads(1)
-import cnntk.exporters.pipeline as pipeline, onnxruntime, onnxscript
+import cnntk.exporters._pipeline as pipeline, onnxruntime, onnxscript
 for line in sys.stdin:
     path = line.strip()
     child = os.fork()

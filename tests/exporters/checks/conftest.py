@@ -10,8 +10,8 @@ import pytest
 from torch import nn
 
 from cnntk.exporters.capture import Captured, capture
-from cnntk.exporters.checks.candidate import Candidate
-from cnntk.exporters.checks.inputs import CheckInputs, array_inputs
+from cnntk.exporters.checks._candidate import Candidate
+from cnntk.exporters.checks._inputs import CheckInputs, array_inputs
 from cnntk.exporters.source import Source
 from cnntk.runtime.artifact.spec import TensorSpec
 

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from cnntk.exporters import export
-from cnntk.exporters.checks.capture import compare_module_output
-from cnntk.exporters.checks.inputs import CheckInputs
+from cnntk.exporters.checks._capture import compare_module_output
+from cnntk.exporters.checks._inputs import CheckInputs
 from cnntk.exporters.checks.reference import Outputs
 from cnntk.runtime.errors import ParityError
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from cnntk.exporters.checks.candidate import Candidate
+from cnntk.exporters.checks._candidate import Candidate
+from cnntk.exporters.checks._inputs import CheckInputs
 from cnntk.exporters.checks.divergence import first_batch_dependent, first_divergence, layer_errors
-from cnntk.exporters.checks.inputs import CheckInputs
 from cnntk.exporters.checks.reference import ProgramReference
 
 EPS = float(np.finfo(np.float32).eps)

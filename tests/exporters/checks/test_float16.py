@@ -5,11 +5,11 @@ import onnx_ir as ir
 import pytest
 from torch import nn
 
-from cnntk.exporters.checks.candidate import Candidate
-from cnntk.exporters.checks.precision import check_float16, to_float32
+from cnntk.exporters._prepare import prepare
+from cnntk.exporters.checks._candidate import Candidate
+from cnntk.exporters.checks._precision import check_float16, to_float32
 from cnntk.exporters.checks.reference import reference_outputs
 from cnntk.exporters.options import ExportOptions
-from cnntk.exporters.prepare import prepare
 from cnntk.exporters.session import GraphSession
 from cnntk.exporters.sources import open_source
 from cnntk.runtime.errors import ParityError

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from cnntk.exporters.capture import Captured, capture
-from cnntk.exporters.checks.inputs import array_inputs
+from cnntk.exporters.checks._inputs import array_inputs
 from cnntk.exporters.checks.reference import Float64Reference, ProgramReference
 from cnntk.exporters.source import Source
 from cnntk.runtime.artifact.spec import TensorSpec

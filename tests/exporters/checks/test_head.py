@@ -3,7 +3,7 @@ from collections.abc import Callable
 import onnx_ir as ir
 import pytest
 
-from cnntk.exporters.checks.head import check_head, stress_logits
+from cnntk.exporters.checks._head import check_head, stress_logits
 from cnntk.runtime.errors import ExportCheckError
 
 HEADS = {

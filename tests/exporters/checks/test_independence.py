@@ -3,8 +3,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from cnntk.exporters.checks.independence import check_repeatable, compare_batches
-from cnntk.exporters.checks.inputs import CheckInputs, OutputCache
+from cnntk.exporters.checks._independence import check_repeatable, compare_batches
+from cnntk.exporters.checks._inputs import CheckInputs, OutputCache
 from cnntk.exporters.checks.reference import Outputs
 from cnntk.runtime.errors import ExportCheckError
 

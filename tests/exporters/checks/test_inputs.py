@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cnntk.exporters.checks.inputs import KINDS, ORDINARY, SAMPLES, CheckInputs, OutputCache, array_inputs
+from cnntk.exporters.checks._inputs import KINDS, ORDINARY, SAMPLES, CheckInputs, OutputCache, array_inputs
 from cnntk.runtime.artifact.spec import Preprocessing, TensorSpec
 
 SPEC = TensorSpec("input", "float32", ("N", 3, 8, 8))

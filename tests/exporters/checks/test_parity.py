@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from torch import nn
 
-from cnntk.exporters.checks.inputs import KINDS, CheckInputs, OutputCache
-from cnntk.exporters.checks.parity import Parity, compare_outputs
+from cnntk.exporters.checks._inputs import KINDS, CheckInputs, OutputCache
+from cnntk.exporters.checks._parity import Parity, compare_outputs
 from cnntk.exporters.checks.reference import Outputs, ProgramReference, reference_outputs, softmax
 from cnntk.exporters.session import GraphSession
 from cnntk.runtime.errors import ParityError

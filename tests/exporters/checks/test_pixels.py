@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 from pixel_graphs import dark_and_light, echo, open_session
 
-from cnntk.exporters.checks.pixels import EndToEnd, GraphPreprocessing, compare_preprocessing, worst_images
+from cnntk.exporters.checks._pixels import EndToEnd, GraphPreprocessing, compare_preprocessing, worst_images
 from cnntk.exporters.preprocessing import PreprocessingRecord, add_preprocessing
 from cnntk.exporters.session import extract_model
 from cnntk.runtime.artifact.spec import Preprocessing

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from cnntk.exporters import export
-from cnntk.exporters.checks.inputs import CheckInputs
-from cnntk.exporters.checks.precision import check_cast, check_finite_outputs
+from cnntk.exporters._prepare import prepare
+from cnntk.exporters.checks._inputs import CheckInputs
+from cnntk.exporters.checks._precision import check_cast, check_finite_outputs
 from cnntk.exporters.checks.reference import Outputs
 from cnntk.exporters.options import ExportOptions
-from cnntk.exporters.prepare import prepare
 from cnntk.exporters.sources import open_source
 from cnntk.runtime.errors import ParityError
 

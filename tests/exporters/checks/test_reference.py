@@ -6,7 +6,7 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from cnntk.exporters.checks.inputs import CheckInputs
+from cnntk.exporters.checks._inputs import CheckInputs
 from cnntk.exporters.checks.reference import GraphReference, ProgramReference
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnntk.exporters.checks.inputs import SAMPLES, read_samples
+from cnntk.exporters.checks._inputs import SAMPLES, read_samples
 from cnntk.exporters.source import Source
 from cnntk.runtime.artifact.spec import Preprocessing, TensorSpec
 from cnntk.runtime.errors import UsageError

@@ -3,9 +3,9 @@ from collections.abc import Callable
 import pytest
 from torch import nn
 
-from cnntk.exporters.checks.inputs import CheckInputs
+from cnntk.exporters.checks._inputs import CheckInputs
+from cnntk.exporters.checks._shapes import check_shapes
 from cnntk.exporters.checks.reference import ProgramReference
-from cnntk.exporters.checks.shapes import check_shapes
 from cnntk.runtime.errors import ShapeMismatch
 
 

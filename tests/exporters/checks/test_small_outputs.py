@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from cnntk.exporters.checks.candidate import Candidate
-from cnntk.exporters.checks.inputs import CheckInputs
-from cnntk.exporters.checks.parity import check_small_outputs
+from cnntk.exporters.checks._candidate import Candidate
+from cnntk.exporters.checks._inputs import CheckInputs
+from cnntk.exporters.checks._parity import check_small_outputs
 from cnntk.exporters.checks.reference import Outputs, ProgramReference
 from cnntk.runtime.errors import ParityError
 

@@ -4,7 +4,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from cnntk.exporters.checks.static import check_finite_weights, check_nothing_random
+from cnntk.exporters.checks._static import check_finite_weights, check_nothing_random
 from cnntk.runtime.errors import ExportCheckError
 
 HEADER = '<ir_version: 10, opset_import: ["" : 18]> g (float[N, 4] x) => (float[N, 4] y)'

@@ -1,6 +1,6 @@
 import pytest
 
-from cnntk.exporters.shapes.dims import (
+from cnntk.exporters.shapes._dims import (
     at_batch,
     fold_runs,
     product,

@@ -4,7 +4,7 @@ import onnx.parser
 import onnx_ir as ir
 import pytest
 
-from cnntk.exporters.shapes.shape_formulas import ShapeFormula, shape_formulas
+from cnntk.exporters.shapes._shape_formulas import ShapeFormula, shape_formulas
 
 
 def formulas(

@@ -2,7 +2,7 @@ import onnx.parser
 import onnx_ir as ir
 import pytest
 
-from cnntk.exporters.shapes.shape_formulas import shape_formulas
+from cnntk.exporters.shapes._shape_formulas import shape_formulas
 
 GRAPH = """
 <ir_version: 10, opset_import: ["" : 18]>

@@ -8,7 +8,7 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
-from cnntk.exporters.shapes.windows import transposed_window, window, window_axes
+from cnntk.exporters.shapes._windows import transposed_window, window, window_axes
 
 OPTIONS = [
     {"strides": [s, s], "pads": [b, b, e, e], "dilations": [d, d]}

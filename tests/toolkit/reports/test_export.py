@@ -13,13 +13,13 @@ from drawn import marks_of, stray_marks, texts_of
 from html_tags import tags
 
 from cnntk import inspect
-from cnntk.exporters.checks.candidate import Check
+from cnntk.exporters._report import ExportReport
+from cnntk.exporters.checks._candidate import Check
+from cnntk.exporters.checks._parity import Parity
 from cnntk.exporters.checks.divergence import LayerError
-from cnntk.exporters.checks.parity import Parity
 from cnntk.exporters.graph_lint.lint import LintReport
 from cnntk.exporters.passes.infra import PassRecord, Rewrites
-from cnntk.exporters.report import ExportReport
-from cnntk.exporters.shapes.shape_table import ShapeRow
+from cnntk.exporters.shapes._shape_table import ShapeRow
 from cnntk.reports import write_report
 from cnntk.reports.charts import render_report
 from cnntk.reports.export import MAX_BOXES, draw_layer_errors, draw_network

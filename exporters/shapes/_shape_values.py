@@ -6,9 +6,7 @@ from collections.abc import Callable
 
 import onnx_ir as ir
 
-from cnntk.exporters.shapes.dims import Dim, Shape, product
-
-__all__ = ["constant_shape", "shape_value"]
+from cnntk.exporters.shapes._dims import Dim, Shape, product
 
 _Look = Callable[[ir.Value | None], Shape | None]
 

@@ -8,9 +8,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from cnntk.exporters.checks.candidate import Candidate, Check
-from cnntk.exporters.checks.capture import ModuleErrors, compare_module_output, module_outputs
-from cnntk.exporters.checks.inputs import CheckInputs
+from cnntk.exporters.checks._candidate import Candidate, Check
+from cnntk.exporters.checks._capture import ModuleErrors, compare_module_output, module_outputs
+from cnntk.exporters.checks._inputs import CheckInputs
 from cnntk.exporters.checks.reference import (
     FACTOR,
     FLOOR,
@@ -23,8 +23,6 @@ from cnntk.exporters.session import GraphSession
 from cnntk.exporters.source import Source
 from cnntk.exporters.sources.precision import EPSILON
 from cnntk.runtime.errors import InferenceError, ParityError
-
-__all__ = ["check_cast", "check_finite_outputs", "check_float16", "to_float32"]
 
 _CAST_FACTOR = 4.0
 """Limit of a cast's error in limits of parity: weights are rounded once, as every layer's output is once, and

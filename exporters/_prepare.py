@@ -8,9 +8,13 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from cnntk.exporters._float64_attributes import widen_attributes
+from cnntk.exporters._head import HeadRecord, add_head, network_output
+from cnntk.exporters._model_inputs import add_interface, takes_images
+from cnntk.exporters._op_support import unsupported_op_error
 from cnntk.exporters.capture import Captured, capture
-from cnntk.exporters.checks.candidate import Candidate
-from cnntk.exporters.checks.inputs import (
+from cnntk.exporters.checks._candidate import Candidate
+from cnntk.exporters.checks._inputs import (
     FEW,
     KINDS,
     SAMPLES,
@@ -26,20 +30,14 @@ from cnntk.exporters.checks.reference import (
     Reference,
     flatten_reference,
 )
-from cnntk.exporters.float64_attributes import widen_attributes
-from cnntk.exporters.head import HeadRecord, add_head, network_output
-from cnntk.exporters.model_inputs import add_interface, takes_images
-from cnntk.exporters.op_support import unsupported_op_error
 from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.passes.graph import epsilon
 from cnntk.exporters.passes.infra import PassRecord
 from cnntk.exporters.passes.run import run_passes
-from cnntk.exporters.shapes.shape_table import layer_table
+from cnntk.exporters.shapes._shape_table import layer_table
 from cnntk.exporters.source import Source
 from cnntk.runtime.artifact.spec import Layer
 from cnntk.runtime.errors import CaptureError, InferenceError
-
-__all__ = ["Prepared", "prepare"]
 
 _LARGE = 500_000_000
 """Multiply-adds of an image from which a network is checked on `FEW` inputs: float64 is slow."""

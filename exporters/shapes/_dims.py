@@ -7,21 +7,6 @@ from collections.abc import Iterable, Mapping
 
 import onnx_ir as ir
 
-__all__ = [
-    "BATCH",
-    "Dim",
-    "Shape",
-    "at_batch",
-    "batch_symbols",
-    "fold_runs",
-    "product",
-    "quotient",
-    "recorded_shape",
-    "same",
-    "shape_text",
-    "with_batch_symbol",
-]
-
 BATCH = "N"
 
 Dim = int | str | None

@@ -15,8 +15,6 @@ from cnntk.exporters.source import Source
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, Preprocessing, TensorSpec
 from cnntk.runtime.errors import UsageError
 
-__all__ = ["ExportedInterface", "add_interface", "takes_images"]
-
 
 @dataclass(frozen=True)
 class ExportedInterface:

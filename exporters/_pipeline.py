@@ -24,20 +24,20 @@ except ImportError as error:
         f"export needs {error.name}, which is not installed; run: pip install 'cnntk[export]'"
     ) from error
 
+from cnntk.exporters._model_inputs import takes_images
+from cnntk.exporters._op_support import ensure_runnable
+from cnntk.exporters._prepare import Prepared, prepare
+from cnntk.exporters._report import ExportReport
 from cnntk.exporters.artifact import append_spec, write_hashed
-from cnntk.exporters.checks.candidate import Check
+from cnntk.exporters.checks._candidate import Check
+from cnntk.exporters.checks._inputs import Samples, read_samples
+from cnntk.exporters.checks._order import run_checks
 from cnntk.exporters.checks.divergence import layer_errors
-from cnntk.exporters.checks.inputs import Samples, read_samples
-from cnntk.exporters.checks.order import run_checks
 from cnntk.exporters.checks.reference import reference_outputs
 from cnntk.exporters.external_data import write_external_data
 from cnntk.exporters.graph_lint.lint import LintReport, lint_graph
-from cnntk.exporters.model_inputs import takes_images
-from cnntk.exporters.op_support import ensure_runnable
 from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.passes.order import REPAIRS
-from cnntk.exporters.prepare import Prepared, prepare
-from cnntk.exporters.report import ExportReport
 from cnntk.exporters.self_test_vectors import make_self_test
 from cnntk.exporters.source import Source, with_preprocessing
 from cnntk.exporters.sources import open_source
@@ -46,8 +46,6 @@ from cnntk.runtime.artifact.spec import ModelSpec, SelfTest
 from cnntk.runtime.codec import as_json
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.files import atomic_write, check_writable
-
-__all__ = ["export"]
 
 
 def export(

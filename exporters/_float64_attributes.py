@@ -17,8 +17,6 @@ import onnx_ir as ir
 
 from cnntk.exporters.passes.graph import add_weight, constant, remove_unused, replace_node
 
-__all__ = ["widen_attributes"]
-
 
 def widen_attributes(model: ir.Model) -> None:
     """Moves the attributes of a graph's float64 operators to weights; ``model`` is changed in place."""

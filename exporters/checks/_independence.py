@@ -7,13 +7,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.exporters.checks.candidate import Candidate, Check
+from cnntk.exporters.checks._candidate import Candidate, Check
+from cnntk.exporters.checks._inputs import OutputCache
 from cnntk.exporters.checks.divergence import first_batch_dependent
-from cnntk.exporters.checks.inputs import OutputCache
 from cnntk.exporters.checks.reference import Outputs
 from cnntk.runtime.errors import ExportCheckError
-
-__all__ = ["check_batch_invariance", "check_repeatable", "compare_batches"]
 
 _IMAGES = 3
 """Number of images of each batch that are compared."""

@@ -26,21 +26,6 @@ from cnntk.runtime.preprocessing.preprocess import luma, normalize, preprocess
 from cnntk.runtime.preprocessing.resizing import shrink, shrinkable
 from cnntk.runtime.preprocessing.sampling import resize_nearest
 
-__all__ = [
-    "FEW",
-    "KINDS",
-    "ORDINARY",
-    "SAMPLES",
-    "CheckInputs",
-    "OutputCache",
-    "Run",
-    "Samples",
-    "array_inputs",
-    "image_inputs",
-    "numpy_dtype",
-    "read_samples",
-]
-
 Run = Callable[[Arrays], Arrays]
 
 KINDS = ("noise", "extremes", "hot pixel", "white", "denormals", "black", "ramp", "noise")

@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.exporters.checks.candidate import Candidate, Check
+from cnntk.exporters.checks._candidate import Candidate, Check
 from cnntk.exporters.session import GraphSession, extract_model
 from cnntk.runtime.errors import ExportCheckError
-
-__all__ = ["check_head", "stress_logits"]
 
 LIMIT = 1e4
 SUM_TOLERANCE = 1e-6

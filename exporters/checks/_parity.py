@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.exporters.checks.candidate import Candidate, Check
+from cnntk.exporters.checks._candidate import Candidate, Check
+from cnntk.exporters.checks._inputs import OutputCache
 from cnntk.exporters.checks.divergence import first_divergence
-from cnntk.exporters.checks.inputs import OutputCache
 from cnntk.exporters.checks.reference import (
     PROBABILITIES,
     SMALLEST,
@@ -28,8 +28,6 @@ from cnntk.exporters.checks.reference import (
 )
 from cnntk.exporters.session import Arrays
 from cnntk.runtime.errors import ParityError
-
-__all__ = ["Parity", "check_parity", "check_small_outputs", "compare_outputs"]
 
 
 @dataclass(frozen=True)

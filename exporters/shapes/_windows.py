@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from cnntk.exporters.shapes.dims import Dim, Shape
+from cnntk.exporters.shapes._dims import Dim, Shape
 from cnntk.models.reference.shapes import output_size
-
-__all__ = ["Axis", "transposed_window", "window", "window_axes"]
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from itertools import zip_longest
 
 import onnx_ir as ir
 
-from cnntk.exporters.shapes.dataflow import layer_name, layer_nodes
-from cnntk.exporters.shapes.dims import (
+from cnntk.exporters.shapes._dims import (
     Dim,
     Shape,
     batch_symbols,
@@ -23,10 +22,9 @@ from cnntk.exporters.shapes.dims import (
     same,
     shape_text,
 )
-from cnntk.exporters.shapes.shape_values import constant_shape, shape_value
-from cnntk.exporters.shapes.windows import transposed_window, window
-
-__all__ = ["ShapeFormula", "shape_formulas"]
+from cnntk.exporters.shapes._shape_values import constant_shape, shape_value
+from cnntk.exporters.shapes._windows import transposed_window, window
+from cnntk.exporters.shapes.dataflow import layer_name, layer_nodes
 
 _SAME_SHAPE = [
     "Abs",

@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from cnntk.exporters.checks.candidate import Candidate, Check
+from cnntk.exporters.checks._candidate import Candidate, Check
 from cnntk.exporters.shapes.dataflow import node_origin
 from cnntk.runtime.errors import ExportCheckError
-
-__all__ = ["check_finite_weights", "check_nothing_random", "list_samples"]
 
 _RANDOM = frozenset(
     {

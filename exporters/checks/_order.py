@@ -8,17 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from cnntk.exporters.checks.candidate import Candidate, Check
-from cnntk.exporters.checks.capture import check_capture
-from cnntk.exporters.checks.head import check_head
-from cnntk.exporters.checks.independence import check_batch_invariance, check_repeatable
-from cnntk.exporters.checks.parity import check_parity, check_small_outputs
-from cnntk.exporters.checks.pixels import check_pixels
-from cnntk.exporters.checks.precision import check_cast, check_finite_outputs, check_float16
-from cnntk.exporters.checks.shapes import check_shapes
-from cnntk.exporters.checks.static import check_finite_weights, check_nothing_random, list_samples
-
-__all__ = ["CHECKS", "run_checks"]
+from cnntk.exporters.checks._candidate import Candidate, Check
+from cnntk.exporters.checks._capture import check_capture
+from cnntk.exporters.checks._head import check_head
+from cnntk.exporters.checks._independence import check_batch_invariance, check_repeatable
+from cnntk.exporters.checks._parity import check_parity, check_small_outputs
+from cnntk.exporters.checks._pixels import check_pixels
+from cnntk.exporters.checks._precision import check_cast, check_finite_outputs, check_float16
+from cnntk.exporters.checks._shapes import check_shapes
+from cnntk.exporters.checks._static import check_finite_weights, check_nothing_random, list_samples
 
 Needs = Literal["static", "run", "images"]
 """``static``: the graph and its reference; ``run``: the written file; ``images``: the written file, where it

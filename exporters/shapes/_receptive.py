@@ -15,11 +15,9 @@ from fractions import Fraction
 
 import onnx_ir as ir
 
+from cnntk.exporters.shapes._dims import BATCH, Shape
+from cnntk.exporters.shapes._windows import Axis, window_axes
 from cnntk.exporters.shapes.dataflow import data_inputs, layer_nodes
-from cnntk.exporters.shapes.dims import BATCH, Shape
-from cnntk.exporters.shapes.windows import Axis, window_axes
-
-__all__ = ["Field", "receptive_fields"]
 
 Pair = tuple[Fraction, Fraction]
 

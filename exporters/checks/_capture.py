@@ -10,13 +10,11 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from cnntk.exporters.checks.candidate import Candidate, Check
+from cnntk.exporters.checks._candidate import Candidate, Check
 from cnntk.exporters.checks.reference import FLOOR, Float64, Outputs, softmax, tensor_of
 from cnntk.exporters.session import Arrays
 from cnntk.exporters.sources.inputs import dtype_of, parameters_of
 from cnntk.runtime.errors import ExportCheckError, ParityError
-
-__all__ = ["ModuleErrors", "check_capture", "compare_module_output", "module_outputs"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,8 +22,6 @@ from cnntk.exporters.sources.precision import cast_source, weight_dtypes
 from cnntk.runtime.errors import CaptureError, InferenceError
 from cnntk.runtime.session.devices import import_onnxruntime
 
-__all__ = ["ensure_runnable", "missing_kernel", "unsupported_op_error"]
-
 _MISSING = re.compile(r"implementation for (?P<op>\w+)\(\d+\) node with name '(?P<node>[^']*)'")
 _MISTYPED = re.compile(r"of operator \((?P<op>\w+)\) in node \((?P<node>[^)]*)\) is invalid")
 

@@ -20,8 +20,6 @@ from cnntk.exporters.passes.graph import dimensions, fresh_name, producer_of, re
 from cnntk.runtime.artifact.spec import Head
 from cnntk.runtime.errors import ExportCheckError, UsageError
 
-__all__ = ["HeadRecord", "add_head", "double_softmax", "network_output"]
-
 _SCOPE = "head/"
 """Prefix of the names of added nodes."""
 

@@ -30,8 +30,8 @@ import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 
-from cnntk.exporters.checks.candidate import Candidate, Check
-from cnntk.exporters.checks.inputs import Run
+from cnntk.exporters.checks._candidate import Candidate, Check
+from cnntk.exporters.checks._inputs import Run
 from cnntk.exporters.checks.reference import Outputs, scale_per_image
 from cnntk.exporters.preprocessing import PreprocessingRecord
 from cnntk.exporters.session import Arrays, GraphSession, extract_model
@@ -39,15 +39,6 @@ from cnntk.models.preprocess import Preprocess
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, Preprocessing
 from cnntk.runtime.errors import ParityError
 from cnntk.runtime.preprocessing.preprocess import luma, preprocess
-
-__all__ = [
-    "EndToEnd",
-    "GraphPreprocessing",
-    "Photographs",
-    "check_pixels",
-    "compare_preprocessing",
-    "worst_images",
-]
 
 Array = NDArray[Any]
 Photographs = Mapping[str, NDArray[np.uint8]]

@@ -15,8 +15,6 @@ import torch
 
 from cnntk.runtime.errors import CaptureError
 
-__all__ = ["CAPTURE_ERRORS", "capture_error", "quoted_line", "user_line"]
-
 CAPTURE_ERRORS = (
     RuntimeError,  # torch.export's and torch.onnx's own kinds derive from it
     TypeError,

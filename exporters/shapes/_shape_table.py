@@ -14,8 +14,7 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from cnntk.exporters.shapes.dataflow import data_inputs, layer_name, layer_nodes, parameters
-from cnntk.exporters.shapes.dims import (
+from cnntk.exporters.shapes._dims import (
     BATCH,
     Shape,
     at_batch,
@@ -26,18 +25,10 @@ from cnntk.exporters.shapes.dims import (
     shape_text,
     with_batch_symbol,
 )
-from cnntk.exporters.shapes.receptive import receptive_fields
-from cnntk.exporters.shapes.shape_formulas import ShapeFormula, shape_formulas
+from cnntk.exporters.shapes._receptive import receptive_fields
+from cnntk.exporters.shapes._shape_formulas import ShapeFormula, shape_formulas
+from cnntk.exporters.shapes.dataflow import data_inputs, layer_name, layer_nodes, parameters
 from cnntk.runtime.artifact.spec import Layer
-
-__all__ = [
-    "ShapeRow",
-    "activation_bytes",
-    "inferred_shapes",
-    "layer_table",
-    "shape_table",
-    "value_shapes",
-]
 
 _MAX_READ = 64
 """Largest number of elements of an initializer that shape inference may need; larger ones are weights."""

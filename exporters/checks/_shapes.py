@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from cnntk.exporters.checks.candidate import Candidate, Check
+from cnntk.exporters.checks._candidate import Candidate, Check
 from cnntk.exporters.session import inner_shapes
-from cnntk.exporters.shapes.shape_table import shape_table
+from cnntk.exporters.shapes._shape_table import shape_table
 from cnntk.runtime.errors import ShapeMismatch
-
-__all__ = ["check_shapes"]
 
 
 def check_shapes(candidate: Candidate) -> Check:

@@ -10,13 +10,11 @@ from typing import Any
 import onnx_ir as ir
 from torch import nn
 
-from cnntk.exporters.checks.inputs import CheckInputs, OutputCache, Run, Samples
+from cnntk.exporters._model_inputs import ExportedInterface
+from cnntk.exporters.checks._inputs import CheckInputs, OutputCache, Run, Samples
 from cnntk.exporters.checks.reference import Outputs, Reference
-from cnntk.exporters.model_inputs import ExportedInterface
 from cnntk.exporters.source import Source
 from cnntk.runtime.codec import NOT_IN_JSON
-
-__all__ = ["Candidate", "Check"]
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from cnntk.exporters.checks.candidate import Check
+from cnntk.exporters.checks._candidate import Check
+from cnntk.exporters.checks._parity import Parity
 from cnntk.exporters.checks.divergence import LayerError
-from cnntk.exporters.checks.parity import Parity
 from cnntk.exporters.graph_lint.lint import LintReport
 from cnntk.exporters.passes.infra import PassRecord
 from cnntk.exporters.passes.order import REPAIRS
 from cnntk.exporters.preprocessing import PreprocessingRecord
-from cnntk.exporters.shapes.shape_table import ShapeRow
+from cnntk.exporters.shapes._shape_table import ShapeRow
 from cnntk.runtime.artifact.spec import DataFile, Layer, SelfTest, TensorSpec
 from cnntk.runtime.sections import (
     Chart,
@@ -30,8 +30,6 @@ from cnntk.runtime.sections import (
     size_text,
     under,
 )
-
-__all__ = ["ExportReport"]
 
 _MAX_FAILURES = 3
 """Number of failures that the verdict names."""
