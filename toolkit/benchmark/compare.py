@@ -81,11 +81,7 @@ class Comparison:
 
     @classmethod
     def from_pairs(cls, times_ms: ArrayLike) -> Comparison:
-        """Compares times that were measured in turns.
-
-        Args:
-            times_ms: Times in milliseconds, (2, pairs): of the first call and of the second.
-        """
+        """Compares times in milliseconds, (2, pairs): of the first call and of the second, in turns."""
         times = np.asarray(times_ms, dtype=np.float64)
         log_ratio = median_estimate(np.log(times[0] / times[1]))
         ratio, low, high = (math.exp(log) for log in (log_ratio.value, log_ratio.low, log_ratio.high))

@@ -48,14 +48,7 @@ class Interleaver:
     progress: Callable[[float], object] | None = None
 
     def run(self, turns: Mapping[K, Callable[[], T]]) -> dict[K, list[T]]:
-        """Runs all rounds.
-
-        Args:
-            turns: Calls by name.
-
-        Returns:
-            What each call returned, one item per round.
-        """
+        """Runs all rounds of calls by name; returns what each call returned, one item per round."""
         results: dict[K, list[T]] = {name: [] for name in turns}
         order, rng = list(turns), random.Random(0)
         end, rounds = time.perf_counter() + self.seconds, 0

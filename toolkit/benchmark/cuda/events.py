@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cnntk.runtime.errors import InferenceError, MissingDependency
 
-__all__ = ["INSTALL_COMMAND", "CudaStream", "EventTimer", "binding_problem", "cuda_stream"]
+__all__ = ["INSTALL_COMMAND", "CudaStream", "EventTimer", "cuda_stream"]
 
 INSTALL_COMMAND = "pip install 'cnntk[cuda]' (cuda-bindings, nvidia-ml-py)"
 """Command that installs the libraries of this module and `cnntk.benchmark.cuda.nvml`."""
@@ -118,12 +118,7 @@ def cuda_stream(index: int) -> Iterator[CudaStream]:
 
 
 def binding_problem(version: str, driver_version: int) -> str | None:
-    """What to install if cuda-bindings are of a later CUDA than the driver; None if they fit.
-
-    Args:
-        version: Version of cuda-bindings, like ``13.5.0``.
-        driver_version: Version that `cuDriverGetVersion` reports, 12040 for CUDA 12.4.
-    """
+    """What to install if the version of cuda-bindings is too new for the driver's (12040 for CUDA 12.4)."""
     supported = driver_version // 1000
     if int(version.partition(".")[0]) <= supported:
         return None

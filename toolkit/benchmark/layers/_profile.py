@@ -308,8 +308,7 @@ def node_durations_us(blocks: Sequence[TimedBlock], profile: Profile) -> Float64
 
 
 def quiet_rounds(blocks: Blocks) -> NDArray[np.intp]:
-    """Indices of the quieter half of the rounds: where all sessions together were fastest, each by its
-    median."""
+    """Indices of the half of the rounds where all sessions together were fastest, each by its median."""
     times = np.array([run_latencies_us(turns) for turns in blocks.values()])
     return _faster_half((times / np.median(times, axis=1, keepdims=True)).sum(axis=0))
 

@@ -190,8 +190,6 @@ class LayerReport:
 
     def _headline(self) -> str:
         """The layer that takes most of the time."""
-        if not self.rows:
-            return ""
         first = max(self.rows, key=lambda row: row.time_ms)
         limit = "" if first.limit_fraction is None else f", at {percent(first.limit_fraction)} of its limit"
         return f"{first.name} takes {percent(first.share)} of a run{limit}"

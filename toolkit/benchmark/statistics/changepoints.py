@@ -49,8 +49,7 @@ _MIN_SIGMA = 1e-4  # relative; simulated latencies may have no noise
 
 @dataclass(frozen=True)
 class _Fit:
-    """A description of M block medians: their fitted logarithms (M,), its edges, and its number of
-    changes."""
+    """A description of M block medians: fitted logarithms (M,), edges, and number of changes."""
 
     levels: Float64
     edges: tuple[int, ...]
@@ -68,11 +67,9 @@ def block_medians(
 
 
 def fitted_levels(latencies_ms: Float64) -> Float64 | None:
-    """Level of each latency (N,), where levels changed; None where they are steady, or `MIN_RUNS` are not
-    reached.
+    """Level of each latency (N,), where levels changed; None where they are steady, or fewer than `MIN_RUNS`.
 
-    Args:
-        latencies_ms: Latencies in the order in which they were measured, (N,), positive.
+    Latencies (N,) are positive, and in the order in which they were measured.
     """
     values = np.asarray(latencies_ms, dtype=np.float64)
     medians = block_medians(values)

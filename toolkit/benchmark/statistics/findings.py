@@ -64,12 +64,8 @@ def findings(
 
 
 def interference(before: SystemCounters, after: SystemCounters) -> tuple[str, ...]:
-    """What else used the machine, a sentence each, where there are no latencies in which to see it.
-
-    Args:
-        before: Counters just before a measurement.
-        after: Counters just after it.
-    """
+    """What else used the machine between two readings, a sentence each, where there are no latencies in which
+    to see it."""
     load = load_between(before, after)
     return tuple(finding.message for finding in (*_slower_clock(load), *_other_load(load)))
 

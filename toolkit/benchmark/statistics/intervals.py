@@ -81,11 +81,7 @@ class Estimate:
 
 
 def runs_needed(q: float) -> int:
-    """Number of runs of which ten lie beyond a quantile: 20 for the median, 1,000 for the 99th percentile.
-
-    Args:
-        q: Quantile, 0.5 to under 1.
-    """
+    """Number of runs of which ten lie beyond a quantile, 0.5 to under 1: 20 for 0.5, 1,000 for 0.99."""
     if not 0.5 <= q < 1:
         raise ValueError(f"q must be 0.5 or more and under 1, got {q}")
     return math.ceil(round(_RUNS_BEYOND / (1 - q), 6))
@@ -186,11 +182,7 @@ class UndisturbedSessions:
 
     @classmethod
     def of(cls, sessions: Sessions) -> UndisturbedSessions:
-        """Summarizes sessions.
-
-        Args:
-            sessions: Two or more sessions; of each, latencies or medians of some, in milliseconds.
-        """
+        """Summarizes two or more sessions; of each, latencies or medians of some, in milliseconds."""
         medians = np.sort([np.median(session) for session in sessions])
         logs = np.log(medians[medians <= DISTURBED_RATIO * medians[1]])
         return cls(

@@ -73,11 +73,7 @@ class SystemLoad:
 
 
 def read_counters(root: Path = Path("/")) -> SystemCounters:
-    """Reads the counters now.
-
-    Args:
-        root: Root of the file system that holds ``proc`` and ``sys``.
-    """
+    """Reads the counters now, from ``proc`` and ``sys`` of a file system's root."""
     times = os.times()
     cores, busy_s, steal_s = _cpu_times(root)
     return SystemCounters(
