@@ -1,5 +1,4 @@
-"""`compare_interleaved`: whether the second of two calls is faster, slower, or there is no visible
-difference.
+"""`compare_interleaved`: whether the second of two calls is faster, slower, or not visibly different.
 
 Blocks of both are timed in turns. On two noisy cores the times of successive blocks were correlated over some
 30 pairs, and the ratios of the pairs not at all: pairing removes the interference, and the interval holds.

@@ -1,5 +1,4 @@
-"""The interleaving harness: several calls timed in turns, so that a slow moment of the machine affects all
-alike.
+"""Several calls timed in turns, so that a slow moment of the machine affects all alike.
 
 Whatever compares calls uses it: `cnntk.benchmark.compare`, the sweep, the stages of an image, layers.
 """

@@ -22,8 +22,7 @@ from cnntk.runtime.sections import size_text
 __all__ = ["Gpu", "GpuReader", "GpuSample", "clock_reasons", "gpu_findings", "gpu_reader", "sampled"]
 
 _SAMPLE_EVERY_S = 0.1
-"""Seconds between two samples: each takes the driver some tenths of a millisecond, which runs must not
-notice."""
+"""Seconds between two samples, so that runs do not notice the driver's tenths of a millisecond for each."""
 
 _SLOWER_CLOCK = 0.05
 
@@ -60,8 +59,7 @@ class GpuSample:
         power_w: Power in watts.
         reasons: What keeps the clock below its maximum.
         used_bytes: Bytes of the GPU's memory that all processes and the driver use.
-        process_bytes: Bytes that this process uses; None in most containers, where processes have other
-            numbers.
+        process_bytes: Bytes that this process uses; None in most containers, which renumber processes.
         other_processes: Number of other processes that compute on it; None if the driver hides them.
     """
 

@@ -1,5 +1,4 @@
-"""The nodes of an ONNX file and the shapes of its weights, and small ONNX models built from text; needs
-onnx."""
+"""The nodes of an ONNX file and the shapes of its weights; small ONNX models from text; needs onnx."""
 
 from __future__ import annotations
 

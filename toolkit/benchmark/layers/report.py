@@ -108,11 +108,9 @@ class LayerReport:
         threads: Number of CPU threads.
         batch: Number of images per run.
         rows: Layers in the order in which they ran, the call last.
-        run_ms: Time of a run without profiler in milliseconds, interleaved with the others and averaged
-            alike.
+        run_ms: Time of a run without profiler in milliseconds, interleaved and averaged like the others.
         runs: Number of runs under the profiler that count.
-        profiler_us: Time that the profiler added to each node in microseconds, on average, already
-            subtracted.
+        profiler_us: Mean time that the profiler added to each node in microseconds, already subtracted.
         peaks: Peaks of the machine; None if another device than the CPU ran the model.
         findings: Sentences on what to know about these figures.
     """

@@ -38,8 +38,7 @@ from cnntk.runtime.session.session_factory import SessionSettings, open_session
 __all__ = ["PEAK_TOLERANCE", "Limit", "Peaks", "machine_peaks"]
 
 Limit = Literal["compute", "memory", "in cache"]
-"""What limits a layer; ``in cache`` for neither: it multiplies nothing, and its data never leaves the caches,
-whose peak is not measured."""
+"""What limits a layer; ``in cache`` if it only moves data within the caches, whose peak is not measured."""
 
 PEAK_TOLERANCE = 0.05
 """Relative amount by which a layer may be faster than at a peak before the peak is measured again."""
@@ -48,8 +47,7 @@ _PEAK_S, _MAX_PEAK_S = 0.6, 4.0
 """Seconds for each data type: until the best time is reproduced, up to the second number."""
 
 _REPRODUCED, _EQUAL = 3, 1.03
-"""Number of times the best has to be reached, and within which factor: otherwise other processes are at
-work."""
+"""Number of times the best has to be reached, and within which factor, or other processes are at work."""
 
 _FLOAT32_CONV, _INT8_CONV = (128, 28), (256, 28)
 """Channels, and height and width, of 3 x 3 convolutions: 1 to 2 ms each, so that some run undisturbed."""

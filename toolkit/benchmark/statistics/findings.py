@@ -1,5 +1,4 @@
-"""What a reader must know of a measurement, in sentences: not steady, outliers, throttling, other
-processes."""
+"""What a reader must know of a measurement: not steady, outliers, throttling, other processes."""
 
 from __future__ import annotations
 

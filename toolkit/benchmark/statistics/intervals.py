@@ -1,5 +1,4 @@
-"""95 % confidence intervals: of percentiles and means of latencies, of medians, of a slowdown, of paired
-answers.
+"""95 % confidence intervals of percentiles, means and medians, of a slowdown, of paired answers.
 
 Successive latencies are correlated: a slow moment of the machine affects many of them. So percentiles and
 means resample whole blocks of them, which preserves the correlation: the circular block bootstrap.

@@ -1,5 +1,4 @@
-"""Latencies in the order in which they were measured, how they are recorded, and from where on they are
-steady."""
+"""Latencies in the order of measurement, how they are recorded, and from where on they are steady."""
 
 from __future__ import annotations
 
