@@ -13,6 +13,7 @@ from common import duration, options, print_table, row
 
 from cnntk.benchmark.compare import compare_interleaved
 from cnntk.benchmark.cuda.report import Copies, CudaTimes, cuda_times
+from cnntk.benchmark.workload import Workload
 from cnntk.runtime import Engine
 from cnntk.runtime.example_inputs import example_inputs
 from cnntk.runtime.session.devices import import_onnxruntime, resolve_device
@@ -38,7 +39,7 @@ def main() -> None:
     )
     print("Where the time goes; copies from and to memory that is not page-locked.\n")
     result = [
-        (f"{name}, batch {batch}", cuda_times(model, batch=batch, seconds=seconds))
+        (f"{name}, batch {batch}", cuda_times(Workload(model, "cuda", batch=batch, seconds=seconds)))
         for name, model in models
         for batch in BATCHES
     ]

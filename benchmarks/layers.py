@@ -13,6 +13,7 @@ from pathlib import Path
 from common import duration, options, print_table
 
 from cnntk.benchmark.layers.report import LayerReport, LayerTime, layer_times
+from cnntk.benchmark.workload import Workload
 from cnntk.runtime.errors import CnntkError
 
 NETWORKS = ("lenet", "alexnet", "vgg11", "nin", "transformers:resnet")
@@ -27,7 +28,7 @@ def main() -> None:
     names, seconds = (NETWORKS[:1], 0.5) if args.quick else (NETWORKS, 20.0)
     with tempfile.TemporaryDirectory() as folder:
         models = args.models or exported(names, Path(folder))
-        reports = {model.stem: layer_times(model, seconds=seconds) for model in models}
+        reports = {model.stem: layer_times(Workload(model, seconds=seconds)) for model in models}
     print("The sum of the layers compared with a run without profiler, interleaved in one process.\n")
     print_table((summary(name, report) for name, report in reports.items()), SUMS)
     for name, report in reports.items():

@@ -134,7 +134,7 @@ def compare(model: str, args: argparse.Namespace, cpus: tuple[Cpu, ...], folder:
     np.savez(images, *pictures)
     here = answers(model, images, HERE)
     scale, alike, most = float(np.ptp(here.logits)), True, 0.0
-    print(f"{model}: here {here.said}, {len(pictures)} images", flush=True)
+    print(f"{model}: here {here.verdict}, {len(pictures)} images", flush=True)
     for cpu in cpus:
         there = answers(model, images, cpu)
         flips = int((here.logits.argmax(axis=1) != there.logits.argmax(axis=1)).sum())
@@ -142,7 +142,7 @@ def compare(model: str, args: argparse.Namespace, cpus: tuple[Cpu, ...], folder:
         share = float(apart.max()) / scale
         same = float((apart.max(axis=1) == 0).mean())
         print(
-            f"  {cpu.name:11} {there.said}; {flips} of {len(pictures)} best classes differ, logits "
+            f"  {cpu.name:11} {there.verdict}; {flips} of {len(pictures)} best classes differ, logits "
             f"{share:.1e} of their range, {share * LEVELS:.4f} steps; {same:.1%} alike to the bit",
             flush=True,
         )

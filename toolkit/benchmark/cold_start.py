@@ -110,7 +110,7 @@ def measure_cold_start(workload: Workload, *, batches: Sequence[int] = (), proce
             arguments["zeros"] = True
             start = run_isolated("cnntk.benchmark.cold_start:start_once", arguments)
         starts.append(start)
-    medians = {name: float(median(getattr(start, name) for start in starts)) for name in _TIMES}
+    medians: dict[str, Any] = {name: median(getattr(start, name) for start in starts) for name in _TIMES}
     further = zip(*(start.next_batches for start in starts), strict=True)
     next_batches = tuple((pairs[0][0], median(ms for _, ms in pairs)) for pairs in further)
     return replace(starts[0], **medians, next_batches=next_batches, processes=processes)

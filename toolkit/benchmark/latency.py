@@ -287,7 +287,7 @@ def measure_case(workload: Workload, *, sessions: int) -> Case:
     latencies: list[Latency] = [latency for latency, _ in results]
     shares = [share for _, share in results if share is not None]
     first = latencies[0]
-    settings = {"device": first.device, "threads": first.threads, "batch": first.batch}
+    settings: dict[str, Setting] = {"device": first.device, "threads": first.threads, "batch": first.batch}
     return replace(
         summarize_sessions([latency.samples for latency in latencies], settings),
         model_sha256=sha256_of(workload.model),

@@ -15,7 +15,7 @@ from cnntk.benchmark.cold_start import measure_cold_start
 from cnntk.benchmark.compare import compare_interleaved
 from cnntk.benchmark.cuda.report import CudaTimes, cuda_times
 from cnntk.benchmark.latency import measure_case, measure_latency
-from cnntk.benchmark.layers.report import LayerReport, layer_times
+from cnntk.benchmark.layers.report import layer_times
 from cnntk.benchmark.machine import detect_machine
 from cnntk.benchmark.memory import measure_memory
 from cnntk.benchmark.options import BenchOptions
@@ -81,17 +81,11 @@ def _against(context: _Context) -> tuple[ComparisonResult, ...]:
 
 def _cuda(context: _Context) -> CudaTimes | None:
     """None if the packages that read the GPU are not installed: a note says what to install."""
-    w = context.workload
     try:
-        return cuda_times(w.model, device=w.device, batch=context.batch, seconds=w.seconds)
+        return cuda_times(context.workload)
     except MissingDependency as error:
         context.notes.append(str(error))
         return None
-
-
-def _layers(context: _Context) -> LayerReport:
-    w = context.workload
-    return layer_times(w.model, device=w.device, threads=w.threads, batch=context.batch, seconds=w.seconds)
 
 
 def _sweep(context: _Context) -> Sweep:
@@ -128,7 +122,7 @@ MEASUREMENTS = (
         lambda c: c.options.cold_start,
     ),
     Measurement("memory", "memory", lambda c: measure_memory(c.workload), lambda c: c.options.cold_start),
-    Measurement("layers", "layers", _layers, lambda c: c.options.layers),
+    Measurement("layers", "layers", lambda c: layer_times(c.workload), lambda c: c.options.layers),
     Measurement("sweep", "batches and threads", _sweep, lambda c: c.options.is_sweep),
     Measurement(
         "stages",

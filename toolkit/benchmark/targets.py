@@ -351,18 +351,14 @@ def _source_of_model(engine: Engine) -> tuple[str, ExportOptions]:
     spec = engine.spec
     if spec is not None and spec.digest and spec.digest == embedded_digest(os.fspath(shipped_model())):
         return str(shipped_checkpoint()), ExportOptions()
-    network = spec.network if spec is not None else None
-    weights = str(spec.provenance.get("weights", "")) if spec is not None else ""
-    if (
-        spec is not None
-        and network is not None
-        and ":" not in network.factory
-        and weights.startswith(_RANDOM)
-    ):
-        seed = int(weights.removeprefix(_RANDOM))
-        options = ExportOptions(kwargs=network.kwargs, random=True, seed=seed, dtype=_dtype(spec))
-        return network.factory, options
-    architecture = f" It is a {network.factory}." if network is not None else ""
+    architecture = ""
+    if spec is not None and (network := spec.network) is not None:
+        weights = str(spec.provenance.get("weights", ""))
+        if ":" not in network.factory and weights.startswith(_RANDOM):
+            seed = int(weights.removeprefix(_RANDOM))
+            options = ExportOptions(kwargs=network.kwargs, random=True, seed=seed, dtype=_dtype(spec))
+            return network.factory, options
+        architecture = f" It is a {network.factory}."
     raise UsageError(
         f"torch: {engine.name} does not name the file of its weights.{architecture} Name the checkpoint or "
         "source that it was exported from: torch:SOURCE"

@@ -16,6 +16,7 @@ from typing import Any
 from cnntk.benchmark.layers.report import layer_times
 from cnntk.benchmark.machine import detect_machine
 from cnntk.benchmark.statistics.samples import time_runs
+from cnntk.benchmark.workload import Workload
 from cnntk.data.calibration import CalibrationSplit, split_images
 from cnntk.quantization.options import Progress, QuantizeOptions
 from cnntk.quantization.report import (
@@ -398,7 +399,7 @@ def _layer(
 def _with_times(
     layers: tuple[QuantizedLayer, ...], file: Path, original: Original
 ) -> tuple[QuantizedLayer, ...]:
-    report = layer_times(file, threads=original.engine.threads, seconds=_LAYER_TIMES_S)
+    report = layer_times(Workload(file, threads=original.engine.threads, seconds=_LAYER_TIMES_S))
     times = {row.name: row for row in report.rows}
     return tuple(
         replace(layer, time_ms=row.time_ms, limit=row.limit, limit_fraction=row.limit_fraction)

@@ -50,7 +50,7 @@ def _compared(_: Path) -> Sequence[str]:
         _compared,
         lambda model: measure_sweep(Workload(model, threads=1, seconds=0.5)).notes,
         lambda model: measure_stages(Workload(model, seconds=0.5)).notes,
-        lambda model: layer_times(model, threads=1, seconds=0.5, peaks=PEAKS).findings,
+        lambda model: layer_times(Workload(model, threads=1, seconds=0.5), peaks=PEAKS).findings,
     ],
     ids=["against", "sweep", "stages", "layers"],
 )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -18,6 +16,7 @@ from cnntk.benchmark.cuda.events import CudaStream, cuda_stream
 from cnntk.benchmark.cuda.nvml import Gpu, GpuReader, gpu_findings, gpu_reader, sampled
 from cnntk.benchmark.statistics.intervals import Estimate, quantile_estimate
 from cnntk.benchmark.statistics.samples import WarmUp, time_runs, warm_up, warm_up_limit_s
+from cnntk.benchmark.workload import Workload
 from cnntk.runtime.errors import DeviceUnavailable, UsageError
 from cnntk.runtime.sections import Column, Section, Table, first_names, interval, number, size_text
 from cnntk.runtime.session.binding import Binding
@@ -223,17 +222,12 @@ class TimedBinding:
         return dict(zip(_PARTS, np.array(self._rows, dtype=np.float64).T, strict=True))
 
 
-def cuda_times(
-    model: str | os.PathLike[str], *, device: str = "cuda", batch: int = 1, seconds: float = 3.0
-) -> CudaTimes:
+def cuda_times(workload: Workload) -> CudaTimes:
     """Measures a model in a CUDA stream of its own, first until it is steady.
 
     Args:
-        model: Path of an ``.onnx`` file.
-        device: ``cuda``, ``cuda:1``, or ``auto`` if that is CUDA.
-        batch: Number of images per run.
-        seconds: Duration in seconds; at least 20 runs. The warm-up comes before it, half as long at most, or
-            a second.
+        workload: Model to measure, on a device that is CUDA, with one image per run by default; at least 20
+            runs. The warm-up before takes at most half of its time, or a second.
 
     Raises:
         UsageError: The device is not CUDA, or the model's input has no size to try, or another batch.
@@ -241,11 +235,9 @@ def cuda_times(
         MissingDependency: cuda-bindings or nvidia-ml-py is not installed.
         CnntkError: The model can't be loaded or run there.
     """
-    if batch < 1 or not 0 < seconds < math.inf:
-        raise UsageError(f"batch {batch} and seconds {seconds:g} must be positive numbers")
-    target = resolve_device(device)
+    target = resolve_device(workload.device)
     if target.provider != _CUDA:
-        raise UsageError(f"device {device!r}: GPU times are measured on cuda, not on {target.name}")
+        raise UsageError(f"device {workload.device!r}: GPU times are measured on cuda, not on {target.name}")
     with ExitStack() as stack:
         stream = stack.enter_context(cuda_stream(int(target.name.partition(":")[2])))
         reader: GpuReader | None = None
@@ -255,22 +247,15 @@ def cuda_times(
         except DeviceUnavailable as error:
             notes = (str(error),)
         options = {**target.options, "user_compute_stream": str(stream.handle)}
-        times = measure_in_stream(
-            model, replace(target, options=options), stream, reader, batch=batch, seconds=seconds
-        )
+        times = measure_in_stream(workload, replace(target, options=options), stream, reader)
     return replace(times, findings=(*notes, *times.findings))
 
 
 def measure_in_stream(
-    model: str | os.PathLike[str],
-    device: Device,
-    stream: CudaStream,
-    reader: GpuReader | None,
-    *,
-    batch: int,
-    seconds: float,
+    workload: Workload, device: Device, stream: CudaStream, reader: GpuReader | None
 ) -> CudaTimes:
     """Measures a model in an open stream, in which the device's provider works."""
+    model, batch, seconds = workload.model, workload.batch or 1, workload.seconds
     before = None if reader is None else reader.sample()
     loaded = open_session(model, device)
     inputs = session_inputs(loaded, batch)

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,7 +37,8 @@ from numpy.typing import NDArray
 from cnntk.benchmark._inputs import session_inputs
 from cnntk.benchmark.interleaved import SETTLE_S, Interleaver, TimedBlock, timed_block
 from cnntk.benchmark.layers._graph import Graph, Node, build_model, read_graph
-from cnntk.runtime.errors import InferenceError, UsageError
+from cnntk.benchmark.workload import Workload
+from cnntk.runtime.errors import InferenceError
 from cnntk.runtime.session.devices import resolve_device
 from cnntk.runtime.session.session_factory import LoadedModel, SessionSettings, open_session
 
@@ -147,17 +147,14 @@ class NodeTimes:
     runs: int
 
 
-def measure_nodes(
-    model: str | os.PathLike[str], *, threads: int | None, batch: int, device: str, seconds: float
-) -> NodeTimes:
+def measure_nodes(workload: Workload) -> NodeTimes:
     """Times all nodes under the profiler, interleaved with runs without it.
 
     All figures are means over the faster half of the runs in the quieter half of the rounds, so that they are
-    of the same moments and add up. Arguments are those of `cnntk.benchmark.layers.report.layer_times`.
+    of the same moments and add up.
     """
-    if batch < 1 or not 0 < seconds < float("inf"):
-        raise UsageError(f"batch {batch} and seconds {seconds} must be positive numbers")
-    target, settings = resolve_device(device), SessionSettings(threads=threads)
+    model = workload.model
+    target, settings = resolve_device(workload.device), SessionSettings(threads=workload.threads)
     plain = open_session(model, target, settings)
     original = read_graph(Path(model))
     with TemporaryDirectory(prefix="cnntk-") as name:
@@ -166,12 +163,13 @@ def measure_nodes(
         caching = replace(settings, cache=folder / "optimized")
         profiled = open_session(model, target, caching, str(folder / "profile"))
         chains = open_chains(folder, plain.threads)
-        inputs, wait_s = session_inputs(plain, batch), SETTLE_S if plain.threads > 1 else 0.0
+        inputs = session_inputs(plain, workload.batch or 1)
+        wait_s = SETTLE_S if plain.threads > 1 else 0.0
         turns = {
             key: _turn(loaded.session, inputs, _BLOCK_S, _MAX_BLOCK_RUNS, wait_s)
             for key, loaded in (("plain", plain), ("profiled", profiled))
         } | chain_turns(chains)
-        blocks = Interleaver(seconds, _MIN_ROUNDS, _MAX_ROUNDS).run(turns)
+        blocks = Interleaver(workload.seconds, _MIN_ROUNDS, _MAX_ROUNDS).run(turns)
         overhead = profiler_overhead(chains, blocks)
         profile = read_profile(Path(profiled.session.end_profiling()))
         optimized = next(map(read_graph, (folder / "optimized").glob("*/model.onnx")), Graph())

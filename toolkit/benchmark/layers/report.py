@@ -20,6 +20,7 @@ from cnntk.benchmark.layers.roofline import (
 )
 from cnntk.benchmark.statistics.findings import interference
 from cnntk.benchmark.statistics.system_load import read_counters
+from cnntk.benchmark.workload import Workload
 from cnntk.runtime.sections import (
     Chart,
     Column,
@@ -227,37 +228,25 @@ def _limits(peaks: Peaks) -> str:
     )
 
 
-def layer_times(
-    model: str | os.PathLike[str],
-    *,
-    threads: int | None = None,
-    batch: int = 1,
-    device: str = "cpu",
-    seconds: float = 3.0,
-    peaks: Peaks | None = None,
-) -> LayerReport:
+def layer_times(workload: Workload, *, peaks: Peaks | None = None) -> LayerReport:
     """Times each layer of a model in onnxruntime's profiler, interleaved with runs without it.
 
     Args:
-        model: Path of an ``.onnx`` file.
-        threads: Number of threads, as `Engine` takes them.
-        batch: Number of images per run.
-        device: Device, as `Engine` takes it.
-        seconds: Duration in seconds; at least four rounds of two runs.
+        workload: Model to measure, with one image per run by default; at least four rounds of two runs.
         peaks: Peaks of the machine; by default from `machine_peaks`, which measures them once, and once more
             if a layer was faster.
 
     Raises:
-        UsageError: The batch or the duration is not positive, or an input has no size to try.
+        UsageError: An input has no size to try.
         MissingDependency: onnx is not installed.
         CnntkError: The model can't be loaded or run there.
     """
     before = read_counters()
-    times = measure_nodes(model, threads=threads, batch=batch, device=device, seconds=seconds)
+    times, batch = measure_nodes(workload), workload.batch or 1
     disturbed = interference(before, read_counters())
     limits = (peaks or machine_peaks(times.loaded.threads)) if times.device == "cpu" else None
     report = LayerReport(
-        model=os.fspath(model),
+        model=os.fspath(workload.model),
         device=times.device,
         threads=times.loaded.threads,
         batch=batch,

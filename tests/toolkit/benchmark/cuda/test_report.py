@@ -16,6 +16,7 @@ from cnntk.benchmark.cuda.nvml import Gpu, GpuReader, GpuSample
 from cnntk.benchmark.cuda.report import OffDeviceNodes, TimedBinding, cuda_findings, measure_in_stream
 from cnntk.benchmark.statistics.intervals import Estimate
 from cnntk.benchmark.statistics.samples import WarmUp
+from cnntk.benchmark.workload import Workload
 from cnntk.runtime import Engine
 from cnntk.runtime.codec import as_json
 from cnntk.runtime.errors import DeviceUnavailable, InferenceError, UsageError
@@ -43,7 +44,9 @@ class Power(GpuReader):
 
 def test_the_way_of_a_measurement(tiny_onnx: Path) -> None:
     """On the host, which stands for the device: what is left are the calls of CUDA and NVML themselves."""
-    times = measure_in_stream(tiny_onnx, resolve_device("cpu"), HostStream(), Power(), batch=4, seconds=0.3)
+    times = measure_in_stream(
+        Workload(tiny_onnx, batch=4, seconds=0.3), resolve_device("cpu"), HostStream(), Power()
+    )
     assert times.runs >= 20
     assert times.batch == 4
     assert times.to_device.tensors == ("input",)
@@ -62,7 +65,7 @@ def test_the_way_of_a_measurement(tiny_onnx: Path) -> None:
 
 def test_without_nvml_the_times_are_there() -> None:
     times = measure_in_stream(
-        shipped_model(), resolve_device("cpu"), HostStream(), None, batch=1, seconds=0.05
+        Workload(shipped_model(), seconds=0.05), resolve_device("cpu"), HostStream(), None
     )
     assert times.gpu is None
     assert as_json(times)["gpu"] is None
@@ -105,18 +108,18 @@ def test_findings(change: dict[str, Any], expected: tuple[str, ...]) -> None:
 )
 def test_wrong_use(tiny_onnx: Path, wrong: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        cuda.cuda_times(tiny_onnx, **wrong)
+        cuda.cuda_times(Workload(tiny_onnx, **{"device": "cuda", **wrong}))
 
 
 @pytest.mark.skipif(NO_CUDA is None, reason="there is a GPU")
 def test_without_a_gpu_it_says_what_is_missing(tiny_onnx: Path) -> None:
     with pytest.raises(DeviceUnavailable, match="device 'cuda'"):
-        cuda.cuda_times(tiny_onnx)
+        cuda.cuda_times(Workload(tiny_onnx, "cuda"))
 
 
 @pytest.mark.gpu
 def test_on_the_gpu() -> None:
-    times = cuda.cuda_times(shipped_model(), batch=8, seconds=0.5)
+    times = cuda.cuda_times(Workload(shipped_model(), "cuda", batch=8, seconds=0.5))
     assert times.device == "cuda:0"
     assert times.runs >= 20
     assert times.device_ms.value > 0

@@ -18,6 +18,7 @@ from cnntk.benchmark.layers._attribution import attribute_nodes
 from cnntk.benchmark.layers._profile import measure_nodes
 from cnntk.benchmark.layers.report import LayerReport, layer_times
 from cnntk.benchmark.layers.roofline import Peaks, layer_work, layers_from_graph
+from cnntk.benchmark.workload import Workload
 from cnntk.exporters import export
 from cnntk.models import zoo
 from cnntk.quantization.options import QuantizeOptions
@@ -33,7 +34,7 @@ LENET = 416_520
 
 
 def quick(model: Path, batch: int = 1) -> LayerReport:
-    return layer_times(model, threads=1, batch=batch, seconds=1e-3, peaks=PEAKS)
+    return layer_times(Workload(model, threads=1, batch=batch, seconds=1e-3), peaks=PEAKS)
 
 
 def closed_form(name: str, shape: tuple[int, ...]) -> int:
@@ -137,7 +138,7 @@ def test_quantized_lenet(tmp_path: Path) -> None:
     # Weights of 4 bits, but so few that what is multiplied are floats.
     assert (rows["7"].executed_ops, rows["7"].dtype) == (("MatMulNBits",), "float32")
     assert rows["conversion between 0 and 1"].executed_ops == ("Transpose", "DequantizeLinear")
-    times = measure_nodes(model, threads=1, batch=2, device="cpu", seconds=1e-3)
+    times = measure_nodes(Workload(model, threads=1, batch=2, seconds=1e-3))
     nodes = layers_from_graph(times.original)
     shares = attribute_nodes(nodes, times.nodes, times.original)
     assert sum(layer_work(share, nodes, times, 2).multiply_adds for share in shares) == 2 * LENET
@@ -160,7 +161,7 @@ SLOW = Peaks(float32_gmacs=1e-3, int8_gmacs=1e-3, memory_gb_s=1e-3, threads=1, c
 
 
 def test_peaks_that_are_too_low_are_reported() -> None:
-    report = layer_times(shipped_model(), threads=1, batch=8, seconds=1e-3, peaks=SLOW)
+    report = layer_times(Workload(shipped_model(), threads=1, batch=8, seconds=1e-3), peaks=SLOW)
     assert any("faster than the machine's peak" in line for line in report.findings)
     assert not any("the machine's peak" in line for line in quick(shipped_model(), 8).findings)
 
@@ -174,23 +175,23 @@ def test_peaks_that_a_layer_surpasses_are_measured_again(
     roofline_module.machine_peaks(1)
     (file,) = tmp_path.iterdir()
     file.write_text(json.dumps(as_json(SLOW)))
-    peaks = layer_times(shipped_model(), threads=1, batch=8, seconds=1e-3).peaks
+    peaks = layer_times(Workload(shipped_model(), threads=1, batch=8, seconds=1e-3)).peaks
     assert peaks is not None
     assert peaks.float32_gmacs > 1
     high = as_json(peaks) | {"float32_gmacs": 1e6, "memory_gb_s": 1e6}
     file.write_text(json.dumps(high))
-    assert layer_times(shipped_model(), threads=1, batch=8, seconds=1e-3).peaks == Peaks(**high)
+    assert layer_times(Workload(shipped_model(), threads=1, batch=8, seconds=1e-3)).peaks == Peaks(**high)
 
 
 @pytest.mark.parametrize(("batch", "seconds"), [(0, 1.0), (1, 0.0), (1, math.nan)])
 def test_nothing_to_measure(batch: int, seconds: float) -> None:
-    with pytest.raises(UsageError, match="must be positive"):
-        layer_times(shipped_model(), batch=batch, seconds=seconds, peaks=PEAKS)
+    with pytest.raises(UsageError, match="must be a positive"):
+        layer_times(Workload(shipped_model(), batch=batch, seconds=seconds), peaks=PEAKS)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
-        layer_times(tmp_path / "none.onnx", peaks=PEAKS)
+        layer_times(Workload(tmp_path / "none.onnx"), peaks=PEAKS)
 
 
 def test_a_foreign_file_whose_graph_is_not_available(foreign_onnx: Path, tmp_path: Path) -> None:
