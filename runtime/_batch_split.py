@@ -22,15 +22,7 @@ def run_in_batches(
     inputs: Mapping[str, NDArray[Any]],
     batch_size: int | None,
 ) -> Arrays:
-    """Runs a large batch in smaller ones, as `Engine.run_many` documents.
-
-    Args:
-        run: Function that runs one batch.
-        specs: Inputs of the model.
-        name: The model's name in messages.
-        inputs: Arrays by name, with one common batch size.
-        batch_size: Images per run; None for the model's fixed batch size, else 32.
-    """
+    """Runs a large batch in smaller ones, as `Engine.run_many` documents; ``specs`` are the inputs'."""
     fixed = _fixed_batch(specs)
     if batch_size is not None and (batch_size < 1 or (fixed and batch_size != fixed)):
         raise ValueError(f"batch_size must be {fixed or 'at least 1'}, got {batch_size}")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.runtime.artifact.spec import IMAGE_INPUT, Preprocessing
+from cnntk.runtime.artifact.spec import IMAGE_INPUT
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UnsupportedArtifact
 from cnntk.runtime.images.reading import MAX_MEGAPIXELS, DecodedImage, ImageSource, Pixels, decode_image
@@ -78,7 +78,14 @@ class Classifier:
         threads: int | None = None,
     ) -> None:
         self.engine = model if isinstance(model, Engine) else Engine(model, device, threads=threads)
-        self._preprocessing, self.labels = _classifier_spec(self.engine)
+        spec = self.engine.spec
+        if spec is None or spec.preprocessing is None:
+            raise UnsupportedArtifact(
+                f"{self.engine.name}: has no preprocessing in its spec, so it takes arrays only; use Engine"
+            )
+        if spec.head != "classifier":
+            raise UnsupportedArtifact(f"{self.engine.name}: is not a classifier; use Engine")
+        self._preprocessing, self.labels = spec.preprocessing, spec.labels
         self._input = self.engine.inputs[0]
         self._in_graph = self._input.name == IMAGE_INPUT and self._input.dtype == "uint8"
 
@@ -99,16 +106,9 @@ class Classifier:
         return self.decode(image).pixels
 
     def decode(self, image: ImageSource, *, max_megapixels: float = MAX_MEGAPIXELS) -> DecodedImage:
-        """Reads the pixels of an image, with notes; gray for networks with gray input.
+        """Reads the pixels of an image like `decode_image`; gray for networks with gray input.
 
         Transparency is composed on the background in the artifact's spec.
-
-        Args:
-            image: Image of any form that `read_image` accepts.
-            max_megapixels: Largest image size that is accepted.
-
-        Raises:
-            ImageError: The image can't be read.
         """
         background = self._preprocessing.background
         decoded = decode_image(image, background=background, max_megapixels=max_megapixels)
@@ -117,11 +117,7 @@ class Classifier:
         return decoded
 
     def classify_pixels(self, images: Sequence[Pixels]) -> list[Predictions]:
-        """Classifies decoded images, in as few batches as their sizes allow.
-
-        Args:
-            images: Pixels from `read`, uint8 (H, W, 1) or (H, W, 3), of any sizes.
-        """
+        """Classifies pixels from `read` of any sizes, in as few batches as their sizes allow."""
         if self._in_graph and len(images) == 1:
             return self.classify_prepared(images)
         return self.classify_prepared([self.prepare(image) for image in images])
@@ -154,14 +150,3 @@ class Classifier:
         if not self._in_graph:
             batch = normalize(batch, self._preprocessing).astype(self._input.dtype, copy=False)
         return self.engine.run({self._input.name: batch})["probabilities"]
-
-
-def _classifier_spec(engine: Engine) -> tuple[Preprocessing, tuple[str, ...]]:
-    spec = engine.spec
-    if spec is None or spec.preprocessing is None:
-        raise UnsupportedArtifact(
-            f"{engine.name}: has no preprocessing in its spec, so it takes arrays only; use Engine"
-        )
-    if spec.head != "classifier":
-        raise UnsupportedArtifact(f"{engine.name}: is not a classifier; use Engine")
-    return spec.preprocessing, spec.labels

@@ -21,10 +21,6 @@ _CHANNELS = (1, 3)
 class InputContract:
     """Names, dtypes and shapes of a model's inputs.
 
-    Args:
-        inputs: Inputs of the model.
-        name: The model's name in messages.
-
     Attributes:
         dtypes: Names and dtypes of the inputs, in the model's order.
         ties_sizes: Whether some sizes must be equal, which onnxruntime does not check.
@@ -73,9 +69,7 @@ class InputContract:
         """Converts inputs of foreign byte order, which onnxruntime would misread."""
         if all(array.dtype.isnative for array in inputs.values()):
             return inputs
-        return {
-            name: array.astype(array.dtype.newbyteorder("="), copy=False) for name, array in inputs.items()
-        }
+        return {name: a.astype(a.dtype.newbyteorder("="), copy=False) for name, a in inputs.items()}
 
     def mismatch_error(self, inputs: Mapping[str, Any], detail: str = "") -> InputError:
         """Returns an error with what was expected, what was passed and, if that is clear, what to do."""
@@ -86,11 +80,9 @@ class InputContract:
         )
 
     def _hint(self, inputs: Mapping[str, Any]) -> str:
-        specs = {spec.name: spec for spec in self._inputs}
-        for name, value in inputs.items():
-            spec = specs.get(name)
-            if spec is not None and (hint := _hint_for(spec, value)):
-                return f". {name}: {hint}"
+        for spec in self._inputs:
+            if spec.name in inputs and (hint := _hint_for(spec, inputs[spec.name])):
+                return f". {spec.name}: {hint}"
         return ""
 
 
@@ -119,20 +111,15 @@ def _hint_for(spec: TensorSpec, value: Any) -> str:
     if value.ndim == len(spec.shape) - 1 and shape_matches((1, *value.shape), (1, *spec.shape[1:])):
         return "a single image needs a batch dimension, array[None]"
     if value.ndim == 4 and len(spec.shape) == 4:
-        if shape_matches(_permuted(value.shape, (0, 3, 1, 2)), spec.shape) and value.shape[3] in _CHANNELS:
-            return "the layout seems to be NHWC; use array.transpose(0, 3, 1, 2)"
-        if shape_matches(_permuted(value.shape, (0, 2, 3, 1)), spec.shape) and value.shape[1] in _CHANNELS:
-            return "the layout seems to be NCHW; use array.transpose(0, 2, 3, 1)"
+        for layout, channels, order in (("NHWC", 3, (0, 3, 1, 2)), ("NCHW", 1, (0, 2, 3, 1))):
+            if value.shape[channels] in _CHANNELS and shape_matches(value.transpose(order).shape, spec.shape):
+                return f"the layout seems to be {layout}; use array.transpose{order}"
         batch = spec.shape[0]
         if isinstance(batch, int) and shape_matches(value.shape[1:], spec.shape[1:]):
             return f"the model's batch size is fixed at {batch}; use run_many, which splits and pads"
     if shape_matches(value.shape, spec.shape) and value.dtype != np.dtype(spec.dtype):
         return f"convert it, array.astype({spec.dtype!r}), if that loses nothing that matters"
     return ""
-
-
-def _permuted(shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(shape[axis] for axis in order)
 
 
 def _shape_of(value: Any) -> tuple[int, ...]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import threading
 import weakref
 from collections.abc import Mapping
+from dataclasses import asdict
 from math import isfinite
 from typing import Any, BinaryIO, Literal
 
@@ -303,10 +305,9 @@ class Engine:
         return f"Engine({self.name!r}, device={self.device!r}, threads={self.threads})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        s = self._settings
-        settings = {"threads": s.threads, "spin": s.spin, "share_weights": s.share_weights, "cache": s.cache}
         device, options = self._device_request
-        return _unpickle, (self._model, device, {**settings, "options": options}, self._allow_nonfinite)
+        settings = {**asdict(self._settings), "options": options, "allow_nonfinite": self._allow_nonfinite}
+        return functools.partial(Engine, self._model, device, **settings), ()
 
     def _load(self, device: Device, requested: str) -> tuple[Device, LoadedModel]:
         """Loads the model on ``device``; for ``auto``, on the CPU if that fails."""
@@ -439,10 +440,6 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-def _unpickle(model: str | bytes, device: str, settings: dict[str, Any], allow_nonfinite: bool) -> Engine:
-    return Engine(model, device, allow_nonfinite=allow_nonfinite, **settings)
 
 
 def _path_or_bytes(model: Model) -> str | bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,29 +19,23 @@ def example_inputs(
 ) -> dict[str, NDArray[Any]]:
     """Generates seeded noise for each input; its first free dimension is the batch.
 
-    Args:
-        specs: Inputs of the model.
-        batch: Batch size.
-        sizes: Sizes of other free dimensions by name, such as those of an image that needs no resize.
+    ``sizes`` are those of other free dimensions by name, such as of an image that needs no resize.
 
     Raises:
         UsageError: The model's batch size is fixed at another value, or a further dimension is free.
     """
     rng = np.random.default_rng(0)
-    return {spec.name: _noise(rng, _with_sizes(spec, sizes or {}), batch) for spec in specs}
+    return {spec.name: _noise(rng, spec, batch, sizes or {}) for spec in specs}
 
 
-def _with_sizes(spec: TensorSpec, sizes: Mapping[str, int]) -> TensorSpec:
-    return replace(spec, shape=tuple(sizes.get(d, d) if isinstance(d, str) else d for d in spec.shape))
-
-
-def _noise(rng: np.random.Generator, spec: TensorSpec, batch: int) -> NDArray[Any]:
-    first, *rest = spec.shape or (1,)
+def _noise(rng: np.random.Generator, spec: TensorSpec, batch: int, sizes: Mapping[str, int]) -> NDArray[Any]:
+    sized = [sizes.get(d, d) if isinstance(d, str) else d for d in spec.shape]
+    first, *rest = sized or [1]
     if isinstance(first, int) and first != batch != 1:
         raise UsageError(f"{spec.name}: the model's batch size is fixed at {first}, not {batch}")
     if free := [d for d in rest if not isinstance(d, int)]:
         raise UsageError(
-            f"{spec.name}: its shape {list(spec.shape)} has free dimensions ({', '.join(free)}); export the "
+            f"{spec.name}: its shape {sized} has free dimensions ({', '.join(free)}); export the "
             "model with fixed ones, or with cnntk export, whose files state the size of their images"
         )
     shape = (first if isinstance(first, int) else batch, *(int(d) for d in rest))

@@ -62,11 +62,7 @@ def check_writable(target: Path) -> None:
 
 
 def readable_file(path: str | os.PathLike[str], description: str) -> Path:
-    """Returns ``path`` if it is a readable file.
-
-    Args:
-        path: Path of the file.
-        description: What the file should be, for messages.
+    """Returns ``path`` if it is a readable file; ``description`` says in messages what it should be.
 
     Raises:
         UsageError: The file is missing, a folder or not readable.

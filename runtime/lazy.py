@@ -13,10 +13,7 @@ def lazy_names(
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
     """Returns ``__getattr__`` and ``__dir__`` (PEP 562) of a package with lazily imported names.
 
-    Args:
-        package: ``__name__`` of the package.
-        public: ``__all__`` of the package.
-        names: Names of the package that each module defines.
+    ``public`` is its ``__all__``; ``names`` has those that each module defines.
     """
     modules = {name: module for module, defined in names.items() for name in defined}
 

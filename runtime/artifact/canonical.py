@@ -26,13 +26,7 @@ __all__ = ["canonical_bytes", "canonical_inputs"]
 def canonical_inputs(
     inputs: Sequence[TensorSpec], pattern: Pattern, seed: int, sizes: Mapping[str, int]
 ) -> dict[str, NDArray[Any]]:
-    """Computes an array for each input.
-
-    Args:
-        inputs: Inputs of the graph.
-        pattern: Pattern of the bytes.
-        seed: Seed of the pattern.
-        sizes: Sizes of the free dimensions, by name.
+    """Computes an array for each input; ``sizes`` are those of the free dimensions, by name.
 
     Returns:
         Arrays by input name. uint8: the bytes; int8: byte - 128; floats: (byte - 128) / 128, exact in every

@@ -8,7 +8,6 @@ damage: of files with changed bytes it ran one in six, with different outputs.
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnntk.runtime.artifact.protobuf import last_metadata_entry
+from cnntk.runtime.artifact.protobuf import file_bytes, last_metadata_entry
 from cnntk.runtime.errors import ArtifactCorrupt
 
 __all__ = [
     "LARGE_BYTES",
     "VerifiedModel",
+    "checked_meanwhile",
     "compute_digest",
     "embedded_digest",
     "final_metadata",
@@ -57,10 +57,6 @@ class VerifiedModel:
 def verified_model(model: str | bytes, name: str) -> Iterator[VerifiedModel]:
     """Verifies the digest: of a small file before the block, of a large one while the block loads it.
 
-    Args:
-        model: Path or bytes of an ``.onnx`` file.
-        name: The model's name in messages.
-
     Raises:
         ArtifactCorrupt: The digest differs, whatever the block made of the file.
     """
@@ -71,27 +67,29 @@ def verified_model(model: str | bytes, name: str) -> Iterator[VerifiedModel]:
         _check(data, name)
         yield VerifiedModel(data, has_digest=True)
     else:
-        with ThreadPoolExecutor(1) as pool:
-            check = pool.submit(_check, model, name)
-            try:
-                yield VerifiedModel(model, has_digest=True, confirm=check.result)
-            finally:
-                check.result()
+        with checked_meanwhile(lambda: _check(model, name)) as confirm:
+            yield VerifiedModel(model, has_digest=True, confirm=confirm)
+
+
+@contextmanager
+def checked_meanwhile(check: Callable[[], None]) -> Iterator[Callable[[], None]]:
+    """Runs a check in a thread while the block runs; yields a function that waits for it, as the end does."""
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(check)
+        try:
+            yield running.result
+        finally:
+            running.result()
 
 
 def final_metadata(verified: VerifiedModel, key: str) -> bytes | None:
     """Returns the metadata entry, a JSON object, at the end of a file with a digest; None without one."""
-    if not verified.has_digest:
-        return None
-    if isinstance(verified.model, bytes):
-        return last_metadata_entry(verified.model, key)
-    with open(verified.model, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return last_metadata_entry(data, key)
+    return last_metadata_entry(file_bytes(verified.model), key) if verified.has_digest else None
 
 
 def embedded_digest(model: str | bytes) -> str | None:
     """Returns the digest that a file ends with; None if it has none."""
-    end = _end(model)
+    end = file_bytes(model)[-_END_BYTES:]
     if len(end) < _END_BYTES or not (end.startswith(_BEFORE) and end.endswith(_AFTER)):
         return None
     return end[len(_BEFORE) : -len(_AFTER)].decode("latin-1")
@@ -134,14 +132,6 @@ def _hash_file(path: str | os.PathLike[str], size: int) -> hashlib._Hash:
             sha.update(buffer[:count])
             size -= count
     return sha
-
-
-def _end(model: str | bytes) -> bytes:
-    if isinstance(model, bytes):
-        return model[-_END_BYTES:]
-    with open(model, "rb") as stream:
-        stream.seek(max(0, _size(model) - _END_BYTES))
-        return stream.read()
 
 
 def _size(model: str | bytes) -> int:

@@ -14,12 +14,11 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from cnntk.runtime.artifact.digest import sha256_of
-from cnntk.runtime.artifact.protobuf import ExternalTensor, field_spans, map_file, read_external_tensor
+from cnntk.runtime.artifact.digest import checked_meanwhile, sha256_of
+from cnntk.runtime.artifact.protobuf import ExternalTensor, field_spans, file_bytes, read_external_tensor
 from cnntk.runtime.artifact.spec import DataFile
 from cnntk.runtime.errors import ArtifactCorrupt
 
@@ -51,20 +50,14 @@ _ADVICE = "Get the model again from its source, all its files as plain copies"
 def find_external_tensors(model: str | bytes, name: str) -> tuple[ExternalTensor, ...]:
     """Finds every tensor with values outside the model file, anywhere in the model.
 
-    Args:
-        model: Path or bytes of an ``.onnx`` file.
-        name: The model's name in messages.
-
     Raises:
         ArtifactCorrupt: The file is not a protobuf message.
     """
-    if isinstance(model, str):
-        with open(model, "rb") as stream:
-            if os.fstat(stream.fileno()).st_size == 0:
-                return ()
-            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _search_model(data, name)
-    return _search_model(model, name)
+    data = file_bytes(model)
+    try:
+        return tuple(_search_message(data, "model", 0, len(data)))
+    except (ValueError, IndexError) as error:
+        raise ArtifactCorrupt(f"{name}: not a valid ONNX file, or damaged ({error})") from error
 
 
 def check_external_tensors(
@@ -72,11 +65,7 @@ def check_external_tensors(
 ) -> None:
     """Checks that external tensors are in regular files of the model's folder that are long enough.
 
-    Args:
-        tensors: Tensors from `find_external_tensors`.
-        file: Path of the model.
-        data_file: External weights according to the model's spec.
-        has_digest: Whether the model is an artifact, which may have no external file but ``data_file``.
+    A model with a digest may have no external file but ``data_file``, the one in its spec.
 
     Raises:
         ArtifactCorrupt: A check failed; the message names the tensor and the file.
@@ -104,27 +93,19 @@ def check_external_tensors(
 
 @contextmanager
 def verified_data(file: Path, data_file: DataFile | None) -> Iterator[Callable[[], None]]:
-    """Verifies the SHA-256 of an artifact's external weights while the block loads them.
-
-    Args:
-        file: Path of the artifact.
-        data_file: External weights according to the spec; None for no check.
+    """Verifies the SHA-256 of the external weights of the artifact ``file`` while the block loads them.
 
     Yields:
         Function that waits for the check. The end of the block waits for it, too.
 
     Raises:
-        ArtifactCorrupt: The file is another one or damaged, whatever the block made of it.
+        ArtifactCorrupt: The weights are others or damaged, whatever the block made of them.
     """
     if data_file is None:
         yield lambda: None
         return
-    with ThreadPoolExecutor(1) as pool:
-        check = pool.submit(_check_data, file, data_file)
-        try:
-            yield check.result
-        finally:
-            check.result()
+    with checked_meanwhile(lambda: _check_data(file, data_file)) as confirm:
+        yield confirm
 
 
 def read_external_weights(tensors: Iterable[ExternalTensor], folder: Path) -> dict[str, memoryview]:
@@ -134,7 +115,7 @@ def read_external_weights(tensors: Iterable[ExternalTensor], folder: Path) -> di
     for tensor in tensors:
         location = tensor.locations[-1]
         if location not in files:
-            files[location] = map_file(folder / location)
+            files[location] = memoryview(file_bytes(folder / location))
         start = int(tensor.numbers.get("offset", "0"))
         length = tensor.numbers.get("length")
         weights[tensor.name] = files[location][start : None if length is None else start + int(length)]
@@ -152,13 +133,6 @@ def _check_data(file: Path, data_file: DataFile) -> None:
             f"{path}: is damaged or belongs to another model: its SHA-256 differs from the one stated in "
             f"{file.name}. Copy both again, together"
         )
-
-
-def _search_model(data: bytes | mmap.mmap, name: str) -> tuple[ExternalTensor, ...]:
-    try:
-        return tuple(_search_message(data, "model", 0, len(data)))
-    except (ValueError, IndexError) as error:
-        raise ArtifactCorrupt(f"{name}: not a valid ONNX file, or damaged ({error})") from error
 
 
 def _search_message(

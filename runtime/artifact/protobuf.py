@@ -21,8 +21,8 @@ __all__ = [
     "ParsedNode",
     "encode_message",
     "field_spans",
+    "file_bytes",
     "last_metadata_entry",
-    "map_file",
     "metadata_entry",
     "parse_model",
     "read_external_tensor",
@@ -66,15 +66,7 @@ class ExternalTensor:
 
 @dataclass(frozen=True)
 class ParsedModel:
-    """The contents of an ONNX file.
-
-    Attributes:
-        structure: Fields of the graph other than its weights, as bytes.
-        weights: Bytes of each initializer.
-        external_tensors: Initializers whose values are in another file.
-        nodes: Nodes in the order of the file.
-        metadata: Metadata of the model.
-    """
+    """The contents of an ONNX file; ``structure`` has the fields of the graph other than its weights."""
 
     structure: list[memoryview] = field(default_factory=list)
     weights: dict[str, memoryview] = field(default_factory=dict)
@@ -96,27 +88,25 @@ class _Field:
         return bytes(self.value).decode("utf-8", "replace")
 
 
-def map_file(path: str | os.PathLike[str]) -> memoryview:
-    """Maps a file to memory; its bytes are read on access."""
-    with open(path, "rb") as stream:
+def file_bytes(file: str | os.PathLike[str] | bytes) -> bytes | mmap.mmap:
+    """Maps a file to memory, where its bytes are read on access; bytes stay as they are."""
+    if isinstance(file, bytes):
+        return file
+    with open(file, "rb") as stream:
         if os.fstat(stream.fileno()).st_size == 0:
-            return memoryview(b"")
-        return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+            return b""
+        return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def parse_model(data: memoryview, name: str) -> ParsedModel:
-    """Parses an ONNX file.
-
-    Args:
-        data: Bytes of the file.
-        name: The file's name in messages.
+def parse_model(data: Data, name: str) -> ParsedModel:
+    """Parses the bytes of an ONNX file; ``name`` is its name in messages.
 
     Raises:
         ArtifactCorrupt: The data is not a protobuf message.
     """
     model = ParsedModel()
     try:
-        for item in _fields(data):
+        for item in _fields(memoryview(data)):
             if item.number == _MODEL_GRAPH:
                 _parse_graph(item.value, model)
             elif item.number == _MODEL_METADATA:
@@ -196,8 +186,7 @@ def metadata_entry(key: str, value: str) -> bytes:
 def encode_message(*fields: tuple[int, int | float | str | bytes]) -> bytes:
     """Encodes a message from pairs of field number and value.
 
-    Args:
-        fields: Values are integers from 0, floats (written as float32), text, or an encoded message.
+    Values are integers from 0, floats (written as float32), text, or an encoded message.
     """
     return b"".join(_encode_field(number, value) for number, value in fields)
 
@@ -223,8 +212,10 @@ def _encode_varint(value: int) -> bytes:
 def _parse_graph(graph: memoryview, model: ParsedModel) -> None:
     for item in _fields(graph):
         if item.number == _GRAPH_INITIALIZER:
-            name, weight = _parse_tensor(item)
-            model.weights[name] = weight
+            parts = {inner.number: inner for inner in _fields(item.value)}
+            name = parts[_TENSOR_NAME].text if _TENSOR_NAME in parts else ""
+            # Values that are not stored as raw bytes are represented by the whole tensor.
+            model.weights[name] = parts.get(_TENSOR_RAW_DATA, item).value
             if external := read_external_tensor(item.value, 0, len(item.value)):
                 model.external_tensors[name] = external
             continue
@@ -238,17 +229,6 @@ def _parse_node(data: memoryview) -> ParsedNode:
     names = {f.number: f.text for f in fields if f.number in (_NODE_NAME, _NODE_OP)}
     inputs = tuple(f.text for f in fields if f.number == _NODE_INPUT)
     return ParsedNode(names.get(_NODE_NAME, ""), names.get(_NODE_OP, ""), inputs)
-
-
-def _parse_tensor(item: _Field) -> tuple[str, memoryview]:
-    """Returns name and values; the whole tensor if its values are not stored as raw bytes."""
-    name, weight = "", item.value
-    for inner in _fields(item.value):
-        if inner.number == _TENSOR_NAME:
-            name = inner.text
-        elif inner.number == _TENSOR_RAW_DATA:
-            weight = inner.value
-    return name, weight
 
 
 def _fields(data: memoryview) -> Iterator[_Field]:

@@ -66,29 +66,17 @@ class SelfTestResult:
 def run_self_test(run: Callable[[Arrays], Arrays], spec: ModelSpec | None, name: str) -> SelfTestResult:
     """Runs a model on the canonical inputs and compares its outputs with those in its spec.
 
-    Args:
-        run: Function that runs the model.
-        spec: Spec of the model.
-        name: The model's name in messages.
-
     Raises:
         UnsupportedArtifact: The file has no self-test.
         InferenceError: The model can't be run.
     """
     if spec is None or spec.self_test is None:
         raise UnsupportedArtifact(f"{name}: has no self-test; export it with this version of cnntk")
-    strides = spec.self_test.strides
-    return SelfTestResult(
-        tuple(
-            check
-            for case in spec.self_test.cases
-            for check in _checks(case, strides, run(_inputs(spec, case)))
-        )
-    )
-
-
-def _inputs(spec: ModelSpec, case: SelfTestCase) -> Arrays:
-    return canonical_inputs(spec.inputs, case.pattern, case.seed, case.sizes)
+    checks: list[OutputCheck] = []
+    for case in spec.self_test.cases:
+        outputs = run(canonical_inputs(spec.inputs, case.pattern, case.seed, case.sizes))
+        checks += _checks(case, spec.self_test.strides, outputs)
+    return SelfTestResult(tuple(checks))
 
 
 def _checks(case: SelfTestCase, strides: Mapping[str, int], outputs: Arrays) -> Iterator[OutputCheck]:

@@ -23,12 +23,7 @@ Arrays = dict[str, NDArray[Any]]
 class BatchRunner:
     """Runs requests as one batch and returns outputs or an error for each.
 
-    Args:
-        engine: Engine that runs the batches.
-
-    Attributes:
-        engine: Engine that runs the batches.
-        fixed_batch: Batch size of a model that takes no other; 0 for any size.
+    ``fixed_batch`` is the batch size of a model that takes no other; 0 for any size.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -44,11 +39,7 @@ class BatchRunner:
             )
 
     def request(self, inputs: Mapping[str, NDArray[Any]]) -> Request:
-        """Returns ``inputs`` as a request that arrives now.
-
-        Raises:
-            InputError: A name, dtype or shape differs from the model's inputs.
-        """
+        """Returns ``inputs`` as a request that arrives now; raises InputError if they are not the model's."""
         self.engine.check(self._as_full_batch(inputs))
         arrays = {name: inputs[name] for name in self._names}
         rows = len(arrays[self._names[0]]) if self._stacks else 1
@@ -60,8 +51,11 @@ class BatchRunner:
         outputs = self._run_together(batch) if len(batch) > 1 or self.fixed_batch else None
         if outputs is None:
             return [self._run_alone(request.inputs) for request in batch]
+        # A request whose outputs are not finite runs alone, with the engine's own setting.
         return [
-            row_outputs if self._all_finite(row_outputs) else self._run_alone(request.inputs)
+            row_outputs
+            if all(is_finite(row_outputs[name]) for name in self._float_outputs)
+            else self._run_alone(request.inputs)
             for request, row_outputs in zip(batch, outputs, strict=True)
         ]
 
@@ -102,20 +96,12 @@ class BatchRunner:
         except BaseException as error:  # any error is the result of this request
             return error
 
-    def _all_finite(self, outputs: Arrays) -> bool:
-        """Whether outputs are finite. If not, the request runs alone, with the engine's own setting."""
-        return all(is_finite(outputs[name]) for name in self._float_outputs)
-
 
 def batch_dimension(specs: Sequence[TensorSpec]) -> str | int | None:
     """Returns the leading dimension that all inputs and outputs share, along which requests are stacked.
 
-    Args:
-        specs: All inputs and outputs.
-
-    Returns:
-        Name of a dimension of any size; size of a fixed one above 1; None if requests can't be stacked,
-        because leading dimensions differ or the name has a second use.
+    It is the name of a dimension of any size, or the size of a fixed one above 1; None if requests can't be
+    stacked, because leading dimensions differ or the name has a second use.
     """
     leading = {spec.shape[0] if spec.shape else None for spec in specs}
     first = leading.pop() if len(leading) == 1 else None
@@ -125,29 +111,16 @@ def batch_dimension(specs: Sequence[TensorSpec]) -> str | int | None:
 
 
 def stack(requests: Sequence[Arrays]) -> Arrays:
-    """Concatenates the arrays of requests by name.
-
-    Args:
-        requests: Arrays (n, ...) with the same names and, for each name, the same trailing shape.
-
-    Returns:
-        Arrays (sum of all n, ...); those of a single request are not copied.
-    """
+    """Concatenates the arrays (n, ...) of requests by name; those of a single request are not copied."""
     if len(requests) == 1:
         return requests[0]
     return {name: np.concatenate([arrays[name] for arrays in requests]) for name in requests[0]}
 
 
 def unstack(outputs: Arrays, rows: Sequence[int], size: int) -> list[Arrays] | None:
-    """Copies each request's rows of ``outputs``, so that requests share no memory.
+    """Copies each request's rows of outputs (size, ...), so that requests share no memory.
 
-    Args:
-        outputs: Arrays (size, ...) with the rows of all requests in order, and padding.
-        rows: Number of rows of each request.
-        size: Number of rows of the batch.
-
-    Returns:
-        Arrays by name for each request; None if an output has another number of rows than ``size``.
+    Returns None if an output has another number of rows than ``size``.
     """
     if any(value.ndim == 0 or len(value) != size for value in outputs.values()):
         return None

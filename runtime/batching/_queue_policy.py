@@ -17,21 +17,12 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(eq=False)
 class Request:
-    """A waiting request.
+    """A waiting request; its ``admission`` lock is held while it waits in line outside a full queue."""
 
-    Attributes:
-        inputs: Arrays by name, each (rows, ...).
-        rows: Number of batch rows that the request takes.
-        shape_key: Key of requests that may share a batch; None for a request that runs alone.
-        arrival_s: Time of arrival in seconds of a monotonic clock.
-        future: Future of the outputs.
-        admission: Lock that is held while the request waits in line outside a full queue.
-    """
-
-    inputs: Arrays
+    inputs: Arrays  # each (rows, ...)
     rows: int
-    shape_key: Hashable | None
-    arrival_s: float
+    shape_key: Hashable | None  # equal for requests that may share a batch; None for one that runs alone
+    arrival_s: float  # by a monotonic clock
     future: Future[Arrays] = field(default_factory=Future)
     admission: threading.Lock = field(default_factory=threading.Lock)
 
@@ -57,19 +48,12 @@ class _Group:
 
 
 class BatchQueue:
-    """A bounded queue that forms batches of requests by size and deadline.
+    """A bounded queue that forms batches of requests by size and deadline; it has no lock of its own.
 
     A batch is due when it has enough rows, when its oldest request has waited long enough, or when the queue
     is full. If several are due, the one with the oldest request goes first, so that none starves. Requests
     with one shape key keep their order. Requests that arrive while the queue is full may wait in line for a
-    free slot, in order.
-
-    The queue has no lock; callers that share it between threads must lock it.
-
-    Args:
-        max_rows: Number of rows of a batch. A request with more is a batch of its own.
-        max_wait_s: Longest wait of the oldest request of a batch for further requests, in seconds.
-        max_queue: Number of requests that may wait, without those in line.
+    free slot, in order. The limits are those of `BatchingEngine`.
     """
 
     def __init__(self, max_rows: int, max_wait_s: float, max_queue: int) -> None:
@@ -81,20 +65,14 @@ class BatchQueue:
         self._count = 0
 
     def __len__(self) -> int:
-        """Number of requests in the queue."""
         return self._count
 
     @property
     def full(self) -> bool:
-        """Whether the queue has no free slot."""
         return self._count >= self._max_queue
 
     def add(self, request: Request) -> bool:
-        """Adds a request to the queue or, with its admission lock held, to the end of the line.
-
-        Returns:
-            Whether the next batch is now due at another time.
-        """
+        """Adds a request to the queue or the line; returns whether the next batch is due at another time."""
         if self.full:
             request.admission.acquire(blocking=False)
             self._line[request.future] = request

@@ -221,16 +221,12 @@ class BatchingEngine:
         return f"BatchingEngine({self.engine!r}, {limits})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.engine, self._limits)
+        return functools.partial(BatchingEngine, self.engine, **asdict(self._limits)), ()
 
     def _timeout_error(self, timeout: float | None) -> InferenceTimeout:
         return InferenceTimeout(
             f"{self.engine.name}: no result within {timeout} s; raise timeout, or send fewer requests at once"
         )
-
-
-def _reopen(engine: Engine, limits: _Limits) -> BatchingEngine:
-    return BatchingEngine(engine, **asdict(limits))
 
 
 class _WorkerPool:
@@ -245,10 +241,11 @@ class _WorkerPool:
         self._limits = limits
         self._on_done = functools.partial(_remove_if_canceled, weakref.ref(self))
         self._closed = False
-        self._reset()
+        self.reset()
         _worker_pools.add(self)
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
+        """Empties the pool; also in a forked child, which has neither the threads nor the requests."""
         self._requests = self._batches = 0
         rows = self._runner.fixed_batch or self._limits.max_batch
         self._changed = threading.Condition()
@@ -261,12 +258,7 @@ class _WorkerPool:
             return BatchingStats(self._requests, self._batches)
 
     def put(self, inputs: Mapping[str, NDArray[Any]], *, wait_in_line: bool) -> Request:
-        """Adds a request without blocking.
-
-        Args:
-            inputs: Inputs of the request.
-            wait_in_line: Whether the request may wait in line for a slot, its admission lock held meanwhile.
-        """
+        """Adds a request without blocking; it may wait in line for a slot, its admission lock held."""
         request = self._runner.request(inputs)
         request.future.add_done_callback(functools.partial(self._on_done, request.shape_key))
         with self._changed:
@@ -279,7 +271,12 @@ class _WorkerPool:
                     f"{self._runner.engine.name}: {self._limits.max_queue} requests wait; send fewer at "
                     "once, wait for a slot with block=True, or raise max_queue"
                 )
-            self._start_workers()
+            if not self._workers:  # the first request of this process
+                for number in range(self._limits.workers):
+                    name = f"cnntk-batching-{number}"
+                    worker = threading.Thread(target=self._work, name=name, daemon=True)
+                    worker.start()
+                    self._workers.append(worker)
             if self._queue.add(request):
                 self._changed.notify()
         return request
@@ -300,25 +297,12 @@ class _WorkerPool:
             self._changed.notify_all()
             workers = list(self._workers)
         for request in refused:
-            if _mark_running(request):
+            if request.future.set_running_or_notify_cancel():
                 name = self._runner.engine.name
                 request.future.set_exception(EngineClosed(f"{name}: was closed before this request ran"))
         for worker in workers:
             if wait and worker is not threading.current_thread():
                 worker.join()
-
-    def reset_after_fork(self) -> None:
-        """Empties the pool in a forked child, which has neither the threads nor the requests."""
-        self._reset()
-
-    def _start_workers(self) -> None:
-        """Starts the workers at the first request of this process."""
-        if self._workers:
-            return
-        for number in range(self._limits.workers):
-            worker = threading.Thread(target=self._work, name=f"cnntk-batching-{number}", daemon=True)
-            worker.start()
-            self._workers.append(worker)
 
     def _work(self) -> None:
         while batch := self._next_batch():
@@ -333,7 +317,7 @@ class _WorkerPool:
                 requests = self._wait_for_batch()
             if not requests:
                 return []
-            batch = [request for request in requests if _mark_running(request)]
+            batch = [request for request in requests if request.future.set_running_or_notify_cancel()]
             with self._changed:
                 self._requests += len(batch)
                 self._batches += bool(batch)
@@ -364,11 +348,6 @@ def _set_result(future: Future[Arrays], result: Arrays | BaseException) -> None:
         log.exception("a callback of a request failed")
 
 
-def _mark_running(request: Request) -> bool:
-    """Marks a request as running, so that it can't be canceled; returns False if it was canceled."""
-    return request.future.set_running_or_notify_cancel()
-
-
 def _remove_if_canceled(
     pool_ref: weakref.ref[_WorkerPool], shape_key: Hashable | None, future: Future[Arrays]
 ) -> None:
@@ -382,15 +361,15 @@ _worker_pools: weakref.WeakSet[_WorkerPool] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for pool in list(_worker_pools):
-        pool.reset_after_fork()
+        pool.reset()
 
 
+@atexit.register
 def _at_exit() -> None:
     """Ends the workers before the interpreter stops their threads in the middle of a run."""
     for pool in list(_worker_pools):
         pool.close(drain=False, wait=True)
 
 
-atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

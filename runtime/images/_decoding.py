@@ -37,14 +37,8 @@ def load_file(
 ) -> OpenedImage:
     """Decodes the first image of a seekable file; its pixels are in memory afterwards.
 
-    Args:
-        stream: The file, which stays open.
-        name: The file's name in messages.
-        max_megapixels: Largest size that is decoded, in megapixels.
-        reduce_to: Height and width in pixels that are needed of a JPEG file.
-
-    Raises:
-        ImageError: The file is not an image, damaged or too large.
+    ``reduce_to`` is the height and width in pixels that are needed of a JPEG file. Raises ImageError if the
+    file is not an image, damaged or too large.
     """
     with image_errors(name, "can't be read"):
         stream.seek(0)
@@ -77,11 +71,7 @@ def load_file(
 
 
 def load_pillow(image: PillowImage, name: str, max_megapixels: float) -> OpenedImage:
-    """Loads an image that Pillow has opened already, like `load_file`; the image stays as it is.
-
-    Raises:
-        ImageError: The image's file is damaged, or the image is too large.
-    """
+    """Loads an image that Pillow has opened already, like `load_file`; the image stays as it is."""
     _check_size(*image.size, name, max_megapixels)
     _check_range(image, name)
     with image_errors(name, "damaged or cut short"):

@@ -51,21 +51,13 @@ _MAX_SAMPLES = 6
 
 @dataclass(frozen=True)
 class OpenedImage:
-    """An image in Pillow, and what its file says about the pixels.
+    """An image in Pillow, and what its file says about the pixels."""
 
-    Attributes:
-        image: Image as stored, not yet upright.
-        orientation: EXIF orientation, 1 to 8.
-        full_scale: Largest value of a pixel with more than 8 bits.
-        white_is_zero: Whether pixels with more than 8 bits count from white to black.
-        notes: What a user should know about the decoding, a phrase each.
-    """
-
-    image: PillowImage
-    orientation: int = 1
-    full_scale: int = 65535
-    white_is_zero: bool = False
-    notes: tuple[str, ...] = ()
+    image: PillowImage  # as stored, not yet upright
+    orientation: int = 1  # of EXIF, 1 to 8
+    full_scale: int = 65535  # largest value of a pixel with more than 8 bits
+    white_is_zero: bool = False  # whether pixels with more than 8 bits count from white to black
+    notes: tuple[str, ...] = ()  # what a user should know about the decoding, a phrase each
 
 
 CheckSize = Callable[[int, int], None]
@@ -95,18 +87,11 @@ def _with_globals(function: Any, **replacements: Any) -> Any:
 
 
 class _TiffTags(TiffImagePlugin.ImageFileDirectory_v2):
-    """The tags of one TIFF page, read by Pillow without a call of `warnings.warn`.
+    """The tags of one TIFF page, read by Pillow without a call of `warnings.warn`."""
 
-    Attributes:
-        damaged: Whether Pillow skipped a tag because of damage.
-        orientation: The orientation tag, 1 to 8, which Pillow is not shown: `pixels` turns images upright.
-        white_is_zero: Whether 16-bit values count from white to black. Pillow inverts 8-bit values only, so
-            it is shown the opposite.
-    """
-
-    damaged = False
-    orientation = 1
-    white_is_zero = False
+    damaged = False  # whether Pillow skipped a tag
+    orientation = 1  # 1 to 8; Pillow is not shown it, because `_pixels` turns images upright
+    white_is_zero = False  # of 16-bit values; Pillow, which inverts 8-bit values only, is shown the opposite
 
     # Pillow warns of several values where there should be one, and uses the first.
     _setitem = _with_globals(
@@ -208,12 +193,9 @@ def _open_tiff(stream: IO[bytes], check: CheckSize) -> OpenedImage:
         raise ValueError(f"{samples} samples per pixel (limit {_MAX_SAMPLES})")
     stream.seek(0)
     image = _Tiff(stream)
-    notes = _reduced_to_8_bits(image)
-    if tags.damaged:
-        notes += ("damaged TIFF tags skipped",)
-    opened = OpenedImage(
-        image, tags.orientation, 4095 if tags.bits == {12} else 65535, tags.white_is_zero, notes
-    )
+    notes = _reduced_to_8_bits(image) + ("damaged TIFF tags skipped",) * tags.damaged
+    full_scale = 4095 if tags.bits == {12} else 65535
+    opened = OpenedImage(image, tags.orientation, full_scale, tags.white_is_zero)
     return replace(opened, notes=_first_of(_page_count(stream, tags), "pages") + notes)
 
 
@@ -230,20 +212,12 @@ def _page_count(stream: IO[bytes], tags: _TiffTags) -> int:
     return len(seen)
 
 
-def _open_bmp(stream: IO[bytes], check: CheckSize) -> OpenedImage:
-    return OpenedImage(BmpImagePlugin.BmpImageFile(stream))
-
-
-def _open_ppm(stream: IO[bytes], check: CheckSize) -> OpenedImage:
-    return OpenedImage(PpmImagePlugin.PpmImageFile(stream))
-
-
 OPENERS: dict[str, Callable[[IO[bytes], CheckSize], OpenedImage]] = {
-    "BMP": _open_bmp,
+    "BMP": lambda stream, check: OpenedImage(BmpImagePlugin.BmpImageFile(stream)),
     "GIF": _open_gif,
     "JPEG": _open_jpeg,
     "PNG": _open_png,
-    "PPM": _open_ppm,
+    "PPM": lambda stream, check: OpenedImage(PpmImagePlugin.PpmImageFile(stream)),
     "TIFF": _open_tiff,
     "WEBP": _open_webp,
 }

@@ -38,21 +38,10 @@ _FROM_THE_END = (3, 4, 6, 7)  # those whose first row becomes the last row or co
 def pixels_from_image(
     opened: OpenedImage, name: str, background: Sequence[int]
 ) -> tuple[Pixels, tuple[str, ...]]:
-    """Converts a loaded image to an array of upright 8-bit pixels.
+    """Converts a loaded image to an array of upright 8-bit pixels, and returns all notes with it.
 
     Large images are converted in strips, because Pillow's conversions copy whole images at 4 bytes a pixel.
-
-    Args:
-        opened: The image, its pixels loaded.
-        name: The image's name in messages.
-        background: Color behind transparency, RGB, 0 to 255.
-
-    Returns:
-        Pixels, uint8 (H, W, 3) in RGB order, or (H, W, 1) for gray images; and the notes of ``opened`` with
-        those that the conversion adds.
-
-    Raises:
-        ImageError: A value is beyond 16 bits.
+    Raises ImageError if a value is beyond 16 bits.
     """
     image = opened.image
     composed = False
@@ -76,11 +65,7 @@ def pixels_from_image(
 
 
 def pixels_from_array(array: NDArray[Any], background: Sequence[int]) -> tuple[Pixels, tuple[str, ...]]:
-    """Converts an array like `pixels_from_image`: uint8 (H, W), (H, W, 1), (H, W, 3), (H, W, 4), uint16 gray.
-
-    Raises:
-        ImageError: The array has another dtype or shape.
-    """
+    """Converts an array like `pixels_from_image`: uint8 (H, W) or (H, W, 1 or 3 or 4), or uint16 gray."""
     pixels = array[:, :, None] if array.ndim == 2 else array
     channels = pixels.shape[2] if pixels.ndim == 3 else 0
     wide = pixels.dtype.kind == "u" and pixels.dtype.itemsize == 2

@@ -95,8 +95,7 @@ def _is_utf8(head: bytes) -> bool:
 def png_depth(stream: IO[bytes]) -> int:
     """Returns the bits per sample of a PNG file, 1 to 16.
 
-    Raises:
-        ValueError: The animation header is one that Pillow would warn of.
+    Raises ValueError for an animation header that Pillow would warn of.
     """
     stream.seek(8)
     depth, animations = 0, 0
@@ -145,11 +144,7 @@ def _after_blocks(data: bytes, position: int) -> int:
 
 
 def webp_size(stream: IO[bytes]) -> tuple[int, int]:
-    """Returns width and height of the canvas of a WebP file.
-
-    Raises:
-        ValueError: The file is too short, or its first chunk is of an unknown type.
-    """
+    """Returns width and height of the canvas of a WebP file; raises ValueError if it is cut short."""
     stream.seek(12)
     chunk = stream.read(18)
     if len(chunk) == 18 and chunk[:4] == b"VP8X":

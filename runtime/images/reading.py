@@ -64,20 +64,9 @@ def read_image(
     max_megapixels: float = MAX_MEGAPIXELS,
     reduce_to: tuple[int, int] | None = None,
 ) -> Pixels:
-    """Reads the pixels of an image. `decode_image` has the details and returns notes as well.
+    """Reads the pixels of an image, uint8 (H, W, 3) in RGB order, or (H, W, 1) for gray images.
 
-    Args:
-        source: Path, bytes of a file, binary file object, Pillow image or array.
-        background: Color behind transparency, RGB, 0 to 255.
-        max_megapixels: Largest image size that is accepted.
-        reduce_to: Height and width that are needed. A large JPEG is then decoded smaller, and faster.
-
-    Returns:
-        Pixels, uint8 (H, W, 3) in RGB order, or (H, W, 1) for gray images.
-
-    Raises:
-        ImageError: The image is missing, damaged, too large, or has values without a defined range.
-        TypeError: ``source`` is of another type.
+    `decode_image` documents the arguments and errors, and returns notes as well.
     """
     return decode_image(
         source, background=background, max_megapixels=max_megapixels, reduce_to=reduce_to

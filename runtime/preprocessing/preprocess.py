@@ -51,7 +51,8 @@ def resize_and_crop(image: Pixels, p: Preprocessing) -> Array:
         image = luma(image)
     levels = _resize(image, p.resized_size(*image.shape[:2]), p)
     if p.resize == "shortest":
-        levels = _center(levels, p)
+        top, left = p.crop_offset(levels.shape[0] - p.height), p.crop_offset(levels.shape[1] - p.width)
+        levels = levels[top : top + p.height, left : left + p.width]
     levels = _invert(_to_channels(levels, p), p)
     return _padded(levels, p) if p.resize == "longest" else levels
 
@@ -102,11 +103,6 @@ def _filtered(plane: Array, size: tuple[int, int], p: Preprocessing) -> Array:
     """
     image, resample = Image.fromarray(np.ascontiguousarray(plane)), _FILTERS[p.interpolation]
     return np.asarray(image.resize((size[1], image.height), resample).resize((size[1], size[0]), resample))
-
-
-def _center(levels: Array, p: Preprocessing) -> Array:
-    top, left = p.crop_offset(levels.shape[0] - p.height), p.crop_offset(levels.shape[1] - p.width)
-    return levels[top : top + p.height, left : left + p.width]
 
 
 def _invert(levels: Array, p: Preprocessing) -> Array:

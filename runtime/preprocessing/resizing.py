@@ -47,35 +47,21 @@ def shrinkable(p: Preprocessing) -> bool:
 
 
 def shrink(image: Pixels, p: Preprocessing) -> Pixels:
-    """Resizes an image like the graph, and crops it to what the graph's crop needs.
-
-    Args:
-        image: Pixels, uint8 (H, W, C).
-        p: Preprocessing of the artifact, for which `shrinkable` is true.
-
-    Returns:
-        Pixels, uint8, of size ``p.fitted_size``.
-    """
+    """Resizes an image like the graph of a `shrinkable` preprocessing, and crops it to ``p.fitted_size``."""
     size = p.resized_size(*image.shape[:2])
-    resized = image
-    if image.shape[:2] != size:
-        resized = (
-            resize_nearest(image, size)
-            if p.interpolation == "nearest"
-            else _run(image, size, p.interpolation)
-        )
+    if image.shape[:2] == size:
+        resized = image
+    elif p.interpolation == "nearest":
+        resized = resize_nearest(image, size)
+    else:
+        inputs = {"image": np.ascontiguousarray(image)[None], "size": np.array(size, dtype=np.int64)}
+        resized = np.asarray(_session(p.interpolation).run(None, inputs)[0][0])
     if p.resize == "stretch":
         return resized
     (e, f), (height, width) = p.edges, size
     top = p.crop_offset(height - p.height) - p.crop_offset(e - p.height)
     left = p.crop_offset(width - p.width) - p.crop_offset(f - p.width)
     return resized[top : top + e, left : left + f]
-
-
-def _run(image: Pixels, size: tuple[int, int], interpolation: Interpolation) -> Pixels:
-    inputs = {"image": np.ascontiguousarray(image)[None], "size": np.array(size, dtype=np.int64)}
-    (resized,) = _session(interpolation).run(None, inputs)
-    return np.asarray(resized[0])
 
 
 @functools.cache

@@ -63,16 +63,7 @@ def create_folder(cache: str | os.PathLike[str]) -> Path | None:
 
 
 def cache_key(model: str | bytes, device: Device, *, sharing: bool) -> str:
-    """Returns the name of a model's entry: 64 hex characters.
-
-    It depends on the model's bytes, the build of onnxruntime, the provider and its options, the CPU and its
-    features, on whether weights are shared, and on the version of cnntk.
-
-    Args:
-        model: Path or bytes of the model.
-        device: Device that runs the model.
-        sharing: Whether processes share the weights.
-    """
+    """Returns the name of a model's entry, 64 hex characters: a hash of all that the entry depends on."""
     ort = import_onnxruntime()
     build = getattr(ort, "get_build_info", str)()
     parts = {
@@ -97,16 +88,10 @@ def load_through_cache(
 ) -> T:
     """Loads a model from its cache entry, or creates the entry if it is missing or damaged.
 
-    Args:
-        folder: Cache folder.
-        key: Name of the entry from `cache_key`.
-        load: Function that creates a session of the optimized model, a path or bytes.
-        build: Function that creates a session of the original model. If its argument is a path, it writes the
-            optimized model there, and optionally weights to `DATA_FILE` in the same folder.
-        reload: Whether to load the new entry and return that session instead of the one from ``build``.
-
-    Raises:
-        CnntkError: The original model can't be loaded. Problems of the cache only go to the log.
+    ``load`` creates a session of the optimized model, a path or bytes. ``build`` creates one of the original
+    model; if its argument is a path, it writes the optimized model there, and optionally weights to
+    `DATA_FILE` in the same folder. With ``reload``, the result is the session of the new entry instead.
+    Problems of the cache only go to the log.
     """
     entry = folder / key
     session = _load_entry(entry, load)

@@ -64,11 +64,7 @@ _watchdog = _Watchdog()
 
 
 def clamp_timeout(seconds: float) -> float:
-    """Returns a time limit within the range of timers, 0 to `LONGEST_TIMEOUT_S` seconds.
-
-    Raises:
-        ValueError: The limit is NaN.
-    """
+    """Returns a time limit within the range of timers, 0 to `LONGEST_TIMEOUT_S` seconds; NaN raises."""
     if math.isnan(seconds):
         raise ValueError("timeout: expected seconds, got NaN")
     return min(max(seconds, 0.0), LONGEST_TIMEOUT_S)
@@ -76,13 +72,9 @@ def clamp_timeout(seconds: float) -> float:
 
 @contextmanager
 def deadline(options: Any, seconds: float) -> Iterator[None]:
-    """Sets ``options.terminate`` when the block exceeds a time limit.
+    """Sets ``terminate`` of onnxruntime's RunOptions when the block takes longer than ``seconds``.
 
     onnxruntime checks it between nodes, so a run ends after the current node.
-
-    Args:
-        options: onnxruntime's RunOptions of the run.
-        seconds: Time limit of the block.
     """
     run = _TimedRun(time.monotonic() + clamp_timeout(seconds), options)
     _watchdog.watch(run)

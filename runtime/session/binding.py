@@ -117,13 +117,7 @@ class Binding:
 def check_out(
     out: Mapping[str, NDArray[Any]], outputs: tuple[TensorSpec, ...], sizes: Mapping[str, int], model: str
 ) -> None:
-    """Checks arrays that are to receive outputs.
-
-    Args:
-        out: Arrays by output name.
-        outputs: Outputs of the model.
-        sizes: Sizes of named dimensions.
-        model: The model's name in messages.
+    """Checks arrays that are to receive outputs, given the sizes of named dimensions.
 
     Raises:
         InputError: An output is unknown, or its array has another dtype or shape or is not writable.

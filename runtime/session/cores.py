@@ -27,10 +27,8 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
 
     The quota is in ``cpu.max`` of version 2 control groups, and in ``cpu.cfs_quota_us`` and
     ``cpu.cfs_period_us`` of version 1. Each parent group has its own limit, and the lowest one applies.
-    See https://docs.kernel.org/admin-guide/cgroup-v2.html and .../scheduler/sched-bwc.html.
-
-    Args:
-        root: Root of the file system with ``proc/self/cgroup`` and ``proc/self/mountinfo``.
+    See https://docs.kernel.org/admin-guide/cgroup-v2.html and .../scheduler/sched-bwc.html. ``root`` is the
+    folder with ``proc/self/cgroup`` and ``proc/self/mountinfo``.
     """
     limits = (_limit(group) for group in cpu_groups(root))
     return min((limit for limit in limits if limit is not None), default=None)

@@ -45,12 +45,7 @@ class CudaState:
 
 
 def cuda_state(onnxruntime: Any, provider: str = "CUDAExecutionProvider") -> CudaState:
-    """Examines wheels, libraries, driver and GPUs, and loads the libraries.
-
-    Args:
-        onnxruntime: The onnxruntime module.
-        provider: Provider that needs CUDA: this one or TensorRT's.
-    """
+    """Examines wheels, libraries, driver and GPUs, and loads the libraries that CUDA or TensorRT needs."""
     offered = provider in onnxruntime.get_available_providers()
     wheels = tuple(name for name in _WHEELS if _installed(name))
     if not offered or sys.platform == "win32":  # there, onnxruntime's own message must suffice
@@ -67,10 +62,23 @@ def cuda_state(onnxruntime: Any, provider: str = "CUDAExecutionProvider") -> Cud
 
 def cuda_problem(state: CudaState, index: int = 0) -> str | None:
     """Returns why GPU number ``index`` is not available, and the fix; None if no problem is known."""
+    if not state.offered and len(state.wheels) > 1:
+        return (
+            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other. "
+            "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install 'cnntk[gpu]'"
+        )
     if not state.offered:
-        return _wheel_problem(state.wheels)
+        return (
+            "the installed onnxruntime was built without CUDA. Replace it: "
+            "pip uninstall -y onnxruntime, then pip install 'cnntk[gpu]'"
+        )
     if state.missing:
-        return _library_problem(state)
+        major = state.needs.partition(".")[0]
+        others = f"; installed in another version: {', '.join(state.others)}" if state.others else ""
+        return (
+            f"the library {state.missing} is missing (onnxruntime needs CUDA {state.needs}){others}. "
+            f"Install CUDA {major} with cuDNN 9: pip install 'onnxruntime-gpu[cuda,cudnn]'"
+        )
     if not state.driver:
         return (
             "no NVIDIA driver is installed (libcuda.so.1). Install it, or start the container with --gpus all"
@@ -87,27 +95,6 @@ def cuda_problem(state: CudaState, index: int = 0) -> str | None:
     if index >= state.gpus:
         return f"GPU {index} does not exist: the driver finds {state.gpus}, numbered from 0"
     return None
-
-
-def _wheel_problem(wheels: tuple[str, ...]) -> str:
-    if len(wheels) > 1:
-        return (
-            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other. "
-            "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install 'cnntk[gpu]'"
-        )
-    return (
-        "the installed onnxruntime was built without CUDA. Replace it: "
-        "pip uninstall -y onnxruntime, then pip install 'cnntk[gpu]'"
-    )
-
-
-def _library_problem(state: CudaState) -> str:
-    major = state.needs.partition(".")[0]
-    others = f"; installed in another version: {', '.join(state.others)}" if state.others else ""
-    return (
-        f"the library {state.missing} is missing (onnxruntime needs CUDA {state.needs}){others}. "
-        f"Install CUDA {major} with cuDNN 9: pip install 'onnxruntime-gpu[cuda,cudnn]'"
-    )
 
 
 def _load(path: str) -> str:

@@ -106,7 +106,7 @@ def import_onnxruntime() -> Any:
     Raises:
         MissingDependency: onnxruntime is not installed.
     """
-    before = {name: os.environ.get(name) for name in _NO_TELEMETRY}
+    before = {name: os.environ[name] for name in _NO_TELEMETRY if name in os.environ}
     first = "onnxruntime" not in sys.modules
     try:
         if first:
@@ -119,18 +119,12 @@ def import_onnxruntime() -> Any:
         ) from error
     finally:
         if first:
-            _restore_environment(before)
+            for name in _NO_TELEMETRY:
+                os.environ.pop(name, None)
+            os.environ.update(before)
     if first:
         onnxruntime.disable_telemetry_events()  # on Windows there is no other way
     return onnxruntime
-
-
-def _restore_environment(variables: Mapping[str, str | None]) -> None:
-    for name, value in variables.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
 
 
 def _parse_name(name: str) -> tuple[str, int | None]:
@@ -146,8 +140,7 @@ def _parse_name(name: str) -> tuple[str, int | None]:
 
 
 def _device(kind: str, index: int | None, options: Mapping[str, Any] | None, reason: str = "") -> Device:
-    merged = {**_DEFAULTS.get(kind, {}), **(options or {})}
-    if kind in _NUMBERED:
-        merged = {"device_id": str(index or 0), **merged}
-        return Device(f"{kind}:{merged['device_id']}", _PROVIDERS[kind], merged, reason)
-    return Device(kind, _PROVIDERS[kind], merged, reason)
+    number = {"device_id": str(index or 0)} if kind in _NUMBERED else {}
+    merged = {**number, **_DEFAULTS.get(kind, {}), **(options or {})}
+    name = f"{kind}:{merged['device_id']}" if number else kind
+    return Device(name, _PROVIDERS[kind], merged, reason)

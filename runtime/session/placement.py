@@ -48,9 +48,7 @@ class Placement:
 def measure_placement(open_profiled: Callable[[str], LoadedModel], inputs: dict[str, Any]) -> Placement:
     """Measures placement by a few runs under onnxruntime's profiler.
 
-    Args:
-        open_profiled: Function that loads the model; its argument is the prefix of the profile's path.
-        inputs: Inputs of the runs.
+    ``open_profiled`` loads the model; its argument is the prefix of the profile's path.
     """
     # One more run: `_times` ignores the first, whose times include memory allocation.
     session, events = run_profiled(open_profiled, inputs, 1 + _RUNS)

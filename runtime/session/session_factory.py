@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cnntk.runtime.artifact.digest import VerifiedModel, final_metadata, verified_model
+from cnntk.runtime.artifact.digest import final_metadata, verified_model
 from cnntk.runtime.artifact.external import check_external_tensors, find_external_tensors, verified_data
-from cnntk.runtime.artifact.spec import METADATA_KEY, DataFile, ModelSpec, TensorSpec
+from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec, TensorSpec
 from cnntk.runtime.errors import ArtifactCorrupt, DeviceUnavailable, UnsupportedArtifact, UsageError
 from cnntk.runtime.files import readable_file
 from cnntk.runtime.log import log
@@ -60,22 +60,15 @@ _pool_size = 0
 
 @dataclass(frozen=True)
 class SessionSettings:
-    """Settings of a session.
+    """Settings of a session, as `Engine` documents them.
 
-    Attributes:
-        threads: Number of CPU threads; ``"shared"`` for one pool of all engines of the process, which
-            onnxruntime then also requires of all later sessions of other libraries; None for one thread per
-            available core, and a single thread for a tiny model.
-        spin: Whether idle threads wait actively for work, which lowers latency and uses the CPU meanwhile;
-            None for yes, except under a container's CPU quota, which active waiting would use up.
-        share_weights: Whether processes on the CPU that load the same model share the memory of its weights,
-            for a model with external weights or with a cache. Four processes with VGG-11 then take 1.3 times
-            the memory of one, else 4 times. With a cache that costs no speed. Without one the weights are
-            used as they are in the file, neither packed nor reordered, which costs 11 % at batch size 1
-            (``benchmarks/shared_weights.py``).
-        cache: Folder for models as optimized by onnxruntime, created if missing. Deep graphs load faster
-            (ResNet-50 by a fifth); LeNet and VGG-11, which have little to optimize, do not
-            (``benchmarks/load.py``). Entries are as large as the model, or twice that with ``share_weights``.
+    With ``share_weights``, four processes with VGG-11 take 1.3 times the memory of one, else 4 times. With a
+    cache that costs no speed. Without one the weights are used as they are in the file, neither packed nor
+    reordered, which costs 11 % at batch size 1 (``benchmarks/shared_weights.py``).
+
+    Deep graphs load faster from a cache (ResNet-50 by a fifth); LeNet and VGG-11, which have little to
+    optimize, do not (``benchmarks/load.py``). Its entries are as large as the model, or twice that with
+    ``share_weights``.
     """
 
     threads: int | Literal["shared"] | None = None
@@ -86,14 +79,7 @@ class SessionSettings:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model loaded in onnxruntime.
-
-    Attributes:
-        session: onnxruntime's InferenceSession.
-        spec: Spec of the model; None for a file that cnntk did not write.
-        name: Name of the model in messages.
-        threads: Number of CPU threads.
-    """
+    """A model in onnxruntime's InferenceSession; ``spec`` is None for a file that cnntk did not write."""
 
     session: Any
     spec: ModelSpec | None
@@ -109,11 +95,7 @@ def open_session(
 ) -> LoadedModel:
     """Loads a model into an onnxruntime session on ``device`` and no other, and verifies its digest.
 
-    Args:
-        model: Path or bytes of an ``.onnx`` file.
-        device: Device from `resolve_device`.
-        settings: Settings of the session.
-        profile: Prefix of the path of onnxruntime's profile; None for no profile.
+    ``profile`` is the prefix of the path of onnxruntime's profile; None for no profile.
 
     Raises:
         UsageError: The file does not exist.
@@ -128,17 +110,23 @@ def open_session(
         entry = final_metadata(verified, METADATA_KEY)
         spec = None if entry is None else ModelSpec.from_json(entry, name)
         data_file = None if spec is None else spec.data
-        external = _check_external_weights(source, verified, data_file, name)
+        tensors = find_external_tensors(verified.model, name)
+        if tensors and isinstance(source, bytes):
+            raise UsageError(
+                f"{name}: has external weights in {tensors[0].locations[-1]}, so it can't be loaded from "
+                "bytes; pass its path"
+            )
+        check_external_tensors(tensors, Path(name), data_file, has_digest=verified.has_digest)
         threads = _threads(settings, spec)
         with verified_data(Path(name), data_file) as confirm_data:
             factory = _SessionFactory(
-                model=source if external else verified.model,
-                name=name,
-                device=device,
-                settings=settings,
-                threads=threads,
-                profile=profile,
-                has_external_weights=external,
+                source if tensors else verified.model,
+                name,
+                device,
+                settings,
+                threads,
+                profile,
+                has_external_weights=bool(tensors),
                 confirmations=(verified.confirm, confirm_data),
             )
             session = factory.create(has_digest=verified.has_digest)
@@ -156,18 +144,7 @@ def open_session(
 
 @dataclass(frozen=True)
 class _SessionFactory:
-    """Creates the session of one model.
-
-    Attributes:
-        model: Path or bytes of the model.
-        name: Name of the model in messages.
-        device: Device that runs the model.
-        settings: Settings of the session.
-        threads: Number of CPU threads.
-        profile: Prefix of the path of onnxruntime's profile.
-        has_external_weights: Whether the model has external weights.
-        confirmations: Functions that wait for the checks in other threads and raise their errors.
-    """
+    """Creates the session of one model; ``confirmations`` wait for checks in other threads."""
 
     model: str | bytes
     name: str
@@ -213,7 +190,7 @@ class _SessionFactory:
         elif sharing and self.has_external_weights:
             options.add_session_config_entry(_NO_PREPACKING, "1")
             disabled = _COPYING_OPTIMIZERS
-        session = _session(self.model, self.name, self.device, options, disabled)
+        session = self._session(self.model, options, disabled)
         if optimized is not None:
             for confirm in self.confirmations:
                 confirm()
@@ -223,10 +200,52 @@ class _SessionFactory:
         """Creates a session of an optimized model from the cache."""
         options = self._options()
         options.graph_optimization_level = import_onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
-        return _session(model, self.name, self.device, options)
+        return self._session(model, options)
 
     def _options(self) -> Any:
-        return _options(self.device, self.settings, self.threads, self.profile)
+        options = import_onnxruntime().SessionOptions()
+        options.log_severity_level = 4  # errors arrive as exceptions and need not be printed as well
+        if self.settings.threads == "shared":
+            _share_pool(self.threads)
+        options.use_per_session_threads = not _pool_size
+        if not _pool_size:
+            options.intra_op_num_threads = self.threads
+        spin = cpu_quota() is None if self.settings.spin is None else self.settings.spin
+        options.add_session_config_entry(_SPIN, "1" if spin else "0")
+        if self.device.name != "cpu" or self.profile is not None:
+            options.add_session_config_entry(_ASSIGNMENT, "1")
+        if self.profile is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = self.profile
+        return options
+
+    def _session(self, source: str | bytes, options: Any, disabled: tuple[str, ...] = ()) -> Any:
+        ort, device = import_onnxruntime(), self.device
+        ort.disable_telemetry_events()
+        try:
+            # Without enable_fallback=0, onnxruntime prints and uses the CPU when a provider fails.
+            session = ort.InferenceSession(
+                source, options, providers=device.providers, disabled_optimizers=disabled, enable_fallback=0
+            )
+        except onnxruntime_errors() as error:
+            raise _load_error(self.name, device, error) from error
+        if device.provider not in session.get_providers():
+            raise DeviceUnavailable(
+                f"device {device.name!r}: onnxruntime has {device.provider} but could not start it. Check "
+                "the driver and the versions of the libraries that this onnxruntime needs"
+            )
+        # An older onnxruntime does not record which provider runs which nodes.
+        assignments = getattr(session, "get_provider_graph_assignment_info", None)
+        if (
+            device.name != "cpu"
+            and assignments is not None
+            and all(subgraph.ep_name != device.provider for subgraph in assignments())
+        ):
+            raise DeviceUnavailable(
+                f"device {device.name!r}: {device.provider} supports no node of {self.name}; all would run "
+                "on the CPU. Use device='cpu', or export the model with operators that the provider supports"
+            )
+        return session
 
 
 def onnxruntime_errors() -> tuple[type[Exception], ...]:
@@ -238,7 +257,11 @@ def onnxruntime_errors() -> tuple[type[Exception], ...]:
 
 def tensor_specs(values: Any) -> tuple[TensorSpec, ...]:
     """Returns a `TensorSpec` for each of a session's inputs or outputs."""
-    return tuple(TensorSpec(v.name, _dtype(v.type), tuple(v.shape)) for v in values)
+    dtypes = [v.type.removeprefix("tensor(").removesuffix(")") for v in values]
+    return tuple(
+        TensorSpec(v.name, _DTYPES.get(dtype, dtype), tuple(v.shape))
+        for v, dtype in zip(values, dtypes, strict=True)
+    )
 
 
 def check_threads(threads: int) -> None:
@@ -271,25 +294,6 @@ def _threads(settings: SessionSettings, spec: ModelSpec | None) -> int:
     return 1 if tiny and settings.threads is None else usable_cores()
 
 
-def _options(device: Device, settings: SessionSettings, threads: int, profile: str | None) -> Any:
-    ort = import_onnxruntime()
-    options = ort.SessionOptions()
-    options.log_severity_level = 4  # errors arrive as exceptions and need not be printed as well
-    if settings.threads == "shared":
-        _share_pool(threads)
-    options.use_per_session_threads = not _pool_size
-    if not _pool_size:
-        options.intra_op_num_threads = threads
-    spin = cpu_quota() is None if settings.spin is None else settings.spin
-    options.add_session_config_entry(_SPIN, "1" if spin else "0")
-    if device.name != "cpu" or profile is not None:
-        options.add_session_config_entry(_ASSIGNMENT, "1")
-    if profile is not None:
-        options.enable_profiling = True
-        options.profile_file_prefix = profile
-    return options
-
-
 def _share_pool(threads: int) -> None:
     """Creates the pool that all onnxruntime sessions of this process share, if there is none yet."""
     global _pool_size
@@ -300,63 +304,12 @@ def _share_pool(threads: int) -> None:
             _pool_size = threads
 
 
-def _session(
-    source: str | bytes, name: str, device: Device, options: Any, disabled: tuple[str, ...] = ()
-) -> Any:
-    ort = import_onnxruntime()
-    ort.disable_telemetry_events()
-    try:
-        # Without enable_fallback=0, onnxruntime prints and uses the CPU when a provider fails.
-        session = ort.InferenceSession(
-            source, options, providers=device.providers, disabled_optimizers=disabled, enable_fallback=0
-        )
-    except onnxruntime_errors() as error:
-        raise _load_error(name, device, error) from error
-    if device.provider not in session.get_providers():
-        raise DeviceUnavailable(
-            f"device {device.name!r}: onnxruntime has {device.provider} but could not start it. Check the "
-            "driver and the versions of the libraries that this onnxruntime needs"
-        )
-    if device.name != "cpu" and not _assigned(session, device.provider):
-        raise DeviceUnavailable(
-            f"device {device.name!r}: {device.provider} supports no node of {name}; all would run on the "
-            "CPU. Use device='cpu', or export the model with operators that the provider supports"
-        )
-    return session
-
-
-def _assigned(session: Any, provider: str) -> bool:
-    """Whether the provider runs any node; True for an onnxruntime that does not record it."""
-    assignments = getattr(session, "get_provider_graph_assignment_info", None)
-    return assignments is None or any(subgraph.ep_name == provider for subgraph in assignments())
-
-
-def _check_external_weights(
-    model: str | bytes, verified: VerifiedModel, data_file: DataFile | None, name: str
-) -> bool:
-    """Returns whether the model has external weights; raises if they fail a check."""
-    tensors = find_external_tensors(verified.model, name)
-    if tensors and isinstance(model, bytes):
-        raise UsageError(
-            f"{name}: has external weights in {tensors[0].locations[-1]}, so it can't be loaded from bytes; "
-            "pass its path"
-        )
-    check_external_tensors(tensors, Path(name), data_file, has_digest=verified.has_digest)
-    return bool(tensors)
-
-
 def _read_spec(session: Any, name: str) -> ModelSpec | None:
     try:
         text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     except UnicodeDecodeError as error:
         raise ArtifactCorrupt(f"{name}: its metadata is not valid text ({error})") from error
     return None if text is None else ModelSpec.from_json(text, name)
-
-
-def _dtype(onnx_type: str) -> str:
-    """Converts ``tensor(float)`` to ``float32``."""
-    name = onnx_type.removeprefix("tensor(").removesuffix(")")
-    return _DTYPES.get(name, name)
 
 
 def _load_error(name: str, device: Device, error: Exception) -> Exception:

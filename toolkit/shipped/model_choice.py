@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnntk.runtime.artifact.protobuf import map_file, parse_model
+from cnntk.runtime.artifact.protobuf import file_bytes, parse_model
 from cnntk.runtime.artifact.spec import METADATA_KEY
 from cnntk.runtime.errors import ArtifactCorrupt, UsageError
 from cnntk.shipped import shipped_model
@@ -61,7 +61,7 @@ def choose_model(model: str | None, folder: Path | None = None) -> ModelChoice:
 def _spec_of(file: Path) -> dict[str, Any] | None:
     """The spec in an artifact, unchecked; None in other files, damaged ones among them."""
     try:
-        text = parse_model(map_file(file), file.name).metadata.get(METADATA_KEY)
+        text = parse_model(file_bytes(file), file.name).metadata.get(METADATA_KEY)
         return None if text is None else dict(json.loads(text))
     except (ArtifactCorrupt, OSError, TypeError, ValueError):
         return None

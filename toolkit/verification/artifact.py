@@ -20,7 +20,7 @@ from cnntk.runtime.artifact.external import (
     read_external_weights,
 )
 from cnntk.runtime.artifact.fingerprint import STRUCTURE, changed_tensors, fingerprints_of, layer_of
-from cnntk.runtime.artifact.protobuf import ParsedModel, map_file, parse_model
+from cnntk.runtime.artifact.protobuf import ParsedModel, file_bytes, parse_model
 from cnntk.runtime.artifact.self_test import OutputCheck, SelfTestResult
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, METADATA_KEY, ModelSpec, Pattern, TensorSpec
 from cnntk.runtime.engine import Engine
@@ -219,7 +219,7 @@ def _verify_alone(path: str, device: str) -> Verification:
     """Checks the file without another one; UnsupportedArtifact where it holds nothing to check it by."""
     result = Verification(path, _digest(path))
     try:
-        contents = parse_model(map_file(path), path)
+        contents = parse_model(file_bytes(path), path)
         text = contents.metadata.get(METADATA_KEY)
         spec = None if text is None else ModelSpec.from_json(text, path)
         result = _with_data(result, spec, contents)

@@ -3,12 +3,12 @@ from pathlib import Path
 import onnx
 import pytest
 
-from cnntk.runtime.artifact.protobuf import map_file, parse_model
+from cnntk.runtime.artifact.protobuf import file_bytes, parse_model
 from cnntk.runtime.errors import ArtifactCorrupt
 
 
 def test_reads_what_onnx_reads(sealed_onnx: Path) -> None:
-    parsed, model = parse_model(map_file(sealed_onnx), "m"), onnx.load(sealed_onnx)
+    parsed, model = parse_model(file_bytes(sealed_onnx), "m"), onnx.load(sealed_onnx)
     assert {n: bytes(w) for n, w in parsed.weights.items()} == {
         w.name: w.raw_data for w in model.graph.initializer
     }
@@ -45,4 +45,4 @@ def test_no_protobuf(data: bytes) -> None:
 
 def test_an_empty_file_holds_nothing(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
-    assert parse_model(map_file(tmp_path / "empty"), "m").weights == {}
+    assert parse_model(file_bytes(tmp_path / "empty"), "m").weights == {}
