@@ -206,11 +206,20 @@ def read_samples(samples: SamplesLike, source: Source) -> Samples:
         return _from_path(Path(samples), source)
     if isinstance(samples, Mapping):
         return _from_arrays(samples, source, "samples")
-    if isinstance(samples, bytes) or not isinstance(samples, Sequence):  # bytes are one image's file
-        actual = source_name(samples) if isinstance(samples, np.ndarray) else type(samples).__name__
-        name = source.inputs[0].name
+    images = _as_list(samples)
+    if images is None:
+        name, actual = source.inputs[0].name, _type_name(samples)
         raise UsageError(f"samples: expected {{{name!r}: array}} or a list of images, got {actual}")
-    return _from_images(samples, [f"number {i + 1}" for i in range(len(samples))], source, "samples")
+    return _from_images(images, [f"number {i + 1}" for i in range(len(images))], source, "samples")
+
+
+def _as_list(samples: object) -> Sequence[ImageSource] | None:
+    """``samples`` where they are several images; bytes are one file."""
+    return samples if isinstance(samples, Sequence) and not isinstance(samples, bytes) else None
+
+
+def _type_name(samples: object) -> str:
+    return source_name(samples) if isinstance(samples, np.ndarray) else type(samples).__name__
 
 
 def numpy_dtype(name: str) -> np.dtype[np.generic]:
