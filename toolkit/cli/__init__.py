@@ -61,7 +61,7 @@ def _debug_option() -> click.Option:
 def cli(ctx: click.Context) -> None:
     """Bring a PyTorch image model to the device that it will run on.
 
-    train a network, export it to one .onnx file with checks, verify and inspect that file, quantize it, run
+    Train a network, export it to one .onnx file with checks, verify and inspect that file, quantize it, run
     it on images and measure its speed. COMMAND --help shows the options and examples of a command.
     """
     if ctx.invoked_subcommand is None:

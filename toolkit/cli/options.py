@@ -45,11 +45,22 @@ class _Option(click.Option):
         elif self.metavar is None and isinstance(self.type, click.types.FloatParamType):
             self.metavar = "NUMBER"
 
+    def get_help_extra(self, ctx: click.Context) -> Any:
+        """Leaves out a range that ends only where the type of the number does."""
+        extra = super().get_help_extra(ctx)
+        if (getattr(self.type, "max", None) or 0) >= 2**31:
+            extra.pop("range", None)
+        return extra
+
 
 class Command(click.Command):
     """A command whose help has its options in groups, and examples that work."""
 
     examples: tuple[str, ...] = ()
+
+    def get_short_help_str(self, limit: int = 200) -> str:
+        """The first sentence of the help, in full."""
+        return super().get_short_help_str(200)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes a list of options for each group, output and general ones last."""
