@@ -1,6 +1,6 @@
 """Which networks can be exported: the zoo, and transformers' image classifiers by default configuration.
 
-    python benchmarks/coverage.py                    # all, with proof; random weights, nothing is downloaded
+    python benchmarks/coverage.py                    # all, with checks; random weights, nothing is downloaded
     python benchmarks/coverage.py --way capture      # source and capture alone
     python benchmarks/coverage.py --way torch        # torch.onnx.export alone, for comparison
     python benchmarks/coverage.py transformers:vit lenet

@@ -1,4 +1,4 @@
-"""What a proven export costs over torch.onnx.export alone: time and peak memory, a process each.
+"""What an export with checks costs over torch.onnx.export alone: time and peak memory, a process each.
 
 python benchmarks/export_cost.py [NETWORK ...]
 """
@@ -52,12 +52,12 @@ def main() -> None:
         calls = {"torch": TORCH, "cnntk": CNNTK}
         result = in_turn({k: functools.partial(figures, code, name) for k, code in calls.items()}, rounds)
         ms = {k: np.array(runs)[:, 0] for k, runs in result.items()}
-        times.append(row(f"{name}, with proof", "torch.onnx.export alone", paired(ms["torch"], ms["cnntk"])))
+        times.append(row(f"{name}, with checks", "torch.onnx.export alone", paired(ms["torch"], ms["cnntk"])))
         cnntk_mb, torch = (statistics.median(peak for _, peak in result[k]) for k in ("cnntk", "torch"))
         peaks.append((name, f"{cnntk_mb:.0f} MB", f"{torch:.0f} MB", f"{cnntk_mb - torch:+.0f} MB"))
     print_table(times)
     print("The most memory that was resident:\n")
-    print_table(peaks, ("network", "with proof", "torch.onnx.export alone", "difference"))
+    print_table(peaks, ("network", "with checks", "torch.onnx.export alone", "difference"))
 
 
 def figures(body: str, name: str) -> tuple[float, float]:

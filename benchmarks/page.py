@@ -32,7 +32,7 @@ TITLES = {
     "overhead": "What the runtime costs over bare onnxruntime",
     "startup": "What starting costs",
     "load": "What loading costs",
-    "export_cost": "What an export with proof costs over torch.onnx.export",
+    "export_cost": "What an export with checks costs over torch.onnx.export",
     "preprocessing": "What preprocessing in the graph costs",
     "directory": "A folder of photographs",
     "batching": "Batches of many clients' requests",
