@@ -1,4 +1,4 @@
-"""Handwritten digits, drawn: what the other examples look at in place of a camera or your users' images."""
+"""Drawn handwritten digits, which the other examples use in place of a camera or of users' images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-_STROKES = (  # of each digit, through points x,y of a box of 20x20
+_STROKES = (  # strokes of each digit, through points x,y of a box of 20x20
     ("10,1 5,4 3,10 5,17 10,19 15,16 17,9 15,3 10,1",),
     ("11,1 9,19",),
     ("4,5 7,1 12,1 15,5 13,10 4,19", "4,19 17,18"),
@@ -18,24 +18,24 @@ _STROKES = (  # of each digit, through points x,y of a box of 20x20
     ("14,4 10,1 6,3 6,7 13,12 15,16 10,19 5,16 7,11 14,6 14,4",),
     ("14,5 10,1 5,4 5,9 10,10 14,5 13,12 11,19",),
 )
-_SIDE = 28  # of the image, in units of the strokes
+_SIDE = 28  # side of the image, in units of the strokes
 _PEN = 2.6
-_FINER = 4  # drawn larger, so that edges are smooth
+_SCALE = 4  # drawn larger, so that edges are smooth
 
 
 def drawn_digit(digit: int, size: int = 112, shift: tuple[float, float] = (0, 0)) -> NDArray[np.uint8]:
-    """Black on white, as on paper.
+    """Draws a digit, black on white.
 
     Args:
-        digit: 0 to 9.
-        size: of the image, in pixels.
-        shift: right and down from the middle, in 28ths of the image.
+        digit: Digit, 0 to 9.
+        size: Height and width of the image in pixels.
+        shift: Offset from the middle to the right and down, in 28ths of the image.
 
     Returns:
         uint8 (size, size).
     """
-    unit = size * _FINER / _SIDE
-    paper = Image.new("L", (size * _FINER, size * _FINER), 255)
+    unit = size * _SCALE / _SIDE
+    paper = Image.new("L", (size * _SCALE, size * _SCALE), 255)
     pen = ImageDraw.Draw(paper)
     for stroke in _STROKES[digit]:
         pairs = [point.split(",") for point in stroke.split()]

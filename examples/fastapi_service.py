@@ -1,11 +1,11 @@
-"""A web service: an image in, predictions out; requests that arrive together run as one batch.
+"""A web service that classifies images; requests that arrive together run as one batch.
 
 pip install 'cnntk[cpu]' fastapi uvicorn
 python examples/fastapi_service.py [--model FILE] [--port 8000]
 curl --data-binary @seven.png 'http://127.0.0.1:8000/classify?top=3'
 
-It starts only if the model passes its self-test on this machine. It is for artifacts that take pixels, as
-`cnntk export` makes them; images of one size share a batch. While the queue is full, requests are refused.
+The service starts only if the model passes its self-test on this machine. The model must be an artifact that
+takes pixels, as `cnntk export` writes it; images of one size share a batch. A full queue refuses requests.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ MAX_MEGAPIXELS = 16
 
 @dataclass(frozen=True)
 class Service:
-    """What all requests share."""
+    """The classifier and engine that all requests share."""
 
     classifier: Classifier
     engine: BatchingEngine
 
     async def classify(self, image: bytes) -> Predictions:
-        """Decodes beside the event loop, and runs with whatever else waits."""
+        """Decodes in a thread, then runs in a batch with other waiting requests."""
         pixels = await asyncio.to_thread(self._pixels, image)
-        answers = await asyncio.wrap_future(self.engine.submit({"image": pixels[None]}, block=False))
-        return Predictions(self.classifier.labels, answers["probabilities"][0])
+        outputs = await asyncio.wrap_future(self.engine.submit({"image": pixels[None]}, block=False))
+        return Predictions(self.classifier.labels, outputs["probabilities"][0])
 
     def _pixels(self, image: bytes) -> Pixels:
         decoded = self.classifier.decode(image, max_megapixels=MAX_MEGAPIXELS)
@@ -57,7 +57,7 @@ class Service:
 
 
 def make_app(model: Path, max_queue: int) -> FastAPI:
-    """The service of one model; at most ``max_queue`` requests wait for it."""
+    """Creates the service of one model; at most ``max_queue`` requests wait for it."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -75,14 +75,14 @@ def make_app(model: Path, max_queue: int) -> FastAPI:
 
 
 async def health(request: Request) -> dict[str, Any]:
-    """What runs, and how much it has done; there is an answer only where the self-test held."""
+    """Returns the model, its device and the engine's counters."""
     service: Service = request.app.state.service
     engine, stats = service.engine.engine, service.engine.stats
-    return {"model": Path(engine.name).name, "device": engine.device, "self_test": "holds", **asdict(stats)}
+    return {"model": Path(engine.name).name, "device": engine.device, "self_test": "passed", **asdict(stats)}
 
 
 async def classify(request: Request, top: Annotated[int, Query(ge=1)] = 3) -> list[Prediction]:
-    """The most probable classes of the image that is the request's body, best first."""
+    """Returns the most probable classes of the image in the request's body, best first."""
     service: Service = request.app.state.service
     image = bytearray()
     async for part in request.stream():
@@ -102,13 +102,13 @@ def _refusal(
 
 
 def main() -> None:
-    """Serves until it is interrupted."""
+    """Serves until interrupted."""
     parser = argparse.ArgumentParser(description="Classifies images over HTTP.")
     parser.add_argument("--model", type=Path, default=shipped_model())
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--max-queue", type=int, default=1024)
-    given = parser.parse_args()
-    uvicorn.run(make_app(given.model, given.max_queue), host="127.0.0.1", port=given.port)
+    arguments = parser.parse_args()
+    uvicorn.run(make_app(arguments.model, arguments.max_queue), host="127.0.0.1", port=arguments.port)
 
 
 if __name__ == "__main__":

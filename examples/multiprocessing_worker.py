@@ -1,10 +1,10 @@
-"""Many images, one process a core, a classifier of one thread in each.
+"""Classifies many images in several processes, with a classifier of one thread in each.
 
 pip install 'cnntk[cpu]'
 python examples/multiprocessing_worker.py [IMAGE...]
 
-Processes are spawned, as on Windows and macOS. A `ProcessPoolExecutor` rather than a `Pool`: where the model
-can't be loaded it says so, while a `Pool` would start its workers again and again.
+Processes are spawned, as on Windows and macOS. `ProcessPoolExecutor` reports a model that cannot be loaded;
+`multiprocessing.Pool` would restart its workers again and again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from drawn_digits import drawn_digit
 from cnntk.runtime import Classifier, Engine, ImageError, ImageSource, Prediction
 from cnntk.shipped import shipped_model
 
-_classifier: Classifier  # of a worker process; `start` makes it
+_classifier: Classifier  # of a worker process, created by `start`
 
 
 def start(model: Path | Engine) -> None:
@@ -30,7 +30,7 @@ def start(model: Path | Engine) -> None:
 
 
 def classify(image: ImageSource) -> Prediction | ImageError:
-    """The best guess, or what is wrong with the image: the others go on."""
+    """Returns the best prediction, or the error of an image that cannot be read."""
     try:
         return _classifier(image).best
     except ImageError as error:
@@ -40,25 +40,25 @@ def classify(image: ImageSource) -> Prediction | ImageError:
 def classify_all(
     model: Path | Engine, images: Iterable[ImageSource], processes: int = 2
 ) -> list[Prediction | ImageError]:
-    """Classifies images in several processes; in order.
+    """Classifies images in several processes and returns the results in order.
 
     Raises:
-        BrokenProcessPool: a process could not load the model.
+        BrokenProcessPool: A process could not load the model.
     """
     with ProcessPoolExecutor(processes, get_context("spawn"), initializer=start, initargs=(model,)) as pool:
         return list(pool.map(classify, images, chunksize=4))
 
 
 def main() -> None:
-    """Classifies the files that are named, or drawn digits: with the model's path, then with an engine."""
+    """Classifies the named files, or drawn digits: with the model's path, then with an engine."""
     images: list[ImageSource] = [*sys.argv[1:]] or [drawn_digit(digit) for digit in range(10)]
     for how, model in (("a path", shipped_model()), ("an engine", Engine(shipped_model(), threads=1))):
         print(f"from {how}")
-        for answer in classify_all(model, images):
-            if isinstance(answer, Prediction):
-                print(f"{answer.label}  {answer.probability:.1%}")
+        for result in classify_all(model, images):
+            if isinstance(result, Prediction):
+                print(f"{result.label}  {result.probability:.1%}")
             else:
-                print(f"error: {answer}")
+                print(f"error: {result}")
 
 
 if __name__ == "__main__":  # a spawned process imports this file again

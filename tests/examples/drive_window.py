@@ -1,4 +1,4 @@
-"""Runs the camera's window as a user would see it, and prints what was seen as JSON; a process of its own."""
+"""Runs the camera's window as a user would see it, and prints what it shows as JSON."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from cnntk.runtime.images.reading import ImageSource
 from cnntk.shipped import shipped_model
 
 SLOW_S = 0.4
-PATIENCE_S = 10
+TIMEOUT_S = 10
 
 
 class OneDigit(Camera):
-    """A camera before which a digit is held."""
+    """A camera that sees one digit."""
 
     digit: int | None = 0
 
     def read(self) -> Frame:
-        """The digit that is held, or nothing at all: an empty array."""
+        """Returns the digit, or an empty array if there is none."""
         self.frames += 1
         return np.zeros((0, 0), np.uint8) if self.digit is None else drawn_digit(self.digit, size=280)
 
 
-class Slow(Classifier):
-    """Answers late."""
+class SlowClassifier(Classifier):
+    """A classifier that takes `SLOW_S` longer."""
 
     def __call__(self, image: ImageSource) -> Predictions:
-        """As a classifier does, but after `SLOW_S`."""
+        """Classifies after `SLOW_S`."""
         time.sleep(SLOW_S)
         return super().__call__(image)
 
 
 def labels(window: Window) -> list[str]:
-    """The classes that the window shows, best first."""
-    return [line.split()[0] for line in window.answer.text().splitlines() if line]
+    """Returns the classes that the window shows, best first."""
+    return [line.split()[0] for line in window.predictions.text().splitlines() if line]
 
 
-def until(app: QApplication, done: Callable[[], bool], seconds: float = PATIENCE_S) -> bool:
-    """Handles events until it is so; False where it takes too long."""
+def until(app: QApplication, done: Callable[[], bool], seconds: float = TIMEOUT_S) -> bool:
+    """Handles events until ``done()``; returns False on a timeout."""
     end = time.monotonic() + seconds
     while not done():
         if time.monotonic() > end:
@@ -57,13 +57,13 @@ def until(app: QApplication, done: Callable[[], bool], seconds: float = PATIENCE
 
 
 def frames_later(app: QApplication, camera: Camera, count: int) -> None:
-    """Handles events until so many more frames were shown."""
+    """Handles events until ``count`` more frames are shown."""
     last = camera.frames + count
     until(app, lambda: camera.frames >= last)
 
 
 def gray_levels(widget: QWidget) -> list[int]:
-    """The darkest and the lightest level of what the widget shows."""
+    """Returns the darkest and the lightest gray level of a widget."""
     image = widget.grab().toImage()
     levels = [
         image.pixelColor(x, y).lightness()
@@ -74,7 +74,7 @@ def gray_levels(widget: QWidget) -> list[int]:
 
 
 def read_digits(app: QApplication) -> dict[str, object]:
-    """Every digit is held before the camera, then nothing, then a digit again."""
+    """Shows the camera every digit, then nothing, then a digit again."""
     camera = OneDigit()
     window = Window(camera, Classifier(shipped_model(), threads=1))
     window.show()
@@ -83,10 +83,10 @@ def read_digits(app: QApplication) -> dict[str, object]:
         until(app, lambda: labels(window)[:1] == [str(camera.digit)])
         frames_later(app, camera, 3)  # and it stays so
         shown.append(labels(window))
-    picture = gray_levels(window.picture)
+    levels = gray_levels(window.image)
     camera.digit = None
-    until(app, lambda: "expected" in window.answer.text())
-    complaint = window.answer.text()
+    until(app, lambda: "expected" in window.predictions.text())
+    error = window.predictions.text()
     camera.digit = 3
     until(app, lambda: labels(window)[:1] == ["3"])
     recovered = labels(window)
@@ -94,17 +94,17 @@ def read_digits(app: QApplication) -> dict[str, object]:
     window.close()
     return {
         "shown": shown,
-        "picture": picture,
-        "complaint": complaint,
+        "gray_levels": levels,
+        "error": error,
         "recovered": recovered,
         "mistaken": mistaken,
     }
 
 
 def outpace(app: QApplication) -> dict[str, object]:
-    """A model that is slower than the camera."""
+    """Runs a model that is slower than the camera."""
     camera = OneDigit()
-    window = Window(camera, Slow(shipped_model(), threads=1))
+    window = Window(camera, SlowClassifier(shipped_model(), threads=1))
     window.show()
     camera.digit = 1
     frames_later(app, camera, 3)
@@ -118,7 +118,7 @@ def outpace(app: QApplication) -> dict[str, object]:
 
 
 def main() -> None:
-    """Prints what was seen."""
+    """Prints the results as JSON."""
     app = QApplication(sys.argv)
     print(json.dumps({"digits": read_digits(app), "slow": outpace(app)}))
 

@@ -15,7 +15,7 @@ import pytest
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "examples"
 LACKING = ("cannot open shared object file", "could not load the Qt platform plugin", "DLL load failed")
-"""What is said where Qt lacks a library of the system: libEGL, libGL, libxkbcommon, libfontconfig, libdbus"""
+"""Messages of Qt where a library of the system is missing: libEGL, libGL, libxkbcommon, libfontconfig, libdbus"""
 
 
 def run_qt(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -48,14 +48,14 @@ def test_another_digit_never_shows(seen: Any) -> None:
     assert seen["digits"]["mistaken"] is False
 
 
-def test_shows_the_picture(seen: Any) -> None:
-    darkest, lightest = seen["digits"]["picture"]
+def test_shows_the_frame(seen: Any) -> None:
+    darkest, lightest = seen["digits"]["gray_levels"]
     assert darkest < 30
     assert lightest > 225
 
 
-def test_a_frame_that_holds_nothing_is_told_and_the_next_is_read(seen: Any) -> None:
-    assert "expected uint8" in seen["digits"]["complaint"]
+def test_an_empty_frame_shows_an_error_and_the_next_is_classified(seen: Any) -> None:
+    assert "expected uint8" in seen["digits"]["error"]
     assert seen["digits"]["recovered"][0] == "3"
 
 

@@ -10,8 +10,8 @@ from cnntk.shipped import shipped_model
 def test_the_shipped_model_reads_every_digit(size: int) -> None:
     classify = Classifier(shipped_model(), threads=1)
     for shift in ((0, 0), (2, 1), (-2, -1)):
-        found = classify.many([drawn_digit(digit, size, shift) for digit in range(10)])
-        assert [p.best.label for p in found] == list("0123456789")
+        results = classify.many([drawn_digit(digit, size, shift) for digit in range(10)])
+        assert [p.best.label for p in results] == list("0123456789")
 
 
 def test_is_black_on_white() -> None:

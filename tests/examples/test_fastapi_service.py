@@ -70,7 +70,7 @@ def serving(log: Path, *options: str) -> Iterator[int]:
     ):
         try:
             end = time.monotonic() + START_S
-            while not answers(port):
+            while not responds(port):
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < end, log.read_text()
                 time.sleep(0.05)
@@ -79,7 +79,7 @@ def serving(log: Path, *options: str) -> Iterator[int]:
             process.terminate()
 
 
-def answers(port: int) -> bool:
+def responds(port: int) -> bool:
     try:
         return ask(port, "GET", "/health").status == 200
     except ConnectionRefusedError:
@@ -102,10 +102,10 @@ def test_tells_that_the_self_test_held(port: int) -> None:
     reply = ask(port, "GET", "/health")
     assert reply.status == 200
     assert reply.data["model"] == "lenet.onnx"
-    assert reply.data["self_test"] == "holds"
+    assert reply.data["self_test"] == "passed"
 
 
-def test_answers_what_the_classifier_answers_in_batches(port: int) -> None:
+def test_predicts_as_the_classifier_in_batches(port: int) -> None:
     before = ask(port, "GET", "/health").data
     classify = Classifier(shipped_model(), threads=1)
     images = [png(drawn_digit(i % 10, size=(48, 112)[i % 3 == 0])) for i in range(30)]
@@ -122,9 +122,9 @@ def test_answers_what_the_classifier_answers_in_batches(port: int) -> None:
     assert after["batches"] - before["batches"] < len(images)
 
 
-def test_another_digit_gets_another_answer(port: int) -> None:
+def test_another_digit_has_another_prediction(port: int) -> None:
     best = [post(port, png(drawn_digit(digit)), "?top=1").data for digit in (3, 7)]
-    assert [[p["label"] for p in found] for found in best] == [["3"], ["7"]]
+    assert [[p["label"] for p in predictions] for predictions in best] == [["3"], ["7"]]
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_a_full_queue_turns_requests_away(tmp_path: Path) -> None:
         assert post(port, large).status == 200
 
 
-def test_does_not_start_with_a_model_that_answers_otherwise(tmp_path: Path) -> None:
+def test_does_not_start_with_a_model_that_fails_its_self_test(tmp_path: Path) -> None:
     path = tmp_path / "changed.onnx"
     path.write_bytes(with_changed_weights())
     done = subprocess.run(

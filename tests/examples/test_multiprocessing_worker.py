@@ -43,10 +43,10 @@ def test_files_and_what_is_none(tmp_path: Path) -> None:
 
 def test_in_order_and_one_bad_image_alone() -> None:
     images = [drawn_digit(5), np.zeros((4, 4), np.float32), drawn_digit(8)]
-    found = classify_all(Engine(shipped_model(), threads=1), images)
-    assert [type(answer) for answer in found] == [Prediction, ImageError, Prediction]
-    assert [found[0].label, found[2].label] == ["5", "8"]
-    assert "expected uint8" in str(found[1])
+    results = classify_all(Engine(shipped_model(), threads=1), images)
+    assert [type(result) for result in results] == [Prediction, ImageError, Prediction]
+    assert [results[0].label, results[2].label] == ["5", "8"]
+    assert "expected uint8" in str(results[1])
 
 
 def test_a_model_that_is_not_there_ends_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -12,9 +12,9 @@ NOTEBOOK = Path(__file__).parents[2] / "examples" / "notebook.ipynb"
 
 
 def executed(notebook: nbformat.NotebookNode) -> dict[str, str]:
-    """What each cell of a notebook shows as text, by the cell's name."""
-    place = {"metadata": {"path": str(NOTEBOOK.parent)}}
-    NotebookClient(notebook, timeout=60, kernel_name="python3", resources=place).execute()
+    """Returns the text output of each cell, by the name of the cell."""
+    resources = {"metadata": {"path": str(NOTEBOOK.parent)}}
+    NotebookClient(notebook, timeout=60, kernel_name="python3", resources=resources).execute()
     return {cell["id"]: "".join(map(text_of, cell.get("outputs", ()))) for cell in notebook.cells}
 
 
@@ -31,7 +31,7 @@ def notebook() -> nbformat.NotebookNode:
     return nbformat.read(NOTEBOOK, as_version=4)
 
 
-def test_is_kept_without_outputs(notebook: nbformat.NotebookNode) -> None:
+def test_has_no_outputs_in_the_repository(notebook: nbformat.NotebookNode) -> None:
     nbformat.validate(notebook)
     code = [c for c in notebook.cells if c["cell_type"] == "code"]
     assert [(c["outputs"], c["execution_count"]) for c in code] == [([], None)] * len(code)

@@ -39,7 +39,7 @@ def test_the_verdict() -> None:
     assert replace(result, latency=on_gpu).header().verdict.endswith("; cuda:0")
 
 
-def test_of_few_runs_the_mean_is_told() -> None:
+def test_the_mean_is_shown_for_few_runs() -> None:
     few = latency(np.array([1.0, 3.0]))
     assert plain_bench(latency=few).header().verdict.startswith("mean 2.00 ms")
     assert titles_of(few)[0] == "A run takes 2.00 ms on average"
