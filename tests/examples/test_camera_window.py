@@ -15,7 +15,7 @@ import pytest
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "examples"
 LACKING = ("cannot open shared object file", "could not load the Qt platform plugin", "DLL load failed")
-"""Messages of Qt where a library of the system is missing: libEGL, libGL, libxkbcommon, libfontconfig, libdbus"""
+"""Messages of Qt where a system library is missing: libEGL, libGL, libxkbcommon, libfontconfig, libdbus."""
 
 
 def run_qt(*arguments: str) -> subprocess.CompletedProcess[str]:
