@@ -43,9 +43,6 @@ def dense_head(in_features: int, num_classes: int, dropout: float, width: int = 
     """Builds the end of AlexNet and VGG: three linear layers, the two hidden ones with ReLU and dropout.
 
     Maps (N, ...) with ``in_features`` elements per image to logits (N, num_classes).
-
-    Raises:
-        ValueError: dropout is outside [0, 1].
     """
     return nn.Sequential(
         nn.Flatten(),

@@ -13,12 +13,7 @@ from cnntk.runtime.errors import UsageError
 
 
 def feature_map(name: str, layers: Sequence[nn.Module], image_size: Pair) -> tuple[int, int]:
-    """Returns height and width after ``layers``, for an image of ``image_size``.
-
-    Args:
-        name: Name of the network, for messages.
-        layers: Layers in the order of the data; Conv2d and poolings count, also in nested Sequentials.
-        image_size: Height and width in pixels, one number or two.
+    """Returns height and width after the Conv2d and poolings in ``layers``; ``name`` is for messages.
 
     Raises:
         UsageError: The image is too small; the message names the smallest size that works.

@@ -19,14 +19,7 @@ from cnntk.runtime.artifact.spec import ModelSpec, Network
 from cnntk.runtime.errors import ArtifactCorrupt, CheckpointError, UsageError
 from cnntk.runtime.files import atomic_write, check_writable, readable_file
 
-__all__ = [
-    "SPEC_FILE",
-    "WEIGHTS_FILE",
-    "Checkpoint",
-    "load_checkpoint",
-    "load_weights",
-    "save_checkpoint",
-]
+__all__ = ["SPEC_FILE", "WEIGHTS_FILE", "Checkpoint", "load_checkpoint", "save_checkpoint"]
 
 WEIGHTS_FILE = "model.safetensors"
 SPEC_FILE = "spec.json"

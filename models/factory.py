@@ -87,7 +87,9 @@ def _load(origin: str) -> ModuleType:
     try:
         if origin.endswith(".py"):
             return _load_file(readable_file(origin, "a Python file"))
-        return _load_module(origin)
+        if not _is_dotted(origin):
+            raise UsageError(f"{origin!r}: not a module name; for a file write path/to/file.py:function")
+        return importlib.import_module(origin)
     except CnntkError:
         raise
     except ModuleNotFoundError as error:
@@ -105,12 +107,6 @@ def _load(origin: str) -> ModuleType:
         ) from error
     except Exception as error:  # the user's code may raise anything
         raise UsageError(f"{origin}: can't be imported: {describe_error(error)}") from error
-
-
-def _load_module(name: str) -> ModuleType:
-    if not _is_dotted(name):
-        raise UsageError(f"{name!r}: not a module name; for a file write path/to/file.py:function")
-    return importlib.import_module(name)
 
 
 def _load_file(file: Path) -> ModuleType:

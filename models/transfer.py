@@ -59,11 +59,7 @@ class NewHead(nn.Module):
 
 
 def with_new_head(
-    body: nn.Module,
-    num_classes: int,
-    *,
-    frozen: bool = False,
-    input_shape: Sequence[int] | None = None,
+    body: nn.Module, num_classes: int, *, frozen: bool = False, input_shape: Sequence[int] | None = None
 ) -> NewHead:
     """Adds a new linear head with Xavier weights to ``body``.
 
@@ -120,18 +116,13 @@ def _without_last_child(network: nn.Sequential) -> nn.Sequential:
 
 def _without_last_linear(network: nn.Module) -> nn.Module:
     body = copy.deepcopy(network)
-    submodules = [(name, submodule) for name, submodule in body.named_modules(remove_duplicate=False) if name]
-    linear = [
-        submodule
-        for submodule in dict.fromkeys(submodule for _, submodule in submodules)
-        if isinstance(submodule, nn.Linear)
-    ]
+    linear = [module for module in list(body.modules())[1:] if isinstance(module, nn.Linear)]
     if not linear:
         raise UsageError(
             f"without_head: {type(network).__name__} has no nn.Linear to remove; "
             "replace its last layer by nn.Identity() yourself"
         )
-    for name, submodule in submodules:
+    for name, submodule in list(body.named_modules(remove_duplicate=False)):
         if submodule is linear[-1]:  # under each of its names
             body.set_submodule(name, nn.Identity())
     return body

@@ -22,11 +22,7 @@ _WIDTHS = (64, 128, 256, 512, 512)
 
 
 def vgg(
-    arch: Arch,
-    num_classes: int = 10,
-    in_channels: int = 3,
-    image_size: Pair = 224,
-    dropout: float = 0.5,
+    arch: Arch, num_classes: int = 10, in_channels: int = 3, image_size: Pair = 224, dropout: float = 0.5
 ) -> nn.Sequential:
     """Builds blocks of 3x3 convolutions, then three linear layers with dropout; Xavier weights.
 

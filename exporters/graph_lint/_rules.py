@@ -5,6 +5,7 @@ No finding makes an artifact wrong.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -38,15 +39,7 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class LintedGraph:
-    """A graph and the facts about it that the rules use.
-
-    Attributes:
-        model: Model of the graph.
-        nodes: Layers of the graph, in order.
-        layers: The same layers as a set.
-        shapes: Known shapes of values.
-        fields: Receptive fields of the values that have one.
-    """
+    """A graph, its layers in order and as a set, and the known shapes and receptive fields of its values."""
 
     model: ir.Model
     nodes: tuple[ir.Node, ...]
@@ -207,7 +200,7 @@ def _is_one_layer(first: ir.Node, second: ir.Node) -> bool:
     width, read = _channels(first, one)[0], _channels(second, other)[1]
     if width != read:  # a whole map, flattened
         return True
-    return width >= min(_size(one) // width, _size(other) // read)
+    return width >= min(math.prod(one) // width, math.prod(other) // read)
 
 
 def _channels(node: ir.Node, shape: tuple[int, ...]) -> tuple[int, int]:
@@ -219,11 +212,7 @@ def _channels(node: ir.Node, shape: tuple[int, ...]) -> tuple[int, int]:
 
 def _shape(node: ir.Node) -> tuple[int, ...]:
     weight = weight_of(node)
-    return () if weight is None else tuple(int(d) for d in weight.shape.numpy())
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    return int(np.prod(shape))
+    return () if weight is None else weight.shape.numpy()
 
 
 def _is_spatial(shape: tuple[int, ...]) -> bool:
@@ -286,8 +275,7 @@ def _by_output(node: ir.Node, weight: np.ndarray[Any, Any]) -> np.ndarray[Any, n
     else:
         first = node.op_type == "Conv" or node.attributes.get_int("transB", 0) == 1
         axis = 0 if first else weight.ndim - 1
-    rows = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)
-    return np.array([row.any() for row in rows])
+    return np.asarray(weight.any(axis=tuple(i for i in range(weight.ndim) if i != axis)))
 
 
 def _chunks(weight: np.ndarray[Any, Any]) -> Iterator[np.ndarray[Any, Any]]:

@@ -14,10 +14,10 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from cnntk.exporters.passes._linear import Affine
 from cnntk.exporters.passes.affine import AffineInput, fold
 from cnntk.exporters.passes.graph import constant, label
 from cnntk.exporters.passes.infra import Rewrites
-from cnntk.exporters.passes.linear import Affine
 
 
 class FoldBatchNorm:

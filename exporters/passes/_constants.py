@@ -10,7 +10,7 @@ as large as the weights it comes from.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import numpy as np
 import onnx_ir as ir
@@ -100,7 +100,7 @@ def _fold_weights(model: ir.Model) -> tuple[list[str], list[str]]:
         One line for each folded node, and one for each value that is too large to store.
     """
     leaves = _leaves(model)
-    edge = [v for v in leaves if not v.is_initializer() and _is_edge(v, leaves)]
+    edge = [v for v in leaves if not v.is_initializer() and _has_other_reader(v, leaves)]
     too_large = [v for v in edge if _grows(v, leaves[v])]
     foldable = [v for v in edge if v not in too_large and not v.is_graph_output()]
     applied = [f"{label(node)}: folded" for v in foldable if (node := v.producer()) is not None]
@@ -126,10 +126,9 @@ def _foldable(node: ir.Node) -> bool:
     return not (node.domain or bodies or is_random(node) or "QuantizeLinear" in node.op_type)
 
 
-def _is_edge(value: ir.Value, constants: Iterable[ir.Value]) -> bool:
-    """Whether something that is not constant itself reads a value."""
-    inside = set(constants)
-    return value.is_graph_output() or any(u.node.outputs[0] not in inside for u in value.uses())
+def _has_other_reader(value: ir.Value, constants: Collection[ir.Value]) -> bool:
+    """Whether a value is a graph output, or read by something that is not constant itself."""
+    return value.is_graph_output() or any(u.node.outputs[0] not in constants for u in value.uses())
 
 
 def _grows(value: ir.Value, leaves: frozenset[ir.Value]) -> bool:
@@ -139,9 +138,7 @@ def _grows(value: ir.Value, leaves: frozenset[ir.Value]) -> bool:
 
 def _size(value: ir.Value) -> int | None:
     shape = value.shape
-    if shape is None or any(not isinstance(d, int) for d in shape):
-        return None
-    return math.prod(int(d) for d in shape if isinstance(d, int))
+    return math.prod(shape.numpy()) if shape is not None and shape.is_static() else None
 
 
 def _too_large(value: ir.Value, leaves: frozenset[ir.Value]) -> str:
@@ -157,11 +154,9 @@ def _freeze(model: ir.Model, values: list[ir.Value]) -> None:
     names = [str(v.name) for v in values]
     arrays = GraphSession(_only(model, values), names).run({})
     for value, name in zip(values, names, strict=True):
-        tensor = ir.Tensor(arrays[name], name=name)
-        weight = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
         value.name = None
-        value.replace_all_uses_with(weight)
-        model.graph.register_initializer(weight)
+        dtype = ir.DataType.from_numpy(arrays[name].dtype)
+        value.replace_all_uses_with(add_weight(model, name, arrays[name], dtype))
         remove_unused(model, value)
 
 

@@ -11,7 +11,6 @@ match p, is skipped and reported. So is alpha dropout, which keeps the variance 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
@@ -39,7 +38,7 @@ class _Site:
     output: ir.Value
     source: ir.Value
     mask: Mask
-    factor: float
+    factor: float = 1.0
 
     @property
     def mean(self) -> float:
@@ -56,7 +55,8 @@ class RemoveDropout:
         removal = _Removal(model)
         for node in [n for n in model.graph if n.op_type == "Dropout" and not n.domain]:
             removal.node(node)
-        for site, reason in [(s, _shares_mask(s) or _mismatch(s)) for s in map(_widest, _sites(model))]:
+        sites = [_widest(site) for node in model.graph if (site := _site(node)) is not None]
+        for site, reason in [(s, _shares_mask(s) or _mismatch(s)) for s in sites]:
             removal.mask(site, reason)
         return removal.rewrites()
 
@@ -113,33 +113,24 @@ class _Removal:
         remove_unused(self._model, output)
 
 
-def _sites(model: ir.Model) -> Iterator[_Site]:
-    """Yields each product of a mask and something that is neither a mask nor a number."""
-    for node in model.graph:
-        if node.op_type == "Mul" and not node.domain:
-            yield from _product(node)
-        elif node.op_type == "Where" and not node.domain:
-            yield from _select(node)
+def _site(node: ir.Node) -> _Site | None:
+    """Reads a node as the product of a mask and something that is neither a mask nor a number.
 
-
-def _product(node: ir.Node) -> Iterator[_Site]:
-    for one, other in (node.inputs, reversed(node.inputs)):
-        mask = mask_of(one)
-        if mask is not None and other is not None and uniform(other) is None:
-            yield _Site(node.outputs[0], other, mask, 1.0)
-            return
-
-
-def _select(node: ir.Node) -> Iterator[_Site]:
-    """Reads ``Where(B, x, 0)`` as x * B and ``Where(B, 0, x)`` as x * (1 - B)."""
-    condition, yes, no = node.inputs
-    mask = mask_of(condition)
-    if mask is None:
-        return
-    if uniform(no) == 0 and yes is not None:
-        yield _Site(node.outputs[0], yes, mask, 1.0)
-    elif uniform(yes) == 0 and no is not None:
-        yield _Site(node.outputs[0], no, replace(mask, keep=1 - mask.keep), 1.0)
+    ``Where(B, x, 0)`` is x * B, and ``Where(B, 0, x)`` is x * (1 - B).
+    """
+    if node.op_type == "Mul" and not node.domain:
+        for one, other in (node.inputs, reversed(node.inputs)):
+            mask = mask_of(one)
+            if mask is not None and other is not None and uniform(other) is None:
+                return _Site(node.outputs[0], other, mask)
+    elif node.op_type == "Where" and not node.domain:
+        condition, yes, no = node.inputs
+        mask = mask_of(condition)
+        if mask is not None and yes is not None and uniform(no) == 0:
+            return _Site(node.outputs[0], yes, mask)
+        if mask is not None and no is not None and uniform(yes) == 0:
+            return _Site(node.outputs[0], no, replace(mask, keep=1 - mask.keep))
+    return None
 
 
 def _widest(site: _Site) -> _Site:

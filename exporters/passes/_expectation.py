@@ -9,7 +9,7 @@ elements.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +44,7 @@ class Bias:
 
     Attributes:
         value: Name of the random value.
-        stand_in: Name of the value that replaces it.
+        replacement: Name of the value that replaces it.
         ratio: Mean of the random value along its replacement; 1 where they agree.
         error: Standard error of ``ratio``.
         sigmas: Largest deviation over all directions, in standard errors; infinite for NaN.
@@ -80,8 +80,6 @@ def check_expectation(
         inputs: One set of arrays by input name.
         substitutions: Name of each random value to the name of its replacement.
     """
-    if not substitutions:
-        return ()
     expected = GraphSession(model, list(dict.fromkeys(substitutions.values()))).run(inputs)
     arrays = {**inputs, **expected}
     return tuple(_bias(model, *names, arrays) for names in substitutions.items())
@@ -213,8 +211,3 @@ def _make_input(model: ir.Model, value: ir.Value, shape: Any) -> None:
     value.name = None
     model.graph.inputs.append(graph_input)
     remove_unused(model, value)
-
-
-def largest_ratio_error(biases: Sequence[Bias]) -> float | None:
-    """Returns the largest distance of a ratio from 1; None without biases."""
-    return max((abs(b.ratio - 1) for b in biases), default=None)

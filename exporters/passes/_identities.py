@@ -48,10 +48,6 @@ def _unchanged(node: ir.Node) -> ir.Value | None:
     return rule(node) if rule is not None else None
 
 
-def _first(node: ir.Node) -> ir.Value | None:
-    return node.inputs[0]
-
-
 def _single(node: ir.Node) -> ir.Value | None:
     return node.inputs[0] if len(node.inputs) == 1 else None
 
@@ -100,7 +96,7 @@ def _with(neutral: float, *, either_side: bool) -> Callable[[ir.Node], ir.Value 
 
 
 _RULES: dict[str, Callable[[ir.Node], ir.Value | None]] = {
-    "Identity": _first,
+    "Identity": _single,
     "Cast": _cast,
     "CastLike": _cast_like,
     "Transpose": _transpose,

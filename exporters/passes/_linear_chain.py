@@ -13,12 +13,20 @@ on purpose.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
 import torch
 
+from cnntk.exporters.passes._linear import (
+    LINEAR,
+    Array,
+    LinearLayer,
+    linear_layer,
+    rebuild,
+    shared_weights_reason,
+)
 from cnntk.exporters.passes.graph import (
     add_weight,
     constant,
@@ -31,7 +39,6 @@ from cnntk.exporters.passes.graph import (
     replace_node,
 )
 from cnntk.exporters.passes.infra import Rewrites
-from cnntk.exporters.passes.linear import Array, LinearLayer, linear_layer, rebuild, shared_weights_reason
 
 
 @dataclass(frozen=True)
@@ -40,19 +47,34 @@ class _Chain:
 
     Attributes:
         first: Layer that reads ``source``.
-        last: Layer that computes ``output``.
+        last: Layer that computes the output.
         source: Input of the chain.
-        output: Output of the chain.
-        before: Multiply-adds (per output position, for convolutions) and parameters of both layers.
-        after: Multiply-adds and parameters of the merged layer.
+        positions: Number of positions that ``first`` computes, per position of the merged layer.
+        weights: Number of weights of the merged layer.
     """
 
     first: LinearLayer
     last: LinearLayer
     source: ir.Value
-    output: ir.Value
-    before: tuple[int, int]
-    after: tuple[int, int]
+    positions: int
+    weights: int
+
+    @property
+    def output(self) -> ir.Value:
+        return self.last.node.outputs[0]
+
+    @property
+    def before(self) -> tuple[int, int]:
+        """Multiply-adds (per output position, for convolutions) and parameters of both layers."""
+        sizes = self.first.weight.size, self.last.weight.size
+        biases = sum(layer.channels for layer in (self.first, self.last) if layer.bias.any())
+        return self.positions * sizes[0] + sizes[1], sum(sizes) + biases
+
+    @property
+    def after(self) -> tuple[int, int]:
+        """Multiply-adds and parameters of the merged layer."""
+        has_bias = self.first.bias.any() or self.last.bias.any()
+        return self.weights, self.weights + (self.last.channels if has_bias else 0)
 
     @property
     def cheaper(self) -> bool:
@@ -94,55 +116,35 @@ def _chain(last: LinearLayer) -> _Chain | None:
 
 
 def _dense(last: LinearLayer) -> _Chain | None:
-    first, bias, value = _previous(last)
-    if first is None or value is None or first.node.op_type not in ("Gemm", "MatMul"):
+    first = _layer_before(last.node.inputs[0])
+    source = first.node.inputs[0] if first is not None else None
+    if first is None or source is None or first.node.op_type not in ("Gemm", "MatMul"):
         return None
-    source = first.node.inputs[0]
-    if source is None:
-        return None
-    first = LinearLayer(first.node, first.weight, first.bias + bias, first.channels)
-    i, h, o = _matrix(first).shape[1], first.channels, last.channels
-    biases = int(first.bias.any()) * h + int(last.bias.any()) * o
-    after = i * o + o * int(first.bias.any() or last.bias.any())
-    return _Chain(
-        first, last, source, last.node.outputs[0], (i * h + h * o, i * h + h * o + biases), (i * o, after)
-    )
+    return _Chain(first, last, source, 1, first.input_channels * last.channels)
 
 
-def _previous(last: LinearLayer) -> tuple[LinearLayer | None, Array | float, ir.Value | None]:
-    """Returns the layer before ``last``, the bias of an Add between, and the value that ``last`` reads."""
-    value = last.node.inputs[0]
-    if value is None or only_user(value) is None:
-        return None, 0.0, None
+def _layer_before(value: ir.Value | None) -> LinearLayer | None:
+    """Returns the layer that computes a value for one reader, with the bias of an Add between."""
+    if only_user(value) is None:
+        return None
     add = producer_of(value, "Add")
     for source, other in (add.inputs, reversed(add.inputs)) if add is not None else ():
         layer, bias = linear_layer(producer_of(source, "MatMul")), constant(other)
-        if layer is not None and bias is not None and source is not None and only_user(source) is not None:
-            return (
-                (layer, bias.astype(np.float64), value)
-                if bias.shape == (layer.channels,)
-                else (None, 0.0, None)
-            )
-    return linear_layer(value.producer()), 0.0, value
+        if layer is not None and bias is not None and only_user(source) is not None:
+            return replace(layer, bias=layer.bias + bias) if bias.shape == (layer.channels,) else None
+    return linear_layer(producer_of(value, *LINEAR))
 
 
 def _pointwise(last: LinearLayer) -> _Chain | None:
     """Reads a 1x1 convolution after any other convolution; neither grouped."""
     value = last.node.inputs[0]
     first = linear_layer(producer_of(value, "Conv"))
+    source = first.node.inputs[0] if first is not None else None
     plain = last.groups == 1 and not last.is_padded and math.prod(last.weight.shape[2:]) == 1
-    if first is None or value is None or only_user(value) is None or first.groups != 1 or not plain:
+    if first is None or source is None or only_user(value) is None or first.groups != 1 or not plain:
         return None
-    source, kernel = first.node.inputs[0], math.prod(first.weight.shape[2:])
     strides = math.prod(last.node.attributes.get_ints("strides", (1,)))
-    i, h, o = int(first.weight.shape[1]), first.channels, last.channels
-    if source is None:
-        return None
-    biases = int(first.bias.any()) * h + int(last.bias.any()) * o
-    parameters = i * h * kernel + h * o + biases
-    after = i * o * kernel + o * int(first.bias.any() or last.bias.any())
-    before = strides * i * h * kernel + h * o, parameters
-    return _Chain(first, last, source, last.node.outputs[0], before, (i * o * kernel, after))
+    return _Chain(first, last, source, strides, first.weight[0].size * last.channels)
 
 
 def _flattened(last: LinearLayer) -> _Chain | None:
@@ -151,35 +153,22 @@ def _flattened(last: LinearLayer) -> _Chain | None:
     flat = producer_of(value, "Flatten", "Reshape")
     image = flat.inputs[0] if flat is not None else None
     first = linear_layer(producer_of(image, "Conv"))
-    if (
-        first is None
-        or value is None
-        or image is None
-        or only_user(value) is None
-        or only_user(image) is None
-    ):
+    if first is None or only_user(value) is None or only_user(image) is None:
         return None
-    source = first.node.inputs[0]
+    source, flattened = first.node.inputs[0], dimensions(value)
     into, out = _pixels(source), _pixels(image)
-    flattened = dimensions(value)
     if source is None or into is None or out is None or flattened is None or len(flattened) != 2:
         return None
     if flattened[1] != math.prod(out) or not _symmetric(first):
         return None
-    convolved = math.prod(out[1:]) * first.weight.size
-    stored = int(first.weight.size + first.bias.size * int(first.bias.any()) + last.weight.size)
-    after = math.prod(into) * last.channels
-    before = convolved + int(last.weight.size), stored + last.channels
-    return _Chain(first, last, source, last.node.outputs[0], before, (after, after + last.channels))
+    return _Chain(first, last, source, math.prod(out[1:]), math.prod(into) * last.channels)
 
 
 def _pixels(value: ir.Value | None) -> tuple[int, int, int] | None:
-    shape = dimensions(value)
-    if shape is None or len(shape) != 4:
-        return None
-    channels, height, width = shape[1:]
-    if isinstance(channels, int) and isinstance(height, int) and isinstance(width, int):
-        return channels, height, width
+    """Returns channels, height and width of a batch of images, where they are fixed."""
+    match dimensions(value):
+        case (_, int(channels), int(height), int(width)):
+            return channels, height, width
     return None
 
 
@@ -219,8 +208,8 @@ def _replace_by_dense(model: ir.Model, chain: _Chain, weight: Array, bias: Array
     source = chain.source
     if chain.first.node.op_type == "Conv":
         source = _flatten(model, chain)
-    rank = dimensions(source)
-    if last.node.op_type != "MatMul" or (rank is not None and len(rank) == 2) or not bias.any():
+    shape = dimensions(source)
+    if last.node.op_type != "MatMul" or (shape is not None and len(shape) == 2) or not bias.any():
         rebuild(model, last, (stored, bias), chain.output, source)
         return
     name = fresh_name(model.graph, f"{chain.output.name}_product")
@@ -234,22 +223,15 @@ def _replace_by_dense(model: ir.Model, chain: _Chain, weight: Array, bias: Array
 
 
 def _weight(model: ir.Model, layer: LinearLayer, kind: str, array: Array) -> ir.Value:
-    old = layer.node.inputs[1]
-    dtype = old.dtype if old is not None and old.dtype is not None else ir.DataType.FLOAT
-    return add_weight(model, f"{layer.node.name}.{kind}", array, dtype)
+    return add_weight(model, f"{layer.node.name}.{kind}", array, layer.dtype)
 
 
 def _flatten(model: ir.Model, chain: _Chain) -> ir.Value:
-    node = ir.node("Flatten", [chain.source], {"axis": 1})
-    before = chain.last.node
-    model.graph.insert_before(before, node)
-    flat = node.outputs[0]
-    flat.name = f"{chain.output.name}_flat"
-    node.name = f"{before.name}/flatten"
+    name = fresh_name(model.graph, f"{chain.output.name}_flat")
+    flat = replace_node(chain.output, "Flatten", [chain.source], {"axis": 1}, name=name)
     flat.type = chain.source.type
-    shape = chain.source.shape
-    if shape is not None:
-        flat.shape = ir.Shape([shape[0], math.prod(_pixels(chain.source) or (0,))])
+    if chain.source.shape is not None:
+        flat.shape = ir.Shape([chain.source.shape[0], math.prod(_pixels(chain.source) or (0,))])
     return flat
 
 
@@ -266,11 +248,8 @@ def _adjoint(chain: _Chain) -> tuple[Array, Array]:
         raise ValueError(f"{label(chain.first.node)}: shapes are unknown")
     rows = _matrix(chain.last)
     ints = first.node.attributes.get_ints
-    strides, dilations, pads = (
-        ints("strides", (1, 1)),
-        ints("dilations", (1, 1)),
-        ints("pads", (0, 0, 0, 0))[:2],
-    )
+    strides, dilations = ints("strides", (1, 1)), ints("dilations", (1, 1))
+    pads = ints("pads", (0, 0, 0, 0))[:2]
     back = [
         (n - 1) * s - 2 * p + d * (k - 1) + 1
         for n, s, p, d, k in zip(out[1:], strides, pads, dilations, first.weight.shape[2:], strict=True)

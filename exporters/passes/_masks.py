@@ -25,11 +25,7 @@ from cnntk.exporters.passes.graph import SHAPE_OPERATORS, producer_of, uniform
 class Mask:
     """A value whose every entry is ``offset + scale`` with probability ``keep``, and ``offset`` otherwise.
 
-    Attributes:
-        keep: Probability, in [0, 1].
-        node: Random node that the mask comes from.
-        scale: Factor of the mask.
-        offset: Number added to the mask.
+    It comes from the random ``node``.
     """
 
     keep: float
@@ -92,28 +88,19 @@ def _not(node: ir.Node) -> Mask | None:
     return None if mask is None else replace(mask, keep=1 - mask.keep)
 
 
-def _times(node: ir.Node) -> Mask | None:
+def _with_number(node: ir.Node) -> Mask | None:
+    """Reads B * c, c * B, B / c, B + c and c + B."""
     for one, other in (node.inputs, reversed(node.inputs)):
-        factor = uniform(other)
-        mask = mask_of(one) if factor is not None else None
-        if mask is not None and factor is not None:
-            return replace(mask, scale=mask.scale * factor, offset=mask.offset * factor)
-    return None
-
-
-def _over(node: ir.Node) -> Mask | None:
-    mask, divisor = mask_of(node.inputs[0]), uniform(node.inputs[1])
-    if mask is None or not divisor:
-        return None
-    return replace(mask, scale=mask.scale / divisor, offset=mask.offset / divisor)
-
-
-def _plus(node: ir.Node) -> Mask | None:
-    for one, other in (node.inputs, reversed(node.inputs)):
-        shift = uniform(other)
-        mask = mask_of(one) if shift is not None else None
-        if mask is not None and shift is not None:
-            return replace(mask, offset=mask.offset + shift)
+        number = uniform(other)
+        mask = mask_of(one) if number is not None else None
+        if mask is None or number is None:
+            continue
+        if node.op_type == "Add":
+            return replace(mask, offset=mask.offset + number)
+        if node.op_type == "Mul":
+            return replace(mask, scale=mask.scale * number, offset=mask.offset * number)
+        if number and other is node.inputs[1]:
+            return replace(mask, scale=mask.scale / number, offset=mask.offset / number)
     return None
 
 
@@ -121,9 +108,9 @@ _RULES = {
     "Bernoulli": _bernoulli,
     "Floor": _floor,
     "Not": _not,
-    "Mul": _times,
-    "Div": _over,
-    "Add": _plus,
+    "Mul": _with_number,
+    "Div": _with_number,
+    "Add": _with_number,
 }
 
 

@@ -75,12 +75,18 @@ _LOGS = ("log(softmax(x))", "x - log(sum(exp(x)))")
 
 
 def _match(node: ir.Node) -> _Match | None:
-    rule = {"Div": _quotient, "Mul": _product, "Log": _logarithm, "Sub": _difference, "Exp": _exponential}
-    return rule[node.op_type](node) if node.op_type in rule else None
-
-
-def _quotient(node: ir.Node) -> _Match | None:
-    return _normalized(node.inputs[0], node.inputs[1], "exp(x) / sum(exp(x))")
+    match node.op_type:
+        case "Div":
+            return _normalized(node.inputs[0], node.inputs[1], "exp(x) / sum(exp(x))")
+        case "Mul":
+            return _product(node)
+        case "Log":
+            return _function_of(node, "Softmax", "log(softmax(x))")
+        case "Exp":
+            return _function_of(node, "LogSoftmax", "exp(log_softmax(x))")
+        case "Sub":
+            return _difference(node)
+    return None
 
 
 def _product(node: ir.Node) -> _Match | None:
@@ -112,20 +118,11 @@ def _normalized(numerator: ir.Value | None, total: ir.Value | None, form: str) -
     return _Match(_without_maximum(exp.inputs[0], axis), axis, form)
 
 
-def _logarithm(node: ir.Node) -> _Match | None:
-    softmax = producer_of(node.inputs[0], "Softmax")
-    axis = _axis(softmax)
-    if softmax is None or softmax.inputs[0] is None or axis is None:
+def _function_of(node: ir.Node, operator: str, form: str) -> _Match | None:
+    inner = producer_of(node.inputs[0], operator)
+    if inner is None or inner.inputs[0] is None:
         return None
-    return _Match(softmax.inputs[0], axis, "log(softmax(x))")
-
-
-def _exponential(node: ir.Node) -> _Match | None:
-    log = producer_of(node.inputs[0], "LogSoftmax")
-    axis = _axis(log)
-    if log is None or log.inputs[0] is None or axis is None:
-        return None
-    return _Match(log.inputs[0], axis, "exp(log_softmax(x))")
+    return _Match(inner.inputs[0], inner.attributes.get_int("axis", -1), form)
 
 
 def _difference(node: ir.Node) -> _Match | None:
@@ -133,33 +130,32 @@ def _difference(node: ir.Node) -> _Match | None:
     x, subtrahend = node.inputs
     if x is None:
         return None
-    axis = _log_sum_exp(x, subtrahend)
-    if axis is None:
-        axis = _shifted_log_sum_exp(x, subtrahend)
-    return None if axis is None else _Match(_without_maximum(x, axis), axis, "x - log(sum(exp(x)))")
+    total = _log_sum_exp(subtrahend)
+    if total is None or not _equal(total[0], x):
+        total = _shifted_log_sum_exp(x, subtrahend)
+    return None if total is None else _Match(_without_maximum(x, total[1]), total[1], "x - log(sum(exp(x)))")
 
 
-def _log_sum_exp(x: ir.Value, subtrahend: ir.Value | None) -> int | None:
-    direct = _reduced(subtrahend, "ReduceLogSumExp")
-    if direct is not None:
-        return direct[1] if _equal(direct[0], x) else None
-    log = _through_shape(subtrahend, "Log")
-    reduced = _reduced(log.inputs[0] if log is not None else None, "ReduceSum", like=subtrahend)
+def _log_sum_exp(value: ir.Value | None) -> tuple[ir.Value, int] | None:
+    """Returns x and the axis of logsumexp(x) or log(sum(exp(x)))."""
+    direct = _reduced(value, "ReduceLogSumExp")
+    log = _through_shape(value, "Log")
+    if direct is not None or log is None:
+        return direct
+    reduced = _reduced(log.inputs[0], "ReduceSum", like=value)
     exp = producer_of(reduced[0], "Exp") if reduced is not None else None
-    return reduced[1] if exp is not None and reduced is not None and _equal(exp.inputs[0], x) else None
+    if exp is None or reduced is None or exp.inputs[0] is None:
+        return None
+    return exp.inputs[0], reduced[1]
 
 
-def _shifted_log_sum_exp(x: ir.Value, subtrahend: ir.Value | None) -> int | None:
-    total = producer_of(subtrahend, "Add")
-    for maximum, log in (total.inputs, reversed(total.inputs)) if total is not None else ():
-        logarithm = producer_of(log, "Log")
-        reduced = _reduced(logarithm.inputs[0] if logarithm is not None else None, "ReduceSum")
-        exp = producer_of(reduced[0], "Exp") if reduced is not None else None
-        shifted = producer_of(exp.inputs[0], "Sub") if exp is not None else None
-        if reduced is None or shifted is None:
-            continue
-        if _equal(shifted.inputs[0], x) and _equal(shifted.inputs[1], maximum):
-            return reduced[1]
+def _shifted_log_sum_exp(x: ir.Value, subtrahend: ir.Value | None) -> tuple[ir.Value, int] | None:
+    add = producer_of(subtrahend, "Add")
+    for maximum, log in (add.inputs, reversed(add.inputs)) if add is not None else ():
+        total = _log_sum_exp(log)
+        shifted = producer_of(total[0], "Sub") if total is not None else None
+        if shifted is not None and _equal(shifted.inputs[0], x) and _equal(shifted.inputs[1], maximum):
+            return total
     return None
 
 
@@ -218,10 +214,6 @@ def _reduced_axis(node: ir.Node | None) -> int | None:
     return listed[0] % len(shape) if len(listed) == 1 else None
 
 
-def _axis(node: ir.Node | None) -> int | None:
-    return None if node is None else node.attributes.get_int("axis", -1)
-
-
 def _equal(one: ir.Value | None, other: ir.Value | None) -> bool:
     """Whether two values are the same value or the same expression: exporters write exp(x) twice."""
     if one is other:
@@ -239,12 +231,7 @@ _PURE = ("Exp", "Sub", "ReduceMax", "Unsqueeze", "Reshape")
 
 def _skipped(model: ir.Model) -> tuple[str, ...]:
     """Returns a line for each quotient by a sum of exponentials that is not a known form of softmax."""
-    lines = []
-    for node in model.graph:
-        if node.op_type != "Exp" or node.domain:
-            continue
-        if any(u.node.op_type == "ReduceSum" for u in node.outputs[0].uses()):
-            lines.append(
-                f"{label(node)}: a sum of exponentials that is not a known form of softmax; it can overflow"
-            )
-    return tuple(lines)
+    reason = "a sum of exponentials that is not a known form of softmax; it can overflow"
+    exps = [node for node in model.graph if node.op_type == "Exp" and not node.domain]
+    summed = [n for n in exps if any(u.node.op_type == "ReduceSum" for u in n.outputs[0].uses())]
+    return tuple(f"{label(node)}: {reason}" for node in summed)

@@ -7,14 +7,13 @@ MatMul before or after it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import onnx_ir as ir
 
-from cnntk.exporters.passes.graph import constant, dimensions, label, only_user
-from cnntk.exporters.passes.infra import Rewrites
-from cnntk.exporters.passes.linear import (
+from cnntk.exporters.passes._linear import (
+    LINEAR,
     Affine,
     LinearLayer,
     blocking_reason,
@@ -23,8 +22,10 @@ from cnntk.exporters.passes.linear import (
     with_input_affine,
     with_output_affine,
 )
+from cnntk.exporters.passes.graph import constant, dimensions, label, only_user, producer_of
+from cnntk.exporters.passes.infra import Rewrites
 
-__all__ = ["FoldAffine", "fold"]
+__all__ = ["Affine", "FoldAffine", "fold"]
 
 AffineInput = tuple[ir.Value, Affine]
 
@@ -61,62 +62,43 @@ def fold(
         applied: List that gets one line for each rewrite.
         skipped: List that gets one line for each layer that can't take the node over, with the reason.
     """
-    output = node.outputs[0]
-    for value in node.inputs:
-        layer = linear_layer(value.producer() if value is not None else None)
-        match = read(node, layer.channel_axis, layer.channels) if layer is not None else None
-        if layer is None or match is None or match[0] is not value or _lacks_bias(layer, match[1].shift):
+    for layer, value, is_next in _neighbors(node):
+        match = read(node, layer.channel_axis, layer.input_channels if is_next else layer.channels)
+        if match is None or _lacks_bias(layer, match[1].shift):
             continue
-        reason = _behind(layer, match[0], match[1])
-        if reason is None:
-            applied.append(f"{label(node)}: into {label(layer.node)}")
-            rebuild(model, layer, with_output_affine(layer, match[1]), output, layer.node.inputs[0])
-            return
-        skipped.append(f"{label(node)}: not into {label(layer.node)}: {reason}")
-    _into_next(model, node, read, applied, skipped)
+        source, affine = match
+        if not is_next and source is not value:
+            continue
+        reason = blocking_reason(layer, affine, follows=not is_next)
+        if not is_next and only_user(value) is None:
+            reason = "its output is used elsewhere"
+        if reason is not None:
+            skipped.append(f"{label(node)}: not into {label(layer.node)}: {reason}")
+            continue
+        applied.append(f"{label(node)}: into {label(layer.node)}")
+        if is_next:
+            rebuild(model, layer, with_input_affine(layer, affine), layer.node.outputs[0], source)
+        else:
+            rebuild(model, layer, with_output_affine(layer, affine), node.outputs[0], layer.node.inputs[0])
+        return
 
 
-def _into_next(
-    model: ir.Model,
-    node: ir.Node,
-    read: Callable[[ir.Node, int, int], AffineInput | None],
-    applied: list[str],
-    skipped: list[str],
-) -> None:
+def _neighbors(node: ir.Node) -> Iterator[tuple[LinearLayer, ir.Value, bool]]:
+    """Yields the layers next to a node, the value between, and whether the layer follows the node."""
+    for value in node.inputs:
+        layer = linear_layer(producer_of(value, *LINEAR))
+        if layer is not None and value is not None:
+            yield layer, value, False
     output = node.outputs[0]
-    user = only_user(output)
-    layer = linear_layer(user)
-    if user is None or layer is None or user.inputs[0] is not output:
-        return
-    match = read(node, layer.channel_axis, _inputs(layer))
-    if match is None or _lacks_bias(layer, match[1].shift):
-        return
-    reason = blocking_reason(layer, match[1], follows=False)
-    if reason is not None:
-        skipped.append(f"{label(node)}: not into {label(user)}: {reason}")
-        return
-    applied.append(f"{label(node)}: into {label(user)}")
-    rebuild(model, layer, with_input_affine(layer, match[1]), user.outputs[0], match[0])
-
-
-def _behind(layer: LinearLayer, output: ir.Value, affine: Affine) -> str | None:
-    if only_user(output) is None:
-        return "its output is used elsewhere"
-    return blocking_reason(layer, affine, follows=True)
+    layer = linear_layer(only_user(output))
+    if layer is not None and layer.node.inputs[0] is output:
+        yield layer, output, True
 
 
 def _lacks_bias(layer: LinearLayer, shift: np.ndarray) -> bool:
     """Whether the layer can't hold the shift: MatMul has no bias, and Gemm replaces it only on 2-D inputs."""
     shape = dimensions(layer.node.inputs[0])
     return layer.node.op_type == "MatMul" and bool(shift.any()) and (shape is None or len(shape) != 2)
-
-
-def _inputs(layer: LinearLayer) -> int:
-    if layer.node.op_type == "ConvTranspose":
-        return int(layer.weight.shape[0])
-    if layer.node.op_type == "Conv":
-        return int(layer.weight.shape[1]) * layer.groups
-    return int(layer.weight.shape[1 - layer.output_axis])
 
 
 def _arithmetic(node: ir.Node, axis: int, channels: int) -> AffineInput | None:
@@ -148,12 +130,9 @@ def _per_channel(factor: ir.Value | None, x: ir.Value | None, axis: int, channel
     None where it varies along another axis or broadcasting would widen x.
     """
     array, shape = constant(factor), dimensions(x)
-    if (
-        array is None
-        or shape is None
-        or array.ndim > len(shape)
-        or not np.issubdtype(array.dtype, np.floating)
-    ):
+    if array is None or shape is None or array.ndim > len(shape):
+        return None
+    if not np.issubdtype(array.dtype, np.floating):
         return None
     wide = array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
     if shape[axis] != channels or any(d != 1 for i, d in enumerate(wide.shape) if i != axis % len(shape)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ __all__ = [
     "replace_uses",
     "same_shape",
     "uniform",
+    "unused_name",
 ]
 
 Array = NDArray[Any]
@@ -127,12 +128,10 @@ def producer_of(value: ir.Value | None, *operators: str) -> ir.Node | None:
     return node if node is not None and not node.domain and node.op_type in operators else None
 
 
-def only_user(value: ir.Value) -> ir.Node | None:
+def only_user(value: ir.Value | None) -> ir.Node | None:
     """Returns the one node that reads a value; None where several do, or where it is a graph output."""
-    uses = value.uses()
-    if len(uses) != 1 or value.is_graph_output():
-        return None
-    return next(iter(uses)).node
+    users = [] if value is None or value.is_graph_output() else [use.node for use in value.uses()]
+    return users[0] if len(users) == 1 else None
 
 
 def dimensions(value: ir.Value | None) -> tuple[int | str | None, ...] | None:
@@ -204,14 +203,9 @@ def replace_node(
     node.name, origin.name = origin.name, None  # names of nodes are unique in a graph
     new.type, new.shape = old.type, None if old.shape is None else old.shape.copy()
     new.metadata_props.update(old.metadata_props)
-    _take_name(old, new)
+    old.name, new.name = None, old.name
     old.replace_all_uses_with(new, replace_graph_outputs=True)
     return new
-
-
-def _take_name(old: ir.Value, new: ir.Value) -> None:
-    name, old.name = old.name, None
-    new.name = name
 
 
 def replace_uses(old: ir.Value, new: ir.Value) -> bool:
@@ -225,7 +219,7 @@ def replace_uses(old: ir.Value, new: ir.Value) -> bool:
         return False
     old.replace_all_uses_with(new, replace_graph_outputs=True)
     if is_output:
-        _take_name(old, new)
+        old.name, new.name = None, old.name
     return True
 
 
@@ -233,6 +227,11 @@ def fresh_name(graph: ir.Graph, name: str) -> str:
     """Returns ``name``, or the first of ``name_1``, ``name_2`` ... that no value of the graph has."""
     values = itertools.chain(graph.inputs, graph.initializers.values(), (v for n in graph for v in n.outputs))
     used = {v.name for v in values}
+    return unused_name(name, used)
+
+
+def unused_name(name: str, used: Container[str | None]) -> str:
+    """Returns ``name``, or the first of ``name_1``, ``name_2`` ... that is not in ``used``."""
     numbered = (f"{name}_{i}" for i in itertools.count(1))
     return next(n for n in itertools.chain([name], numbered) if n not in used)
 
@@ -241,29 +240,26 @@ def add_weight(model: ir.Model, name: str, array: Array, dtype: ir.DataType) -> 
     """Adds a weight of type ``dtype`` to the graph, under ``name`` or a numbered variant of it."""
     free = fresh_name(model.graph, name)
     with np.errstate(over="ignore"):  # float16 ends early; a pass whose weights are infinite is rolled back
-        held = np.ascontiguousarray(array.astype(dtype.numpy()))
+        held = array.astype(dtype.numpy(), order="C")
     tensor = ir.Tensor(held, dtype=dtype, name=free)
     value = ir.Value(name=free, shape=tensor.shape, type=ir.TensorType(dtype), const_value=tensor)
     model.graph.register_initializer(value)
     return value
 
 
-def remove_unused(model: ir.Model, *roots: ir.Value) -> int:
-    """Removes the nodes and weights behind ``roots`` that nothing reads any more.
-
-    Returns:
-        Number of removed nodes.
-    """
-    removed, waiting = 0, list(roots)
+def remove_unused(model: ir.Model, *roots: ir.Value) -> None:
+    """Removes the nodes and weights behind ``roots`` that nothing reads any more."""
+    waiting = list(roots)
     while waiting:
         value = waiting.pop()
+        node = value.producer()
         if value.uses() or value.is_graph_output() or value.is_graph_input():
             continue
         if value.is_initializer() and value.name is not None:
             model.graph.initializers.pop(value.name, None)
-            continue
-        removed += _remove(value.producer(), waiting)
-    return removed
+        elif node is not None and node.graph is not None and not is_used(node):
+            waiting.extend(v for v in node.inputs if v is not None)
+            node.graph.remove(node, safe=True)
 
 
 def remove_unused_nodes(model: ir.Model) -> None:
@@ -276,11 +272,3 @@ def remove_unused_nodes(model: ir.Model) -> None:
 def is_used(node: ir.Node) -> bool:
     """Whether something reads an output of a node."""
     return any(v.uses() or v.is_graph_output() for v in node.outputs)
-
-
-def _remove(node: ir.Node | None, waiting: list[ir.Value]) -> int:
-    if node is None or node.graph is None or is_used(node):
-        return 0
-    waiting.extend(v for v in node.inputs if v is not None)
-    node.graph.remove(node, safe=True)
-    return 1

@@ -25,14 +25,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from cnntk.exporters.passes._expectation import check_expectation, largest_ratio_error
+from cnntk.exporters.passes._expectation import check_expectation
 from cnntk.exporters.passes.graph import epsilon, random_nodes
 from cnntk.exporters.passes.infra import GraphPass, PassRecord, Rewrites
 from cnntk.exporters.passes.order import PASSES
@@ -44,6 +43,9 @@ __all__ = ["run_passes"]
 Inputs = Sequence[Mapping[str, NDArray[Any]]]
 
 _FACTOR = 16.0
+
+_Verdict = tuple[float | None, str | None, list[Arrays] | None]
+"""Largest relative difference, reason for a rollback, and outputs of the rewritten graph."""
 
 
 def run_passes(
@@ -70,13 +72,6 @@ def run_passes(
     return state.model, records
 
 
-@dataclass(frozen=True)
-class _Verdict:
-    max_rel_diff: float | None
-    rollback_reason: str | None = None
-    outputs: list[Arrays] | None = None
-
-
 class _State:
     """The model so far and its outputs, which are computed when first needed and passed on."""
 
@@ -91,25 +86,20 @@ class _State:
         rewrites = each(trial)
         if not rewrites.applied:
             return PassRecord(each.name, each.reason, "nothing to do", rewrites)
-        verdict = self._judge(trial, rewrites)
-        if verdict.rollback_reason is not None:
-            return PassRecord(
-                each.name, each.reason, "rolled back", rewrites, verdict.max_rel_diff, verdict.rollback_reason
-            )
-        self.model, self._outputs = trial, verdict.outputs
-        return PassRecord(each.name, each.reason, "applied", rewrites, verdict.max_rel_diff)
+        max_rel_diff, reason, outputs = self._check(trial, rewrites)
+        if reason is not None:
+            return PassRecord(each.name, each.reason, "rolled back", rewrites, max_rel_diff, reason)
+        self.model, self._outputs = trial, outputs
+        return PassRecord(each.name, each.reason, "applied", rewrites, max_rel_diff)
 
-    def _judge(self, trial: ir.Model, rewrites: Rewrites) -> _Verdict:
+    def _check(self, trial: ir.Model, rewrites: Rewrites) -> _Verdict:
         if rewrites.substitutions:
-            return self._by_expectation(rewrites)
+            biases = check_expectation(self.model, self._inputs[0], rewrites.substitutions)
+            wrong = "; ".join(str(b) for b in biases if not b.holds)
+            return max(abs(b.ratio - 1) for b in biases), wrong or None, None
         if random_nodes(self.model):
-            return _Verdict(None, "the graph is random, so its outputs before and after can't be compared")
+            return None, "the graph is random, so its outputs before and after can't be compared", None
         return self._by_outputs(trial, rewrites)
-
-    def _by_expectation(self, rewrites: Rewrites) -> _Verdict:
-        biases = check_expectation(self.model, self._inputs[0], rewrites.substitutions)
-        wrong = "; ".join(str(b) for b in biases if not b.holds)
-        return _Verdict(largest_ratio_error(biases), wrong or None)
 
     def _by_outputs(self, trial: ir.Model, rewrites: Rewrites) -> _Verdict:
         before = self._before()
@@ -117,20 +107,17 @@ class _State:
             session = GraphSession(trial)
             after = [session.run(each) for each in self._inputs]
         except InferenceError as error:
-            return _Verdict(None, f"the rewritten graph does not run: {error}")
-        root = math.sqrt(max(_depth(self.model), _depth(trial)))
+            return None, f"the rewritten graph does not run: {error}", None
+        factor = _FACTOR * math.sqrt(max(_depth(self.model), _depth(trial)))
         diffs, reasons = [], []
         for output in self.model.graph.outputs:
             name = str(output.name)
-            allowed = (
-                _FACTOR * root * epsilon(output.dtype),
-                _FACTOR * root * self._sensitivity.get(name, 0.0),
-            )
+            allowed = factor * epsilon(output.dtype), factor * self._sensitivity.get(name, 0.0)
             pairs = [(b[name], a.get(name)) for b, a in zip(before, after, strict=True)]
             max_rel_diff, reason = _compare(name, pairs, allowed, rewrites.comparison_floor)
             diffs.append(max_rel_diff)
             reasons += [reason] if reason else []
-        return _Verdict(max(diffs, default=0.0), "; ".join(reasons) or None, after)
+        return max(diffs, default=0.0), "; ".join(reasons) or None, after
 
     def _before(self) -> list[Arrays]:
         if self._outputs is None:

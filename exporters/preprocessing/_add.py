@@ -100,7 +100,8 @@ def add_preprocessing(
     """
     network = _checked(model, p)
     n = normalization_of(p)
-    pixels = _pixel_values(model, p)
+    name = fresh_name(model.graph, f"{PREPROCESS_SCOPE}/pixel_values")
+    pixels = ir.Value(name=name, type=ir.TensorType(FLOAT), shape=ir.Shape(_shape(p)))
     steps = _normalize(model, network, pixels, n)
     folding = _fold(model, steps, pixels, n, others or {}, images)
     _free_image_name(model)
@@ -110,15 +111,16 @@ def add_preprocessing(
     pixels.replace_all_uses_with(value, replace_graph_outputs=True)
     model.graph.inputs[0] = image
     remaining = [node.op_type for node in steps if node.graph is not None]
+    rollback = (folding.rollback_reason,) if folding.rollback_reason else ()
     return PreprocessingRecord(
         input=image_spec(p),
         operators=(*(node.op_type for node in builder.nodes), *remaining),
         pixel_values=str(value.name),
         shift=tuple(n.shift.tolist()),
         factor=tuple(n.factor.tolist()),
-        folded=folding.rewrites.applied if folding is not None and folding.status == "applied" else (),
-        not_folded=_skip_reasons(folding),
-        max_rel_diff=folding.max_rel_diff if folding is not None else None,
+        folded=folding.rewrites.applied if folding.status == "applied" else (),
+        not_folded=(*folding.rewrites.skipped, *rollback),
+        max_rel_diff=folding.max_rel_diff,
     )
 
 
@@ -141,13 +143,13 @@ def _to_layout(builder: NodeBuilder, image: ImageValue, p: Preprocessing) -> Ima
         image = _to_planes(builder, image)
     axis = 1 if p.layout == "NCHW" else 3
     dims: Dims = tuple(p.channels if i == axis else d for i, d in enumerate(image.dims))
-    value, dtype = image.value, image.dtype
+    value = image.value
     if image.channels != p.channels:
         shape = builder.constant("three", [p.channels if i == axis else 1 for i in range(4)], INT64)
-        value = builder.add("Expand", [value, shape], name="three_channels", dtype=dtype, shape=dims)
+        value = builder.add("Expand", [value, shape], name="three_channels", shape=dims)
     if p.color == "bgr":
         inputs = [value, builder.constant("bgr", [2, 1, 0], INT64)]
-        value = builder.add("Gather", inputs, {"axis": axis}, name="bgr_channels", dtype=dtype, shape=dims)
+        value = builder.add("Gather", inputs, {"axis": axis}, name="bgr_channels")
     return ImageValue(value, dims, image.sizes, image.axes)
 
 
@@ -156,10 +158,9 @@ def _to_planes(builder: NodeBuilder, image: ImageValue) -> ImageValue:
     dims: Dims = (n, channels, height, width)
     if channels == 1 and image.sizes is None:  # the same elements in the same order, cheaper than Transpose
         shape = builder.constant("planes_shape", [-1, *(int(d) for d in dims[1:])], INT64)
-        value = builder.add("Reshape", [image.value, shape], name="planes", dtype=image.dtype, shape=dims)
+        value = builder.add("Reshape", [image.value, shape], name="planes", shape=dims)
     else:
-        order = {"perm": [0, 3, 1, 2]}
-        value = builder.add("Transpose", [image.value], order, name="planes", dtype=image.dtype, shape=dims)
+        value = builder.add("Transpose", [image.value], {"perm": [0, 3, 1, 2]}, name="planes", shape=dims)
     return ImageValue(value, dims, image.sizes, (2, 3))
 
 
@@ -190,12 +191,6 @@ def _checked(model: ir.Model, p: Preprocessing) -> ir.Value:
     return network
 
 
-def _pixel_values(model: ir.Model, p: Preprocessing) -> ir.Value:
-    """Returns a placeholder for the value that the image becomes."""
-    name = fresh_name(model.graph, f"{PREPROCESS_SCOPE}/pixel_values")
-    return ir.Value(name=name, type=ir.TensorType(FLOAT), shape=ir.Shape(_shape(p)))
-
-
 def _normalize(model: ir.Model, network: ir.Value, pixels: ir.Value, n: Normalization) -> list[ir.Node]:
     """Adds the normalization before the network.
 
@@ -207,10 +202,7 @@ def _normalize(model: ir.Model, network: ir.Value, pixels: ir.Value, n: Normaliz
     value = normalize(builder, pixels, n)
     steps = list(builder.nodes)
     if network.dtype is not None and network.dtype != FLOAT:
-        attributes = {"to": int(network.dtype)}
-        value = builder.add(
-            "Cast", [value], attributes, name="narrow", dtype=network.dtype, shape=_dims(pixels)
-        )
+        value = builder.add("Cast", [value], {"to": int(network.dtype)}, name="narrow", dtype=network.dtype)
     network.replace_all_uses_with(value, replace_graph_outputs=True)
     return steps
 
@@ -222,23 +214,15 @@ def _fold(
     n: Normalization,
     others: Mapping[str, NDArray[Any]],
     images: int,
-) -> PassRecord | None:
-    """Folds the normalization into the first layer, checked on a copy before; None where there is nothing."""
-    if not steps:
-        return None
+) -> PassRecord:
+    """Folds the normalization into the first layer, checked on a copy before."""
     rewrite = FoldNormalization(steps, n)
-    shape = (images, *(int(d) for d in _dims(pixels)[1:]))
+    shape = (images, *(d for d in dimensions(pixels) or () if isinstance(d, int)))
     noise = np.random.default_rng(0).integers(0, 256, shape) + min(n.black, 0.0)
     _, (record,) = run_passes(model, [{str(pixels.name): noise.astype(np.float32), **others}], (rewrite,))
     if record.status == "applied":
         rewrite(model)
     return record
-
-
-def _skip_reasons(folding: PassRecord | None) -> tuple[str, ...]:
-    if folding is None:
-        return ()
-    return (*folding.rewrites.skipped, *((folding.rollback_reason,) if folding.rollback_reason else ()))
 
 
 def _free_image_name(model: ir.Model) -> None:
@@ -253,10 +237,6 @@ def _shape(p: Preprocessing) -> Dims:
     """Returns the shape of the network's input."""
     first = p.layout == "NCHW"
     return ("N", p.channels, p.height, p.width) if first else ("N", p.height, p.width, p.channels)
-
-
-def _dims(value: ir.Value) -> Dims:
-    return tuple(d if isinstance(d, int) else str(d) for d in dimensions(value) or ())
 
 
 def _text(shape: Sequence[object]) -> str:

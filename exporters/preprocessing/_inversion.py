@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from cnntk.exporters.preprocessing._node_builder import FLOAT, INT64, Dims, ImageValue, NodeBuilder, as_float
+from cnntk.exporters.preprocessing._node_builder import FLOAT, INT64, ImageValue, NodeBuilder, as_float
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.preprocessing.preprocess import LIGHT_MARGIN
 
@@ -29,15 +29,13 @@ def invert_light_background(builder: NodeBuilder, image: ImageValue, p: Preproce
     """Returns pixel values less `MIDDLE` as float32, inverted for each image with a light background."""
     image = as_float(builder, image)
     middle = builder.constant("middle", MIDDLE, FLOAT)
-    centered = builder.add("Sub", [image.value, middle], name="centered", dtype=FLOAT, shape=image.dims)
+    centered = builder.add("Sub", [image.value, middle], name="centered")
     total = _border_sum(builder, image.with_value(centered), p)
     threshold = builder.constant("light", LIGHT_MARGIN, total.dtype or FLOAT)
-    each = (image.dims[0], 1, 1, 1)
-    light = builder.add("Greater", [total, threshold], name="is_light", dtype=ir.DataType.BOOL, shape=each)
+    light = builder.add("Greater", [total, threshold], name="is_light", dtype=ir.DataType.BOOL)
     signs = [builder.constant("inverted", -1.0, FLOAT), builder.constant("as_it_is", 1.0, FLOAT)]
-    sign = builder.add("Where", [light, *signs], name="sign", dtype=FLOAT, shape=each)
-    dark = builder.add("Mul", [centered, sign], name="dark", dtype=FLOAT, shape=image.dims)
-    return image.with_value(dark)
+    sign = builder.add("Where", [light, *signs], name="sign", dtype=FLOAT)
+    return image.with_value(builder.add("Mul", [centered, sign], name="dark"))
 
 
 def _border_sum(builder: NodeBuilder, centered: ImageValue, p: Preprocessing) -> ir.Value:
@@ -46,23 +44,20 @@ def _border_sum(builder: NodeBuilder, centered: ImageValue, p: Preprocessing) ->
         mask = np.ones((p.height, p.width))
         mask[1:-1, 1:-1] = 0
         border = builder.constant("border", mask if centered.axes == (2, 3) else mask[:, :, None], FLOAT)
-        outer = builder.add("Mul", [centered.value, border], name="outer", dtype=FLOAT, shape=centered.dims)
-        return _sum(builder, outer, centered.dims, "outer_sum")
+        outer = builder.add("Mul", [centered.value, border], name="outer")
+        return _sum(builder, outer, centered.dims[0], "outer_sum")
     value, dtype = centered.value, FLOAT
     if p.levels == "float32" or p.height * p.width * p.channels * MIDDLE > _EXACT:
         dtype = ir.DataType.DOUBLE
-        value = builder.add(
-            "Cast", [value], {"to": int(dtype)}, name="wide", dtype=dtype, shape=centered.dims
-        )
+        value = builder.add("Cast", [value], {"to": int(dtype)}, name="wide", dtype=dtype)
     cut = [("inner_start", [1, 1]), ("inner_end", [-1, -1]), ("inner_axes", centered.axes)]
     ends = [builder.constant(name, numbers, INT64) for name, numbers in cut]
     dims = centered.with_size("inner_height", "inner_width")
-    inner = builder.add("Slice", [value, *ends], name="inner", dtype=dtype, shape=dims)
-    sums = [_sum(builder, value, dims, "whole_sum"), _sum(builder, inner, dims, "inner_sum")]
-    return builder.add("Sub", sums, name="outer_sum", dtype=dtype, shape=(dims[0], 1, 1, 1))
+    inner = builder.add("Slice", [value, *ends], name="inner", shape=dims)
+    sums = [_sum(builder, value, dims[0], "whole_sum"), _sum(builder, inner, dims[0], "inner_sum")]
+    return builder.add("Sub", sums, name="outer_sum")
 
 
-def _sum(builder: NodeBuilder, value: ir.Value, dims: Dims, name: str) -> ir.Value:
+def _sum(builder: NodeBuilder, value: ir.Value, batch: int | str, name: str) -> ir.Value:
     axes = builder.constant(f"{name}_axes", [1, 2, 3], INT64)
-    each = (dims[0], 1, 1, 1)
-    return builder.add("ReduceSum", [value, axes], name=name, dtype=value.dtype or FLOAT, shape=each)
+    return builder.add("ReduceSum", [value, axes], name=name, shape=(batch, 1, 1, 1))

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from cnntk.exporters.passes.graph import fresh_name
+from cnntk.exporters.passes.graph import add_weight, fresh_name
 
 FLOAT, INT64, UINT8 = ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.UINT8
 
@@ -18,12 +18,7 @@ Dims = tuple[int | str, ...]
 
 
 class NodeBuilder:
-    """Adds nodes before the first node of a graph.
-
-    Args:
-        model: Model that is changed in place.
-        scope: Prefix of the names of nodes and values.
-    """
+    """Adds nodes before the first node of ``model``, with names that begin with ``scope``."""
 
     def __init__(self, model: ir.Model, scope: str) -> None:
         self.model = model
@@ -38,15 +33,22 @@ class NodeBuilder:
         attributes: Mapping[str, Any] | None = None,
         *,
         name: str,
-        dtype: ir.DataType,
-        shape: Dims,
+        dtype: ir.DataType | None = None,
+        shape: Dims | None = None,
     ) -> ir.Value:
-        """Adds a node and returns its only output, of that type and shape; ``name`` is made unique."""
+        """Adds a node and returns its only output; ``name`` is made unique.
+
+        Its type and shape are by default those of the first input.
+        """
         node = ir.node(operator, list(inputs), dict(attributes or {}))
-        unique_name = self._unique_name(name)
-        node.name = unique_name
-        value = node.outputs[0]
-        value.name, value.type, value.shape = unique_name, ir.TensorType(dtype), ir.Shape(shape)
+        value, like = node.outputs[0], inputs[0]
+        node.name = value.name = fresh_name(self.model.graph, f"{self._scope}/{name}")
+        if like is not None and like.shape is not None:
+            value.type, value.shape = like.type, like.shape.copy()
+        if dtype is not None:
+            value.type = ir.TensorType(dtype)
+        if shape is not None:
+            value.shape = ir.Shape(shape)
         if self._first is None:
             self.model.graph.append(node)
         else:
@@ -58,13 +60,7 @@ class NodeBuilder:
         self, name: str, numbers: float | Sequence[float] | NDArray[Any], dtype: ir.DataType
     ) -> ir.Value:
         """Adds a weight; a single number has no dimensions, with which onnxruntime computes faster."""
-        tensor = ir.Tensor(np.array(numbers, dtype=dtype.numpy()), dtype=dtype, name=self._unique_name(name))
-        value = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(dtype), const_value=tensor)
-        self.model.graph.register_initializer(value)
-        return value
-
-    def _unique_name(self, name: str) -> str:
-        return fresh_name(self.model.graph, f"{self._scope}/{name}")
+        return add_weight(self.model, f"{self._scope}/{name}", np.array(numbers), dtype)
 
 
 @dataclass(frozen=True)
@@ -107,7 +103,4 @@ def as_float(builder: NodeBuilder, image: ImageValue) -> ImageValue:
     """Returns the same pixel values in float32."""
     if image.dtype == FLOAT:
         return image
-    value = builder.add(
-        "Cast", [image.value], {"to": int(FLOAT)}, name="float", dtype=FLOAT, shape=image.dims
-    )
-    return image.with_value(value)
+    return image.with_value(builder.add("Cast", [image.value], {"to": int(FLOAT)}, name="float", dtype=FLOAT))

@@ -14,12 +14,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from cnntk.exporters.passes.affine import fold
-from cnntk.exporters.passes.graph import dimensions, label
+from cnntk.exporters.passes.affine import Affine, fold
+from cnntk.exporters.passes.graph import label
 from cnntk.exporters.passes.infra import Rewrites
-from cnntk.exporters.passes.linear import Affine
 from cnntk.exporters.preprocessing._inversion import MIDDLE
-from cnntk.exporters.preprocessing._node_builder import FLOAT, Dims, NodeBuilder
+from cnntk.exporters.preprocessing._node_builder import FLOAT, NodeBuilder
 from cnntk.runtime.artifact.spec import Preprocessing
 
 Float64 = NDArray[np.float64]
@@ -29,11 +28,7 @@ Float64 = NDArray[np.float64]
 class Normalization:
     """The map ``(value - shift) * factor`` of the values that represent pixels in the graph.
 
-    Attributes:
-        shift: One number per channel.
-        factor: One number per channel.
-        black: Value that stands for black.
-        axis: Axis of the channels.
+    Shift and factor have one number per channel, along ``axis``; ``black`` is the value of black.
     """
 
     shift: Float64
@@ -58,7 +53,6 @@ def normalization_of(p: Preprocessing) -> Normalization:
 
 def normalize(builder: NodeBuilder, value: ir.Value, n: Normalization) -> ir.Value:
     """Adds Sub and Mul, each where it changes something."""
-    dims: Dims = tuple(d if isinstance(d, int) else str(d) for d in dimensions(value) or ())
     steps: tuple[tuple[Literal["Sub", "Mul"], Float64, float, str], ...] = (
         ("Sub", n.shift, 0.0, "less_mean"),
         ("Mul", n.factor, 1.0, "normalized"),
@@ -66,7 +60,7 @@ def normalize(builder: NodeBuilder, value: ir.Value, n: Normalization) -> ir.Val
     for operator, numbers, neutral, name in steps:
         if (numbers != neutral).any():
             constant = builder.constant(f"{name}_by", _broadcast(numbers, n.axis), FLOAT)
-            value = builder.add(operator, [value, constant], name=name, dtype=FLOAT, shape=dims)
+            value = builder.add(operator, [value, constant], name=name)
     return value
 
 
@@ -78,12 +72,7 @@ def _broadcast(numbers: Float64, axis: int) -> Float64:
 
 
 class FoldNormalization:
-    """Moves the nodes of `normalize` into the layer after them: the factor, then the shift.
-
-    Args:
-        nodes: Nodes that `normalize` added.
-        n: Normalization that they apply.
-    """
+    """Moves the nodes of `normalize` into the layer after them: the factor, then the shift."""
 
     name = "normalization into the first layer"
     reason = "its weights can scale and shift without extra cost"

@@ -24,7 +24,6 @@ import onnx_ir as ir
 from cnntk.exporters.preprocessing._node_builder import (
     FLOAT,
     INT64,
-    UINT8,
     Dims,
     ImageValue,
     NodeBuilder,
@@ -35,20 +34,12 @@ from cnntk.runtime.preprocessing.resizing import ONNX_MODES, resize_attributes
 
 
 def resize(builder: NodeBuilder, image: ImageValue, p: Preprocessing) -> ImageValue:
-    """Resizes to `Preprocessing.resized_size`; pixel values are integers where ``p.levels`` is uint8.
-
-    Args:
-        builder: Builder that gets the nodes.
-        image: uint8 image of any size.
-        p: Preprocessing; its interpolation is not lanczos.
-    """
+    """Resizes uint8 images; pixel values stay integers where ``p.levels`` is uint8."""
     sizes = resized_size(builder, image.value, p)
     if p.resize == "stretch":
-        target: tuple[int | str, int | str] = p.height, p.width
+        dims, dynamic_sizes = image.with_size(p.height, p.width), None
     else:
-        target = "resized_height", "resized_width"
-    dims = image.with_size(*target)
-    dynamic_sizes = None if p.resize == "stretch" else sizes
+        dims, dynamic_sizes = image.with_size("resized_height", "resized_width"), sizes
     if p.interpolation == "nearest":
         nearest = ImageValue(_nearest(builder, image, sizes, dims), dims, dynamic_sizes)
         return nearest if p.levels == "uint8" else as_float(builder, nearest)
@@ -62,28 +53,21 @@ def crop(builder: NodeBuilder, image: ImageValue, p: Preprocessing) -> ImageValu
     if image.sizes is None:
         return image
     target = builder.constant("cropped_size", [p.height, p.width], INT64)
-    margin = _integer(builder, "Sub", image.sizes, target, "crop_margin")
+    margin = builder.add("Sub", [image.sizes, target], name="crop_margin")
     two = builder.constant("two", 2, INT64)
     if p.crop_start == "round":  # an odd margin counts as one more
-        half = _integer(builder, "Div", margin, two, "crop_half")
-        odd = _integer(builder, "Mod", half, two, "crop_half_odd")
-        margin = _integer(builder, "Add", margin, odd, "crop_margin_even")
-    start = _integer(builder, "Div", margin, two, "crop_start")
-    end = _integer(builder, "Add", start, target, "crop_end")
+        half = builder.add("Div", [margin, two], name="crop_half")
+        odd = builder.add("Mod", [half, two], name="crop_half_odd")
+        margin = builder.add("Add", [margin, odd], name="crop_margin_even")
+    start = builder.add("Div", [margin, two], name="crop_start")
+    end = builder.add("Add", [start, target], name="crop_end")
     inputs = [image.value, start, end, builder.constant("crop_axes", [1, 2], INT64)]
     dims = image.with_size(p.height, p.width)
-    return ImageValue(builder.add("Slice", inputs, name="cropped", dtype=image.dtype, shape=dims), dims)
+    return ImageValue(builder.add("Slice", inputs, name="cropped", shape=dims), dims)
 
 
 def pad(builder: NodeBuilder, image: ImageValue, p: Preprocessing, black: float) -> ImageValue:
-    """Pads both sides to height x width with black; the odd pixel is below or on the right.
-
-    Args:
-        builder: Builder that gets the nodes.
-        image: Image of at most that size.
-        p: Preprocessing.
-        black: Value that stands for black.
-    """
+    """Pads both sides to height x width with black; the odd pixel is below or on the right."""
     if image.sizes is None:
         return image
     # For all four axes: onnxruntime 1.32's optimizer breaks a Pad with axes where it meets a Transpose.
@@ -92,17 +76,17 @@ def pad(builder: NodeBuilder, image: ImageValue, p: Preprocessing, black: float)
     zeros = {n: builder.constant(f"no_pad_{n}", [0] * n, INT64) for n in lengths}
     parts = [zeros.get(before), image.sizes, zeros.get(before + after), image.sizes, zeros.get(after)]
     inputs = [x for x in parts if x]
-    sizes = builder.add("Concat", inputs, {"axis": 0}, name="unpadded", dtype=INT64, shape=(8,))
+    sizes = builder.add("Concat", inputs, {"axis": 0}, name="unpadded", shape=(8,))
     # floor((target - size) / 2) before the image, and the same of a target of one more after it.
     targets = [0] * 8
     for axis, side in zip(image.axes, (p.height, p.width), strict=True):
         targets[axis], targets[4 + axis] = side, side + 1
     target = builder.constant("padded_to", targets, INT64)
-    margin = _integer(builder, "Sub", target, sizes, "pad_margin", 8)
-    pads = _integer(builder, "Div", margin, builder.constant("two", 2, INT64), "pads", 8)
+    margin = builder.add("Sub", [target, sizes], name="pad_margin")
+    pads = builder.add("Div", [margin, builder.constant("two", 2, INT64)], name="pads")
     fill = builder.constant("pad_value", black, image.dtype)
     dims = image.with_size(p.height, p.width)
-    value = builder.add("Pad", [image.value, pads, fill], name="padded", dtype=image.dtype, shape=dims)
+    value = builder.add("Pad", [image.value, pads, fill], name="padded", shape=dims)
     return ImageValue(value, dims, axes=image.axes)
 
 
@@ -122,20 +106,21 @@ def _image_size(builder: NodeBuilder, image: ir.Value) -> ir.Value:
 def _covering(builder: NodeBuilder, size: ir.Value, p: Preprocessing) -> ir.Value:
     """Computes ``size * e * f / min(h * f, w * e)``, rounded down."""
     crossed, area = _crossed(builder, size, p.edges)
-    least = builder.add("ReduceMin", [crossed], {"keepdims": 1}, name="least", dtype=INT64, shape=(1,))
-    scaled = _integer(builder, "Mul", size, builder.constant("area", area, INT64), "times_area")
-    return _integer(builder, "Div", scaled, least, "resized_size")
+    least = builder.add("ReduceMin", [crossed], {"keepdims": 1}, name="least", shape=(1,))
+    scaled = builder.add("Mul", [size, builder.constant("area", area, INT64)], name="times_area")
+    return builder.add("Div", [scaled, least], name="resized_size")
 
 
 def _contained(builder: NodeBuilder, size: ir.Value, p: Preprocessing) -> ir.Value:
     """Computes ``size * H * W / max(h * W, w * H)``, rounded half up, at least 1."""
     crossed, area = _crossed(builder, size, (p.height, p.width))
-    most = builder.add("ReduceMax", [crossed], {"keepdims": 1}, name="most", dtype=INT64, shape=(1,))
-    scaled = _integer(builder, "Mul", size, builder.constant("area_twice", 2 * area, INT64), "times_area")
-    half_more = _integer(builder, "Add", scaled, most, "half_more")
-    twice = _integer(builder, "Add", most, most, "most_twice", 1)
-    rounded = _integer(builder, "Div", half_more, twice, "rounded")
-    return _integer(builder, "Max", rounded, builder.constant("one", [1], INT64), "resized_size")
+    most = builder.add("ReduceMax", [crossed], {"keepdims": 1}, name="most", shape=(1,))
+    factor = builder.constant("area_twice", 2 * area, INT64)
+    scaled = builder.add("Mul", [size, factor], name="times_area")
+    half_more = builder.add("Add", [scaled, most], name="half_more")
+    twice = builder.add("Add", [most, most], name="most_twice")
+    rounded = builder.add("Div", [half_more, twice], name="rounded")
+    return builder.add("Max", [rounded, builder.constant("one", [1], INT64)], name="resized_size")
 
 
 def _crossed(builder: NodeBuilder, size: ir.Value, edges: tuple[int, int]) -> tuple[ir.Value, int]:
@@ -144,23 +129,15 @@ def _crossed(builder: NodeBuilder, size: ir.Value, edges: tuple[int, int]) -> tu
     if height == width:
         return size, height
     other_edges = builder.constant("edges", [width, height], INT64)
-    return _integer(builder, "Mul", size, other_edges, "crossed"), height * width
-
-
-def _integer(
-    builder: NodeBuilder, operator: str, a: ir.Value, b: ir.Value, name: str, length: int = 2
-) -> ir.Value:
-    """Adds integer arithmetic whose result is int64 [length]."""
-    return builder.add(operator, [a, b], name=name, dtype=INT64, shape=(length,))
+    return builder.add("Mul", [size, other_edges], name="crossed"), height * width
 
 
 def _filtered(
     builder: NodeBuilder, image: ImageValue, sizes: ir.Value, dims: Dims, p: Preprocessing
 ) -> ir.Value:
     image = image if p.levels == "uint8" else as_float(builder, image)
-    attributes = resize_attributes(p.interpolation)
     inputs = [image.value, None, None, sizes]
-    return builder.add("Resize", inputs, attributes, name="resized", dtype=image.dtype, shape=dims)
+    return builder.add("Resize", inputs, resize_attributes(p.interpolation), name="resized", shape=dims)
 
 
 def _sampled(
@@ -177,11 +154,11 @@ def _sampled(
     else:
         inputs = [image.value, None, None, sizes]
         attributes |= {"axes": [1, 2]}
-        value = builder.add("Resize", inputs, attributes, name="resized", dtype=FLOAT, shape=dims)
+        value = builder.add("Resize", inputs, attributes, name="resized", shape=dims)
     if p.levels == "uint8":
-        value = builder.add("Round", [value], name="rounded", dtype=FLOAT, shape=dims)
+        value = builder.add("Round", [value], name="rounded")
         limits = [builder.constant("lowest", 0.0, FLOAT), builder.constant("highest", 255.0, FLOAT)]
-        value = builder.add("Clip", [value, *limits], name="clipped", dtype=FLOAT, shape=dims)
+        value = builder.add("Clip", [value, *limits], name="clipped")
     return ImageValue(value, dims)
 
 
@@ -191,7 +168,7 @@ def _expanded(builder: NodeBuilder, image: ImageValue, p: Preprocessing) -> Imag
         return image
     shape = builder.constant("channel_count", [1, 1, 1, p.channels], INT64)
     dims = (*image.dims[:3], p.channels)
-    value = builder.add("Expand", [image.value, shape], name="all_channels", dtype=FLOAT, shape=dims)
+    value = builder.add("Expand", [image.value, shape], name="all_channels", shape=dims)
     return ImageValue(value, dims)
 
 
@@ -199,22 +176,17 @@ def _by_channels(
     builder: NodeBuilder, image: ImageValue, sizes: ir.Value, dims: Dims, attributes: dict[str, object]
 ) -> ir.Value:
     """Resizes each channel as an image of its own, (N * C, 1, H, W), and joins the channels again."""
-
-    def add(
-        operator: str, inputs: list[ir.Value | None], name: str, shape: Dims, **options: object
-    ) -> ir.Value:
-        return builder.add(operator, inputs, options, name=name, dtype=FLOAT, shape=shape)
-
     (n, height, width, channels), (_, new_height, new_width, _) = image.dims, dims
     split = builder.constant("split", [-1, 1, 0, 0], INT64)
     joined = builder.constant("joined", np.array([-1, channels, 0, 0]), INT64)
-    value = add("Transpose", [image.value], "by_channel", (n, channels, height, width), perm=[0, 3, 1, 2])
-    value = add("Reshape", [value, split], "channels_split", ("NC", 1, height, width))
-    value = add(
-        "Resize", [value, None, None, sizes], "resized", ("NC", 1, new_height, new_width), **attributes
-    )
-    value = add("Reshape", [value, joined], "channels_joined", (n, channels, new_height, new_width))
-    return add("Transpose", [value], "resized_pixels", dims, perm=[0, 2, 3, 1])
+    shape: Dims = n, channels, height, width
+    value = builder.add("Transpose", [image.value], {"perm": [0, 3, 1, 2]}, name="by_channel", shape=shape)
+    value = builder.add("Reshape", [value, split], name="channels_split", shape=("NC", 1, height, width))
+    inputs, shape = [value, None, None, sizes], ("NC", 1, new_height, new_width)
+    value = builder.add("Resize", inputs, attributes, name="resized", shape=shape)
+    shape = n, channels, new_height, new_width
+    value = builder.add("Reshape", [value, joined], name="channels_joined", shape=shape)
+    return builder.add("Transpose", [value], {"perm": [0, 2, 3, 1]}, name="resized_pixels", shape=dims)
 
 
 def _nearest(builder: NodeBuilder, image: ImageValue, sizes: ir.Value, dims: Dims) -> ir.Value:
@@ -224,25 +196,22 @@ def _nearest(builder: NodeBuilder, image: ImageValue, sizes: ir.Value, dims: Dim
     for axis, side in ((1, "rows"), (2, "columns")):
         shape[axis] = dims[axis]
         inputs = [value, _indices(builder, size, sizes, axis - 1, dims[axis], side)]
-        name = f"nearest_{side}"
-        value = builder.add("Gather", inputs, {"axis": axis}, name=name, dtype=UINT8, shape=tuple(shape))
+        value = builder.add("Gather", inputs, {"axis": axis}, name=f"nearest_{side}", shape=tuple(shape))
     return value
 
 
 def _indices(
     builder: NodeBuilder, size: ir.Value, sizes: ir.Value, index: int, length: int | str, side: str
 ) -> ir.Value:
-    def integer(operator: str, a: ir.Value, b: ir.Value, name: str, shape: Dims) -> ir.Value:
-        return builder.add(operator, [a, b], name=f"{side}_{name}", dtype=INT64, shape=shape)
-
     at = builder.constant(f"{side}_index", index, INT64)
-    old = integer("Gather", size, at, "before", ())
+    old = builder.add("Gather", [size, at], name=f"{side}_before", shape=())
     if isinstance(length, int):
         odd = builder.constant(f"{side}_odd", 2 * np.arange(length) + 1, INT64)
         twice = builder.constant(f"{side}_twice", 2 * length, INT64)
     else:
-        new = integer("Gather", sizes, at, "after", ())
+        new = builder.add("Gather", [sizes, at], name=f"{side}_after", shape=())
         one, two = (builder.constant(f"{side}_{n}", n, INT64) for n in (1, 2))
-        twice = integer("Mul", new, two, "twice", ())
-        odd = builder.add("Range", [one, twice, two], name=f"{side}_odd", dtype=INT64, shape=(length,))
-    return integer("Div", integer("Mul", odd, old, "scaled", (length,)), twice, "indices", (length,))
+        twice = builder.add("Mul", [new, two], name=f"{side}_twice")
+        odd = builder.add("Range", [one, twice, two], name=f"{side}_odd", shape=(length,))
+    scaled = builder.add("Mul", [odd, old], name=f"{side}_scaled")
+    return builder.add("Div", [scaled, twice], name=f"{side}_indices")

@@ -21,12 +21,7 @@ def is_checkpoint(text: str) -> bool:
 
 
 def from_checkpoint(text: str, options: ExportOptions) -> Source:
-    """Opens the trained network with everything that its spec says.
-
-    Raises:
-        UsageError: A file is missing, or an option contradicts the checkpoint.
-        CheckpointError: The checkpoint is damaged.
-    """
+    """Opens the trained network with everything that its spec says."""
     refuse_build_options(f"{text} is a checkpoint, which contains network and weights", options)
     checkpoint = load_checkpoint(text)
     spec = checkpoint.spec

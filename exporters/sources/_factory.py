@@ -13,17 +13,17 @@ from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.source import Source
 from cnntk.exporters.sources.inputs import dtype_of, input_specs, one_shape
 from cnntk.models import zoo
+from cnntk.models.user_errors import one_line
 from cnntk.models.weights import load_weights
 from cnntk.runtime.artifact.spec import Network
 from cnntk.runtime.errors import UsageError
 
+# What libraries raise on arguments that do not fit.
+MISFITS = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, ImportError)
+
 
 def from_module(module: nn.Module, options: ExportOptions) -> Source:
-    """Returns ``module`` with the weights that it has.
-
-    Raises:
-        UsageError: The input shape is missing, or an option is for sources that are built here.
-    """
+    """Returns ``module`` with the weights that it has."""
     if options.weights or options.kwargs or options.random:
         raise UsageError("a torch module already has weights: leave out weights, kwargs and random")
     if options.input_shape is None:
@@ -34,12 +34,7 @@ def from_module(module: nn.Module, options: ExportOptions) -> Source:
 
 
 def from_factory(text: str, options: ExportOptions) -> Source:
-    """Builds the network of ``package.module:factory`` or ``path/to/file.py:factory``; runs the user's code.
-
-    Raises:
-        UsageError: There is no such factory, it does not take the arguments, or the input shape is missing.
-        CheckpointError: The weights are damaged or belong to another network.
-    """
+    """Builds the network of ``package.module:factory`` or ``file.py:factory``; runs the user's code."""
     if options.input_shape is None:
         raise UsageError(f"{text}: the input shape is missing; pass it like --input 3x224x224")
     network = Network(text, dict(options.kwargs))
@@ -49,12 +44,7 @@ def from_factory(text: str, options: ExportOptions) -> Source:
 
 
 def from_zoo(name: str, options: ExportOptions) -> Source:
-    """Builds the zoo network ``name`` at its default input size or the user's.
-
-    Raises:
-        UsageError: There is no such network, or it does not take these options.
-        CheckpointError: The weights are damaged or belong to another network.
-    """
+    """Builds the zoo network ``name`` at its default input size or the user's."""
     entry = zoo.find(name)
     shape = one_shape(options.input_shape, name) or entry.input_shape
     size = shape[1] if shape[1] == shape[2] else list(shape[1:])
@@ -71,10 +61,6 @@ def build_with_weights(
 
     Returns:
         The network, and the provenance of its weights.
-
-    Raises:
-        UsageError: Not exactly one of weights and random is set.
-        CheckpointError: The weights are damaged, would run code when read, or belong to another network.
     """
     if (options.weights is None) == (not options.random):
         raise UsageError(
@@ -82,9 +68,12 @@ def build_with_weights(
             if options.weights is None
             else "--weights and --random exclude each other"
         )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.seed)
-        module = build()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(options.seed)
+            module = build()
+    except MISFITS as error:
+        raise UsageError(f"{name}: can't be built: {one_line(error)}") from error
     if options.weights is None:
         return module, {"weights": f"random, seed {options.seed}"}
     load_weights(module, options.weights)

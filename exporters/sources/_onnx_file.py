@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -32,14 +32,7 @@ _DAMAGE = (DecodeError, ValueError, TypeError, LookupError, AttributeError, NotI
 
 
 def from_onnx(text: str, options: ExportOptions) -> Source:
-    """Opens the graph in the file, with its batch named ``N`` and every other size fixed.
-
-    Raises:
-        UsageError: There is no such file, it is an artifact, its batch is fixed, or another size is dynamic
-            and the options don't set it.
-        ArtifactCorrupt: The file is not a valid ONNX file.
-        UnsupportedArtifact: onnxruntime can't run it.
-    """
+    """Opens the graph in the file, with its batch named ``N`` and every other size fixed."""
     refuse_build_options(f"{text}: an .onnx file contains its weights", options)
     file = readable_file(text, "an ONNX file")
     check_external_tensors(find_external_tensors(str(file), str(file)), file, None, has_digest=False)
@@ -90,7 +83,7 @@ def _fix_sizes(model: ir.Model, shape: InputShape | None, file: Path) -> None:
     for value in model.graph.inputs:
         sizes_by_symbol |= _fix_input(value, sizes_by_name.get(str(value.name)), file)
     for graph in model.graphs():
-        for value in _values(graph):
+        for value in (v for node in graph for v in node.outputs):
             if value.shape is not None:
                 value.shape = ir.Shape(sizes_by_symbol.get(str(_symbol(d)), d) for d in value.shape)
 
@@ -137,11 +130,6 @@ def _fix_input(value: ir.Value, user_sizes: tuple[int | str, ...] | None, file: 
 
 def _symbol(dimension: int | ir.SymbolicDim) -> str | None:
     return dimension.value if isinstance(dimension, ir.SymbolicDim) else None
-
-
-def _values(graph: ir.Graph) -> Iterator[ir.Value]:
-    for node in graph:
-        yield from node.outputs
 
 
 def _spec(value: ir.Value) -> TensorSpec:

@@ -25,11 +25,7 @@ class Unmapped(Exception):  # noqa: N818 - no error: the caller makes a note of 
 
 
 def preprocessing_of(config: Mapping[str, Any], channels: int) -> Preprocessing:
-    """Returns the steps that a configuration describes.
-
-    Args:
-        config: Content of the file.
-        channels: Number of channels that the network takes.
+    """Returns the steps that a configuration describes, for a network of so many channels.
 
     Raises:
         Unmapped: A step is unknown to `Preprocessing` or incomplete.

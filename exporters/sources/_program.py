@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import torch
 from torch.export import ExportedProgram
@@ -19,16 +19,7 @@ from cnntk.runtime.errors import ArtifactCorrupt, UsageError
 from cnntk.runtime.files import readable_file
 
 # torch's own errors, those of the zip archive, and those of the JSON in it, as the damaged byte will have it.
-_DAMAGE = (
-    RuntimeError,
-    zipfile.BadZipFile,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    EOFError,
-    OSError,
-)
+_DAMAGE = (RuntimeError, BadZipFile, ValueError, LookupError, TypeError, AttributeError, EOFError, OSError)
 
 _DYNAMIC = (
     "export it with a dynamic batch: torch.export.export(module, args, dynamic_shapes=({0: Dim('batch')},))"
@@ -36,29 +27,19 @@ _DYNAMIC = (
 
 
 def from_pt2(text: str, options: ExportOptions) -> Source:
-    """Opens the program in the file.
-
-    Raises:
-        UsageError: There is no such file, or the program does not fit.
-        ArtifactCorrupt: The file is damaged, or not a ``.pt2``.
-    """
+    """Opens the program in the file."""
     file = readable_file(text, "a .pt2 file of torch.export.save")
     try:
         with suppress_output():
             program = torch.export.load(file)
     except _DAMAGE as error:
-        raise ArtifactCorrupt(
-            f"{file}: not a valid .pt2 file; save it again with torch.export.save"
-        ) from error
+        message = f"{file}: not a valid .pt2 file; save it again with torch.export.save"
+        raise ArtifactCorrupt(message) from error
     return from_program(program, options, Path(file).stem)
 
 
 def from_program(program: ExportedProgram, options: ExportOptions, name: str = "program") -> Source:
-    """Returns ``program`` with the inputs that it declares.
-
-    Raises:
-        UsageError: Its batch is fixed, another size is dynamic, or an option contradicts it.
-    """
+    """Returns ``program`` with the inputs that it declares."""
     refuse_build_options(f"{name}: a program contains its weights", options)
     inputs = _inputs(program, name)
     if options.input_shape is not None:

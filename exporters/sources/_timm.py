@@ -7,13 +7,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
-
 from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.source import Source
 from cnntk.exporters.sources._factory import build_with_weights
 from cnntk.exporters.sources.inputs import dtype_of, input_specs, one_shape
-from cnntk.models.user_errors import one_line
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.errors import MissingDependency, UsageError
 
@@ -24,11 +21,6 @@ def from_timm(name: str, options: ExportOptions) -> Source:
     """Opens timm's network ``name`` with the user's weights or random ones; nothing is downloaded.
 
     ``options.kwargs`` are passed to ``timm.create_model``.
-
-    Raises:
-        MissingDependency: timm is not installed, or does not run here.
-        UsageError: timm has no such network, or it does not take these options.
-        CheckpointError: The weights are damaged or belong to another network.
     """
     try:
         timm: Any = importlib.import_module("timm")
@@ -40,7 +32,7 @@ def from_timm(name: str, options: ExportOptions) -> Source:
     if not timm.is_model(name):
         raise UsageError(f"timm:{name}: timm {timm.__version__} has no such network; see timm.list_models()")
     module, provenance = build_with_weights(
-        lambda: _built(timm, name, options.kwargs), f"timm:{name}", options
+        lambda: timm.create_model(name, pretrained=False, **options.kwargs), f"timm:{name}", options
     )
     config: Mapping[str, Any] = getattr(module, "pretrained_cfg", {})
     shape = one_shape(options.input_shape, f"timm:{name}") or tuple(config.get("input_size", (3, 224, 224)))
@@ -55,14 +47,6 @@ def from_timm(name: str, options: ExportOptions) -> Source:
         provenance={**provenance, "timm": timm.__version__},
         notes=notes,
     )
-
-
-def _built(timm: Any, name: str, kwargs: Mapping[str, Any]) -> nn.Module:
-    try:
-        module: nn.Module = timm.create_model(name, pretrained=False, **kwargs)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(f"timm:{name}: can't be built: {one_line(error)}") from error
-    return module
 
 
 def preprocessing_of(

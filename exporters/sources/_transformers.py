@@ -14,7 +14,7 @@ from torch import nn
 
 from cnntk.exporters.options import INPUT, ExportOptions
 from cnntk.exporters.source import Source
-from cnntk.exporters.sources._factory import build_with_weights
+from cnntk.exporters.sources._factory import MISFITS, build_with_weights
 from cnntk.exporters.sources._preprocessor import Unmapped, preprocessing_of
 from cnntk.exporters.sources.console import suppress_output
 from cnntk.exporters.sources.inputs import dtype_of, input_specs, one_shape
@@ -25,9 +25,6 @@ from cnntk.runtime.errors import CheckpointError, MissingDependency, UsageError
 
 PREPROCESSOR = "preprocessor_config.json"
 DEFAULT_SIZE = 224
-
-# What transformers raises on values that do not fit, besides the errors of its configurations.
-_MISFITS = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, ImportError)
 
 
 @dataclass(frozen=True)
@@ -45,11 +42,6 @@ def from_transformers(name: str, options: ExportOptions) -> Source:
     """Opens the classifier in the folder ``name``, or one of the model type ``name``; nothing is downloaded.
 
     ``options.kwargs`` override fields of the configuration.
-
-    Raises:
-        MissingDependency: transformers is not installed.
-        UsageError: There is no such folder or type, it is not an image classifier, or an option does not fit.
-        CheckpointError: The folder's weights are damaged or don't fit.
     """
     try:
         import transformers
@@ -62,13 +54,11 @@ def from_transformers(name: str, options: ExportOptions) -> Source:
         config = _config(transformers, name, folder, options.kwargs)
         description = _describe(config, folder, one_shape(options.input_shape, f"transformers:{name}"))
         if folder is not None and options.weights is None and not options.random:
-            module, provenance = (
-                _trained(transformers, folder, config),
-                {"weights": str(folder.resolve().name)},
-            )
+            module = _trained(transformers, folder, config)
+            provenance: dict[str, Any] = {"weights": folder.resolve().name}
         else:
             module, provenance = build_with_weights(
-                lambda: _fresh(transformers, name, config), f"transformers:{name}", options
+                lambda: _fresh(transformers, config), f"transformers:{name}", options
             )
     return Source(
         name=Path(name).resolve().name if folder else name,
@@ -126,7 +116,7 @@ def _config(transformers: Any, name: str, folder: Path | None, fields: Mapping[s
             config = transformers.AutoConfig.for_model(name, **fields)
         else:
             config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, **fields)
-    except (*_MISFITS, StrictDataclassError) as error:
+    except (*MISFITS, StrictDataclassError) as error:
         raise UsageError(
             f"transformers:{name}: transformers refuses its configuration: {one_line(error)}"
         ) from error
@@ -137,12 +127,9 @@ def _config(transformers: Any, name: str, folder: Path | None, fields: Mapping[s
     return config
 
 
-def _fresh(transformers: Any, name: str, config: Any) -> nn.Module:
-    try:
-        config.architectures = config.architectures or []  # None is too little for types of several classes
-        module: nn.Module = transformers.AutoModelForImageClassification.from_config(config)
-    except _MISFITS as error:
-        raise UsageError(f"transformers:{name}: can't be built: {one_line(error)}") from error
+def _fresh(transformers: Any, config: Any) -> nn.Module:
+    config.architectures = config.architectures or []  # None is too little for types of several classes
+    module: nn.Module = transformers.AutoModelForImageClassification.from_config(config)
     return module
 
 
@@ -153,7 +140,7 @@ def _trained(transformers: Any, folder: Path, config: Any) -> nn.Module:
         module, report = transformers.AutoModelForImageClassification.from_pretrained(
             folder, config=config, local_files_only=True, trust_remote_code=False, output_loading_info=True
         )
-    except (*_MISFITS, OSError, SafetensorError) as error:
+    except (*MISFITS, OSError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: its weights can't be loaded: {one_line(error)}") from error
     for problem in ("missing_keys", "mismatched_keys", "error_msgs"):
         if names := sorted(map(str, report.get(problem, ()))):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import nn
 
 from cnntk.exporters.options import INPUT, ExportOptions, InputShape
@@ -67,7 +66,7 @@ def dtype_of(module: nn.Module) -> str:
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.is_floating_point():
             return str(tensor.dtype).removeprefix("torch.")
-    return str(torch.float32).removeprefix("torch.")
+    return "float32"
 
 
 def parameters_of(module: nn.Module) -> tuple[str, ...]:

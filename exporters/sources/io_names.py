@@ -12,6 +12,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind, OutputSpec
 from torch.utils import _pytree as pytree
 
+from cnntk.exporters.passes.graph import unused_name
 from cnntk.exporters.sources.outputs import named_tensors
 
 __all__ = ["name_inputs_and_outputs", "user_inputs", "user_outputs"]
@@ -36,7 +37,7 @@ def name_inputs_and_outputs(model: ir.Model, program: ExportedProgram, inputs: S
         node.target = name
     names_in_use = {str(v.name) for v in (*model.graph.inputs, *model.graph.initializers.values())}
     for index, name in enumerate(_output_names(program)):
-        unique = next(n for n in _numbered(name) if n not in names_in_use)
+        unique = unused_name(name, names_in_use)
         names_in_use.add(unique)
         names.assign(unique, _separate_value(model, index), _separate_node(program, index))
     program.graph_module.recompile()
@@ -73,14 +74,6 @@ def _output_names(program: ExportedProgram) -> list[str]:
         structure = pytree.tree_unflatten(leaves, program.call_spec.out_spec)
     by_tensor = {id(tensor): name for name, tensor in named_tensors(structure).items()}
     return [by_tensor[id(leaf)] for leaf in leaves if leaf is not None]
-
-
-def _numbered(name: str) -> Iterator[str]:
-    yield name
-    count = 0
-    while True:
-        count += 1
-        yield f"{name}_{count}"
 
 
 def _separate_value(model: ir.Model, index: int) -> ir.Value:
@@ -126,9 +119,7 @@ class _Names:
     def assign(self, name: str, value: ir.Value, node: fx.Node) -> None:
         """Gives ``value`` and ``node`` the name ``name``."""
         if self._values.get(name, value) is not value or self._nodes.get(name, node) is not node:
-            free = next(
-                n for n in _numbered(f"{name}_inner") if n not in self._values and n not in self._nodes
-            )
+            free = unused_name(f"{name}_inner", self._values.keys() | self._nodes.keys())
             self._rename_value(self._values.get(name), free)
             self._rename_node(self._nodes.get(name), free)
         self._rename_value(value, name)
@@ -164,11 +155,11 @@ def _name_batch(model: ir.Model) -> None:
     graphs: list[ir.Graph | ir.Function] = [*model.graphs(), *model.functions.values()]
     for graph in graphs:
         for value in _values(graph):
-            if value.shape is not None and any(isinstance(d, ir.SymbolicDim) for d in value.shape):
+            if value.shape is not None:
                 value.shape = ir.Shape(_renamed(d, pattern) for d in value.shape)
 
 
 def _renamed(dimension: int | ir.SymbolicDim, pattern: re.Pattern[str]) -> int | str | None:
-    if isinstance(dimension, int) or dimension.value is None:
-        return dimension if isinstance(dimension, int) else None
-    return pattern.sub(BATCH, dimension.value)
+    if isinstance(dimension, int):
+        return dimension
+    return None if dimension.value is None else pattern.sub(BATCH, dimension.value)

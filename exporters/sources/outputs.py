@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import SymBool, SymFloat, SymInt, Tensor, nn
 
+from cnntk.exporters.passes.graph import unused_name
 from cnntk.runtime.errors import CaptureError
 
 __all__ = ["name_outputs", "named_tensors"]
@@ -61,11 +62,7 @@ def named_tensors(output: Any) -> dict[str, Tensor]:
     for name, tensor in _walk(output, ""):
         base = re.sub(r"\W", "_", name, flags=re.ASCII) or OUTPUT
         base = f"_{base}" if base[0].isdigit() else base
-        unique, count = base, 0
-        while unique in named:
-            count += 1
-            unique = f"{base}_{count}"
-        named[unique] = tensor
+        named[unused_name(base, named)] = tensor
     return named
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cnntk.exporters.options import Dtype
 from cnntk.exporters.source import Source
 from cnntk.exporters.sources._evaluation import cast_weights
+from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import UsageError
 
 __all__ = ["EPSILON", "cast_source", "weight_dtypes"]
@@ -48,7 +49,20 @@ def cast_source(source: Source, dtype: Dtype, note: str | None = None) -> Source
     before, after = ", ".join(sorted(types)), next(iter(types.values()))
     if dtype == "auto":
         note = f"the network {_NO_BFLOAT16}: it is exported in float32, which represents its weights exactly"
-    return _cast(source, types, note or f"cast from {before} to {after} by --dtype", before, after)
+    module = _cast(source.module, types)
+    cast = replace(
+        source,
+        module=module,
+        inputs=_cast_inputs(source, types),
+        provenance={**source.provenance, "dtype": after, "cast_from": before},
+        notes=(*source.notes, note or f"cast from {before} to {after} by --dtype"),
+    )
+    if all(_holds(after, old) for old in types):
+        return cast
+    _check_range(source.module, module, after)
+    types = {"bfloat16": "float32"}
+    original = replace(source, module=_cast(source.module, types), inputs=_cast_inputs(source, types))
+    return replace(cast, source_before_cast=original)
 
 
 def weight_dtypes(source: Source) -> set[str]:
@@ -90,25 +104,12 @@ def _can_not_be_cast(source: Source, dtype: Dtype, dtypes: list[str]) -> str:
     return f"--dtype {dtype}: {source.name} is in {', '.join(dtypes)}, and {kind}; {advice}"
 
 
-def _cast(source: Source, types: Mapping[str, str], note: str, before: str, after: str) -> Source:
-    if source.module is None:
-        raise ValueError(f"{source.name}: has no module to cast")
-    cast = replace(
-        _with_cast_weights(source, source.module, types),
-        provenance={**source.provenance, "dtype": after, "cast_from": before},
-        notes=(*source.notes, note),
-    )
-    if all(_holds(after, old) for old in types):
-        return cast
-    _check_range(source.module, cast.module, after)
-    original = _with_cast_weights(source, source.module, {"bfloat16": "float32"})
-    return replace(cast, source_before_cast=original)
+def _cast(module: nn.Module, types: Mapping[str, str]) -> nn.Module:
+    return cast_weights(module, {getattr(torch, old): getattr(torch, new) for old, new in types.items()})
 
 
-def _with_cast_weights(source: Source, module: nn.Module, types: Mapping[str, str]) -> Source:
-    dtypes = {getattr(torch, old): getattr(torch, new) for old, new in types.items()}
-    inputs = tuple(replace(s, dtype=types.get(s.dtype, s.dtype)) for s in source.inputs)
-    return replace(source, module=cast_weights(module, dtypes), inputs=inputs)
+def _cast_inputs(source: Source, types: Mapping[str, str]) -> tuple[TensorSpec, ...]:
+    return tuple(replace(s, dtype=types.get(s.dtype, s.dtype)) for s in source.inputs)
 
 
 def _holds(dtype: str, other: str) -> bool:
@@ -116,10 +117,8 @@ def _holds(dtype: str, other: str) -> bool:
     return dtype == other or dtype == "float64" or (dtype == "float32" and other != "float64")
 
 
-def _check_range(before: nn.Module, after: nn.Module | None, dtype: str) -> None:
+def _check_range(before: nn.Module, after: nn.Module, dtype: str) -> None:
     """Raises UsageError for a number that would become infinite in the type."""
-    if after is None:
-        return
     old = dict((*before.named_parameters(), *before.named_buffers()))
     for name, tensor in (*after.named_parameters(), *after.named_buffers()):
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():

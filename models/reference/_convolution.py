@@ -41,9 +41,7 @@ def corr2d_multi_in(
     Args:
         x: Array (C, H, W).
         kernel: Array (C, kh, kw).
-        stride: Step, as in `corr2d`.
-        padding: Padding, as in `corr2d`.
-        dilation: Dilation, as in `corr2d`.
+        stride, padding, dilation: As in `corr2d`.
 
     Returns:
         Array (H', W').
@@ -63,9 +61,7 @@ def corr2d_multi_in_out(
     Args:
         x: Array (C_in, H, W).
         kernel: Array (C_out, C_in, kh, kw).
-        stride: Step, as in `corr2d`.
-        padding: Padding, as in `corr2d`.
-        dilation: Dilation, as in `corr2d`.
+        stride, padding, dilation: As in `corr2d`.
 
     Returns:
         Array (C_out, H', W').

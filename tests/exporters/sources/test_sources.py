@@ -148,5 +148,5 @@ def test_refusals(source: Any, options: dict[str, Any], message: str) -> None:
 
 @pytest.mark.parametrize("parts", [{}, {"module": nn.Flatten(), "graph": object()}])
 def test_a_source_has_exactly_one_model(parts: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="Source 'x': give one of module, program and graph"):
+    with pytest.raises(ValueError, match="Source 'x': expected exactly one of module, program and graph"):
         Source("x", (), **parts)

@@ -12,7 +12,7 @@ inserts zeros instead of t, and not for ConvTranspose.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,18 +20,6 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from cnntk.exporters.passes.graph import add_weight, constant, dimensions, remove_unused, replace_node
-
-__all__ = [
-    "LINEAR",
-    "Affine",
-    "LinearLayer",
-    "blocking_reason",
-    "linear_layer",
-    "rebuild",
-    "shared_weights_reason",
-    "with_input_affine",
-    "with_output_affine",
-]
 
 Array = NDArray[Any]
 
@@ -54,13 +42,11 @@ class LinearLayer:
         node: Conv, ConvTranspose, Gemm or MatMul.
         weight: Weights as the node has them; Gemm's ``alpha`` is not yet multiplied in.
         bias: One number per output channel, with Gemm's ``beta`` multiplied in; zeros where there is no bias.
-        channels: Number of output channels.
     """
 
     node: ir.Node
     weight: Array
     bias: Array
-    channels: int
 
     @property
     def groups(self) -> int:
@@ -78,6 +64,26 @@ class LinearLayer:
         if self.node.op_type == "Conv":
             return 0
         return 0 if self.node.attributes.get_int("transB", 0) else 1
+
+    @property
+    def channels(self) -> int:
+        """Number of output channels."""
+        if self.node.op_type == "ConvTranspose":
+            return int(self.weight.shape[1]) * self.groups
+        return int(self.weight.shape[self.output_axis])
+
+    @property
+    def input_channels(self) -> int:
+        """Number of input channels."""
+        if self.node.op_type == "ConvTranspose":
+            return int(self.weight.shape[0])
+        return int(self.weight.shape[1 - self.output_axis]) * self.groups
+
+    @property
+    def dtype(self) -> ir.DataType:
+        """Type of the weights in the graph."""
+        weight = self.node.inputs[1]
+        return weight.dtype if weight is not None and weight.dtype is not None else ir.DataType.FLOAT
 
     @property
     def channel_axis(self) -> int:
@@ -100,16 +106,9 @@ def linear_layer(node: ir.Node | None) -> LinearLayer | None:
         return None
     if node.op_type == "Gemm" and node.attributes.get_int("transA", 0) != 0:
         return None
-    layer = LinearLayer(node, weight, np.zeros(0), _channels(node, weight))
+    layer = LinearLayer(node, weight, np.zeros(0))
     bias = _bias(node, layer.channels)
-    return None if bias is None else LinearLayer(node, weight, bias, layer.channels)
-
-
-def _channels(node: ir.Node, weight: Array) -> int:
-    if node.op_type == "ConvTranspose":
-        return int(weight.shape[1]) * node.attributes.get_int("group", 1)
-    transposed = node.op_type == "Conv" or node.attributes.get_int("transB", 0) != 0
-    return int(weight.shape[0 if transposed else 1])
+    return None if bias is None else replace(layer, bias=bias)
 
 
 def _bias(node: ir.Node, channels: int) -> Array | None:
@@ -131,13 +130,7 @@ def shared_weights_reason(layer: LinearLayer) -> str | None:
 
 
 def blocking_reason(layer: LinearLayer, affine: Affine, *, follows: bool) -> str | None:
-    """Returns why an affine map can't be folded into a layer; None where it can.
-
-    Args:
-        layer: Layer that would take the map over.
-        affine: Map to fold.
-        follows: Whether the map follows the layer; else it precedes it.
-    """
+    """Returns why a map that follows (or precedes) a layer can't be folded into it; None where it can."""
     shared = shared_weights_reason(layer)
     if shared is not None:
         return shared
@@ -163,17 +156,13 @@ def with_output_affine(layer: LinearLayer, affine: Affine) -> tuple[Array, Array
 
 def with_input_affine(layer: LinearLayer, affine: Affine) -> tuple[Array, Array]:
     """Returns weights and bias of ``layer(scale * x + shift)``."""
+    scale, shift = (np.broadcast_to(v, (layer.input_channels,)) for v in (affine.scale, affine.shift))
     if layer.node.op_type in ("Gemm", "MatMul"):
-        inputs = layer.weight.shape[1 - layer.output_axis]
-        scale, shift = (np.broadcast_to(v, (inputs,)) for v in (affine.scale, affine.shift))
         weight = layer.weight if layer.output_axis == 0 else layer.weight.T
         bias = layer.bias + layer.alpha * (weight.astype(np.float64) @ shift if shift.any() else 0.0)
         shape = (1, -1) if layer.output_axis == 0 else (-1, 1)
         return _times(layer.weight, scale.reshape(shape) * layer.alpha), bias
-    transposed = layer.node.op_type == "ConvTranspose"
-    inputs = layer.weight.shape[0] if transposed else layer.weight.shape[1] * layer.groups
-    scale, shift = (np.broadcast_to(v, (inputs,)) for v in (affine.scale, affine.shift))
-    if transposed:
+    if layer.node.op_type == "ConvTranspose":
         return _grouped(layer, scale, axis=1), layer.bias
     shifted = _grouped(layer, shift, axis=2).astype(np.float64)
     return _grouped(layer, scale, axis=2), layer.bias + shifted.reshape(layer.channels, -1).sum(axis=1)
@@ -205,29 +194,19 @@ def rebuild(
     source: ir.Value | None,
     attributes: Mapping[str, Any] | None = None,
 ) -> ir.Value:
-    """Replaces what computes ``output`` by a layer with new weights, under the layer's own name.
+    """Replaces what computes ``output`` by ``layer`` on ``source``, with new weights and bias.
 
-    Args:
-        model: Model that is changed in place.
-        layer: Layer whose name, torch metadata and attributes stay.
-        weights: New weights and bias.
-        output: Last value of the nodes that are replaced.
-        source: Input of the new layer.
-        attributes: Attributes of the new layer; by default the old ones.
-
-    Returns:
-        The new layer's output.
+    The layer's name and torch metadata stay, its attributes where ``attributes`` is None.
     """
     node, graph = layer.node, model.graph
-    dtype = node.inputs[1].dtype if node.inputs[1] is not None and node.inputs[1].dtype else ir.DataType.FLOAT
     names = [v.name if v is not None and v.name else None for v in node.inputs[1:3]]
     operator, bias = _operator(layer, weights[1], source)
     stem = names[0] or f"{node.name}.weight"
-    new_weight = add_weight(model, stem, weights[0], dtype)
+    new_weight = add_weight(model, stem, weights[0], layer.dtype)
     inputs = [source, new_weight]
     if bias is not None:
         old = names[1] if len(names) > 1 else None
-        inputs.append(add_weight(model, old or f"{stem.removesuffix('.weight')}.bias", bias, dtype))
+        inputs.append(add_weight(model, old or f"{stem.removesuffix('.weight')}.bias", bias, layer.dtype))
     new = replace_node(output, operator, inputs, attributes or _attributes(node), like=node)
     remove_unused(model, output)
     for value, name in zip(inputs[1:], names, strict=False):
@@ -251,5 +230,4 @@ def _operator(layer: LinearLayer, bias: Array, source: ir.Value | None) -> tuple
 
 
 def _attributes(node: ir.Node) -> dict[str, Any]:
-    attributes = {k: a for k, a in node.attributes.items() if k not in ("alpha", "beta")}
-    return {k: a.value for k, a in attributes.items()}
+    return {k: a.value for k, a in node.attributes.items() if k not in ("alpha", "beta")}
