@@ -212,7 +212,7 @@ def _channels(node: ir.Node, shape: tuple[int, ...]) -> tuple[int, int]:
 
 def _shape(node: ir.Node) -> tuple[int, ...]:
     weight = weight_of(node)
-    return () if weight is None else weight.shape.numpy()
+    return () if weight is None else tuple(weight.shape.numpy())
 
 
 def _is_spatial(shape: tuple[int, ...]) -> bool:
