@@ -28,6 +28,7 @@ from cnntk.runtime.sections import (
     error_text,
     first_names,
     size_text,
+    table_of_layers,
     under,
 )
 
@@ -179,7 +180,9 @@ def _page_sections(report: ExportReport) -> Iterator[Section]:
     yield from _warnings(report)
     yield from _parity(report)
     yield from _shapes(report)
-    yield from _layers(report)
+    if report.layers:
+        method = "Multiply-adds and memory of the output per image; receptive field in pixels of the input."
+        yield Section("Layers", method=method, tables=(table_of_layers(report.layers),), shown_in="page")
     yield from _self_test(report)
     lines = (
         ("path", report.path),
@@ -308,28 +311,6 @@ def _shapes(report: ExportReport) -> Iterator[Section]:
 
 def _shape(shape: object) -> str:
     return shape if isinstance(shape, str) else dims(shape)  # type: ignore[arg-type]
-
-
-def _layers(report: ExportReport) -> Iterator[Section]:
-    columns = (
-        *map(Column, ("layer", "op", "output")),
-        *(Column(title, "right") for title in ("weights", "multiply-adds", "memory", "field")),
-    )
-    rows = tuple(
-        (
-            layer.name,
-            layer.op,
-            dims(layer.shape),
-            f"{layer.parameters:,}" if layer.parameters else "",
-            f"{layer.multiply_adds:,}" if layer.multiply_adds else "",
-            size_text(layer.activation_bytes) if layer.activation_bytes else "",
-            str(layer.receptive_field or ""),
-        )
-        for layer in report.layers
-    )
-    if rows:
-        method = "Multiply-adds and memory of the output per image; receptive field in pixels of the input."
-        yield Section("Layers", method=method, tables=(Table(columns, rows),), shown_in="page")
 
 
 def _self_test(report: ExportReport) -> Iterator[Section]:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from cnntk.runtime.artifact.spec import Layer
 
 Align = Literal["left", "right", "decimal"]
 Tone = Literal["", "good", "bad"]
@@ -294,11 +297,33 @@ def first_names(names: Sequence[str], count: int) -> str:
     return ", ".join(names[:count]) + more
 
 
-def dims(shape: Sequence[int | str | None] | None) -> str:
+def table_of_layers(layers: Iterable[Layer], times: str = "×") -> Table:
+    """Shape, size, work and memory of each layer, with the sign ``times`` in shapes."""
+    columns = (
+        *map(Column, ("layer", "op", "output")),
+        *(Column(title, "right") for title in ("parameters", "multiply-adds")),
+        *(Column(title, "right", optional=True) for title in ("memory", "field")),
+    )
+    rows = tuple(
+        (
+            layer.name,
+            layer.op,
+            dims(layer.shape, times),
+            f"{layer.parameters:,}",
+            f"{layer.multiply_adds:,}",
+            size_text(layer.activation_bytes) if layer.activation_bytes else "",
+            str(layer.receptive_field or ""),
+        )
+        for layer in layers
+    )
+    return Table(columns, rows)
+
+
+def dims(shape: Sequence[int | str | None] | None, times: str = "×") -> str:
     """``N×6×28×28``, ``2N×64``; ``?`` for what is unknown."""
     if shape is None:
         return "?"
-    return "×".join("?" if d is None else str(d).replace("*", "") for d in shape) or "scalar"
+    return times.join("?" if d is None else str(d).replace("*", "") for d in shape) or "scalar"
 
 
 def amount(count: float) -> str:

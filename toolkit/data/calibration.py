@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from cnntk.data import FORMS, ArrayImages, Dataset, FileImages, open_data
 from cnntk.data.folder import read_to_judge
-from cnntk.data.images import Images
+from cnntk.data.images import Images, read_file
 from cnntk.data.labeled import match_classes
 from cnntk.inference.input_files import expand
 from cnntk.runtime.artifact.spec import ModelSpec
-from cnntk.runtime.errors import DataError, ImageError, UsageError
-from cnntk.runtime.images.reading import Pixels, read_image
+from cnntk.runtime.errors import DataError, UsageError
+from cnntk.runtime.images.reading import Pixels
 
 __all__ = [
     "CalibrationImage",
@@ -90,10 +90,7 @@ class CalibrationImages:
         if not isinstance(self.images, FileImages):
             raise TypeError(f"images: expected arrays or files, got {type(self.images).__name__}")
         path = self.images.paths[index]
-        try:
-            return str(path), read_image(path, background=self.background)
-        except ImageError as error:
-            raise DataError(f"{error}; or remove it from the data") from error
+        return str(path), read_file(path, self.background)
 
 
 @dataclass(frozen=True)

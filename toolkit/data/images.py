@@ -20,7 +20,7 @@ from cnntk.runtime.images.reading import Pixels, read_image
 from cnntk.runtime.preprocessing.preprocess import resize_and_crop
 from cnntk.runtime.session.cores import usable_cores
 
-__all__ = ["MEMORY_BYTES", "ArrayImages", "FileImages", "Images", "Indices", "PreparedImages", "prepare"]
+__all__ = ["MEMORY_BYTES", "ArrayImages", "FileImages", "Images", "PreparedImages", "prepare", "read_file"]
 
 Indices = Sequence[int] | NDArray[np.int64]
 
@@ -149,7 +149,7 @@ class FileImages:
         paths = [self.paths[i] for i in indices]
 
         def prepared(path: Path) -> Pixels:
-            return resize_and_crop(_read(path, preprocessing.background), preprocessing)
+            return resize_and_crop(read_file(path, preprocessing.background), preprocessing)
 
         return _stack(_in_threads(prepared, paths), len(paths), preprocessing)
 
@@ -205,7 +205,7 @@ def _is_gray(path: Path) -> bool:
                 return False
     except Exception:  # Pillow may raise any on a damaged header; the runtime's message is better
         pass
-    return int(_read(path, (255, 255, 255)).shape[2]) == 1
+    return int(read_file(path, (255, 255, 255)).shape[2]) == 1
 
 
 def _size_bytes(path: Path) -> int:
@@ -215,7 +215,8 @@ def _size_bytes(path: Path) -> int:
         raise DataError(f"{path}: can't be read: {error.strerror or error}") from error
 
 
-def _read(path: Path, background: tuple[int, ...]) -> Pixels:
+def read_file(path: Path, background: tuple[int, ...]) -> Pixels:
+    """Decodes a file; DataError says which can't be read."""
     try:
         return read_image(path, background=background)
     except ImageError as error:

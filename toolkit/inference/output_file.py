@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from cnntk.inference.journal import Journal
 from cnntk.inference.pipeline import InputFile, ModelLike, default_batch, infer, load_classifier
-from cnntk.inference.rows import Format, format_of, row_writer
+from cnntk.inference.rows import Format, Row, format_of, row_writer
 from cnntk.runtime.artifact.spec import ModelSpec
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.errors import UsageError
@@ -116,15 +115,9 @@ class _Run:
 
     def write(self, part: Path) -> InferenceSummary:
         """Writes the file directly, under a temporary name."""
-        images = failed = 0
-        with atomic_write(self.target) as temporary, row_writer(temporary, self.form, self.top) as writer:
-            for row in self._rows(self.files):
-                writer.write(row)
-                images += 1
-                failed += "error" in row
-                self.progress(images)
+        summary = self._write_rows(self._rows(self.files), self.progress)
         part.unlink(missing_ok=True)
-        return InferenceSummary(str(self.target), images, failed, 0)
+        return summary
 
     def write_resumable(self, part: Path) -> InferenceSummary:
         """Writes the file from a journal."""
@@ -136,16 +129,21 @@ class _Run:
                 journal.append(row)
                 self.progress(journal.done)
             journal.flush()
-            images = failed = 0
-            with atomic_write(self.target) as temporary, row_writer(temporary, self.form, self.top) as writer:
-                for row in journal.rows():
-                    writer.write(row)
-                    images += 1
-                    failed += "error" in row
+            summary = self._write_rows(journal.rows(), lambda done: None)
             journal.remove()
-        return InferenceSummary(str(self.target), images, failed, before)
+        return replace(summary, resumed=before)
 
-    def _rows(self, files: Iterable[InputFile]) -> Iterable[dict[str, Any]]:
+    def _write_rows(self, rows: Iterable[Row], progress: Progress) -> InferenceSummary:
+        images = failed = 0
+        with atomic_write(self.target) as temporary, row_writer(temporary, self.form, self.top) as writer:
+            for row in rows:
+                writer.write(row)
+                images += 1
+                failed += "error" in row
+                progress(images)
+        return InferenceSummary(str(self.target), images, failed, 0)
+
+    def _rows(self, files: Iterable[InputFile]) -> Iterable[Row]:
         results = infer(
             self.classifier,
             files,

@@ -11,6 +11,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from cnntk.quantization.ranges import Scaling
+
 __all__ = ["MICROSOFT", "GraphBuilder", "QuantizedValue"]
 
 MICROSOFT = "com.microsoft"
@@ -19,17 +21,15 @@ MICROSOFT = "com.microsoft"
 
 @dataclass(frozen=True)
 class QuantizedValue:
-    """A value of the graph as uint8: ``v = scale * (q - zero_point)``.
+    """A value of the graph as uint8.
 
     Attributes:
         value: The integers, uint8 (N, H, W, C).
-        scale: Scale, greater than 0.
-        zero_point: Integer that represents 0.
+        scaling: Their scale and zero point.
     """
 
     value: ir.Value
-    scale: float
-    zero_point: int
+    scaling: Scaling
 
 
 class GraphBuilder:
@@ -94,11 +94,12 @@ class GraphBuilder:
 
     def inputs_of(self, quantized: QuantizedValue) -> list[ir.Value]:
         """A value with its scale and zero point, as onnxruntime's operators read them."""
-        return [quantized.value, *self.scaling(quantized.scale, quantized.zero_point)]
+        return [quantized.value, *self.scaling(quantized.scaling)]
 
-    def scaling(self, scale: float, zero_point: int) -> list[ir.Value]:
+    def scaling(self, scaling: Scaling) -> list[ir.Value]:
         """Adds a scale and a zero point as constants without dimensions."""
-        return [self.add_weight("scale", np.array(scale, np.float32)), self.zero_point(zero_point)]
+        scale = self.add_weight("scale", np.array(scaling.scale, np.float32))
+        return [scale, self.zero_point(scaling.zero_point)]
 
     def zero_point(self, integer: int) -> ir.Value:
         """Adds a uint8 constant without dimensions."""

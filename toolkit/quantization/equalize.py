@@ -12,7 +12,6 @@ with alpha = 1/2)::
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,15 +32,6 @@ _MAX_FACTOR = 64.0
 """A larger factor would only exchange a nearly dead channel for one that dominates the range."""
 
 
-@dataclass(frozen=True)
-class _Pair:
-    """A layer, the value between, and the convolution that alone reads it."""
-
-    first: ir.Node
-    between: ir.Value
-    second: ir.Node
-
-
 def equalize_channels(model: ir.Model, calibration: CalibrationData) -> ir.Model | None:
     """A model that computes the same with equalized channels; None if they are similar already.
 
@@ -50,12 +40,12 @@ def equalize_channels(model: ir.Model, calibration: CalibrationData) -> ir.Model
         calibration: Calibration with the channels of all inputs of convolutions.
     """
     copy = model.clone()
-    changes = [_equalize(pair, calibration) for pair in tuple(_pairs(copy))]
+    changes = [_equalize(*pair, calibration) for pair in tuple(_pairs(copy))]
     return copy if any(changes) else None
 
 
-def _pairs(model: ir.Model) -> Iterator[_Pair]:
-    """Pairs of convolutions with nothing but ReLU and max-pooling between them."""
+def _pairs(model: ir.Model) -> Iterator[tuple[ir.Node, ir.Value, ir.Node]]:
+    """Convolutions, the values that they give behind ReLU and max-pooling, and their only readers."""
     layers = linear_layers(model)
     for node in layers:
         value = node.outputs[0]
@@ -66,13 +56,13 @@ def _pairs(model: ir.Model) -> Iterator[_Pair]:
         if user is None or user not in layers or not user.op_type == node.op_type == "Conv":
             continue
         if user.attributes.get_int("group", 1) == 1:
-            yield _Pair(node, value, user)
+            yield node, value, user
 
 
-def _equalize(pair: _Pair, calibration: CalibrationData) -> bool:
-    channels = calibration.channels.get(str(pair.between.name))
-    weights = weight_of(pair.second)
-    if channels is None or weights is None or not _has_exclusive_weights(pair):
+def _equalize(first: ir.Node, between: ir.Value, second: ir.Node, calibration: CalibrationData) -> bool:
+    channels = calibration.channels.get(str(between.name))
+    weights = weight_of(second)
+    if channels is None or weights is None or not _has_exclusive_weights(first, second):
         return False
     largest = np.maximum(np.abs(channels.minimum), np.abs(channels.maximum))
     largest_weight = np.abs(weights.numpy()).max(axis=(0, 2, 3)).astype(np.float64)
@@ -84,14 +74,14 @@ def _equalize(pair: _Pair, calibration: CalibrationData) -> bool:
     factors[alive] /= np.exp(np.log(factors[alive]).mean())
     factors = factors.clip(1 / _MAX_FACTOR, _MAX_FACTOR)
     for index in (1, 2):
-        _scale(pair.first, index, 1 / factors, axis=0)
-    _scale(pair.second, 1, factors, axis=1)
+        _scale(first, index, 1 / factors, axis=0)
+    _scale(second, 1, factors, axis=1)
     return True
 
 
-def _has_exclusive_weights(pair: _Pair) -> bool:
+def _has_exclusive_weights(first: ir.Node, second: ir.Node) -> bool:
     """Whether the weights that would change are constants that no other node reads."""
-    values = [v for v in (*pair.first.inputs[1:3], pair.second.inputs[1]) if v is not None]
+    values = [v for v in (*first.inputs[1:3], second.inputs[1]) if v is not None]
     return all(v.is_initializer() and len(v.uses()) == 1 and not v.is_graph_output() for v in values)
 
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from cnntk.exporters.passes.graph import constant, producer_of
 from cnntk.quantization.builder import GraphBuilder, QuantizedValue
+from cnntk.quantization.ranges import Scaling
 
 __all__ = ["ConvWindow", "ImageBytes", "image_bytes"]
 
@@ -96,14 +97,14 @@ def image_bytes(value: ir.Value, window: ConvWindow, builder: GraphBuilder) -> I
     if origin is None:
         return None
     source, mean, expanded = origin
-    quantized = QuantizedValue(source, 1.0, 0)
+    quantized = QuantizedValue(source, Scaling(1.0, 0))
     sizes = _sizes(value)
     padded = any(window.pads) and mean.any()
     if sizes is None and (expanded or padded):
         return None
     if expanded and sizes is not None:  # gray images, which a color network sees as three equal channels
         shape = builder.add_weight("channels", np.array([1, 1, 1, sizes[0]], np.int64))
-        quantized = QuantizedValue(builder.add_node("Expand", [source, shape]), 1.0, 0)
+        quantized = replace(quantized, value=builder.add_node("Expand", [source, shape]))
     columns = _columns(window, sizes)
     if sizes is None or (columns == 1 and not padded):
         return ImageBytes(quantized, mean, window)

@@ -106,7 +106,7 @@ def quantize(
     destination = _destination(model, options)
     with _open(model, options, destination) as original:
         spec = _classifier_spec(original)
-        split = _split(options, spec)
+        split = split_images(options.calibration, spec, options.calibration_images, options.evaluation)
         setup = _setup(model, options, split, original)
         store = _store(model, setup)
         calibration = _calibrate(original, spec, split, options, notify)
@@ -119,7 +119,6 @@ def quantize(
             lambda: batches_of(spec, split.evaluation),
             batches_of(spec, unlabeled),
             equalized=equalized,
-            range_method=options.range_method,
             store=store,
             compare_calls=compare_calls,
             on_images=lambda count: notify("comparing outputs", count, len(split.evaluation)),
@@ -127,9 +126,8 @@ def quantize(
         config = default_config(original.model, options.target)
         result = search(evaluator, config, max_drop=options.max_drop, prefer=options.prefer, progress=notify)
         file = _write(evaluator, result.selected, destination, setup)
-        report = replace(
-            _report(result, original, setup, file), layers=_layers(evaluator, result), warnings=warnings
-        )
+        layers = _layers(evaluator, result)
+        report = replace(_report(result, original, setup, file), layers=layers, warnings=warnings)
         if options.time_layers:
             report = replace(report, layers=_with_times(report.layers, file.path, original))
     return replace(report, seconds=round(time.monotonic() - started, 2))
@@ -146,7 +144,8 @@ def preview_quantize(
     destination = _destination(model, options)
     with _open(model, options, destination) as original:
         spec = _classifier_spec(original)
-        split, layers = _split(options, spec), layer_infos(original)
+        split = split_images(options.calibration, spec, options.calibration_images, options.evaluation)
+        layers = layer_infos(original)
         config = initial_config(default_config(original.model, options.target), layers, options.prefer)
         image_s = _seconds_per_image(original.engine)
         shortest, longest = _estimate(image_s, config, split)
@@ -219,10 +218,6 @@ def _classifier_spec(original: Original) -> ModelSpec:
     return spec
 
 
-def _split(options: QuantizeOptions, spec: ModelSpec) -> CalibrationSplit:
-    return split_images(options.calibration, spec, options.calibration_images, options.evaluation)
-
-
 def _setup(
     model: str | os.PathLike[str], options: QuantizeOptions, split: CalibrationSplit, original: Original
 ) -> QuantizeSetup:
@@ -253,7 +248,6 @@ def _store(model: str | os.PathLike[str], setup: QuantizeSetup) -> MeasurementSt
         "calibration images": setup.calibration_images,
         "evaluation": options.evaluation or options.calibration,
         "evaluation images": setup.evaluation_images,
-        "range method": options.range_method,
         "threads": setup.threads,
         "machine": setup.machine,
         "cnntk": __version__,

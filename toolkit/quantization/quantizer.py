@@ -27,8 +27,6 @@ from cnntk.quantization.calibration import (
 )
 from cnntk.quantization.config import QuantConfig, linear_layers
 from cnntk.quantization.first_conv import ConvWindow, image_bytes
-from cnntk.quantization.histogram import Histogram
-from cnntk.quantization.options import RangeMethod
 from cnntk.quantization.ranges import Scaling, find_range, scale_and_zero_point
 from cnntk.quantization.weights import (
     ChannelWeights,
@@ -67,8 +65,6 @@ def quantize_graph(
     model: ir.Model,
     config: QuantConfig,
     calibration: CalibrationData,
-    *,
-    range_method: RangeMethod = "mse",
     cache: WeightCache | None = None,
 ) -> ir.Model:
     """A model with the same inputs and outputs, and its layers in the precision of ``config``.
@@ -78,29 +74,22 @@ def quantize_graph(
         config: Precision of its linear layers; a layer that integers can't compute stays float32.
         calibration: Calibration of at least `tensors_to_calibrate`; for bias correction also of
             `channels_to_calibrate`.
-        range_method: Method that chooses the ranges of activations.
         cache: Cache of this model's quantized weights, which is extended.
     """
     copy = model.clone()
-    _GraphQuantizer(copy, config, calibration, range_method, {} if cache is None else cache).run()
+    _GraphQuantizer(copy, config, calibration, {} if cache is None else cache).run()
     RemoveUnusedNodesPass()(copy)
     return copy
 
 
 class _GraphQuantizer:
     def __init__(
-        self,
-        model: ir.Model,
-        config: QuantConfig,
-        calibration: CalibrationData,
-        range_method: RangeMethod,
-        cache: WeightCache,
+        self, model: ir.Model, config: QuantConfig, calibration: CalibrationData, cache: WeightCache
     ) -> None:
         self._model = model
         self._builder = GraphBuilder(model)
         self._config = config
         self._calibration = calibration
-        self._range_method: RangeMethod = range_method
         self._cache = cache
         self._linear = {node: str(node.name) for node in linear_layers(model)}
         self._quantized: dict[ir.Value, QuantizedValue] = {}
@@ -185,7 +174,7 @@ class _GraphQuantizer:
             groups = _groups(node)
             read = np.repeat(means.reshape(groups, -1), len(values) // groups, axis=0)
             bias = bias - (errors * read).sum(axis=1)
-        steps = x.scale * integers.scales.astype(np.float64)
+        steps = x.scaling.scale * integers.scales.astype(np.float64)
         limit = 2**31 - 1
         offsets = np.rint(bias / steps).clip(-limit, limit).astype(np.int32)
         builder, name = self._builder, str(node.name)
@@ -194,7 +183,7 @@ class _GraphQuantizer:
             builder.add_weight(f"{name}_weight", values),
             builder.add_weight(f"{name}_scales", integers.scales),
             builder.add_weight(f"{name}_zeros", np.zeros(len(values), np.int8)),
-            *builder.scaling(output.scale, output.zero_point),
+            *builder.scaling(output),
             builder.add_weight(f"{name}_bias", offsets),
         ]
         attributes = {
@@ -206,7 +195,7 @@ class _GraphQuantizer:
             "dilations": window.dilations,
         }
         value = builder.add_node("QLinearConv", inputs, attributes, domain=MICROSOFT, replaces=node)
-        return QuantizedValue(value, output.scale, output.zero_point)
+        return QuantizedValue(value, output)
 
     def _fully_connected(self, node: ir.Node) -> bool:
         precision, x, layer = self._precision(node), node.inputs[0], _dense_weights(node)
@@ -256,10 +245,10 @@ class _GraphQuantizer:
         x = self._quantized_input(node)
         if x is None:
             return False
-        if x.zero_point == 0:  # its range begins at zero
+        if x.scaling.zero_point == 0:  # its range begins at zero
             self._quantized[node.outputs[0]] = x
             return True
-        zero = self._builder.zero_point(x.zero_point)
+        zero = self._builder.zero_point(x.scaling.zero_point)
         value = self._builder.add_node("Max", [x.value, zero], replaces=node)
         self._quantized[node.outputs[0]] = replace(x, value=value)
         return True
@@ -270,7 +259,7 @@ class _GraphQuantizer:
         if limits[0] != 0 or limits[1] is None or not self._relu(node):
             return False
         y = self._quantized[node.outputs[0]]
-        top = round(limits[1] / y.scale) + y.zero_point
+        top = round(limits[1] / y.scaling.scale) + y.scaling.zero_point
         if top < 255:
             value = self._builder.add_node("Min", [y.value, self._builder.zero_point(top)])
             self._quantized[node.outputs[0]] = replace(y, value=value)
@@ -319,11 +308,11 @@ class _GraphQuantizer:
         if output is None or len(quantized) < len(parts):
             return False
         builder = self._builder
-        first = builder.scaling(output.scale, output.zero_point) if scaling_first else []
+        first = builder.scaling(output) if scaling_first else []
         inputs = [*first, *(v for x in quantized for v in builder.inputs_of(x))]
-        inputs += [] if scaling_first else builder.scaling(output.scale, output.zero_point)
+        inputs += [] if scaling_first else builder.scaling(output)
         value = builder.add_node(operator, inputs, attributes, domain=MICROSOFT, replaces=node)
-        self._quantized[node.outputs[0]] = QuantizedValue(value, output.scale, output.zero_point)
+        self._quantized[node.outputs[0]] = QuantizedValue(value, output)
         return True
 
     def _mean(self, node: ir.Node) -> bool:
@@ -366,15 +355,12 @@ class _GraphQuantizer:
         value = node.inputs[0]
         return None if value is None else self._quantized.get(value)
 
-    def _scaling_of(self, histogram: Histogram) -> Scaling:
-        return scale_and_zero_point(find_range(histogram, self._range_method))
-
     def _output_scaling(self, value: ir.Value) -> Scaling | None:
         """Scaling of an output, as far as other nodes see its range."""
         histogram = self._calibration.histograms.get(str(behind_activation(value).name))
         if histogram is None:
             return None
-        scaling = self._scaling_of(histogram)
+        scaling = scale_and_zero_point(find_range(histogram))
         if is_non_negative(value) and scaling.zero_point:
             return Scaling(float(np.float32(max(histogram.maximum, 1e-6) / 255)), 0)
         return scaling
@@ -386,11 +372,11 @@ class _GraphQuantizer:
         histogram = self._calibration.histograms.get(str(value.name))
         if histogram is None:
             return None
-        builder, scaling = self._builder, self._scaling_of(histogram)
-        constants = builder.scaling(scaling.scale, scaling.zero_point)
+        builder, scaling = self._builder, scale_and_zero_point(find_range(histogram))
+        constants = builder.scaling(scaling)
         integers = builder.add_node("QuantizeLinear", [value, *constants])
         transposed = builder.add_node("Transpose", [integers], {"perm": list(_CHANNELS_LAST)})
-        quantized = QuantizedValue(transposed, scaling.scale, scaling.zero_point)
+        quantized = QuantizedValue(transposed, scaling)
         if producer_of(value) is not None or value.is_graph_input():
             self._quantized[value] = quantized
             self._floats[value] = value

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from cnntk.benchmark.compare import Comparison
 from cnntk.quantization.accuracy import Accuracy
-from cnntk.quantization.candidates import GraphStats, LayerInfo
+from cnntk.quantization.candidates import CandidateEvaluator, LayerInfo
 from cnntk.quantization.config import Precision, QuantConfig
 from cnntk.quantization.options import Prefer, Progress
 from cnntk.quantization.report import CandidateResult, Refinement, speed_of
@@ -34,24 +33,6 @@ _MIN_GAIN = 1.005
 
 _SMALL_SHARE = 0.1
 """Share of the work in integers up to which a layer is tried in float32."""
-
-
-class Evaluator(Protocol):
-    """What a search needs of a `CandidateEvaluator`."""
-
-    @property
-    def layers(self) -> Mapping[str, LayerInfo]: ...
-
-    @property
-    def can_equalize(self) -> bool: ...
-
-    def accuracy(self, config: QuantConfig) -> Accuracy: ...
-
-    def kl_divergence(self, config: QuantConfig) -> float: ...
-
-    def speed(self, config: QuantConfig, baseline: QuantConfig | None = None) -> Comparison: ...
-
-    def graph_stats(self, config: QuantConfig) -> GraphStats: ...
 
 
 @dataclass(frozen=True)
@@ -106,7 +87,7 @@ class SearchResult:
 
 
 def search(
-    evaluator: Evaluator,
+    evaluator: CandidateEvaluator,
     config: QuantConfig,
     *,
     max_drop: float = 0.5,
@@ -129,7 +110,7 @@ def search(
     best candidate so far.
 
     Args:
-        evaluator: Evaluator that creates and measures candidates.
+        evaluator: CandidateEvaluator that creates and measures candidates.
         config: Config to start with.
         max_drop: Maximum drop of `Accuracy.judged_drop` in percentage points.
         prefer: Goal: ``speed`` or ``size``.
@@ -166,7 +147,9 @@ def initial_config(config: QuantConfig, layers: Mapping[str, LayerInfo], prefer:
     return config
 
 
-def rank_layers(evaluator: Evaluator, config: QuantConfig, progress: Progress | None = None) -> Ranking:
+def rank_layers(
+    evaluator: CandidateEvaluator, config: QuantConfig, progress: Progress | None = None
+) -> Ranking:
     """Ranks the quantized layers of a config by the KL divergence that each causes alone.
 
     Quantizing all layers but one would run faster. But if two layers cause the same damage, like one that
@@ -203,7 +186,7 @@ class _Search:
         reason: Why the original is kept.
     """
 
-    evaluator: Evaluator
+    evaluator: CandidateEvaluator
     max_drop: float
     prefer: Prefer
     progress: Progress

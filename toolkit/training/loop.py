@@ -103,13 +103,11 @@ class Loop:
             correct += (logits.detach().argmax(1) == labels).sum()
             seen += len(labels)
             if step % _REPORT_EVERY == 0 or step == self.steps:
-                self._report(epoch, step, float(loss_sum) / seen, int(correct) / seen, progress)
+                mean_loss = float(loss_sum) / seen
+                if not math.isfinite(mean_loss):
+                    raise self._diverged(f"the loss is {mean_loss}", epoch)
+                progress.step(step, mean_loss, int(correct) / seen)
         return float(loss_sum) / seen, int(correct) / seen
-
-    def _report(self, epoch: int, step: int, loss: float, accuracy: float, progress: TrainProgress) -> None:
-        if not math.isfinite(loss):
-            raise self._diverged(f"the loss is {loss}", epoch)
-        progress.step(step, loss, accuracy)
 
     def _diverged(self, reason: str, epoch: int) -> TrainingDiverged:
         rate = self._settings.learning_rate

@@ -21,7 +21,7 @@ except ImportError as error:
 
 from torch import nn
 
-from cnntk.data import Dataset, FileImages, PreparedImages, Split, open_data, prepare
+from cnntk.data import FileImages, Split, open_data, prepare
 from cnntk.models.checkpoint import save_checkpoint
 from cnntk.runtime.artifact.spec import ModelSpec, Network, Preprocessing, TensorSpec
 from cnntk.training.batches import Batches
@@ -143,11 +143,9 @@ class _Job:
         train = prepare(self.split.train.images, self.plan.preprocessing)
         preprocessing = self.plan.preprocessing if self.plan.pretrained else measure_preprocessing(train)
         test = prepare(self.split.test.images, self.plan.preprocessing)
-        batches = (self._batches(self.split.train, train), self._batches(self.split.test, test))
+        pairs = (self.split.train, train), (self.split.test, test)
+        batches = (Batches.of(dataset, images, self.device) for dataset, images in pairs)
         return Loop(module, *batches, preprocessing, self.settings), preprocessing
-
-    def _batches(self, dataset: Dataset, images: PreparedImages) -> Batches:
-        return Batches.of(dataset, images, self.device)
 
     def _begin(self, state: TrainingState | None, settings: Mapping[str, Any], loop: Loop) -> TrainingState:
         """Restores the state of an earlier run, or writes a first one, so that a kill can be resumed."""

@@ -31,22 +31,13 @@ def _one_cycle(progress: float) -> float:
     return _cosine_between(1.0, _END, (progress - _WARM_UP) / (1 - _WARM_UP))
 
 
-def _cosine(progress: float) -> float:
-    """Falls from the peak to 0 along half a cosine (Loshchilov & Hutter, 2016)."""
-    return _cosine_between(1.0, 0.0, progress)
-
-
-def _constant(progress: float) -> float:
-    return 1.0
-
-
 def _cosine_between(start: float, end: float, progress: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "one-cycle": _one_cycle,
-    "cosine": _cosine,
-    "constant": _constant,
+    "cosine": lambda progress: _cosine_between(1.0, 0.0, progress),  # Loshchilov & Hutter, 2016
+    "constant": lambda progress: 1.0,
 }
 """Schedules by name: functions from the finished share of the steps, 0 to 1, to the share of the peak."""

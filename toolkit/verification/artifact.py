@@ -217,7 +217,9 @@ def verify(
 
 def _verify_alone(path: str, device: str) -> Verification:
     """Checks the file without another one; UnsupportedArtifact where it holds nothing to check it by."""
-    result = Verification(path, _digest(path))
+    result = Verification(path)
+    if (stated := embedded_digest(path)) is not None:
+        result = replace(result, digest="holds" if compute_digest(path) == stated else "differs")
     try:
         contents = parse_model(file_bytes(path), path)
         text = contents.metadata.get(METADATA_KEY)
@@ -229,13 +231,6 @@ def _verify_alone(path: str, device: str) -> Verification:
     if result.digest == "differs":
         return replace(result, notes=("the file is damaged, so it was not run",))
     return _with_self_test(result, spec, device)
-
-
-def _digest(path: str) -> Literal["holds", "differs", "none"]:
-    stated = embedded_digest(path)
-    if stated is None:
-        return "none"
-    return "holds" if compute_digest(path) == stated else "differs"
 
 
 def _with_data(result: Verification, spec: ModelSpec | None, contents: ParsedModel) -> Verification:
@@ -259,16 +254,13 @@ def _with_fingerprints(result: Verification, spec: ModelSpec | None, contents: P
             "compare it with another model: --against"
         )
     names = changed_tensors(spec.fingerprints, fingerprints_of(contents)) if spec.fingerprints else ()
+    layers = [layer_of(n, contents.nodes, spec.layers) if n != STRUCTURE else "" for n in names]
     return replace(
         result,
         digest="differs" if spec.digest and result.digest == "none" else result.digest,
         fingerprints=len(spec.fingerprints),
-        changed=tuple(_change(name, spec, contents) for name in names),
+        changed=tuple(map(ChangedTensor, names, layers)),
     )
-
-
-def _change(name: str, spec: ModelSpec, contents: ParsedModel) -> ChangedTensor:
-    return ChangedTensor(name, layer_of(name, contents.nodes, spec.layers) if name != STRUCTURE else "")
 
 
 def _with_self_test(result: Verification, spec: ModelSpec | None, device: str) -> Verification:
@@ -398,15 +390,14 @@ def _output_checks(first: Engine, second: Engine, case: str, arrays: Arrays) -> 
     renamed = dict(zip((s.name for s in second.inputs), arrays.values(), strict=True))
     actual, expected = first.run(arrays), second.run(renamed)
     bounds, other_bounds = _relative_bounds(first), _relative_bounds(second)
-    for name, other in zip(actual, _matching(actual, expected), strict=True):
-        relative = max(bounds.get(name, 0.0) + other_bounds.get(other, 0.0), _rounding(expected[other]))
+    # Outputs are matched by name where all names agree, else by position.
+    others = list(actual if actual.keys() == expected.keys() else expected)
+    for name, other in zip(actual, others, strict=True):
+        dtype = expected[other].dtype
+        rounding = ROUNDINGS * float(np.finfo(dtype).eps) if dtype.kind == "f" else 0.0
+        relative = max(bounds.get(name, 0.0) + other_bounds.get(other, 0.0), rounding)
         bound = relative * float(np.abs(expected[other].astype(np.float64)).max(initial=0.0))
         yield OutputCheck(name, case, _max_abs_diff(actual[name], expected[other]), bound)
-
-
-def _matching(actual: Arrays, expected: Arrays) -> Sequence[str]:
-    """Names of the expected outputs, matched by name where all names agree, else by position."""
-    return list(actual) if actual.keys() == expected.keys() else list(expected)
 
 
 def _relative_bounds(engine: Engine) -> dict[str, float]:
@@ -422,10 +413,6 @@ def _relative_bounds(engine: Engine) -> dict[str, float]:
             scale = max(abs(float(text)) for text in case.expected[name].split())
             bounds[name] = max(bounds.get(name, 0.0), bound / scale if scale > 0 else 0.0)
     return bounds
-
-
-def _rounding(expected: NDArray[Any]) -> float:
-    return ROUNDINGS * float(np.finfo(expected.dtype).eps) if expected.dtype.kind == "f" else 0.0
 
 
 def _max_abs_diff(a: NDArray[Any], b: NDArray[Any]) -> float:

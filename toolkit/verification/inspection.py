@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, Layer, ModelSpec, TensorSpec
 from cnntk.runtime.codec import as_json
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.sections import Column, Section, Table, size_text, speed_text, under
+from cnntk.runtime.sections import Section, dims, size_text, speed_text, table_of_layers, under
 
 __all__ = ["Inspection", "inspect"]
 
@@ -73,7 +73,7 @@ class Inspection:
         if not self.layers:
             return (summary,)
         total = f"{self.parameters:,} parameters, {self.multiply_adds:,} multiply-adds per image"
-        return summary, Section("Layers", total, tables=(_layer_table(self.layers),))
+        return summary, Section("Layers", total, tables=(table_of_layers(self.layers, "x"),))
 
     def _lines(self) -> Iterator[tuple[str, str]]:
         spec = self.spec
@@ -134,31 +134,6 @@ def _inspect_graph(file: Path) -> tuple[tuple[Layer, ...], dict[str, Any], tuple
     return layer_table(graph), as_json(lint_graph(graph)), (note,)
 
 
-def _layer_table(layers: Sequence[Layer]) -> Table:
-    columns = (
-        Column("layer"),
-        Column("op"),
-        Column("output"),
-        Column("parameters", "right"),
-        Column("multiply-adds", "right"),
-        Column("memory", "right", optional=True),
-        Column("field", "right", optional=True),
-    )
-    rows = tuple(
-        (
-            layer.name,
-            layer.op,
-            _dims(layer.shape),
-            f"{layer.parameters:,}",
-            f"{layer.multiply_adds:,}",
-            size_text(layer.activation_bytes) if layer.activation_bytes else "",
-            str(layer.receptive_field or ""),
-        )
-        for layer in layers
-    )
-    return Table(columns, rows)
-
-
 def _spec_lines(spec: ModelSpec) -> Iterator[tuple[str, str]]:
     yield "name", spec.name
     yield "head", spec.head
@@ -215,9 +190,4 @@ def _parity_lines(parity: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]
 
 
 def _tensor(t: TensorSpec) -> str:
-    return f"{t.name}: {t.dtype} {_dims(t.shape)}"
-
-
-def _dims(shape: tuple[int | str, ...]) -> str:
-    """``Nx6x28x28``, ``2Nx64``."""
-    return "x".join(str(d).replace("*", "") for d in shape)
+    return f"{t.name}: {t.dtype} {dims(t.shape, 'x')}"

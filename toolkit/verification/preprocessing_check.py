@@ -197,9 +197,13 @@ def check_preprocessing(
         raise MissingDependency(f"{path}: {network_input.note}")
     spec_score, rest = _compare(scores)
     equal = _no_worse(scores, [c.name for c in rest if c.better])
-    more = (*_untested_note(untested, network_input), *_caveats(spec_score, rest, equal, set(scores.truth)))
+    notes = [*files.notes]
+    if untested:
+        cause = network_input.note or "no uint8 image can express them"
+        notes.append(f"not tried: {', '.join(untested)}; {cause}")
+    notes += _caveats(spec_score, rest, equal, set(scores.truth))
     return PreprocessingCheck(
-        os.fspath(path), os.fspath(folder), spec_score, rest, untested, unreadable, (*files.notes, *more)
+        os.fspath(path), os.fspath(folder), spec_score, rest, untested, unreadable, tuple(notes)
     )
 
 
@@ -345,12 +349,6 @@ def _no_worse(scores: _Scores, better: Sequence[str]) -> tuple[str, ...]:
 
 def _right(logits: Array, truth: NDArray[np.int64]) -> NDArray[np.bool_]:
     return np.asarray((logits.argmax(axis=1) == truth) & np.isfinite(logits).all(axis=1))
-
-
-def _untested_note(untested: Sequence[str], network_input: NetworkInput) -> tuple[str, ...]:
-    if not untested:
-        return ()
-    return (f"not tried: {', '.join(untested)}; {network_input.note or 'no uint8 image can express them'}",)
 
 
 def _caveats(
