@@ -21,7 +21,7 @@ from cnntk.runtime.errors import ArtifactCorrupt
 __all__ = [
     "LARGE_BYTES",
     "VerifiedModel",
-    "checked_meanwhile",
+    "verified_while_loading",
     "compute_digest",
     "embedded_digest",
     "final_metadata",
@@ -67,12 +67,12 @@ def verified_model(model: str | bytes, name: str) -> Iterator[VerifiedModel]:
         _check(data, name)
         yield VerifiedModel(data, has_digest=True)
     else:
-        with checked_meanwhile(lambda: _check(model, name)) as confirm:
+        with verified_while_loading(lambda: _check(model, name)) as confirm:
             yield VerifiedModel(model, has_digest=True, confirm=confirm)
 
 
 @contextmanager
-def checked_meanwhile(check: Callable[[], None]) -> Iterator[Callable[[], None]]:
+def verified_while_loading(check: Callable[[], None]) -> Iterator[Callable[[], None]]:
     """Runs a check in a thread while the block runs; yields a function that waits for it, as the end does."""
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(check)

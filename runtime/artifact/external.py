@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from cnntk.runtime.artifact.digest import checked_meanwhile, sha256_of
+from cnntk.runtime.artifact.digest import verified_while_loading, sha256_of
 from cnntk.runtime.artifact.protobuf import ExternalTensor, field_spans, file_bytes, read_external_tensor
 from cnntk.runtime.artifact.spec import DataFile
 from cnntk.runtime.errors import ArtifactCorrupt
@@ -104,7 +104,7 @@ def verified_data(file: Path, data_file: DataFile | None) -> Iterator[Callable[[
     if data_file is None:
         yield lambda: None
         return
-    with checked_meanwhile(lambda: _check_data(file, data_file)) as confirm:
+    with verified_while_loading(lambda: _check_data(file, data_file)) as confirm:
         yield confirm
 
 

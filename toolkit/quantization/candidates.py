@@ -26,6 +26,7 @@ from cnntk.quantization.accuracy import (
 )
 from cnntk.quantization.calibration import CalibrationData
 from cnntk.quantization.config import Precision, QuantConfig, linear_layers
+from cnntk.quantization.options import RangeMethod
 from cnntk.quantization.quantizer import WeightCache, quantize_graph
 from cnntk.runtime.codec import as_json, decode
 from cnntk.runtime.engine import Engine
@@ -199,6 +200,7 @@ class CandidateEvaluator:
         evaluation: Function that returns the images for accuracy, each time from the start.
         ranking_images: A few images on which layers are ranked.
         equalized: The same network with equalized channels; None if they are similar already.
+        range_method: Method that chooses the ranges of activations.
         store: Store of measurements.
         compare_calls: Function that compares the speed of two calls.
         on_images: Callback that receives the number of images that an evaluation has completed.
@@ -212,6 +214,7 @@ class CandidateEvaluator:
         ranking_images: Iterable[Batch],
         *,
         equalized: Equalized | None = None,
+        range_method: RangeMethod = "mse",
         store: MeasurementStore | None = None,
         compare_calls: CompareCalls | None = None,
         on_images: Callable[[int], None] | None = None,
@@ -220,6 +223,7 @@ class CandidateEvaluator:
         self.layers = layer_infos(original)
         self._plain = Equalized(original.model, calibration)
         self._equalized = equalized
+        self._range_method: RangeMethod = range_method
         self._caches: tuple[WeightCache, WeightCache] = {}, {}
         self._evaluation = evaluation
         self._ranking_images = tuple(ranking_images)
@@ -234,7 +238,10 @@ class CandidateEvaluator:
     def model(self, config: QuantConfig) -> ir.Model:
         """The graph by a config."""
         source = self._equalized if config.equalized and self._equalized is not None else self._plain
-        return quantize_graph(source.model, config, source.calibration, self._caches[config.equalized])
+        cache = self._caches[config.equalized]
+        return quantize_graph(
+            source.model, config, source.calibration, cache, range_method=self._range_method
+        )
 
     @property
     def can_equalize(self) -> bool:

@@ -9,10 +9,11 @@ from typing import Literal, get_args
 
 from cnntk.runtime.errors import UsageError
 
-__all__ = ["Prefer", "Progress", "QuantizeOptions", "Target"]
+__all__ = ["Prefer", "Progress", "QuantizeOptions", "RangeMethod", "Target"]
 
 Target = Literal["any", "vnni"]
 Prefer = Literal["speed", "size"]
+RangeMethod = Literal["mse"]
 
 Progress = Callable[[str, int, int], None]
 """Callback that receives the stage, the number of completed items, and the total; 0 if that is unknown."""
@@ -36,6 +37,8 @@ class QuantizeOptions:
             that only CPUs with VNNI multiply correctly.
         prefer: Goal of the search: speed for the fastest model, never slower than MODEL, or size for the
             smallest at any speed.
+        range_method: Method that chooses the range of each activation from its histogram: mse for the least
+            squared error.
         threads: Number of threads that all models are timed with (default: as many as MODEL uses).
         output: File to write (default: the name of MODEL with -int8, in the current folder).
         force: Replace an existing file.
@@ -52,6 +55,7 @@ class QuantizeOptions:
     )
     target: Target = field(default="any", metadata={"group": "Search"})
     prefer: Prefer = field(default="speed", metadata={"group": "Search"})
+    range_method: RangeMethod = field(default="mse", metadata={"flag": None})
     threads: int | None = field(default=None, metadata={"min": 1, "max": 1024, "group": "Search"})
     output: str | os.PathLike[str] | None = field(
         default=None, metadata={"flag": "-o --output", "metavar": "FILE", "group": "Output"}
@@ -67,7 +71,7 @@ class QuantizeOptions:
             raise UsageError(f"max_drop: expected 0 to 100 percentage points, got {self.max_drop}")
         if self.calibration_images < 1:
             raise UsageError(f"calibration_images: expected at least 1, got {self.calibration_images}")
-        for name, choices in (("target", Target), ("prefer", Prefer)):
+        for name, choices in (("target", Target), ("prefer", Prefer), ("range_method", RangeMethod)):
             if getattr(self, name) not in get_args(choices):
                 expected = ", ".join(get_args(choices))
                 raise UsageError(f"{name}: expected one of {expected}, got {getattr(self, name)!r}")

@@ -27,6 +27,7 @@ from cnntk.quantization.calibration import (
 )
 from cnntk.quantization.config import QuantConfig, linear_layers
 from cnntk.quantization.first_conv import ConvWindow, image_bytes
+from cnntk.quantization.options import RangeMethod
 from cnntk.quantization.ranges import Scaling, find_range, scale_and_zero_point
 from cnntk.quantization.weights import (
     ChannelWeights,
@@ -66,6 +67,8 @@ def quantize_graph(
     config: QuantConfig,
     calibration: CalibrationData,
     cache: WeightCache | None = None,
+    *,
+    range_method: RangeMethod = "mse",
 ) -> ir.Model:
     """A model with the same inputs and outputs, and its layers in the precision of ``config``.
 
@@ -75,22 +78,29 @@ def quantize_graph(
         calibration: Calibration of at least `tensors_to_calibrate`; for bias correction also of
             `channels_to_calibrate`.
         cache: Cache of this model's quantized weights, which is extended.
+        range_method: Method that chooses the ranges of activations.
     """
     copy = model.clone()
-    _GraphQuantizer(copy, config, calibration, {} if cache is None else cache).run()
+    _GraphQuantizer(copy, config, calibration, {} if cache is None else cache, range_method).run()
     RemoveUnusedNodesPass()(copy)
     return copy
 
 
 class _GraphQuantizer:
     def __init__(
-        self, model: ir.Model, config: QuantConfig, calibration: CalibrationData, cache: WeightCache
+        self,
+        model: ir.Model,
+        config: QuantConfig,
+        calibration: CalibrationData,
+        cache: WeightCache,
+        range_method: RangeMethod,
     ) -> None:
         self._model = model
         self._builder = GraphBuilder(model)
         self._config = config
         self._calibration = calibration
         self._cache = cache
+        self._range_method: RangeMethod = range_method
         self._linear = {node: str(node.name) for node in linear_layers(model)}
         self._quantized: dict[ir.Value, QuantizedValue] = {}
         self._floats: dict[ir.Value, ir.Value] = {}
@@ -360,7 +370,7 @@ class _GraphQuantizer:
         histogram = self._calibration.histograms.get(str(behind_activation(value).name))
         if histogram is None:
             return None
-        scaling = scale_and_zero_point(find_range(histogram))
+        scaling = scale_and_zero_point(find_range(histogram, self._range_method))
         if is_non_negative(value) and scaling.zero_point:
             return Scaling(float(np.float32(max(histogram.maximum, 1e-6) / 255)), 0)
         return scaling
@@ -372,7 +382,7 @@ class _GraphQuantizer:
         histogram = self._calibration.histograms.get(str(value.name))
         if histogram is None:
             return None
-        builder, scaling = self._builder, scale_and_zero_point(find_range(histogram))
+        builder, scaling = self._builder, scale_and_zero_point(find_range(histogram, self._range_method))
         constants = builder.scaling(scaling)
         integers = builder.add_node("QuantizeLinear", [value, *constants])
         transposed = builder.add_node("Transpose", [integers], {"perm": list(_CHANNELS_LAST)})

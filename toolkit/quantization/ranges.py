@@ -1,22 +1,24 @@
 """Range of a tensor's values that 8-bit integers represent, and the scale and zero point of that range.
 
-Values outside of the range are clipped to it.
+`RANGE_METHODS` lists the ways to choose it from a histogram. Values outside of the range are clipped to it.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cnntk.quantization.histogram import Histogram, Vector
+from cnntk.quantization.options import RangeMethod
 
-__all__ = ["Range", "Scaling", "find_range", "scale_and_zero_point"]
+__all__ = ["RANGE_METHODS", "Range", "Scaling", "find_range", "mse", "scale_and_zero_point"]
 
 _GRID = 257
-"""Number of ends that `find_range` tries on either side if there are values on both: 66,049 pairs."""
+"""Number of ends that `mse` tries on either side if there are values on both: 66,049 pairs."""
 
 _MIN_SCALE = float(np.finfo(np.float32).tiny)
 """Smallest scale: the inverse of a smaller one is infinite in float32."""
@@ -64,19 +66,27 @@ def scale_and_zero_point(limits: Range) -> Scaling:
     return Scaling(scale, min(max(-round(low / scale), 0), 255))
 
 
-def find_range(histogram: Histogram) -> Range:
+def find_range(histogram: Histogram, method: RangeMethod) -> Range:
+    """Chooses the range by one of `RANGE_METHODS`.
+
+    Raises:
+        ValueError: The method does not exist, or the histogram is empty.
+    """
+    if method not in RANGE_METHODS:
+        raise ValueError(f"range method {method!r}: expected one of {', '.join(RANGE_METHODS)}")
+    if not histogram.count:
+        raise ValueError(f"{histogram.tensor}: its histogram is empty; calibrate with at least one image")
+    return RANGE_METHODS[method](histogram)
+
+
+def mse(histogram: Histogram) -> Range:
     """The range with the least expected squared error of 8 bits.
 
     ``(sum over clipped v of (v - end)^2 + step^2 / 12 * n) / N``, with n values inside that are not 0, and
     step ``(high - low) / 255``. Values are assumed in the middle of their bins (or at the largest value if
     that is less), and evenly distributed within a step; 0 has no error. Every end of a bin is tried if all
     values have one sign; otherwise all pairs of 257 ends on either side.
-
-    Raises:
-        ValueError: The histogram is empty.
     """
-    if not histogram.count:
-        raise ValueError(f"{histogram.tensor}: its histogram is empty; calibrate with at least one image")
     width = histogram.width
     below = _Side.of(histogram.negative, width, max(-histogram.minimum, 0.0))
     above = _Side.of(histogram.positive, width, max(histogram.maximum, 0.0))
@@ -89,6 +99,10 @@ def find_range(histogram: Histogram) -> Range:
     low = max(histogram.minimum, -float(below.ends[i]))
     high = min(histogram.maximum, float(above.ends[j]))
     return Range(min(low, high), max(low, high))
+
+
+RANGE_METHODS: dict[RangeMethod, Callable[[Histogram], Range]] = {"mse": mse}
+"""Methods that choose a range from a histogram with at least one value, by their names in the options."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -143,9 +143,9 @@ class _Job:
         train = prepare(self.split.train.images, self.plan.preprocessing)
         preprocessing = self.plan.preprocessing if self.plan.pretrained else measure_preprocessing(train)
         test = prepare(self.split.test.images, self.plan.preprocessing)
-        pairs = (self.split.train, train), (self.split.test, test)
-        batches = (Batches.of(dataset, images, self.device) for dataset, images in pairs)
-        return Loop(module, *batches, preprocessing, self.settings), preprocessing
+        train_batches = Batches.of(self.split.train, train, self.device)
+        test_batches = Batches.of(self.split.test, test, self.device)
+        return Loop(module, train_batches, test_batches, preprocessing, self.settings), preprocessing
 
     def _begin(self, state: TrainingState | None, settings: Mapping[str, Any], loop: Loop) -> TrainingState:
         """Restores the state of an earlier run, or writes a first one, so that a kill can be resumed."""

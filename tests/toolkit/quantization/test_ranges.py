@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cnntk.quantization.histogram import HALF, Histogram
-from cnntk.quantization.ranges import Range, Scaling, find_range, scale_and_zero_point
+from cnntk.quantization.options import RangeMethod
+from cnntk.quantization.ranges import RANGE_METHODS, Range, Scaling, find_range, mse, scale_and_zero_point
 
 Counted = Callable[[np.ndarray], Histogram]
 
@@ -45,26 +46,26 @@ def quantized_error(values: np.ndarray, scaling: Scaling) -> float:
 
 def test_values_at_the_very_end_are_not_clipped(histogram_of: Counted) -> None:
     saturated = np.concatenate([RANDOM.uniform(0, 1, 1000), np.ones(10_000)])
-    assert find_range(histogram_of(saturated)) == Range(saturated.min().astype(np.float32), 1)
+    assert mse(histogram_of(saturated)) == Range(saturated.min().astype(np.float32), 1)
 
 
 def test_exact_zeros_do_not_decide(histogram_of: Counted) -> None:
     few, many = VALUES["relu"], np.concatenate([VALUES["relu"], np.zeros(10**6, np.float32)])
-    assert find_range(histogram_of(few)) == find_range(histogram_of(many))
+    assert mse(histogram_of(few)) == mse(histogram_of(many))
 
 
 @pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
 def test_the_expected_error_is_the_real_one(values: np.ndarray, histogram_of: Counted) -> None:
     histogram = histogram_of(values)
-    for limits in (find_range(histogram), Range(histogram.minimum, histogram.maximum)):
+    for limits in (mse(histogram), Range(histogram.minimum, histogram.maximum)):
         real = quantized_error(values, scale_and_zero_point(limits))
         assert squared_error(histogram, limits) == pytest.approx(real, rel=0.1)
 
 
 @pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
-def test_no_other_range_has_less_error(values: np.ndarray, histogram_of: Counted) -> None:
+def test_no_other_range_has_less_error_than_mse(values: np.ndarray, histogram_of: Counted) -> None:
     histogram = histogram_of(values)
-    least = squared_error(histogram, find_range(histogram))
+    least = squared_error(histogram, mse(histogram))
     whole = Range(histogram.minimum, histogram.maximum)
     ends = np.sort(RANDOM.uniform(0.05, 1, (200, 2)) * (whole.low, whole.high), axis=1)
     for limits in (whole, *(Range(low, high) for low, high in ends)):
@@ -73,13 +74,16 @@ def test_no_other_range_has_less_error(values: np.ndarray, histogram_of: Counted
 
 def test_heavy_tails_are_clipped_and_flat_ones_are_not(histogram_of: Counted) -> None:
     heavy, flat = histogram_of(RANDOM.laplace(size=10**6)), histogram_of(RANDOM.uniform(-1, 1, 10**5))
-    assert find_range(heavy).high < 0.8 * heavy.maximum
-    assert find_range(flat).high > 0.98 * flat.maximum
+    assert mse(heavy).high < 0.8 * heavy.maximum
+    assert mse(flat).high > 0.98 * flat.maximum
 
 
+@pytest.mark.parametrize("method", RANGE_METHODS)
 @pytest.mark.parametrize("values", [[0.0], [3.5], [-3.5], [1e-44, 0], [3e38, -3e38], [0, 1]], ids=str)
-def test_unusual_values_have_a_range_and_a_scale(values: list[float], histogram_of: Counted) -> None:
-    scaling = scale_and_zero_point(find_range(histogram_of(np.array(values, np.float32))))
+def test_unusual_values_have_a_range_and_a_scale(
+    values: list[float], method: RangeMethod, histogram_of: Counted
+) -> None:
+    scaling = scale_and_zero_point(find_range(histogram_of(np.array(values, np.float32)), method))
     assert np.isfinite(scaling.scale)
     assert np.isfinite(np.float32(1) / np.float32(scaling.scale))
     assert 0 <= scaling.zero_point <= 255
@@ -110,6 +114,9 @@ def test_a_range_has_ends(ends: tuple[float, float]) -> None:
         Range(*ends)
 
 
-def test_an_empty_histogram_has_no_range() -> None:
-    with pytest.raises(ValueError, match="tensor: its histogram is empty"):
-        find_range(Histogram("tensor"))
+def test_wrong_use_is_refused(histogram_of: Counted) -> None:
+    with pytest.raises(ValueError, match="range method 'guess': expected one of mse"):
+        find_range(histogram_of(NOISE), "guess")  # type: ignore[arg-type]
+    for method in RANGE_METHODS:
+        with pytest.raises(ValueError, match="tensor: its histogram is empty"):
+            find_range(Histogram("tensor"), method)
