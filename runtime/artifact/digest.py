@@ -21,13 +21,13 @@ from cnntk.runtime.errors import ArtifactCorrupt
 __all__ = [
     "LARGE_BYTES",
     "VerifiedModel",
-    "verified_while_loading",
     "compute_digest",
     "embedded_digest",
     "final_metadata",
     "insert_digest",
     "sha256_of",
     "verified_model",
+    "verified_while_loading",
 ]
 
 LARGE_BYTES = 4 << 20

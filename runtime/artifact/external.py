@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from cnntk.runtime.artifact.digest import verified_while_loading, sha256_of
+from cnntk.runtime.artifact.digest import sha256_of, verified_while_loading
 from cnntk.runtime.artifact.protobuf import ExternalTensor, field_spans, file_bytes, read_external_tensor
 from cnntk.runtime.artifact.spec import DataFile
 from cnntk.runtime.errors import ArtifactCorrupt
