@@ -48,7 +48,7 @@ def run_isolated(function: str, arguments: Mapping[str, Any], *, timeout_s: floa
         output = Path(folder) / "output.txt"
         process = context.Process(target=_child, args=(sender, folder, output, function, dict(arguments)))
         try:
-            with sender, _without_main_module():
+            with sender, _deferred_signals(), _without_main_module():
                 process.start()
             if not receiver.poll(timeout_s):
                 raise InferenceTimeout(
@@ -68,6 +68,29 @@ def run_isolated(function: str, arguments: Mapping[str, Any], *, timeout_s: floa
     if error is not None:
         raise error
     return result
+
+
+@contextmanager
+def _deferred_signals() -> Iterator[None]:
+    """Delivers SIGINT and SIGTERM after the block: a half-started process would print a traceback."""
+    if threading.current_thread() is not threading.main_thread():  # only there signals are handled
+        yield
+        return
+    received: list[int] = []
+    handlers = {
+        number: handler
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if (handler := signal.getsignal(number)) is not None  # None: not set by Python, cannot be restored
+    }
+    for number in handlers:
+        signal.signal(number, lambda number, frame: received.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for number in received:
+        signal.raise_signal(number)
 
 
 @contextmanager

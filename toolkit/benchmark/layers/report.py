@@ -189,7 +189,9 @@ class LayerReport:
 
     def _headline(self) -> str:
         """The layer that takes most of the time."""
-        first = max(self.rows, key=lambda row: row.time_ms)
+        first = max(self.rows, key=lambda row: row.time_ms, default=None)
+        if first is None:
+            return "No layer was measured"
         limit = "" if first.limit_fraction is None else f", at {percent(first.limit_fraction)} of its limit"
         return f"{first.name} takes {percent(first.share)} of a run{limit}"
 
