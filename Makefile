@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CNNTK := $(BIN)/cnntk
 EXTRAS := cpu,export,train,parquet,transformers
-# A process a core, each with one thread of torch: they would else take the cores from each other.
+# One process per core, each with one torch thread: otherwise they compete for the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 .PHONY: demo test slow check size lint types bench clean
@@ -28,9 +28,9 @@ demo: $(READY)
 	$(BIN)/python -m cnntk.data.digits 7 demo/seven.png
 	$(CNNTK) infer -m demo/lenet-digits.onnx demo/seven.png
 	$(CNNTK) bench demo/lenet-digits.onnx --report demo/bench.html
-	@echo; echo "Left in demo/: the checkpoint lenet-digits/, the artifact lenet-digits.onnx, the small one"; \
-	echo "lenet-digits-int8.onnx, the image seven.png, and three pages for a browser: report.html (what was shown"; \
-	echo "of the artifact), quantized.html (what was tried to make it smaller) and bench.html (what it costs)"
+	@echo; echo "In demo/: the checkpoint lenet-digits/, the artifact lenet-digits.onnx, the quantized lenet-digits-int8.onnx,"; \
+	echo "the image seven.png, and three pages for a browser: report.html (the export and its checks),"; \
+	echo "quantized.html (the candidates of the quantization) and bench.html (the measurements)"
 
 test: $(READY)
 	$(PYTEST) -m 'not slow'
