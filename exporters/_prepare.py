@@ -34,7 +34,7 @@ from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.passes.graph import epsilon
 from cnntk.exporters.passes.infra import PassRecord
 from cnntk.exporters.passes.run import run_passes
-from cnntk.exporters.shapes._shape_table import layer_table
+from cnntk.exporters.shapes.shape_table import layer_table
 from cnntk.exporters.source import Source
 from cnntk.runtime.artifact.spec import Layer
 from cnntk.runtime.errors import CaptureError, InferenceError

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from cnntk.exporters.session import Arrays, GraphSession
-from cnntk.exporters.shapes._shape_table import layer_table
+from cnntk.exporters.shapes.shape_table import layer_table
 from cnntk.runtime.artifact.spec import PREPROCESS_SCOPE, Layer
 from cnntk.runtime.errors import InferenceError, UnsupportedArtifact
 

@@ -191,3 +191,25 @@ def _folder(package: str) -> Path:
         if (base := SETUPTOOLS["package-dir"].get(".".join(parts[:length]))) is not None:
             return ROOT.joinpath(base, *parts[length:])
     raise KeyError(package)
+
+
+def private_imports(package: str, source: str) -> list[str]:
+    """Modules of another package that are private there and imported here; packages are ``cnntk.NAME``."""
+    modules = [module.split(".") for module in imports_of(source) if module.startswith("cnntk.")]
+    return [
+        ".".join(parts)
+        for parts in modules
+        if parts[1] != package and any(part.startswith("_") and part[:2] != "__" for part in parts[2:])
+    ]
+
+
+@pytest.mark.parametrize("folder", ["runtime", "models", "exporters", "toolkit"])
+def test_no_package_imports_private_modules_of_another(folder: str) -> None:
+    for file in (ROOT / folder).rglob("*.py"):
+        parts = file.relative_to(ROOT / "toolkit" if folder == "toolkit" else ROOT).parts
+        assert private_imports(parts[0], file.read_text(encoding="utf-8")) == [], file
+
+
+def test_a_private_module_of_another_package_is_found() -> None:
+    source = "from cnntk.exporters.shapes._dims import same\nfrom cnntk.runtime._log import logger"
+    assert private_imports("exporters", source) == ["cnntk.runtime._log", "cnntk.runtime._log.logger"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cnntk.exporters.checks._candidate import Candidate, Check
 from cnntk.exporters.session import inner_shapes
-from cnntk.exporters.shapes._shape_table import shape_table
+from cnntk.exporters.shapes.shape_table import shape_table
 from cnntk.runtime.errors import ShapeMismatch
 
 

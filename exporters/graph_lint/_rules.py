@@ -15,9 +15,9 @@ import onnx_ir as ir
 
 from cnntk.exporters.shapes._dims import Shape
 from cnntk.exporters.shapes._receptive import Field, receptive_fields
-from cnntk.exporters.shapes._shape_table import value_shapes
 from cnntk.exporters.shapes._windows import window_axes
 from cnntk.exporters.shapes.dataflow import layer_name, layer_nodes, readers, weight_of
+from cnntk.exporters.shapes.shape_table import value_shapes
 
 LINEAR = frozenset({"Conv", "Gemm", "MatMul"})
 _TRANSPARENT = frozenset({"BatchNormalization", "Dropout", "Flatten", "Identity", "Reshape"})

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from cnntk.exporters.graph_lint._rules import RULES, LintedGraph, analyze
-from cnntk.exporters.shapes._shape_table import activation_bytes
 from cnntk.exporters.shapes.dataflow import layer_name
+from cnntk.exporters.shapes.shape_table import activation_bytes
 
 __all__ = ["LintReport", "lint_graph"]
 

@@ -127,7 +127,7 @@ def _inspect_graph(file: Path) -> tuple[tuple[Layer, ...], dict[str, Any], tuple
         import onnx_ir as ir
 
         from cnntk.exporters.graph_lint.lint import lint_graph
-        from cnntk.exporters.shapes._shape_table import layer_table
+        from cnntk.exporters.shapes.shape_table import layer_table
     except ImportError:
         return (), {}, (note, "reading its layers needs onnx; run: pip install 'cnntk[export]'")
     graph = ir.load(file)

@@ -6,7 +6,7 @@ from torch import nn
 
 from cnntk.exporters.capture import capture
 from cnntk.exporters.shapes._receptive import receptive_fields
-from cnntk.exporters.shapes._shape_table import layer_table, value_shapes
+from cnntk.exporters.shapes.shape_table import layer_table, value_shapes
 from cnntk.exporters.source import Source
 from cnntk.runtime.artifact.spec import Layer, TensorSpec
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from cnntk.exporters.capture import Captured, capture
 from cnntk.exporters.options import ExportOptions
-from cnntk.exporters.shapes._shape_table import (
+from cnntk.exporters.shapes.shape_table import (
     ShapeRow,
     inferred_shapes,
     layer_table,
@@ -216,7 +216,7 @@ def test_a_wrong_column_is_caught(everything: Captured, column: str) -> None:
 def test_a_wrong_formula_is_caught(everything: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     right = shape_formulas(everything.model)
     wrong = tuple(replace(f, shape=("N", 8, 9, 9)) if f.op == "Conv" else f for f in right)
-    monkeypatch.setattr("cnntk.exporters.shapes._shape_table.shape_formulas", lambda model: wrong)
+    monkeypatch.setattr("cnntk.exporters.shapes.shape_table.shape_formulas", lambda model: wrong)
     bad = [r for r in shape_table(everything.model, {}, run_shapes(everything.model)) if not r.agree]
     assert {r.layer for r in bad} == {"stem", "depthwise"}
 

@@ -9,7 +9,7 @@ import onnx_ir as ir
 import pytest
 
 from cnntk.exporters.graph_lint.lint import lint_graph
-from cnntk.exporters.shapes._shape_table import layer_table
+from cnntk.exporters.shapes.shape_table import layer_table
 from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec
 
 

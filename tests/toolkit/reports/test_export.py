@@ -19,7 +19,7 @@ from cnntk.exporters.checks._parity import Parity
 from cnntk.exporters.checks.divergence import LayerError
 from cnntk.exporters.graph_lint.lint import LintReport
 from cnntk.exporters.passes.infra import PassRecord, Rewrites
-from cnntk.exporters.shapes._shape_table import ShapeRow
+from cnntk.exporters.shapes.shape_table import ShapeRow
 from cnntk.reports import write_report
 from cnntk.reports.charts import render_report
 from cnntk.reports.export import MAX_BOXES, draw_layer_errors, draw_network

@@ -30,6 +30,8 @@ from cnntk.exporters.shapes._shape_formulas import ShapeFormula, shape_formulas
 from cnntk.exporters.shapes.dataflow import data_inputs, layer_name, layer_nodes, parameters
 from cnntk.runtime.artifact.spec import Layer
 
+__all__ = ["ShapeRow", "activation_bytes", "layer_table", "shape_table", "value_shapes"]
+
 _MAX_READ = 64
 """Largest number of elements of an initializer that shape inference may need; larger ones are weights."""
 
