@@ -89,8 +89,8 @@ def _deferred_signals() -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    for number in received:
-        signal.raise_signal(number)
+    for signal_number in received:
+        signal.raise_signal(signal_number)
 
 
 @contextmanager
