@@ -10,6 +10,7 @@ from typing import ClassVar
 from cnntk.exporters.checks._candidate import Check
 from cnntk.exporters.checks._parity import Parity
 from cnntk.exporters.checks.divergence import LayerError
+from cnntk.exporters.checks.reference import ReferenceNames
 from cnntk.exporters.graph_lint.lint import LintReport
 from cnntk.exporters.passes.infra import PassRecord
 from cnntk.exporters.passes.order import REPAIRS
@@ -251,11 +252,13 @@ def _warnings(report: ExportReport) -> Iterator[Section]:
 
 
 def _parity(report: ExportReport) -> Iterator[Section]:
+    reference = report.parity[0].reference if report.parity else ReferenceNames.exact
+    of_torch = reference == ReferenceNames.exact
     columns = (
         Column("output"),
         Column("inputs"),
         Column("max output", "right"),
-        Column("torch", "right"),
+        Column("torch" if of_torch else "optimized", "right"),
         Column("this file", "right"),
         Column("limit", "right"),
         Column("used", "right"),
@@ -263,15 +266,15 @@ def _parity(report: ExportReport) -> Iterator[Section]:
     )
     if report.parity:
         method = (
-            "Max absolute difference from the same network in float64. The limit follows from torch's "
-            "own error."
+            f"Max absolute difference from {'the same network in float64' if of_torch else reference}. "
+            f"The limit follows from {'torch' if of_torch else 'the optimized graph'}'s own error."
         )
         table = Table(columns, tuple(map(_parity_row, report.parity)))
         yield Section("Parity by kind of input", method=method, tables=(table,), shown_in="page")
     if report.layer_errors:
         row = next((p for p in report.parity if p.bound > 0 and p.scale > 0), None)
         bound = None if row is None else (row.bound / row.scale, row.output)
-        title = "Difference from float64, relative to the layer's largest output"
+        title = f"Difference from {reference}, relative to the layer's largest output"
         chart = Chart("layer-errors", "layer-errors", title, (report.layer_errors, bound))
         method = "Log scale; exact layers are on the lower edge."
         yield Section("Parity by layer", method=method, charts=(chart,), shown_in="page")

@@ -150,7 +150,9 @@ def _with_shared_weights(model: ir.Model) -> tuple[onnx.ModelProto, dict[str, An
             tensor.data_location = onnx.TensorProto.EXTERNAL
             tensor.external_data.add(key="location", value="shared")  # required by the format, never opened
         else:
-            tensor = ir.to_proto(weight)
+            # A tensor outside of the file could only be found from the file's own folder.
+            inline = ir.Tensor(weight.numpy()) if isinstance(weight, ir.ExternalTensor) else weight
+            tensor = ir.to_proto(inline)
             tensor.name = name
         proto.graph.initializer.append(tensor)
     return proto, shared

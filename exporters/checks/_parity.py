@@ -22,6 +22,7 @@ from cnntk.exporters.checks.reference import (
     SMALLEST,
     SOFTMAX_ERROR,
     Outputs,
+    ReferenceNames,
     max_error_per_image,
     scale_per_image,
     softmax,
@@ -42,6 +43,7 @@ class Parity:
         torch_error: Largest absolute error of torch in its own precision.
         onnx_error: Largest absolute error of the exported model.
         bound: Limit of ``onnx_error``.
+        reference: What ``onnx_error`` is the difference from: float64, or a foreign file's original graph.
     """
 
     JSON_PROPERTIES: ClassVar = ("holds",)
@@ -53,6 +55,7 @@ class Parity:
     torch_error: float
     onnx_error: float
     bound: float
+    reference: str = ReferenceNames.exact
 
     @property
     def holds(self) -> bool:
@@ -67,11 +70,11 @@ def check_parity(candidate: Candidate) -> Check:
         ParityError: An output differs by more than its bound, has another shape, or is NaN.
     """
     rows = compare_outputs(candidate.outputs, candidate.expected, lambda: _cause(candidate))
-    worst = max(rows, key=lambda p: p.onnx_error / p.bound)
+    worst, native = max(rows, key=lambda p: p.onnx_error / p.bound), candidate.expected.names.native
     return Check(
         "parity",
-        f"max abs error vs float64 {worst.onnx_error:.2g} (limit {worst.bound:.2g}; worst input: "
-        f"{worst.kind}; torch {worst.torch_error:.2g}); batch {', '.join(map(str, worst.batches))}",
+        f"max abs error vs {worst.reference} {worst.onnx_error:.2g} (limit {worst.bound:.2g}; worst input: "
+        f"{worst.kind}; {native} {worst.torch_error:.2g}); batch {', '.join(map(str, worst.batches))}",
         rows,
     )
 
@@ -99,7 +102,7 @@ def check_small_outputs(candidate: Candidate) -> Check | None:
     if layer:
         raise ParityError(
             f"{output}: at most {scale:.2g}, too small to be compared, and a layer before it differs from "
-            f"float64{layer}. Nothing was written"
+            f"{expected.names.exact}{layer}. Nothing was written"
         )
     names = ", ".join(sorted(small))
     return Check("small outputs", f"{names} at most {scale:.2g}, too small to compare: each layer compared")
@@ -124,8 +127,9 @@ def compare_outputs(outputs: OutputCache, expected: Outputs, cause: Callable[[],
     if wrong:
         worst = max(wrong, key=lambda p: np.nan_to_num(p.onnx_error / max(p.bound, SMALLEST), nan=np.inf))
         raise ParityError(
-            f"{worst.output}: on {worst.kind} differs from float64 by {worst.onnx_error:.3g} (limit "
-            f"{worst.bound:.3g}; torch itself differs by {worst.torch_error:.3g}){cause()}. "
+            f"{worst.output}: on {worst.kind} differs from {worst.reference} by {worst.onnx_error:.3g} "
+            f"(limit {worst.bound:.3g}; {expected.names.native} itself differs by {worst.torch_error:.3g})"
+            f"{cause()}. "
             "Nothing was written"
         )
     return tuple(rows)
@@ -143,7 +147,7 @@ def _rows(output: str, runs: dict[int, Arrays], expected: Outputs) -> list[Parit
     errors = np.zeros(count)
     for size in expected.inputs.batches:
         images = np.arange(size) % count
-        _check_shape(output, runs[size][output], exact[images])
+        _check_shape(output, runs[size][output], exact[images], expected.names.native)
         with np.errstate(invalid="ignore"):  # NaN stays NaN, and fails below
             np.maximum.at(errors, images, max_error_per_image(runs[size][output], exact[images]))
     torch_errors, scales = max_error_per_image(expected.native[output], exact), scale_per_image(exact)
@@ -156,6 +160,7 @@ def _rows(output: str, runs: dict[int, Arrays], expected: Outputs) -> list[Parit
             torch_error=float(torch_errors[images].max()),
             onnx_error=float(errors[images].max()),
             bound=float(expected.bounds[output][images].min()),
+            reference=expected.names.exact,
         )
         for kind, images in _images_by_kind(expected, output).items()
     ]
@@ -169,10 +174,10 @@ def _images_by_kind(expected: Outputs, output: str) -> dict[str, NDArray[np.bool
     return {kind: mask for kind, mask in masks.items() if finite[mask].all()}
 
 
-def _check_shape(output: str, actual: NDArray[Any], exact: NDArray[Any]) -> None:
+def _check_shape(output: str, actual: NDArray[Any], exact: NDArray[Any], native: str) -> None:
     if actual.shape != exact.shape:
         raise ParityError(
-            f"{output}: shape {list(actual.shape)} at batch {len(exact)}, but torch returns "
+            f"{output}: shape {list(actual.shape)} at batch {len(exact)}, but {native} returns "
             f"{list(exact.shape)}. Nothing was written"
         )
 
@@ -185,4 +190,5 @@ def _probabilities(expected: Outputs) -> Outputs:
         {PROBABILITIES: softmax(expected.float64["logits"])},
         {PROBABILITIES: softmax(expected.native["logits"])},
         {PROBABILITIES: expected.bounds["logits"] / 2 + SOFTMAX_ERROR},
+        expected.names,
     )

@@ -74,9 +74,9 @@ def check_finite_outputs(candidate: Candidate) -> None:
     for name, bounds in candidate.expected.bounds.items():
         if not np.isfinite(bounds[ordinary]).any():
             raise ParityError(
-                f"{name}: torch itself returns NaN or infinity in the network's own precision on every "
-                "image, so there is nothing to compare with; use a wider type (--dtype float32), or train "
-                "again. Nothing was written"
+                f"{name}: {candidate.expected.names.native} returns NaN or infinity in its own precision "
+                "on every image, so there is nothing to compare with; use a wider type (--dtype float32), or "
+                "train again. Nothing was written"
             )
 
 

@@ -20,7 +20,8 @@ from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
 from cnntk.exporters.checks._inputs import ORDINARY, CheckInputs
-from cnntk.exporters.session import Arrays, GraphSession
+from cnntk.exporters.session import Arrays, GraphSession, inner_nodes
+from cnntk.runtime.errors import ExportCheckError
 
 __all__ = [
     "FACTOR",
@@ -34,6 +35,7 @@ __all__ = [
     "Outputs",
     "ProgramReference",
     "Reference",
+    "ReferenceNames",
     "Visitor",
     "flatten_reference",
     "max_error_per_image",
@@ -70,6 +72,14 @@ _FLOAT32_TO_FLOAT64 = 2.0**-29
 
 
 @dataclass(frozen=True)
+class ReferenceNames:
+    """What messages call the two runs of a reference."""
+
+    exact: str = "float64"
+    native: str = "torch"
+
+
+@dataclass(frozen=True)
 class Outputs:
     """The reference's outputs for `CheckInputs`.
 
@@ -78,12 +88,14 @@ class Outputs:
         float64: Outputs in float64 by name; (images, ...).
         native: Outputs in the source's own precision.
         bounds: Limit of the absolute error of each image by output; (images,). NaN where torch overflows.
+        names: What messages call ``float64`` and ``native``.
     """
 
     inputs: CheckInputs
     float64: Arrays
     native: Arrays
     bounds: dict[str, Float64]
+    names: ReferenceNames = ReferenceNames()
 
 
 class Reference(Protocol):
@@ -91,6 +103,9 @@ class Reference(Protocol):
 
     outputs: dict[str, str]
     """Name of the program's value by name of the output."""
+
+    names: ReferenceNames
+    """What messages call its two runs."""
 
     def run_float64(self, inputs: Arrays, visit: Visitor | None = None) -> Arrays:
         """Outputs in float64; ``visit`` is called with the name and value of every inner float tensor."""
@@ -118,7 +133,7 @@ def reference_outputs(reference: Reference, inputs: CheckInputs, eps: float) -> 
         name: _bounds(max_error_per_image(native[name], exact), scale_per_image(exact), inputs.kinds, eps)
         for name, exact in float64.items()
     }
-    return Outputs(inputs, float64, native, bounds)
+    return Outputs(inputs, float64, native, bounds, reference.names)
 
 
 def _bounds(errors: Float64, scales: Float64, kinds: tuple[str, ...], eps: float) -> Float64:
@@ -157,6 +172,8 @@ class ProgramReference:
         substitutions: Name of the node that is used instead, by name of a node, where a pass removed a random
             mask on purpose.
     """
+
+    names = ReferenceNames()
 
     def __init__(
         self,
@@ -225,13 +242,27 @@ class GraphReference:
 
     Args:
         model: Graph as it was read.
-        outputs: Name of the original graph's value by name of the file's output.
+        outputs: Name of the original graph's value by name of the file's output; those that the graph lacks
+            are left out.
+
+    Raises:
+        ExportCheckError: The graph has none of these values.
     """
 
+    names = ReferenceNames("the original graph (optimizations off)", "the original graph optimized")
+
     def __init__(self, model: ir.Model, outputs: Mapping[str, str]) -> None:
-        self.outputs = dict(outputs)
-        self._plain = GraphSession(model)
-        self._optimized = GraphSession(model, optimize=True)
+        values = {v.name for node in model.graph for v in node.outputs} | {v.name for v in model.graph.inputs}
+        self.outputs = {output: value for output, value in outputs.items() if value in values}
+        if not self.outputs:
+            raise ExportCheckError(
+                f"{', '.join(outputs)}: none of these outputs can be compared, because the original graph "
+                "has no value of that name. Nothing was written"
+            )
+        names = list(dict.fromkeys(self.outputs.values()))
+        self._model = model
+        self._plain = GraphSession(model, names)
+        self._optimized = GraphSession(model, names, optimize=True)
 
     def run_float64(self, inputs: Arrays, visit: Visitor | None = None) -> Arrays:
         """Outputs of the graph as it is, as float64."""
@@ -246,11 +277,17 @@ class GraphReference:
         return {}
 
     def _run(self, session: GraphSession, inputs: Arrays, visit: Visitor | None) -> Arrays:
+        if visit is not None:
+            # Optimized, inner values are no longer there: their own rounding is not known, then.
+            for name, array in GraphSession(self._model, list(inner_nodes(self._model))).run(inputs).items():
+                if array.dtype.kind == "f":
+                    visit(name, array)
         results = session.run(inputs)
-        for name, array in results.items():
-            if visit is not None and array.dtype.kind == "f":
+        outputs = {name: results[value] for name, value in self.outputs.items()}
+        if visit is not None:
+            for name, array in outputs.items():
                 visit(name, array)
-        return {name: results[value] for name, value in self.outputs.items() if value in results}
+        return outputs
 
 
 def flatten_reference(reference: Reference, outputs: frozenset[str]) -> Reference:
@@ -261,6 +298,7 @@ def flatten_reference(reference: Reference, outputs: frozenset[str]) -> Referenc
 class _Flattened:
     def __init__(self, reference: Reference, flattened: frozenset[str]) -> None:
         self.outputs = reference.outputs
+        self.names = reference.names
         self.shapes = reference.shapes
         self._reference = reference
         self._flattened = flattened

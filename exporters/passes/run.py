@@ -59,7 +59,7 @@ def run_passes(
         passes: Passes in the order in which they run.
 
     Returns:
-        The rewritten model, and the record of each pass.
+        The rewritten model, never ``model`` itself, and the record of each pass.
 
     Raises:
         ValueError: ``inputs`` is empty.
@@ -67,7 +67,7 @@ def run_passes(
     """
     if not inputs:
         raise ValueError("run_passes needs at least one set of inputs: without them no pass can be checked")
-    state = _State(model, inputs)
+    state = _State(model.clone(), inputs)
     records = tuple(state.apply(each) for each in passes)
     return state.model, records
 

@@ -185,7 +185,8 @@ def _parity_lines(parity: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]
         kinds = [p for p in parity if p["output"] == output]
         worst = max(kinds, key=lambda p: p["onnx_error"] / p["bound"])
         where = f"; worst input of {len(kinds)}: {worst['kind']}" if "kind" in worst else ""
-        error = f"max abs error vs float64 {worst['onnx_error']:.2g} (limit {worst['bound']:.2g}{where})"
+        error = f"max abs error vs {worst.get('reference', 'float64')} {worst['onnx_error']:.2g}"
+        error += f" (limit {worst['bound']:.2g}{where})"
         yield f"parity of {output}", error
 
 

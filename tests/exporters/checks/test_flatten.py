@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from cnntk.exporters import export
-from cnntk.exporters.checks.reference import flatten_reference
+from cnntk.exporters.checks.reference import ReferenceNames, flatten_reference
 from cnntk.runtime import Engine
 from cnntk.runtime.errors import ParityError
 
@@ -15,6 +15,7 @@ class Four:
     """Answers (N, 3, 1, 1) for ``y`` and (N, 2, 2) for ``z``."""
 
     outputs = {"y": "a", "z": "b"}  # noqa: RUF012 - read alone
+    names = ReferenceNames()
 
     def run_float64(self, inputs: dict, visit: object = None) -> dict:
         return {"y": np.arange(6.0).reshape(2, 3, 1, 1), "z": np.zeros((2, 2, 2))}
