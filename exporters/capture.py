@@ -13,6 +13,7 @@ from torch import fx, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
+from cnntk.exporters._program_rewrites import restore_weight_names, rewrite_program
 from cnntk.exporters._torch_errors import CAPTURE_ERRORS, capture_error, quoted_line
 from cnntk.exporters.source import Source
 from cnntk.exporters.sources.console import suppress_output
@@ -104,12 +105,13 @@ def _call(
 def _translate(program: ExportedProgram, name: str, chatter: io.StringIO, folder: Path | None) -> Any:
     try:
         translated = torch.onnx.export(
-            program, (), dynamo=True, opset_version=OPSET, optimize=False, verbose=False
+            rewrite_program(program), (), dynamo=True, opset_version=OPSET, optimize=False, verbose=False
         )
     except CAPTURE_ERRORS as error:
         raise capture_error(name, [error], chatter.getvalue(), folder) from error
-    if translated is None:
+    if translated is None or translated.exported_program is None:
         raise CaptureError(f"{name}: torch.onnx.export returned nothing")
+    restore_weight_names(program, translated.exported_program, translated.model)
     return translated
 
 

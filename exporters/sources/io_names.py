@@ -1,4 +1,9 @@
-"""Names of inputs and outputs, both in the graph and in the program that it was translated from."""
+"""Names in the graph, and in the program that it was translated from.
+
+Inputs and outputs have the names that the user or the interface gives them; parameters, buffers and constants
+those of the module; inner values any that is left, the same in the graph and in the program, because a
+difference between the two is located by name.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +29,7 @@ def name_inputs_and_outputs(model: ir.Model, program: ExportedProgram, inputs: S
     """Names the inputs, the outputs and the batch; inner values keep a common name on both sides.
 
     An output that is also an input, or another output, gets a node of its own: ONNX allows each name once.
+    torch gives a name twice where a parameter is called like an operator or a constant of the graph.
 
     Args:
         model: Model that is changed in place.
@@ -35,12 +41,11 @@ def name_inputs_and_outputs(model: ir.Model, program: ExportedProgram, inputs: S
     for name, value, node in zip(inputs, tuple(model.graph.inputs), user_inputs(program), strict=True):
         names.assign(name, value, node)
         node.target = name
-    names_in_use = {str(v.name) for v in (*model.graph.inputs, *model.graph.initializers.values())}
+    names_in_use = set(inputs)
     for index, name in enumerate(_output_names(program)):
         unique = unused_name(name, names_in_use)
         names_in_use.add(unique)
         names.assign(unique, _separate_value(model, index), _separate_node(program, index))
-    program.graph_module.recompile()
 
 
 def user_inputs(program: ExportedProgram) -> tuple[fx.Node, ...]:
@@ -112,18 +117,36 @@ class _Names:
     """Renames values and nodes; whatever has the new name already gets another, on both sides."""
 
     def __init__(self, model: ir.Model, program: ExportedProgram) -> None:
-        self._values = {value.name: value for value in _values(model.graph)}
         self._nodes = {node.name: node for node in program.graph.nodes}
         self._signature = program.graph_signature
+        self._values: dict[str | None, ir.Value] = dict(model.graph.initializers.items())
+        inner = [value for graph in model.graphs() for value in _values(graph)]
+        self._torch_names = {value.name for value in inner}
+        for value in inner:
+            self._separate(value)
 
     def assign(self, name: str, value: ir.Value, node: fx.Node) -> None:
         """Gives ``value`` and ``node`` the name ``name``."""
         if self._values.get(name, value) is not value or self._nodes.get(name, node) is not node:
-            free = unused_name(f"{name}_inner", self._values.keys() | self._nodes.keys())
-            self._rename_value(self._values.get(name), free)
+            holder = self._values.get(name)
+            free = self._unused(name if holder is not None and holder.is_initializer() else f"{name}_inner")
+            self._rename_value(holder, free)
             self._rename_node(self._nodes.get(name), free)
         self._rename_value(value, name)
         self._rename_node(node, name)
+
+    def _separate(self, value: ir.Value) -> None:
+        """Enters a value; where a weight or an earlier value has its name, it gets another on both sides."""
+        node = self._nodes.get(str(value.name)) if value.name in self._torch_names else None
+        self._torch_names.discard(value.name)  # the program's node is that of the first value of the name
+        if value.name in self._values:
+            free = self._unused(f"{value.name}_inner")
+            value.name = free
+            self._rename_node(node, free)
+        self._values[value.name] = value
+
+    def _unused(self, name: str) -> str:
+        return unused_name(name, self._values.keys() | self._nodes.keys() | self._torch_names)
 
     def _rename_value(self, value: ir.Value | None, name: str) -> None:
         if value is not None:

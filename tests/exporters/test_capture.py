@@ -2,6 +2,7 @@ import io
 import logging
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -103,27 +104,25 @@ def test_names_are_the_same_in_the_graph_and_in_the_program() -> None:
     np.testing.assert_allclose(by_name["add"], (image + mask) * 2)
 
 
-def test_the_program_interprets_to_the_values_of_its_names(small_cnn: nn.Module) -> None:
-    """What the proof rests on: each node of the program is the graph's value of that name."""
-    result = captured(small_cnn)
+def compared_nodes(result: Captured, x: np.ndarray) -> set[str]:
+    """Names that the program and the graph share; asserts that their values are equal."""
     visible = result.model.clone()
     visible.graph.outputs.extend(
         v for n in visible.graph for v in n.outputs if v.type is not None and not v.is_graph_output()
     )
-    x = np.random.default_rng(0).random((2, *SHAPE), dtype=np.float32)
     session = ort.InferenceSession(
         ir.to_proto(visible).SerializeToString(), providers=["CPUExecutionProvider"]
     )
     names = [o.name for o in session.get_outputs()]
-    onnx_values = dict(zip(names, session.run(None, {"input": x}), strict=True))
-    seen = []
+    onnx_values = dict(zip(names, session.run(None, {visible.graph.inputs[0].name: x}), strict=True))
+    seen = set()
 
     class Compare(torch.fx.Interpreter):
         def run_node(self, n: torch.fx.Node) -> object:
             value = super().run_node(n)
             if n.name in onnx_values and isinstance(value, torch.Tensor):
                 np.testing.assert_allclose(onnx_values[n.name], value.numpy(), atol=1e-5)
-                seen.append(n.name)
+                seen.add(n.name)
             return value
 
     program = result.program
@@ -133,8 +132,75 @@ def test_the_program_interprets_to_the_values_of_its_names(small_cnn: nn.Module)
     ]
     with torch.inference_mode():
         Compare(program.graph_module).run(*arguments)
+    return seen
+
+
+def test_the_program_interprets_to_the_values_of_its_names(small_cnn: nn.Module) -> None:
+    """What the proof rests on: each node of the program is the graph's value of that name."""
+    x = np.random.default_rng(0).random((2, *SHAPE), dtype=np.float32)
+    seen = compared_nodes(captured(small_cnn), x)
     assert len(seen) >= 6
     assert "output" in seen
+
+
+class Buffered(nn.Module):
+    """Adds a buffer of each of some names; its own graph has names of torch's and of the translation."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self.f = nn.Linear(3, 4)
+        for name in names:
+            self.register_buffer(name, torch.full((3,), 0.01 * len(self._buffers)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = nn.functional.gelu(nn.functional.relu(x - 0.2).mean((2, 3))) / x.shape[1]
+        return self.f((sum(self._buffers.values(), y) * 2).softmax(1))
+
+
+def names_in(model: ir.Model) -> set[str]:
+    nodes = list(model.graph.all_nodes())
+    return {str(v.name) for n in nodes for v in (n, *n.inputs, *n.outputs) if v is not None}
+
+
+def test_a_weight_may_have_any_name_that_the_graph_uses_itself() -> None:
+    """torch's translation then defines a name twice, which onnxruntime refuses."""
+    odd = ["my mean", "größe", "a/b", "x:0", "class", "weight_0", "p_f_weight", "b_relu", "input", "output"]
+    inner = names_in(captured(Buffered([])).model)
+    names = odd + sorted({n.replace(".", "_") for n in inner} - {*odd, "f"})
+    assert {"relu", "gelu", "mean", "val_0", "node_relu", "softmax"} <= set(names)
+    module = Buffered(names)
+    result = captured(module)
+    x = np.random.default_rng(0).random((2, *SHAPE), dtype=np.float32)
+    np.testing.assert_allclose(run(result, x)[0], module(torch.from_numpy(x)).detach().numpy(), atol=1e-6)
+    assert len(compared_nodes(result, x)) > len(names)
+    weights = result.model.graph.initializers
+    assert set(names) - {*weights} == {"input", "output"}  # these belong to the interface
+    for name in names:
+        stored = weights[name if name in weights else f"{name}_1"].const_value
+        np.testing.assert_array_equal(stored.numpy(), module._buffers[name].numpy(), name)
+        assert name in {s.target for s in result.program.graph_signature.input_specs}
+
+
+def test_the_users_names_of_inputs_and_outputs_stay() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("mean", torch.ones(1))
+            self.register_buffer("relu", torch.ones(1))
+
+        def forward(self, mean: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {
+                "relu": mean.relu() * self.mean,
+                "class": mean + self.relu,
+                "val_0": mean.mean((2, 3)) * 2,
+            }
+
+    result = captured(Named(), {"mean": SHAPE})
+    assert [v.name for v in result.model.graph.inputs] == ["mean"]
+    assert list(outputs(result)) == ["relu", "class", "val_0"]
+    assert not {"mean", "relu"} & set(result.model.graph.initializers)
+    x = np.random.default_rng(0).random((2, *SHAPE), dtype=np.float32)
+    assert {"relu", "class", "val_0"} <= compared_nodes(result, x)
 
 
 def test_a_program_is_not_changed(small_cnn: nn.Module) -> None:
