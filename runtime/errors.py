@@ -9,6 +9,7 @@
     ├── DataError             training or calibration data is corrupt, mismatched or empty
     ├── CheckpointError       a checkpoint is corrupt or belongs to another network
     ├── ImageError            an image can't be read
+    │   └── ImageTooLarge         an image is over the size limit
     ├── InputError            an array does not match the model's input
     ├── InferenceError        onnxruntime failed to run a model
     │   ├── InferenceTimeout      a run exceeded its time limit
@@ -41,6 +42,7 @@ __all__ = [
     "EngineClosed",
     "ExportCheckError",
     "ImageError",
+    "ImageTooLarge",
     "InferenceError",
     "InferenceTimeout",
     "InputError",
@@ -85,6 +87,19 @@ class ImageError(CnntkError):
     """An image can't be read; the message names the file."""
 
     exit_status = 1
+
+    def for_option(self, option: str) -> str:
+        """Returns the message with ``option`` for ``max_megapixels``, or without either if empty."""
+        return str(self)
+
+
+class ImageTooLarge(ImageError):  # noqa: N818
+    """An image is over the size limit; the message names the argument ``max_megapixels`` last."""
+
+    def for_option(self, option: str) -> str:
+        """Returns the message with ``option`` for ``max_megapixels``, or without either if empty."""
+        problem, separator, rest = str(self).rpartition(", or raise max_megapixels")
+        return f"{problem}, or raise {option}{rest}" if option and separator else problem or rest
 
 
 class InputError(CnntkError):

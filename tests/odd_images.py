@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 from image_files import Pixels, chunk, encoded, gif, interlaced, png, png_from, tiff
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, features
 
 __all__ = ["BROKEN", "LARGE", "LEGAL_BOMB", "ODD", "Odd"]
 
@@ -69,6 +69,10 @@ ALPHA: Pixels = RNG.integers(0, 256, (5, 7), dtype=np.uint8)
 SCALED = gray((WIDE.astype(int) + 128) // 257)
 COMPOSED = ("transparency composed on white",)
 FROM_16 = ("16-bit values scaled to 8 bits",)
+DARK = (WIDE >> 4).astype(np.uint16)
+FROM_12 = gray((DARK.astype(int) * 255 + 2047) // 4095)
+FROM_12_BITS = ("12-bit values scaled to 8 bits",)
+DARK_FROM_16 = gray((DARK.astype(int) + 128) // 257)
 CUT = ("16-bit color cut to its upper 8 bits",)
 
 
@@ -156,6 +160,16 @@ def rle_bmp() -> bytes:
     palette = b"\0\0\0\0" + b"\0\0\xff\0" + b"\xff\0\0\0"
     start = 14 + len(header) + len(palette)
     return b"BM" + struct.pack("<IHHI", start + len(rows), 0, 0, start) + header + palette + rows
+
+
+def with_segment(file: bytes, data: bytes) -> bytes:
+    """A JPEG file with metadata that are not its image."""
+    return file[:2] + b"\xff\xe1" + (len(data) + 2).to_bytes(2) + data + file[2:]
+
+
+def with_texts(kind: bytes, head: bytes) -> bytes:
+    """A PNG file with text of 4 MB, as image generators write their settings."""
+    return png_from(GRAY, (7, 5), 8, 0, chunk(kind, head + zlib.compress(b"workflow" * (1 << 19))))
 
 
 def webp_alpha() -> bytes:
@@ -311,6 +325,66 @@ ODD: dict[str, Odd] = {
         lambda: rgb_tiff(_256=(7, 9), _262=2, _266=(1, 1), _277=(3, 3), _305=(1, 2), _34665=99), RGB
     ),
     "strips that end too late.tif": Odd(lambda: rgb_tiff(_279=99_999), RGB),
+    "float up to 1.tif": Odd(
+        lambda: encoded(GRAY.astype(np.float32) / 255, "TIFF"),
+        gray(GRAY),
+        ("floating-point values from 0 to 1 scaled to 8 bits",),
+    ),
+    "float up to 255.tif": Odd(
+        lambda: encoded(GRAY.astype(np.float32), "TIFF"),
+        gray(GRAY),
+        ("floating-point values from 0 to 255 scaled to 8 bits",),
+    ),
+    "12 of 16 bits.tif": Odd(lambda: gray_tiff(DARK, "u2"), FROM_12, FROM_12_BITS),
+    "12 of 16 bits.png": Odd(lambda: encoded(DARK, "PNG"), FROM_12, FROM_12_BITS),
+    "dark, with its depth.tif": Odd(lambda: gray_tiff(DARK, "u2", _281=65535), DARK_FROM_16, FROM_16),
+    "dark, with its depth.png": Odd(
+        lambda: png_from(DARK.astype(">u2"), (7, 5), 16, 0, chunk(b"sBIT", b"\x10")), DARK_FROM_16, FROM_16
+    ),
+    "dark, with its depth.pgm": Odd(
+        lambda: b"P5 7 5 65535\n" + DARK.astype(">u2").tobytes(), DARK_FROM_16, FROM_16
+    ),
+    "photo.avif": Odd(lambda: encoded(RED, "AVIF", quality=95), RED, within=6),
+    "on its side.avif": Odd(
+        lambda: encoded(np.repeat(gray(RAMP), 3, axis=2), "AVIF", quality=95, exif=exif(6)),
+        np.repeat(gray(np.rot90(RAMP, -1)), 3, axis=2),
+        ("rotated upright by its EXIF orientation 6",),
+        within=6,
+    ),
+    "animated.avif": Odd(
+        lambda: encoded(
+            Image.fromarray(RED),
+            "AVIF",
+            save_all=True,
+            append_images=[Image.new("RGB", (16, 16))] * 2,
+            quality=95,
+        ),
+        RED,
+        ("the first of 3 frames",),
+        within=6,
+    ),
+    "lossless.jp2": Odd(lambda: encoded(RGB, "JPEG2000"), RGB),
+    "gray.jp2": Odd(lambda: encoded(GRAY, "JPEG2000"), gray(GRAY)),
+    "16-bit gray.jp2": Odd(lambda: encoded(WIDE, "JPEG2000"), SCALED, FROM_16),
+    "codestream.j2k": Odd(lambda: encoded(RGB, "JPEG2000", no_jp2=True), RGB),
+    "many scans behind the end.jpg": Odd(
+        lambda: encoded(RAMP, "JPEG", quality=95, progressive=True) + b"\xff\xda" * 200, gray(RAMP), within=4
+    ),
+    "many scans in metadata.jpg": Odd(
+        lambda: with_segment(encoded(RAMP, "JPEG", quality=95, progressive=True), b"\xff\xda" * 200),
+        gray(RAMP),
+        within=4,
+    ),
+    "two photos.mpo": Odd(
+        lambda: encoded(
+            Image.fromarray(RAMP), "MPO", save_all=True, append_images=[Image.fromarray(RAMP)], quality=95
+        ),
+        gray(RAMP),
+        within=4,
+    ),
+    "large text.png": Odd(lambda: with_texts(b"zTXt", b"k\0\0"), gray(GRAY)),
+    "large international text.png": Odd(lambda: with_texts(b"iTXt", b"k\0\1\0\0\0"), gray(GRAY)),
+    "large color profile.png": Odd(lambda: with_texts(b"iCCP", b"k\0\0"), gray(GRAY)),
     "lossy.webp": Odd(lambda: encoded(RED, "WEBP", quality=95), RED, within=6),
     "lossless.webp": Odd(lambda: encoded(RGB, "WEBP", lossless=True), RGB),
     "alpha.webp": Odd(webp_alpha, on(WHITE, RGB, ALPHA), COMPOSED, within=1),
@@ -326,6 +400,8 @@ ODD: dict[str, Odd] = {
     ),
     "bits.pbm": Odd(lambda: b"P4 8 1\n\xa5", np.array([[[0], [255]] * 2 + [[255], [0]] * 2], np.uint8)),
 }
+if not features.check("avif"):  # Pillow before 11.3
+    ODD = {kind: odd for kind, odd in ODD.items() if not kind.endswith(".avif")}
 
 
 def header_only(size: tuple[int, int], depth: int = 8, color: int = 2) -> bytes:
@@ -405,8 +481,31 @@ BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
     "text that begins as a bitmap does.bmp": (lambda: b"BMW is a make of car.\n", NO_IMAGE + ": it is text"),
     "page.jpg": (lambda: b"\n<!DOCTYPE html><title>404</title>", "is a web page: did a download fail"),
     "drawing.svg": (lambda: b'<?xml version="1.0"?>\n<svg width="9"/>', "is an SVG drawing: render it"),
-    "photo.heic": (fill(b"\0\0\0\x18ftypheic"), "is an HEIC image: convert it to JPEG"),
-    "photo.avif": (fill(b"\0\0\0\x1cftypavif"), "is an AVIF image: convert it to JPEG"),
+    "photo.heic": (
+        fill(b"\0\0\0\x18ftypheic"),
+        "is an HEIC image: pip install pillow-heif, or convert it to JPEG|" + UNREADABLE.format(""),
+    ),
+    "photo.avif": (fill(b"\0\0\0\x1cftypavif"), UNREADABLE.format("")),
+    "photo.jp2": (fill(b"\0\0\0\x0cjP  \r\n\x87\n"), UNREADABLE.format("")),
+    "cut.jp2": (half("JPEG2000"), SHORT),
+    "cut.avif": (half("AVIF"), SHORT + "|" + UNREADABLE.format("")),
+    "photo.jxl": (fill(b"\xff\x0a"), "is a JPEG XL image: convert it to PNG or JPEG"),
+    "camera.CR2": (fill(b"II*\0\x10\0\0\0CR\2\0"), "is a camera RAW file: develop it to TIFF or JPEG"),
+    "camera.dng": (lambda: rgb_tiff(_50706=(1, 4, 0, 0)), UNREADABLE.format("a camera RAW file")),
+    "camera.nef": (lambda: rgb_tiff(_254=1, _330=8), UNREADABLE.format("a camera RAW file")),
+    "picture.tga": (
+        lambda: encoded(RGB, "TGA"),
+        r"is a \.tga file, a format that is not read: convert it to PNG",
+    ),
+    "icon.ico": (lambda: encoded(Image.new("RGB", (16, 16)), "ICO"), "is an icon file: save it as PNG"),
+    "behind a byte order mark.jpg": (
+        lambda: b"\xef\xbb\xbf" + encoded(RAMP, "JPEG"),
+        "is JPEG data behind 3 bytes of text",
+    ),
+    "arithmetic codes by its frame only.jpg": (
+        lambda: encoded(RAMP, "JPEG").replace(b"\xff\xc0", b"\xff\xc9", 1),
+        UNREADABLE.format("arithmetic codes"),
+    ),
     "film.mp4": (fill(b"\0\0\0\x18ftypisom"), "is a video: extract a frame"),
     "film.avi": (fill(b"RIFF\x24\x10\0\0AVI LIST"), "is a video: extract a frame"),
     "film.webm": (fill(b"\x1a\x45\xdf\xa3"), "is a video: extract a frame"),
@@ -441,11 +540,22 @@ BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
     "no width.bmp": (lambda: bmp_of(0, 5), UNREADABLE.format("its header states no pixels")),
     "no height.tif": (lambda: rgb_tiff(_257=0), r"has no pixels \(7x0\)"),
     "12-bit.jpg": (lambda: jpeg_of(48, 64, bits=12), UNREADABLE.format("12-bit")),
-    "float.tif": (
-        lambda: encoded(GRAY.astype(np.float32), "TIFF"),
-        "floating-point pixels have no defined range; save it with 8 or 16 bits",
+    "float beyond 255.tif": (
+        lambda: encoded(GRAY.astype(np.float32) + 200, "TIFF"),
+        "floating-point pixels from 2[0-9]* to 4[0-9]* have no defined range, expected 0 to 1 or 0 to 255",
     ),
-    "float.pfm": (lambda: b"Pf 1 1 -1.0\n\0\0\0\0", "floating-point pixels have no defined range"),
+    "float below 0.tif": (
+        lambda: encoded(GRAY.astype(np.float32) - 300, "TIFF"),
+        "floating-point pixels from -[0-9]* to -[0-9]* have no defined range",
+    ),
+    "not a number.tif": (
+        lambda: encoded(np.full((5, 7), np.nan, np.float32), "TIFF"),
+        "floating-point pixels from nan to nan have no defined range",
+    ),
+    "infinite.pfm": (
+        lambda: b"Pf 2 1 -1.0\n" + struct.pack("<2f", 0, np.inf),
+        "floating-point pixels from 0 to inf have no defined range",
+    ),
     "beyond 16 bits.tif": (
         lambda: gray_tiff(np.full((5, 7), 65536), "u4"),
         r"pixels beyond 0\.\.65535 have no defined range; save it with 16 bits",
@@ -504,6 +614,8 @@ BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
 
 LEGAL_BOMB = "flat and large.png"
 """Of `BROKEN`, one that is whole, and can be read if more is allowed."""
+if not features.check("avif"):
+    BROKEN = {kind: broken for kind, broken in BROKEN.items() if not kind.endswith(".avif")}
 
 
 def flat(
@@ -535,5 +647,10 @@ LARGE: dict[str, tuple[Callable[[], bytes], tuple[int, int, int], int]] = {
         (4150, 4150, 3),
         77,
     ),
+    "float.tif": (flat("TIFF", "F", (5200, 5200), 77.0, compression="tiff_lzw"), (5200, 5200, 1), 77),
+    "color.avif": (flat("AVIF", "RGB", (2950, 2950), (128, 128, 128)), (2950, 2950, 3), 128),
+    "color.jp2": (flat("JPEG2000", "RGB", (2400, 2400), (77, 77, 77)), (2400, 2400, 3), 77),
     "color.webp": (flat("WEBP", "RGB", (2950, 2950), (77, 77, 77), lossless=True), (2950, 2950, 3), 77),
 }
+if not features.check("avif"):
+    LARGE = {kind: large for kind, large in LARGE.items() if not kind.endswith(".avif")}

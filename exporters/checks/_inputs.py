@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,8 @@ from cnntk.runtime.artifact.spec import IMAGE_INPUT, Preprocessing, TensorSpec
 from cnntk.runtime.contract import shape_matches
 from cnntk.runtime.errors import ImageError, UsageError
 from cnntk.runtime.files import readable_file
-from cnntk.runtime.images.reading import IMAGE_SUFFIXES, ImageSource, Pixels, read_image, source_name
+from cnntk.runtime.images.reading import ImageSource, Pixels, read_image, source_name
+from cnntk.runtime.images.search import find_images, readable_formats
 from cnntk.runtime.preprocessing.preprocess import luma, normalize, preprocess
 from cnntk.runtime.preprocessing.resizing import shrink, shrinkable
 from cnntk.runtime.preprocessing.sampling import resize_nearest
@@ -286,10 +287,10 @@ def _values(pixels: NDArray[np.uint8], preprocessing: Preprocessing | None) -> N
 def _from_path(path: Path, source: Source) -> Samples:
     expected = "a folder of images, or an .npz with an array per input"
     if path.is_dir():
-        files = [file for file in sorted(path.rglob("*")) if _is_image(file, path)]
+        files = list(_images_in(path))
         if not files:
-            raise UsageError(f"{path}: contains no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
-        return _from_images(files, [str(f.relative_to(path)) for f in files], source, str(path))
+            raise UsageError(f"{path}: contains no image ({readable_formats()})")
+        return _from_images(files, [os.path.relpath(f, path) for f in files], source, str(path))
     file = readable_file(path, expected)
     if file.suffix != ".npz":
         raise UsageError(f"{file}: expected {expected}")
@@ -308,9 +309,11 @@ def _from_path(path: Path, source: Source) -> Samples:
     return _from_arrays(arrays, source, str(file))
 
 
-def _is_image(file: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-    return file.suffix.lower() in IMAGE_SUFFIXES and file.is_file() and not hidden
+def _images_in(folder: Path) -> Iterator[str]:
+    for image in find_images(folder):
+        if isinstance(image, ImageError):
+            raise UsageError(str(image))
+        yield image
 
 
 def _from_images(images: Sequence[ImageSource], names: Sequence[str], source: Source, where: str) -> Samples:
@@ -324,7 +327,9 @@ def _from_images(images: Sequence[ImageSource], names: Sequence[str], source: So
         raise UsageError(f"{where}: no samples; leave the option out, or pass at least one")
     try:
         pixels = [read_image(image, background=p.background) for image in islice(images, SAMPLES)]
-    except (ImageError, TypeError) as error:
+    except ImageError as error:
+        raise UsageError(f"samples: {error.for_option('')}") from error
+    except TypeError as error:
         raise UsageError(f"samples: {error}") from error
     batch = preprocess(pixels, p).astype(first.dtype)
     if batch.shape[1:] != first.shape[1:]:

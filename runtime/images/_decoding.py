@@ -6,11 +6,22 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import PurePath
 from typing import IO, TYPE_CHECKING
 
-from cnntk.runtime.errors import ImageError
-from cnntk.runtime.images._formats import OPENERS, OpenedImage, orientation_of
-from cnntk.runtime.images.headers import HEAD_BYTES, file_format, unsupported_format
+import numpy as np
+from numpy.typing import NDArray
+
+from cnntk.runtime.errors import ImageError, ImageTooLarge
+from cnntk.runtime.images._formats import (
+    OPENERS,
+    JpegFile,
+    OpenedImage,
+    missing_decoder,
+    orientation_of,
+    readable_formats,
+)
+from cnntk.runtime.images.signatures import HEAD_BYTES, OTHER_SUFFIXES, file_format, unsupported_format
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -21,15 +32,25 @@ MAX_MEGAPIXELS = 51.0
 _BOMB_BYTES = 140e6
 _BOMB_PIXELS_PER_BYTE = 50
 _BOMB_PIXELS_PER_LOSSY_BYTE = 100
+_LOSSY = ("AVIF", "HEIF", "JPEG", "JPEG2000", "WEBP")
 _MAX_PIXELS_PER_JPEG_BYTE = 1000
 """A block of 64 pixels takes at least a bit; libjpeg fills missing blocks with gray."""
+
+_MAX_MISSING = 0.02
+"""Largest share of a JPEG image that may be missing at its end, where the file is cut short."""
+
+_MISSING_LEVELS = (127, 128)
+"""Values of all components of pixels that libjpeg found no data for; 127 where Pillow inverts CMYK."""
+
+_MAX_BLOCK_ROWS = 32
+"""Rows of the largest block that JPEG codes at once, with 4 times fewer samples of color in height."""
 
 _MAX_SHIFT = 0.05
 """Largest shift at the far edge of a reduced image, in pixels of the needed size."""
 
 # Bytes per pixel at the worst moment: Pillow's own, and the array made of it.
-_BYTES_PER_PIXEL = {"1": 2, "L": 2, "P": 4, "I;16": 3, "I;16B": 3, "I": 5}
-_BYTES_PER_RGB_PIXEL = {"TIFF": 8, "WEBP": 16}
+_BYTES_PER_PIXEL = {"1": 2, "L": 2, "P": 4, "I;16": 3, "I;16B": 3, "I": 5, "F": 5}
+_BYTES_PER_RGB_PIXEL = {"AVIF": 16, "HEIF": 16, "JPEG2000": 24, "TIFF": 8, "WEBP": 16}
 
 
 def load_file(
@@ -44,8 +65,8 @@ def load_file(
         stream.seek(0)
         head = stream.read(HEAD_BYTES)
     form = file_format(head)
-    if form is None:
-        raise ImageError(f"{name}: {describe_non_image(head)}")
+    if form is None or missing_decoder(form):
+        raise ImageError(f"{name}: {describe_unreadable(head, name)}")
 
     def check(width: int, height: int) -> None:
         _check_size(width, height, name, max_megapixels)
@@ -62,18 +83,18 @@ def load_file(
         file_bytes = stream.seek(0, io.SEEK_END)
     if max_megapixels <= MAX_MEGAPIXELS:
         _check_bomb(image, form, size, file_bytes, name)
-    _check_range(image, name)
     with image_errors(name, "damaged or cut short"):
         image.load()
         if form == "PNG":  # EXIF may follow the pixels
             opened = replace(opened, orientation=orientation_of(image))
+        if isinstance(image, JpegFile) and image.cut_short:
+            opened = _with_missing_end(opened)
     return opened
 
 
 def load_pillow(image: PillowImage, name: str, max_megapixels: float) -> OpenedImage:
     """Loads an image that Pillow has opened already, like `load_file`; the image stays as it is."""
     _check_size(*image.size, name, max_megapixels)
-    _check_range(image, name)
     with image_errors(name, "damaged or cut short"):
         image.load()
         tags = getattr(image, "tag_v2", {})
@@ -82,6 +103,7 @@ def load_pillow(image: PillowImage, name: str, max_megapixels: float) -> OpenedI
             image,
             orientation=_set_orientation(image) or orientation_of(image),
             full_scale=4095 if bits == (12,) else 65535,
+            states_depth=image.format not in ("PNG", "TIFF") or 281 in tags,
             white_is_zero=bits == (16,) and photometric == 0,
         )
 
@@ -101,23 +123,25 @@ def image_errors(name: str, problem: str) -> Iterator[None]:
         raise ImageError(f"{name}: {problem} ({reason}); save it again as PNG or JPEG") from None
 
 
-def describe_non_image(head: bytes) -> str:
-    """Describes a file that is not a readable image by its first bytes."""
+def describe_unreadable(head: bytes, name: str) -> str:
+    """Describes a file that can't be read here by its first bytes, else by its name, and says what to do."""
     if not head:
         return "is empty (0 bytes)"
-    description = unsupported_format(head)
+    form = file_format(head)
+    description = missing_decoder(form) if form else unsupported_format(head)
     if description and description != "text":
         return f"is {description}"
+    if (suffix := PurePath(name).suffix.lower()) in OTHER_SUFFIXES:
+        return f"is a {suffix} file, a format that is not read: convert it to PNG"
     text = ": it is text" if description else ""
-    formats = ", ".join(sorted(OPENERS))
-    return f"not a readable image, whatever its name says{text}; use one of {formats}"
+    return f"not a readable image, whatever its name says{text}; use one of {readable_formats()}"
 
 
 def _check_size(width: int, height: int, name: str, max_megapixels: float) -> None:
     if width < 1 or height < 1:
         raise ImageError(f"{name}: has no pixels ({width}x{height})")
     if width * height > max_megapixels * 1e6:
-        raise ImageError(
+        raise ImageTooLarge(
             f"{name}: {width}x{height} is over {max_megapixels:g} megapixels; "
             "scale it down first, or raise max_megapixels"
         )
@@ -127,9 +151,9 @@ def _check_bomb(image: PillowImage, form: str, size: tuple[int, int], file_bytes
     """Refuses what is compressed better than any photo: flat color, and files made to fill the memory."""
     pixels = size[0] * size[1]
     memory = pixels * _bytes_per_pixel(image, form)
-    limit = _BOMB_PIXELS_PER_LOSSY_BYTE if form in ("JPEG", "WEBP") else _BOMB_PIXELS_PER_BYTE
+    limit = _BOMB_PIXELS_PER_LOSSY_BYTE if form in _LOSSY else _BOMB_PIXELS_PER_BYTE
     if memory > _BOMB_BYTES and pixels > limit * file_bytes:
-        raise ImageError(
+        raise ImageTooLarge(
             f"{name}: {size[0]}x{size[1]} pixels from {file_bytes} bytes would take "
             f"{memory / 1e6:.0f} MB, as decompression bombs do; scale it down first, "
             f"or raise max_megapixels above {MAX_MEGAPIXELS:g}"
@@ -150,11 +174,6 @@ def _bytes_per_pixel(image: PillowImage, form: str) -> int:
     return base + (form == "GIF")  # Pillow holds the canvas after the first frame, too
 
 
-def _check_range(image: PillowImage, name: str) -> None:
-    if image.mode == "F":
-        raise ImageError(f"{name}: floating-point pixels have no defined range; save it with 8 or 16 bits")
-
-
 def _reduced(opened: OpenedImage, reduce_to: tuple[int, int]) -> OpenedImage:
     """Sets a JPEG image to be decoded at 1/8, 1/4 or 1/2, if it is still twice as large as needed."""
     image = opened.image
@@ -164,6 +183,35 @@ def _reduced(opened: OpenedImage, reduce_to: tuple[int, int]) -> OpenedImage:
             image.draft(image.mode, (image.width // scale, image.height // scale))
             return replace(opened, notes=(*opened.notes, f"decoded at 1/{scale} of its size"))
     return opened
+
+
+def _with_missing_end(opened: OpenedImage) -> OpenedImage:
+    """Notes that the end of a decoded JPEG image is missing; raises ValueError if that is over a 50th of it.
+
+    libjpeg makes blocks without data mid-gray. They follow the last block that has data, row by row.
+    """
+    image = opened.image
+    width, height = image.size
+    limit = _MAX_MISSING * width * height
+    rows = _trailing_rows(_without_data(image.crop((width - 1, 0, width, height))))
+    missing = rows * width
+    if 0 < missing <= limit + _MAX_BLOCK_ROWS * width:  # of the first of these rows a part may have data
+        missing = int(_without_data(image.crop((0, height - rows, width, height))).sum())
+    if missing > limit:
+        raise ValueError(f"about {missing / (width * height):.0%} of its pixels are missing")
+    gray = f", {missing} pixels are gray" if missing else ""
+    return replace(opened, notes=(*opened.notes, f"the end of the file is missing{gray}"))
+
+
+def _without_data(image: PillowImage) -> NDArray[np.bool_]:
+    """Whether each pixel, row by row, has the value of those without data."""
+    pixels = np.asarray(image).reshape(image.width * image.height, -1)
+    return np.logical_and.reduce(np.isin(pixels, _MISSING_LEVELS), axis=1)  # type: ignore[no-any-return]
+
+
+def _trailing_rows(mask: NDArray[np.bool_]) -> int:
+    """Number of rows at the end that are all marked."""
+    return mask.size if mask.all() else int(mask[::-1].argmin())
 
 
 def _can_reduce(length: int, needed: int, scale: int) -> bool:

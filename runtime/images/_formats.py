@@ -8,8 +8,11 @@ are checked here first, and no decoder parses EXIF data, which changes no pixel 
 from __future__ import annotations
 
 import re
+import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import islice
 from types import FunctionType, SimpleNamespace
 from typing import IO, TYPE_CHECKING, Any
@@ -19,21 +22,39 @@ from PIL import (
     GifImagePlugin,
     Image,
     ImageFile,
+    Jpeg2KImagePlugin,
     JpegImagePlugin,
     PngImagePlugin,
     PpmImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
+    features,
 )
 
-from cnntk.runtime.images.headers import exif_orientation, gif_frames, png_depth, webp_size
+from cnntk.runtime.images.headers import (
+    END_OF_IMAGE,
+    exif_orientation,
+    gif_frames,
+    jpeg_segments,
+    png_depth,
+    webp_size,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-_START_OF_SCAN = b"\xff\xda"
+try:
+    from PIL import AvifImagePlugin
+except ImportError:  # Pillow before 11.3
+    AvifImagePlugin = None  # type: ignore[assignment]
+
+_START_OF_SCAN, _HUFFMAN_TABLES = 0xDA, 0xC4
+_ARITHMETIC_FRAMES = (0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
 _MAX_SCANS = 100
-"""Scans of a progressive JPEG file. Each one costs a pass over all pixels, and needs only 30 bytes."""
+"""Scans of a JPEG image. Each one costs a pass over all pixels, and needs only 30 bytes."""
+
+_MAX_TEXT_BYTES = 1 << 24
+"""Bytes of a text or a color profile in a PNG file, decompressed. Pillow reads up to 64 MB of text in all."""
 
 _MAX_FRAMES = 1000
 _GIF_BYTES = 1 << 24
@@ -43,7 +64,8 @@ _MAX_GIF_MEGAPIXELS = 89.0
 """Pillow's GIF decoder warns of larger images, and there is no other decoder to call."""
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
-_ORIENTATION, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT = 274, 277, 322, 323
+_ORIENTATION, _SAMPLES, _MAX_VALUE, _TILE_WIDTH, _TILE_HEIGHT = 274, 277, 281, 322, 323
+_SUBFILE, _SUBFILES, _DNG_VERSION = 254, 330, 50706
 _OLD_JPEG = 6
 _MAX_SAMPLES = 6
 """Samples of a TIFF pixel. With more, Pillow refuses the file and writes an error to the log."""
@@ -56,6 +78,7 @@ class OpenedImage:
     image: PillowImage  # as stored, not yet upright
     orientation: int = 1  # of EXIF, 1 to 8
     full_scale: int = 65535  # largest value of a pixel with more than 8 bits
+    states_depth: bool = True  # whether the file says how many of 16 bits are used
     white_is_zero: bool = False  # whether pixels with more than 8 bits count from white to black
     notes: tuple[str, ...] = ()  # what a user should know about the decoding, a phrase each
 
@@ -71,8 +94,18 @@ class _NoMetadata(ImageFile.ImageFile):
         return Image.Exif()
 
 
-class _Jpeg(_NoMetadata, JpegImagePlugin.JpegImageFile):
-    pass
+class JpegFile(_NoMetadata, JpegImagePlugin.JpegImageFile):
+    """A JPEG image that may lack its end if all pixels are in one scan: the missing ones become gray."""
+
+    single_scan = False  # of Huffman codes, for all components
+    cut_short = False  # whether the file ended before the image, seen after decoding
+
+    def load_read(self, read_bytes: int) -> bytes:
+        data = super().load_read(read_bytes)
+        if data or self.cut_short or not self.single_scan:
+            return data
+        self.cut_short = True
+        return bytes((0xFF, END_OF_IMAGE))
 
 
 def _with_globals(function: Any, **replacements: Any) -> Any:
@@ -134,27 +167,62 @@ class _Tiff(_NoMetadata, TiffImagePlugin.TiffImageFile):
         super().load_prepare()
 
 
+def _decompressed(data: bytes) -> bytes:
+    """Decompresses a text or a color profile of a PNG file, like Pillow, but up to a limit of 16 MB."""
+    decompressor = zlib.decompressobj()
+    text = decompressor.decompress(data, _MAX_TEXT_BYTES)
+    if decompressor.unconsumed_tail:
+        raise ValueError(f"too large a text or color profile (limit {_MAX_TEXT_BYTES >> 20} MB)")
+    return text
+
+
+class _PngChunks(PngImagePlugin.PngStream):
+    """The chunks of a PNG file. Texts of image generators are larger than Pillow's limit of 1 MB."""
+
+    chunk_iCCP = _with_globals(  # noqa: N815 - Pillow's name
+        PngImagePlugin.PngStream.chunk_iCCP, _safe_zlib_decompress=_decompressed
+    )
+    chunk_iTXt = _with_globals(  # noqa: N815 - Pillow's name
+        PngImagePlugin.PngStream.chunk_iTXt, _safe_zlib_decompress=_decompressed
+    )
+    chunk_zTXt = _with_globals(  # noqa: N815 - Pillow's name
+        PngImagePlugin.PngStream.chunk_zTXt, _safe_zlib_decompress=_decompressed
+    )
+
+
+class _Png(PngImagePlugin.PngImageFile):
+    _open = _with_globals(PngImagePlugin.PngImageFile._open, PngStream=_PngChunks)
+
+
 def _open_jpeg(stream: IO[bytes], check: CheckSize) -> OpenedImage:
-    image = _Jpeg(stream)
-    if image.info.get("progressive"):
-        stream.seek(0)
-        scans = sum(block.count(_START_OF_SCAN) for block in iter(lambda: stream.read(1 << 20), b""))
-        if scans > _MAX_SCANS:
-            raise ValueError(f"it has {scans} scans (limit {_MAX_SCANS})")
+    image = JpegFile(stream)
+    scans, is_arithmetic, has_tables = 0, False, False
+    for code, segment in jpeg_segments(stream):
+        is_arithmetic |= code in _ARITHMETIC_FRAMES
+        has_tables |= code == _HUFFMAN_TABLES
+        scans += code == _START_OF_SCAN
+        if scans == 1 and is_arithmetic and has_tables:
+            raise ValueError("its frame is for arithmetic codes, its tables are for Huffman codes")
+        if scans == 1 and segment[:1] == bytes([image.layers]) and not image.info.get("progressive"):
+            image.single_scan = not is_arithmetic
+            break
+    if scans > _MAX_SCANS:
+        raise ValueError(f"it has {scans} scans (limit {_MAX_SCANS})")
     return OpenedImage(image, orientation_of(image))
 
 
 def _open_png(stream: IO[bytes], check: CheckSize) -> OpenedImage:
-    depth = png_depth(stream)
+    depth, states_depth = png_depth(stream)
     stream.seek(0)
-    image = PngImagePlugin.PngImageFile(stream)
+    image = _Png(stream)
     transparent = image.info.get("transparency")
     if image.mode in ("1", "L") and depth < 8 and isinstance(transparent, int):
         highest = (1 << depth) - 1
         image.info["transparency"] = min(transparent, highest) * 255 // highest  # as Pillow scales the pixels
     if image.mode == "RGB" and depth == 16 and isinstance(transparent, tuple):
         image.info["transparency"] = tuple(value >> 8 for value in transparent)
-    return OpenedImage(image, notes=_first_of(image.n_frames, "frames") + _reduced_to_8_bits(image))
+    notes = _first_of(image.n_frames, "frames") + _reduced_to_8_bits(image)
+    return OpenedImage(image, states_depth=states_depth, notes=notes)
 
 
 def _open_gif(stream: IO[bytes], check: CheckSize) -> OpenedImage:
@@ -191,11 +259,13 @@ def _open_tiff(stream: IO[bytes], check: CheckSize) -> OpenedImage:
         raise ValueError("old-style JPEG compression is not supported")
     if (samples := tags.number(_SAMPLES, 1)) > _MAX_SAMPLES:
         raise ValueError(f"{samples} samples per pixel (limit {_MAX_SAMPLES})")
+    if _DNG_VERSION in tags or (tags.number(_SUBFILE, 0) & 1 and _SUBFILES in tags):
+        raise ValueError("a camera RAW file, of which only a preview could be read")
     stream.seek(0)
     image = _Tiff(stream)
     notes = _reduced_to_8_bits(image) + ("damaged TIFF tags skipped",) * tags.damaged
     full_scale = 4095 if tags.bits == {12} else 65535
-    opened = OpenedImage(image, tags.orientation, full_scale, tags.white_is_zero)
+    opened = OpenedImage(image, tags.orientation, full_scale, _MAX_VALUE in tags, tags.white_is_zero)
     return replace(opened, notes=_first_of(_page_count(stream, tags), "pages") + notes)
 
 
@@ -212,16 +282,85 @@ def _page_count(stream: IO[bytes], tags: _TiffTags) -> int:
     return len(seen)
 
 
-OPENERS: dict[str, Callable[[IO[bytes], CheckSize], OpenedImage]] = {
+class _AvifExif(dict[int, int]):
+    """What `AvifImageFile` asks of EXIF data: its orientation, read without warnings."""
+
+    def load(self, exif: bytes) -> None:
+        self[_ORIENTATION] = exif_orientation(exif) or 1
+
+    def tobytes(self) -> bytes:
+        """Returns an EXIF block with nothing but the orientation."""
+        return struct.pack("<4sIHHHIII", b"II*\0", 8, 1, _ORIENTATION, 3, 1, self[_ORIENTATION], 0)
+
+
+@cache
+def _avif_class() -> Callable[[IO[bytes]], Any]:
+    class Avif(_NoMetadata, AvifImagePlugin.AvifImageFile):
+        _open = _with_globals(
+            AvifImagePlugin.AvifImageFile._open,
+            Image=SimpleNamespace(Exif=_AvifExif),
+            _get_default_max_threads=lambda: 1,  # images are decoded in parallel, not their parts
+        )
+
+    return Avif
+
+
+def _open_avif(stream: IO[bytes], check: CheckSize) -> OpenedImage:
+    image = _avif_class()(stream)
+    return OpenedImage(image, orientation_of(image), notes=_first_of(image.n_frames, "frames"))
+
+
+@cache
+def _heif_class() -> Callable[[IO[bytes]], Any]:
+    """The decoder of pillow-heif, which turns images upright itself; raises ImportError."""
+    from pillow_heif import HeifImageFile
+
+    class Heif(_NoMetadata, HeifImageFile):  # type: ignore[misc]
+        pass
+
+    return Heif
+
+
+def _open_heif(stream: IO[bytes], check: CheckSize) -> OpenedImage:
+    image = _heif_class()(stream)
+    notes = (f"the primary one of {image.n_frames} images",) if image.n_frames > 1 else ()
+    return OpenedImage(image, notes=notes)
+
+
+Opener = Callable[[IO[bytes], CheckSize], OpenedImage]
+
+OPENERS: dict[str, Opener] = {
+    "AVIF": _open_avif,
     "BMP": lambda stream, check: OpenedImage(BmpImagePlugin.BmpImageFile(stream)),
     "GIF": _open_gif,
+    "HEIF": _open_heif,
     "JPEG": _open_jpeg,
+    "JPEG2000": lambda stream, check: OpenedImage(Jpeg2KImagePlugin.Jpeg2KImageFile(stream)),
     "PNG": _open_png,
     "PPM": lambda stream, check: OpenedImage(PpmImagePlugin.PpmImageFile(stream)),
     "TIFF": _open_tiff,
     "WEBP": _open_webp,
 }
 """Openers by Pillow's name of the format."""
+
+
+def missing_decoder(form: str) -> str:
+    """Describes a file of a format whose decoder is not installed, and what to do; empty if it is."""
+    if form == "AVIF" and not (AvifImagePlugin and AvifImagePlugin.SUPPORTED):
+        return "an AVIF image: pip install --upgrade pillow (11.3 or newer reads it), or convert it to JPEG"
+    if form == "JPEG2000" and not features.check_codec("jpg_2000"):
+        return "a JPEG 2000 image, which this build of Pillow does not read: convert it to PNG or JPEG"
+    if form == "HEIF":
+        try:
+            _heif_class()
+        except ImportError:
+            return "an HEIC image: pip install pillow-heif, or convert it to JPEG"
+    return ""
+
+
+def readable_formats() -> str:
+    """Names of the formats that are read here, for messages."""
+    return ", ".join(form for form in OPENERS if not missing_decoder(form))
 
 
 def _first_of(count: int, unit: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,13 +42,15 @@ def pixels_from_image(
     """Converts a loaded image to an array of upright 8-bit pixels, and returns all notes with it.
 
     Large images are converted in strips, because Pillow's conversions copy whole images at 4 bytes a pixel.
-    Raises ImageError if a value is beyond 16 bits.
+    Raises ImageError if values are beyond 16 bits, or floating-point numbers of unknown range.
     """
     image = opened.image
     composed = False
     with image_errors(name, "of a type that can't be converted"):
         transparent = image.has_transparency_data
-        wide = image.mode.startswith("I")
+        wide = image.mode.startswith(("I", "F"))
+        if wide:
+            opened = _with_scale(opened, name)
         convert = _from_wide if wide else _composed if transparent else _from_8_bit
         if image.width * image.height <= _WHOLE_PIXELS:
             pixels, composed = convert(opened, _upright(image, opened.orientation), name, background)
@@ -137,8 +140,6 @@ def _from_wide(
     opened: OpenedImage, image: PillowImage, name: str, background: Sequence[int]
 ) -> tuple[Pixels, bool]:
     values = np.asarray(image)
-    if values.min() < 0 or values.max() > 65535:
-        raise ImageError(f"{name}: pixels beyond 0..65535 have no defined range; save it with 16 bits")
     if opened.white_is_zero:
         values = opened.full_scale - values
     gray = _scaled(values[:, :, None], opened.full_scale)
@@ -148,8 +149,36 @@ def _from_wide(
     return np.where(transparent, np.array(background, dtype=np.uint8), gray), bool(transparent.any())
 
 
+def _with_scale(opened: OpenedImage, name: str) -> OpenedImage:
+    """The image with the largest value that its wide pixels may have, if its values have to say it.
+
+    Floating-point values up to 1 or 255 have that range. Values below 4096 in files of 16 bits are those of
+    12-bit cameras, unless the file states its depth: taken as 16 bits, the brightest would be 1/16 of white.
+    """
+    image = opened.image
+    extremes = [(strip.min(), strip.max()) for strip in map(np.asarray, _crops(image))]
+    low, high = min(e[0] for e in extremes), max(e[1] for e in extremes)
+    if image.mode == "F":
+        if not all(np.isfinite(e).all() for e in extremes) or low < 0 or high > 255:
+            raise ImageError(
+                f"{name}: floating-point pixels from {low:g} to {high:g} have no defined range, "
+                "expected 0 to 1 or 0 to 255; save it with 8 or 16 bits"
+            )
+        return replace(opened, full_scale=1 if high <= 1 else 255)
+    if low < 0 or high > 65535:
+        raise ImageError(f"{name}: pixels beyond 0..65535 have no defined range; save it with 16 bits")
+    is_12_bit = not opened.states_depth and opened.full_scale == 65535 and 255 < high < 4096
+    return replace(opened, full_scale=4095) if is_12_bit and not opened.white_is_zero else opened
+
+
+def _crops(image: PillowImage) -> Iterator[PillowImage]:
+    return (strip for _, strip in _strips(image, 1))
+
+
 def _scaled(values: NDArray[Any], full_scale: int) -> Pixels:
     """Scales 0..full_scale to 0..255, rounded; for 16 bits that is ``(v + 128) // 257``."""
+    if values.dtype.kind == "f":
+        return np.floor(values * np.float64(255 / full_scale) + 0.5).astype(np.uint8)
     return ((values.astype(np.uint32) * 255 + full_scale // 2) // full_scale).astype(np.uint8)
 
 
@@ -159,6 +188,8 @@ def _notes(opened: OpenedImage, composed: bool, background: Sequence[int]) -> li
         notes.append("CMYK converted to RGB, color profile ignored")
     if opened.image.mode.startswith("I"):
         notes.append(f"{opened.full_scale.bit_length()}-bit values scaled to 8 bits")
+    if opened.image.mode == "F":
+        notes.append(f"floating-point values from 0 to {opened.full_scale} scaled to 8 bits")
     if composed:
         color = tuple(background)
         notes.append(f"transparency composed on {'white' if color == (255, 255, 255) else f'RGB {color}'}")

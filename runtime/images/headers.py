@@ -1,104 +1,67 @@
-"""Format, size, orientation and frame count of an image file, read from its bytes without Pillow.
+"""Size, depth, orientation and frame count of an image file, read from its bytes without Pillow.
 
 Sizes must be known before Pillow opens a GIF or WebP file, because opening allocates a whole frame.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from typing import IO
 
-__all__ = ["HEAD_BYTES", "file_format", "gif_frames", "png_depth", "unsupported_format", "webp_size"]
+__all__ = ["END_OF_IMAGE", "exif_orientation", "gif_frames", "jpeg_segments", "png_depth", "webp_size"]
 
-HEAD_BYTES = 1024
-"""Number of leading bytes that `file_format` and `unsupported_format` need."""
+END_OF_IMAGE = 0xD9
+"""Second byte of the marker that ends a JPEG image."""
 
-_SIGNATURES = {
-    b"\xff\xd8\xff": "JPEG",
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"GIF87a": "GIF",
-    b"GIF89a": "GIF",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"II+\0": "TIFF",
-}
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd7]")  # none of those that have no segment
+_SEGMENT_START = 20
+_FIRST_BLOCK, _BLOCK = 1 << 8, 1 << 16
+
 _ORIENTATION_TAG = 0x0112
 _INTEGER_TYPES = {1: "B", 3: "H", 4: "I"}
-_BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
-_SPACE = b" \t\n\v\f\r"
-
-_UNSUPPORTED = (
-    (0, b"%PDF", "a PDF document: render its page as PNG"),
-    (0, b"%!PS", "a PostScript file: render it as PNG"),
-    (0, b"\xc5\xd0\xd3\xc6", "a PostScript file: render it as PNG"),
-    (0, b"8BPS", "a Photoshop file: export it as PNG"),
-    (0, b"\0\0\x01\0", "an icon file: save it as PNG"),
-    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 image: convert it to PNG or JPEG"),
-    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 image: convert it to PNG or JPEG"),
-    (0, b"\0\0\0\x0cJXL ", "a JPEG XL image: convert it to PNG or JPEG"),
-    (0, b"\xff\x0a", "a JPEG XL image: convert it to PNG or JPEG"),
-    (0, b"qoif", "a QOI image: convert it to PNG"),
-    (8, b"AVI ", "a video: extract a frame"),
-    (0, b"\x1a\x45\xdf\xa3", "a video: extract a frame"),
-    (0, b"\0\0\x01\xba", "a video: extract a frame"),
-    (128, b"DICM", "a DICOM file: export its image as 16-bit PNG"),
-    (0, b"\x93NUMPY", "a numpy array: load it with numpy and pass the array"),
-    (0, b"PK\x03\x04", "an archive: unpack it"),
-    (0, b"\x1f\x8b", "a gzip file: unpack it"),
-    (0, b"version https://git-lfs", "a Git LFS pointer: run `git lfs pull`"),
-)
-_BRANDS = {
-    b"heic": "HEIC", b"heix": "HEIC", b"heim": "HEIC", b"heis": "HEIC", b"hevc": "HEIC", b"hevx": "HEIC",
-    b"mif1": "HEIC", b"msf1": "HEIC", b"avif": "AVIF", b"avis": "AVIF",
-}  # fmt: skip
 
 
-def file_format(head: bytes) -> str | None:
-    """Returns Pillow's name of a supported format by the first bytes of a file, None for other files."""
-    for signature, name in _SIGNATURES.items():
-        if head.startswith(signature):
-            return name
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WEBP"
-    if head[:2] == b"BM" and len(head) >= 18 and struct.unpack_from("<I", head, 14)[0] in _BMP_HEADERS:
-        return "BMP"
-    if len(head) > 2 and head[:1] == b"P" and head[1:2] in b"123456f" and head[2:3] in _SPACE:
-        return "PPM"
+def jpeg_segments(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Yields the second byte of each marker of a JPEG image, from SOI to EOI, and the start of its segment.
+
+    Segments are skipped by their lengths, as libjpeg does: images within metadata are not searched, nor what
+    follows the end of the image. Of a file that is cut short, the last marker is not ``END_OF_IMAGE``.
+    """
+    position = 2
+    while (marker := _next_marker(stream, position)) is not None:
+        code, position = marker
+        if code == END_OF_IMAGE:
+            yield code, b""
+            return
+        stream.seek(position)
+        head = stream.read(2 + _SEGMENT_START)
+        length = int.from_bytes(head[:2])
+        yield code, head[2:length]
+        position += max(length, 2)
+
+
+def _next_marker(stream: IO[bytes], position: int) -> tuple[int, int] | None:
+    """The second byte of the next marker from ``position`` on, and the position behind it."""
+    stream.seek(position)
+    data, size = b"", _FIRST_BLOCK
+    while block := stream.read(size):
+        data = data[-1:] + block
+        if match := _JPEG_MARKER.search(data):
+            return data[match.end() - 1], position + match.end()
+        position += len(data) - 1
+        size = _BLOCK
     return None
 
 
-def unsupported_format(head: bytes) -> str | None:
-    """Describes a file of an unsupported format and what to do with it; None if that is unknown."""
-    for offset, signature, description in _UNSUPPORTED:
-        if head[offset : offset + len(signature)] == signature:
-            return description
-    if head[4:8] == b"ftyp":
-        brand = _BRANDS.get(head[8:12])
-        return f"an {brand} image: convert it to JPEG" if brand else "a video: extract a frame"
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
-        return "a web page: did a download fail?"
-    if b"<svg" in text and text.startswith(b"<"):
-        return "an SVG drawing: render it as PNG"
-    return "text" if head and all(byte >= 32 or byte in _SPACE for byte in head) and _is_utf8(head) else None
-
-
-def _is_utf8(head: bytes) -> bool:
-    try:
-        head.decode()
-    except UnicodeDecodeError as error:
-        return len(head) == HEAD_BYTES and error.start > len(head) - 4  # a character cut in two
-    return True
-
-
-def png_depth(stream: IO[bytes]) -> int:
-    """Returns the bits per sample of a PNG file, 1 to 16.
+def png_depth(stream: IO[bytes]) -> tuple[int, bool]:
+    """Returns the bits per sample of a PNG file, 1 to 16, and whether it states how many are significant.
 
     Raises ValueError for an animation header that Pillow would warn of.
     """
     stream.seek(8)
-    depth, animations = 0, 0
+    depth, animations, states_significant = 0, 0, False
     while len(head := stream.read(8)) == 8:
         length, kind = struct.unpack(">I4s", head)
         if kind in (b"IDAT", b"IEND"):
@@ -106,12 +69,13 @@ def png_depth(stream: IO[bytes]) -> int:
         start = stream.read(min(length, 13))
         if kind == b"IHDR" and len(start) == 13:
             depth = start[8]
+        states_significant |= kind == b"sBIT"
         if kind == b"acTL":
             animations += 1
             if animations > 1 or not 0 < int.from_bytes(start[:4]) <= 0x80000000:
                 raise ValueError("its animation header is not valid")
         stream.seek(length - len(start) + 4, 1)
-    return depth
+    return depth, states_significant
 
 
 def gif_frames(data: bytes) -> Iterator[tuple[int, int]]:

@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnntk.runtime.errors import ImageError
-from cnntk.runtime.images._decoding import MAX_MEGAPIXELS, describe_non_image, load_file, load_pillow
+from cnntk.runtime.errors import ImageError, ImageTooLarge
+from cnntk.runtime.images._decoding import MAX_MEGAPIXELS, describe_unreadable, load_file, load_pillow
 from cnntk.runtime.images._pixels import Pixels, array_name, pixels_from_array, pixels_from_image
-from cnntk.runtime.images.headers import HEAD_BYTES, file_format
+from cnntk.runtime.images.signatures import HEAD_BYTES, file_format
 
 __all__ = [
-    "IMAGE_SUFFIXES",
     "MAX_MEGAPIXELS",
     "DecodedImage",
     "ImageSource",
@@ -30,11 +29,6 @@ __all__ = [
 ]
 
 ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[Any]
-
-IMAGE_SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-)
-"""Suffixes of the files that are read from a folder."""
 
 _WHITE = (255, 255, 255)
 _LEVELS = range(256)
@@ -83,15 +77,21 @@ def decode_image(
     """Reads the pixels of an image, with notes on how they were made.
 
     The same image gives the same pixels, bit for bit, in whatever form it is passed. BMP, GIF, JPEG, PNG,
-    PPM, TIFF and WebP are recognized by their content, not by the file's name.
+    PPM, TIFF, WebP, AVIF and JPEG 2000 (where Pillow has the decoder) and HEIC (where pillow-heif is
+    installed) are recognized by their content, not by the file's name.
 
     - EXIF orientation is applied. Only the first frame of an animation or page of a document is read.
     - Transparency is composed on ``background``. Palettes and CMYK become RGB; color profiles are ignored.
     - 16-bit gray is scaled to 8 bits, ``(v + 128) // 257``, and 12-bit gray likewise. 16-bit color and 16-bit
       gray with alpha lose their lower byte in Pillow, ``v >> 8``: at most one level off.
-    - Floating-point pixels, and integers beyond 0..65535, are refused: their range is not defined.
+    - 16-bit gray of a PNG or TIFF file that states no depth (sBIT, MaxSampleValue) is taken as 12-bit if all
+      values are below 4096, as cameras write it: as 16-bit it would be almost black. Arrays are 16-bit.
+    - Floating-point pixels are taken as 0 to 1 if none is above 1, else as 0 to 255; others, and integers
+      beyond 0..65535, are refused: their range is not defined.
+    - A JPEG file that lacks its end is read if at most a 50th of its pixels are missing, which become gray.
 
-    Peak memory is 7 bytes per RGB pixel (16 for WebP, up to 10 for progressive JPEG) and 2 per gray pixel: a
+    Peak memory is 7 bytes per RGB pixel (16 for WebP, AVIF and HEIC, 24 for JPEG 2000, up to 10 for
+    progressive JPEG) and 2 per gray pixel: a
     photo of 12 megapixels takes 84 MB, one at the default limit 360 MB. Unless ``max_megapixels`` is raised
     above its default, an image that would take over 140 MB from fewer bytes than any photo has (one byte per
     50 pixels, in JPEG and WebP per 100) is refused as a decompression bomb, so that small files keep a
@@ -217,10 +217,10 @@ def _read_all(stream: IO[bytes], name: str, max_megapixels: float) -> bytes:
         if not recognized and size >= HEAD_BYTES:
             head = b"".join(blocks)[:HEAD_BYTES]
             if file_format(head) is None:
-                raise ImageError(f"{name}: {describe_non_image(head)}")
+                raise ImageError(f"{name}: {describe_unreadable(head, name)}")
             recognized = True
         if size > most_bytes:
-            raise ImageError(
+            raise ImageTooLarge(
                 f"{name}: has more than {size >> 20} MB, larger than any image of {max_megapixels:g} "
                 "megapixels; scale it down first, or raise max_megapixels"
             )

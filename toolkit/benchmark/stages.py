@@ -32,8 +32,8 @@ from cnntk.runtime.classifier import Classifier, Prediction, Predictions
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import ImageError, NonFiniteOutput, UnsupportedArtifact, UsageError
 from cnntk.runtime.files import readable_file
-from cnntk.runtime.images.headers import HEAD_BYTES, file_format
 from cnntk.runtime.images.reading import Pixels
+from cnntk.runtime.images.signatures import HEAD_BYTES, file_format
 from cnntk.runtime.preprocessing.preprocess import normalize, resize_and_crop
 from cnntk.runtime.sections import (
     Bar,

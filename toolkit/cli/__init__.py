@@ -17,7 +17,7 @@ from types import FrameType
 
 import click
 
-from cnntk.runtime.errors import CnntkError
+from cnntk.runtime.errors import CnntkError, ImageError
 from cnntk.version import __version__
 
 __all__ = ["main"]
@@ -114,6 +114,8 @@ def _run(argv: Sequence[str] | None, state: dict[str, bool]) -> int:
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
         return _fail(_usage_message(error), error.exit_code, state)
+    except ImageError as error:  # only `infer` has an option for the limit, and names it in its rows
+        return _fail(error.for_option(""), error.exit_status, state)
     except CnntkError as error:
         return _fail(str(error), error.exit_status, state)
     except (click.Abort, KeyboardInterrupt):

@@ -96,23 +96,30 @@ def infer(
     be read.
     """
     _check_options(form, output, resume=resume, force=force, as_json=as_json)
-    from cnntk.inference import expand
+    from cnntk.inference import LeftOutFiles, expand
     from cnntk.inference import infer as classify
 
-    files = expand(images)
+    left_out = LeftOutFiles()
+    files = expand(images, left_out)
     path = pick(model)
     options = {name: value for name, value in options.items() if value is not None}
+    options["limit_name"] = "--max-megapixels"
     passing = output is None and form in ("json", "csv") and sys.stdout.isatty()  # that is progress enough
     bar = ProgressBar("images", lambda: sum(1 for _ in expand(images)), wanted=not passing)
     if output is not None:
         settings = {"form": form, "top": top, "resume": resume, "force": force, "progress": bar, **options}
-        return _to_file(path, files, output, settings, as_json)
-    results = _counted(classify(path, files, **options), bar)
-    if as_json:
-        return _print_document(str(path), results, top)
-    if form in (None, "table"):
-        return _print_tables(results, top, bar)
-    return _print_rows(results, str(form), top)
+        status = _to_file(path, files, output, settings, as_json)
+    else:
+        results = _counted(classify(path, files, **options), bar)
+        if as_json:
+            status = _print_document(str(path), results, top)
+        elif form in (None, "table"):
+            status = _print_tables(results, top, bar)
+        else:
+            status = _print_rows(results, str(form), top)
+    if text := str(left_out):
+        note(f"note: {text}")
+    return status
 
 
 def _check_options(form: str | None, output: str | None, *, resume: bool, force: bool, as_json: bool) -> None:
@@ -211,8 +218,10 @@ def _widths(rows: list[_Cells]) -> tuple[int, int, int]:
 
 def _print_notes(page: list[ImageResult]) -> None:
     """Notes on the decoding of the first few images that have any."""
+    from cnntk.runtime.images.reading import source_name
+
     noted = [result for result in page if result.notes]
     for result in noted[:_NOTES]:
-        note(f"note: {result.file}: {', '.join(result.notes)}")
+        note(f"note: {source_name(result.file)}: {', '.join(result.notes)}")
     if len(noted) > _NOTES:
         note(f"note: {len(noted) - _NOTES} more images have notes")

@@ -55,8 +55,13 @@ def print_json(data: Any) -> None:
     """Prints one JSON document; numbers that are not finite are null, as JSON has none."""
     from cnntk.runtime.codec import as_json
 
-    json.dump(as_json(data), sys.stdout, ensure_ascii=False, indent=2, allow_nan=False)
-    print()
+    document = as_json(data)
+    text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # such as the name of a file that is not text
+        text = json.dumps(document, indent=2, allow_nan=False)
+    print(text)
 
 
 def note(text: str) -> None:

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from cnntk.data.dataset import Dataset, Labels, Split, held_out
 from cnntk.data.images import FileImages
-from cnntk.runtime.errors import DataError
+from cnntk.runtime.errors import DataError, ImageError
+from cnntk.runtime.images.search import find_images
 
 __all__ = ["open_folder", "read_classes", "read_to_judge"]
 
 
 def open_folder(folder: Path) -> Split:
-    """Opens the images of ``folder``, with classes sorted by name and without hidden files.
+    """Opens the images of ``folder``, with classes sorted by name and without hidden files and other files.
 
     Where it contains ``train`` and ``test`` (or ``val``), these are the two sets; else a fixed fifth of each
     class is held out.
@@ -78,14 +79,14 @@ def _class_folders(folder: Path) -> list[Path]:
 
 
 def _files(folder: Path) -> list[Path]:
-    files = sorted(f for f in folder.rglob("*") if f.is_file() and not _hidden(f.relative_to(folder)))
+    files = []
+    for image in find_images(folder):
+        if isinstance(image, ImageError):
+            raise DataError(str(image))
+        files.append(Path(image))
     if not files:
-        raise DataError(f"{folder}: class {folder.name!r} is empty; add images, or remove the folder")
+        raise DataError(f"{folder}: class {folder.name!r} has no image; add images, or remove the folder")
     return files
-
-
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
 
 
 def _subfolder(folder: Path, *names: str) -> Path | None:

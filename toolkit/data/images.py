@@ -220,7 +220,7 @@ def read_file(path: Path, background: tuple[int, ...]) -> Pixels:
     try:
         return read_image(path, background=background)
     except ImageError as error:
-        raise DataError(f"{error}; or remove it from the data") from error
+        raise DataError(f"{error.for_option('')}; or remove it from the data") from error
 
 
 def _in_threads(prepared: Callable[[Path], Pixels], paths: list[Path]) -> Iterable[Pixels]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from cnntk.inference.input_files import expand
 from cnntk.runtime.errors import DataError, UsageError
-from cnntk.runtime.images.reading import IMAGE_SUFFIXES
+from cnntk.runtime.images.search import LeftOutFiles, readable_formats
 
 __all__ = ["LabeledFiles", "labeled_files", "match_classes"]
 
@@ -75,7 +75,8 @@ def labeled_files(folder: str | os.PathLike[str], labels: Sequence[str]) -> Labe
         raise DataError(f"{folder}: the model has no labels to compare with; export it with labels")
     errors: list[str] = []
     table = folder / TABLE
-    files = _from_table(table) if table.is_file() else _from_folders(folder, errors)
+    left_out = LeftOutFiles()
+    files = _from_table(table) if table.is_file() else _from_folders(folder, errors, left_out)
     names = list(dict.fromkeys(name for _, name in files))
     indices = match_classes(names, labels)
     if not indices:
@@ -84,13 +85,14 @@ def labeled_files(folder: str | os.PathLike[str], labels: Sequence[str]) -> Labe
             f"{_first_few(labels)}, or numbers from 0 to {len(labels) - 1}"
         )
     unknown = [name for name in names if name not in indices]
-    note = f"left out, because not exactly one label of the model matches: {_first_few(unknown)}"
+    unmatched = f"left out, because not exactly one label of the model matches: {_first_few(unknown)}"
+    notes = (unmatched if unknown else "", str(left_out))
     matched = [(path, indices[name]) for path, name in files if name in indices]
     return LabeledFiles(
         tuple(path for path, _ in matched),
         tuple(label for _, label in matched),
         tuple(errors),
-        (note,) if unknown else (),
+        tuple(filter(None, notes)),
     )
 
 
@@ -111,21 +113,21 @@ def match_classes(names: Iterable[str], labels: Sequence[str]) -> dict[str, int]
     return by_label if len(by_label) >= len(by_number) else by_number
 
 
-def _from_folders(folder: Path, errors: list[str]) -> list[tuple[str, str]]:
+def _from_folders(folder: Path, errors: list[str], left_out: LeftOutFiles) -> list[tuple[str, str]]:
     """Files and the names of their folders; what can't be read is appended to ``errors``."""
     files = []
     for inner in sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith(".")):
         try:
-            entries = list(expand([str(inner)]))
+            entries = list(expand([str(inner)], left_out))
         except UsageError as error:
             errors.append(str(error))
             continue
         files += [(entry, inner.name) for entry in entries if isinstance(entry, str)]
         errors += [str(entry.error) for entry in entries if not isinstance(entry, str)]
     if not files:
-        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
         raise DataError(
-            f"{folder}: contains no labeled image; expected a folder per class ({suffixes}), or {TABLE}"
+            f"{folder}: contains no labeled image; expected a folder per class, or {TABLE}, with images "
+            f"({readable_formats()})"
         )
     return files
 

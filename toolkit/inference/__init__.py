@@ -11,5 +11,14 @@ from cnntk.inference.input_files import STANDARD_INPUT, expand
 from cnntk.inference.output_file import InferenceSummary, infer_to_file
 from cnntk.inference.pipeline import infer
 from cnntk.inference.result import ImageResult
+from cnntk.runtime.images.search import LeftOutFiles
 
-__all__ = ["STANDARD_INPUT", "ImageResult", "InferenceSummary", "expand", "infer", "infer_to_file"]
+__all__ = [
+    "STANDARD_INPUT",
+    "ImageResult",
+    "InferenceSummary",
+    "LeftOutFiles",
+    "expand",
+    "infer",
+    "infer_to_file",
+]

@@ -51,6 +51,7 @@ def infer_to_file(
     threads: int | None = None,
     batch: int | None = None,
     max_megapixels: float = MAX_MEGAPIXELS,
+    limit_name: str = "max_megapixels",
     resume: bool = False,
     force: bool = False,
     progress: Progress = lambda done: None,
@@ -67,6 +68,7 @@ def infer_to_file(
         threads: Number of threads. Default: one for each core available to this process.
         batch: Number of images in a batch. Default: 8, on a GPU 32.
         max_megapixels: Size in megapixels above which an image is refused.
+        limit_name: Name of ``max_megapixels`` in messages: the caller's option.
         resume: Whether to write the rows to ``output`` + ``.part`` first, after those of an interrupted run.
             Files are identified by their names, not by their content.
         force: Whether to replace an existing file.
@@ -89,7 +91,7 @@ def infer_to_file(
     cores = threads or usable_cores()
     classifier = load_classifier(model, device, cores, many=True)
     batch = batch or default_batch(classifier)
-    run = _Run(classifier, files, target, kind, top, cores, batch, max_megapixels, progress)
+    run = _Run(classifier, files, target, kind, top, cores, batch, max_megapixels, limit_name, progress)
     return run.write_resumable(part) if resume else run.write(part)
 
 
@@ -111,6 +113,7 @@ class _Run:
     cores: int
     batch: int
     max_megapixels: float
+    limit_name: str
     progress: Progress
 
     def write(self, part: Path) -> InferenceSummary:
@@ -150,6 +153,7 @@ class _Run:
             threads=self.cores,
             batch=self.batch,
             max_megapixels=self.max_megapixels,
+            limit_name=self.limit_name,
         )
         return (result.row(self.top) for result in results)
 

@@ -52,6 +52,7 @@ def infer(
     threads: int | None = None,
     batch: int | None = None,
     max_megapixels: float = MAX_MEGAPIXELS,
+    limit_name: str = "max_megapixels",
 ) -> Iterator[ImageResult]:
     """Classifies image files, in order; files that can't be read give a result with an error.
 
@@ -68,6 +69,7 @@ def infer(
         batch: Number of images in a batch. Default: 8, on a GPU 32, less where there are too few files to use
             all cores.
         max_megapixels: Size in megapixels above which an image is refused.
+        limit_name: Name of ``max_megapixels`` in messages: the caller's option.
 
     Raises:
         CnntkError: The model is not usable, or fails.
@@ -83,7 +85,7 @@ def infer(
     classifier = load_classifier(model, device, cores, many=len(head) > 1)
     if batch is None:
         batch = default_batch(classifier) if len(head) == full else max(1, -(-len(head) // cores))
-    work = _Work(classifier, max_megapixels, _gate(classifier, cores))
+    work = _Work(classifier, max_megapixels, limit_name, _gate(classifier, cores))
     return _results(work, chain(head, files), cores, batch)
 
 
@@ -132,12 +134,14 @@ class _Work:
     Attributes:
         classifier: Classifier.
         max_megapixels: Size in megapixels above which an image is refused.
+        limit_name: Name of that limit in messages.
         gate: Semaphore that is held while the network runs.
         stopped: Event that is set when no more results are needed.
     """
 
     classifier: Classifier
     max_megapixels: float
+    limit_name: str
     gate: AbstractContextManager[object]
     stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -154,7 +158,7 @@ class _Work:
             try:
                 decoded = self.decode(file.source)
             except ImageError as error:
-                results.append(ImageResult(file.file, None, str(error)))
+                results.append(self.refused(file.file, error))
                 continue
             waiting.append((len(results), self.classifier.prepare(decoded.pixels)))
             results.append(ImageResult(file.file, None, notes=decoded.notes))
@@ -168,6 +172,10 @@ class _Work:
         if isinstance(source, DecodedImage):
             return source
         return self.classifier.decode(cast(ImageSource, source), max_megapixels=self.max_megapixels)
+
+    def refused(self, file: str, error: ImageError) -> ImageResult:
+        """The result of an image that can't be read."""
+        return ImageResult(file, None, error.for_option(self.limit_name))
 
     def _classify(self, waiting: list[tuple[int, Pixels]], results: list[ImageResult]) -> None:
         """Classifies the waiting pixels and fills in the results at their indices."""
@@ -213,4 +221,4 @@ def _prepare_input(work: _Work, file: InputFile) -> _NamedImage | ImageResult:
     try:  # not in a worker, which Ctrl-C could not interrupt
         return _NamedImage(name, work.decode(_StandardInput()))
     except ImageError as error:
-        return ImageResult(name, None, str(error))
+        return work.refused(name, error)

@@ -238,7 +238,7 @@ class _Scores:
         try:
             image = read_image(path, background=self.variants[0].preprocessing.background)
         except ImageError as error:
-            return str(error)
+            return error.for_option("")
         return {key: variant.pixel_values(image) for key, variant in self._by_pixels.items()}
 
     def add(self, batch: Sequence[dict[Any, Array]], truth: Iterable[int]) -> None:

@@ -10,11 +10,12 @@ from image_files import encoded, photo
 from odd_images import exif
 from PIL import Image
 
-from cnntk.runtime.errors import ImageError
-from cnntk.runtime.images._decoding import MAX_MEGAPIXELS, describe_non_image, image_errors
+from cnntk.runtime.errors import ImageError, ImageTooLarge
+from cnntk.runtime.images._decoding import MAX_MEGAPIXELS, describe_unreadable, image_errors
+from cnntk.runtime.images._formats import OPENERS, missing_decoder, readable_formats
 from cnntk.runtime.images.reading import decode_image, read_image
 
-FORMS = ["BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP"]
+FORMS = [form for form in OPENERS if form != "HEIF" and not missing_decoder(form)]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -162,4 +163,49 @@ def test_what_is_no_damage_passes() -> None:
 
 
 def test_messages_for_other_files_name_the_formats() -> None:
-    assert describe_non_image(b"\0\1").endswith("use one of BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP")
+    assert describe_unreadable(b"\0\1", "a.jpg").endswith(f"use one of {readable_formats()}")
+    assert (
+        describe_unreadable(b"\0\1", "a.TGA")
+        == "is a .tga file, a format that is not read: convert it to PNG"
+    )
+
+
+def noise_jpeg(**options: object) -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    return encoded(pixels, "JPEG", **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"restart_marker_blocks": 5}], ids=str)
+@pytest.mark.parametrize("lost", [2, 20, 60])
+def test_a_jpeg_that_lacks_its_very_end_is_read(options: dict[str, object], lost: int) -> None:
+    """Its missing blocks are gray, at most a 50th of the image; all others are those of the whole file."""
+    file = noise_jpeg(**options)
+    whole, decoded = read_image(file), decode_image(file[:-lost])
+    assert decoded.notes[0].startswith("the end of the file is missing")
+    differing = (decoded.pixels != whole).any(axis=2)
+    assert differing.mean() <= 0.05  # color of neighbors is smoothed
+    assert not differing[:-17].any()
+    assert decode_image(file).notes == ()
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.95])
+def test_a_jpeg_that_lacks_more_is_refused(share: float) -> None:
+    file = noise_jpeg()
+    with pytest.raises(ImageError, match=r"damaged or cut short \(about \d+% of its pixels are missing\)"):
+        read_image(file[: int(len(file) * share)])
+
+
+@pytest.mark.parametrize("lost", [2, 200])
+def test_a_progressive_jpeg_without_its_end_is_refused(lost: int) -> None:
+    """It may lack any amount of detail anywhere."""
+    with pytest.raises(ImageError, match="damaged or cut short"):
+        read_image(noise_jpeg(progressive=True)[:-lost])
+
+
+def test_the_limit_is_named_as_the_caller_names_it() -> None:
+    with pytest.raises(ImageTooLarge) as caught:
+        read_image(noise_jpeg(), max_megapixels=0.001)
+    whole = "<bytes>: 128x96 is over 0.001 megapixels; scale it down first"
+    assert str(caught.value) == f"{whole}, or raise max_megapixels"
+    assert caught.value.for_option("--max-megapixels") == f"{whole}, or raise --max-megapixels"
+    assert caught.value.for_option("") == whole

@@ -11,66 +11,69 @@ from image_files import chunk, encoded, gif, png
 from PIL import Image, ImageOps
 
 from cnntk.runtime.images.headers import (
-    HEAD_BYTES,
+    END_OF_IMAGE,
     exif_orientation,
-    file_format,
     gif_frames,
+    jpeg_segments,
     png_depth,
-    unsupported_format,
     webp_size,
 )
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("form", ["BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP"])
-def test_formats_by_signature(form: str) -> None:
-    head = encoded(RGB, form)[:HEAD_BYTES]
-    assert file_format(head) == form
-    assert unsupported_format(head) is None
-
-
-@pytest.mark.parametrize("magic", [b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"Pf"])
-def test_all_pnm_formats(magic: bytes) -> None:
-    assert file_format(magic + b" 1 1 1 ") == "PPM"
-
-
-@pytest.mark.parametrize("form", ["ICO", "JPEG2000", "TGA", "PCX", "EPS", "PDF"])
-def test_other_formats_are_not_recognized(form: str) -> None:
-    assert file_format(encoded(Image.new("RGB", (16, 16)), form)) is None
-
-
-@pytest.mark.parametrize(
-    "head", [b"", b"P", b"P7 ", b"Psst", b"BM", b"BMW is a make of car.", b"RIFF0000WAVE", b"GIF88a", b"II*"]
-)
-def test_what_only_begins_alike(head: bytes) -> None:
-    assert file_format(head) is None
-
-
-@pytest.mark.parametrize(
-    ("head", "kind"),
-    [
-        (b"", None),
-        (b"\0\1\2", None),
-        (b"hello\n", "text"),
-        ("grüße".encode() * 300, "text"),
-        (("x" * 1023 + "ü").encode()[:HEAD_BYTES], "text"),
-        ("grüße".encode("latin-1"), None),
-        (b"\xef\xbb\xbf<!doctype HTML>", "a web page: did a download fail?"),
-        (b"<svg>", "an SVG drawing: render it as PNG"),
-        (b"the tag <svg>", "text"),
-        (b"\0\0\0\x18ftypmif1", "an HEIC image: convert it to JPEG"),
-        (b"\0\0\0\x18ftypqt  ", "a video: extract a frame"),
-        (bytes(128) + b"DICM", "a DICOM file: export its image as 16-bit PNG"),
-    ],
-)
-def test_what_else_a_file_may_be(head: bytes, kind: str | None) -> None:
-    assert unsupported_format(head) == kind
-
-
 @pytest.mark.parametrize(("mode", "depth"), [("1", 1), ("L", 8), ("RGB", 8), ("I;16", 16)])
 def test_png_depth(mode: str, depth: int) -> None:
-    assert png_depth(io.BytesIO(encoded(Image.new(mode, (3, 3)), "PNG"))) == depth
+    assert png_depth(io.BytesIO(encoded(Image.new(mode, (3, 3)), "PNG"))) == (depth, False)
+
+
+def test_significant_bits_are_stated() -> None:
+    file = png((1, 1), 16, 0, b"", chunk(b"sBIT", b"\x0c"))
+    assert png_depth(io.BytesIO(file)) == (16, True)
+
+
+def scans(file: bytes) -> int:
+    return [code for code, _ in jpeg_segments(io.BytesIO(file))].count(0xDA)
+
+
+@pytest.mark.parametrize("noise", [0, 255])
+@pytest.mark.parametrize("behind", [b"", b"\xff\xda" * 500], ids=["nothing", "markers"])
+def test_jpeg_segments_are_those_up_to_the_end_of_the_image(noise: int, behind: bytes) -> None:
+    pixels = np.random.default_rng(0).integers(0, noise + 1, (200, 300, 3), dtype=np.uint8)
+    file = encoded(pixels, "JPEG", progressive=True)
+    codes = [code for code, _ in jpeg_segments(io.BytesIO(file + behind))]
+    assert codes[0] == 0xE0
+    assert codes[-1] == END_OF_IMAGE
+    assert codes.count(0xDA) == 10  # as many as libjpeg's script for three components has
+
+
+def test_jpeg_segments_are_not_searched_inside_metadata() -> None:
+    inner = encoded(RGB, "JPEG", progressive=True)
+    plain = encoded(RGB, "JPEG", progressive=True)
+    segment = b"\xff\xe1" + (len(inner) + 2).to_bytes(2) + inner
+    assert scans(plain[:2] + segment * 30 + plain[2:]) == scans(plain)
+
+
+@pytest.mark.parametrize("filler", [b"\xff\xff\xff", b"\0junk", b"\xff\0", b"\xff\x01", b"\xff\xd3"])
+def test_no_scan_hides_behind_what_libjpeg_skips(filler: bytes) -> None:
+    file = encoded(RGB, "JPEG", progressive=True)
+    last = file[file.rindex(b"\xff\xda") : -2]
+    assert scans(file[:-2] + (filler + last) * 50 + file[-2:]) == scans(file) + 50
+
+
+@pytest.mark.parametrize("length", [2, 3, 20, 200, -2])
+def test_jpeg_segments_end_where_the_file_ends(length: int) -> None:
+    codes = [code for code, _ in jpeg_segments(io.BytesIO(encoded(RGB, "JPEG")[:length]))]
+    assert END_OF_IMAGE not in codes
+
+
+@pytest.mark.parametrize("shift", range(-3, 4))
+def test_markers_are_seen_across_blocks(shift: int) -> None:
+    """Blocks of 256 bytes, then 64 kB, are searched."""
+    for block in (256, 256 + 65536):
+        data = bytes(block + shift)
+        file = b"\xff\xd8\xff\xda\0\4\1\2" + data + b"\xff\xd9"
+        assert [code for code, _ in jpeg_segments(io.BytesIO(file))] == [0xDA, END_OF_IMAGE]
 
 
 @pytest.mark.parametrize("frames", [[0], [1, 1], [2**31 + 1]])

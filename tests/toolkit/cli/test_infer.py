@@ -64,6 +64,10 @@ def test_folders_and_patterns(cnntk: Callable, seven: Path) -> None:
     lines = cnntk("infer", folder, "--format", "json").out.splitlines()
     files = [json.loads(line)["file"] for line in lines]
     assert files == [str(folder / n) for n in ("a.PNG", "b.png", "sub/c.png")]
+    left_out = "note: left out: 1 file that is not an image (1 .txt)\n"
+    assert cnntk("infer", folder).err.endswith(left_out)
+    assert cnntk("infer", folder, "-o", "out.csv").err.endswith(left_out)
+    assert "left out" not in cnntk("infer", folder / "*.png").err
     assert len(cnntk("infer", folder / "*.png", "--format", "json").out.splitlines()) == 1
 
 
@@ -134,7 +138,9 @@ def test_options_that_do_not_go_together(
 def test_a_limit_and_what_was_done_to_an_image(cnntk: Callable, seven: Path, tmp_path: Path) -> None:
     done = cnntk("infer", seven, "--max-megapixels", "0.01")
     assert done.status == 1
-    assert "140x140 is over 0.01 megapixels" in done.err
+    assert "140x140 is over 0.01 megapixels; scale it down first, or raise --max-megapixels\n" in done.err
+    cnntk("infer", seven, "--max-megapixels", "0.01", "-o", "large.json")
+    assert "raise --max-megapixels" in Path("large.json").read_text()
     see_through = tmp_path / "glass.png"
     Image.open(seven).convert("LA").save(see_through)
     frames = [Image.open(seven), Image.new("L", (140, 140))]
@@ -159,3 +165,26 @@ def test_a_name_that_is_no_text(cnntk: Callable, seven: Path) -> None:
     assert "'\\udcff.png'" in cnntk("infer", odd).out
     assert json.loads(cnntk("infer", odd, "--format", "json").out)["file"] == odd
     assert cnntk("infer", odd, "--format", "csv").out.splitlines()[1].startswith("\\udcff.png,,7,")
+
+
+NAMES = (b"-a.png", b"[b].png", b"\xe9.png", b"c\td.png", b"e\nf.png", b'"g".png', b"%20.png")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8:surrogateescape", "ascii"])
+def test_names_of_any_bytes_are_a_row_each(encoding: str, seven: Path, tmp_path: Path) -> None:
+    """Whatever standard output makes of bytes that are not text, its lines are JSON and UTF-8."""
+    folder = tmp_path / "names"
+    folder.mkdir()
+    for name in NAMES:
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(seven.read_bytes())
+
+    def rows(*options: str) -> list[str]:
+        command = [sys.executable, "-m", "cnntk", "infer", str(folder), *options]
+        variables = {**os.environ, "PYTHONIOENCODING": encoding}
+        done = subprocess.run(command, capture_output=True, check=True, cwd=tmp_path, env=variables)
+        return done.stdout.decode().splitlines()
+
+    lines = [json.loads(line) for line in rows("--format", "json")]
+    assert sorted(os.path.basename(os.fsencode(line["file"])) for line in lines) == sorted(NAMES)
+    assert json.loads("\n".join(rows("--json")))["results"] == lines
+    assert len(rows()) == 1 + len(NAMES)

@@ -53,6 +53,22 @@ def test_hidden_files_and_folders_are_ignored(photo_folder: Path) -> None:
     assert len(open_folder(photo_folder).train) == 8
 
 
+def test_files_are_images_by_content(photo_folder: Path) -> None:
+    (photo_folder / "ant" / "0.png").rename(photo_folder / "ant" / "0")
+    (photo_folder / "ant" / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
+    (photo_folder / "zebra" / "labels.csv").write_text("file,label\n")
+    assert len(open_folder(photo_folder).train) == 8
+
+
+def test_images_that_cannot_be_read_are_named_with_what_to_do(photo_folder: Path) -> None:
+    (photo_folder / "ant" / "9.jxl").write_bytes(b"\xff\x0a")
+    images = open_folder(photo_folder).test.images, open_folder(photo_folder).train.images
+    with pytest.raises(
+        DataError, match=r"9\.jxl: is a JPEG XL image: convert it to PNG or JPEG; or remove it"
+    ):
+        [i.take(np.arange(len(i)), SMALL) for i in images]
+
+
 def test_images_are_prepared_by_the_runtime(photo_folder: Path) -> None:
     pixels = open_folder(photo_folder).train.images.take(np.arange(8), SMALL)
     assert (pixels.shape, pixels.dtype) == ((8, 8, 8, 3), np.uint8)
@@ -60,7 +76,7 @@ def test_images_are_prepared_by_the_runtime(photo_folder: Path) -> None:
 
 def test_an_empty_class_is_named(photo_folder: Path) -> None:
     (photo_folder / "bee").mkdir()
-    with pytest.raises(DataError, match="bee: class 'bee' is empty"):
+    with pytest.raises(DataError, match="bee: class 'bee' has no image"):
         open_folder(photo_folder)
 
 

@@ -52,6 +52,15 @@ def test_unknown_classes_are_reported(tmp_path: Path) -> None:
     assert "'crane', 'horse'" in files.notes[0]
 
 
+def test_other_files_are_left_out_and_counted(tmp_path: Path) -> None:
+    photos(tmp_path, "cat", "dog")
+    (tmp_path / "cat" / "0.png").rename(tmp_path / "cat" / "0")
+    (tmp_path / "dog" / "notes.txt").write_text("no image")
+    files = labeled_files(tmp_path, LABELS)
+    assert files.labels == (0, 1)
+    assert files.notes == ("left out: 1 file that is not an image (1 .txt)",)
+
+
 def test_a_table(tmp_path: Path) -> None:
     photos(tmp_path, "inner")
     (tmp_path / "labels.csv").write_text(

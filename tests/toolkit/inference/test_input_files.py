@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from cnntk.inference import ImageResult, expand
+from cnntk.inference import ImageResult, LeftOutFiles, expand
 from cnntk.inference.input_files import _images_in
 from cnntk.runtime.errors import UsageError
 
@@ -49,7 +49,7 @@ def test_a_tree_is_walked_and_not_stored(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_goes_is_a_row(tmp_path: Path) -> None:
-    (result,) = _images_in(str(tmp_path / "gone"))
+    (result,) = _images_in(str(tmp_path / "gone"), None)
     assert isinstance(result, ImageResult)
     assert result.error == f"{tmp_path}/gone: can't be listed (No such file or directory)"
 
@@ -64,7 +64,17 @@ def test_what_holds_nothing_is_a_row_among_others(tmp_path: Path) -> None:
 
 
 def test_nothing_at_all_is_wrong_use(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"contains no image \(\.bmp, "):
+    with pytest.raises(UsageError, match=r"contains no image \((AVIF, )?BMP, "):
         expand([str(tmp_path), "*.none"])
     with pytest.raises(UsageError, match="- is named twice"):
         expand(["-", "a.png", "-"])
+
+
+def test_files_that_are_not_images_are_counted_in_folders_only(tmp_path: Path) -> None:
+    root = tree(tmp_path / "f", "a.png", "labels.csv", "sub/notes.txt")
+    left_out = LeftOutFiles()
+    assert list(expand([str(root), str(root / "labels.csv")], left_out)) == [
+        str(root / "a.png"),
+        str(root / "labels.csv"),
+    ]
+    assert str(left_out) == "left out: 2 files that are not images (1 .csv, 1 .txt)"

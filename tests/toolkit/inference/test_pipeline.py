@@ -191,6 +191,12 @@ def test_limits_notes_and_finished_results(tiny_onnx: Path, images: list[str], t
     assert third is finished
 
 
+@pytest.mark.parametrize("name", ["max_megapixels", "--max-megapixels"])
+def test_the_limit_is_named_as_the_caller_names_it(tiny_onnx: Path, images: list[str], name: str) -> None:
+    (result,) = infer(tiny_onnx, images[:1], max_megapixels=1e-6, limit_name=name)
+    assert str(result.error).endswith(f"4x4 is over 1e-06 megapixels; scale it down first, or raise {name}")
+
+
 def test_wrong_use(tiny_onnx: Path) -> None:
     with pytest.raises(TypeError, match=r"expected a list of names, got one, 'a.png'"):
         infer(tiny_onnx, "a.png")
