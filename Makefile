@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CNNTK := $(BIN)/cnntk
-EXTRAS := cpu,export,train,parquet,transformers
+EXTRAS := cpu,export,train,parquet,transformers,timm
 # One process per core, each with one torch thread: otherwise they compete for the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 

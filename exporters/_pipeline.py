@@ -58,8 +58,8 @@ def export(
 
     Args:
         source: Folder of a checkpoint, zoo name, ``package.module:factory``, ``path/file.py:factory``,
-            ``.pt2`` or ``.onnx`` file, ``transformers:NAME``, ``timm:NAME``, torch module or exported
-            program.
+            ``.pt2`` or ``.onnx`` file, ``transformers:NAME``, ``timm:NAME``, ``torchvision.models:NAME``,
+            torch module or exported program.
         output: Path of the file; by default the source's name with ``.onnx``, in the current folder.
         options: Options of the export.
         **fields: Fields of `ExportOptions`, which replace those of ``options``.

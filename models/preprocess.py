@@ -50,7 +50,7 @@ class Preprocess(nn.Module):
         if p.color == "gray" and images.shape[3] == 3:
             images = _luma(images)
         levels = _resize(images.permute(0, 3, 1, 2), p.resized_size(*images.shape[1:3]), p)
-        if p.resize == "shortest":
+        if p.resize != "longest":
             top, left = p.crop_offset(levels.shape[2] - p.height), p.crop_offset(levels.shape[3] - p.width)
             levels = levels[:, :, top : top + p.height, left : left + p.width]
         levels = levels.expand(-1, p.channels, -1, -1)

@@ -6,7 +6,7 @@ import sysconfig
 import traceback
 from pathlib import Path
 
-__all__ = ["describe_error", "one_line"]
+__all__ = ["describe_error", "one_line", "with_cause"]
 
 
 def describe_error(error: BaseException) -> str:
@@ -23,6 +23,14 @@ def describe_error(error: BaseException) -> str:
 def one_line(error: BaseException) -> str:
     """Returns the message of ``error`` in one line of at most 300 characters."""
     return " ".join(str(error).split())[:300]
+
+
+def with_cause(error: BaseException) -> str:
+    """Returns `one_line` of ``error`` and, in brackets, of the first error that led to it."""
+    cause = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    return one_line(error) if cause is error else f"{one_line(error)} ({one_line(cause)})"
 
 
 def _location(error: BaseException) -> str | None:

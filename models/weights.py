@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,26 @@ from torch.nn.parameter import is_lazy
 from cnntk.runtime.errors import CheckpointError, UsageError
 from cnntk.runtime.files import readable_file
 
-__all__ = ["load_weights", "write_weights"]
+__all__ = ["StateTranslation", "load_weights", "write_weights"]
+
+StateTranslation = Callable[[nn.Module, dict[str, Any]], dict[str, Any]]
+"""Returns the tensors of a file with the names and shapes that the module has."""
 
 _WRAPPERS = ("state_dict", "model")
 
 
-def load_weights(module: nn.Module, path: str | PathLike[str]) -> None:
+def load_weights(
+    module: nn.Module, path: str | PathLike[str], translate: StateTranslation | None = None
+) -> None:
     """Loads a state dict into ``module``, all of it or none.
+
+    Files from before torch 0.4.1 lack ``num_batches_tracked`` of batch norms, which inference does not read.
 
     Args:
         module: Module whose parameters and buffers are overwritten in place, in their own dtype and device.
         path: ``.safetensors`` file, or ``.pt`` or ``.pth`` file with tensors only; there the state dict may
             be under the key ``state_dict`` or ``model``.
+        translate: Translation of a file whose names are not those of the module.
 
     Raises:
         UsageError: There is no such file, or it has another suffix.
@@ -42,6 +50,10 @@ def load_weights(module: nn.Module, path: str | PathLike[str]) -> None:
         raise UsageError(f"{file}: suffix {file.suffix!r}; expected weights as .safetensors, .pt or .pth")
     expected_state = module.state_dict(keep_vars=True)
     state = _with_aliases(readers[file.suffix](file), expected_state)
+    counters = {n: t for n, t in expected_state.items() if n.endswith(".num_batches_tracked")}
+    state = {**counters, **state}
+    if translate is not None and state.keys() != expected_state.keys():
+        state = {**counters, **translate(module, state)}
     _check(file, state, expected_state)
     module.load_state_dict(state)
 

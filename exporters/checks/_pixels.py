@@ -160,7 +160,7 @@ def worst_images(p: Preprocessing) -> dict[str, NDArray[np.uint8]]:
     """
     rng = np.random.default_rng(0)
     h, w, c = p.height, p.width, p.channels
-    exact = p.edges if p.resize == "shortest" else (h, w)  # which needs no resize
+    exact = p.fitted_size  # which needs no resize
     shrunk = min(10.0, max(2.0, (_PIXELS / (h * w * c)) ** 0.5))
 
     def noise(height: float, width: float, channels: int = c, dark: bool = True) -> NDArray[np.uint8]:

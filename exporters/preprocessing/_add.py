@@ -127,7 +127,7 @@ def add_preprocessing(
 def _prepare(builder: NodeBuilder, image: ImageValue, p: Preprocessing, n: Normalization) -> ir.Value:
     """Adds all steps but the normalization, in the order of `Preprocessing`."""
     image = resize(builder, image, p)
-    if p.resize == "shortest":
+    if p.resize != "longest":
         image = crop(builder, image, p)
     image = _to_layout(builder, image, p)
     if p.invert == "light-background":

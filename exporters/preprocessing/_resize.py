@@ -37,7 +37,7 @@ def resize(builder: NodeBuilder, image: ImageValue, p: Preprocessing) -> ImageVa
     """Resizes uint8 images; pixel values stay integers where ``p.levels`` is uint8."""
     sizes = resized_size(builder, image.value, p)
     if p.resize == "stretch":
-        dims, dynamic_sizes = image.with_size(p.height, p.width), None
+        dims, dynamic_sizes = image.with_size(*p.edges), None if p.edges == (p.height, p.width) else sizes
     else:
         dims, dynamic_sizes = image.with_size("resized_height", "resized_width"), sizes
     if p.interpolation == "nearest":
@@ -93,7 +93,7 @@ def pad(builder: NodeBuilder, image: ImageValue, p: Preprocessing, black: float)
 def resized_size(builder: NodeBuilder, image: ir.Value, p: Preprocessing) -> ir.Value:
     """Returns the height and width to resize to, int64 [2]."""
     if p.resize == "stretch":
-        return builder.constant("resized_size", [p.height, p.width], INT64)
+        return builder.constant("resized_size", p.edges, INT64)
     size = _image_size(builder, image)
     return _covering(builder, size, p) if p.resize == "shortest" else _contained(builder, size, p)
 

@@ -17,6 +17,8 @@ from cnntk.exporters.sources._factory import from_factory, from_module, from_zoo
 from cnntk.exporters.sources._onnx_file import from_onnx
 from cnntk.exporters.sources._program import from_program, from_pt2
 from cnntk.exporters.sources._timm import from_timm
+from cnntk.exporters.sources._torchvision import SCHEME as TORCHVISION
+from cnntk.exporters.sources._torchvision import from_torchvision
 from cnntk.exporters.sources._transformers import from_transformers
 from cnntk.exporters.sources.inputs import in_forward_order
 from cnntk.exporters.sources.plugins import open_plugin_source
@@ -34,8 +36,9 @@ def open_source(source: SourceLike, options: ExportOptions) -> Source:
 
     Args:
         source: A checkpoint's folder or file, a zoo name, ``package.module:factory``,
-            ``path/file.py:factory``, a ``.pt2`` or ``.onnx`` file, ``transformers:NAME``, ``timm:NAME``, a
-            scheme of a plug-in (``docs/plugins.md``), a torch module, or an exported program.
+            ``path/file.py:factory``, a ``.pt2`` or ``.onnx`` file, ``transformers:NAME``, ``timm:NAME``,
+            ``torchvision.models:NAME``, a scheme of a plug-in (``docs/plugins.md``), a torch module, or an
+            exported program.
         options: Options of the export; those that concern the source apply.
 
     Raises:
@@ -71,6 +74,8 @@ def _open(source: SourceLike, options: ExportOptions) -> Source:
         return from_transformers(rest, options)
     if scheme == "timm" and rest:
         return from_timm(rest, options)
+    if scheme == TORCHVISION and rest:
+        return from_torchvision(rest, options)
     if rest:
         return open_plugin_source(scheme, rest, options) or from_factory(text, options)
     _check_is_name(text)

@@ -13,8 +13,8 @@ from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.source import Source
 from cnntk.exporters.sources.inputs import dtype_of, input_specs, one_shape
 from cnntk.models import zoo
-from cnntk.models.user_errors import one_line
-from cnntk.models.weights import load_weights
+from cnntk.models.user_errors import with_cause
+from cnntk.models.weights import StateTranslation, load_weights
 from cnntk.runtime.artifact.spec import Network
 from cnntk.runtime.errors import UsageError
 
@@ -55,9 +55,14 @@ def from_zoo(name: str, options: ExportOptions) -> Source:
 
 
 def build_with_weights(
-    build: Callable[[], nn.Module], name: str, options: ExportOptions
+    build: Callable[[], nn.Module],
+    name: str,
+    options: ExportOptions,
+    translate: StateTranslation | None = None,
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Builds a network with the user's weights, or with seeded random ones where the user wants them.
+
+    ``translate`` gives the weights the network's names where a file has others.
 
     Returns:
         The network, and the provenance of its weights.
@@ -73,8 +78,8 @@ def build_with_weights(
             torch.manual_seed(options.seed)
             module = build()
     except MISFITS as error:
-        raise UsageError(f"{name}: can't be built: {one_line(error)}") from error
+        raise UsageError(f"{name}: can't be built: {with_cause(error)}") from error
     if options.weights is None:
         return module, {"weights": f"random, seed {options.seed}"}
-    load_weights(module, options.weights)
+    load_weights(module, options.weights, translate)
     return module, {"weights": Path(options.weights).name}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cnntk.runtime.artifact.spec import Preprocessing
@@ -22,6 +22,38 @@ _FOREIGN = {
 
 class Unmapped(Exception):  # noqa: N818 - no error: the caller makes a note of it
     """The configuration has a step that `Preprocessing` can't express; the message names it."""
+
+
+def center_crop(
+    shape: tuple[int, ...],
+    ratio: float,
+    interpolation: str,
+    mean: Sequence[float],
+    std: Sequence[float],
+    *,
+    stretch: bool = False,
+) -> Preprocessing:
+    """Returns torchvision's and timm's steps: resize by Pillow, center crop, division by 255, normalization.
+
+    Args:
+        shape: (3, H, W) of the network's input.
+        ratio: Ratio of the crop to the resized side, in (0, 1].
+        interpolation: Name of Pillow's filter.
+        mean: Mean of each channel, of values 0..1.
+        std: Standard deviation of each channel.
+        stretch: Whether both sides are resized to the size, or the shortest side, which keeps the ratio.
+    """
+    return Preprocessing(
+        color="rgb",
+        height=shape[1],
+        width=shape[2],
+        resize="stretch" if stretch else "shortest",
+        interpolation=interpolation,  # type: ignore[arg-type]
+        crop_ratio=ratio,
+        crop_start="round",
+        mean=tuple(map(float, mean)),
+        std=tuple(map(float, std)),
+    )
 
 
 def preprocessing_of(config: Mapping[str, Any], channels: int) -> Preprocessing:
@@ -82,9 +114,10 @@ def _geometry(config: Mapping[str, Any]) -> dict[str, Any]:
         case _ if "crop_pct" in config and config["crop_pct"] is not None:
             raise Unmapped(f"crop_pct of {kind or 'an unknown processor'}")
         case {"height": int(height), "width": int(width)}:
-            if config.get("do_center_crop", False) and _crop(config) != (height, width):
-                raise Unmapped("a crop out of a stretched image")
-            return {"height": height, "width": width, "resize": "stretch"}
+            crop = _crop(config) if config.get("do_center_crop", False) else (height, width)
+            if crop[0] * width != crop[1] * height or crop[0] > height:
+                raise Unmapped(f"a crop of {crop[0]}x{crop[1]} out of {height}x{width}")
+            return {"height": crop[0], "width": crop[1], "resize": "stretch", "crop_ratio": crop[0] / height}
         case {"shortest_edge": int(edge)} if config.get("do_center_crop", False):
             height, width = _crop(config)
             if height != width or height > edge:

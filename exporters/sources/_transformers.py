@@ -16,10 +16,11 @@ from cnntk.exporters.options import INPUT, ExportOptions
 from cnntk.exporters.source import Source
 from cnntk.exporters.sources._factory import MISFITS, build_with_weights
 from cnntk.exporters.sources._preprocessor import Unmapped, preprocessing_of
+from cnntk.exporters.sources._torchvision import import_torchvision
 from cnntk.exporters.sources.console import suppress_output
 from cnntk.exporters.sources.inputs import dtype_of, input_specs, one_shape
 from cnntk.exporters.sources.outputs import name_outputs
-from cnntk.models.user_errors import one_line
+from cnntk.models.user_errors import one_line, with_cause
 from cnntk.runtime.artifact.spec import Preprocessing, TensorSpec
 from cnntk.runtime.errors import CheckpointError, MissingDependency, UsageError
 
@@ -43,6 +44,8 @@ def from_transformers(name: str, options: ExportOptions) -> Source:
 
     ``options.kwargs`` override fields of the configuration.
     """
+    with contextlib.suppress(MissingDependency):
+        import_torchvision(f"transformers:{name}")  # transformers fails where it is installed but can't load
     try:
         import transformers
     except ImportError as error:
@@ -141,7 +144,7 @@ def _trained(transformers: Any, folder: Path, config: Any) -> nn.Module:
             folder, config=config, local_files_only=True, trust_remote_code=False, output_loading_info=True
         )
     except (*MISFITS, OSError, SafetensorError) as error:
-        raise CheckpointError(f"{folder}: its weights can't be loaded: {one_line(error)}") from error
+        raise CheckpointError(f"{folder}: its weights can't be loaded: {with_cause(error)}") from error
     for problem in ("missing_keys", "mismatched_keys", "error_msgs"):
         if names := sorted(map(str, report.get(problem, ()))):
             raise CheckpointError(

@@ -15,7 +15,9 @@ from cnntk.runtime.errors import UsageError
 
 __all__ = ["SOURCE_PLUGINS", "SourcePlugin", "open_plugin_source"]
 
-SOURCE_PLUGINS = PluginGroup("cnntk.sources", "source", frozenset({"timm", "transformers"}))
+SOURCE_PLUGINS = PluginGroup(
+    "cnntk.sources", "source", frozenset({"timm", "torchvision.models", "transformers"})
+)
 
 
 class SourcePlugin(Protocol):

@@ -63,8 +63,8 @@ class Preprocessing:
         color: Channel order of the network; ``gray`` weighs RGB by ITU-R BT.601, like Pillow's mode ``L``.
         height: Height of the network's input in pixels.
         width: Width of the network's input in pixels.
-        resize: Resize rule: ``stretch`` to height x width; ``shortest`` side to the size, then center crop;
-            ``longest`` side to the size, then padding with black on both sides.
+        resize: Resize rule: ``stretch`` both sides to the size, then center crop; ``shortest`` side to the
+            size, then center crop; ``longest`` side to the size, then padding with black on both sides.
         interpolation: Pillow's filter of that name. ``nearest`` takes pixel
             ``floor((2 d + 1) * size / (2 * resized))`` for pixel d, in integers, like Pillow but for
             rounding.
@@ -73,8 +73,8 @@ class Preprocessing:
             whose bicubic coefficient is -0.75, not -0.5. No effect on ``nearest``.
         levels: Type of resized pixel values: ``uint8``, rounded, as Pillow and OpenCV resize images, or
             ``float32``, neither rounded nor clipped, as float tensors are resized.
-        crop_ratio: Ratio of the crop to the resized side, in (0, 1], with ``shortest``; 0.875 is the usual
-            224 of 256.
+        crop_ratio: Ratio of the crop to the resized side, in (0, 1], except with ``longest``; 0.875 is the
+            usual 224 of 256.
         crop_start: Rounding of the crop's start if an odd number of pixels is cut off: ``floor`` as in
             transformers, or ``round`` to the even number as in torchvision and timm.
         invert: Rule of inversion, ``v`` to ``255 - v``. ``light-background`` inverts an image if the mean of
@@ -129,7 +129,7 @@ class Preprocessing:
 
     @property
     def edges(self) -> tuple[int, int]:
-        """Height and width that ``shortest`` covers, from whose center height x width are cropped."""
+        """Height and width to which images are resized, from whose center height x width are cropped."""
         return round(self.height / self.crop_ratio), round(self.width / self.crop_ratio)
 
     def crop_offset(self, excess: int) -> int:
@@ -139,7 +139,7 @@ class Preprocessing:
     @property
     def fitted_size(self) -> tuple[int, int]:
         """Height and width of an image that needs no resize."""
-        return self.edges if self.resize == "shortest" else (self.height, self.width)
+        return (self.height, self.width) if self.resize == "longest" else self.edges
 
     @property
     def image_sizes(self) -> dict[str, int]:
@@ -150,13 +150,13 @@ class Preprocessing:
     def resized_size(self, height: int, width: int) -> tuple[int, int]:
         """Returns the size to which an image of height x width is resized, before crop and padding.
 
-        ``shortest``: with the edges (e, f), ``max(e, h * e * f // m), max(f, w * e * f // m)`` for
+        ``stretch``: the edges (e, f). ``shortest``: ``max(e, h * e * f // m), max(f, w * e * f // m)`` for
         ``m = min(h * f, w * e)``, which is torchvision's and transformers' ``int(edge * long / short)``.
         ``longest``: with the target (H, W), ``h * H * W / m, w * H * W / m`` for ``m = max(h * W, w * H)``,
         rounded half up and at least 1.
         """
         if self.resize == "stretch":
-            return self.height, self.width
+            return self.edges
         if self.resize == "shortest":
             e, f = self.edges
             least = min(height * f, width * e)

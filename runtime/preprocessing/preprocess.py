@@ -50,7 +50,7 @@ def resize_and_crop(image: Pixels, p: Preprocessing) -> Array:
     if p.color == "gray" and image.shape[2] == 3:
         image = luma(image)
     levels = _resize(image, p.resized_size(*image.shape[:2]), p)
-    if p.resize == "shortest":
+    if p.resize != "longest":
         top, left = p.crop_offset(levels.shape[0] - p.height), p.crop_offset(levels.shape[1] - p.width)
         levels = levels[top : top + p.height, left : left + p.width]
     levels = _invert(_to_channels(levels, p), p)

@@ -60,6 +60,7 @@ def test_the_extras_are_those_that_pip_installs() -> None:
         "export",
         "parquet",
         "reports",
+        "timm",
         "train",
         "transformers",
     }

@@ -113,7 +113,7 @@ def _ranges(p: Preprocessing) -> Iterator[Variant]:
 
 def _sizes(p: Preprocessing) -> Iterator[Variant]:
     changes: tuple[tuple[Resize, float, str, str], ...] = (
-        ("stretch", p.crop_ratio, "stretch", "images stretched to the size"),
+        ("stretch", 1.0, "stretch", "images stretched to the size"),
         ("shortest", 1.0, "crop", "the center of images whose shorter side fills the size"),
         ("shortest", 0.875, "crop 0.875", "the center of images, cropped to 0.875"),
         ("longest", p.crop_ratio, "letterbox", "whole images padded with black"),

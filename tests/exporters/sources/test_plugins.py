@@ -67,7 +67,7 @@ def test_two_of_one_name_are_refused(install) -> None:
         open_plugin_source("linear", "5", ExportOptions())
 
 
-@pytest.mark.parametrize("name", ["transformers", "timm"])
+@pytest.mark.parametrize("name", ["transformers", "timm", "torchvision.models"])
 def test_names_of_cnntk_are_refused(install, name: str) -> None:
     install("mine", f"{name} = cnntk_test_plugin:linear")
     with pytest.raises(UsageError, match=f"the source '{name}' is provided by cnntk itself and by mine 1.0"):

@@ -42,6 +42,11 @@ CASES = [
         {"size": {"shortest_edge": 384}, "crop_pct": 0.875, "image_processor_type": "ConvNextImageProcessor"},
         expected(height=384, width=384),
     ),
+    (
+        "both sides and crop",
+        {"size": {"height": 256, "width": 256}, "do_center_crop": True, "crop_size": 224},
+        expected(height=224, width=224, crop_ratio=0.875),
+    ),
     ("not rescaled", {"size": 8, "do_rescale": False}, expected(height=8, width=8, scale=1.0)),
     (
         "another factor",
@@ -74,8 +79,8 @@ UNMAPPED = [
     ({"size": 8, "do_pad": True}, "do_pad: True"),
     ({"size": {"shortest_edge": 8}, "crop_pct": 0.9}, "crop_pct of an unknown processor"),
     (
-        {"size": {"height": 8, "width": 8}, "do_center_crop": True, "crop_size": 6},
-        "a crop out of a stretched image",
+        {"size": {"height": 8, "width": 9}, "do_center_crop": True, "crop_size": 6},
+        "a crop of 6x6 out of 8x9",
     ),
     ({"size": {"shortest_edge": 8}, "do_center_crop": True, "crop_size": 9}, "a crop of 9x9 out of 8"),
     ({"size": {"shortest_edge": 8}, "do_center_crop": True}, "crop_size: None"),

@@ -68,7 +68,7 @@ def test_texts_of_the_options() -> None:
     assert options["0.5/0.5"] == ("mean=0.5,0.5,0.5", "std=0.5,0.5,0.5")
     assert options["no antialias"] == ("antialias=false",)
     assert options["crop"] == ("crop_ratio=1",)
-    assert options["stretch"] == ("resize=stretch",)
+    assert options["stretch"] == ("resize=stretch", "crop_ratio=1")
     assert options["gray"] == options["transposed"] == options["reshaped"] == ()
     assert "ImageNet" not in options
 
