@@ -31,8 +31,8 @@ def export(source: str | None, output: str | None, report: str | None, as_json: 
     """Export SOURCE as one .onnx file that is checked against torch.
 
     SOURCE: a checkpoint's folder, a network of the zoo, package.module:factory, path/file.py:factory, a .pt2
-    or .onnx file, timm:NAME, torchvision.models:NAME or transformers:NAME. Without SOURCE, the LeNet that ships
-    with cnntk is copied to the current folder.
+    or .onnx file, timm:NAME, torchvision.models:NAME or transformers:NAME. Without SOURCE, the LeNet that
+    ships with cnntk is copied to the current folder.
     """
     if source is None:
         _copy(output, as_json, values)
