@@ -16,6 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from cnntk.exporters.passes.graph import add_weight, constant, remove_unused, replace_node
+from cnntk.exporters.passes.origins import Origin, origin_of
 
 
 def widen_attributes(model: ir.Model) -> None:
@@ -35,7 +36,9 @@ def _widen_epsilon(model: ir.Model, node: ir.Node) -> None:
     variance = constant(value)
     if value is None or variance is None or rounded == epsilon:
         return
-    exact = add_weight(model, f"{value.name}_exact", variance + (epsilon - rounded), ir.DataType.DOUBLE)
+    origin = Origin("exact epsilon", inputs=(origin_of(value),), attributes={"epsilon": epsilon})
+    new = variance + (epsilon - rounded)
+    exact = add_weight(model, f"{value.name}_exact", new, ir.DataType.DOUBLE, origin)
     node.replace_input_with(4, exact)
     node.attributes["epsilon"] = ir.AttrFloat32("epsilon", rounded)
     remove_unused(model, value)
@@ -43,6 +46,7 @@ def _widen_epsilon(model: ir.Model, node: ir.Node) -> None:
 
 def _widen_slope(model: ir.Model, node: ir.Node) -> None:
     old, slope = node.outputs[0], np.array([node.attributes.get_float("alpha", 0.01)])
-    weight = add_weight(model, f"{old.name}_slope", slope, ir.DataType.DOUBLE)
+    origin = Origin("number", str(old.name), attributes={"value": float(slope[0])})
+    weight = add_weight(model, f"{old.name}_slope", slope, ir.DataType.DOUBLE, origin)
     replace_node(old, "PRelu", [node.inputs[0], weight])
     remove_unused(model, old)

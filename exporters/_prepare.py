@@ -33,6 +33,7 @@ from cnntk.exporters.checks.reference import (
 from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.passes.graph import epsilon
 from cnntk.exporters.passes.infra import PassRecord
+from cnntk.exporters.passes.origins import label_source_tensors
 from cnntk.exporters.passes.run import run_passes
 from cnntk.exporters.shapes.shape_table import layer_table
 from cnntk.exporters.source import Source
@@ -77,6 +78,7 @@ def prepare(
         UsageError: The head or the preprocessing does not fit the model.
     """
     captured = _capture(source, folder)
+    label_source_tensors(captured.model)
     if captured.program is not None:
         widen_attributes(captured.model)
     large = sum(layer.multiply_adds for layer in layer_table(captured.model)) > _LARGE
@@ -98,6 +100,7 @@ def prepare(
     }
     candidate = Candidate(
         source=source,
+        captured=captured,
         model=model,
         interface=add_interface(model, source, options.preprocess, inputs.batch(2)),
         reference=flatten_reference(_reference(source, captured, outputs, substitutions), flat),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
 from torch import nn
 
 from cnntk.exporters._model_inputs import ExportedInterface
+from cnntk.exporters.capture import Captured
 from cnntk.exporters.checks._inputs import CheckInputs, OutputCache, Run, Samples
 from cnntk.exporters.checks.reference import Outputs, Reference
 from cnntk.exporters.source import Source
@@ -42,6 +44,7 @@ class Candidate:
 
     Attributes:
         source: Model that was exported.
+        captured: Graph as it was captured, before the passes, and its program.
         model: Graph of the network, with torch's notes on its nodes.
         interface: Graph that is written to the file, with preprocessing in front where it takes images.
         reference: Computes what the graph should, in float64 and in the source's own precision.
@@ -53,11 +56,13 @@ class Candidate:
         large: Whether the reference takes seconds an image, so that checks run on few images.
         samples: The user's own inputs; None where there are none.
         skipped: Reasons for which passes left a node as it was.
+        file: Written file; None where there is none yet.
         run: Runs the written file; arrays in, arrays out.
         wait_for_reference: Returns the reference's outputs for ``inputs``, which are computed meanwhile.
     """
 
     source: Source
+    captured: Captured
     model: ir.Model
     interface: ExportedInterface
     reference: Reference
@@ -68,6 +73,7 @@ class Candidate:
     large: bool
     samples: Samples | None = None
     skipped: tuple[str, ...] = ()
+    file: Path | None = None
     run: Run = _not_run
     wait_for_reference: Callable[[], Outputs] = _not_run
 

@@ -17,6 +17,7 @@ from cnntk.exporters.checks._pixels import check_pixels
 from cnntk.exporters.checks._precision import check_cast, check_finite_outputs, check_float16
 from cnntk.exporters.checks._shapes import check_shapes
 from cnntk.exporters.checks._static import check_finite_weights, check_nothing_random, list_samples
+from cnntk.exporters.checks._weights import check_weights, check_written_weights
 
 Needs = Literal["static", "run", "images"]
 """``static``: the graph and its reference; ``run``: the written file; ``images``: the written file, where it
@@ -26,8 +27,10 @@ takes images."""
 CHECKS: tuple[tuple[Needs, Callable[[Candidate], Check | None]], ...] = (
     ("static", check_nothing_random),
     ("static", check_finite_weights),
+    ("static", check_weights),
     ("static", check_cast),
     ("static", list_samples),
+    ("run", check_written_weights),
     ("run", check_repeatable),
     ("run", check_shapes),
     ("run", check_finite_outputs),

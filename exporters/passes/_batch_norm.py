@@ -18,6 +18,7 @@ from cnntk.exporters.passes._linear import Affine
 from cnntk.exporters.passes.affine import AffineInput, fold
 from cnntk.exporters.passes.graph import constant, label
 from cnntk.exporters.passes.infra import Rewrites
+from cnntk.exporters.passes.origins import Origin, origin_of
 
 
 class FoldBatchNorm:
@@ -53,6 +54,9 @@ def _read(node: ir.Node) -> Affine | None:
     if len(parameters) != 4:
         return None
     gamma, beta, mean, variance = parameters
+    epsilon = node.attributes.get_float("epsilon", 1e-5)
+    inputs = tuple(origin_of(v) for v in node.inputs[1:5])
+    origin = Origin("batch norm", inputs=inputs, attributes={"epsilon": epsilon})
     with np.errstate(divide="ignore", invalid="ignore"):
-        scale = gamma / np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5))
-        return Affine(scale, beta - scale * mean)
+        scale = gamma / np.sqrt(variance + epsilon)
+        return Affine(scale, beta - scale * mean, origin)

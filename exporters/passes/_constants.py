@@ -29,6 +29,7 @@ from cnntk.exporters.passes.graph import (
     replace_node,
 )
 from cnntk.exporters.passes.infra import Rewrites
+from cnntk.exporters.passes.origins import Origin, label_program_constants
 from cnntk.exporters.session import GraphSession
 
 _SMALL = 1024
@@ -52,6 +53,7 @@ class FoldConstants:
         arithmetic = _fold_small(model)
         lift(model)
         weights, skipped = _fold_weights(model)
+        label_program_constants(model)
         applied = [
             *reshaped,
             *([f"{lifted} Constant node(s) became weights"] if lifted else ()),
@@ -72,7 +74,8 @@ def _fix_reshapes(model: ir.Model) -> list[str]:
             continue
         name, old, computed = label(node), node.outputs[0], node.inputs[1]
         sizes = np.array([d if isinstance(d, int) else -1 for d in shape], np.int64)
-        target = add_weight(model, f"{old.name}_shape", sizes, ir.DataType.INT64)
+        origin = Origin("shape", str(old.name))
+        target = add_weight(model, f"{old.name}_shape", sizes, ir.DataType.INT64, origin)
         replace_node(old, "Reshape", [node.inputs[0], target])
         remove_unused(model, old, *([computed] if computed is not None else ()))
         applied.append(f"{name}: constant shape {sizes.tolist()} instead of one computed from the batch")
@@ -156,7 +159,8 @@ def _freeze(model: ir.Model, values: list[ir.Value]) -> None:
     for value, name in zip(values, names, strict=True):
         value.name = None
         dtype = ir.DataType.from_numpy(arrays[name].dtype)
-        value.replace_all_uses_with(add_weight(model, name, arrays[name], dtype))
+        weight = add_weight(model, name, arrays[name], dtype, Origin("program", name))
+        value.replace_all_uses_with(weight)
         remove_unused(model, value)
 
 

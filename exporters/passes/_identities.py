@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from cnntk.exporters.passes.graph import constant, label, remove_unused, replace_uses, same_shape, uniform
 from cnntk.exporters.passes.infra import Rewrites
+from cnntk.exporters.passes.origins import absorb, origin_of
 
 _FAR = 2**31 - 1
 """Number that exporters write, or exceed, for the end of an axis."""
@@ -34,6 +35,8 @@ class RemoveIdentities:
             name, output = label(node), node.outputs[0]
             if replace_uses(output, value):
                 applied.append(f"{name}: output equals {value.name}, removed")
+                for neutral in node.inputs if node.op_type in _ARITHMETIC else ():
+                    absorb(model, None if neutral is value else origin_of(neutral))
                 remove_unused(model, output)
             else:
                 skipped.append(f"{name}: a graph output must not be an input, a weight or another output")
@@ -94,6 +97,8 @@ def _with(neutral: float, *, either_side: bool) -> Callable[[ir.Node], ir.Value 
 
     return rule
 
+
+_ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Pow")
 
 _RULES: dict[str, Callable[[ir.Node], ir.Value | None]] = {
     "Identity": _single,

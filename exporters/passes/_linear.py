@@ -20,6 +20,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from cnntk.exporters.passes.graph import add_weight, constant, dimensions, remove_unused, replace_node
+from cnntk.exporters.passes.origins import Origin, absorb, origin_of
 
 Array = NDArray[Any]
 
@@ -28,10 +29,19 @@ LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 @dataclass(frozen=True)
 class Affine:
-    """The map ``scale * x + shift``; each is one float64 number, or one per channel."""
+    """The map ``scale * x + shift``; each is one float64 number, or one per channel.
+
+    The results of ``origin`` are the scale and the shift.
+    """
 
     scale: Array
     shift: Array
+    origin: Origin | None = None
+
+    @property
+    def origins(self) -> tuple[Origin | None, Origin | None]:
+        """Origins of scale and shift."""
+        return self.origin, None if self.origin is None else self.origin.result(1)
 
 
 @dataclass(frozen=True)
@@ -42,11 +52,13 @@ class LinearLayer:
         node: Conv, ConvTranspose, Gemm or MatMul.
         weight: Weights as the node has them; Gemm's ``alpha`` is not yet multiplied in.
         bias: One number per output channel, with Gemm's ``beta`` multiplied in; zeros where there is no bias.
+        added: Value that an Add behind a MatMul adds, which ``bias`` contains; None where there is none.
     """
 
     node: ir.Node
     weight: Array
     bias: Array
+    added: ir.Value | None = None
 
     @property
     def groups(self) -> int:
@@ -57,6 +69,24 @@ class LinearLayer:
     def alpha(self) -> float:
         """Factor of Gemm's weights; 1 for all other layers."""
         return self.node.attributes.get_float("alpha", 1.0)
+
+    @property
+    def origins(self) -> tuple[Origin | None, Origin | None]:
+        """Origins of weights and bias, as the node has them."""
+        bias = self.node.inputs[2] if len(self.node.inputs) > 2 else self.added
+        return origin_of(self.node.inputs[1]), origin_of(bias)
+
+    @property
+    def algebra(self) -> dict[str, Any]:
+        """What the node does with weights and bias, for `Origin.attributes`."""
+        ints = self.node.attributes.get_int
+        return {
+            "operator": self.node.op_type,
+            "groups": self.groups,
+            "alpha": self.alpha,
+            "beta": self.node.attributes.get_float("beta", 1.0),
+            "transposed": self.node.op_type != "Gemm" or not ints("transB", 0),
+        }
 
     @property
     def output_axis(self) -> int:
@@ -192,21 +222,25 @@ def rebuild(
     weights: tuple[Array, Array],
     output: ir.Value,
     source: ir.Value | None,
+    origin: Origin,
     attributes: Mapping[str, Any] | None = None,
 ) -> ir.Value:
     """Replaces what computes ``output`` by ``layer`` on ``source``, with new weights and bias.
 
-    The layer's name and torch metadata stay, its attributes where ``attributes`` is None.
+    The results of ``origin`` are weights and bias. The layer's name and torch metadata stay, its attributes
+    where ``attributes`` is None.
     """
     node, graph = layer.node, model.graph
     names = [v.name if v is not None and v.name else None for v in node.inputs[1:3]]
     operator, bias = _operator(layer, weights[1], source)
     stem = names[0] or f"{node.name}.weight"
-    new_weight = add_weight(model, stem, weights[0], layer.dtype)
+    new_weight = add_weight(model, stem, weights[0], layer.dtype, origin)
     inputs = [source, new_weight]
-    if bias is not None:
-        old = names[1] if len(names) > 1 else None
-        inputs.append(add_weight(model, old or f"{stem.removesuffix('.weight')}.bias", bias, layer.dtype))
+    if bias is None:
+        absorb(model, origin.result(1))
+    else:
+        old = (names[1] if len(names) > 1 else None) or f"{stem.removesuffix('.weight')}.bias"
+        inputs.append(add_weight(model, old, bias, layer.dtype, origin.result(1)))
     new = replace_node(output, operator, inputs, attributes or _attributes(node), like=node)
     remove_unused(model, output)
     for value, name in zip(inputs[1:], names, strict=False):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -39,6 +40,7 @@ from cnntk.exporters.passes.graph import (
     replace_node,
 )
 from cnntk.exporters.passes.infra import Rewrites
+from cnntk.exporters.passes.origins import Formula, Origin
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,8 @@ def _layer_before(value: ir.Value | None) -> LinearLayer | None:
     for source, other in (add.inputs, reversed(add.inputs)) if add is not None else ():
         layer, bias = linear_layer(producer_of(source, "MatMul")), constant(other)
         if layer is not None and bias is not None and only_user(source) is not None:
-            return replace(layer, bias=layer.bias + bias) if bias.shape == (layer.channels,) else None
+            fits = bias.shape == (layer.channels,)
+            return replace(layer, bias=layer.bias + bias, added=other) if fits else None
     return linear_layer(producer_of(value, *LINEAR))
 
 
@@ -198,32 +201,45 @@ def _replace_by_convolution(model: ir.Model, chain: _Chain) -> None:
     steps = last.node.attributes.get_ints("strides", [1] * (weight.ndim - 2))
     strides = first.node.attributes.get_ints("strides", [1] * (weight.ndim - 2))
     attributes["strides"] = [a * b for a, b in zip(strides, steps, strict=True)]
-    rebuild(model, first, (weight, mix @ first.bias + last.bias), chain.output, chain.source, attributes)
+    new = weight, mix @ first.bias + last.bias
+    origin = _origin("convolution chain", chain)
+    rebuild(model, first, new, chain.output, chain.source, origin, attributes)
 
 
 def _replace_by_dense(model: ir.Model, chain: _Chain, weight: Array, bias: Array) -> None:
     """Replaces the chain by a dense layer with the last layer's name, which computes the output."""
     last = chain.last
     stored = weight if last.output_axis == 0 else weight.T
-    source = chain.source
+    source, origin = chain.source, _origin("linear chain", chain)
     if chain.first.node.op_type == "Conv":
-        source = _flatten(model, chain)
+        source, origin = _flatten(model, chain), _origin("flattened chain", chain)
     shape = dimensions(source)
     if last.node.op_type != "MatMul" or (shape is not None and len(shape) == 2) or not bias.any():
-        rebuild(model, last, (stored, bias), chain.output, source)
+        rebuild(model, last, (stored, bias), chain.output, source, origin)
         return
     name = fresh_name(model.graph, f"{chain.output.name}_product")
     output = chain.output
-    product = replace_node(
-        output, "MatMul", [source, _weight(model, last, "weight", stored)], like=last.node, name=name
-    )
+    new_weight = add_weight(model, f"{last.node.name}.weight", stored, last.dtype, origin)
+    new_bias = add_weight(model, f"{last.node.name}.bias", bias, last.dtype, origin.result(1))
+    product = replace_node(output, "MatMul", [source, new_weight], like=last.node, name=name)
     product.type, product.shape = output.type, None if output.shape is None else output.shape.copy()
-    replace_node(output, "Add", [product, _weight(model, last, "bias", bias)])
+    replace_node(output, "Add", [product, new_bias])
     remove_unused(model, output)
 
 
-def _weight(model: ir.Model, layer: LinearLayer, kind: str, array: Array) -> ir.Value:
-    return add_weight(model, f"{layer.node.name}.{kind}", array, layer.dtype)
+def _origin(formula: Formula, chain: _Chain) -> Origin:
+    """How the weights and the bias of the merged layer are computed."""
+    ints = chain.first.node.attributes.get_ints
+    attributes: dict[str, Any] = {"first": chain.first.algebra, "last": chain.last.algebra}
+    if formula == "flattened chain":
+        attributes |= {
+            "input": _pixels(chain.source),
+            "output": _pixels(chain.first.node.outputs[0]),
+            "strides": tuple(ints("strides", (1, 1))),
+            "padding": tuple(ints("pads", (0, 0, 0, 0)))[:2],
+            "dilations": tuple(ints("dilations", (1, 1))),
+        }
+    return Origin(formula, inputs=(*chain.first.origins, *chain.last.origins), attributes=attributes)
 
 
 def _flatten(model: ir.Model, chain: _Chain) -> ir.Value:

@@ -24,6 +24,7 @@ from cnntk.exporters.passes._linear import (
 )
 from cnntk.exporters.passes.graph import constant, dimensions, label, only_user, producer_of
 from cnntk.exporters.passes.infra import Rewrites
+from cnntk.exporters.passes.origins import Origin, origin_of
 
 __all__ = ["Affine", "FoldAffine", "fold"]
 
@@ -76,10 +77,13 @@ def fold(
             skipped.append(f"{label(node)}: not into {label(layer.node)}: {reason}")
             continue
         applied.append(f"{label(node)}: into {label(layer.node)}")
+        inputs = (*affine.origins, *layer.origins)
+        origin = Origin("before layer" if is_next else "after layer", inputs=inputs, attributes=layer.algebra)
         if is_next:
-            rebuild(model, layer, with_input_affine(layer, affine), layer.node.outputs[0], source)
+            rebuild(model, layer, with_input_affine(layer, affine), layer.node.outputs[0], source, origin)
         else:
-            rebuild(model, layer, with_output_affine(layer, affine), node.outputs[0], layer.node.inputs[0])
+            new = with_output_affine(layer, affine)
+            rebuild(model, layer, new, node.outputs[0], layer.node.inputs[0], origin)
         return
 
 
@@ -108,20 +112,22 @@ def _arithmetic(node: ir.Node, axis: int, channels: int) -> AffineInput | None:
         numbers = _per_channel(other, value, axis, channels)
         if value is None or numbers is None or (swapped and node.op_type == "Div"):
             continue
-        return value, _affine(node.op_type, numbers, swapped)
+        attributes = {"operator": node.op_type, "swapped": swapped}
+        origin = Origin("arithmetic", inputs=(origin_of(other),), attributes=attributes)
+        return value, _affine(node.op_type, numbers, swapped, origin)
     return None
 
 
-def _affine(operator: str, numbers: np.ndarray, swapped: bool) -> Affine:
+def _affine(operator: str, numbers: np.ndarray, swapped: bool, origin: Origin) -> Affine:
     one, zero = np.ones(1), np.zeros(1)
     if operator == "Mul":
-        return Affine(numbers, zero)
+        return Affine(numbers, zero, origin)
     if operator == "Div":
         with np.errstate(divide="ignore"):
-            return Affine(1 / numbers, zero)
+            return Affine(1 / numbers, zero, origin)
     if operator == "Add":
-        return Affine(one, numbers)
-    return Affine(-one, numbers) if swapped else Affine(one, -numbers)
+        return Affine(one, numbers, origin)
+    return Affine(-one, numbers, origin) if swapped else Affine(one, -numbers, origin)
 
 
 def _per_channel(factor: ir.Value | None, x: ir.Value | None, axis: int, channels: int) -> np.ndarray | None:

@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from cnntk.exporters.passes.origins import Origin, set_origin
 from cnntk.runtime.errors import ExportCheckError
 
 __all__ = [
@@ -236,14 +237,26 @@ def unused_name(name: str, used: Container[str | None]) -> str:
     return next(n for n in itertools.chain([name], numbered) if n not in used)
 
 
-def add_weight(model: ir.Model, name: str, array: Array, dtype: ir.DataType) -> ir.Value:
-    """Adds a weight of type ``dtype`` to the graph, under ``name`` or a numbered variant of it."""
+def add_weight(
+    model: ir.Model, name: str, array: Array, dtype: ir.DataType, origin: Origin | None = None
+) -> ir.Value:
+    """Adds a weight of type ``dtype`` to the graph, under ``name`` or a numbered variant of it.
+
+    Args:
+        model: Model that is changed in place.
+        name: Name of the weight.
+        array: Numbers, which are rounded to ``dtype``.
+        dtype: Type of the weight.
+        origin: Expression that the weight is computed by; an export refuses weights without one.
+    """
     free = fresh_name(model.graph, name)
     with np.errstate(over="ignore"):  # float16 ends early; a pass whose weights are infinite is rolled back
         held = array.astype(dtype.numpy(), order="C")
     tensor = ir.Tensor(held, dtype=dtype, name=free)
     value = ir.Value(name=free, shape=tensor.shape, type=ir.TensorType(dtype), const_value=tensor)
     model.graph.register_initializer(value)
+    if origin is not None:
+        set_origin(value, origin)
     return value
 
 

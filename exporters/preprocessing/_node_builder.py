@@ -11,6 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from cnntk.exporters.passes.graph import add_weight, fresh_name
+from cnntk.exporters.passes.origins import Origin
 
 FLOAT, INT64, UINT8 = ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.UINT8
 
@@ -60,7 +61,8 @@ class NodeBuilder:
         self, name: str, numbers: float | Sequence[float] | NDArray[Any], dtype: ir.DataType
     ) -> ir.Value:
         """Adds a weight; a single number has no dimensions, with which onnxruntime computes faster."""
-        return add_weight(self.model, f"{self._scope}/{name}", np.array(numbers), dtype)
+        origin = Origin("preprocessing", f"{self._scope}/{name}")
+        return add_weight(self.model, origin.name, np.array(numbers), dtype, origin)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from cnntk.exporters.passes.affine import Affine, fold
 from cnntk.exporters.passes.graph import label
 from cnntk.exporters.passes.infra import Rewrites
+from cnntk.exporters.passes.origins import Origin
 from cnntk.exporters.preprocessing._inversion import MIDDLE
 from cnntk.exporters.preprocessing._node_builder import FLOAT, NodeBuilder
 from cnntk.runtime.artifact.spec import Preprocessing
@@ -100,4 +101,6 @@ class FoldNormalization:
         if value is None or axis % 4 != n.axis or channels != len(n.shift):
             return None
         one, zero = np.ones(1), np.zeros(1)
-        return value, Affine(one, -n.shift) if node.op_type == "Sub" else Affine(n.factor, zero)
+        if node.op_type == "Sub":
+            return value, Affine(one, -n.shift, Origin("normalization", "shift"))
+        return value, Affine(n.factor, zero, Origin("normalization", "factor"))
