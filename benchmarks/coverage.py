@@ -178,7 +178,7 @@ def _summary(rows: list[dict[str, Any]]) -> str:
     text = f"{len({row['network'] for row in rows})} networks"
     text += "".join(f"; {way} gets {len(names)} right" for way, names in right.items())
     if {"cnntk", "torch"} <= right.keys():
-        text += f"; cnntk gets {len(right['cnntk'] & right['torch'])} right of those that torch gets right"
+        text += f"; of torch's cnntk gets {len(right['cnntk'] & right['torch'])} right"
     return text
 
 
@@ -240,12 +240,21 @@ def _torch(name: str, seed: int, folder: Path) -> float:
     from cnntk.exporters.capture import example_inputs
     from cnntk.exporters.options import ExportOptions
     from cnntk.exporters.sources import open_source
+    from cnntk.exporters.sources.console import suppress_output
 
     source = open_source(name, ExportOptions(weights=_weights(name, seed, folder)))
     path = folder / "torch.onnx"
     shapes = tuple({0: torch.export.Dim("N")} for _ in source.inputs)
     assert source.module is not None
-    torch.onnx.export(source.module, example_inputs(source.inputs), path, dynamic_shapes=shapes, dynamo=True)
+    with suppress_output():
+        torch.onnx.export(
+            source.module,
+            example_inputs(source.inputs),
+            path,
+            dynamic_shapes=shapes,
+            dynamo=True,
+            verbose=False,
+        )
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     worst = 0.0
     for size in (2, 3):

@@ -28,6 +28,16 @@ def json_page(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     yield from imported("json_page", monkeypatch)
 
 
+@pytest.fixture
+def coverage(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    yield from imported("coverage", monkeypatch)
+
+
+@pytest.fixture
+def trained_like(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    yield from imported("trained_like", monkeypatch)
+
+
 def imported(name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """A script as a module; its name is removed from ``sys.modules`` afterwards."""
     monkeypatch.syspath_prepend(BENCHMARKS)
