@@ -113,7 +113,8 @@ def _write(
         self_test = background.submit(make_self_test, candidate)
         written = write_hashed(interface.model, temporary, external)
         engine = Engine(temporary, allow_nonfinite=True)  # the checks judge what is not finite
-        running = replace(candidate, file=temporary, run=engine.run, wait_for_reference=outputs.result)
+        run = engine.run if candidate.inputs.fixed_batch is None else engine.run_many
+        running = replace(candidate, file=temporary, run=run, wait_for_reference=outputs.result)
         needs = ("run", "images") if interface.record is not None else ("run",)
         with np.errstate(invalid="ignore"):  # float16 overflows on extremes, which are not compared there
             checks += run_checks(running, *needs)

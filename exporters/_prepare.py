@@ -144,7 +144,7 @@ def _reference(
 ) -> Reference:
     """A reference for every output of the graph that the captured program has by name."""
     if captured.program is None:
-        return GraphReference(captured.model, outputs)
+        return GraphReference(source.original_graph or captured.model, outputs)
     nodes = {node.name for node in captured.program.graph_module.graph.nodes}
     comparable = {output: node for output, node in outputs.items() if node in nodes}
     if not comparable:

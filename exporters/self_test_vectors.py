@@ -53,7 +53,7 @@ class SelfTestInput:
     def sizes(self, usual: Mapping[str, int]) -> dict[str, int]:
         """Sizes of the free dimensions by name."""
         zoomed = {d: round(usual[d] * z) for d, z in zip("HW", self.zoom, strict=True) if d in usual}
-        return {**usual, **zoomed, "N": self.batch}
+        return {**usual, **zoomed, **({"N": self.batch} if "N" in usual else {})}
 
 
 SELF_TEST_INPUTS = (
@@ -228,6 +228,8 @@ class _ImageReference:
 
     def _arrays(self, inputs: Arrays, values: NDArray[np.float64]) -> Arrays:
         rest = {name: array for name, array in inputs.items() if name != IMAGE_INPUT}
+        if self._first.dtype == "uint8":
+            values = values.clip(0, 255)
         return {self._first.name: values.astype(numpy_dtype(self._first.dtype)), **rest}
 
 

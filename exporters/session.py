@@ -11,6 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from cnntk.exporters.artifact import without_weights
+from cnntk.runtime.batch_split import fixed_batch, pad_batch
 from cnntk.runtime.errors import InferenceError
 from cnntk.runtime.session.cores import usable_cores
 from cnntk.runtime.session.devices import import_onnxruntime
@@ -38,6 +39,7 @@ class GraphSession:
     Attributes:
         names: Names of the values that `run` returns.
         inputs: Names, types and shapes of the graph's inputs.
+        fixed_batch: The only batch size that the graph takes; None where it takes any.
 
     Raises:
         InferenceError: onnxruntime does not accept the graph.
@@ -75,17 +77,37 @@ class GraphSession:
             raise InferenceError(f"onnxruntime can't run the graph: {_one_line(error)}") from error
         self.names: list[str] = [o.name for o in self._session.get_outputs()]
         self.inputs = tensor_specs(self._session.get_inputs())
+        self.fixed_batch = fixed_batch(self.inputs)
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
         """Computes the outputs, by name.
 
         Args:
-            inputs: Arrays by name; names that the graph does not have are ignored.
+            inputs: Arrays by name; names that the graph does not have are ignored. Other batch sizes than a
+                fixed one are run in several batches, the last padded with its last image; outputs that do
+                not follow the batch are those of the first.
 
         Raises:
             InferenceError: onnxruntime failed.
         """
         arrays = {spec.name: inputs[spec.name] for spec in self.inputs if spec.name in inputs}
+        counts, size = {len(array) for array in arrays.values() if array.ndim}, self.fixed_batch
+        if size is None or len(counts) != 1 or counts == {size}:
+            return self._run(arrays)
+        count = counts.pop()
+        batches = (
+            {name: array[start : start + size] for name, array in arrays.items()}
+            for start in range(0, count, size)
+        )
+        outputs = [self._run(pad_batch(batch, size)) for batch in batches]
+        return {
+            name: np.concatenate([each[name] for each in outputs])[:count]
+            if value.shape[:1] == (size,)
+            else value
+            for name, value in outputs[0].items()
+        }
+
+    def _run(self, arrays: Arrays) -> Arrays:
         try:
             return dict(zip(self.names, self._session.run(self.names, arrays), strict=True))
         except onnxruntime_errors() as error:

@@ -29,7 +29,9 @@ class Source:
         module: torch network in evaluation mode on the CPU that returns a dict of tensors by output name. It
             shares its weights with the user's module: copy it before changing any in place.
         program: Captured program, as a ``.pt2`` file holds it.
-        graph: Somebody's ONNX model.
+        graph: Somebody's ONNX model, in the form that is exported.
+        original_graph: The same model as its file has it, with which ``graph`` is compared; by default
+            ``graph`` itself.
         classifier: Whether it is a classifier, where the source says so; None: its outputs decide.
         labels: Names of the classes; empty where they are not known.
         preprocessing: Preprocessing of the first input; None where the source has none.
@@ -44,6 +46,7 @@ class Source:
     module: nn.Module | None = None
     program: torch.export.ExportedProgram | None = None
     graph: ir.Model | None = None
+    original_graph: ir.Model | None = None
     classifier: bool | None = None
     labels: tuple[str, ...] = ()
     preprocessing: Preprocessing | None = None
@@ -83,9 +86,11 @@ def with_preprocessing(source: Source, fields: Mapping[str, str] | Preprocessing
 
 
 def _defaults(source: Source, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Color and size of the input, and a normalization that changes nothing."""
+    """Color, size and layout of the input, and a normalization that changes nothing."""
     shape = source.inputs[0].shape if source.inputs else ()
-    channels_first = values.get("layout", "NCHW") == "NCHW"
+    channels_last = len(shape) == 4 and shape[1] not in (1, 3) and shape[3] in (1, 3)
+    layout = values.get("layout", "NHWC" if channels_last else "NCHW")
+    channels_first = layout == "NCHW"
     sides = shape[2:] if channels_first else shape[1:3]
     channels = shape[1 if channels_first else -1] if shape else 0
     if len(shape) != 4 or channels not in (1, 3):
@@ -98,6 +103,8 @@ def _defaults(source: Source, values: Mapping[str, Any]) -> dict[str, Any]:
         "width": sides[1],
         "mean": (0.0,) * channels,
         "std": (1.0,) * channels,
+        "layout": layout,
+        **({"scale": 1.0} if source.inputs[0].dtype == "uint8" else {}),
     }
 
 

@@ -149,4 +149,6 @@ class Classifier:
         batch: NDArray[Any] = images[0][None] if len(images) == 1 else np.stack(images)
         if not self._in_graph:
             batch = normalize(batch, self._preprocessing).astype(self._input.dtype, copy=False)
-        return self.engine.run({self._input.name: batch})["probabilities"]
+        # A fixed batch is filled up, and a larger one is run in several.
+        run = self.engine.run_many if isinstance(self._input.shape[0], int) else self.engine.run
+        return run({self._input.name: batch})["probabilities"]

@@ -16,9 +16,9 @@ import numpy as np
 from numpy import vdot
 from numpy.typing import NDArray
 
-from cnntk.runtime._batch_split import run_in_batches
 from cnntk.runtime.artifact.self_test import SelfTestResult, run_self_test
 from cnntk.runtime.artifact.spec import ModelSpec, TensorSpec
+from cnntk.runtime.batch_split import run_in_batches
 from cnntk.runtime.contract import InputContract, is_finite
 from cnntk.runtime.errors import (
     CnntkError,

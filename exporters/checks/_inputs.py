@@ -18,6 +18,7 @@ from cnntk.exporters.options import SamplesLike
 from cnntk.exporters.session import Arrays
 from cnntk.exporters.source import Source
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, Preprocessing, TensorSpec
+from cnntk.runtime.batch_split import fixed_batch
 from cnntk.runtime.contract import shape_matches
 from cnntk.runtime.errors import ImageError, UsageError
 from cnntk.runtime.files import readable_file
@@ -63,14 +64,21 @@ class CheckInputs:
     Attributes:
         kinds: Kind of each image of the batch: one of `KINDS`, or ``sample 1``, ... for the user's own.
         arrays: Inputs of the network by name; (len(kinds), ...).
-        batches: Batch sizes to run: 1, 2, 3 and one larger.
+        batches: Batch sizes of the graph: 1, 2, 3 and one larger; or the only one that it takes.
         images: Inputs of the file, where it takes images; None where it takes ``arrays``.
+        fixed_batch: The only batch size that the graph takes; None where it takes any.
     """
 
     kinds: tuple[str, ...]
     arrays: Arrays
     batches: tuple[int, ...]
     images: Arrays | None = None
+    fixed_batch: int | None = None
+
+    @property
+    def run_sizes(self) -> tuple[int, ...]:
+        """Numbers of images to run: all of them, too, where a fixed batch holds only a few."""
+        return self.batches if self.fixed_batch is None else (*self.batches, len(self.kinds))
 
     def file_batch(self, size: int, start: int = 0) -> Arrays:
         """What the file takes for `batch`."""
@@ -155,10 +163,18 @@ def array_inputs(
         spec.name: _input(spec, kinds, preprocessing if i == 0 else None) for i, spec in enumerate(specs)
     }
     if not samples:
-        return CheckInputs(kinds, built_in, (1, 2, 3, max(4, count)))
+        return _check_inputs(specs, kinds, built_in)
     order, names = _alternate(len(next(iter(samples.values()))), kinds)
     arrays = {name: np.concatenate([samples[name], array])[order] for name, array in built_in.items()}
-    return CheckInputs(names, arrays, (1, 2, 3, max(4, len(names))))
+    return _check_inputs(specs, names, arrays)
+
+
+def _check_inputs(
+    specs: tuple[TensorSpec, ...], kinds: tuple[str, ...], arrays: Arrays, images: Arrays | None = None
+) -> CheckInputs:
+    fixed = fixed_batch(specs)
+    batches = (1, 2, 3, max(4, len(kinds))) if fixed is None else (fixed,)
+    return CheckInputs(kinds, arrays, batches, images, fixed)
 
 
 def image_inputs(
@@ -187,7 +203,7 @@ def image_inputs(
     first, *others = specs
     rest = {spec.name: _input(spec, kinds, None) for spec in others}
     arrays = {first.name: preprocess(list(images), p).astype(numpy_dtype(first.dtype)), **rest}
-    return CheckInputs(kinds, arrays, (1, 2, 3, max(4, len(kinds))), {IMAGE_INPUT: images, **rest})
+    return _check_inputs(specs, kinds, arrays, {IMAGE_INPUT: images, **rest})
 
 
 def read_samples(samples: SamplesLike, source: Source) -> Samples:

@@ -119,9 +119,10 @@ def compare_outputs(outputs: OutputCache, expected: Outputs, cause: Callable[[],
     Raises:
         ParityError: An output differs by more than its bound, has another shape, or is NaN.
     """
-    runs = {size: outputs(size) for size in expected.inputs.batches}
+    runs = {size: outputs(size) for size in expected.inputs.run_sizes}
     rows = [row for output in expected.float64 for row in _rows(output, runs, expected)]
-    if PROBABILITIES in runs[1] and PROBABILITIES not in expected.float64 and "logits" in expected.float64:
+    has_probabilities = PROBABILITIES in next(iter(runs.values()))
+    if has_probabilities and PROBABILITIES not in expected.float64 and "logits" in expected.float64:
         rows += _rows(PROBABILITIES, runs, _probabilities(expected))
     wrong = [row for row in rows if not row.holds]
     if wrong:
@@ -145,11 +146,11 @@ def _cause(candidate: Candidate) -> str:
 def _rows(output: str, runs: dict[int, Arrays], expected: Outputs) -> list[Parity]:
     exact, count = expected.float64[output], len(expected.inputs.kinds)
     errors = np.zeros(count)
-    for size in expected.inputs.batches:
+    for size, outputs in runs.items():
         images = np.arange(size) % count
-        _check_shape(output, runs[size][output], exact[images], expected.names.native)
+        _check_shape(output, outputs[output], exact[images], expected.names.native)
         with np.errstate(invalid="ignore"):  # NaN stays NaN, and fails below
-            np.maximum.at(errors, images, max_error_per_image(runs[size][output], exact[images]))
+            np.maximum.at(errors, images, max_error_per_image(outputs[output], exact[images]))
     torch_errors, scales = max_error_per_image(expected.native[output], exact), scale_per_image(exact)
     return [
         Parity(

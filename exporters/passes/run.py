@@ -38,7 +38,7 @@ from cnntk.exporters.passes.order import PASSES
 from cnntk.exporters.session import Arrays, GraphSession
 from cnntk.runtime.errors import InferenceError
 
-__all__ = ["run_passes"]
+__all__ = ["compare_graphs", "run_passes", "sensitivity"]
 
 Inputs = Sequence[Mapping[str, NDArray[Any]]]
 
@@ -108,27 +108,50 @@ class _State:
             after = [session.run(each) for each in self._inputs]
         except InferenceError as error:
             return None, f"the rewritten graph does not run: {error}", None
-        factor = _FACTOR * math.sqrt(max(_depth(self.model), _depth(trial)))
-        diffs, reasons = [], []
-        for output in self.model.graph.outputs:
-            name = str(output.name)
-            allowed = factor * epsilon(output.dtype), factor * self._sensitivity.get(name, 0.0)
-            pairs = [(b[name], a.get(name)) for b, a in zip(before, after, strict=True)]
-            max_rel_diff, reason = _compare(name, pairs, allowed, rewrites.comparison_floor)
-            diffs.append(max_rel_diff)
-            reasons += [reason] if reason else []
-        return max(diffs, default=0.0), "; ".join(reasons) or None, after
+        models = (self.model, trial)
+        return *compare_graphs(models, before, after, self._sensitivity, rewrites.comparison_floor), after
 
     def _before(self) -> list[Arrays]:
         if self._outputs is None:
             session = GraphSession(self.model)
             self._outputs = [session.run(each) for each in self._inputs]
             if not self._sensitivity:
-                self._sensitivity = _sensitivity(session, self._inputs, self._outputs)
+                self._sensitivity = sensitivity(session, self._inputs, self._outputs)
         return self._outputs
 
 
-def _sensitivity(session: GraphSession, inputs: Inputs, outputs: list[Arrays]) -> dict[str, float]:
+def compare_graphs(
+    models: tuple[ir.Model, ir.Model],
+    before: Sequence[Arrays],
+    after: Sequence[Arrays],
+    sensitivity: Mapping[str, float],
+    comparison_floor: float | None = None,
+) -> tuple[float, str | None]:
+    """Compares two graphs that should compute the same.
+
+    Args:
+        models: The graphs before and after a rewrite.
+        before: Outputs of the first, for each set of inputs.
+        after: Outputs of the second.
+        sensitivity: Each output's difference under perturbed inputs.
+        comparison_floor: Smallest output before that is compared; None compares all.
+
+    Returns:
+        Largest difference relative to the largest output, and what differs by more than rounding.
+    """
+    factor = _FACTOR * math.sqrt(max(map(_depth, models)))
+    diffs, reasons = [], []
+    for output in models[0].graph.outputs:
+        name = str(output.name)
+        allowed = factor * epsilon(output.dtype), factor * sensitivity.get(name, 0.0)
+        pairs = [(b[name], a.get(name)) for b, a in zip(before, after, strict=True)]
+        max_rel_diff, reason = _compare(name, pairs, allowed, comparison_floor)
+        diffs.append(max_rel_diff)
+        reasons += [reason] if reason else []
+    return max(diffs, default=0.0), "; ".join(reasons) or None
+
+
+def sensitivity(session: GraphSession, inputs: Inputs, outputs: Sequence[Arrays]) -> dict[str, float]:
     """Returns each output's largest difference where each input is changed by one epsilon, up or down."""
     differences = dict.fromkeys(session.names, 0.0)
     for each, before in zip(inputs, outputs, strict=True):

@@ -74,9 +74,9 @@ class PreprocessingRecord:
         return len(self.operators)
 
 
-def image_spec(p: Preprocessing) -> TensorSpec:
+def image_spec(p: Preprocessing, batch: int | str = "N") -> TensorSpec:
     """Returns the input of a graph with this preprocessing: gray networks take gray images, others any."""
-    return TensorSpec(IMAGE_INPUT, "uint8", ("N", "H", "W", 1 if p.channels == 1 else "C"))
+    return TensorSpec(IMAGE_INPUT, "uint8", (batch, "H", "W", 1 if p.channels == 1 else "C"))
 
 
 def add_preprocessing(
@@ -90,7 +90,8 @@ def add_preprocessing(
 
     Args:
         model: Model that is changed in place. Its first input is float32 (N, C, height, width), or
-            (N, height, width, C) where ``p.layout`` is NHWC, or a narrower float.
+            (N, height, width, C) where ``p.layout`` is NHWC, or a narrower float; or uint8, for pixel values
+            that ``p`` does not normalize. Its batch may be fixed.
         p: Preprocessing from the image to that input.
         others: Arrays for the model's other inputs, ``images`` rows each, on which folding is checked.
         images: Number of images on which folding is checked.
@@ -99,21 +100,23 @@ def add_preprocessing(
         UsageError: ONNX has no operator for a step, or the model's input does not fit.
     """
     network = _checked(model, p)
+    batch, *_ = dimensions(network) or ("N",)
+    spec = image_spec(p, batch if isinstance(batch, int) else "N")
     n = normalization_of(p)
     name = fresh_name(model.graph, f"{PREPROCESS_SCOPE}/pixel_values")
-    pixels = ir.Value(name=name, type=ir.TensorType(FLOAT), shape=ir.Shape(_shape(p)))
+    pixels = ir.Value(name=name, type=ir.TensorType(FLOAT), shape=ir.Shape((spec.shape[0], *_shape(p)[1:])))
     steps = _normalize(model, network, pixels, n)
     folding = _fold(model, steps, pixels, n, others or {}, images)
     _free_image_name(model)
-    image = ir.Value(name=IMAGE_INPUT, type=ir.TensorType(UINT8), shape=ir.Shape(image_spec(p).shape))
+    image = ir.Value(name=IMAGE_INPUT, type=ir.TensorType(UINT8), shape=ir.Shape(spec.shape))
     builder = NodeBuilder(model, PREPROCESS_SCOPE)
-    value = _prepare(builder, ImageValue(image, image_spec(p).shape), p, n)
+    value = _prepare(builder, ImageValue(image, spec.shape), p, n)
     pixels.replace_all_uses_with(value, replace_graph_outputs=True)
     model.graph.inputs[0] = image
     remaining = [node.op_type for node in steps if node.graph is not None]
     rollback = (folding.rollback_reason,) if folding.rollback_reason else ()
     return PreprocessingRecord(
-        input=image_spec(p),
+        input=spec,
         operators=(*(node.op_type for node in builder.nodes), *remaining),
         pixel_values=str(value.name),
         shift=tuple(n.shift.tolist()),
@@ -181,14 +184,25 @@ def _checked(model: ir.Model, p: Preprocessing) -> ir.Value:
         raise UsageError("the model has no input to prepare images for")
     network = model.graph.inputs[0]
     shape, expected = dimensions(network), _shape(p)
-    fits = shape is not None and len(shape) == 4 and network.dtype in _FLOATS
-    if not fits or any(isinstance(d, int) and d != e for d, e in zip(shape or (), expected, strict=True)):
+    fits = shape is not None and len(shape) == 4 and network.dtype in (*_FLOATS, UINT8)
+    pairs = zip((shape or ())[1:], expected[1:], strict=True)
+    if not fits or any(isinstance(d, int) and d != e for d, e in pairs):
         raise UsageError(
-            f"input {network.name}: preprocessing yields floats of shape {_text(expected)}, the input is "
+            f"input {network.name}: preprocessing yields values of shape {_text(expected)}, the input is "
             f"{network.dtype.name.lower() if network.dtype else 'of unknown type'} {_text(shape or ())}; "
             "use --preprocess none"
         )
+    if network.dtype == UINT8 and not _keeps_pixels(p):
+        raise UsageError(
+            f"input {network.name} is uint8, so expected preprocessing that keeps whole pixel values: "
+            "scale=1, mean 0, std 1 and levels=uint8"
+        )
     return network
+
+
+def _keeps_pixels(p: Preprocessing) -> bool:
+    """Whether the network's input has the values of uint8 pixels."""
+    return p.levels == "uint8" and p.scale == 1 and not any(p.mean) and set(p.std) == {1}
 
 
 def _normalize(model: ir.Model, network: ir.Value, pixels: ir.Value, n: Normalization) -> list[ir.Node]:
@@ -217,7 +231,7 @@ def _fold(
 ) -> PassRecord:
     """Folds the normalization into the first layer, checked on a copy before."""
     rewrite = FoldNormalization(steps, n)
-    shape = (images, *(d for d in dimensions(pixels) or () if isinstance(d, int)))
+    shape = (images, *(d for d in (dimensions(pixels) or ())[1:] if isinstance(d, int)))
     noise = np.random.default_rng(0).integers(0, 256, shape) + min(n.black, 0.0)
     _, (record,) = run_passes(model, [{str(pixels.name): noise.astype(np.float32), **others}], (rewrite,))
     if record.status == "applied":

@@ -18,7 +18,14 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from cnntk.runtime.artifact.digest import sha256_of, verified_while_loading
-from cnntk.runtime.artifact.protobuf import ExternalTensor, field_spans, file_bytes, read_external_tensor
+from cnntk.runtime.artifact.protobuf import (
+    ExternalTensor,
+    check_not_empty,
+    field_spans,
+    file_bytes,
+    invalid_file_error,
+    read_external_tensor,
+)
 from cnntk.runtime.artifact.spec import DataFile
 from cnntk.runtime.errors import ArtifactCorrupt
 
@@ -55,9 +62,10 @@ def find_external_tensors(model: str | bytes, name: str) -> tuple[ExternalTensor
     """
     data = file_bytes(model)
     try:
+        check_not_empty(data)
         return tuple(_search_message(data, "model", 0, len(data)))
     except (ValueError, IndexError) as error:
-        raise ArtifactCorrupt(f"{name}: not a valid ONNX file, or damaged ({error})") from error
+        raise invalid_file_error(data, name, error) from error
 
 
 def check_external_tensors(

@@ -19,9 +19,11 @@ __all__ = [
     "ExternalTensor",
     "ParsedModel",
     "ParsedNode",
+    "check_not_empty",
     "encode_message",
     "field_spans",
     "file_bytes",
+    "invalid_file_error",
     "last_metadata_entry",
     "metadata_entry",
     "parse_model",
@@ -36,6 +38,21 @@ _KEY, _VALUE = 1, 2
 
 _VARINT, _BYTES, _FLOAT = 0, 2, 5
 _FIXED_SIZES = {1: 8, 5: 4}
+
+_HEAD_BYTES = 256
+_FIRST_BYTE = b"\x08"
+"""Tag of the IR version, with which every known tool begins a model."""
+
+_AGAIN = "Download or copy it again"
+_OTHER_FORMATS = {
+    b"version https://git-lfs": "it is a Git LFS pointer, not the model. Fetch the model with: git lfs pull",
+    b"<!doctype html": "it is a web page. Download the file itself, not the page that shows it",
+    b"<html": "it is a web page. Download the file itself, not the page that shows it",
+    b"pk\x03\x04": "it is a ZIP archive, as torch.save writes. Unpack it, or export the model to ONNX",
+    b"\x1f\x8b": "it is compressed with gzip. Unpack it first",
+    b"\x89hdf": "it is an HDF5 file, as Keras writes. Convert the model to ONNX",
+}
+"""Lower-case beginnings of files that are taken for models."""
 
 Data = bytes | memoryview | mmap.mmap
 
@@ -113,8 +130,38 @@ def parse_model(data: Data, name: str) -> ParsedModel:
                 entry = {f.number: f.text for f in _fields(item.value)}
                 model.metadata[entry.get(_KEY, "")] = entry.get(_VALUE, "")
     except (ValueError, IndexError) as error:
-        raise ArtifactCorrupt(f"{name}: not a valid ONNX file, or damaged ({error})") from error
+        raise invalid_file_error(data, name, error) from error
     return model
+
+
+def check_not_empty(data: Data) -> None:
+    """Raises ValueError for no bytes at all, which are a message without fields."""
+    if not len(data):
+        raise ValueError("it is empty")
+
+
+def invalid_file_error(data: Data, name: str, error: Exception) -> ArtifactCorrupt:
+    """The error for bytes that are no ONNX model: what they are instead, where known, and what to do."""
+    head = bytes(data[:_HEAD_BYTES])
+    kinds = (text for prefix, text in _OTHER_FORMATS.items() if head.lstrip().lower().startswith(prefix))
+    text = next(kinds, None)
+    if not head:
+        text = f"{error}. {_AGAIN}"
+    elif text is None and head.startswith(_FIRST_BYTE) and "after the data" in str(error):
+        text = f"its end is missing ({error}). {_AGAIN}"
+    elif text is None and _is_text(head):
+        text = "it is a text file. Name the .onnx file itself"
+    elif text is None:
+        text = f"{error}. {_AGAIN}"
+    return ArtifactCorrupt(f"{name}: not a valid ONNX file, or damaged: {text}")
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = head.decode()
+    except UnicodeDecodeError:
+        return False
+    return all(character.isprintable() or character.isspace() for character in text)
 
 
 def field_spans(data: Data, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.runtime._batch_split import pad_batch
 from cnntk.runtime.artifact.spec import TensorSpec
+from cnntk.runtime.batch_split import pad_batch
 from cnntk.runtime.batching._queue_policy import Request
 from cnntk.runtime.contract import is_finite
 from cnntk.runtime.engine import Engine

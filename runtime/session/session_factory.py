@@ -52,6 +52,7 @@ _PACKED = "session.save_external_prepacked_constant_initializers"
 _SPIN, _ASSIGNMENT = "session.intra_op.allow_spinning", "session.record_ep_graph_assignment_info"
 _IR_VERSION = re.compile(r"Unsupported model IR version: (\d+), max supported IR version: (\d+)")
 _OPSET = re.compile(r"Opset (\d+) is under development.*?domain ([\w.]+) is till opset (\d+)")
+_UNKNOWN_OPERATOR = re.compile(r"Fatal error: ([\w.:]+)\(-?\d+\) is not a registered function/op")
 
 _pool_lock = threading.Lock()
 _pool_size = 0
@@ -328,6 +329,11 @@ def _load_error(name: str, device: Device, error: Exception) -> Exception:
         return UnsupportedArtifact(
             f"{name}: has IR version {match[1]}; onnxruntime {version} supports up to {match[2]}. "
             "Update onnxruntime, or export the model again with an older IR version (cnntk writes 10)"
+        )
+    if match := _UNKNOWN_OPERATOR.search(text):
+        return UnsupportedArtifact(
+            f"{name}: has the operator {match[1]}, which onnxruntime {version} lacks. Export the model again "
+            "with standard operators; libraries of custom operators are not loaded"
         )
     if match := _OPSET.search(text):
         return UnsupportedArtifact(

@@ -20,8 +20,8 @@ from cnntk.exporters.checks.reference import reference_outputs
 from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.session import GraphSession
 from cnntk.exporters.sources import open_source
-from cnntk.runtime import Engine
-from cnntk.runtime.errors import ParityError
+from cnntk.runtime import Classifier, Engine
+from cnntk.runtime.errors import ExportCheckError, ParityError, UsageError
 
 RNG = np.random.default_rng(3)
 
@@ -92,7 +92,8 @@ def test_reports_of_a_foreign_file_claim_no_float64_reference(tmp_path: Path, ad
     parity = next(check.detail for check in report.checks if check.name == "parity")
     assert re.match(r"max abs error vs the original graph \(optimizations off\) \d", parity)
     text = str([(s.headline, s.method, s.lines, s.tables, s.notes) for s in report.sections()])
-    assert "float64" not in text
+    assert "vs float64" not in text
+    assert "network in float64" not in text
     assert {row["reference"] for row in engine.spec.check_results["parity"]} == {
         "the original graph (optimizations off)"
     }
@@ -119,3 +120,87 @@ def test_a_changed_weight_is_found(tmp_path: Path) -> None:
     changed.const_value = ir.Tensor(changed.const_value.numpy() * np.float32(1.01))
     with pytest.raises(ParityError, match=r"differs from the original graph \(optimizations off\) by .*Gemm"):
         check()
+
+
+def photographs(count: int) -> np.ndarray:
+    return np.random.default_rng(2).integers(0, 256, (count, 12, 10, 3), dtype=np.uint8)
+
+
+def test_preprocessing_before_an_old_opset(tmp_path: Path, adopt: Callable) -> None:
+    report, engine = adopt(Net().save(tmp_path / "m.onnx", opset=11), preprocessing={"scale": "1/255"})
+    assert report.notes[0] == "converted from opset 11 to 18: the same outputs up to rounding"
+    assert (report.inputs[0].name, report.head) == ("image", "classifier")
+    assert engine.run({"image": photographs(2)})["probabilities"].shape == (2, 5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_preprocessing_before_channels_last(tmp_path: Path, adopt: Callable, dtype: str) -> None:
+    net = Net()
+    net.inputs[0] = helper.make_tensor_value_info(
+        "x0", helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), ["N", 8, 8, 3]
+    )
+    net.nodes[:0] = [
+        helper.make_node("Cast", ["x0"], ["x1"], to=1),
+        helper.make_node("Transpose", ["x1"], ["x"], perm=[0, 3, 1, 2]),
+    ]
+    file = net.save(tmp_path / "m.onnx")
+    _, engine = adopt(file, preprocessing={"scale": "1", "interpolation": "nearest"})
+    assert engine.spec.preprocessing.layout == "NHWC"
+    pixels = photographs(3)
+    resized = pixels[:, [0, 2, 3, 5, 6, 8, 9, 11]][:, :, [0, 1, 3, 4, 5, 6, 8, 9]]
+    expected = Engine(file).run({"x0": resized.astype(dtype)})["p"]
+    np.testing.assert_allclose(engine.run({"image": pixels})["probabilities"], expected, atol=1e-6)
+
+
+def test_a_uint8_input_takes_no_normalized_pixels(tmp_path: Path, adopt: Callable) -> None:
+    net = Net()
+    net.inputs[0] = helper.make_tensor_value_info("x0", onnx.TensorProto.UINT8, ["N", 3, 8, 8])
+    net.nodes.insert(0, helper.make_node("Cast", ["x0"], ["x"], to=1))
+    with pytest.raises(UsageError, match=r"input x0 is uint8, .*scale=1, mean 0, std 1"):
+        adopt(net.save(tmp_path / "m.onnx"), preprocessing={"scale": "1/255"})
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_freed_batch(tmp_path: Path, adopt: Callable, batch: int) -> None:
+    net = Net(batch)
+    net.nodes[3] = helper.make_node("Reshape", ["g", "shape"], ["f"])
+    net.weights.append(numpy_helper.from_array(np.array([batch, 4]), "shape"))
+    file = net.save(tmp_path / "m.onnx")
+    _, engine = adopt(file)
+    assert engine.inputs[0].shape == ("N", 3, 8, 8)
+    assert_same(file, engine, images(5))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_batch_that_stays_fixed(tmp_path: Path, adopt: Callable, batch: int) -> None:
+    net = Net(batch)
+    net.nodes[3:4] = [
+        helper.make_node("Flatten", ["g"], ["f0"]),
+        helper.make_node("Gather", ["f0", "images"], ["f"], axis=0),
+    ]
+    net.weights.append(numpy_helper.from_array(np.arange(batch), "images"))
+    file = net.save(tmp_path / "m.onnx")
+    report, engine = adopt(file)
+    assert engine.inputs[0].shape == (batch, 3, 8, 8)
+    assert {row.batches for row in report.parity} == {(batch,)}
+    assert ("batch invariance" in {check.name for check in report.checks}) == (batch > 1)
+    x = images(5)
+    expected = Engine(file).run_many({"x": x})["p"]
+    np.testing.assert_allclose(engine.run_many({"x": x})["probabilities"], expected, atol=1e-6)
+
+    report = export(file, tmp_path / "images.onnx", preprocessing={"scale": "1/255"})
+    assert report.inputs[0].shape == (batch, "H", "W", "C")
+    classifier, pixels = Classifier(report.path), list(photographs(5))
+    together = [p.probabilities for p in classifier.many(pixels)]
+    np.testing.assert_allclose(together, [classifier(each).probabilities for each in pixels], atol=1e-6)
+
+
+def test_a_fixed_batch_of_images_that_see_each_other_is_refused(tmp_path: Path, adopt: Callable) -> None:
+    net = Net(3)
+    net.nodes[2:3] = [
+        helper.make_node("ReduceMean", ["r"], ["m"], axes=[0], keepdims=1),
+        helper.make_node("Add", ["r", "m"], ["s"]),
+        helper.make_node("GlobalAveragePool", ["s"], ["g"]),
+    ]
+    with pytest.raises(ExportCheckError, match=r"an image's output changes by .* with the rest of the batch"):
+        adopt(net.save(tmp_path / "m.onnx", opset=17))

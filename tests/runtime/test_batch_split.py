@@ -6,7 +6,7 @@ import onnx.parser
 import pytest
 
 from cnntk.runtime import Engine
-from cnntk.runtime._batch_split import pad_batch
+from cnntk.runtime.batch_split import pad_batch
 from cnntk.runtime.errors import InferenceError, InputError
 
 IMAGES = np.random.default_rng(0).random((70, 1, 4, 4), dtype=np.float32)

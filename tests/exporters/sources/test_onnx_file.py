@@ -62,7 +62,6 @@ def test_other_dynamic_sizes_come_from_the_user(tmp_path: Path, shape_option: In
 @pytest.mark.parametrize(
     ("shape", "option", "message"),
     [
-        ("1,3,8,8", None, "'x' has the shape 1x3x8x8 with a fixed batch; export it again with a dynamic"),
         ("N,3,H,W", (4, 8, 8), "--input 4x8x8: .*'x' is 3xHxW"),
         ("N,3,8,8", (3, 9, 9), "--input 3x9x9: .*'x' is 3x8x8"),
         ("N,3,8,8", {"x": (3, 8)}, "--input 3x8: .*'x' is 3x8x8"),
@@ -81,13 +80,35 @@ def test_two_inputs(tmp_path: Path) -> None:
     assert source.inputs == (TensorSpec("a", "float32", ("N", 3)), TensorSpec("b", "float16", ("N", 3)))
 
 
-def test_an_old_opset_is_not_converted_and_noted(tmp_path: Path) -> None:
-    file = write(
-        tmp_path / "m.onnx", "net (float[N,3] x) => (float[N,3] y) { y = Relu (x) }", opset=11, ir_version=6
-    )
-    source = open_source(file, NONE)
-    assert source.notes == ("the graph has opset 11, below 18; onnxruntime runs it, so it is not converted",)
-    assert source.graph.opset_imports[""] == 11
+@pytest.mark.parametrize("sizes", [[-1, 3, 8, 8], [None, 3, None, None], [0, 3, 8, -1]])
+def test_open_sizes_of_any_spelling(tmp_path: Path, sizes: list[int | None]) -> None:
+    file = write(tmp_path / "m.onnx", "net (float[N,3,8,8] x) => (float[N,K] y) { y = Flatten (x) }")
+    model = onnx.load(file)
+    model.graph.input[0].CopyFrom(onnx.helper.make_tensor_value_info("x", 1, sizes))
+    onnx.save(model, file)
+    source = open_source(file, ExportOptions(input_shape=(3, 8, 8)))
+    assert source.inputs == (TensorSpec("x", "float32", ("N", 3, 8, 8)),)
+    assert str(source.graph.graph.outputs[0].shape) == "[N,192]"
+
+
+def test_shapes_of_outputs_are_measured_not_declared(tmp_path: Path) -> None:
+    file = write(tmp_path / "m.onnx", "net (float[N,3,8,8] x) => (float[N,7] y) { y = Flatten (x) }")
+    assert str(open_source(file, NONE).graph.graph.outputs[0].shape) == "[N,192]"
+
+
+def test_nodes_out_of_order(tmp_path: Path) -> None:
+    file = write(tmp_path / "m.onnx", "net (float[N,3] x) => (float[N,3] y) { a = Relu (x)  y = Neg (a) }")
+    model = onnx.load(file)
+    model.graph.node.append(model.graph.node.pop(0))
+    onnx.save(model, file)
+    assert [node.op_type for node in open_source(file, NONE).graph.graph] == ["Relu", "Neg"]
+
+
+def test_inputs_of_several_batches_are_refused(tmp_path: Path) -> None:
+    file = write(tmp_path / "m.onnx", "net (float[2,3] a, float[4,3] b) => (float[6,3] y) "
+                 "{ y = Concat <axis=0> (a, b) }")  # fmt: skip
+    with pytest.raises(UsageError, match="different batch sizes: a 2, b 4; expected one for all"):
+        open_source(file, NONE)
 
 
 def test_weights_that_old_files_list_as_inputs_are_constants(tmp_path: Path) -> None:

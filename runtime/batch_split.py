@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import InferenceError, InputError
 
+__all__ = ["fixed_batch", "pad_batch", "run_in_batches"]
+
 Arrays = dict[str, NDArray[Any]]
 DEFAULT_BATCH_SIZE = 32
 
@@ -23,7 +25,7 @@ def run_in_batches(
     batch_size: int | None,
 ) -> Arrays:
     """Runs a large batch in smaller ones, as `Engine.run_many` documents; ``specs`` are the inputs'."""
-    fixed = _fixed_batch(specs)
+    fixed = fixed_batch(specs) or 0
     if batch_size is not None and (batch_size < 1 or (fixed and batch_size != fixed)):
         raise ValueError(f"batch_size must be {fixed or 'at least 1'}, got {batch_size}")
     size, count = fixed or batch_size or DEFAULT_BATCH_SIZE, _count(name, inputs)
@@ -53,11 +55,11 @@ def pad_batch(inputs: Arrays, size: int) -> Arrays:
     }
 
 
-def _fixed_batch(specs: Sequence[TensorSpec]) -> int:
-    """Returns the model's fixed batch size, 0 for a model that takes any."""
+def fixed_batch(specs: Sequence[TensorSpec]) -> int | None:
+    """Returns the only batch size that a model takes; None for a model that takes any."""
     sizes = {spec.shape[0] for spec in specs if spec.shape}
     numbers = {size for size in sizes if isinstance(size, int)}
-    return numbers.pop() if len(numbers) == 1 and len(sizes) == 1 else 0
+    return numbers.pop() if len(numbers) == 1 and len(sizes) == 1 else None
 
 
 def _count(name: str, inputs: Mapping[str, NDArray[Any]]) -> int:
