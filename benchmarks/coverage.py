@@ -228,7 +228,7 @@ def _capture(name: str, seed: int, folder: Path) -> None:
     from cnntk.exporters.options import ExportOptions
     from cnntk.exporters.sources import open_source
 
-    capture(open_source(name, ExportOptions(random=True, seed=seed)), folder)
+    capture(open_source(name, ExportOptions(random=True, seed=seed)))
 
 
 def _torch(name: str, seed: int, folder: Path) -> float:

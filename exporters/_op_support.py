@@ -9,7 +9,6 @@ float64 was asked for.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import onnx_ir as ir
 
@@ -26,20 +25,19 @@ _MISSING = re.compile(r"implementation for (?P<op>\w+)\(\d+\) node with name '(?
 _MISTYPED = re.compile(r"of operator \((?P<op>\w+)\) in node \((?P<node>[^)]*)\) is invalid")
 
 
-def ensure_runnable(source: Source, dtype: Dtype, folder: Path | None = None) -> Source:
+def ensure_runnable(source: Source, dtype: Dtype) -> Source:
     """``source``, or ``source`` in float32 where it is in float64 and onnxruntime can't run that.
 
     Args:
         source: Source as it was opened.
         dtype: Type that the user wants; only with ``auto`` the source's type changes.
-        folder: Folder for torch's report on a failure.
 
     Raises:
         CaptureError: torch can't capture the source.
     """
     if dtype != "auto" or source.module is None or "float64" not in weight_dtypes(source):
         return source
-    model = capture(source, folder).model
+    model = capture(source).model
     try:
         GraphSession(model)
     except InferenceError as error:

@@ -78,10 +78,10 @@ def export(
     if target.exists() and not options.force:
         raise UsageError(f"{target}: exists already; --force replaces it, -o names another file")
     check_writable(target)
-    model = ensure_runnable(model, options.dtype, target.parent)
+    model = ensure_runnable(model, options.dtype)
     if options.preprocessing:
         model = with_preprocessing(model, options.preprocessing)
-    prepared = prepare(model, options, _samples(model, options), target.parent)
+    prepared = prepare(model, options, _samples(model, options))
     checks = run_checks(prepared.candidate, "static")
     return _write(prepared, checks, target, options, started)
 

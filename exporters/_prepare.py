@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import onnx_ir as ir
 
@@ -61,23 +60,20 @@ class Prepared:
     layers: tuple[Layer, ...]
 
 
-def prepare(
-    source: Source, options: ExportOptions, samples: Samples | None = None, folder: Path | None = None
-) -> Prepared:
+def prepare(source: Source, options: ExportOptions, samples: Samples | None = None) -> Prepared:
     """Captures a source, repairs and simplifies its graph, and adds its head and preprocessing.
 
     Args:
         source: Model to export.
         options: Options of the export.
         samples: The user's own inputs.
-        folder: Folder for torch's report on a failure.
 
     Raises:
         CaptureError: torch can't capture the source, or onnxruntime has no kernels for its precision.
         ExportCheckError: Its softmax is applied twice, or over the batch.
         UsageError: The head or the preprocessing does not fit the model.
     """
-    captured = _capture(source, folder)
+    captured = _capture(source)
     label_source_tensors(captured.model)
     if captured.program is not None:
         widen_attributes(captured.model)
@@ -117,9 +113,9 @@ def prepare(
     return Prepared(candidate, head, passes, layer_table(model))
 
 
-def _capture(source: Source, folder: Path | None) -> Captured:
+def _capture(source: Source) -> Captured:
     try:
-        return capture(source, folder)
+        return capture(source)
     except CaptureError as error:
         if "cast_from" not in source.provenance:
             raise

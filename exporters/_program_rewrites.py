@@ -1,9 +1,10 @@
-"""Rewrites of a captured torch program that make torch's translation of it to ONNX possible.
+"""Rewrites of a captured torch program that make torch's translation of it to ONNX possible, or right.
 
-Attention over 3, 5 or more dimensions becomes the matrix products and the softmax that define it: torch
-translates that over 4 alone. Bounds of which one is an int and one a float, as in ``clamp(0.0, 6)``, become
-floats. Weights bear numbers during the translation, which writes their names into Python code, and there
-loses those that are keywords, have spaces, or equal the name that it gives to another weight.
+Attention over 3, 5 or more dimensions becomes attention over 4, which alone torch translates. Bounds of which
+one is an int and one a float, as in ``clamp(0.0, 6)``, become floats. LogSigmoid becomes ``-softplus(-x)``:
+its translation, Log(Sigmoid(x)), is minus infinity where the sigmoid is 0, and has lost its digits far above.
+Weights bear numbers during the translation, which writes their names into Python code, and there loses those
+that are keywords, have spaces, or equal the name that it gives to another weight.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from torch.fx.node import map_arg
 _aten = torch.ops.aten
 _ATTENTION = _aten.scaled_dot_product_attention.default
 _ATTENTION_BY_PRODUCTS = _aten._scaled_dot_product_attention_math.default
+_LOG_SIGMOID = _aten.log_sigmoid.default
+_THRESHOLD = 80
+"""Where softplus(x) is x to the last bit of float64, and exp(x) is still finite in float32."""
 _CLAMP = _aten.clamp.default
 
 
@@ -36,8 +40,8 @@ def rewrite_program(program: ExportedProgram) -> ExportedProgram:
         if node.target is _CLAMP and node.meta["val"].is_floating_point():
             node.args = tuple(map(_as_float, node.args))
             node.kwargs = {name: _as_float(value) for name, value in node.kwargs.items()}
-        if node.target is _ATTENTION and node.meta["val"].dim() != 4:
-            result = _reduce_attention(node)
+        result = _replacement(node)
+        if result is not None:
             node.replace_all_uses_with(result)
             signature.replace_all_uses(node.name, result.name)
             module.graph.erase_node(node)
@@ -63,6 +67,16 @@ def restore_weight_names(source: ExportedProgram, program: ExportedProgram, mode
 
 def _as_float(value: Any) -> Any:
     return float(value) if type(value) is int else value
+
+
+def _replacement(node: fx.Node) -> fx.Node | None:
+    """Adds what is to replace ``node``, and returns its result; None where ``node`` stays."""
+    if node.target is _ATTENTION and node.meta["val"].dim() != 4:
+        return _reduce_attention(node)
+    if node.target is _LOG_SIGMOID:
+        negative = _add(node, _aten.neg.default, node.args[0])
+        return _add(node, _aten.neg.default, _add(node, _aten.softplus.default, negative, 1, _THRESHOLD))
+    return None
 
 
 def _reduce_attention(node: fx.Node) -> fx.Node:

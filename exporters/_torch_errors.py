@@ -1,14 +1,15 @@
-"""torch's errors in capturing a network as one line: where, what, and what to do."""
+"""torch's errors in capturing a network as one line: where, what, and what to do.
+
+torch's own report of many pages is the cause of the error raised, so ``--debug`` shows it.
+"""
 
 from __future__ import annotations
 
 import linecache
 import os
 import re
-import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from types import FrameType
 
 import torch
@@ -62,26 +63,32 @@ _KINDS = (
 """Kinds of errors: pattern of torch's message, problem with the pattern's groups for ``{}``, and advice."""
 
 
+INVALID_INPUT = "the network fails on an input of shape {}: {{}}", "pass the shape that it takes with --input"
+NOT_CAPTURED = "torch.export can't capture it: {}", "write it with plain operations on tensors"
+NOT_TRANSLATED = "torch.onnx can't translate it: {}", "write it with other operators"
+"""Problem and advice where no pattern says more, with torch's words for ``{}``."""
+
+
 def capture_error(
-    name: str, errors: Sequence[BaseException], chatter: str = "", folder: Path | None = None
+    name: str, errors: Sequence[BaseException], default: tuple[str, str], chatter: str = ""
 ) -> CaptureError:
-    """The error that users see, in one line; torch's full report is written to a file that it names.
+    """The error that users see, in one line.
 
     Args:
         name: Name of the source.
         errors: Errors of all attempts, the one to explain first.
-        chatter: Output of torch.
-        folder: Folder for the report ``NAME.capture.txt``; by default the system's temporary folder.
+        default: Problem and advice where torch's messages match no kind of errors.
+        chatter: Output of torch, which is shown with a traceback.
     """
-    problem, advice = _explain(errors)
+    problem, advice = _explain(errors, default)
     line = next(filter(None, map(user_line, errors)), None)
-    where = f"{name}: {line}: " if line else f"{name}: "
-    report = _write_report(name, errors, chatter, folder)
-    reference = f". torch's report: {report}" if report else ""
-    return CaptureError(f"{where}{problem}; {advice}{reference}")
+    error = CaptureError(f"{name}: {f'{line}: ' if line else ''}{problem}; {advice}")
+    if chatter:
+        error.add_note(chatter)
+    return error
 
 
-def _explain(errors: Sequence[BaseException]) -> tuple[str, str]:
+def _explain(errors: Sequence[BaseException], default: tuple[str, str]) -> tuple[str, str]:
     for error in errors:
         text = " ".join(" ".join(str(part) for part in _chain(error)).split())
         for pattern, problem, advice in _KINDS:
@@ -91,10 +98,7 @@ def _explain(errors: Sequence[BaseException]) -> tuple[str, str]:
     words = re.split(
         r"\s(?:The error above occurred|For more information)", " ".join(str(innermost).split())
     )[0]
-    return (
-        f"the network fails on an example input: {words[:300] or type(innermost).__name__}",
-        "does --input say what it takes?",
-    )
+    return default[0].format(words[:300].rstrip(".") or type(innermost).__name__), default[1]
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -154,18 +158,3 @@ def _is_users(file: str) -> bool:
 def _format_line(file: str, line: int) -> str:
     code = linecache.getline(file, line).strip()
     return f"{file}:{line} `{code}`" if code else f"{file}:{line}"
-
-
-def _write_report(
-    name: str, errors: Sequence[BaseException], chatter: str, folder: Path | None
-) -> Path | None:
-    text = "\n\n".join("".join(traceback.format_exception(error)) for error in errors)
-    safe = re.sub(r"[^\w.-]", "_", name)
-    try:
-        if folder is None:
-            folder = Path(tempfile.mkdtemp(prefix="cnntk-"))
-        file = folder / f"{safe}.capture.txt"
-        file.write_text(f"{text}\n{chatter}", encoding="utf-8")
-    except OSError:  # a full disk is no reason to hide why the network was refused
-        return None
-    return file

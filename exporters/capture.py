@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
 import torch
-from torch import fx, nn
+from torch import nn
 from torch.export import Dim, ExportedProgram
-from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
+from cnntk.exporters._program_checks import check_program
 from cnntk.exporters._program_rewrites import restore_weight_names, rewrite_program
-from cnntk.exporters._torch_errors import CAPTURE_ERRORS, capture_error, quoted_line
+from cnntk.exporters._torch_errors import (
+    CAPTURE_ERRORS,
+    INVALID_INPUT,
+    NOT_CAPTURED,
+    NOT_TRANSLATED,
+    capture_error,
+)
 from cnntk.exporters.source import Source
 from cnntk.exporters.sources.console import suppress_output
 from cnntk.exporters.sources.inputs import form, parameters_of
-from cnntk.exporters.sources.io_names import name_inputs_and_outputs, user_inputs, user_outputs
+from cnntk.exporters.sources.io_names import name_inputs_and_outputs
 from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import CaptureError
 
@@ -43,23 +49,22 @@ class Captured:
     program: ExportedProgram | None
 
 
-def capture(source: Source, folder: Path | None = None) -> Captured:
+def capture(source: Source) -> Captured:
     """Captures a source in evaluation mode as a graph with a dynamic batch.
 
     Args:
         source: Source; its module or program is not changed.
-        folder: Folder for torch's report on a failure; by default the system's temporary folder.
 
     Raises:
         CaptureError: torch can't capture the network or translate one of its operators, or the batch is not
-            dynamic; the message names the user's line, and the file with torch's report.
+            dynamic; the message names the user's line.
     """
     if source.graph is not None:
         return Captured(source.graph, None)
     with suppress_output() as chatter:
-        program = source.program or _export(source, chatter, folder)
-        _check_outputs(program, source.name)
-        translated = _translate(program, source.name, chatter, folder)
+        program = source.program or _export(source, chatter)
+        check_program(program, source.name)
+        translated = _translate(program, source.name, chatter)
     model, decomposed = translated.model, translated.exported_program
     model.ir_version = IR_VERSION
     name_inputs_and_outputs(model, decomposed, [spec.name for spec in source.inputs])
@@ -74,7 +79,7 @@ def example_inputs(inputs: tuple[TensorSpec, ...]) -> tuple[torch.Tensor, ...]:
     )
 
 
-def _export(source: Source, chatter: io.StringIO, folder: Path | None) -> ExportedProgram:
+def _export(source: Source, chatter: io.StringIO) -> ExportedProgram:
     """torch.export's program: traced, or where that fails, from bytecode, which supports more of Python."""
     if source.module is None:
         raise ValueError(f"{source.name}: the source has no module to capture")
@@ -85,7 +90,23 @@ def _export(source: Source, chatter: io.StringIO, folder: Path | None) -> Export
             return torch.export.export(source.module, args, kwargs, dynamic_shapes=shapes, strict=strict)
         except CAPTURE_ERRORS as error:
             failures.append(error)
-    raise capture_error(source.name, failures, chatter.getvalue(), folder) from failures[0]
+    if (invalid := _error_of_call(source.module, args, kwargs)) is not None:
+        shapes = ", ".join(form(spec.shape[1:]) for spec in source.inputs)
+        problem = INVALID_INPUT[0].format(shapes), INVALID_INPUT[1]
+        raise capture_error(source.name, [invalid], problem) from invalid
+    raise capture_error(source.name, failures, NOT_CAPTURED, chatter.getvalue()) from failures[0]
+
+
+def _error_of_call(
+    module: nn.Module, args: tuple[torch.Tensor, ...], kwargs: dict[str, torch.Tensor]
+) -> Exception | None:
+    """What the module itself raises on the example, where the fault is not with capturing it."""
+    try:
+        with torch.no_grad():
+            module(*args, **kwargs)
+    except CAPTURE_ERRORS as error:
+        return error
+    return None
 
 
 def _call(
@@ -99,41 +120,21 @@ def _call(
     parameters = parameters_of(module)
     if len(names) > 1 and parameters and list(parameters[: len(names)]) != names:
         return (), dict(zip(names, examples, strict=True)), dict(zip(names, axes, strict=True))
+    kinds = [p.kind for p in inspect.signature(module.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL in kinds:  # torch wants the axes of *args as one tuple
+        named = kinds.index(inspect.Parameter.VAR_POSITIONAL)
+        return examples, {}, (*axes[:named], *([tuple(axes[named:])] if axes[named:] else ()))
     return examples, {}, tuple(axes)
 
 
-def _translate(program: ExportedProgram, name: str, chatter: io.StringIO, folder: Path | None) -> Any:
+def _translate(program: ExportedProgram, name: str, chatter: io.StringIO) -> Any:
     try:
         translated = torch.onnx.export(
             rewrite_program(program), (), dynamo=True, opset_version=OPSET, optimize=False, verbose=False
         )
     except CAPTURE_ERRORS as error:
-        raise capture_error(name, [error], chatter.getvalue(), folder) from error
+        raise capture_error(name, [error], NOT_TRANSLATED, chatter.getvalue()) from error
     if translated is None or translated.exported_program is None:
         raise CaptureError(f"{name}: torch.onnx.export returned nothing")
     restore_weight_names(program, translated.exported_program, translated.model)
     return translated
-
-
-def _check_outputs(program: ExportedProgram, name: str) -> None:
-    """Some output has a row for each image of any batch, and no output's size depends on values."""
-    outputs = [node for node in user_outputs(program) if isinstance(node.meta.get("val"), torch.Tensor)]
-    for node in outputs:
-        if free_unbacked_symbols(node.meta["val"]):
-            raise CaptureError(
-                f"{_where(name, node)}the size of an output depends on the values in the image; "
-                "keep sizes fixed and mask with torch.where instead"
-            )
-    (first, *_) = user_inputs(program)
-    batch = str(first.meta["val"].shape[0])
-    if not any(batch in str(node.meta["val"].shape) for node in outputs):
-        raise CaptureError(
-            f"{_where(name, outputs[0])}the batch is fixed: the output has shape "
-            f"{form(outputs[0].meta['val'].shape)} for every batch size; "
-            "use x.shape[0] or -1 instead of numbers, and do not index the batch"
-        )
-
-
-def _where(name: str, node: fx.Node) -> str:
-    line = quoted_line(node.meta.get("stack_trace") or "")
-    return f"{name}: {line}: " if line else f"{name}: "

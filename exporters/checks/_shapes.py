@@ -21,4 +21,6 @@ def check_shapes(candidate: Candidate) -> Check:
         if not row.agree:
             raise ShapeMismatch(f"{row.message}. Nothing was written")
     sizes = ", ".join(map(str, inputs.batches))
-    return Check("shapes", f"{len(rows)} layers agree at batch {sizes}", rows)
+    others = [row for row in rows if row.only_onnx_differs]
+    note = f"; ONNX's inference alone differs in {len(others)}, first {others[0].layer}" if others else ""
+    return Check("shapes", f"{len(rows)} layers agree at batch {sizes}{note}", rows)

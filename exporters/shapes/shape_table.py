@@ -51,7 +51,8 @@ class ShapeRow:
         onnx: Shape by ONNX's inference.
         run: Shape that onnxruntime computed at all batch sizes; ``"1|3"`` where a size follows no batch.
         text: Arithmetic of ``formula``.
-        agree: Whether no two of the sources contradict each other.
+        agree: Whether no two of the sources contradict each other; ONNX's inference alone may be wrong, where
+            the formula and onnxruntime agree.
     """
 
     layer: str
@@ -63,6 +64,12 @@ class ShapeRow:
     run: Shape | None
     text: str
     agree: bool
+
+    @property
+    def only_onnx_differs(self) -> bool:
+        """Whether ONNX's inference contradicts the others, as for pools with ``ceil_mode`` and padding."""
+        known = self.agree and self.formula is not None and self.onnx is not None
+        return known and not _agree(self.formula or (), self.onnx or ())
 
     @property
     def message(self) -> str:
@@ -130,9 +137,15 @@ def shape_table(
 
 
 def inferred_shapes(model: ir.Model) -> dict[str, Shape]:
-    """Shape of each value by ONNX's own inference from the graph's inputs; no weight is copied."""
+    """Shape of each value by ONNX's own inference from the graph's inputs; no weight is copied.
+
+    Empty where the inference fails, as it does behind a shape that it infers wrongly.
+    """
     symbols = batch_symbols(model)
-    proto = onnx.shape_inference.infer_shapes(_without_weights(model), data_prop=True)
+    try:
+        proto = onnx.shape_inference.infer_shapes(_without_weights(model), data_prop=True)
+    except onnx.shape_inference.InferenceError:
+        return {}
     values = (*proto.graph.value_info, *proto.graph.output)
     return {v.name: _proto_shape(v, symbols) for v in values if v.type.tensor_type.HasField("shape")}
 
@@ -192,7 +205,9 @@ def _multiply_adds(node: ir.Node, shapes: Mapping[ir.Value, Shape]) -> int:
 def _compare(
     formula: ShapeFormula, torch: Shape | None, inferred: Shape | None, runs: Mapping[int, tuple[int, ...]]
 ) -> ShapeRow:
-    columns = [shape for shape in (formula.shape, torch, inferred) if shape is not None]
+    columns = [shape for shape in (formula.shape, torch) if shape is not None]
+    if inferred is not None and (_unknown(formula.shape) or not runs):
+        columns.append(inferred)
     pairs = [(a, b) for i, a in enumerate(columns) for b in columns[i + 1 :]]
     agree = all(_agree(a, b) for a, b in pairs) and all(
         _agrees_with_run(shape, sizes, batch) for shape in columns for batch, sizes in runs.items()

@@ -93,9 +93,9 @@ def test_disagreement_writes_no_file(as_factory: Callable[[str], str]) -> None:
 
 
 def test_what_can_not_be_captured_writes_no_file(branching: nn.Module) -> None:
-    with pytest.raises(CaptureError, match=r"conftest\.py:\d+.*capture\.txt"):
+    with pytest.raises(CaptureError, match=r"conftest\.py:\d+"):
         export(branching, "b.onnx", input_shape=(3, 8, 8))
-    assert os.listdir() == ["branching.capture.txt"]
+    assert os.listdir() == []
 
 
 def test_an_existing_file_stays_without_force() -> None:

@@ -221,6 +221,29 @@ def test_a_wrong_formula_is_caught(everything: Captured, monkeypatch: pytest.Mon
     assert {r.layer for r in bad} == {"stem", "depthwise"}
 
 
+def test_a_wrong_inference_of_onnx_alone_is_no_disagreement() -> None:
+    """ONNX counts a last window of a pool that starts in the padding; torch and onnxruntime leave it out."""
+    module = nn.Sequential(nn.MaxPool2d(2, 2, 1, ceil_mode=True), nn.ReLU())
+    result = captured(module, 3, 15, 15)
+    runs = run_shapes(result.model)
+    rows = shape_table(result.model, torch_shapes(result), runs)
+    assert [(r.formula, r.onnx, r.only_onnx_differs) for r in rows] == [
+        (("N", 3, 8, 8), ("N", 3, 9, 9), True)
+    ] * 2
+    assert all(r.agree for r in rows)
+    runs[2] = dict.fromkeys(runs[2], (2, 3, 9, 9))
+    assert not any(r.agree for r in shape_table(result.model, torch_shapes(result), runs))
+    without_runs = shape_table(result.model, torch_shapes(result), {})
+    assert not any(r.agree for r in without_runs)
+
+
+def test_onnx_inference_that_fails_knows_no_shape() -> None:
+    model = graph("g (float[N, 4] x) => (double[N, 4] y) { y = Relu(x) }")
+    with pytest.raises(onnx.shape_inference.InferenceError):
+        onnx.shape_inference.infer_shapes(ir.to_proto(model), data_prop=True)
+    assert inferred_shapes(model) == {}
+
+
 def test_a_batch_burnt_in_is_caught() -> None:
     text = "g (float[N, 4] x) => (float[N, 4] y) { y = Relu(x) }"
     (row,) = shape_table(graph(text), {"y": (2, 4)}, {})
