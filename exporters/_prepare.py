@@ -32,7 +32,6 @@ from cnntk.exporters.checks.reference import (
 from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.passes.graph import epsilon
 from cnntk.exporters.passes.infra import PassRecord
-from cnntk.exporters.passes.origins import label_source_tensors
 from cnntk.exporters.passes.run import run_passes
 from cnntk.exporters.shapes.shape_table import layer_table
 from cnntk.exporters.source import Source
@@ -74,7 +73,6 @@ def prepare(source: Source, options: ExportOptions, samples: Samples | None = No
         UsageError: The head or the preprocessing does not fit the model.
     """
     captured = _capture(source)
-    label_source_tensors(captured.model)
     if captured.program is not None:
         widen_attributes(captured.model)
     large = sum(layer.multiply_adds for layer in layer_table(captured.model)) > _LARGE

@@ -21,6 +21,7 @@ from cnntk.exporters._torch_errors import (
     NOT_TRANSLATED,
     capture_error,
 )
+from cnntk.exporters.passes.origins import label_source_tensors
 from cnntk.exporters.source import Source
 from cnntk.exporters.sources.console import suppress_output
 from cnntk.exporters.sources.inputs import form, parameters_of
@@ -60,6 +61,7 @@ def capture(source: Source) -> Captured:
             dynamic; the message names the user's line.
     """
     if source.graph is not None:
+        label_source_tensors(source.graph)
         return Captured(source.graph, None)
     with suppress_output() as chatter:
         program = source.program or _export(source, chatter)
@@ -67,6 +69,7 @@ def capture(source: Source) -> Captured:
         translated = _translate(program, source.name, chatter)
     model, decomposed = translated.model, translated.exported_program
     model.ir_version = IR_VERSION
+    label_source_tensors(model)  # by their own names: those of inputs and outputs go before
     name_inputs_and_outputs(model, decomposed, [spec.name for spec in source.inputs])
     return Captured(model, decomposed)
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from cnntk.exporters.capture import IR_VERSION, OPSET, Captured, capture, example_inputs
 from cnntk.exporters.options import ExportOptions, InputShape
+from cnntk.exporters.passes.origins import recorded_origin
 from cnntk.exporters.source import Source
 from cnntk.exporters.sources import open_source
 from cnntk.exporters.sources.inputs import input_specs
@@ -175,8 +176,10 @@ def test_a_weight_may_have_any_name_that_the_graph_uses_itself() -> None:
     weights = result.model.graph.initializers
     assert set(names) - {*weights} == {"input", "output"}  # these belong to the interface
     for name in names:
-        stored = weights[name if name in weights else f"{name}_1"].const_value
-        np.testing.assert_array_equal(stored.numpy(), module._buffers[name].numpy(), name)
+        value = weights[name if name in weights else f"{name}_1"]
+        np.testing.assert_array_equal(value.const_value.numpy(), module._buffers[name].numpy(), name)
+        origin = recorded_origin(value)
+        assert (origin.formula, origin.name) == ("source", name)
         assert name in {s.target for s in result.program.graph_signature.input_specs}
 
 
