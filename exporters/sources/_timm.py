@@ -42,7 +42,7 @@ def from_timm(name: str, options: ExportOptions) -> Source:
             _translate,
         )
     config = timm.data.resolve_model_data_config(module)
-    shape = shape or _input_shape(module, config)
+    shape = shape or _input_shape(config["input_size"], options.kwargs)
     preprocessing, notes = preprocessing_of({**config, **_test_crop(module, shape)}, shape)
     labels = _labels(timm, module)
     is_classifier = bool(labels or options.kwargs.get("num_classes"))
@@ -130,10 +130,10 @@ def _translate(module: nn.Module, state: dict[str, Any]) -> dict[str, Any]:
         return state  # the check of names then says what is missing
 
 
-def _input_shape(module: Any, config: Mapping[str, Any]) -> tuple[int, ...]:
-    """Returns (C, H, W) of timm's configuration, as the network was built."""
-    channels = getattr(module, "in_chans", None) or config["input_size"][0]
-    return (channels, *config["input_size"][1:])
+def _input_shape(input_size: tuple[int, ...], arguments: Mapping[str, Any]) -> tuple[int, ...]:
+    """Returns (C, H, W) of timm's configuration, as the user's arguments of ``create_model`` change it."""
+    channels, size = arguments.get("in_chans", input_size[0]), arguments.get("img_size", input_size[1:])
+    return (channels, size, size) if isinstance(size, int) else (channels, *size)
 
 
 def _test_crop(module: Any, shape: tuple[int, ...]) -> dict[str, Any]:

@@ -154,6 +154,12 @@ def test_the_network_follows_the_input(timm: Any) -> None:
     assert source.module(torch.zeros(2, 1, 96, 96))["output"].shape == (2, 1000)
 
 
+def test_the_input_follows_the_network(timm: Any) -> None:
+    assert opened("test_resnet", kwargs={"in_chans": 1}).inputs[0].shape == ("N", 1, 160, 160)
+    assert opened("test_vit", kwargs={"img_size": 96}).inputs[0].shape == ("N", 3, 96, 96)
+    assert opened("test_vit", kwargs={"img_size": [96, 64]}).inputs[0].shape == ("N", 3, 96, 64)
+
+
 def test_the_users_classes_have_no_labels(timm: Any) -> None:
     source = opened("test_vit", kwargs={"num_classes": 7})
     assert (source.classifier, source.labels, source.notes) == (True, (), ())
