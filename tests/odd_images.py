@@ -172,6 +172,13 @@ def with_texts(kind: bytes, head: bytes) -> bytes:
     return png_from(GRAY, (7, 5), 8, 0, chunk(kind, head + zlib.compress(b"workflow" * (1 << 19))))
 
 
+def texts_in_emoji(count: int) -> bytes:
+    """A PNG file with texts of 8 MB each, of which Python holds each character in 4 bytes."""
+    text = "\N{CAMERA}".encode() + bytes(8_000_000)
+    chunks = [chunk(b"iTXt", b"%d\0\1\0\0\0" % i + zlib.compress(text)) for i in range(count)]
+    return png_from(GRAY, (7, 5), 8, 0, *chunks)
+
+
 def webp_alpha() -> bytes:
     return encoded(np.dstack([RGB, ALPHA]), "WEBP", lossless=True, exact=True)
 
@@ -384,6 +391,7 @@ ODD: dict[str, Odd] = {
     ),
     "large text.png": Odd(lambda: with_texts(b"zTXt", b"k\0\0"), gray(GRAY)),
     "large international text.png": Odd(lambda: with_texts(b"iTXt", b"k\0\1\0\0\0"), gray(GRAY)),
+    "texts in emoji.png": Odd(lambda: texts_in_emoji(2), gray(GRAY)),
     "large color profile.png": Odd(lambda: with_texts(b"iCCP", b"k\0\0"), gray(GRAY)),
     "lossy.webp": Odd(lambda: encoded(RED, "WEBP", quality=95), RED, within=6),
     "lossless.webp": Odd(lambda: encoded(RGB, "WEBP", lossless=True), RGB),
@@ -584,6 +592,10 @@ BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
     "international text bomb.png": (
         lambda: text_bomb(b"iTXt", b"k\0\1\0\0\0"),
         UNREADABLE.format("[Tt]oo [Ll]arge"),
+    ),
+    "too many texts in emoji.png": (
+        lambda: texts_in_emoji(9),
+        UNREADABLE.format(r"its texts are too large \(limit 16 MB\)"),
     ),
     "color profile bomb.png": (lambda: text_bomb(b"iCCP", b"k\0\0"), UNREADABLE.format("[Tt]oo [Ll]arge")),
     "canvas of 65535x65535.gif": (lambda: gif((65535, 65535), (0, 0, 1, 1)), LARGE.format("65535x65535")),

@@ -53,8 +53,11 @@ _ARITHMETIC_FRAMES = (0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
 _MAX_SCANS = 100
 """Scans of a JPEG image. Each one costs a pass over all pixels, and needs only 30 bytes."""
 
-_MAX_TEXT_BYTES = 1 << 24
-"""Bytes of a text or a color profile in a PNG file, decompressed. Pillow reads up to 64 MB of text in all."""
+_MAX_TEXT_BYTES = 1 << 23
+"""Bytes of a text or a color profile in a PNG file, decompressed."""
+
+_MAX_TEXT_CHARACTERS = 1 << 24
+"""Characters of all texts of a PNG file. Python holds each in up to 4 bytes."""
 
 _MAX_FRAMES = 1000
 _GIF_BYTES = 1 << 24
@@ -168,11 +171,11 @@ class _Tiff(_NoMetadata, TiffImagePlugin.TiffImageFile):
 
 
 def _decompressed(data: bytes) -> bytes:
-    """Decompresses a text or a color profile of a PNG file, like Pillow, but up to a limit of 16 MB."""
+    """Decompresses a text or a color profile of a PNG file, like Pillow, but up to a larger limit."""
     decompressor = zlib.decompressobj()
     text = decompressor.decompress(data, _MAX_TEXT_BYTES)
     if decompressor.unconsumed_tail:
-        raise ValueError(f"too large a text or color profile (limit {_MAX_TEXT_BYTES >> 20} MB)")
+        raise ValueError(f"a text or color profile is too large (limit {_MAX_TEXT_BYTES >> 20} MB)")
     return text
 
 
@@ -188,6 +191,11 @@ class _PngChunks(PngImagePlugin.PngStream):
     chunk_zTXt = _with_globals(  # noqa: N815 - Pillow's name
         PngImagePlugin.PngStream.chunk_zTXt, _safe_zlib_decompress=_decompressed
     )
+
+    def check_text_memory(self, chunklen: int) -> None:
+        self.text_memory += chunklen
+        if self.text_memory > _MAX_TEXT_CHARACTERS:
+            raise ValueError(f"its texts are too large (limit {_MAX_TEXT_CHARACTERS >> 20} MB)")
 
 
 class _Png(PngImagePlugin.PngImageFile):

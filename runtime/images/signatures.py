@@ -71,6 +71,8 @@ _OTHER_IMAGES = (
     (0, b"SIMPLE  =", "a FITS image: convert it to PNG with 8 or 16 bits"),
     (128, b"DICM", "a DICOM file: export its image as 16-bit PNG"),
 )
+_IMAGE_STARTS = (*_SIGNATURES, *(signature for offset, signature, _ in _OTHER_IMAGES if offset == 0))
+_LATER_SIGNATURES = tuple(entry for entry in _OTHER_IMAGES if entry[0] > 0)
 _OTHER_FILES = (
     (8, b"AVI ", "a video: extract a frame"),
     (0, b"\x1a\x45\xdf\xa3", "a video: extract a frame"),
@@ -91,23 +93,12 @@ def file_format(head: bytes) -> str | None:
 
     ``AVIF``, ``HEIF`` and ``JPEG2000`` are read where Pillow, or a package beside it, has the decoder.
     """
-    if _description(head, _OTHER_IMAGES):
-        return None
-    for signature, name in _SIGNATURES.items():
-        if head.startswith(signature):
-            return name
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WEBP"
-    if head[:2] == b"BM" and len(head) >= 18 and struct.unpack_from("<I", head, 14)[0] in _BMP_HEADERS:
-        return "BMP"
-    if _PNM.match(head):
-        return "PPM"
-    return _coded_as(_brands(head))
+    return None if _description(head, _OTHER_IMAGES) else _read_format(head)
 
 
 def is_image(head: bytes) -> bool:
     """Whether a file is an image by its first bytes, of a format that is read or of another."""
-    if file_format(head) is not None or _description(head, _OTHER_IMAGES):
+    if head.startswith(_IMAGE_STARTS) or _read_format(head) or _description(head, _LATER_SIGNATURES):
         return True
     return _brands(head)[:1] == [b"crx "] or _is_svg(_markup(head))
 
@@ -133,6 +124,19 @@ def unsupported_format(head: bytes) -> str | None:
     return "text" if head and all(byte >= 32 or byte in _SPACE for byte in head) and _is_utf8(head) else None
 
 
+def _read_format(head: bytes) -> str | None:
+    for signature, name in _SIGNATURES.items():
+        if head.startswith(signature):
+            return name
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    if head[:2] == b"BM" and len(head) >= 18 and struct.unpack_from("<I", head, 14)[0] in _BMP_HEADERS:
+        return "BMP"
+    if _PNM.match(head):
+        return "PPM"
+    return _coded_as(_brands(head))
+
+
 def _description(head: bytes, signatures: tuple[tuple[int, bytes, str], ...]) -> str | None:
     for offset, signature, description in signatures:
         if head.startswith(signature, offset):
@@ -156,7 +160,9 @@ def _coded_as(brands: list[bytes]) -> str | None:
 
 
 def _markup(head: bytes) -> bytes:
-    return head.lstrip(_TEXT_PREFIX).lower()
+    """The beginning of a file of HTML or XML in lower case; of others nothing."""
+    text = head.lstrip(_TEXT_PREFIX)
+    return text.lower() if text.startswith(b"<") else b""
 
 
 def _is_web_page(markup: bytes) -> bool:
@@ -164,7 +170,7 @@ def _is_web_page(markup: bytes) -> bool:
 
 
 def _is_svg(markup: bytes) -> bool:
-    return b"<svg" in markup and markup.startswith(b"<") and not _is_web_page(markup)
+    return b"<svg" in markup and not _is_web_page(markup)
 
 
 def _is_utf8(head: bytes) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from image_files import encoded
 from odd_images import BROKEN, LARGE, LEGAL_BOMB, ODD, PALETTE, RGB, WIDE, frames, gray_tiff
+from PIL import features
 
 from cnntk.runtime.errors import ImageError
 from cnntk.runtime.images.reading import decode_image, read_image
@@ -151,9 +152,13 @@ SEEDS = {
     "webp": encoded(RGB, "WEBP"),
     "lossless webp": ODD["alpha.webp"].file(),
     "animated webp": frames("WEBP", 2),
+    "jp2": encoded(RGB, "JPEG2000"),
+    "j2k": encoded(RGB, "JPEG2000", no_jp2=True),
     "ppm": encoded(RGB, "PPM"),
     "pgm": b"P5 3 1 100\n\0\1\2",
 }
+if features.check("avif"):
+    SEEDS["avif"] = encoded(RGB, "AVIF")
 
 
 def damaged(file: bytes, chance: random.Random) -> bytes:
