@@ -72,7 +72,7 @@ def prepare(source: Source, options: ExportOptions, samples: Samples | None = No
         ExportCheckError: Its softmax is applied twice, or over the batch.
         UsageError: The head or the preprocessing does not fit the model.
     """
-    captured = _capture(source)
+    captured = capture(source)
     if captured.program is not None:
         widen_attributes(captured.model)
     large = sum(layer.multiply_adds for layer in layer_table(captured.model)) > _LARGE
@@ -109,18 +109,6 @@ def prepare(source: Source, options: ExportOptions, samples: Samples | None = No
         skipped=tuple(line for p in passes for line in p.rewrites.skipped),
     )
     return Prepared(candidate, head, passes, layer_table(model))
-
-
-def _capture(source: Source) -> Captured:
-    try:
-        return capture(source)
-    except CaptureError as error:
-        if "cast_from" not in source.provenance:
-            raise
-        before, after = source.provenance["cast_from"], source.provenance["dtype"]
-        raise CaptureError(
-            f"{error}. It was cast from {before} to {after}: its code must take its types from its weights"
-        ) from error
 
 
 def _inputs(source: Source, samples: Samples | None, images: bool, large: bool) -> CheckInputs:

@@ -9,8 +9,9 @@ import linecache
 import os
 import re
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
+from typing import Any
 
 import torch
 
@@ -62,8 +63,6 @@ _KINDS = (
 )
 """Kinds of errors: pattern of torch's message, problem with the pattern's groups for ``{}``, and advice."""
 
-
-INVALID_INPUT = "the network fails on an input of shape {}: {{}}", "pass the shape that it takes with --input"
 NOT_CAPTURED = "torch.export can't capture it: {}", "write it with plain operations on tensors"
 NOT_TRANSLATED = "torch.onnx can't translate it: {}", "write it with other operators"
 """Problem and advice where no pattern says more, with torch's words for ``{}``."""
@@ -86,6 +85,18 @@ def capture_error(
     if chatter:
         error.add_note(chatter)
     return error
+
+
+def invalid_input(shapes: str, provenance: Mapping[str, Any]) -> tuple[str, str]:
+    """Problem and advice where the module itself fails on an input of ``shapes``."""
+    problem, advice = (
+        f"the network fails on an input of shape {shapes}",
+        "pass the shape that it takes with --input",
+    )
+    if "cast_from" in provenance:
+        problem += f" after the cast from {provenance['cast_from']} to {provenance['dtype']}"
+        advice = f"its code must take its types from its weights; else {advice}"
+    return f"{problem}: {{}}", advice
 
 
 def _explain(errors: Sequence[BaseException], default: tuple[str, str]) -> tuple[str, str]:

@@ -16,10 +16,10 @@ from cnntk.exporters._program_checks import check_program
 from cnntk.exporters._program_rewrites import restore_weight_names, rewrite_program
 from cnntk.exporters._torch_errors import (
     CAPTURE_ERRORS,
-    INVALID_INPUT,
     NOT_CAPTURED,
     NOT_TRANSLATED,
     capture_error,
+    invalid_input,
 )
 from cnntk.exporters.passes.origins import label_source_tensors
 from cnntk.exporters.source import Source
@@ -95,8 +95,7 @@ def _export(source: Source, chatter: io.StringIO) -> ExportedProgram:
             failures.append(error)
     if (invalid := _error_of_call(source.module, args, kwargs)) is not None:
         shapes = ", ".join(form(spec.shape[1:]) for spec in source.inputs)
-        problem = INVALID_INPUT[0].format(shapes), INVALID_INPUT[1]
-        raise capture_error(source.name, [invalid], problem) from invalid
+        raise capture_error(source.name, [invalid], invalid_input(shapes, source.provenance)) from invalid
     raise capture_error(source.name, failures, NOT_CAPTURED, chatter.getvalue()) from failures[0]
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import functools
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,8 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
 
 from cnntk.exporters.sources.outputs import name_outputs
 from cnntk.runtime.errors import UsageError
@@ -46,8 +49,10 @@ def to_eval_mode(module: nn.Module) -> nn.Module:
 def cast_weights(module: nn.Module, types: Mapping[torch.dtype, torch.dtype]) -> nn.Module:
     """Returns a copy of ``module`` in which every tensor of a type in ``types`` has the type it maps to.
 
-    This includes tensors that are not parameters, and types that the network keeps in an attribute to convert
-    its input to. Tensors of other types share the memory of ``module``'s.
+    This includes tensors that are not parameters, types that the network keeps in an attribute to convert
+    its input to, and those that its code names, where they become float32: ``x.double()`` is ``x.float()``.
+    Casts to float16 leave the code as it is, which takes sums in float32 on purpose. Tensors of other types
+    share the memory of ``module``'s.
     """
 
     def cast(tensor: Tensor) -> Tensor:
@@ -56,7 +61,50 @@ def cast_weights(module: nn.Module, types: Mapping[torch.dtype, torch.dtype]) ->
         plain = tensor.detach().to(types[tensor.dtype])
         return nn.Parameter(plain, requires_grad=False) if isinstance(tensor, nn.Parameter) else plain
 
-    return _copy(module, cast, {id(old): new for old, new in types.items()})
+    copied = _copy(module, cast, {id(old): new for old, new in types.items()})
+    widened = {old: new for old, new in types.items() if new is torch.float32}
+    return _with_conversions(copied, widened) if widened else copied
+
+
+def _with_conversions(module: nn.Module, types: Mapping[torch.dtype, torch.dtype]) -> nn.Module:
+    """Gives ``module`` a class of the same name whose code converts to other types than it says."""
+    kind = type(module)
+
+    @functools.wraps(kind.forward)
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        with _Conversions(types):
+            return kind.forward(self, *args, **kwargs)
+
+    module.__class__ = type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
+    return module
+
+
+class _Conversions(TorchFunctionMode):
+    """Replaces types: in arguments of torch's functions, in methods such as `Tensor.double`, in results."""
+
+    _METHODS: ClassVar[Mapping[Any, torch.dtype]] = {
+        Tensor.double: torch.float64,
+        Tensor.half: torch.float16,
+        Tensor.bfloat16: torch.bfloat16,
+    }
+
+    def __init__(self, types: Mapping[torch.dtype, torch.dtype]) -> None:
+        super().__init__()
+        self._types = types
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if (new := self._types.get(self._METHODS.get(func, torch.bool))) is not None:
+            return args[0].to(new)
+        args, kwargs = pytree.tree_map(self._replace, (args, kwargs or {}))
+        result = func(*args, **kwargs)
+        if isinstance(result, Tensor) and result.dtype in self._types:
+            return result.to(self._types[result.dtype])
+        return result
+
+    def _replace(self, value: Any) -> Any:
+        return self._types.get(value, value) if isinstance(value, torch.dtype) else value
 
 
 def _unwrapped(module: nn.Module) -> nn.Module:

@@ -1,3 +1,4 @@
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +176,45 @@ def test_nothing_to_cast_is_the_source_itself(small_cnn: nn.Module) -> None:
     source = opened(small_cnn)
     assert cast_source(source, "float32") is source
     assert cast_source(source, "auto") is source
+
+
+class Double(nn.Module):
+    """Names its type in its code, in every way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c = nn.Conv2d(3, 4, 3).double()
+        self.mean = np.full((3, 1, 1), 0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.double() - torch.from_numpy(self.mean) + torch.zeros(3, 8, 8, dtype=torch.float64)
+        return self.c(x.to(torch.float64)).type(torch.float64).mean((2, 3))
+
+
+class Brain(nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.flatten(1).bfloat16()).to(torch.bfloat16)
+
+
+@pytest.mark.parametrize("network", [Double(), Brain(192, 4).bfloat16()], ids=["float64", "bfloat16"])
+def test_conversions_in_the_code_are_cast_with_the_weights(network: nn.Module) -> None:
+    module = opened(network, "float32").module
+    x = torch.rand(2, *SHAPE)
+    with torch.no_grad():
+        expected = network(x)
+        for each in (module, copy.deepcopy(module)):
+            result = each(x)["output"]
+            assert result.dtype == torch.float32
+            tolerance = 1e-6 if expected.dtype == torch.float64 else 0.02
+            torch.testing.assert_close(result, expected.float(), atol=tolerance, rtol=0)
+        assert network(x).dtype == expected.dtype != torch.float32
+    assert type(module).__name__ == type(network).__name__
+
+
+def test_sums_in_float32_of_a_float16_network_stay() -> None:
+    class Summing(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x.half()).float() + 70_000
+
+    source = opened(Summing(3, 4), "float16", {"x": (3,)})
+    assert source.module(torch.zeros(1, 3, dtype=torch.float16))["output"].dtype == torch.float32
