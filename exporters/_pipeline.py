@@ -109,7 +109,9 @@ def _write(
         atomic_write(target) as temporary,
         ThreadPoolExecutor(1) as background,
     ):
-        outputs = background.submit(reference_outputs, candidate.reference, candidate.inputs, candidate.eps)
+        outputs = background.submit(
+            reference_outputs, candidate.reference, candidate.inputs, candidate.eps, candidate.batch_axes
+        )
         self_test = background.submit(make_self_test, candidate)
         written = write_hashed(interface.model, temporary, external)
         engine = Engine(temporary, allow_nonfinite=True)  # the checks judge what is not finite

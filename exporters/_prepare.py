@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from cnntk.exporters._float64_attributes import widen_attributes
-from cnntk.exporters._head import HeadRecord, add_head, network_output
+from cnntk.exporters._head import HeadRecord, add_head, network_output, output_values
 from cnntk.exporters._model_inputs import add_interface, takes_images
 from cnntk.exporters._op_support import unsupported_op_error
 from cnntk.exporters.capture import Captured, capture
+from cnntk.exporters.checks._batch_axis import batch_axes, batch_first
 from cnntk.exporters.checks._candidate import Candidate
 from cnntk.exporters.checks._inputs import (
     FEW,
@@ -40,6 +41,10 @@ from cnntk.runtime.errors import CaptureError, InferenceError
 
 _LARGE = 500_000_000
 """Multiply-adds of an image from which a network is checked on `FEW` inputs: float64 is slow."""
+
+
+_HEAD_INPUTS = 4
+"""Inputs on which the head of a large network is recognized, the most telling kinds."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +86,20 @@ def prepare(source: Source, options: ExportOptions, samples: Samples | None = No
     batches = [inputs.select(numbers) for numbers in ([first] if large else [first, others])]
     try:
         model, passes = run_passes(captured.model, batches)
+        trial = array_inputs(source.inputs, source.preprocessing, _HEAD_INPUTS if large else len(KINDS))
+        values = output_values(model, trial.arrays)
     except InferenceError as error:
         raise unsupported_op_error(source, captured.model, error) from error
     returned = tuple(v.name or "" for v in captured.model.graph.outputs)
     names = {id(v): v.name for node in model.graph for v in node.outputs}
-    head = add_head(model, options.head, source.classifier, allow_double_softmax=options.allow_double_softmax)
+    axes = batch_axes(model)
+    head = add_head(
+        model,
+        options.head,
+        source.classifier,
+        options.allow_double_softmax,
+        batch_first(values, axes, len(trial.kinds)),
+    )
     bodies = {v.name or "": network_output(v) for v in model.graph.outputs}
     outputs = {output: str(names[id(v)]) for output, v in bodies.items() if id(v) in names}
     flat = frozenset(v.name or "" for v in model.graph.outputs if v.shape != bodies[v.name or ""].shape)
@@ -105,6 +119,9 @@ def prepare(source: Source, options: ExportOptions, samples: Samples | None = No
             returned, {node: output for output, node in outputs.items()}, head.softmax
         ),
         large=large,
+        softmax_of_logits=head.softmax_of_logits,
+        batch_axes=batch_axes(model),
+        tolerance=options.tolerance or 0.0,
         samples=samples,
         skipped=tuple(line for p in passes for line in p.rewrites.skipped),
     )

@@ -139,6 +139,10 @@ class ExportOptions:
             size; on the host, as the spec says; or none: the file takes arrays only.
         preprocessing: Fields of `Preprocessing`, like mean=0.5,0.5,0.5, where the source has none or wrong
             ones. A whole `Preprocessing` is used for sources that have none.
+        tolerance: Error to accept on inputs that no photograph resembles (black, white, one bright pixel,
+            values of ±1e4 and denormal ones), and limit of the bounds on all others, relative to the largest
+            output, like 0.01. By default the measured bounds hold, and a classifier whose bound is over 1 %
+            on ordinary images is refused. What was accepted is recorded in the artifact.
         samples: Also check the export on these inputs: a folder of images, or an .npz with an array (n, ...)
             per input; in Python also arrays by input, or images. The first 4 are used, 2 for large networks.
         layer_errors: Measure the error of each layer for the report.
@@ -164,6 +168,7 @@ class ExportOptions:
     preprocessing: Mapping[str, str] | Preprocessing | None = field(
         default=None, metadata={"pairs": True, **_PREPROCESSING}
     )
+    tolerance: float | None = field(default=None, metadata={"min": 0, **_CHECKS})
     samples: SamplesLike | None = field(default=None, metadata={"metavar": "PATH", **_CHECKS})
     layer_errors: bool = field(default=False, metadata={"flag": None})
     external_data: bool = field(default=False, metadata=_FILE)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,15 @@ from cnntk.runtime.artifact.canonical import canonical_inputs
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, Pattern, SelfTest, SelfTestCase, TensorSpec
 from cnntk.runtime.errors import ParityError
 
-__all__ = ["SELF_TEST_INPUTS", "SelfTestInput", "make_self_test", "round_up", "self_test_of", "values_text"]
+__all__ = [
+    "SELF_TEST_INPUTS",
+    "ReferenceRuns",
+    "SelfTestInput",
+    "make_self_test",
+    "round_up",
+    "self_test_of",
+    "values_text",
+]
 
 _VALUES = 2500
 """Number of values of all outputs together: about 30 kB of text, so that the spec is below 64 kB."""
@@ -73,6 +82,24 @@ _RESIZED_INPUT = SelfTestInput("noise", 4, 1, (1.7, 1.3))
 """For graphs that take images: reveals a device with another Resize."""
 
 
+class ReferenceRuns(NamedTuple):
+    """Ways to run a reference on the inputs of the file.
+
+    Attributes:
+        float64: Outputs in float64.
+        native: Outputs in the reference's own precision.
+        rounded: Outputs of a program perturbed by rounding, as `Reference.run_perturbed`; the second argument
+            is whether the image is flat. None where there is none.
+        resized: Outputs in float64 with resized pixel values as far off as other devices may round them; what
+            that changes is allowed where images are resized. None where nothing is.
+    """
+
+    float64: Run
+    native: Run
+    rounded: Callable[[Arrays, bool], Arrays] | None = None
+    resized: Run | None = None
+
+
 def make_self_test(candidate: Candidate) -> SelfTest:
     """The self-test of a candidate's file.
 
@@ -82,71 +109,82 @@ def make_self_test(candidate: Candidate) -> SelfTest:
         ParityError: An output of the reference is not finite.
     """
     reference, interface = candidate.reference, candidate.interface
-    runs: tuple[Run, Run, Run | None] = (reference.run_float64, reference.run_native, None)
+    runs = ReferenceRuns(
+        reference.run_float64, reference.run_native, partial(_rounded, reference, candidate.eps)
+    )
     inputs, sizes = _LARGE_MODEL_INPUTS if candidate.large else SELF_TEST_INPUTS, {}
     if interface.record is not None and interface.preprocessing is not None:
         graph = GraphPreprocessing(interface.model, interface.preprocessing, interface.record)
         from_images = _ImageReference(reference, graph, candidate.source.inputs[0])
-        runs = (from_images.run_float64, from_images.run_native, from_images.run_perturbed)
+        runs = from_images.runs(candidate.eps)
         inputs, sizes = (*inputs, _RESIZED_INPUT), interface.preprocessing.image_sizes
     return self_test_of(
         *runs,
         specs=interface.inputs,
         inputs=inputs,
         sizes=sizes,
-        probabilities="logits" in reference.outputs and "probabilities" not in reference.outputs,
+        probabilities=candidate.softmax_of_logits and "probabilities" not in reference.outputs,
         eps=max(candidate.eps, EPSILON["float32"]),
+        tolerance=candidate.tolerance,
     )
 
 
 def self_test_of(
     float64: Run,
     native: Run,
-    perturbed: Run | None = None,
+    rounded: Callable[[Arrays, bool], Arrays] | None = None,
+    resized: Run | None = None,
     *,
     specs: tuple[TensorSpec, ...],
     inputs: Sequence[SelfTestInput] = SELF_TEST_INPUTS,
     sizes: Mapping[str, int] | None = None,
     probabilities: bool = False,
     eps: float = EPSILON["float32"],
+    tolerance: float = 0.0,
 ) -> SelfTest:
     """The self-test of a model.
 
+    A case's limit follows from the errors on that case, as `reference_outputs` describes: a constant image,
+    on which a norm amplifies rounding, does not widen the limits of the others.
+
     Args:
-        float64: Runs the reference in float64.
-        native: Runs the reference in its own precision, from whose error bounds are derived.
-        perturbed: Runs the reference in float64 with resized pixel values as far off as other devices may
-            round them; what that changes is allowed where images are resized.
+        float64: As in `ReferenceRuns`, like the next three.
+        native: Outputs in the reference's own precision.
+        rounded: Outputs of a program perturbed by rounding.
+        resized: Outputs where resized pixel values are rounded otherwise.
         specs: Inputs of the graph.
         inputs: Canonical inputs.
         sizes: Sizes of free dimensions other than the batch; by default 32.
         probabilities: Test the softmax of ``logits`` too.
         eps: Relative step of the reference's own precision.
+        tolerance: Error that the user accepts on constant images, relative to the largest output.
 
     Raises:
         ParityError: An output of the reference is not finite.
     """
     usual = {d: 32 for spec in specs for d in spec.shape if isinstance(d, str)} | dict(sizes or {})
-    results = [_ReferenceRun.of(each, usual, specs, (float64, native, perturbed)) for each in inputs]
+    runs = ReferenceRuns(float64, native, rounded, resized)
+    results = [_ReferenceRun.of(each, usual, specs, runs) for each in inputs]
+    outputs = tuple(results[0].float64)
     relative = {
-        output: max([FLOOR * eps, *(r.relative_error(output) for r in results)])
-        for output in results[0].float64
+        output: max(FLOOR * eps, float(np.median([r.relative_error(output) for r in results])))
+        for output in outputs
     }
     if probabilities:
         results = [result.with_probabilities() for result in results]
     strides = _strides(results)
-    return SelfTest(tuple(result.case(strides, relative) for result in results), strides)
+    return SelfTest(tuple(result.case(strides, relative, tolerance) for result in results), strides)
 
 
 @dataclass(frozen=True)
 class _ReferenceRun:
-    """The reference's outputs for one canonical input."""
+    """The reference's outputs for one canonical input, with the errors that other sound programs may have."""
 
     input: SelfTestInput
     sizes: dict[str, int]
     float64: Arrays
-    native: Arrays
-    max_changes: Mapping[str, float]
+    errors: Mapping[str, float]
+    resize_changes: Mapping[str, float]
 
     @classmethod
     def of(
@@ -154,18 +192,23 @@ class _ReferenceRun:
         each: SelfTestInput,
         usual: Mapping[str, int],
         specs: tuple[TensorSpec, ...],
-        runs: tuple[Run, Run, Run | None],
+        runs: ReferenceRuns,
     ) -> _ReferenceRun:
         sizes = each.sizes(usual)
         arrays = canonical_inputs(specs, each.pattern, each.seed, sizes)
-        float64, native, perturbed = runs
-        result = cls(each, sizes, float64(arrays), native(arrays), {})
-        if perturbed is not None and each.zoom != (1, 1):
-            outputs = perturbed(arrays)
-            changes = {name: _largest(outputs[name] - array) for name, array in result.float64.items()}
-            result = replace(result, max_changes=changes)
-        for output in result.float64:
-            if not math.isfinite(result.scale(output)) or not math.isfinite(result.relative_error(output)):
+        float64 = runs.float64(arrays)
+        programs = [runs.native(arrays)]
+        if runs.rounded is not None:
+            flat = {False, each.pattern == "constant"}
+            programs += [runs.rounded(arrays, systematic) for systematic in flat]
+        errors = {name: _max_error(programs, name, array) for name, array in float64.items()}
+        changes: dict[str, float] = {}
+        if runs.resized is not None and each.zoom != (1, 1):
+            outputs = runs.resized(arrays)
+            changes = {name: _largest(outputs[name] - array) for name, array in float64.items()}
+        result = cls(each, sizes, float64, errors, changes)
+        for output in float64:
+            if not math.isfinite(result.scale(output)) or not math.isfinite(errors[output]):
                 raise ParityError(
                     f"{output}: the network's own output for {each.pattern} is not finite, so no device can "
                     "test itself by it. Nothing was written"
@@ -176,25 +219,35 @@ class _ReferenceRun:
         return _largest(self.float64[output])
 
     def relative_error(self, output: str) -> float:
-        """Error of the reference's own precision, relative to the largest value."""
-        error = _largest(self.native[output].astype(np.float64) - self.float64[output])
-        return error / (self.scale(output) or 1.0)
+        """Largest error of sound programs, relative to the largest value."""
+        return self.errors[output] / (self.scale(output) or 1.0)
 
     def with_probabilities(self) -> _ReferenceRun:
         return replace(self, float64={**self.float64, "probabilities": softmax(self.float64["logits"])})
 
-    def case(self, strides: Mapping[str, int], relative: Mapping[str, float]) -> SelfTestCase:
+    def case(
+        self, strides: Mapping[str, int], relative: Mapping[str, float], tolerance: float
+    ) -> SelfTestCase:
         expected = {output: values_text(array, strides[output]) for output, array in self.float64.items()}
-        bounds = {
-            output: round_up(
-                FACTOR * (error * self.scale(output) + self.max_changes.get(output, 0.0)) + SMALLEST
-            )
-            for output, error in relative.items()
-        }
+        accepted = tolerance if self.input.pattern == "constant" else 0.0
+        bounds: dict[str, float] = {}
+        for output, usual in relative.items():
+            scale = self.scale(output)
+            error = max(self.errors[output], usual * scale) + self.resize_changes.get(output, 0.0)
+            bounds[output] = round_up(max(FACTOR * error + SMALLEST, accepted * scale))
         if "probabilities" in self.float64 and "probabilities" not in bounds:
             # A logit that moves by e moves a probability by at most e/2.
             bounds["probabilities"] = round_up(bounds["logits"] / 2 + SOFTMAX_ERROR)
         return SelfTestCase(self.input.pattern, self.input.seed, self.sizes, expected, bounds)
+
+
+def _max_error(programs: Sequence[Arrays], name: str, exact: NDArray[Any]) -> float:
+    """Largest error of one output in any of the programs."""
+    return max(_largest(outputs[name].astype(np.float64) - exact) for outputs in programs)
+
+
+def _rounded(reference: Reference, eps: float, inputs: Arrays, flat: bool) -> Arrays:
+    return reference.run_perturbed(inputs, eps, flat)
 
 
 class _ImageReference:
@@ -208,13 +261,19 @@ class _ImageReference:
         self._graph = graph
         self._first = first
 
-    def run_float64(self, inputs: Arrays) -> Arrays:
-        return self._reference.run_float64(self._arrays(inputs, self._values(inputs)))
+    def runs(self, eps: float) -> ReferenceRuns:
+        """Runs of the reference on images; ``eps`` is the relative step of its precision."""
+        reference = self._reference
+        return ReferenceRuns(
+            lambda inputs: reference.run_float64(self._arrays(inputs, self._values(inputs))),
+            lambda inputs: reference.run_native(self._arrays(inputs, self._values(inputs))),
+            lambda inputs, flat: reference.run_perturbed(
+                self._arrays(inputs, self._values(inputs)), eps, flat
+            ),
+            self._run_resized,
+        )
 
-    def run_native(self, inputs: Arrays) -> Arrays:
-        return self._reference.run_native(self._arrays(inputs, self._values(inputs)))
-
-    def run_perturbed(self, inputs: Arrays) -> Arrays:
+    def _run_resized(self, inputs: Arrays) -> Arrays:
         """Outputs in float64 where some of the resized pixel values are one off."""
         values = self._values(inputs)
         share = min(1.0, max(_CHANGED_SHARE, _CHANGED_VALUES / values.size))

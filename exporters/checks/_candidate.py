@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
-from torch import nn
+from torch import Tensor, nn
 
 from cnntk.exporters._model_inputs import ExportedInterface
 from cnntk.exporters.capture import Captured
+from cnntk.exporters.checks._batch_axis import BatchAxes, batch_first
 from cnntk.exporters.checks._inputs import CheckInputs, OutputCache, Run, Samples
 from cnntk.exporters.checks.reference import Outputs, Reference
+from cnntk.exporters.session import Arrays
 from cnntk.exporters.source import Source
 from cnntk.runtime.codec import NOT_IN_JSON
 
@@ -53,6 +55,10 @@ class Candidate:
         module: The source as a torch module; None where it is not torch's or is random.
         output_names: Names of the outputs in the order in which ``module`` returns them: ``Softmax`` or
             ``LogSoftmax`` for one that the head removed, "" for one that is not in the graph.
+        softmax_of_logits: Whether the file computes ``probabilities`` as the softmax of ``logits``.
+        batch_axes: Axis of the batch by output of the file.
+        tolerance: Error that the user accepts on inputs that no photograph resembles, relative to the largest
+            output.
         large: Whether the reference takes seconds an image, so that checks run on few images.
         samples: The user's own inputs; None where there are none.
         skipped: Reasons for which passes left a node as it was.
@@ -71,6 +77,9 @@ class Candidate:
     module: nn.Module | None
     output_names: tuple[str, ...]
     large: bool
+    softmax_of_logits: bool = False
+    batch_axes: BatchAxes = field(default_factory=dict)
+    tolerance: float = 0.0
     samples: Samples | None = None
     skipped: tuple[str, ...] = ()
     file: Path | None = None
@@ -79,8 +88,17 @@ class Candidate:
 
     @cached_property
     def outputs(self) -> OutputCache:
-        """Outputs of the written file for `inputs`."""
-        return OutputCache(self.run, self.inputs)
+        """Outputs of the written file for `inputs`, with the batch as first axis."""
+        return OutputCache(self.run_batch_first, self.inputs)
+
+    def run_batch_first(self, inputs: Arrays) -> Arrays:
+        """`run`, with the batch as first axis of each output."""
+        return batch_first(self.run(inputs), self.batch_axes, len(next(iter(inputs.values()))))
+
+    def images_first(self, name: str, output: Tensor) -> Tensor:
+        """An output of `module` with the batch as first axis; one without a batch counts as one image's."""
+        axis = self.batch_axes.get(name, 0)
+        return output[None] if axis is None else output.movedim(axis, 0)
 
     @property
     def expected(self) -> Outputs:

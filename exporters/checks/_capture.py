@@ -51,7 +51,7 @@ def check_capture(candidate: Candidate) -> Check | None:
         )
     largest = 0.0
     for name, tensor in zip(candidate.output_names, first, strict=False):
-        result = compare_module_output(name, tensor, expected, module)
+        result = compare_module_output(name, candidate.images_first(name, tensor), expected, module)
         if result is None:
             continue
         finite = np.isfinite(result.bounds)

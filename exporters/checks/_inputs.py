@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,17 @@ ORDINARY = frozenset(
     {"noise", "hot pixel", "white", "black", "ramp"} | {f"sample {i + 1}" for i in range(SAMPLES)}
 )
 """Kinds of the usual range of values, on which torch's usual error is measured."""
+
+FLAT = frozenset({"hot pixel", "white", "denormals", "black"})
+"""Kinds whose pixels are all alike, or nearly: rounding errors are alike too, and a norm amplifies them."""
+
+PHOTOGRAPHIC = ORDINARY - FLAT
+"""Kinds that photographs resemble; the others are there to find faults, and an app never sees them."""
+
+Brightness = Literal["bright", "dark"]
+
+_FAR = 10.0
+"""Values of far brighter images, relative to the largest ordinary one."""
 
 _EXTREME = {"float16": 1e2, "bfloat16": 1e4, "float32": 1e4, "float64": 1e4}
 """Factor of extremes by type: sums of such values are finite, exp() of them is not."""
@@ -97,6 +108,18 @@ class CheckInputs:
         """Numbers of the images of the usual range."""
         return [i for i, kind in enumerate(self.kinds) if kind in ORDINARY]
 
+    def among(self, brightness: Brightness, companions: int) -> Arrays:
+        """What the file takes for the first image with ``companions`` that are far brighter or darker.
+
+        Floats are ten times the largest or smallest value of the ordinary images, pixels 255 or 0.
+        """
+        arrays = self.arrays if self.images is None else self.images
+        ordinary = {name: array[self.ordinary] for name, array in arrays.items()}
+        return {
+            name: np.concatenate([array[:1], _companions(ordinary[name], brightness, companions)])
+            for name, array in arrays.items()
+        }
+
     def _numbers(self, size: int, start: int) -> list[int]:
         return [(start + i) % len(self.kinds) for i in range(size)]
 
@@ -124,6 +147,10 @@ class OutputCache:
     def run_again(self, size: int, start: int = 0) -> Arrays:
         """Outputs for the same images from a new run."""
         return self._run(self.inputs.file_batch(size, start))
+
+    def run_among(self, brightness: Brightness, companions: int) -> Arrays:
+        """Outputs for the first image beside far brighter or far darker ones."""
+        return self._run(self.inputs.among(brightness, companions))
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,6 +264,16 @@ def _as_list(samples: object) -> Sequence[ImageSource] | None:
 
 def _type_name(samples: object) -> str:
     return source_name(samples) if isinstance(samples, np.ndarray) else type(samples).__name__
+
+
+def _companions(ordinary: NDArray[Any], brightness: Brightness, count: int) -> NDArray[Any]:
+    """Constant images beyond all ``ordinary`` ones; pixels and other whole numbers at their extremes."""
+    shape = (count, *ordinary.shape[1:])
+    value = ordinary.max() if brightness == "bright" else ordinary.min()
+    if ordinary.dtype.kind == "f" or ordinary.dtype.name == "bfloat16":
+        limit = max(abs(float(ordinary.max())), abs(float(ordinary.min())), 1.0)
+        value = (_FAR if brightness == "bright" else -_FAR) * limit
+    return np.full(shape, value, ordinary.dtype)
 
 
 def numpy_dtype(name: str) -> np.dtype[np.generic]:

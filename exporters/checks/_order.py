@@ -12,7 +12,7 @@ from cnntk.exporters.checks._candidate import Candidate, Check
 from cnntk.exporters.checks._capture import check_capture
 from cnntk.exporters.checks._head import check_head
 from cnntk.exporters.checks._independence import check_batch_invariance, check_repeatable
-from cnntk.exporters.checks._parity import check_parity, check_small_outputs
+from cnntk.exporters.checks._parity import check_conditioning, check_parity, check_small_outputs
 from cnntk.exporters.checks._pixels import check_pixels
 from cnntk.exporters.checks._precision import check_cast, check_finite_outputs, check_float16
 from cnntk.exporters.checks._shapes import check_shapes
@@ -36,6 +36,7 @@ CHECKS: tuple[tuple[Needs, Callable[[Candidate], Check | None]], ...] = (
     ("run", check_finite_outputs),
     ("run", check_batch_invariance),
     ("run", check_parity),
+    ("run", check_conditioning),
     ("run", check_small_outputs),
     ("run", check_capture),
     ("run", check_head),

@@ -8,14 +8,14 @@ may be a small factor larger, image by image (`cnntk.exporters.checks.reference`
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cnntk.exporters.checks._candidate import Candidate, Check
-from cnntk.exporters.checks._inputs import OutputCache
+from cnntk.exporters.checks._inputs import PHOTOGRAPHIC, OutputCache
 from cnntk.exporters.checks.divergence import first_divergence
 from cnntk.exporters.checks.reference import (
     PROBABILITIES,
@@ -30,6 +30,11 @@ from cnntk.exporters.checks.reference import (
 from cnntk.exporters.session import Arrays
 from cnntk.runtime.errors import ParityError
 
+LARGEST_SHARE = 0.01
+"""Largest limit on ordinary images, relative to the largest output, of a classifier."""
+
+_FLOAT32 = 2.0**-23
+
 
 @dataclass(frozen=True)
 class Parity:
@@ -43,6 +48,7 @@ class Parity:
         torch_error: Largest absolute error of torch in its own precision.
         onnx_error: Largest absolute error of the exported model.
         bound: Limit of ``onnx_error``.
+        measured_bound: The limit that was derived; below ``bound`` where the user's tolerance counts.
         reference: What ``onnx_error`` is the difference from: float64, or a foreign file's original graph.
     """
 
@@ -55,6 +61,7 @@ class Parity:
     torch_error: float
     onnx_error: float
     bound: float
+    measured_bound: float
     reference: str = ReferenceNames.exact
 
     @property
@@ -69,14 +76,60 @@ def check_parity(candidate: Candidate) -> Check:
     Raises:
         ParityError: An output differs by more than its bound, has another shape, or is NaN.
     """
-    rows = compare_outputs(candidate.outputs, candidate.expected, lambda: _cause(candidate))
+    tolerance = candidate.tolerance
+    rows = compare_outputs(candidate.outputs, candidate.expected, lambda: _cause(candidate), tolerance)
     worst, native = max(rows, key=lambda p: p.onnx_error / p.bound), candidate.expected.names.native
+    accepted = "".join(
+        f"; {row.output} on {row.kind} differs by {row.onnx_error:.2g}, accepted by --tolerance {tolerance:g}"
+        for row in rows
+        if row.onnx_error > row.measured_bound
+    )
     return Check(
         "parity",
         f"max abs error vs {worst.reference} {worst.onnx_error:.2g} (limit {worst.bound:.2g}; worst input: "
-        f"{worst.kind}; {native} {worst.torch_error:.2g}); batch {', '.join(map(str, worst.batches))}",
+        f"{worst.kind}; {native} {worst.torch_error:.2g}); batch {', '.join(map(str, worst.batches))}{accepted}",
         rows,
     )
+
+
+def check_conditioning(candidate: Candidate) -> Check | None:
+    """The limits of parity on ordinary images are below 1 % of the outputs' scale.
+
+    A network that amplifies rounding by much more can't be told from a wrong one, and differs from device to
+    device. Half precision is left out: `check_float16` runs it in float32.
+
+    Returns:
+        None where all limits are below it.
+
+    Raises:
+        ParityError: A limit of a classifier is above it and above the user's tolerance.
+    """
+    expected = candidate.expected
+    if candidate.eps > _FLOAT32:
+        return None
+    kinds = np.array([kind in PHOTOGRAPHIC for kind in expected.inputs.kinds])
+    shares = {}
+    for name, exact in expected.float64.items():
+        scale = float(scale_per_image(exact)[kinds].max(initial=0.0))
+        bound = float(np.nan_to_num(expected.bounds[name][kinds]).max(initial=0.0))
+        if scale > SMALLEST / _FLOAT32 and bound > LARGEST_SHARE * scale:
+            shares[name] = bound / scale
+    if not shares:
+        return None
+    name, share = max(shares.items(), key=lambda item: item[1])
+    text = f"{name}: rounding changes it by up to {share:.2g} of its largest value on ordinary images"
+    if {"logits", PROBABILITIES} & shares.keys() and share > (candidate.tolerance or LARGEST_SHARE):
+        raise ParityError(
+            f"{text} (limit {LARGEST_SHARE:g}), so no wrong layer could be seen, and devices differ as much; "
+            f"normalize with a larger eps, or accept it with --tolerance {round_up_share(share):g}. "
+            "Nothing was written"
+        )
+    return Check("conditioning", text)
+
+
+def round_up_share(share: float) -> float:
+    """``share`` with two digits, never less."""
+    return float(f"{share * 1.05:.2g}")
 
 
 def check_small_outputs(candidate: Candidate) -> Check | None:
@@ -108,13 +161,17 @@ def check_small_outputs(candidate: Candidate) -> Check | None:
     return Check("small outputs", f"{names} at most {scale:.2g}, too small to compare: each layer compared")
 
 
-def compare_outputs(outputs: OutputCache, expected: Outputs, cause: Callable[[], str]) -> tuple[Parity, ...]:
+def compare_outputs(
+    outputs: OutputCache, expected: Outputs, cause: Callable[[], str], tolerance: float = 0.0
+) -> tuple[Parity, ...]:
     """A row for each output and kind of input.
 
     Args:
         outputs: Outputs of the exported model.
         expected: Outputs of the reference.
         cause: Names the first layer that differs, for the message; called on failure.
+        tolerance: Error that the user accepts on inputs that no photograph resembles, relative to the largest
+            output of that kind.
 
     Raises:
         ParityError: An output differs by more than its bound, has another shape, or is NaN.
@@ -124,16 +181,30 @@ def compare_outputs(outputs: OutputCache, expected: Outputs, cause: Callable[[],
     has_probabilities = PROBABILITIES in next(iter(runs.values()))
     if has_probabilities and PROBABILITIES not in expected.float64 and "logits" in expected.float64:
         rows += _rows(PROBABILITIES, runs, _probabilities(expected))
+    rows = [_with_tolerance(row, tolerance) for row in rows]
     wrong = [row for row in rows if not row.holds]
     if wrong:
         worst = max(wrong, key=lambda p: np.nan_to_num(p.onnx_error / max(p.bound, SMALLEST), nan=np.inf))
         raise ParityError(
             f"{worst.output}: on {worst.kind} differs from {worst.reference} by {worst.onnx_error:.3g} "
             f"(limit {worst.bound:.3g}; {expected.names.native} itself differs by {worst.torch_error:.3g})"
-            f"{cause()}. "
-            "Nothing was written"
+            f"{cause()}{_advice(wrong)}. Nothing was written"
         )
     return tuple(rows)
+
+
+def _with_tolerance(row: Parity, tolerance: float) -> Parity:
+    if row.kind in PHOTOGRAPHIC or tolerance * row.scale <= row.bound:
+        return row
+    return replace(row, bound=tolerance * row.scale)
+
+
+def _advice(wrong: list[Parity]) -> str:
+    """The tolerance that accepts all differences, where they are on inputs that no photograph resembles."""
+    if any(row.kind in PHOTOGRAPHIC or not np.isfinite(row.onnx_error) or not row.scale for row in wrong):
+        return ""
+    share = max(row.onnx_error / row.scale for row in wrong)
+    return f"; no photograph resembles this input: --tolerance {round_up_share(share):g} accepts it"
 
 
 def _cause(candidate: Candidate) -> str:
@@ -160,7 +231,8 @@ def _rows(output: str, runs: dict[int, Arrays], expected: Outputs) -> list[Parit
             scale=float(scales[images].max()),
             torch_error=float(torch_errors[images].max()),
             onnx_error=float(errors[images].max()),
-            bound=float(expected.bounds[output][images].min()),
+            bound=(bound := float(expected.bounds[output][images].min())),
+            measured_bound=bound,
             reference=expected.names.exact,
         )
         for kind, images in _images_by_kind(expected, output).items()

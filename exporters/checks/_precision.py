@@ -8,18 +8,21 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from cnntk.exporters.checks._batch_axis import batch_first
 from cnntk.exporters.checks._candidate import Candidate, Check
 from cnntk.exporters.checks._capture import ModuleErrors, compare_module_output, module_outputs
 from cnntk.exporters.checks._inputs import CheckInputs
 from cnntk.exporters.checks.reference import (
     FACTOR,
     FLOOR,
+    PROBABILITIES,
     Outputs,
     max_error_per_image,
     reference_outputs,
     scale_per_image,
 )
 from cnntk.exporters.session import GraphSession
+from cnntk.exporters.shapes.dataflow import node_origin
 from cnntk.exporters.source import Source
 from cnntk.exporters.sources.precision import EPSILON
 from cnntk.runtime.errors import InferenceError, ParityError
@@ -50,10 +53,13 @@ def check_cast(candidate: Candidate) -> Check | None:
     numbers = candidate.inputs.ordinary[:_CAST_IMAGES]
     kinds = tuple(candidate.inputs.kinds[i] for i in numbers)
     inputs = CheckInputs(kinds, candidate.inputs.select(numbers), (1,))
-    expected = reference_outputs(candidate.reference, inputs, candidate.eps)
+    expected = reference_outputs(candidate.reference, inputs, candidate.eps, candidate.batch_axes)
     arrays = {spec.name: inputs.arrays[spec.name].astype(spec.dtype) for spec in before.inputs}
     outputs = zip(candidate.output_names, module_outputs(before.module, arrays), strict=False)
-    compared = [(name, compare_module_output(name, t, expected, before.module)) for name, t in outputs]
+    compared = [
+        (name, compare_module_output(name, candidate.images_first(name, t), expected, before.module))
+        for name, t in outputs
+    ]
     changes = [
         _relative_change(name, errors, kinds, source) for name, errors in compared if errors is not None
     ]
@@ -65,19 +71,45 @@ def check_cast(candidate: Candidate) -> Check | None:
 
 
 def check_finite_outputs(candidate: Candidate) -> None:
-    """Each output of the reference is finite on some ordinary image, so that it can be compared.
+    """Each output of the reference has elements, all of them finite on ordinary images.
 
     Raises:
-        ParityError: In its own precision the network overflows on all of them.
+        ParityError: An output has no elements, or is NaN or infinite on an image of the usual range.
     """
-    ordinary = candidate.inputs.ordinary
-    for name, bounds in candidate.expected.bounds.items():
-        if not np.isfinite(bounds[ordinary]).any():
+    expected, ordinary = candidate.expected, candidate.inputs.ordinary
+    for name, bounds in expected.bounds.items():
+        if name == PROBABILITIES and candidate.softmax_of_logits:
+            continue  # the network's own softmax may overflow where the repaired one does not
+        if not expected.float64[name].size:
             raise ParityError(
-                f"{name}: {candidate.expected.names.native} returns NaN or infinity in its own precision "
-                "on every image, so there is nothing to compare with; use a wider type (--dtype float32), or "
-                "train again. Nothing was written"
+                f"{name}: its shape {list(expected.float64[name].shape)} has no elements; return at least "
+                "one value an image. Nothing was written"
             )
+        failing = [i for i in ordinary if not np.isfinite(bounds[i])]
+        if failing:
+            exact = expected.float64[name][failing[0]]
+            advice = "use a wider type (--dtype float32), or train again"
+            if not np.isfinite(exact).all():
+                advice = "divide by no norm or deviation that may be 0, and exponentiate no large logits"
+            raise ParityError(
+                f"{name}: on {candidate.inputs.kinds[failing[0]]}, an image of the usual range, the network "
+                f"itself returns NaN or infinity{_first_nonfinite(candidate, failing[0])}; {advice}. "
+                "Nothing was written"
+            )
+
+
+def _first_nonfinite(candidate: Candidate, image: int) -> str:
+    """`` , first at ...``: the first node of the reference whose value is not finite."""
+    seen: list[str] = []
+
+    def visit(name: str, value: NDArray[Any]) -> None:
+        if not np.isfinite(value).all():
+            seen.append(name)
+
+    candidate.reference.run_native(candidate.inputs.select([image]), visit)
+    nodes = {v.name: node for node in candidate.model.graph for v in node.outputs}
+    node = next((nodes[name] for name in seen if name in nodes), None)
+    return f", first at {node_origin(node)}" if node is not None else ""
 
 
 def check_float16(candidate: Candidate) -> Check | None:
@@ -102,6 +134,7 @@ def check_float16(candidate: Candidate) -> Check | None:
         outputs = GraphSession(wide).run(
             {k: v.astype(np.float32) if k in names else v for k, v in arrays.items()}
         )
+        outputs = batch_first(outputs, candidate.batch_axes, len(images))
     except InferenceError as error:
         return Check("in float32", f"not compared: {error}")
     figures = [

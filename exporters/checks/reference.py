@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,7 +20,9 @@ from numpy.typing import NDArray
 from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
-from cnntk.exporters.checks._inputs import ORDINARY, CheckInputs
+from cnntk.exporters.checks._batch_axis import BatchAxes, batch_first
+from cnntk.exporters.checks._inputs import FLAT, ORDINARY, CheckInputs
+from cnntk.exporters.checks._perturbed import perturbed_model
 from cnntk.exporters.session import Arrays, GraphSession, inner_nodes
 from cnntk.runtime.errors import ExportCheckError
 
@@ -29,6 +32,7 @@ __all__ = [
     "PROBABILITIES",
     "SMALLEST",
     "SOFTMAX_ERROR",
+    "SYSTEMATIC",
     "Float64",
     "Float64Reference",
     "GraphReference",
@@ -67,8 +71,14 @@ PROBABILITIES = "probabilities"
 _BLOCK = 1 << 20
 """Weights converted to float64 at once; 8 MiB mostly stay in the cache."""
 
-_FLOAT32_TO_FLOAT64 = 2.0**-29
-"""Step of float64 divided by the step of float32."""
+_FLOAT32 = 2.0**-23
+_FLOAT64 = 2.0**-52
+_FLOAT32_TO_FLOAT64 = _FLOAT64 / _FLOAT32
+
+
+SYSTEMATIC = 16.0
+"""Steps (eps) by which a layer may be off on a flat image: there every pixel of a channel rounds alike, so
+errors of a mean over k pixels do not cancel. onnxruntime's mean of 1,024 equal values was 32 steps off."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,7 @@ class ReferenceNames:
 
 @dataclass(frozen=True)
 class Outputs:
-    """The reference's outputs for `CheckInputs`.
+    """The reference's outputs for `CheckInputs`, with the batch as first axis.
 
     Attributes:
         inputs: Inputs that were run.
@@ -115,34 +125,62 @@ class Reference(Protocol):
         """Outputs in the source's own precision."""
         ...
 
+    def run_perturbed(self, inputs: Arrays, eps: float, flat: bool) -> Arrays:
+        """Outputs of another sound program: each layer's output is off by about one step ``eps``.
+
+        ``flat``: by up to `SYSTEMATIC` steps, the same for all pixels of a channel, as on flat images.
+        """
+        ...
+
     def shapes(self) -> dict[str, tuple[int | str, ...]]:
         """Shape of each inner value by name according to the source, the batch as ``"N"``."""
         ...
 
 
-def reference_outputs(reference: Reference, inputs: CheckInputs, eps: float) -> Outputs:
-    """Runs the reference, and derives how far an export's outputs may be from it.
+def reference_outputs(
+    reference: Reference, inputs: CheckInputs, eps: float, batch_axes: BatchAxes | None = None
+) -> Outputs:
+    """Runs the reference, and derives how far an export's outputs may be from it, image by image.
+
+    An image's limit is `FACTOR` times the largest of: torch's error on it; the error of a program whose
+    layers are perturbed by rounding (`Reference.run_perturbed`), which shows how much the network amplifies
+    rounding on this image; torch's usual error on ordinary images of this scale; `FLOOR` steps. So an image
+    on which rounding is amplified, as by a norm on a flat image, has a wide limit, and widens no other's.
 
     Args:
         reference: Reference to run.
         inputs: Inputs of the reference.
         eps: Relative step of the source's own precision, like 1.19e-7 for float32.
+        batch_axes: Axis of the batch by output, where it is not the first.
     """
-    float64, native = reference.run_float64(inputs.arrays), reference.run_native(inputs.arrays)
-    bounds = {
-        name: _bounds(max_error_per_image(native[name], exact), scale_per_image(exact), inputs.kinds, eps)
-        for name, exact in float64.items()
-    }
+    count = len(inputs.kinds)
+    flat = [i for i, kind in enumerate(inputs.kinds) if kind in FLAT]
+    runs = reference.run_float64(inputs.arrays), reference.run_native(inputs.arrays)
+    float64, native = (batch_first(run, batch_axes or {}, count) for run in runs)
+    perturbed = batch_first(reference.run_perturbed(inputs.arrays, eps, False), batch_axes or {}, count)
+    systematic = Arrays()
+    if flat:
+        systematic = reference.run_perturbed(inputs.select(flat), eps, True)
+        systematic = batch_first(systematic, batch_axes or {}, len(flat))
+    bounds = {}
+    for name, exact in float64.items():
+        errors = max_error_per_image(native[name], exact)
+        amplified = max_error_per_image(perturbed[name], exact)
+        if flat:
+            errors_flat = max_error_per_image(systematic[name], exact[flat])
+            amplified[flat] = np.fmax(amplified[flat], errors_flat)
+        bounds[name] = _bounds(errors, amplified, scale_per_image(exact), inputs.kinds, eps)
     return Outputs(inputs, float64, native, bounds, reference.names)
 
 
-def _bounds(errors: Float64, scales: Float64, kinds: tuple[str, ...], eps: float) -> Float64:
-    """`FACTOR` times the largest of torch's error on the image, its usual error on ordinary images of this
-    scale, and `FLOOR` steps. NaN where torch itself overflows: nothing can be compared.
-    """
+def _bounds(
+    errors: Float64, amplified: Float64, scales: Float64, kinds: tuple[str, ...], eps: float
+) -> Float64:
+    """The limits that `reference_outputs` describes; NaN where torch overflows: nothing can be compared."""
     ordinary = np.array([k in ORDINARY for k in kinds]) & (scales > 0)
     usual = float(np.median(errors[ordinary] / scales[ordinary])) if ordinary.any() else 0.0
-    bounds = FACTOR * np.maximum(errors, np.maximum(usual, FLOOR * eps) * scales) + SMALLEST
+    least = np.maximum(usual, FLOOR * eps) * scales
+    bounds = FACTOR * np.maximum(np.fmax(errors, amplified), least) + SMALLEST
     return np.where(np.isfinite(errors), bounds, np.nan)
 
 
@@ -193,6 +231,13 @@ class ProgramReference:
         """Outputs in the program's own precision."""
         return self._run(_Interpreter, inputs, visit)
 
+    def run_perturbed(self, inputs: Arrays, eps: float, flat: bool) -> Arrays:
+        """Outputs in the program's own precision, with each layer's output perturbed; always the same.
+
+        Half precision is summed in float32, so its sums round once, on flat images too.
+        """
+        return self._run(partial(_Perturbed, eps=eps, flat=flat and eps <= _FLOAT32), inputs, None)
+
     def shapes(self) -> dict[str, tuple[int | str, ...]]:
         """Shape of each node as torch computed it during capture; a symbolic size is the batch."""
         metas = ((n.name, n.meta.get("val")) for n in self._program.graph_module.graph.nodes)
@@ -202,7 +247,7 @@ class ProgramReference:
             if isinstance(value, torch.Tensor)
         }
 
-    def _run(self, kind: type[_Interpreter], inputs: Arrays, visit: Visitor | None) -> Arrays:
+    def _run(self, kind: Callable[..., _Interpreter], inputs: Arrays, visit: Visitor | None) -> Arrays:
         values: Arrays = {node: np.zeros(0) for node in self.outputs.values()}
         interpreter = kind(self._program, self._substitutions, values, visit)
         tensors = [tensor_of(array) for array in inputs.values()]
@@ -233,6 +278,10 @@ class Float64Reference(ProgramReference):
         float32 = self._run(_Float32, inputs, visit_estimate)
         return {name: exact[name] + (float32[name] - exact[name]) * _FLOAT32_TO_FLOAT64 for name in exact}
 
+    def run_perturbed(self, inputs: Arrays, eps: float, flat: bool) -> Arrays:
+        """The float64 outputs, with each layer's output perturbed by steps of float64."""
+        return super().run_perturbed(inputs, min(eps, _FLOAT64), flat)
+
 
 class GraphReference:
     """Runs somebody's ONNX model, which has no other reference than itself.
@@ -259,10 +308,11 @@ class GraphReference:
                 f"{', '.join(outputs)}: none of these outputs can be compared, because the original graph "
                 "has no value of that name. Nothing was written"
             )
-        names = list(dict.fromkeys(self.outputs.values()))
+        self._values = list(dict.fromkeys(self.outputs.values()))
         self._model = model
-        self._plain = GraphSession(model, names)
-        self._optimized = GraphSession(model, names, optimize=True)
+        self._perturbed: GraphSession | None = None
+        self._plain = GraphSession(model, self._values)
+        self._optimized = GraphSession(model, self._values, optimize=True)
 
     def run_float64(self, inputs: Arrays, visit: Visitor | None = None) -> Arrays:
         """Outputs of the graph as it is, as float64."""
@@ -271,6 +321,12 @@ class GraphReference:
     def run_native(self, inputs: Arrays, visit: Visitor | None = None) -> Arrays:
         """Outputs of the graph with onnxruntime's optimizations."""
         return self._run(self._optimized, inputs, visit)
+
+    def run_perturbed(self, inputs: Arrays, eps: float, flat: bool) -> Arrays:
+        """Outputs of the graph with a random factor behind each node."""
+        if self._perturbed is None:
+            self._perturbed = GraphSession(perturbed_model(self._model, eps), self._values)
+        return self._run(self._perturbed, inputs, None)
 
     def shapes(self) -> dict[str, tuple[int | str, ...]]:
         """Nothing: an ONNX file has no second source of shapes."""
@@ -308,6 +364,9 @@ class _Flattened:
 
     def run_native(self, inputs: Arrays, visit: Visitor | None = None) -> Arrays:
         return self._flatten(self._reference.run_native(inputs, visit))
+
+    def run_perturbed(self, inputs: Arrays, eps: float, flat: bool) -> Arrays:
+        return self._flatten(self._reference.run_perturbed(inputs, eps, flat))
 
     def _flatten(self, outputs: Arrays) -> Arrays:
         return {k: v.reshape(len(v), -1) if k in self._flattened else v for k, v in outputs.items()}
@@ -349,6 +408,33 @@ class _Float64(_Interpreter):
             return _linear(*args, **kwargs)
         args, kwargs = pytree.tree_map(_to_float64, (args, kwargs))
         return super().call_function(target, args, kwargs)
+
+
+class _Perturbed(_Interpreter):
+    """Runs a program with each node's output off by rounding, as sound programs differ from each other."""
+
+    def __init__(self, *args: Any, eps: float, flat: bool) -> None:
+        super().__init__(*args)
+        self._eps = eps
+        self._flat = flat
+        self._generator = torch.Generator().manual_seed(0)
+
+    def run_node(self, n: torch.fx.Node) -> Any:
+        value = super().run_node(n)
+        is_view = n.op != "call_function" or getattr(n.target, "is_view", True)
+        if is_view or not isinstance(value, torch.Tensor) or not value.is_floating_point():
+            return value
+        value = value * self._factors(value)
+        if n.name in self._values:
+            self._values[n.name] = _array(value)
+        return value
+
+    def _factors(self, value: torch.Tensor) -> torch.Tensor:
+        """1 plus or minus a step: an independent one for each element, or one for each image's channel."""
+        shape = (*value.shape[:2], *(1,) * (value.dim() - 2)) if self._flat else value.shape
+        steps = SYSTEMATIC if self._flat else 1.0
+        signs = 2 * torch.rand(shape, generator=self._generator) - 1
+        return (1 + steps * self._eps * signs.double()).to(value.dtype)
 
 
 class _Float32(_Interpreter):

@@ -2,7 +2,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from cnntk.exporters._head import HeadRecord, add_head, double_softmax, network_output
+from cnntk.exporters._head import HeadRecord, add_head, double_softmax, network_output, output_values
 from cnntk.exporters.session import GraphSession
 from cnntk.runtime.errors import ExportCheckError, UsageError
 
@@ -45,7 +45,7 @@ def test_a_classifier_answers_logits_and_probabilities(body) -> None:
 
 def test_the_record_says_why() -> None:
     assert add_head(graph("y = Relu(x)"), "auto", None) == HeadRecord(
-        "classifier", "one output of shape Nx3; the network ends in plain logits"
+        "classifier", "one output of shape Nx3; the network ends in plain logits", "", True
     )
 
 
@@ -163,3 +163,118 @@ def test_the_value_of_the_network_behind_an_output(body: str, entry: str, result
     logits, probabilities = model.graph.outputs
     assert network_output(logits).name == name
     assert network_output(probabilities) is probabilities
+
+
+TRIALS = {"x": (np.random.default_rng(0).standard_normal((8, 3)) * 20).astype(np.float32)}
+
+
+def with_values(model: ir.Model, option: str = "auto", **options: object) -> HeadRecord:
+    return add_head(model, option, None, values=output_values(model, TRIALS), **options)
+
+
+DISTRIBUTIONS = {
+    "average": "a = Softmax(x)  b = Neg(x)  c = Softmax(b)  d = Add(a, c)  "
+    "two = Constant<value_float = 2.0>()  y = Div(d, two)",
+    "renormalized": "a = Softmax(x)  b = ReduceSum<keepdims = 1>(a, axis)  y = Div(a, b)",
+    "Dirichlet": "a = Softplus(x)  b = ReduceSum<keepdims = 1>(a, axis)  y = Div(a, b)",
+}
+
+
+@pytest.mark.parametrize("body", DISTRIBUTIONS.values(), ids=DISTRIBUTIONS.keys())
+def test_a_distribution_gets_no_second_softmax(body: str) -> None:
+    model = graph(f"axis = Constant<value_ints = [1]>()  {body}")
+    before = GraphSession(model).run(TRIALS)["y"]
+    record = with_values(model)
+    assert record.kind == "classifier"
+    assert not record.softmax_of_logits
+    assert "is a distribution" in record.reason
+    assert "sum 1 within" in record.reason
+    after = GraphSession(model).run(TRIALS)
+    np.testing.assert_array_equal(after["probabilities"], before)
+    assert np.isfinite(after["logits"]).all()
+    np.testing.assert_allclose(softmax(after["logits"]), before, atol=1e-6)
+
+
+def test_the_logits_of_a_flattened_softmax_are_its_input() -> None:
+    model = graph("s = Softmax<axis = 1>(x)  y = Flatten(s)", entry="float[N,3,1,1] x")
+    for node in model.graph:
+        node.outputs[0].shape = ir.Shape(["N", 3, 1, 1] if node.op_type == "Softmax" else ["N", 3])
+    trials = {"x": TRIALS["x"][:, :, None, None]}
+    record = add_head(model, "auto", None, values=output_values(model, trials))
+    assert record.softmax_of_logits
+    after = GraphSession(model).run(trials)
+    np.testing.assert_array_equal(after["logits"], TRIALS["x"])
+    np.testing.assert_allclose(after["probabilities"], softmax(TRIALS["x"]), atol=1e-6)
+
+
+OTHERS = {
+    "embedding": ("y = LpNormalization<axis = 1, p = 2>(x)", "an embedding"),
+    "clipped": ("s = Softmax(x)  y = Clip(s, low)", "--head classifier takes it as logits"),
+    "boxes by name": ("boxes = Neg(x)", "it is named boxes"),
+}
+
+
+@pytest.mark.parametrize(("body", "reason"), OTHERS.values(), ids=OTHERS.keys())
+def test_other_outputs_are_no_classifiers_unless_asked(body: str, reason: str) -> None:
+    name = "boxes" if "boxes" in body else "y"
+    text = f"low = Constant<value_float = 0.01>()  {body}"
+    record = with_values(graph(text, f"float[N,3] {name}"))
+    assert (record.kind, reason in record.reason) == ("none", True)
+    assert with_values(graph(text, f"float[N,3] {name}"), "classifier").kind == "classifier"
+
+
+def test_a_softmax_of_a_distribution_is_refused_by_its_values() -> None:
+    body = f"axis = Constant<value_ints = [1]>()  {DISTRIBUTIONS['Dirichlet'].replace('y =', 'p =')}"
+    with pytest.raises(ExportCheckError, match="Softmax of p, whose rows non-negative, sum 1 within"):
+        with_values(graph(f"{body}  y = Softmax(p)"))
+    assert with_values(graph(f"{body}  y = Softmax(p)"), allow_double_softmax=True).kind == "classifier"
+
+
+def test_a_distribution_that_overflows_is_refused() -> None:
+    body = "e = Exp(x)  i = Identity(e)  s = ReduceSum<keepdims = 1>(i, axis)  y = Div(e, s)"
+    model = graph(f"axis = Constant<value_ints = [1]>()  {body}")
+    trials = {"x": TRIALS["x"] * np.array([1, 100, 1, 1, 1, 1, 1, 1], np.float32)[:, None]}
+    with pytest.raises(
+        ExportCheckError, match=r"NaN or infinite on inputs of ±1e4: a softmax that overflows"
+    ):
+        add_head(model, "auto", None, values=output_values(model, trials))
+
+
+BOTH = "float[N,3] probabilities, float[N,3] logits, float[N,3] features"
+
+
+def test_logits_beside_other_outputs_are_a_classifier() -> None:
+    model = graph("features = Neg(x)  logits = Relu(x)", "float[N,3] features, float[N,3] logits")
+    assert with_values(model).kind == "classifier"
+    assert names(model) == ["logits", "probabilities", "features"]
+
+
+def test_probabilities_that_are_the_softmax_are_computed_stably() -> None:
+    body = "features = Neg(x)  logits = Identity(x)  i = Identity(logits)  probabilities = Softmax(i)"
+    model = graph(body, BOTH)
+    record = with_values(model)
+    assert (record.kind, record.softmax, record.softmax_of_logits) == ("classifier", "Softmax", True)
+    assert names(model) == ["logits", "probabilities", "features"]
+    np.testing.assert_allclose(
+        GraphSession(model).run(TRIALS)["probabilities"], softmax(TRIALS["x"]), atol=1e-6
+    )
+
+
+def test_other_probabilities_are_taken_as_they_are() -> None:
+    half = "h = Constant<value_float = 0.5>()  c = Mul(x, h)"
+    model = graph(f"{half}  features = Neg(x)  logits = Identity(x)  probabilities = Softmax(c)", BOTH)
+    record = with_values(model)
+    assert (record.kind, record.softmax_of_logits) == ("classifier", False)
+    assert "not their softmax" in record.reason
+    assert names(model) == ["logits", "probabilities", "features"]
+    after = GraphSession(model).run(TRIALS)
+    np.testing.assert_allclose(after["probabilities"], softmax(TRIALS["x"] / 2), atol=1e-6)
+    np.testing.assert_array_equal(after["logits"], TRIALS["x"])
+
+
+def test_independent_probabilities_are_taken_as_they_are() -> None:
+    model = graph("features = Neg(x)  logits = Identity(x)  probabilities = Sigmoid(x)", BOTH)
+    record = with_values(model)
+    assert record.kind == "none"
+    assert "no distribution over its logits" in record.reason
+    assert names(model) == ["probabilities", "logits", "features"]

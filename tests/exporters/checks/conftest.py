@@ -33,7 +33,9 @@ def candidate_of() -> Callable[..., Candidate]:
     """Makes a candidate of some of its fields; ``expected`` are the outputs of its reference."""
 
     def make(expected: Any = None, **some: Any) -> Candidate:
-        required = dict.fromkeys(f.name for f in fields(Candidate) if f.default is MISSING)
+        required = dict.fromkeys(
+            f.name for f in fields(Candidate) if f.default is MISSING and f.default_factory is MISSING
+        )
         return Candidate(**{**required, "wait_for_reference": lambda: expected, **some})
 
     return make

@@ -51,6 +51,22 @@ def test_a_mean_over_the_batch_is_detected(expected: Outputs) -> None:
         compare_batches(OutputCache(centered, expected.inputs), expected, lambda: ", first at Sub")
 
 
+def test_a_threshold_on_a_mean_of_the_batch_is_detected(expected: Outputs) -> None:
+    """Ordinary images average out; far brighter and far darker ones cross the threshold."""
+
+    def thresholded(threshold: float) -> Callable:
+        def run(inputs: dict) -> dict:
+            x = inputs["input"]
+            crossed = x.mean() > threshold if threshold > 0 else x.mean() < threshold
+            return sums({"input": 1 - x if crossed else x})
+
+        return run
+
+    for threshold in (0.5, -0.9, 5.0):
+        with pytest.raises(ExportCheckError, match="with the rest of the batch"):
+            compare_batches(OutputCache(thresholded(threshold), expected.inputs), expected, lambda: "")
+
+
 def test_nan_is_no_output(expected: Outputs) -> None:
     def broken(inputs: dict) -> dict:
         y = sums(inputs)["y"]

@@ -92,9 +92,9 @@ def test_probabilities_are_compared_with_the_softmax_of_the_logits(run: Callable
 
 
 def test_nan_holds_nowhere() -> None:
-    assert not Parity("y", "noise", (1,), 1.0, 0.0, float("nan"), 1.0).holds
-    assert not Parity("y", "noise", (1,), 1.0, 0.0, 0.0, float("nan")).holds
-    assert Parity("y", "noise", (1,), 1.0, 0.0, 0.0, 0.0).holds
+    assert not Parity("y", "noise", (1,), 1.0, 0.0, float("nan"), 1.0, 1.0).holds
+    assert not Parity("y", "noise", (1,), 1.0, 0.0, 0.0, float("nan"), 1.0).holds
+    assert Parity("y", "noise", (1,), 1.0, 0.0, 0.0, 0.0, 0.0).holds
 
 
 def test_bounds_follow_the_scale_of_each_image(expected: Outputs) -> None:
