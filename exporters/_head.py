@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from cnntk.exporters._output_values import OutputEvidence, describe_output, is_softmax_of
 from cnntk.exporters.options import HeadOption
 from cnntk.exporters.passes.graph import (
-    add_weight,
     dimensions,
     fresh_name,
     producer_of,
@@ -356,9 +355,10 @@ def _attach_logarithm(model: ir.Model, output: ir.Value) -> None:
     model.graph.outputs[:] = others
     _free_names(model, (output, output))
     probabilities = _in_float32(model, output, PROBABILITIES)
-    smallest = add_weight(model, f"{_SCOPE}smallest", np.array(_SMALLEST), ir.DataType.FLOAT)
     shape, dtype = probabilities.shape, ir.DataType.FLOAT
-    clipped = _append(model, "Max", [probabilities, smallest], {}, shape, dtype)
+    smallest = {"value": ir.tensor(np.array(_SMALLEST, np.float32))}
+    limit = _append(model, "Constant", [], smallest, ir.Shape([]), dtype)
+    clipped = _append(model, "Max", [probabilities, limit], {}, shape, dtype)
     logits = _named(model, _append(model, "Log", [clipped], {}, shape, dtype), LOGITS)
     model.graph.outputs[:] = [logits, probabilities, *others]
 
@@ -385,7 +385,7 @@ def _append(
     model: ir.Model,
     operator: str,
     inputs: Sequence[ir.Value],
-    attributes: dict[str, int],
+    attributes: Mapping[str, Any],
     shape: ir.Shape | None,
     dtype: ir.DataType | None,
 ) -> ir.Value:

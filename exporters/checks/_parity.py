@@ -87,7 +87,8 @@ def check_parity(candidate: Candidate) -> Check:
     return Check(
         "parity",
         f"max abs error vs {worst.reference} {worst.onnx_error:.2g} (limit {worst.bound:.2g}; worst input: "
-        f"{worst.kind}; {native} {worst.torch_error:.2g}); batch {', '.join(map(str, worst.batches))}{accepted}",
+        f"{worst.kind}; {native} {worst.torch_error:.2g}); batch {', '.join(map(str, worst.batches))}"
+        f"{accepted}",
         rows,
     )
 

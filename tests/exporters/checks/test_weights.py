@@ -227,7 +227,7 @@ def test_a_constant_expression_of_parameters() -> None:
     for name, value in candidate.interface.model.graph.initializers.items():
         if value.dtype is ir.DataType.FLOAT and value.shape is not None and len(value.shape) == 2:
             with pytest.raises(ExportCheckError, match=rf"weight {name}\[3, 1\]"):
-                check_weights(changed(candidate, name, flip(3, 1, bit=8)))
+                check_weights(changed(candidate, name, flip(3, 1, bit=18)))
 
 
 @pytest.mark.parametrize("invert", ["never", "always", "light-background"])
