@@ -368,8 +368,8 @@ def _in_float32(model: ir.Model, raw: ir.Value, name: str) -> ir.Value:
     value = raw
     shape = dimensions(raw)
     if shape is not None and len(shape) > 2:
-        flat = ir.Shape(list(raw.shape or ())[:2])
-        value = _append(model, "Flatten", [value], {"axis": 1}, flat, raw.dtype)
+        matrix = ir.Shape(list(raw.shape or ())[:2])
+        value = _append(model, "Flatten", [value], {"axis": 1}, matrix, raw.dtype)
     if value.dtype != ir.DataType.FLOAT:
         to = {"to": int(ir.DataType.FLOAT)}
         value = _append(model, "Cast", [value], to, value.shape, ir.DataType.FLOAT)

@@ -86,20 +86,11 @@ def prepare(source: Source, options: ExportOptions, samples: Samples | None = No
     batches = [inputs.select(numbers) for numbers in ([first] if large else [first, others])]
     try:
         model, passes = run_passes(captured.model, batches)
-        trial = array_inputs(source.inputs, source.preprocessing, _HEAD_INPUTS if large else len(KINDS))
-        values = output_values(model, trial.arrays)
+        names = {id(v): v.name for node in model.graph for v in node.outputs}
+        head = _add_head(model, source, options, _HEAD_INPUTS if large else len(KINDS))
     except InferenceError as error:
         raise unsupported_op_error(source, captured.model, error) from error
     returned = tuple(v.name or "" for v in captured.model.graph.outputs)
-    names = {id(v): v.name for node in model.graph for v in node.outputs}
-    axes = batch_axes(model)
-    head = add_head(
-        model,
-        options.head,
-        source.classifier,
-        options.allow_double_softmax,
-        batch_first(values, axes, len(trial.kinds)),
-    )
     bodies = {v.name or "": network_output(v) for v in model.graph.outputs}
     outputs = {output: str(names[id(v)]) for output, v in bodies.items() if id(v) in names}
     flat = frozenset(v.name or "" for v in model.graph.outputs if v.shape != bodies[v.name or ""].shape)
@@ -126,6 +117,13 @@ def prepare(source: Source, options: ExportOptions, samples: Samples | None = No
         skipped=tuple(line for p in passes for line in p.rewrites.skipped),
     )
     return Prepared(candidate, head, passes, layer_table(model))
+
+
+def _add_head(model: ir.Model, source: Source, options: ExportOptions, count: int) -> HeadRecord:
+    """Recognizes the head from the outputs on ``count`` inputs, and adds it."""
+    inputs = array_inputs(source.inputs, source.preprocessing, count)
+    values = batch_first(output_values(model, inputs.arrays), batch_axes(model), count)
+    return add_head(model, options.head, source.classifier, options.allow_double_softmax, values)
 
 
 def _inputs(source: Source, samples: Samples | None, images: bool, large: bool) -> CheckInputs:

@@ -44,8 +44,8 @@ def _axis(value: ir.Value) -> int | None:
 def _first(array: np.ndarray, axis: int | None, count: int) -> np.ndarray:
     if axis is None:
         return np.broadcast_to(array, (count, *array.shape))
-    moved = np.moveaxis(array, axis, 0) if axis else array
-    rows = moved.shape[0] if moved.ndim else 0
+    images = np.moveaxis(array, axis, 0) if axis else array
+    rows = images.shape[0] if images.ndim else 0
     if rows != count and rows and rows % count == 0:
-        return moved.reshape(count, rows // count, *moved.shape[1:])
-    return moved
+        return images.reshape(count, rows // count, *images.shape[1:])
+    return images

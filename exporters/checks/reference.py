@@ -18,10 +18,16 @@ import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 from torch.export.graph_signature import InputKind
-from torch.utils import _pytree as pytree
 
 from cnntk.exporters.checks._batch_axis import BatchAxes, batch_first
 from cnntk.exporters.checks._inputs import FLAT, ORDINARY, CheckInputs
+from cnntk.exporters.checks._interpreters import (
+    Float32Interpreter,
+    Float64Interpreter,
+    Interpreter,
+    PerturbedInterpreter,
+    Visitor,
+)
 from cnntk.exporters.checks._perturbed import perturbed_model
 from cnntk.exporters.session import Arrays, GraphSession, inner_nodes
 from cnntk.runtime.errors import ExportCheckError
@@ -32,7 +38,6 @@ __all__ = [
     "PROBABILITIES",
     "SMALLEST",
     "SOFTMAX_ERROR",
-    "SYSTEMATIC",
     "Float64",
     "Float64Reference",
     "GraphReference",
@@ -50,7 +55,6 @@ __all__ = [
 ]
 
 Float64 = NDArray[np.float64]
-Visitor = Callable[[str, NDArray[Any]], None]
 
 FACTOR = 4.0
 """Limit of the exported model's error, in errors of torch: two sound float32 programs differ in the order of
@@ -68,17 +72,9 @@ SOFTMAX_ERROR = 1e-6
 
 PROBABILITIES = "probabilities"
 
-_BLOCK = 1 << 20
-"""Weights converted to float64 at once; 8 MiB mostly stay in the cache."""
-
 _FLOAT32 = 2.0**-23
 _FLOAT64 = 2.0**-52
 _FLOAT32_TO_FLOAT64 = _FLOAT64 / _FLOAT32
-
-
-SYSTEMATIC = 16.0
-"""Steps (eps) by which a layer may be off on a flat image: there every pixel of a channel rounds alike, so
-errors of a mean over k pixels do not cancel. onnxruntime's mean of 1,024 equal values was 32 steps off."""
 
 
 _FLAT_RUNS = 3
@@ -129,10 +125,10 @@ class Reference(Protocol):
         """Outputs in the source's own precision."""
         ...
 
-    def run_perturbed(self, inputs: Arrays, eps: float, flat: bool) -> Arrays:
+    def run_perturbed(self, inputs: Arrays, eps: float, by_channel: bool) -> Arrays:
         """Outputs of another sound program: each layer's output is off by about one step ``eps``.
 
-        ``flat``: by up to `SYSTEMATIC` steps, the same for all pixels of a channel, as on flat images.
+        ``by_channel``: by several steps, the same for all pixels of a channel, as on flat images.
         """
         ...
 
@@ -158,22 +154,24 @@ def reference_outputs(
         batch_axes: Axis of the batch by output, where it is not the first.
     """
     count = len(inputs.kinds)
-    flat = [i for i, kind in enumerate(inputs.kinds) if kind in FLAT]
-    repeated = [i for i in flat for _ in range(_FLAT_RUNS)]
+    flat_images = [i for i, kind in enumerate(inputs.kinds) if kind in FLAT]
+    repeated = [i for i in flat_images for _ in range(_FLAT_RUNS)]
     runs = reference.run_float64(inputs.arrays), reference.run_native(inputs.arrays)
     float64, native = (batch_first(run, batch_axes or {}, count) for run in runs)
     perturbed = batch_first(reference.run_perturbed(inputs.arrays, eps, False), batch_axes or {}, count)
     systematic = Arrays()
-    if flat:
+    if flat_images:
         systematic = reference.run_perturbed(inputs.select(repeated), eps, True)
         systematic = batch_first(systematic, batch_axes or {}, len(repeated))
     bounds = {}
     for name, exact in float64.items():
         errors = max_error_per_image(native[name], exact)
         amplified = max_error_per_image(perturbed[name], exact)
-        if flat:
+        if flat_images:
             errors_flat = max_error_per_image(systematic[name], exact[repeated])
-            amplified[flat] = np.fmax(amplified[flat], errors_flat.reshape(len(flat), -1).max(axis=1))
+            amplified[flat_images] = np.fmax(
+                amplified[flat_images], errors_flat.reshape(len(flat_images), -1).max(axis=1)
+            )
         bounds[name] = _bounds(errors, amplified, scale_per_image(exact), inputs.kinds, eps)
     return Outputs(inputs, float64, native, bounds, reference.names)
 
@@ -230,18 +228,20 @@ class ProgramReference:
 
     def run_float64(self, inputs: Arrays, visit: Visitor | None = None) -> Arrays:
         """Outputs in float64; ``visit`` is called with the name and value of every inner float tensor."""
-        return self._run(_Float64, inputs, visit)
+        return self._run(Float64Interpreter, inputs, visit)
 
     def run_native(self, inputs: Arrays, visit: Visitor | None = None) -> Arrays:
         """Outputs in the program's own precision."""
-        return self._run(_Interpreter, inputs, visit)
+        return self._run(Interpreter, inputs, visit)
 
-    def run_perturbed(self, inputs: Arrays, eps: float, flat: bool) -> Arrays:
+    def run_perturbed(self, inputs: Arrays, eps: float, by_channel: bool) -> Arrays:
         """Outputs in the program's own precision, with each layer's output perturbed; always the same.
 
         Half precision is summed in float32, so its sums round once, on flat images too.
         """
-        return self._run(partial(_Perturbed, eps=eps, flat=flat and eps <= _FLOAT32), inputs, None)
+        return self._run(
+            partial(PerturbedInterpreter, eps=eps, by_channel=by_channel and eps <= _FLOAT32), inputs, None
+        )
 
     def shapes(self) -> dict[str, tuple[int | str, ...]]:
         """Shape of each node as torch computed it during capture; a symbolic size is the batch."""
@@ -252,7 +252,7 @@ class ProgramReference:
             if isinstance(value, torch.Tensor)
         }
 
-    def _run(self, kind: Callable[..., _Interpreter], inputs: Arrays, visit: Visitor | None) -> Arrays:
+    def _run(self, kind: Callable[..., Interpreter], inputs: Arrays, visit: Visitor | None) -> Arrays:
         values: Arrays = {node: np.zeros(0) for node in self.outputs.values()}
         interpreter = kind(self._program, self._substitutions, values, visit)
         tensors = [tensor_of(array) for array in inputs.values()]
@@ -280,12 +280,12 @@ class Float64Reference(ProgramReference):
             if visit is not None and name in inner:
                 visit(name, inner[name] + (float32 - inner[name]) * _FLOAT32_TO_FLOAT64)
 
-        float32 = self._run(_Float32, inputs, visit_estimate)
+        float32 = self._run(Float32Interpreter, inputs, visit_estimate)
         return {name: exact[name] + (float32[name] - exact[name]) * _FLOAT32_TO_FLOAT64 for name in exact}
 
-    def run_perturbed(self, inputs: Arrays, eps: float, flat: bool) -> Arrays:
+    def run_perturbed(self, inputs: Arrays, eps: float, by_channel: bool) -> Arrays:
         """The float64 outputs, with each layer's output perturbed by steps of float64."""
-        return super().run_perturbed(inputs, min(eps, _FLOAT64), flat)
+        return super().run_perturbed(inputs, min(eps, _FLOAT64), by_channel)
 
 
 class GraphReference:
@@ -327,7 +327,7 @@ class GraphReference:
         """Outputs of the graph with onnxruntime's optimizations."""
         return self._run(self._optimized, inputs, visit)
 
-    def run_perturbed(self, inputs: Arrays, eps: float, flat: bool) -> Arrays:
+    def run_perturbed(self, inputs: Arrays, eps: float, by_channel: bool) -> Arrays:
         """Outputs of the graph with a random factor behind each node."""
         if self._perturbed is None:
             self._perturbed = GraphSession(perturbed_model(self._model, eps), self._values)
@@ -370,106 +370,11 @@ class _Flattened:
     def run_native(self, inputs: Arrays, visit: Visitor | None = None) -> Arrays:
         return self._flatten(self._reference.run_native(inputs, visit))
 
-    def run_perturbed(self, inputs: Arrays, eps: float, flat: bool) -> Arrays:
-        return self._flatten(self._reference.run_perturbed(inputs, eps, flat))
+    def run_perturbed(self, inputs: Arrays, eps: float, by_channel: bool) -> Arrays:
+        return self._flatten(self._reference.run_perturbed(inputs, eps, by_channel))
 
     def _flatten(self, outputs: Arrays) -> Arrays:
         return {k: v.reshape(len(v), -1) if k in self._flattened else v for k, v in outputs.items()}
-
-
-class _Interpreter(torch.fx.Interpreter):
-    """Runs a program as it is, apart from its substitutions; stores the values of the nodes in ``values``."""
-
-    def __init__(
-        self,
-        program: torch.export.ExportedProgram,
-        substitutions: Mapping[str, str],
-        values: Arrays,
-        visit: Visitor | None,
-    ) -> None:
-        # A substitute may be needed after its own last use, so no value is dropped where there are any.
-        super().__init__(program.graph_module, garbage_collect_values=not substitutions)
-        self._substitutions = substitutions
-        self._values = values
-        self._visit = visit
-        self._nodes = {node.name: node for node in program.graph_module.graph.nodes}
-
-    def run_node(self, n: torch.fx.Node) -> Any:
-        substitute = self._substitutions.get(n.name)
-        value = super().run_node(n) if substitute is None else self.env[self._nodes[substitute]]
-        if isinstance(value, torch.Tensor):
-            if n.name in self._values:
-                self._values[n.name] = _array(value)
-            if self._visit is not None and value.is_floating_point():
-                self._visit(n.name, _array(value))
-        return value
-
-
-class _Float64(_Interpreter):
-    """Runs a program in float64: each tensor is converted where it is used, so there is no second model."""
-
-    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if target is torch.ops.aten.linear.default and args[1].numel() > _BLOCK:
-            return _linear(*args, **kwargs)
-        args, kwargs = pytree.tree_map(_to_float64, (args, kwargs))
-        return super().call_function(target, args, kwargs)
-
-
-class _Perturbed(_Interpreter):
-    """Runs a program with each node's output off by rounding, as sound programs differ from each other."""
-
-    def __init__(self, *args: Any, eps: float, flat: bool) -> None:
-        super().__init__(*args)
-        self._eps = eps
-        self._flat = flat
-        self._generator = torch.Generator().manual_seed(0)
-
-    def run_node(self, n: torch.fx.Node) -> Any:
-        value = super().run_node(n)
-        is_view = n.op != "call_function" or getattr(n.target, "is_view", True)
-        if is_view or not isinstance(value, torch.Tensor) or not value.is_floating_point():
-            return value
-        value = value * self._factors(value)
-        if n.name in self._values:
-            self._values[n.name] = _array(value)
-        return value
-
-    def _factors(self, value: torch.Tensor) -> torch.Tensor:
-        """1 plus or minus a step: an independent one for each element, or one for each image's channel."""
-        shape = (*value.shape[:2], *(1,) * (value.dim() - 2)) if self._flat else value.shape
-        steps = SYSTEMATIC if self._flat else 1.0
-        signs = torch.randint(0, 2, shape, generator=self._generator, dtype=torch.int8) * 2.0 - 1.0
-        return (1 + steps * self._eps * signs.double()).to(value.dtype)
-
-
-class _Float32(_Interpreter):
-    """Runs a float64 program in float32."""
-
-    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        args, kwargs = pytree.tree_map(_to_float32, (args, kwargs))
-        return super().call_function(target, args, kwargs)
-
-
-def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """``x W^T + b`` in float64, with W converted a few rows at a time: all of it could be gigabytes."""
-    rows = max(1, _BLOCK // weight.shape[1])
-    wide = x.double()
-    product = torch.cat([wide @ block.double().t() for block in torch.split(weight, rows)], dim=-1)
-    return product if bias is None else product + bias.double()
-
-
-def _to_float64(value: Any) -> Any:
-    if isinstance(value, torch.Tensor) and value.is_floating_point():
-        return value.double()
-    if isinstance(value, torch.dtype) and value.is_floating_point:
-        return torch.float64
-    return value
-
-
-def _to_float32(value: Any) -> Any:
-    if isinstance(value, torch.Tensor) and value.dtype is torch.float64:
-        return value.float()
-    return torch.float32 if value is torch.float64 else value
 
 
 def _placeholders(program: torch.export.ExportedProgram, inputs: list[torch.Tensor]) -> list[Any]:
@@ -493,9 +398,3 @@ def tensor_of(array: NDArray[Any]) -> torch.Tensor:
     if array.dtype.name == "bfloat16":
         return torch.from_numpy(array.astype(np.float32)).bfloat16()
     return torch.from_numpy(np.ascontiguousarray(array))
-
-
-def _array(tensor: torch.Tensor) -> NDArray[Any]:
-    """The tensor as an array; 16-bit floats as float32, because numpy has no bfloat16."""
-    wide = tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
-    return wide.detach().numpy()

@@ -1,0 +1,122 @@
+"""Ways to run a captured torch program: as it is, in float64, in float32, and perturbed by rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch.utils import _pytree as pytree
+
+from cnntk.exporters.session import Arrays
+
+Visitor = Callable[[str, NDArray[Any]], None]
+
+_BLOCK = 1 << 20
+"""Weights converted to float64 at once; 8 MiB mostly stay in the cache."""
+
+SYSTEMATIC = 16.0
+"""Steps (eps) by which a layer may be off on a flat image: there every pixel of a channel rounds alike, so
+errors of a mean over k pixels do not cancel. onnxruntime's mean of 1,024 equal values was 32 steps off."""
+
+
+class Interpreter(torch.fx.Interpreter):
+    """Runs a program as it is, apart from its substitutions; stores the values of the nodes in ``values``."""
+
+    def __init__(
+        self,
+        program: torch.export.ExportedProgram,
+        substitutions: Mapping[str, str],
+        values: Arrays,
+        visit: Visitor | None,
+    ) -> None:
+        # A substitute may be needed after its own last use, so no value is dropped where there are any.
+        super().__init__(program.graph_module, garbage_collect_values=not substitutions)
+        self._substitutions = substitutions
+        self._values = values
+        self._visit = visit
+        self._nodes = {node.name: node for node in program.graph_module.graph.nodes}
+
+    def run_node(self, n: torch.fx.Node) -> Any:
+        substitute = self._substitutions.get(n.name)
+        value = super().run_node(n) if substitute is None else self.env[self._nodes[substitute]]
+        if isinstance(value, torch.Tensor):
+            if n.name in self._values:
+                self._values[n.name] = as_array(value)
+            if self._visit is not None and value.is_floating_point():
+                self._visit(n.name, as_array(value))
+        return value
+
+
+class Float64Interpreter(Interpreter):
+    """Runs a program in float64: each tensor is converted where it is used, so there is no second model."""
+
+    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if target is torch.ops.aten.linear.default and args[1].numel() > _BLOCK:
+            return _linear(*args, **kwargs)
+        args, kwargs = pytree.tree_map(_to_float64, (args, kwargs))
+        return super().call_function(target, args, kwargs)
+
+
+class PerturbedInterpreter(Interpreter):
+    """Runs a program with each node's output off by rounding, as sound programs differ from each other."""
+
+    def __init__(self, *args: Any, eps: float, by_channel: bool) -> None:
+        super().__init__(*args)
+        self._eps = eps
+        self._by_channel = by_channel
+        self._generator = torch.Generator().manual_seed(0)
+
+    def run_node(self, n: torch.fx.Node) -> Any:
+        value = super().run_node(n)
+        is_view = n.op != "call_function" or getattr(n.target, "is_view", True)
+        if is_view or not isinstance(value, torch.Tensor) or not value.is_floating_point():
+            return value
+        value = value * self._factors(value)
+        if n.name in self._values:
+            self._values[n.name] = as_array(value)
+        return value
+
+    def _factors(self, value: torch.Tensor) -> torch.Tensor:
+        """1 plus or minus a step: an independent one for each element, or one for each image's channel."""
+        shape = (*value.shape[:2], *(1,) * (value.dim() - 2)) if self._by_channel else value.shape
+        steps = SYSTEMATIC if self._by_channel else 1.0
+        signs = torch.randint(0, 2, shape, generator=self._generator, dtype=torch.int8) * 2.0 - 1.0
+        return (1 + steps * self._eps * signs.double()).to(value.dtype)
+
+
+class Float32Interpreter(Interpreter):
+    """Runs a float64 program in float32."""
+
+    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        args, kwargs = pytree.tree_map(_to_float32, (args, kwargs))
+        return super().call_function(target, args, kwargs)
+
+
+def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """``x W^T + b`` in float64, with W converted a few rows at a time: all of it could be gigabytes."""
+    rows = max(1, _BLOCK // weight.shape[1])
+    wide = x.double()
+    product = torch.cat([wide @ block.double().t() for block in torch.split(weight, rows)], dim=-1)
+    return product if bias is None else product + bias.double()
+
+
+def _to_float64(value: Any) -> Any:
+    if isinstance(value, torch.Tensor) and value.is_floating_point():
+        return value.double()
+    if isinstance(value, torch.dtype) and value.is_floating_point:
+        return torch.float64
+    return value
+
+
+def _to_float32(value: Any) -> Any:
+    if isinstance(value, torch.Tensor) and value.dtype is torch.float64:
+        return value.float()
+    return torch.float32 if value is torch.float64 else value
+
+
+def as_array(tensor: torch.Tensor) -> NDArray[Any]:
+    """The tensor as an array; 16-bit floats as float32, because numpy has no bfloat16."""
+    wide = tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
+    return wide.detach().numpy()
