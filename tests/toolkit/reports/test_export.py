@@ -205,7 +205,7 @@ def report() -> ExportReport:
         head_reason="one output of shape Nx10",
         passes=passes,
         checks=(Check("batch invariance", "the same to 2e-7"),),
-        parity=(Parity("logits", "noise", (1, 2), 4.0, 1e-6, 2e-6, 8e-6),),
+        parity=(Parity("logits", "noise", (1, 2), 4.0, 1e-6, 2e-6, 8e-6, 8e-6),),
         layers=layers,
         shapes=tuple(
             ShapeRow(x.name, x.op, x.output, x.shape, x.shape, None, x.shape, text, True) for x in layers
@@ -294,11 +294,11 @@ def test_html_in_names_is_escaped(report: ExportReport) -> None:
     ("change", "words"),
     [
         (
-            {"parity": (Parity("logits", "noise", (1,), 1.0, 1e-7, 2e-6, 1e-6),)},
+            {"parity": (Parity("logits", "noise", (1,), 1.0, 1e-7, 2e-6, 1e-6, 1e-6),)},
             "Checks failed: parity of logits on noise",
         ),
         (
-            {"parity": (Parity("logits", "noise", (1,), 1.0, 1e-7, math.nan, 1e-6),)},
+            {"parity": (Parity("logits", "noise", (1,), 1.0, 1e-7, math.nan, 1e-6, 1e-6),)},
             "Checks failed: parity of logits on noise",
         ),
         (
