@@ -57,7 +57,7 @@ def export(
     """Exports a model as one ``.onnx`` file that was checked to be the same model; or writes nothing.
 
     Args:
-        source: Folder of a checkpoint, zoo name, ``package.module:factory``, ``path/file.py:factory``,
+        source: Folder of a checkpoint, zoo name, ``package.module:NAME``, ``path/file.py:NAME``,
             ``.pt2`` or ``.onnx`` file, ``transformers:NAME``, ``timm:NAME``, ``torchvision.models:NAME``,
             torch module or exported program.
         output: Path of the file; by default the source's name with ``.onnx``, in the current folder.

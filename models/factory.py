@@ -1,7 +1,8 @@
-"""Builds a network from ``package.module:function`` or ``path/to/file.py:function``."""
+"""Builds a network from ``package.module:NAME`` or ``path/to/file.py:NAME``: function, class or instance."""
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.util
 import inspect
@@ -25,15 +26,23 @@ __all__ = ["absolute", "construct", "file_of", "locate"]
 
 
 def construct(reference: str, kwargs: dict[str, Any]) -> nn.Module:
-    """Calls the factory that ``reference`` names; this runs the factory's code.
+    """Calls the factory that ``reference`` names, or copies the module; this runs the user's code.
 
     Raises:
-        UsageError: There is no such factory, it raises anything, or it does not return an nn.Module.
+        UsageError: There is no such factory or module, it raises anything, does not return an nn.Module, or
+            takes no arguments, as a module.
         MissingDependency: torch is not installed.
     """
     factory = locate(reference)
     from torch import nn  # only now, so that errors in the reference are reported without torch
 
+    if isinstance(factory, nn.Module):
+        if kwargs:
+            raise UsageError(
+                f"{reference}: is a module already, so it takes no arguments such as {next(iter(kwargs))!r}; "
+                "name the function or class that builds it"
+            )
+        return copy.deepcopy(factory)
     try:
         network = factory(**kwargs)
     except CnntkError:
@@ -50,7 +59,7 @@ def construct(reference: str, kwargs: dict[str, Any]) -> nn.Module:
 
 
 def locate(reference: str) -> Callable[..., Any]:
-    """Returns the function or class that ``reference`` names.
+    """Returns the function, class or module (an instance of nn.Module) that ``reference`` names.
 
     Raises:
         UsageError: The reference has another form, or its module, file or attribute does not exist.
@@ -67,7 +76,9 @@ def locate(reference: str) -> Callable[..., Any]:
     except (Exception, SystemExit) as error:  # a module's __getattr__ is the user's code, too
         raise UsageError(f"{reference}: {describe_error(error)}") from error
     if not callable(factory):
-        raise UsageError(f"{reference}: is {type(factory).__name__}, expected a function or class")
+        raise UsageError(
+            f"{reference}: is {type(factory).__name__}, expected a function, a class or an nn.Module"
+        )
     return factory  # type: ignore[no-any-return]
 
 

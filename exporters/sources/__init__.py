@@ -35,8 +35,8 @@ def open_source(source: SourceLike, options: ExportOptions) -> Source:
     """Opens the model that ``source`` names.
 
     Args:
-        source: A checkpoint's folder or file, a zoo name, ``package.module:factory``,
-            ``path/file.py:factory``, a ``.pt2`` or ``.onnx`` file, ``transformers:NAME``, ``timm:NAME``,
+        source: A checkpoint's folder or file, a zoo name, ``package.module:NAME``,
+            ``path/file.py:NAME``, a ``.pt2`` or ``.onnx`` file, ``transformers:NAME``, ``timm:NAME``,
             ``torchvision.models:NAME``, a scheme of a plug-in (``docs/plugins.md``), a torch module, or an
             exported program.
         options: Options of the export; those that concern the source apply.

@@ -46,6 +46,14 @@ def test_a_function_of_a_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert construct("nets.py:small", {}).weight.shape == (2, 3)
 
 
+def test_an_instance_is_copied(file: Path) -> None:
+    file.write_text(SOURCE + "net = small()\n")
+    first, second = (construct(f"{file}:net", {}) for _ in range(2))
+    assert first.weight is not second.weight
+    with pytest.raises(UsageError, match=r"py:net: is a module already, so it takes no arguments such as .w"):
+        construct(f"{file}:net", {"width": 3})
+
+
 def test_an_edited_file_is_read_again(file: Path) -> None:
     assert construct(f"{file}:small", {}).weight.shape == (2, 3)
     file.write_text(SOURCE.replace("width=3", "width=11"))

@@ -30,9 +30,10 @@ from cnntk.runtime.sections import size_text
 def export(source: str | None, output: str | None, report: str | None, as_json: bool, **values: Any) -> None:
     """Export SOURCE as one .onnx file that is checked against torch.
 
-    SOURCE: a checkpoint's folder, a network of the zoo, package.module:factory, path/file.py:factory, a .pt2
-    or .onnx file, timm:NAME, torchvision.models:NAME or transformers:NAME. Without SOURCE, the LeNet that
-    ships with cnntk is copied to the current folder.
+    SOURCE: a checkpoint's folder, a network of the zoo, package.module:NAME, path/file.py:NAME, a .pt2
+    or .onnx file, timm:NAME, torchvision.models:NAME or transformers:NAME. NAME in a module or file is
+    a function or class that builds a network, or a network. Without SOURCE, the LeNet that ships with cnntk
+    is copied to the current folder.
     """
     if source is None:
         _copy(output, as_json, values)

@@ -15,6 +15,7 @@ from cnntk.data import Split
 from cnntk.models.checkpoint import load_checkpoint
 from cnntk.models.factory import absolute, locate
 from cnntk.models.initialize import initialize
+from cnntk.models.lazy_layers import give_shapes
 from cnntk.models.transfer import WITH_NEW_HEAD, NewHead, without_head
 from cnntk.models.user_errors import describe_error
 from cnntk.models.zoo import Recipe, build, find, names
@@ -117,20 +118,30 @@ def _from_reference(
     if options.dropout is not None:
         kwargs = {**kwargs, "dropout": options.dropout}
     network = Network(factory, kwargs)
+    preprocessing = preprocessing_for(split, channels, size)
+
+    def make(init: str) -> nn.Module:
+        module = build(network)
+        give_shapes(module, [torch.zeros(1, channels, preprocessing.height, preprocessing.width)])
+        return initialize(module, init)
+
     return TrainPlan(
         name=entry.name if entry else factory.rpartition(":")[2],
         network=network,
         recipe=entry.recipe if entry else _PLAIN_RECIPE,
-        preprocessing=preprocessing_for(split, channels, size),
+        preprocessing=preprocessing,
         pretrained=False,
-        make=lambda init: initialize(build(network), init),
+        make=make,
     )
 
 
 def _accepted(factory: str, kwargs: dict[str, Any]) -> dict[str, Any]:
     """The items of ``kwargs`` that the factory has parameters for: a network may have a fixed input."""
+    located = locate(factory)
+    if isinstance(located, nn.Module):  # it is built already
+        return {}
     try:
-        parameters = inspect.signature(locate(factory)).parameters.values()
+        parameters = inspect.signature(located).parameters.values()
     except ValueError:  # functions in C may have no signature
         return kwargs
     if any(p.kind is p.VAR_KEYWORD for p in parameters):

@@ -78,6 +78,61 @@ def test_a_factory_with_weights(as_factory: Callable[[str], str], tmp_path: Path
         assert (source.name, source.provenance) == ("make", {"weights": name})
 
 
+LOADED = """
+class Net(nn.Linear):
+    def __init__(self):
+        super().__init__(3, 4)
+
+class Head(nn.Sequential):
+    def __init__(self):
+        super().__init__(loaded(), nn.Linear(4, 2))
+
+def loaded():
+    net = Net()
+    net.load_state_dict({k: torch.ones_like(v) for k, v in net.state_dict().items()})
+    return net
+
+instance = loaded()
+random = nn.Linear(3, 4)
+"""
+
+
+@pytest.mark.parametrize("name", ["loaded", "instance"])
+def test_weights_that_the_code_loads_need_no_option(as_factory: Callable[[str], str], name: str) -> None:
+    reference = as_factory(LOADED).replace(":make", f":{name}")
+    source = open_source(reference, ExportOptions({"x": (3,)}))
+    assert torch.equal(source.module.weight, torch.ones(4, 3))
+    assert source.provenance == {"weights": "as the code made them"}
+    assert source.notes == (f"weights: as {reference} made them, twice the same",)
+
+
+@pytest.mark.parametrize(("name", "weight"), [("Net", "weight"), ("Head", "1.weight"), ("random", "weight")])
+def test_random_weights_need_an_option(as_factory: Callable[[str], str], name: str, weight: str) -> None:
+    reference = as_factory(LOADED).replace(":make", f":{name}")
+    with pytest.raises(
+        UsageError, match=rf":{name}: pass its weights .*'{weight}' differs between two builds"
+    ):
+        open_source(reference, ExportOptions({"x": (3,)}))
+    source = open_source(reference, ExportOptions({"x": (3,)}, random=True))
+    assert source.provenance == {"weights": "random, seed 0"}
+
+
+def test_lazy_layers_take_their_shapes_from_the_input(as_factory: Callable[[str], str]) -> None:
+    body = "def make():\n    return nn.Sequential(nn.LazyConv2d(4, 3), nn.Flatten(), nn.LazyLinear(5))"
+    source = open_source(as_factory(body), ExportOptions(SHAPE, random=True))
+    assert source.module[2].weight.shape == (5, 4 * 36)
+    assert source.notes == ("lazy layers took their shapes from one run on zeros of the input's shape",)
+    again = open_source(as_factory(body), ExportOptions(SHAPE, random=True))
+    assert torch.equal(source.module[2].weight, again.module[2].weight)
+
+
+def test_a_lazy_module_of_the_user_stays_lazy() -> None:
+    module = nn.Sequential(nn.Flatten(), nn.LazyLinear(5))
+    source = open_source(module, ExportOptions(SHAPE))
+    assert source.module[1].weight.shape == (5, 192)
+    assert isinstance(module[1], nn.LazyLinear)
+
+
 class Payload:
     def __reduce__(self) -> tuple[Any, ...]:
         return print, ("it ran",)

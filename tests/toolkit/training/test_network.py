@@ -137,3 +137,11 @@ def test_a_forward_may_raise_anything(split: Split) -> None:
         UsageError, match=r"fails on images of shape 1x12x12: KeyError: 'x' \(.*test_network\.py:"
     ):
         plan(Broken(), split).build("xavier", 3)
+
+
+def test_a_module_in_a_file_with_lazy_layers(split: Split, tmp_path: Path) -> None:
+    file = tmp_path / "nets.py"
+    file.write_text("from torch import nn\nnet = nn.Sequential(nn.Flatten(), nn.LazyLinear(3))\n")
+    result = plan(f"{file}:net", split)
+    assert result.network == Network(f"{file}:net", {})
+    assert result.build("xavier", 3)[1].weight.shape == (3, 144)
