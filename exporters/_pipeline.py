@@ -29,7 +29,7 @@ from cnntk.exporters._op_support import ensure_runnable
 from cnntk.exporters._prepare import Prepared, prepare
 from cnntk.exporters._report import ExportReport
 from cnntk.exporters.artifact import append_spec, write_hashed
-from cnntk.exporters.checks._candidate import Check
+from cnntk.exporters.checks._candidate import Candidate, Check
 from cnntk.exporters.checks._inputs import Samples, read_samples
 from cnntk.exporters.checks._order import run_checks
 from cnntk.exporters.checks.divergence import layer_errors
@@ -162,7 +162,7 @@ def _spec(prepared: Prepared, checks: tuple[Check, ...], lint: LintReport, self_
         head=prepared.head.kind,
         network=source.network,
         layers=prepared.layers,
-        provenance={**source.provenance, "torch": torch.__version__},
+        provenance={**source.provenance, **_original_outputs(candidate), "torch": torch.__version__},
         check_results={
             "checks": as_json(checks),
             "parity": as_json(_rows(checks, "parity")),
@@ -172,6 +172,18 @@ def _spec(prepared: Prepared, checks: tuple[Check, ...], lint: LintReport, self_
         },
         self_test=self_test,
     )
+
+
+def _original_outputs(candidate: Candidate) -> dict[str, Any]:
+    """For a foreign file, the names that its outputs have there, by which `verify` compares both files."""
+    graph = candidate.source.original_graph
+    if graph is None:
+        return {}
+    names = [str(v.name) for v in graph.graph.outputs]
+    outputs = {name: value for name, value in candidate.reference.outputs.items() if value in names}
+    if "Softmax" in candidate.output_names:  # removed by the head, which computes it in float32
+        outputs["probabilities"] = names[candidate.output_names.index("Softmax")]
+    return {"outputs": outputs}
 
 
 def _labels(prepared: Prepared) -> tuple[str, ...]:

@@ -333,7 +333,8 @@ def _pixels(kind: str, shape: tuple[int, ...], rng: np.random.Generator) -> NDAr
 def _values(pixels: NDArray[np.uint8], preprocessing: Preprocessing | None) -> NDArray[np.float64]:
     """Pixel values as the preprocessing normalizes them; -1 to 1 where that is not known."""
     if preprocessing is not None:
-        return normalize(np.moveaxis(pixels, 1, -1), preprocessing).astype(np.float64)
+        channels_last = pixels if preprocessing.layout == "NHWC" else np.moveaxis(pixels, 1, -1)
+        return normalize(channels_last, preprocessing).astype(np.float64)
     return pixels / 127.5 - 1
 
 

@@ -64,6 +64,9 @@ FLOOR = 8.0
 """Least limit in steps (eps) of the model's precision, relative to an image's largest output: torch may be
 exact by chance, for instance where all weights are 0."""
 
+_SMALLEST_STEP = {2.0**-10: 2.0**-24}
+"""Step of float16 below its smallest normal number, by the relative step of the type."""
+
 SMALLEST = 1.2e-38
 """Smallest normal float32: below it rounding is no longer relative."""
 
@@ -182,7 +185,7 @@ def _bounds(
     """The limits that `reference_outputs` describes; NaN where torch overflows: nothing can be compared."""
     ordinary = np.array([k in ORDINARY for k in kinds]) & (scales > 0)
     usual = float(np.median(errors[ordinary] / scales[ordinary])) if ordinary.any() else 0.0
-    least = np.maximum(usual, FLOOR * eps) * scales
+    least = np.maximum(np.maximum(usual, FLOOR * eps) * scales, FLOOR * _SMALLEST_STEP.get(eps, 0.0))
     bounds = FACTOR * np.maximum(np.fmax(errors, amplified), least) + SMALLEST
     return np.where(np.isfinite(errors), bounds, np.nan)
 

@@ -76,6 +76,8 @@ def recorded_shape(value: ir.Value, symbols: frozenset[str]) -> Shape | None:
     if value.shape is None:
         return None
     dims = [d if isinstance(d, int) else d.value for d in value.shape]
+    if value.is_graph_input():  # some tools write an open size as -1
+        dims = [None if isinstance(d, int) and d < 0 else d for d in dims]
     if value.is_graph_input() and dims and dims[0] is None:
         dims[0] = BATCH
     return with_batch_symbol(dims, symbols)

@@ -55,6 +55,9 @@ def _compute(node: ir.Node, rows: list[Shape | None]) -> Shape | None:
             return _multiply(*inputs)
         case "Gather":
             return _gather(*inputs)
+        case "Slice" if "starts" in node.attributes:  # before opset 10
+            starts, ends = (node.attributes.get_ints(name, ()) for name in ("starts", "ends"))
+            return _slice([*inputs, tuple(starts), tuple(ends)])
         case "Slice":
             return _slice(inputs)
     return None

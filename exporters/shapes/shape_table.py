@@ -282,8 +282,9 @@ def _declaration(value: ir.Value) -> onnx.ValueInfoProto:
 
 
 def _proto_shape(value: onnx.ValueInfoProto, symbols: frozenset[str]) -> Shape:
-    """The inferred shape; symbols other than the batch, which ONNX invents, as None."""
+    """The inferred shape; symbols other than the batch, which ONNX invents, and -1 as None."""
     dims = value.type.tensor_type.shape.dim
-    return tuple(
+    sizes = (
         d.dim_value if d.HasField("dim_value") else BATCH if d.dim_param in symbols else None for d in dims
     )
+    return tuple(None if isinstance(size, int) and size < 0 else size for size in sizes)

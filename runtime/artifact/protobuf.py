@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from cnntk.runtime.errors import ArtifactCorrupt
@@ -28,6 +28,7 @@ __all__ = [
     "metadata_entry",
     "parse_model",
     "read_external_tensor",
+    "without_node_names",
 ]
 
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
@@ -228,6 +229,23 @@ def last_metadata_entry(data: bytes | mmap.mmap, key: str) -> bytes | None:
 def metadata_entry(key: str, value: str) -> bytes:
     """Encodes an entry of a model's metadata, to be appended to its file."""
     return encode_message((_MODEL_METADATA, encode_message((_KEY, key), (_VALUE, value))))
+
+
+def without_node_names(data: Data) -> bytes:
+    """A model whose graph's nodes have no names; they are optional, and have no meaning in ONNX."""
+    return _replaced(data, _MODEL_GRAPH, lambda graph: _replaced(graph, _GRAPH_NODE, _nameless))
+
+
+def _replaced(message: Data, number: int, replace: Callable[[memoryview], bytes]) -> bytes:
+    """A message with each field ``number`` replaced."""
+    fields = _fields(memoryview(message))
+    return b"".join(
+        encode_message((number, replace(f.value))) if f.number == number else bytes(f.encoded) for f in fields
+    )
+
+
+def _nameless(node: memoryview) -> bytes:
+    return b"".join(bytes(f.encoded) for f in _fields(node) if f.number != _NODE_NAME)
 
 
 def encode_message(*fields: tuple[int, int | float | str | bytes]) -> bytes:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from cnntk.runtime.artifact.digest import final_metadata, verified_model
 from cnntk.runtime.artifact.external import check_external_tensors, find_external_tensors, verified_data
+from cnntk.runtime.artifact.protobuf import file_bytes, without_node_names
 from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec, TensorSpec
 from cnntk.runtime.errors import ArtifactCorrupt, DeviceUnavailable, UnsupportedArtifact, UsageError
 from cnntk.runtime.files import readable_file
@@ -53,6 +54,8 @@ _SPIN, _ASSIGNMENT = "session.intra_op.allow_spinning", "session.record_ep_graph
 _IR_VERSION = re.compile(r"Unsupported model IR version: (\d+), max supported IR version: (\d+)")
 _OPSET = re.compile(r"Opset (\d+) is under development.*?domain ([\w.]+) is till opset (\d+)")
 _UNKNOWN_OPERATOR = re.compile(r"Fatal error: ([\w.:]+)\(-?\d+\) is not a registered function/op")
+
+_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 
 _pool_lock = threading.Lock()
 _pool_size = 0
@@ -191,7 +194,11 @@ class _SessionFactory:
         elif sharing and self.has_external_weights:
             options.add_session_config_entry(_NO_PREPACKING, "1")
             disabled = _COPYING_OPTIMIZERS
-        session = self._session(self.model, options, disabled)
+        try:
+            session = self._session(self.model, options, disabled)
+        except _RepeatedNodeName:
+            options.add_session_config_entry(_WEIGHTS_FOLDER, str(Path(self.name).resolve().parent))
+            session = self._session(without_node_names(file_bytes(self.model)), options, disabled)
         if optimized is not None:
             for confirm in self.confirmations:
                 confirm()
@@ -257,10 +264,17 @@ def onnxruntime_errors() -> tuple[type[Exception], ...]:
 
 
 def tensor_specs(values: Any) -> tuple[TensorSpec, ...]:
-    """Returns a `TensorSpec` for each of a session's inputs or outputs."""
+    """Returns a `TensorSpec` for each of a session's inputs or outputs.
+
+    An open dimension without a name, which is equal to no other, gets one: ``x_2`` for axis 2 of ``x``.
+    """
     dtypes = [v.type.removeprefix("tensor(").removesuffix(")") for v in values]
     return tuple(
-        TensorSpec(v.name, _DTYPES.get(dtype, dtype), tuple(v.shape))
+        TensorSpec(
+            v.name,
+            _DTYPES.get(dtype, dtype),
+            tuple(f"{v.name}_{axis}" if size is None else size for axis, size in enumerate(v.shape)),
+        )
         for v, dtype in zip(values, dtypes, strict=True)
     )
 
@@ -313,6 +327,10 @@ def _read_spec(session: Any, name: str) -> ModelSpec | None:
     return None if text is None else ModelSpec.from_json(text, name)
 
 
+class _RepeatedNodeName(ArtifactCorrupt):
+    """onnxruntime refuses a graph in which two nodes have one name, though names of nodes mean nothing."""
+
+
 def _load_error(name: str, device: Device, error: Exception) -> Exception:
     """Converts an error of onnxruntime to one with the cause and the fix."""
     text = " ".join(str(error).split())
@@ -322,6 +340,8 @@ def _load_error(name: str, device: Device, error: Exception) -> Exception:
         return UsageError(
             f"{name}: the app has created a thread pool for all onnxruntime sessions; use threads='shared'"
         )
+    if "two nodes with same node name" in text:
+        return _RepeatedNodeName(f"{name}: {text[:300]}")
     if "InvalidProtobuf" in type(error).__name__ or "parsing" in text:
         return ArtifactCorrupt(f"{name}: not a valid ONNX file, or damaged; export it again")
     version = import_onnxruntime().__version__

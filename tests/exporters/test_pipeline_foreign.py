@@ -22,6 +22,7 @@ from cnntk.exporters.session import GraphSession
 from cnntk.exporters.sources import open_source
 from cnntk.runtime import Classifier, Engine
 from cnntk.runtime.errors import ExportCheckError, ParityError, UsageError
+from cnntk.verification.artifact import verify
 
 RNG = np.random.default_rng(3)
 
@@ -204,3 +205,52 @@ def test_a_fixed_batch_of_images_that_see_each_other_is_refused(tmp_path: Path, 
     ]
     with pytest.raises(ExportCheckError, match=r"an image's output changes by .* with the rest of the batch"):
         adopt(net.save(tmp_path / "m.onnx", opset=17))
+
+
+SHARED = {
+    "probabilities, of which the head took the logits": ({}, {"probabilities"}),
+    "float16 probabilities": ({"dtype": "float16"}, {"probabilities"}),
+    "a fixed batch": ({"batch": 2}, {"probabilities"}),
+}
+
+
+@pytest.mark.parametrize("preprocessing", [None, {"scale": "1/255"}], ids=["arrays", "images"])
+@pytest.mark.parametrize("kind", SHARED)
+def test_an_adopted_file_is_verified_against_its_original(
+    tmp_path: Path, adopt: Callable, kind: str, preprocessing: dict[str, str] | None
+) -> None:
+    options, shared = SHARED[kind]
+    file = Net(**options).save(tmp_path / "m.onnx")
+    report, _ = adopt(file, preprocessing=preprocessing)
+    result = verify(report.path, file)
+    assert result.holds
+    assert {check.output for check in result.comparison.outputs} == shared
+
+    model = onnx.load(file)
+    changed = numpy_helper.to_array(model.graph.initializer[1]) * np.array(1.5).astype(model_dtype(model))
+    model.graph.initializer[1].CopyFrom(numpy_helper.from_array(changed, "w2"))
+    onnx.save(model, tmp_path / "changed.onnx")
+    assert not verify(report.path, tmp_path / "changed.onnx").holds
+
+
+def model_dtype(model: onnx.ModelProto) -> np.dtype:
+    return numpy_helper.to_array(model.graph.initializer[1]).dtype
+
+
+def test_further_outputs_are_verified_too(tmp_path: Path, adopt: Callable) -> None:
+    net = Net()
+    net.nodes.append(helper.make_node("ArgMax", ["p"], ["label"], axis=1, keepdims=0))
+    net.outputs.append(helper.make_tensor_value_info("label", onnx.TensorProto.INT64, ["N"]))
+    report, _ = adopt(net.save(tmp_path / "m.onnx"))
+    result = verify(report.path, tmp_path / "m.onnx")
+    assert result.holds
+    assert "label" in {check.output for check in result.comparison.outputs}
+
+
+def test_two_nodes_of_one_name(tmp_path: Path, adopt: Callable) -> None:
+    net = Net()
+    for node in net.nodes[:2]:
+        node.name = "same"
+    file = net.save(tmp_path / "m.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
+    _, engine = adopt(file)
+    assert_same(file, engine, images(3))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -23,6 +23,7 @@ from cnntk.runtime.artifact.fingerprint import STRUCTURE, changed_tensors, finge
 from cnntk.runtime.artifact.protobuf import ParsedModel, file_bytes, parse_model
 from cnntk.runtime.artifact.self_test import OutputCheck, SelfTestResult
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, METADATA_KEY, ModelSpec, Pattern, TensorSpec
+from cnntk.runtime.batch_split import fixed_batch
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import (
     ArtifactCorrupt,
@@ -32,6 +33,7 @@ from cnntk.runtime.errors import (
     UsageError,
 )
 from cnntk.runtime.files import readable_file
+from cnntk.runtime.preprocessing.preprocess import preprocess
 from cnntk.runtime.sections import Section, under
 
 if TYPE_CHECKING:
@@ -313,12 +315,15 @@ def _image_shape(engine: Engine) -> tuple[int, int, int] | None:
 
 def _compared(result: Verification, file: Path, title: str, device: str) -> Verification:
     first, second = (Engine(f, device, allow_nonfinite=True) for f in (result.path, file))
-    _check_same_interface(first, second, title)
+    names = _shared_outputs(first, second)
+    _check_same_interface(first, second, title, names)
     batches = list(_batches(first))
     outputs = tuple(
-        check for name, arrays in batches for check in _output_checks(first, second, name, arrays)
+        check for name, arrays in batches for check in _output_checks(first, second, name, arrays, names)
     )
     comparison = OutputComparison(title, outputs, None, ())
+    if _prepares_images(first, second):
+        return replace(result, comparison=comparison)
     try:
         from cnntk.exporters.bisect import GraphPair
 
@@ -336,12 +341,41 @@ def _compared(result: Verification, file: Path, title: str, device: str) -> Veri
     return replace(result, comparison=comparison)
 
 
-def _check_same_interface(first: Engine, second: Engine, title: str) -> None:
+def _shared_outputs(first: Engine, second: Engine) -> dict[str, str]:
+    """Names of the outputs to compare: those that the first took over from the second, where its spec says
+    so; else all, by name where all names agree, or by position; none where their numbers differ.
+    """
+    names, others = ([output.name for output in engine.outputs] for engine in (first, second))
+    recorded = first.spec.provenance.get("outputs") if first.spec is not None else None
+    if isinstance(recorded, dict) and recorded and set(recorded.values()) <= set(others):
+        return {str(name): str(other) for name, other in recorded.items()}
+    if len(names) != len(others):
+        return {}
+    return dict(zip(names, names if set(names) == set(others) else others, strict=True))
+
+
+def _prepares_images(first: Engine, second: Engine) -> bool:
+    """Whether only the first graph preprocesses images, so that the host does it for the second."""
+    by_image = [engine.inputs[0].name == IMAGE_INPUT for engine in (first, second)]
+    return by_image == [True, False] and first.spec is not None and first.spec.preprocessing is not None
+
+
+def _check_same_interface(first: Engine, second: Engine, title: str, names: Mapping[str, str]) -> None:
+    inputs, p = first.inputs, first.spec.preprocessing if first.spec is not None else None
+    if _prepares_images(first, second) and p is not None:
+        sides = (p.channels, p.height, p.width) if p.layout == "NCHW" else (p.height, p.width, p.channels)
+        inputs = (replace(second.inputs[0], shape=("N", *sides)), *inputs[1:])
+    outputs, others = ({o.name: o for o in engine.outputs} for engine in (first, second))
+    pairs = [(outputs.get(name), others[other]) for name, other in names.items()]
+    fits = {
+        "inputs": len(inputs) == len(second.inputs) and all(map(_compatible, inputs, second.inputs)),
+        "outputs": bool(pairs) and all(a is not None and _compatible(a, b) for a, b in pairs),
+    }
     for kind, expected, actual in (
-        ("inputs", first.inputs, second.inputs),
+        ("inputs", inputs, second.inputs),
         ("outputs", first.outputs, second.outputs),
     ):
-        if len(expected) != len(actual) or not all(map(_compatible, expected, actual)):
+        if not fits[kind]:
             raise UsageError(
                 f"{title}: its {kind} differ from those of {first.name}, so they can't be compared: "
                 f"{_tensor_texts(actual)} instead of {_tensor_texts(expected)}"
@@ -349,9 +383,11 @@ def _check_same_interface(first: Engine, second: Engine, title: str) -> None:
 
 
 def _compatible(a: TensorSpec, b: TensorSpec) -> bool:
-    fixed = zip(a.shape, b.shape, strict=False)
+    """Whether types and sizes agree, apart from the batch and the width of floats."""
+    fixed = zip(a.shape[1:], b.shape[1:], strict=False)
+    floats = a.dtype.startswith("float") and b.dtype.startswith("float")
     return (
-        a.dtype == b.dtype
+        (floats or a.dtype == b.dtype)
         and len(a.shape) == len(b.shape)
         and all(x == y for x, y in fixed if isinstance(x, int) and isinstance(y, int))
     )
@@ -386,18 +422,36 @@ def _normal(array: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
     return rng.standard_normal(array.shape).astype(array.dtype) if array.dtype.kind == "f" else array
 
 
-def _output_checks(first: Engine, second: Engine, case: str, arrays: Arrays) -> Iterator[OutputCheck]:
-    renamed = dict(zip((s.name for s in second.inputs), arrays.values(), strict=True))
-    actual, expected = first.run(arrays), second.run(renamed)
+def _output_checks(
+    first: Engine, second: Engine, case: str, arrays: Arrays, names: Mapping[str, str]
+) -> Iterator[OutputCheck]:
+    actual, expected = _run(first, arrays), _run(second, _renamed(first, second, arrays))
     bounds, other_bounds = _relative_bounds(first), _relative_bounds(second)
-    # Outputs are matched by name where all names agree, else by position.
-    others = list(actual if actual.keys() == expected.keys() else expected)
-    for name, other in zip(actual, others, strict=True):
-        dtype = expected[other].dtype
-        rounding = ROUNDINGS * float(np.finfo(dtype).eps) if dtype.kind == "f" else 0.0
+    for name, other in names.items():
+        dtypes = [array.dtype for array in (actual[name], expected[other])]
+        rounding = ROUNDINGS * max(float(np.finfo(d).eps) if d.kind == "f" else 0.0 for d in dtypes)
         relative = max(bounds.get(name, 0.0) + other_bounds.get(other, 0.0), rounding)
         bound = relative * float(np.abs(expected[other].astype(np.float64)).max(initial=0.0))
         yield OutputCheck(name, case, _max_abs_diff(actual[name], expected[other]), bound)
+
+
+def _run(engine: Engine, arrays: Arrays) -> Arrays:
+    """Outputs for any batch: one that is fixed, or that the graph fails at, is run image by image."""
+    if fixed_batch(engine.inputs) is not None:
+        return engine.run_many(arrays)
+    try:
+        return engine.run(arrays)
+    except InferenceError:
+        return engine.run_many(arrays, batch_size=1)
+
+
+def _renamed(first: Engine, second: Engine, arrays: Arrays) -> Arrays:
+    """The inputs of ``first`` for ``second``: by position, images preprocessed by the host if need be."""
+    values, p = list(arrays.values()), first.spec.preprocessing if first.spec is not None else None
+    if _prepares_images(first, second) and p is not None:
+        values[0] = preprocess(list(values[0]), p)
+    specs = zip(second.inputs, values, strict=True)
+    return {spec.name: value.astype(spec.dtype, copy=False) for spec, value in specs}
 
 
 def _relative_bounds(engine: Engine) -> dict[str, float]:

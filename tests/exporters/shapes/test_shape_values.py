@@ -21,6 +21,8 @@ g (float[N, 3, 4, 4] x) => (float[M, K] y) <int64[1] zero = {0}, int64[1] two = 
         ("n = Shape <start = 0, end = 1> (x) target = Concat <axis = 0> (n, two, rest)", ("N", 2, 24)),
         ("n = Shape <end = 1> (x) m = Mul (n, two) target = Concat <axis = 0> (m, rest)", ("2*N", 24)),
         ("s = Shape (x) h = Slice (s, zero, two) target = Concat <axis = 0> (h, rest)", ("N", 3, 16)),
+        ("s = Shape (x) h = Slice <axes = [0], starts = [0], ends = [2]> (s) "
+         "target = Concat <axis = 0> (h, rest)", ("N", 3, 16)),
         ("n = Shape <end = 1> (x) i = Squeeze (n) u = Unsqueeze (i, zero) c = Cast <to = 7> (u)"
          "target = Concat <axis = 0> (c, rest)", ("N", 48)),
         ("target = Constant <value_ints = [0, -1]> ()", ("N", 48)),

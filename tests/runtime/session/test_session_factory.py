@@ -1,13 +1,17 @@
-"""Weights that processes share."""
+"""Sessions of unusual files, and weights that processes share."""
 
 import logging
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnx.parser
 import pytest
 
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.errors import UsageError
+from cnntk.runtime.errors import InputError, UnsupportedArtifact, UsageError
+from cnntk.runtime.session.devices import import_onnxruntime
+from cnntk.runtime.session.session_factory import onnxruntime_errors
 
 IMAGES = np.random.default_rng(0).random((2, 3, 8, 8), dtype=np.float32)
 
@@ -52,3 +56,39 @@ def test_files_without_a_digest_are_logged(
         assert caplog.text == ""
         Engine(foreign_onnx)
     assert f"{foreign_onnx}: has no digest, so damage can't be detected" in caplog.text
+
+
+def test_open_dimensions_without_a_name_are_not_equal(tmp_path: Path) -> None:
+    """onnxruntime calls each of them None."""
+    value = onnx.helper.make_tensor_value_info
+    node = onnx.helper.make_node("Relu", ["x"], ["y"])
+    graph = onnx.helper.make_graph(
+        [node], "g", [value("x", 1, [-1, 3, None, None])], [value("y", 1, [None, 3, None, None])]
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    engine = Engine(model.SerializeToString())
+    assert engine.inputs[0].shape == ("x_0", 3, "x_2", "x_3")
+    assert engine.run({"x": np.zeros((2, 3, 4, 5), np.float32)})["y"].shape == (2, 3, 4, 5)
+    with pytest.raises(InputError, match=r"expected x: float32 \[x_0, 3, x_2, x_3\]"):
+        engine.run({"x": np.zeros((2, 4, 4, 5), np.float32)})
+
+
+@pytest.mark.parametrize("is_external", [False, True])
+def test_two_nodes_of_one_name(foreign_onnx: Path, is_external: bool) -> None:
+    model = onnx.load(foreign_onnx)
+    expected = Engine(foreign_onnx).run({"input": np.ones((2, 1, 4, 4), np.float32)})
+    for node in model.graph.node:
+        node.name = "same"
+    onnx.save(model, foreign_onnx, save_as_external_data=is_external, location="w", size_threshold=0)
+    with pytest.raises(onnxruntime_errors(), match="two nodes with same node name"):
+        import_onnxruntime().InferenceSession(str(foreign_onnx))
+    actual = Engine(foreign_onnx).run({"input": np.ones((2, 1, 4, 4), np.float32)})
+    np.testing.assert_array_equal(actual["logits"], expected["logits"])
+
+
+def test_an_operator_of_another_library_is_named(tmp_path: Path) -> None:
+    head = '<ir_version: 8, opset_import: ["" : 17, "mine" : 1]>'
+    body = "g (float[N] x) => (float[N] y) { y = mine.Twice (x) }"
+    model = onnx.parser.parse_model(f"{head}\n{body}").SerializeToString()
+    with pytest.raises(UnsupportedArtifact, match=r"has the operator mine:Twice, which onnxruntime .* lacks"):
+        Engine(model)
