@@ -38,6 +38,7 @@ from cnntk.exporters.external_data import write_external_data
 from cnntk.exporters.graph_lint.lint import LintReport, lint_graph
 from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.passes.order import REPAIRS
+from cnntk.exporters.passes.origins import describe_origins
 from cnntk.exporters.self_test_vectors import make_self_test
 from cnntk.exporters.source import Source, with_preprocessing
 from cnntk.exporters.sources import open_source
@@ -169,6 +170,7 @@ def _spec(prepared: Prepared, checks: tuple[Check, ...], lint: LintReport, self_
             "graph_lint": as_json(lint),
             "repaired": _rewrites(prepared, repairs=True),
             "simplified": _rewrites(prepared, repairs=False),
+            "weight_origins": describe_origins(interface.model),
         },
         self_test=self_test,
     )

@@ -175,6 +175,7 @@ def worst_images(p: Preprocessing) -> dict[str, NDArray[np.uint8]]:
         "noise of the exact size": noise(*exact),
         "light noise of the exact size": noise(*exact, dark=False),
         "one pixel": noise(1, 1),
+        "a few pixels": noise(3, 5),  # its border, where filters differ, is wider than what a crop removes
         "lines of one pixel": lines.astype(np.uint8),
         "lines across": lines.astype(np.uint8).transpose(1, 0, 2),
         "a fine checkerboard": np.where((rows + columns) % 2, 180, 20 * np.ones(c)).astype(np.uint8),

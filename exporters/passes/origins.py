@@ -19,6 +19,7 @@ __all__ = [
     "Origin",
     "absorb",
     "absorbed_origins",
+    "describe_origins",
     "label_program_constants",
     "label_source_tensors",
     "origin_of",
@@ -85,7 +86,7 @@ class Origin:
 
     @property
     def formulas(self) -> tuple[str, ...]:
-        """Names of the formulas, the first applied first, each once."""
+        """Names of the formulas, each once, inputs before what they go into."""
         inner = (f for each in self.inputs if each is not None for f in each.formulas)
         return tuple(dict.fromkeys((*inner, *(() if self.name else (self.formula,)))))
 
@@ -120,6 +121,30 @@ def recorded_origin(value: ir.Value) -> Origin | None:
     """The recorded origin of a weight; None where there is none."""
     origin: Origin | None = value.meta.get(_KEY)
     return origin
+
+
+def describe_origins(model: ir.Model) -> dict[str, list[str]]:
+    """Names of weights by what they are made of, like ``conv1, bn1 (batch norm, after layer)``.
+
+    Those that are the source's tensors of the same name, or the preprocessing's constants, are left out.
+    """
+    names: dict[str, list[str]] = {}
+    for name, value in model.graph.initializers.items():
+        origin = recorded_origin(value)
+        plain = origin is not None and origin.formula in ("source", "preprocessing")
+        if origin is not None and not (plain and name.startswith(origin.name)):
+            names.setdefault(_describe(origin), []).append(name)
+    return names
+
+
+def _describe(origin: Origin) -> str:
+    if origin.name:
+        return origin.name if origin.formula == "source" else "constants of the program"
+    modules = dict.fromkeys(
+        leaf.name.rpartition(".")[0] or leaf.name if leaf.formula == "source" else leaf.formula
+        for leaf in origin.leaves
+    )
+    return f"{', '.join(modules)} ({', '.join(origin.formulas)})"
 
 
 def absorb(model: ir.Model, origin: Origin | None) -> None:

@@ -279,7 +279,8 @@ class ModelSpec:
         provenance: Origin of the model: data, accuracy, versions.
         check_results: Results of the checks at export: ``checks`` (name and detail of each), ``parity``
             (errors and bounds by output), ``graph_lint`` (warnings and peak memory), ``repaired`` and
-            ``simplified`` (rewrites that the passes applied). Empty in a checkpoint.
+            ``simplified`` (rewrites that the passes applied), ``weight_origins`` (names of weights by what
+            they are made of, but for the source's tensors of the same name). Empty in a checkpoint.
         quantization: Configuration, accuracy, speed and supported CPUs of a quantized model; None for other
             models, whose JSON omits it.
         fingerprints: Fingerprints of the graph's weights by name; empty in a checkpoint.

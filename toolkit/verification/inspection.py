@@ -71,9 +71,10 @@ class Inspection:
         """The file, what its spec says, and its layers, for text and pages."""
         summary = Section("", lines=tuple(self._lines()))
         if not self.layers:
-            return (summary,)
+            return (summary, *_weight_section(self.spec))
         total = f"{self.parameters:,} parameters, {self.multiply_adds:,} multiply-adds per image"
-        return summary, Section("Layers", total, tables=(table_of_layers(self.layers, "x"),))
+        layers = Section("Layers", total, tables=(table_of_layers(self.layers, "x"),))
+        return summary, layers, *_weight_section(self.spec)
 
     def _lines(self) -> Iterator[tuple[str, str]]:
         spec = self.spec
@@ -161,6 +162,16 @@ def _check_lines(spec: ModelSpec) -> Iterator[tuple[str, str]]:
         yield "self-test", f"{len(spec.self_test.cases)} cases in the file"
     if spec.digest:
         yield "embedded digest", spec.digest
+
+
+def _weight_section(spec: ModelSpec | None) -> tuple[Section, ...]:
+    """What each weight is made of, where the export recorded it."""
+    origins = {} if spec is None else spec.check_results.get("weight_origins", {})
+    if not origins:
+        return ()
+    lines = under("", (f"{', '.join(names)}: {text}" for text, names in origins.items()))
+    rest = "all others: the source's tensors of the same name, or constants of the preprocessing"
+    return (Section("Weights", lines=(*lines, ("", rest))),)
 
 
 def _quantization(record: dict[str, Any]) -> Iterator[str]:

@@ -47,7 +47,7 @@ def test_sound_graphs_pass(resize: str, levels: str, interpolation: str) -> None
         check = compare_preprocessing(preprocessing(p), {})
         assert check.name == "pixels"
         assert "max difference of graph, host and torch" in check.detail
-        assert "on 14 images" in check.detail
+        assert "on 15 images" in check.detail
 
 
 def preprocessing(p: Preprocessing) -> GraphPreprocessing:
@@ -58,7 +58,7 @@ def preprocessing(p: Preprocessing) -> GraphPreprocessing:
 def test_gray_networks_pass() -> None:
     p = Preprocessing("gray", 28, 28, resize="longest", invert="light-background", mean=(0.13,), std=(0.31,))
     photographs = {"a": dark_and_light(np.random.default_rng(0), (60, 50), 3)[0]}
-    assert "14 images and 1 photographs" in compare_preprocessing(preprocessing(p), photographs).detail
+    assert "15 images and 1 photographs" in compare_preprocessing(preprocessing(p), photographs).detail
 
 
 @pytest.mark.parametrize("levels", ["uint8", "float32"])
@@ -92,6 +92,15 @@ def test_onnx_defaults_are_caught(levels: str, attribute: str, value: object) ->
     resize = next(node for node in model.graph if node.op_type == "Resize")
     resize.attributes[attribute] = ir.convenience.convert_attribute(attribute, value)
     with pytest.raises(ParityError, match="graph and host differ"):
+        compare_preprocessing(GraphPreprocessing(model, p, record), {})
+
+
+@pytest.mark.parametrize("antialias", [True, False])
+def test_a_wrong_border_is_caught_though_a_crop_removes_most_of_it(antialias: bool) -> None:
+    model, record = added(p := replace(P, height=224, width=224, antialias=antialias))
+    resize = next(node for node in model.graph if node.op_type == "Resize")
+    resize.attributes["exclude_outside"] = ir.AttrInt64("exclude_outside", int(not antialias))
+    with pytest.raises(ParityError, match=r"graph and host differ .* on a few pixels"):
         compare_preprocessing(GraphPreprocessing(model, p, record), {})
 
 
@@ -136,7 +145,7 @@ def test_a_middle_gray_photograph_may_go_either_way() -> None:
 
 def test_worst_images_differ_in_what_they_find() -> None:
     images = worst_images(P)
-    assert len(images) == 14
+    assert len(images) == 15
     assert {image.shape[2] for image in images.values()} == {1, 3}
     for name, image in images.items():
         assert image.dtype == np.uint8

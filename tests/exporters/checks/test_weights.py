@@ -18,7 +18,7 @@ from cnntk.exporters.artifact import write_graph
 from cnntk.exporters.checks._candidate import Candidate
 from cnntk.exporters.checks._weights import check_weights, check_written_weights
 from cnntk.exporters.options import ExportOptions
-from cnntk.exporters.passes.origins import Origin, set_origin
+from cnntk.exporters.passes.origins import Origin, describe_origins, set_origin
 from cnntk.exporters.sources import open_source
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.errors import ExportCheckError
@@ -123,6 +123,13 @@ def test_counts(layers: Candidate) -> None:
         "2 equal to the source's to the bit, 6 computed from the source's in float64, "
         "1 of the program and the preprocessing"
     )
+
+
+def test_origins_in_words(layers: Candidate) -> None:
+    origins = describe_origins(layers.interface.model)
+    assert origins["norms.2, head (batch norm, before layer)"] == ["head.weight", "head.bias"]
+    assert origins["program, norms.0, first (arithmetic, batch norm, after layer)"]
+    assert not any("dead" in name for names in origins.values() for name in names)
 
 
 @pytest.mark.parametrize("bit", [12, 23, 31])

@@ -18,7 +18,9 @@ def checked_onnx(tiny_onnx: Path) -> Path:
     (entry,) = (p for p in model.metadata_props if p.key == METADATA_KEY)
     spec = ModelSpec.from_json(entry.value, "tiny")
     lint = {"warnings": ["flat: odd"], "peak_activation_bytes": 128, "peak_layer": "flat", "later": 1}
-    entry.value = replace(spec, check_results={"graph_lint": lint}).to_json()
+    origins = {"fc, bn (batch norm, after layer)": ["fc.weight", "fc.bias"]}
+    results = {"graph_lint": lint, "weight_origins": origins}
+    entry.value = replace(spec, check_results=results).to_json()
     onnx.save(model, tiny_onnx)
     return tiny_onnx
 
@@ -46,4 +48,6 @@ def test_results_of_the_export_are_read_from_the_spec(checked_onnx: Path) -> Non
     result = inspect(checked_onnx)
     assert result.warnings == ("flat: odd",)
     assert result.peak_activation_bytes == 128
+    (weights,) = (section for section in result.sections() if section.title == "Weights")
+    assert weights.lines[0] == ("", "fc.weight, fc.bias: fc, bn (batch norm, after layer)")
     json.dumps(as_json(result))
