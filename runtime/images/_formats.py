@@ -31,6 +31,7 @@ from PIL import (
     features,
 )
 
+from cnntk.runtime.images._jpeg2000 import jpeg2000_size
 from cnntk.runtime.images.headers import (
     END_OF_IMAGE,
     exif_orientation,
@@ -318,6 +319,12 @@ def _open_avif(stream: IO[bytes], check: CheckSize) -> OpenedImage:
     return OpenedImage(image, orientation_of(image), notes=_first_of(image.n_frames, "frames"))
 
 
+def _open_jpeg2000(stream: IO[bytes], check: CheckSize) -> OpenedImage:
+    check(*jpeg2000_size(stream))
+    stream.seek(0)
+    return OpenedImage(Jpeg2KImagePlugin.Jpeg2KImageFile(stream))
+
+
 @cache
 def _heif_class() -> Callable[[IO[bytes]], Any]:
     """The decoder of pillow-heif, which turns images upright itself; raises ImportError."""
@@ -343,7 +350,7 @@ OPENERS: dict[str, Opener] = {
     "GIF": _open_gif,
     "HEIF": _open_heif,
     "JPEG": _open_jpeg,
-    "JPEG2000": lambda stream, check: OpenedImage(Jpeg2KImagePlugin.Jpeg2KImageFile(stream)),
+    "JPEG2000": _open_jpeg2000,
     "PNG": _open_png,
     "PPM": lambda stream, check: OpenedImage(PpmImagePlugin.PpmImageFile(stream)),
     "TIFF": _open_tiff,
