@@ -247,10 +247,14 @@ class ProgramReference:
         )
 
     def shapes(self) -> dict[str, tuple[int | str, ...]]:
-        """Shape of each node as torch computed it during capture; a symbolic size is the batch."""
+        """Shape of each node as torch computed it during capture; a symbolic size is the batch.
+
+        Complex numbers are pairs in ONNX, along an axis of their own.
+        """
         metas = ((n.name, n.meta.get("val")) for n in self._program.graph_module.graph.nodes)
         return {
             name: tuple(d if isinstance(d, int) else _symbol(d) for d in value.shape)
+            + ((2,) if value.is_complex() else ())
             for name, value in metas
             if isinstance(value, torch.Tensor)
         }

@@ -61,7 +61,7 @@ def from_factory(text: str, options: ExportOptions) -> Source:
 
     if options.weights is None and not options.random:
         module, provenance = _with_weights_of_code(build, text, options)
-        notes.add(f"weights: as {text} made them, twice the same")
+        notes.add(f"weights: as {text} made them, equal in two builds")
     else:
         module, provenance = build_with_weights(build, text, options)
     return Source(

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 
 import pytest
+import torch
 from torch import nn
 
 from cnntk.exporters.checks._inputs import CheckInputs
@@ -18,6 +19,22 @@ def test_all_sources_agree_at_every_batch(
     assert check.detail == f"{len(check.rows)} layers agree at batch 1, 2, 3, 8"
     conv = next(row for row in check.rows if row.op == "Conv")
     assert conv.agree
+
+
+class Filter(nn.Module):
+    """A filter in the frequencies of the image."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        gains = torch.complex(torch.ones(8, 5), torch.full((8, 5), 0.5))
+        return torch.fft.irfft2(torch.fft.rfft2(x) * gains).mean((2, 3))
+
+
+def test_complex_numbers_are_pairs(captured: Callable, candidate_of: Callable, inputs: CheckInputs) -> None:
+    result = captured(Filter())
+    reference = ProgramReference(result.program, {})
+    check = check_shapes(candidate_of(model=result.model, reference=reference, inputs=inputs))
+    (transform,) = [row for row in check.rows if row.torch == ("N", 3, 8, 5, 2)][:1]
+    assert transform.agree
 
 
 class Shrunk(ProgramReference):

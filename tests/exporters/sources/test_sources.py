@@ -103,7 +103,7 @@ def test_weights_that_the_code_loads_need_no_option(as_factory: Callable[[str], 
     source = open_source(reference, ExportOptions({"x": (3,)}))
     assert torch.equal(source.module.weight, torch.ones(4, 3))
     assert source.provenance == {"weights": "as the code made them"}
-    assert source.notes == (f"weights: as {reference} made them, twice the same",)
+    assert source.notes == (f"weights: as {reference} made them, equal in two builds",)
 
 
 @pytest.mark.parametrize(("name", "weight"), [("Net", "weight"), ("Head", "1.weight"), ("random", "weight")])
