@@ -50,7 +50,8 @@ except ImportError:  # Pillow before 11.3
     AvifImagePlugin = None  # type: ignore[assignment]
 
 _START_OF_SCAN, _HUFFMAN_TABLES = 0xDA, 0xC4
-_ARITHMETIC_FRAMES = (0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
+_ARITHMETIC_FRAMES = {0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
+_ARITHMETIC_MARKER = re.compile(rb"\xff[\xc9\xca\xcb\xcd\xce\xcf]")
 _MAX_SCANS = 100
 """Scans of a JPEG image. Each one costs a pass over all pixels, and needs only 30 bytes."""
 
@@ -205,19 +206,29 @@ class _Png(PngImagePlugin.PngImageFile):
 
 def _open_jpeg(stream: IO[bytes], check: CheckSize) -> OpenedImage:
     image = JpegFile(stream)
-    scans, is_arithmetic, has_tables = 0, False, False
-    for code, segment in jpeg_segments(stream):
-        is_arithmetic |= code in _ARITHMETIC_FRAMES
-        has_tables |= code == _HUFFMAN_TABLES
-        scans += code == _START_OF_SCAN
-        if scans == 1 and is_arithmetic and has_tables:
+    image.single_scan = _is_single_scan(image, stream)
+    if not image.single_scan:
+        codes = [code for code, _ in jpeg_segments(stream)]
+        scans = codes.count(_START_OF_SCAN)
+        if scans > _MAX_SCANS:
+            raise ValueError(f"it has {scans} scans (limit {_MAX_SCANS})")
+        if _HUFFMAN_TABLES in codes and not _ARITHMETIC_FRAMES.isdisjoint(codes):
             raise ValueError("its frame is for arithmetic codes, its tables are for Huffman codes")
-        if scans == 1 and segment[:1] == bytes([image.layers]) and not image.info.get("progressive"):
-            image.single_scan = not is_arithmetic
-            break
-    if scans > _MAX_SCANS:
-        raise ValueError(f"it has {scans} scans (limit {_MAX_SCANS})")
     return OpenedImage(image, orientation_of(image))
+
+
+def _is_single_scan(image: JpegFile, stream: IO[bytes]) -> bool:
+    """Whether the first scan, whose header Pillow has just read, has all components, in Huffman codes.
+
+    A file that has the marker of an arithmetic frame anywhere before it is one of those that are looked at.
+    """
+    end = stream.tell()
+    stream.seek(0)
+    head = stream.read(end)
+    length = 6 + 2 * image.layers
+    scan = b"\xff\xda" + length.to_bytes(2) + bytes([image.layers])
+    sequential = not image.info.get("progressive") and _ARITHMETIC_MARKER.search(head) is None
+    return sequential and head.startswith(scan, end - length - 2)
 
 
 def _open_png(stream: IO[bytes], check: CheckSize) -> OpenedImage:

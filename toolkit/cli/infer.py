@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -110,13 +111,16 @@ def infer(
         settings = {"form": form, "top": top, "resume": resume, "force": force, "progress": bar, **options}
         status = _to_file(path, files, output, settings, as_json)
     else:
-        results = _counted(classify(path, files, **options), bar)
+        counts = Counter[str]()
+        results = _counted(classify(path, files, **options), bar, counts)
         if as_json:
             status = _print_document(str(path), results, top)
         elif form in (None, "table"):
             status = _print_tables(results, top, bar)
         else:
             status = _print_rows(results, str(form), top)
+        if counts["failed"] and counts["images"] > 1:
+            note(f"cnntk: {counts['failed']:,} of {counts['images']:,} images could not be read")
     if text := str(left_out):
         note(f"note: {text}")
     return status
@@ -155,10 +159,12 @@ def _to_file(
     return int(done.failed > 0)
 
 
-def _counted(results: Iterable[ImageResult], bar: ProgressBar) -> Iterator[ImageResult]:
+def _counted(results: Iterable[ImageResult], bar: ProgressBar, counts: Counter[str]) -> Iterator[ImageResult]:
     with bar:
-        for done, result in enumerate(results, start=1):
-            bar(done)
+        for result in results:
+            counts["images"] += 1
+            counts["failed"] += result.error is not None
+            bar(counts["images"])
             yield result
 
 

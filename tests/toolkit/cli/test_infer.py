@@ -46,6 +46,7 @@ def test_the_good_are_answered_and_the_bad_named(cnntk: Callable, seven: Path, t
     assert str(seven) in done.out
     assert f"cnntk: {text_png}: not a readable image" in done.err
     assert "cnntk: gone.png: no such file" in done.err
+    assert "cnntk: 2 of 3 images could not be read\n" in done.err
     lines = cnntk("infer", text_png, seven, "--format", "json").out.splitlines()
     assert [set(json.loads(line)) for line in lines] == [{"file", "error"}, {"file", "predictions"}]
 
