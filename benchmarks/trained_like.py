@@ -2,7 +2,8 @@
 
 Freshly initialized networks hide faults: zero branches multiply errors away, and batch norms with mean 0 and
 variance 1 do nothing. So parameters that are constant are drawn at random around their value, and batch norms
-get the statistics of activations on photographs.
+get the statistics of activations on photographs, augmented as in training: else the variance of some channels
+is near 0, and images of another kind are amplified a thousandfold.
 """
 
 from __future__ import annotations
@@ -48,6 +49,22 @@ def photo_batch(spec: TensorSpec, size: int, seed: int) -> Tensor:
     return batch.to(getattr(torch, spec.dtype)).contiguous()
 
 
+def augmented(images: Tensor, seed: int) -> Tensor:
+    """Changes the colors of photographs, and erases a rectangle of each second one with noise."""
+    if images.dim() != 4:
+        return images
+    generator = torch.Generator().manual_seed(seed)
+    gains, shifts = torch.rand(2, *images.shape[:2], 1, 1, generator=generator)
+    images = images * (0.3 + 1.2 * gains) + shifts - 0.5
+    height, width = images.shape[2] * 2 // 3, images.shape[3] * 2 // 3
+    for index, image in enumerate(images):
+        if index % 2:
+            noise = torch.randn(image[:, :height, :width].shape, generator=generator)
+            top, left = (int(torch.randint(side // 3, (1,), generator=generator)) for side in image.shape[1:])
+            image[:, top : top + height, left : left + width] = noise
+    return images
+
+
 def make_trained_like(module: nn.Module, images: Tensor, seed: int) -> None:
     """Replaces constant parameters and the batch norms' statistics in place.
 
@@ -66,7 +83,7 @@ def make_trained_like(module: nn.Module, images: Tensor, seed: int) -> None:
             norm.train()
             norm.momentum = 1.0
         if norms:
-            module(images)
+            module(augmented(images, seed))
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.eval()
             norm.momentum = momentum

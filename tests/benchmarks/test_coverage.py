@@ -51,7 +51,7 @@ def test_no_branch_is_zero_and_norms_have_statistics_of_photos(trained_like: Mod
         assert values.std() > 0, name
     assert net.head.weight.std() > 0
     assert net.norm.bias.std() > 0
-    activations = net.stem(images)
+    activations = net.stem(trained_like.augmented(images, 7))
     torch.testing.assert_close(net.norm.running_mean, activations.mean((0, 2, 3)))
     torch.testing.assert_close(net.norm.running_var, activations.var((0, 2, 3)))
     assert net.norm.momentum == 0.1
