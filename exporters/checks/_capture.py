@@ -68,7 +68,7 @@ def check_capture(candidate: Candidate) -> Check | None:
 
 def module_outputs(module: nn.Module, arrays: Arrays) -> list[torch.Tensor]:
     """The tensors that a module returns; inputs are passed by name where its parameters have their names."""
-    inputs = {name: tensor_of(array) for name, array in arrays.items()}
+    inputs = {name: tensor_of(array).clone() for name, array in arrays.items()}  # it may change them
     by_name = inputs.keys() <= set(parameters_of(module) or ())
     with torch.inference_mode():
         outputs = module(**inputs) if by_name else module(*inputs.values())

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from cnntk.exporters import export
-from cnntk.exporters.checks._capture import compare_module_output
+from cnntk.exporters.checks._capture import compare_module_output, module_outputs
 from cnntk.exporters.checks._inputs import CheckInputs
 from cnntk.exporters.checks.reference import Outputs
 from cnntk.runtime.errors import ParityError
@@ -52,6 +52,14 @@ def test_nan_is_no_answer_where_there_is_no_softmax() -> None:
 def test_unknown_outputs_are_not_compared() -> None:
     assert compare_module_output("", EXACT, EXPECTED, NETWORK) is None
     assert compare_module_output("maps", EXACT, EXPECTED, NETWORK) is None
+
+
+def test_a_module_that_changes_its_input_in_place_leaves_the_checks_inputs_alone(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(192, 5))
+    arrays = {"input": np.full((2, 3, 8, 8), -1, np.float32)}
+    module_outputs(network, arrays)
+    assert (arrays["input"] == -1).all()
+    assert export(network, tmp_path / "m.onnx", input_shape=(3, 8, 8)).head == "classifier"
 
 
 class Specialized(nn.Module):
