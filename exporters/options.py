@@ -47,7 +47,7 @@ INPUT = "input"
 
 DTYPES = ("float16", "bfloat16", "float32", "float64", "uint8", "int8", "int16", "int32", "int64", "bool")
 
-_SPEC = re.compile(r"(?:(?P<name>\w+)=)?(?P<shape>\d+(?:x\d+)*)(?::(?P<dtype>\w+))?")
+_SPEC = re.compile(r"(?:(?P<name>[^=,]+)=)?(?P<shape>\d+(?:x\d+)*)(?::(?P<dtype>\w+))?")
 
 
 def parse_input(text: str) -> InputShape:

@@ -85,6 +85,9 @@ class Classifier:
             )
         if spec.head != "classifier":
             raise UnsupportedArtifact(f"{self.engine.name}: is not a classifier; use Engine")
+        if len(self.engine.inputs) > 1:
+            names = ", ".join(each.name for each in self.engine.inputs)
+            raise UnsupportedArtifact(f"{self.engine.name}: takes several inputs ({names}); use Engine")
         self._preprocessing, self.labels = spec.preprocessing, spec.labels
         self._input = self.engine.inputs[0]
         self._in_graph = self._input.name == IMAGE_INPUT and self._input.dtype == "uint8"

@@ -35,8 +35,8 @@ def _noise(rng: np.random.Generator, spec: TensorSpec, batch: int, sizes: Mappin
         raise UsageError(f"{spec.name}: the model's batch size is fixed at {first}, not {batch}")
     if free := [d for d in rest if not isinstance(d, int)]:
         raise UsageError(
-            f"{spec.name}: its shape {sized} has free dimensions ({', '.join(free)}); export the "
-            "model with fixed ones, or with cnntk export, whose files state the size of their images"
+            f"{spec.name}: its shape {sized} has free dimensions ({', '.join(free)}); state them "
+            "(bench: --input 3x224x224), or export the model with fixed ones"
         )
     shape = (first if isinstance(first, int) else batch, *(int(d) for d in rest))
     dtype = np.dtype(spec.dtype)

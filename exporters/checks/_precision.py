@@ -21,6 +21,7 @@ from cnntk.exporters.checks.reference import (
     reference_outputs,
     scale_per_image,
 )
+from cnntk.exporters.float32_graph import to_float32
 from cnntk.exporters.session import GraphSession
 from cnntk.exporters.shapes.dataflow import node_origin
 from cnntk.exporters.source import Source
@@ -33,8 +34,6 @@ by the same step."""
 
 _CAST_IMAGES = 3
 """Largest number of images; the network runs three times on each."""
-
-_FLOAT16, _FLOAT32 = ir.DataType.FLOAT16, ir.DataType.FLOAT
 
 
 def check_cast(candidate: Candidate) -> Check | None:
@@ -128,7 +127,7 @@ def check_float16(candidate: Candidate) -> Check | None:
     expected = candidate.expected
     images = expected.inputs.ordinary
     wide = to_float32(candidate.model)
-    names = {v.name for v in wide.graph.inputs if v.dtype is _FLOAT32}
+    names = {v.name for v in wide.graph.inputs if v.dtype is ir.DataType.FLOAT}
     arrays = expected.inputs.select(images)
     try:
         outputs = GraphSession(wide).run(
@@ -184,30 +183,3 @@ def _compare(name: str, actual: NDArray[Any], expected: Outputs, images: list[in
             "Nothing was written"
         )
     return float(errors[worst]), float(bounds[worst])
-
-
-def to_float32(model: ir.Model) -> ir.Model:
-    """A copy of ``model`` in which every float16 is a float32."""
-    wide = model.clone()
-    for weight in wide.graph.initializers.values():
-        if weight.const_value is not None and weight.const_value.dtype is _FLOAT16:
-            weight.const_value = ir.tensor(weight.const_value.numpy().astype(np.float32), name=weight.name)
-    for value in (*wide.graph.inputs, *wide.graph.initializers.values()):
-        _widen(value)
-    bodies: list[ir.Graph | ir.Function] = [wide.graph, *wide.functions.values()]
-    for node in (n for body in bodies for n in ir.traversal.RecursiveGraphIterator(body)):
-        for name, attribute in tuple(node.attributes.items()):
-            is_int = attribute.type is ir.AttributeType.INT
-            if is_int and name in ("to", "dtype") and attribute.value == _FLOAT16:
-                node.attributes[name] = ir.AttrInt64(name, int(_FLOAT32))
-            elif attribute.type is ir.AttributeType.TENSOR and attribute.as_tensor().dtype is _FLOAT16:
-                tensor = ir.tensor(attribute.as_tensor().numpy().astype(np.float32))
-                node.attributes[name] = ir.AttrTensor(name, tensor)
-        for value in node.outputs:
-            _widen(value)
-    return wide
-
-
-def _widen(value: ir.Value) -> None:
-    if value.dtype is _FLOAT16:
-        value.type = ir.TensorType(_FLOAT32)

@@ -126,7 +126,7 @@ def _foldable(node: ir.Node) -> bool:
     bodies = any(
         a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values()
     )
-    return not (node.domain or bodies or is_random(node) or "QuantizeLinear" in node.op_type)
+    return not (node.domain or bodies or is_random(node) or "quantizelinear" in node.op_type.lower())
 
 
 def _has_other_reader(value: ir.Value, constants: Collection[ir.Value]) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnntk.exporters.options import INPUT, InputShape
 from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import InferenceError, NonFiniteOutput, UsageError
@@ -53,7 +54,38 @@ def choose_batch(engine: Engine, batch: int | None = None) -> int:
     return batch or fixed_batch(engine) or 1
 
 
-def batch_inputs(engine: Engine, batch: int) -> Arrays:
+def open_sizes(engine: Engine, shapes: InputShape | None) -> dict[str, int]:
+    """Sizes of the open dimensions behind the batch by name, from the shapes that the user states.
+
+    Raises:
+        UsageError: There is no such input, or its shape is another.
+    """
+    specs = {spec.name: spec for spec in engine.inputs}
+    sizes: dict[str, int] = {}
+    for name, shape in _by_name(shapes, list(specs)).items():
+        if name not in specs:
+            raise UsageError(f"--input {name}=...: no such input; {engine.name} takes {', '.join(specs)}")
+        expected = specs[name].shape[1:]
+        for dimension, size in zip(expected, shape, strict=False):
+            if isinstance(dimension, str):
+                sizes.setdefault(dimension, size)
+        if tuple(sizes.get(d, d) if isinstance(d, str) else d for d in expected) != shape:
+            stated, declared = ("x".join(map(str, dims)) for dims in (shape, expected))
+            raise UsageError(f"--input {stated}: {engine.name}: the input {name!r} is {declared}")
+    return sizes
+
+
+def _by_name(shapes: InputShape | None, names: list[str]) -> dict[str, tuple[int, ...]]:
+    """Shapes without the batch by name of the input; one without a name is the only input's."""
+    if not isinstance(shapes, Mapping):
+        return {} if shapes is None else {names[0] if len(names) == 1 else INPUT: tuple(shapes)}
+    if set(shapes) == {INPUT} and len(names) == 1:
+        shapes = {names[0]: shapes[INPUT]}
+    sizes = {k: v.shape[1:] if isinstance(v, TensorSpec) else v for k, v in shapes.items()}
+    return {name: tuple(map(int, shape)) for name, shape in sizes.items()}
+
+
+def batch_inputs(engine: Engine, batch: int, sizes: Mapping[str, int] | None = None) -> Arrays:
     """Inputs on which the model runs: seeded noise, of the image size that needs no resizing.
 
     Integer inputs of a file that cnntk did not export may be indices, for which noise is too large: they are
@@ -62,43 +94,46 @@ def batch_inputs(engine: Engine, batch: int) -> Arrays:
     Raises:
         UsageError: The model's batch size is fixed at another one, or another dimension is dynamic.
     """
-    arrays = seeded_inputs(engine, batch)
+    arrays = seeded_inputs(engine, batch, sizes)
     if engine.spec is not None:
         return arrays
     return _runnable(arrays, lambda inputs: engine.run(inputs, allow_nonfinite=True), (InferenceError,))
 
 
-def seeded_inputs(engine: Engine, batch: int, *, zeros: bool = False) -> Arrays:
+def seeded_inputs(
+    engine: Engine, batch: int, sizes: Mapping[str, int] | None = None, *, zeros: bool = False
+) -> Arrays:
     """As `batch_inputs`, without a run: noise, or zeros for all integer inputs."""
     fixed = fixed_batch(engine)
     if fixed is not None and fixed != batch:
         raise UsageError(
             f"{engine.name}: the batch size is fixed at {fixed}, not {batch}; export with a dynamic one"
         )
-    arrays = _example_inputs(engine.name, engine.inputs, batch, engine.image_sizes)
+    all_sizes = {**(engine.image_sizes or {}), **(sizes or {})}
+    arrays = _example_inputs(engine.name, engine.inputs, batch, all_sizes)
     return _with_zeros(arrays) if zeros else arrays
 
 
-def session_inputs(opened: LoadedModel, batch: int) -> Arrays:
+def session_inputs(opened: LoadedModel, batch: int, sizes: Mapping[str, int] | None = None) -> Arrays:
     """As `batch_inputs`, for a session without an engine."""
     preprocessing = None if opened.spec is None else opened.spec.preprocessing
-    sizes = None if preprocessing is None else preprocessing.image_sizes
-    arrays = _example_inputs(opened.name, tensor_specs(opened.session.get_inputs()), batch, sizes)
+    all_sizes = {**({} if preprocessing is None else preprocessing.image_sizes), **(sizes or {})}
+    arrays = _example_inputs(opened.name, tensor_specs(opened.session.get_inputs()), batch, all_sizes)
     if opened.spec is not None:
         return arrays
     return _runnable(arrays, lambda inputs: opened.session.run(None, inputs), onnxruntime_errors())
 
 
-def input_notes(engine: Engine, batch: int) -> Iterator[str]:
+def input_notes(engine: Engine, batch: int, sizes: Mapping[str, int] | None = None) -> Iterator[str]:
     """Remarks about the inputs of a benchmark and the outputs for them; runs the model once.
 
     Raises:
         UsageError: As `batch_inputs`.
         InferenceError: The model fails on the inputs.
     """
-    inputs = batch_inputs(engine, batch)
+    inputs = batch_inputs(engine, batch, sizes)
     zeros = [name for name, array in inputs.items() if array.dtype.kind in "iu" and not array.any()]
-    noise = seeded_inputs(engine, batch) if zeros else {}
+    noise = seeded_inputs(engine, batch, sizes) if zeros else {}
     if any(noise[name].any() for name in zeros):
         yield f"{', '.join(zeros)}: measured with zeros, because the model fails on noise of 0 to 255"
     outputs = engine.run(inputs, allow_nonfinite=True)

@@ -138,7 +138,7 @@ def start_once(workload: Workload, batches: Sequence[int], zeros: bool) -> ColdS
 
     first = choose_batch(engine)
     further = [batch for batch in dict.fromkeys((workload.batch or first, *batches)) if batch != first]
-    inputs = [seeded_inputs(engine, batch, zeros=zeros) for batch in (first, *further)]
+    inputs = [seeded_inputs(engine, batch, workload.sizes, zeros=zeros) for batch in (first, *further)]
     try:
         first_ms, *next_ms = map(run_ms, inputs)
     except InferenceError:

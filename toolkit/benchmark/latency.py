@@ -243,7 +243,7 @@ def measure_latency(workload: Workload, *, slow_runs: int = _MIN_SLOW_RUNS) -> L
     """
     engine, seconds = workload.engine(), workload.seconds
     batch = choose_batch(engine, workload.batch)
-    call = engine_call(engine, batch_inputs(engine, batch))
+    call = engine_call(engine, batch_inputs(engine, batch, workload.sizes))
     warm = warm_up(call, max_seconds=warm_up_limit_s(seconds))
     before = read_counters()
     at_least = min_runs(_MIN_RUNS, warm.seconds / warm.runs, slow=slow_runs)

@@ -136,7 +136,7 @@ def measure_in_process(workload: Workload) -> Memory:
     runtime = read()
     engine = workload.engine(allow_nonfinite=True)
     batch = choose_batch(engine, workload.batch)
-    inputs = batch_inputs(engine, batch)
+    inputs = batch_inputs(engine, batch, workload.sizes)
     start_s = time.perf_counter()
     engine.run(inputs)
     for _ in range(min_runs(_RUNS, time.perf_counter() - start_s, slow=2) - 1):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from cnntk.exporters.options import InputShape, parse_input
 from cnntk.runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class BenchOptions:
             the first one is used for everything else.
         batch: Images per run; by default 1, or the model's fixed batch size. Several numbers are swept over,
             and the first one is used for everything else.
+        input_shape: Shape of the input without the batch, like 3x224x224, or of each by name, where the
+            model leaves sizes open.
         seconds: Seconds to measure for, for each kind of measurement.
         cold_start: Measure the cold start and the memory too, in processes of their own.
         layers: Measure the time of each layer, and how far each one is from the limits of the machine.
@@ -85,6 +88,9 @@ class BenchOptions:
     )
     batch: int | Sequence[int] | None = field(
         default=None, metadata={"metavar": "N[,N...]", "parse": parse_numbers}
+    )
+    input_shape: InputShape | None = field(
+        default=None, metadata={"flag": "--input", "metavar": "CxHxW", "parse": parse_input}
     )
     seconds: float = 3.0
     cold_start: bool = field(default=True, metadata={"flag": None})

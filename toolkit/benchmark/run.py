@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cnntk.benchmark._inputs import batch_inputs, choose_batch, input_notes
+from cnntk.benchmark._inputs import batch_inputs, choose_batch, input_notes, open_sizes
 from cnntk.benchmark.baseline import Baseline
 from cnntk.benchmark.cold_start import measure_cold_start
 from cnntk.benchmark.compare import compare_interleaved
@@ -60,7 +60,7 @@ class _Context:
 
 def _against(context: _Context) -> tuple[ComparisonResult, ...]:
     options, engine = context.options, context.engine
-    inputs = batch_inputs(engine, context.batch)
+    inputs = batch_inputs(engine, context.batch, context.workload.sizes)
 
     def run_model() -> object:
         # Engine's check for NaN takes 5 % of a run of LeNet, and other runtimes have none.
@@ -174,9 +174,10 @@ def bench(
     check.check_settings({"device": engine.device, "threads": engine.threads, "batch": batch})
     if options.is_end_to_end:
         check_images(classifier_of(engine), images)
-    workload = Workload(engine.name, engine.device, engine.threads, batch, options.seconds)
+    sizes = open_sizes(engine, options.input_shape)
+    workload = Workload(engine.name, engine.device, engine.threads, batch, options.seconds, sizes)
     context = _Context(engine, workload, batch, images, options, progress or (lambda name: None))
-    context.notes.extend(input_notes(engine, batch))
+    context.notes.extend(input_notes(engine, batch, sizes))
     values: dict[str, Any] = {}
     for measurement in MEASUREMENTS:
         if measurement.requested(context):

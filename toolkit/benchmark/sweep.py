@@ -211,7 +211,7 @@ def measure_sweep(workload: Workload, *, batches: Sequence[int] = (), threads: S
         )
     engines = [replace(workload, threads=n).engine() for n in dict.fromkeys(threads or (workload.threads,))]
     calls: dict[_Key, Callable[[], object]] = {
-        (batch, engine.threads): engine_call(engine, batch_inputs(engine, batch))
+        (batch, engine.threads): engine_call(engine, batch_inputs(engine, batch, workload.sizes))
         for batch in sorted(set(batches or (choose_batch(engines[0], workload.batch),)))
         for engine in engines
     }

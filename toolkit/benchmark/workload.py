@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cnntk.runtime.errors import UsageError
@@ -25,6 +26,7 @@ class Workload:
         threads: Number of CPU threads, as `Engine` takes it.
         batch: Images per run; None for 1, or the model's fixed batch size.
         seconds: Time to measure for.
+        sizes: Sizes of open dimensions of the inputs by name, without the batch.
 
     Raises:
         UsageError: The batch size or the time is not a positive number.
@@ -35,6 +37,7 @@ class Workload:
     threads: int | None = None
     batch: int | None = None
     seconds: float = 3.0
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.batch is not None and self.batch < 1:

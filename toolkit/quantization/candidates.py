@@ -28,6 +28,7 @@ from cnntk.quantization.calibration import CalibrationData
 from cnntk.quantization.config import Precision, QuantConfig, linear_layers
 from cnntk.quantization.options import RangeMethod
 from cnntk.quantization.quantizer import WeightCache, quantize_graph
+from cnntk.runtime.batch_split import fixed_batch
 from cnntk.runtime.codec import as_json, decode
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DataError, UsageError
@@ -233,7 +234,8 @@ class CandidateEvaluator:
         self._outputs: ClassifierOutputs | None = None
         self._ranking_outputs: ClassifierOutputs | None = None
         self._loaded: dict[str, tuple[Engine, GraphStats]] = {}
-        self._inputs = example_inputs(original.engine.inputs, 1, original.engine.image_sizes)
+        engine = original.engine
+        self._inputs = example_inputs(engine.inputs, fixed_batch(engine.inputs) or 1, engine.image_sizes)
 
     def model(self, config: QuantConfig) -> ir.Model:
         """The graph by a config."""
@@ -270,7 +272,7 @@ class CandidateEvaluator:
             float,
             lambda: kl_divergence(
                 self._original_ranking_outputs(),
-                classify_batches(self._engine(config).run, self._ranking_images),
+                classify_batches(_any_batch(self._engine(config)), self._ranking_images),
             ),
         )
 
@@ -296,11 +298,11 @@ class CandidateEvaluator:
 
     def _original_ranking_outputs(self) -> ClassifierOutputs:
         if self._ranking_outputs is None:
-            self._ranking_outputs = classify_batches(self.original.engine.run, self._ranking_images)
+            self._ranking_outputs = classify_batches(_any_batch(self.original.engine), self._ranking_images)
         return self._ranking_outputs
 
     def _evaluate(self, engine: Engine) -> ClassifierOutputs:
-        return classify_batches(engine.run, self._evaluation(), on_images=self._on_images)
+        return classify_batches(_any_batch(engine), self._evaluation(), on_images=self._on_images)
 
     def _engine(self, config: QuantConfig) -> Engine:
         return self._load(config)[0]
@@ -326,6 +328,11 @@ class CandidateEvaluator:
         conversions = _count_conversions(model) - _count_conversions(original.model)
         unsupported = tuple(name for name in config.reduced if name in unchanged)
         return engine, GraphStats(size, conversions, unsupported)
+
+
+def _any_batch(engine: Engine) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Runs batches of any size: a fixed one is filled up."""
+    return engine.run if fixed_batch(engine.inputs) is None else engine.run_many
 
 
 def _compare_calls(_: QuantConfig, first: Callable[[], object], second: Callable[[], object]) -> Comparison:

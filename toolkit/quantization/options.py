@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from cnntk.exporters.options import InputShape, parse_input
 from cnntk.runtime.errors import UsageError
 
 __all__ = ["Prefer", "Progress", "QuantizeOptions", "RangeMethod", "Target"]
@@ -31,6 +32,7 @@ class QuantizeOptions:
         evaluation: Other images to judge candidates by, in the same forms (default: the test images of the
             calibration data).
         preprocessing: Preprocessing of a MODEL that is not an artifact, like scale=1/255, as for export.
+        input_shape: Shape (C, H, W) of the input of a MODEL that is not an artifact and leaves sizes open.
         max_drop: Maximum top-1 accuracy drop in percentage points; without labels, the expected drop from
             changed predictions.
         target: CPUs to quantize for: any for the same outputs on every CPU, vnni for more precise weights
@@ -50,6 +52,10 @@ class QuantizeOptions:
     calibration_images: int = field(default=512, metadata={"min": 1, "group": "Images"})
     evaluation: str | None = field(default=None, metadata={"metavar": "DATA", "group": "Images"})
     preprocessing: Mapping[str, str] = field(default_factory=dict, metadata={"group": "Images"})
+    input_shape: InputShape | None = field(
+        default=None,
+        metadata={"flag": "--input", "metavar": "CxHxW", "parse": parse_input, "group": "Images"},
+    )
     max_drop: float = field(
         default=0.5, metadata={"min": 0, "max": 100, "metavar": "POINTS", "group": "Search"}
     )

@@ -28,6 +28,7 @@ from cnntk.quantization.report import (
 )
 from cnntk.runtime.artifact.digest import sha256_of
 from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec
+from cnntk.runtime.batch_split import fixed_batch
 from cnntk.runtime.codec import as_json
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DataError, MissingDependency, UnsupportedArtifact, UsageError
@@ -36,7 +37,10 @@ from cnntk.runtime.files import check_writable, readable_file, write_bytes
 from cnntk.version import __version__
 
 try:
+    import onnx_ir as ir
+
     from cnntk.data.batches import batches_of
+    from cnntk.exporters.float32_graph import to_float32
     from cnntk.quantization.calibration import CalibrationData, calibrate, check_calibration
     from cnntk.quantization.candidates import (
         CandidateEvaluator,
@@ -69,8 +73,8 @@ _LAYER_TIMES_S = 2.0
 _COMPARE_S, _BUILD_S, _UNOPTIMIZED = 2.5, 1.0, 2.0
 """For estimates: seconds to compare speed and to create a candidate; slowdown without optimizations."""
 
-_QUANTIZED_OPERATORS = frozenset(
-    {"QuantizeLinear", "QLinearConv", "QLinearMatMul", "MatMulNBits", "MatMulInteger"}
+_INTEGER_OPERATORS = frozenset(
+    {"QLinearConv", "QLinearMatMul", "MatMulNBits", "ConvInteger", "MatMulInteger"}
 )
 
 
@@ -179,8 +183,6 @@ def _destination(model: str | os.PathLike[str], options: QuantizeOptions) -> Pat
 @contextmanager
 def _open(model: str | os.PathLike[str], options: QuantizeOptions, destination: Path) -> Iterator[Original]:
     """Opens an artifact; another ``.onnx`` file is exported to a temporary one first."""
-    import onnx_ir as ir
-
     with ExitStack() as stack:
         file = Path(model)
         engine = Engine(file, threads=options.threads)
@@ -189,19 +191,32 @@ def _open(model: str | os.PathLike[str], options: QuantizeOptions, destination: 
 
             temporary = tempfile.TemporaryDirectory(dir=destination.parent, prefix=".cnntk-")
             exported = Path(stack.enter_context(temporary)) / file.name
-            export(file, exported, preprocessing=options.preprocessing or None)
-            file, engine = exported, Engine(exported, threads=options.threads)
-        elif options.preprocessing:
-            raise UsageError(
-                f"{file}: has its preprocessing inside; --preprocessing is for other .onnx files only"
+            export(
+                file,
+                exported,
+                preprocessing=options.preprocessing or None,
+                input_shape=options.input_shape,
             )
+            file, engine = exported, Engine(exported, threads=options.threads)
+        elif options.preprocessing or options.input_shape:
+            option = "--preprocessing" if options.preprocessing else "--input"
+            raise UsageError(f"{file}: is an artifact; {option} is for other .onnx files only")
         graph = ir.load(file)
         graph.metadata_props.pop(METADATA_KEY, None)
         spec = engine.spec
-        if any(n.op_type in _QUANTIZED_OPERATORS for n in graph.graph) or (spec and spec.quantization):
-            raise UsageError(f"{file}: is quantized already; quantize the float32 model it was created from")
+        if any(map(_is_quantized, graph.graph)) or (spec and spec.quantization):
+            raise UsageError(f"{model}: is quantized already; quantize the float32 model it was created from")
+        if any(v.dtype is ir.DataType.FLOAT16 for v in graph.graph.inputs):
+            raise UsageError(f"{model}: its input is float16; export it with preprocessing in the graph")
+        graph = to_float32(graph)  # kernels of integers take and return float32
         data_bytes = spec.data.size_bytes if spec is not None and spec.data is not None else 0
         yield Original(file, graph, engine, file.stat().st_size + data_bytes)
+
+
+def _is_quantized(node: ir.Node) -> bool:
+    """Whether a node computes in integers, or reads a weight that is stored in integers."""
+    weight = node.inputs[0] if node.op_type == "DequantizeLinear" else None
+    return node.op_type in _INTEGER_OPERATORS or (weight is not None and weight.is_initializer())
 
 
 def _classifier_spec(original: Original) -> ModelSpec:
@@ -210,6 +225,11 @@ def _classifier_spec(original: Original) -> ModelSpec:
         raise UnsupportedArtifact(
             f"{original.file.name}: not a classifier, so that its accuracy can't be measured; export it with "
             "--head classifier"
+        )
+    if len(spec.inputs) > 1:
+        names = ", ".join(each.name for each in spec.inputs)
+        raise UnsupportedArtifact(
+            f"{original.file.name}: takes several inputs ({names}), so that images alone can't calibrate it"
         )
     if spec.preprocessing is None:
         raise UnsupportedArtifact(
@@ -407,7 +427,7 @@ def _with_times(
 
 def _seconds_per_image(engine: Engine) -> float:
     """Median time of a few runs for one image, in seconds."""
-    inputs = example_inputs(engine.inputs, 1, engine.image_sizes)
+    inputs = example_inputs(engine.inputs, fixed_batch(engine.inputs) or 1, engine.image_sizes)
     return time_runs(lambda: engine.run(inputs), seconds=1e-3, min_runs=7).median_ms / 1000
 
 

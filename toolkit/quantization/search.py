@@ -364,10 +364,10 @@ class _Search:
         fastest = max(slow, key=lambda candidate: candidate.ratio, default=start)
         work = sum(layer.multiply_adds for layer in self.evaluator.layers.values())
         conversions = self.evaluator.graph_stats(start.config).conversions
+        nodes = f"passing {conversions} nodes that convert" if conversions > 0 else "converting"
         return (
             f"speed: {fastest.change}: {fastest.verdict}, the fastest of {len(slow)} tried; for {work:,} "
-            f"multiply-adds the {conversions} nodes that convert to integers and back take longer than "
-            "integers save"
+            f"multiply-adds {nodes} to integers and back takes longer than integers save"
         )
 
     def _extend(self, default: QuantConfig) -> None:

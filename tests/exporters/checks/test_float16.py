@@ -7,8 +7,9 @@ from torch import nn
 
 from cnntk.exporters._prepare import prepare
 from cnntk.exporters.checks._candidate import Candidate
-from cnntk.exporters.checks._precision import check_float16, to_float32
+from cnntk.exporters.checks._precision import check_float16
 from cnntk.exporters.checks.reference import reference_outputs
+from cnntk.exporters.float32_graph import to_float32
 from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.session import GraphSession
 from cnntk.exporters.sources import open_source

@@ -30,6 +30,13 @@ def test_what_grows_stays(written, apply, operators) -> None:
     assert "not stored: 4000000 elements from 4000 elements of weights" in record.rewrites.skipped[0]
 
 
+def test_weights_in_integers_stay_in_integers(written, apply, operators) -> None:
+    text = "g (float[N,40] x) => (float[N,50] y) { d = DequantizeLinear(w, s)  y = MatMul(x, d) }"
+    model = written(text, w=np.ones((40, 50), np.int8), s=np.float32(0.5))
+    rewritten, _ = apply(model, FoldConstants())
+    assert operators(rewritten) == ["DequantizeLinear", "MatMul"]
+
+
 @pytest.mark.parametrize("node", ["RandomUniform<shape = [4]>()", "Bernoulli(w)", "RandomNormalLike(w)"])
 def test_random_nodes_are_neither_folded_nor_merged(node, written) -> None:
     model = written(

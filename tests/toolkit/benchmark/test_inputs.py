@@ -13,6 +13,7 @@ from cnntk.benchmark._inputs import (
     fixed_batch,
     input_notes,
     min_runs,
+    open_sizes,
     seeded_inputs,
     session_inputs,
 )
@@ -102,12 +103,38 @@ def test_an_open_size_names_the_file(tmp_path: Path) -> None:
     )
     with pytest.raises(
         UsageError,
-        match=r"o\.onnx: x: its shape .* has free dimensions \(H, W\); export the model with fixed",
+        match=r"o\.onnx: x: its shape .* has free dimensions \(H, W\); state them \(bench: --input",
     ):
         batch_inputs(engine, 1)
     opened = open_session(engine.name, resolve_device("cpu"), SessionSettings())
     with pytest.raises(UsageError, match=r"o\.onnx: x: its shape"):
         session_inputs(opened, 1)
+
+
+def test_stated_sizes_fill_open_ones(tmp_path: Path) -> None:
+    text = "o (float[N, 3, H, W] x, float[N, H] y) => (float[N, 3, H, W] z) { z = Relu (x) }"
+    engine = Engine(parsed(text, tmp_path / "o.onnx"))
+    sizes = open_sizes(engine, {"x": (3, 8, 6)})
+    assert sizes == {"H": 8, "W": 6}
+    assert [a.shape for a in batch_inputs(engine, 2, sizes).values()] == [(2, 3, 8, 6), (2, 8)]
+    opened = open_session(engine.name, resolve_device("cpu"), SessionSettings())
+    assert session_inputs(opened, 2, sizes)["x"].shape == (2, 3, 8, 6)
+    measure_latency(Workload(engine.name, seconds=0.01, sizes=sizes))
+    for shapes, message in (
+        ({"x": (4, 8, 6)}, "--input 4x8x6: .*the input 'x' is 3xHxW"),
+        ({"x": (3, 8)}, "--input 3x8: .*the input 'x' is 3xHxW"),
+        ({"x": (3, 8, 6), "y": (9,)}, "--input 9: .*the input 'y' is H"),
+        ({"w": (3, 8, 6)}, "--input w=...: no such input; .* takes x, y"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            open_sizes(engine, shapes)
+
+
+def test_a_shape_without_a_name_is_the_only_inputs(tiny_onnx: Path, tmp_path: Path) -> None:
+    engine = Engine(parsed("o (float[N, K] x) => (float[N, K] y) { y = Relu (x) }", tmp_path / "o.onnx"))
+    assert open_sizes(engine, (7,)) == {"K": 7}
+    assert open_sizes(engine, {"input": (7,)}) == {"K": 7}
+    assert open_sizes(engine, None) == {}
 
 
 def test_a_model_without_inputs_is_refused(tmp_path: Path) -> None:

@@ -285,13 +285,13 @@ def test_existing_files_are_not_replaced(digits: Path, output: Path) -> None:
 
 
 def test_unsuitable_models_and_options_are_refused(digits: Path, output: Path, foreign_onnx: Path) -> None:
-    with pytest.raises(UnsupportedArtifact, match="not a classifier"):
+    with pytest.raises(UnsupportedArtifact, match=r"has no preprocessing, .*--preprocessing scale=1/255"):
         quantize(foreign_onnx, calibration="digits", output=output)
     with pytest.raises(UsageError, match="no such file"):
         quantize("nothing.onnx", calibration="digits", output=output)
     with pytest.raises(UsageError, match="max_drop: expected 0 to 100"):
         quantize(digits, calibration="digits", output=output, max_drop=-1)
-    with pytest.raises(UsageError, match="has its preprocessing inside"):
+    with pytest.raises(UsageError, match="is an artifact; --preprocessing is for other"):
         quantize(digits, calibration="digits", output=output, preprocessing={"scale": "1"})
     with pytest.raises(DataError, match="at least 10 are needed"):
         quantize(digits, calibration="digits", output=output, calibration_images=3)
@@ -301,13 +301,62 @@ def test_unsuitable_models_and_options_are_refused(digits: Path, output: Path, f
 def test_a_quantized_foreign_file_is_refused(digits: Path, output: Path, tmp_path: Path) -> None:
     model = onnx.parser.parse_model(
         '<ir_version: 10, opset_import: ["" : 18]>'
-        "g (float[N, 1, 4, 4] x) => (float[N, 16] logits) <float s = {0.5}, uint8 z = {0}>"
-        "{ q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) logits = Flatten (d) }"
+        "g (float[N, 1, 1, 2] x) => (float[N, 2] logits) <int8[2, 2] q = {1, 2, 3, 4}, float s = {0.5}>"
+        "{ w = DequantizeLinear (q, s) f = Flatten (x) logits = MatMul (f, w) }"
     )
     file = tmp_path / "qdq.onnx"
     file.write_bytes(model.SerializeToString())
     with pytest.raises(UsageError, match="is quantized already"):
         quantize(file, calibration="digits", output=output, preprocessing={"scale": "1/255"})
+
+
+WEIGHTS = np.random.default_rng(0).standard_normal((10, 16)) * 0.1
+
+FOREIGN = {
+    "float16": "g (float16[N, 1, 4, 4] x) => (float16[N, 10] logits) { f = Flatten (x) DENSE }",
+    "a fixed batch": "g (float[2, 1, 4, 4] x) => (float[2, 10] logits) <int64[2] i = {0, 1}>"
+    "{ t = Flatten (x) f = Gather (t, i) DENSE }",
+    "open sizes": "g (float[N, 1, H, W] x) => (float[N, 10] logits) { f = Flatten (x) DENSE }",
+    "integers at the input": "g (float[N, 1, 4, 4] x) => (float[N, 10] logits) "
+    "<float s = {0.01}, uint8 z = {128}>"
+    "{ q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) f = Flatten (d) DENSE }",
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_foreign_file_of_each_kind(tmp_path: Path, output: Path, kind: str) -> None:
+    text = FOREIGN[kind].replace("DENSE", "logits = Gemm <transB = 1> (f, w)")
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 18]> {text}')
+    dtype = np.float16 if kind == "float16" else np.float32
+    model.graph.initializer.append(onnx.numpy_helper.from_array(WEIGHTS.astype(dtype), "w"))
+    onnx.save(model, tmp_path / "m.onnx")
+    report = quantize(
+        tmp_path / "m.onnx",
+        calibration="digits",
+        output=output,
+        calibration_images=20,
+        compare_calls=FASTER,
+        max_drop=100,
+        preprocessing={"scale": "1/255"},
+        input_shape=(1, 4, 4) if kind == "open sizes" else None,
+    )
+    assert report.changed
+    assert verify(output).holds
+    image = np.random.default_rng(1).integers(0, 256, (4, 4, 1), np.uint8)
+    logits = WEIGHTS @ (image.reshape(-1) / 255)
+    expected = np.exp(logits) / np.exp(logits).sum()
+    np.testing.assert_allclose(Classifier(output)(image).probabilities, expected, atol=0.03)
+
+
+def test_several_inputs_can_not_be_calibrated(tmp_path: Path, output: Path) -> None:
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 18]>'
+        "g (float[N, 1, 2, 2] x, float[N, 4] y) => (float[N, 4] logits)"
+        "{ f = Flatten (x) logits = Add (f, y) }"
+    )
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(UnsupportedArtifact, match=r"takes several inputs \(image, y\)"):
+        quantize(tmp_path / "m.onnx", calibration="digits", output=output, preprocessing={"scale": "1/255"})
 
 
 def test_the_shipped_lenet_becomes_small(output: Path) -> None:

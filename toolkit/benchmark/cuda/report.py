@@ -258,7 +258,7 @@ def measure_in_stream(
     model, batch, seconds = workload.model, workload.batch or 1, workload.seconds
     before = None if reader is None else reader.sample()
     loaded = open_session(model, device)
-    inputs = session_inputs(loaded, batch)
+    inputs = session_inputs(loaded, batch, workload.sizes)
     run = TimedBinding(loaded, device, stream, inputs)
     warm = warm_up(run, max_seconds=warm_up_limit_s(seconds))
     run.discard_times()

@@ -163,7 +163,7 @@ def measure_nodes(workload: Workload) -> NodeTimes:
         caching = replace(settings, cache=folder / "optimized")
         profiled = open_session(model, target, caching, str(folder / "profile"))
         chains = open_chains(folder, plain.threads)
-        inputs = session_inputs(plain, workload.batch or 1)
+        inputs = session_inputs(plain, workload.batch or 1, workload.sizes)
         wait_s = SETTLE_S if plain.threads > 1 else 0.0
         turns = {
             key: _turn(loaded.session, inputs, _BLOCK_S, _MAX_BLOCK_RUNS, wait_s)
