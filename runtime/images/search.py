@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 
 from cnntk.runtime.errors import ImageError
-from cnntk.runtime.images._formats import readable_formats
-from cnntk.runtime.images.signatures import HEAD_BYTES, IMAGE_SUFFIXES, is_image
+from cnntk.runtime.images._decoding import describe_unreadable
+from cnntk.runtime.images._formats import missing_decoder, readable_formats
+from cnntk.runtime.images.reading import source_name
+from cnntk.runtime.images.signatures import HEAD_BYTES, IMAGE_SUFFIXES, file_format, is_image
 
-__all__ = ["LeftOutFiles", "find_images", "readable_formats"]
+__all__ = ["LeftOutFiles", "find_images", "readable_formats", "unreadable_formats"]
 
 _SUFFIXES = tuple(IMAGE_SUFFIXES)
+_ALWAYS_READ = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _NAMED_SUFFIXES = 4
 
 
@@ -72,6 +75,23 @@ def find_images(
             left_out.add(name)
 
 
+def unreadable_formats(paths: Iterable[str]) -> Iterator[ImageError]:
+    """Yields an error for each image whose format is not read here; those that only are damaged pass.
+
+    Files with the suffix of a format that is always read are not opened.
+    """
+    for path in paths:
+        if path.lower().endswith(_ALWAYS_READ):
+            continue
+        try:
+            head = _head(path)
+        except OSError:  # it is said where the image is read
+            continue
+        form = file_format(head)
+        if form is None or missing_decoder(form):
+            yield ImageError(f"{source_name(path)}: {describe_unreadable(head, path)}")
+
+
 def _listed(folder: str) -> tuple[list[str], set[str]]:
     """Sorted names of the files and folders in ``folder``, and the set of those that are folders."""
     names, folders = [], set()
@@ -94,10 +114,14 @@ def _is_broken_link(entry: os.DirEntry[str]) -> bool:
 
 def _has_image_content(path: str) -> bool:
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))  # half the time of `open`
-        try:
-            return is_image(os.read(descriptor, HEAD_BYTES))
-        finally:
-            os.close(descriptor)
+        return is_image(_head(path))
     except OSError:  # nothing says that it is an image
         return False
+
+
+def _head(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))  # half the time of `open`
+    try:
+        return os.read(descriptor, HEAD_BYTES)
+    finally:
+        os.close(descriptor)

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from cnntk.data import FORMS, ArrayImages, Dataset, FileImages, open_data
 from cnntk.data.folder import read_to_judge
-from cnntk.data.images import Images, read_file
+from cnntk.data.images import Images, image_files, read_file
 from cnntk.data.labeled import match_classes
-from cnntk.inference.input_files import expand
 from cnntk.runtime.artifact.spec import ModelSpec
 from cnntk.runtime.errors import DataError, UsageError
 from cnntk.runtime.images.reading import Pixels
+from cnntk.runtime.images.search import readable_formats
 
 __all__ = [
     "CalibrationImage",
@@ -134,7 +134,9 @@ def calibration_images(data: str, max_images: int, background: Sequence[int] = _
     if not Path(data).expanduser().is_dir():
         forms = ", ".join(FORMS)
         raise UsageError(f"calibration data {data!r}: no such folder; expected one of {forms}, or a folder")
-    images = FileImages(tuple(_files(str(Path(data).expanduser()))))
+    images = FileImages(image_files(Path(data).expanduser()))
+    if not images.paths:
+        raise UsageError(f"{data}: contains no image ({readable_formats()})")
     indices = tuple(_evenly_spaced(len(images), max_images))
     return CalibrationImages(images, indices, background=tuple(background))
 
@@ -172,13 +174,6 @@ def max_evaluation_images(spec: ModelSpec) -> int:
 def _is_labeled(data: str) -> bool:
     kind, colon, _ = data.partition(":")
     return data in FORMS or bool(colon and f"{kind}:DIR" in FORMS)
-
-
-def _files(folder: str) -> Iterator[Path]:
-    for entry in expand([folder]):
-        if not isinstance(entry, str):
-            raise DataError(str(entry.error))
-        yield Path(entry)
 
 
 def _select(dataset: Dataset, indices: Sequence[int], background: Sequence[int]) -> CalibrationImages:

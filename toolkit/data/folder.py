@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnntk.data.dataset import Dataset, Labels, Split, held_out
-from cnntk.data.images import FileImages
-from cnntk.runtime.errors import DataError, ImageError
-from cnntk.runtime.images.search import find_images
+from cnntk.data.images import FileImages, image_files
+from cnntk.runtime.errors import DataError
 
 __all__ = ["open_folder", "read_classes", "read_to_judge"]
 
@@ -78,12 +77,8 @@ def _class_folders(folder: Path) -> list[Path]:
     return folders
 
 
-def _files(folder: Path) -> list[Path]:
-    files = []
-    for image in find_images(folder):
-        if isinstance(image, ImageError):
-            raise DataError(str(image))
-        files.append(Path(image))
+def _files(folder: Path) -> tuple[Path, ...]:
+    files = image_files(folder)
     if not files:
         raise DataError(f"{folder}: class {folder.name!r} has no image; add images, or remove the folder")
     return files

@@ -17,10 +17,20 @@ from PIL import Image
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.errors import DataError, ImageError
 from cnntk.runtime.images.reading import Pixels, read_image
+from cnntk.runtime.images.search import find_images, unreadable_formats
 from cnntk.runtime.preprocessing.preprocess import resize_and_crop
 from cnntk.runtime.session.cores import usable_cores
 
-__all__ = ["MEMORY_BYTES", "ArrayImages", "FileImages", "Images", "PreparedImages", "prepare", "read_file"]
+__all__ = [
+    "MEMORY_BYTES",
+    "ArrayImages",
+    "FileImages",
+    "Images",
+    "PreparedImages",
+    "image_files",
+    "prepare",
+    "read_file",
+]
 
 Indices = Sequence[int] | NDArray[np.int64]
 
@@ -193,6 +203,24 @@ def prepare(images: Images, preprocessing: Preprocessing, memory_bytes: int = ME
     if isinstance(images, ArrayImages) and everything.shape == images.pixels.shape:
         images = ArrayImages(everything)
     return PreparedImages(images, p, everything)
+
+
+def image_files(folder: Path) -> tuple[Path, ...]:
+    """The image files below a folder, in order of name.
+
+    Raises:
+        DataError: A folder can't be listed, or images are of formats that are not read here: the message has
+            their number, and names the first with what to do.
+    """
+    files = []
+    for image in find_images(folder):
+        if isinstance(image, ImageError):
+            raise DataError(str(image))
+        files.append(image)
+    if errors := list(unreadable_formats(files)):
+        others = f" ({len(errors)} of {len(files)} images are of formats that are not read)"
+        raise DataError(f"{errors[0]}; or remove it from the data{others}")
+    return tuple(map(Path, files))
 
 
 def _is_gray(path: Path) -> bool:

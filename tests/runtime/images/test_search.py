@@ -11,7 +11,7 @@ from image_files import encoded
 from PIL import Image
 
 from cnntk.runtime.errors import ImageError
-from cnntk.runtime.images.search import LeftOutFiles, find_images
+from cnntk.runtime.images.search import LeftOutFiles, find_images, unreadable_formats
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 
@@ -121,3 +121,14 @@ def test_a_folder_that_goes_is_an_error(tmp_path: Path) -> None:
     (error,) = find_images(tmp_path / "gone")
     assert isinstance(error, ImageError)
     assert str(error) == f"{tmp_path}/gone: can't be listed (No such file or directory)"
+
+
+def test_formats_that_are_not_read_are_errors(tmp_path: Path) -> None:
+    image = encoded(RGB, "PNG")
+    write(tmp_path, {"a.svg": b"<svg/>", "b.jfif": image, "c": image, "d.tga": b"", "e.png": b"damaged"})
+    errors = [str(error) for error in unreadable_formats(map(str, find_images(tmp_path)))]
+    assert errors == [
+        f"{tmp_path}/a.svg: is an SVG drawing: render it as PNG",
+        f"{tmp_path}/d.tga: is empty (0 bytes)",
+    ]
+    assert list(unreadable_formats([str(tmp_path / "gone")])) == []

@@ -97,11 +97,13 @@ def test_a_bare_folder_is_read_through(bare: Path) -> None:
 def test_files_are_images_by_content_and_unreadable_ones_are_named(bare: Path) -> None:
     (bare / "3.png").rename(bare / "3")
     assert [Path(image.name).name for image in calibration_images(str(bare), 100)][3] == "3"
-    (bare / "4.png").write_bytes(b"\xff\x0a")
-    with pytest.raises(
-        DataError, match=r"4\.png: is a JPEG XL image: convert it to PNG or JPEG; or remove it"
-    ):
-        list(calibration_images(str(bare), 100))
+    for name in ("a.jxl", "b.jxl"):
+        (bare / name).write_bytes(b"\xff\x0a")
+    message = (
+        r"a\.jxl: is a JPEG XL image: convert it to PNG or JPEG; or remove it from the data \(2 of 11 images"
+    )
+    with pytest.raises(DataError, match=message):
+        calibration_images(str(bare), 1)
 
 
 def test_a_folder_can_have_the_name_of_a_form(

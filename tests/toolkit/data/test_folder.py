@@ -61,12 +61,13 @@ def test_files_are_images_by_content(photo_folder: Path) -> None:
 
 
 def test_images_that_cannot_be_read_are_named_with_what_to_do(photo_folder: Path) -> None:
-    (photo_folder / "ant" / "9.jxl").write_bytes(b"\xff\x0a")
-    images = open_folder(photo_folder).test.images, open_folder(photo_folder).train.images
-    with pytest.raises(
-        DataError, match=r"9\.jxl: is a JPEG XL image: convert it to PNG or JPEG; or remove it"
-    ):
-        [i.take(np.arange(len(i)), SMALL) for i in images]
+    (photo_folder / "ant" / "8.svg").write_text("<svg/>")
+    (photo_folder / "ant" / "9").write_bytes(b"\0\0\0\x0cJXL \r\n\x87\n")
+    message = (
+        r"8\.svg: is an SVG drawing: render it as PNG; or remove it from the data \(2 of 7 images are of"
+    )
+    with pytest.raises(DataError, match=message):
+        open_folder(photo_folder)
 
 
 def test_images_are_prepared_by_the_runtime(photo_folder: Path) -> None:
