@@ -1,8 +1,8 @@
 """Rewrites of a captured torch program that make torch's translation of it to ONNX possible, or right.
 
 Attention over 3, 5 or more dimensions becomes attention over 4, which alone torch translates. Bounds of which
-one is an int and one a float, as in ``clamp(0.0, 6)``, become floats. LogSigmoid becomes ``-softplus(-x)``:
-its translation, Log(Sigmoid(x)), is minus infinity where the sigmoid is 0, and has lost its digits far above.
+one is an int and one a float, as in ``clamp(0.0, 6)``, become floats. The logarithm of a sigmoid becomes
+``-softplus(-x)``: Log(Sigmoid(x)) is minus infinity where the sigmoid is 0, and has lost digits far above.
 Weights bear numbers during the translation, which writes their names into Python code, and there loses those
 that are keywords, have spaces, or equal the name that it gives to another weight.
 """
@@ -73,9 +73,19 @@ def _replacement(node: fx.Node) -> fx.Node | None:
     """Adds what is to replace ``node``, and returns its result; None where ``node`` stays."""
     if node.target is _ATTENTION and node.meta["val"].dim() != 4:
         return _reduce_attention(node)
-    if node.target is _LOG_SIGMOID:
-        negative = _add(node, _aten.neg.default, node.args[0])
+    if (source := _log_sigmoid_input(node)) is not None:
+        negative = _add(node, _aten.neg.default, source)
         return _add(node, _aten.neg.default, _add(node, _aten.softplus.default, negative, 1, _THRESHOLD))
+    return None
+
+
+def _log_sigmoid_input(node: fx.Node) -> fx.Node | None:
+    """The input of a LogSigmoid, or of a sigmoid whose logarithm ``node`` is; else None."""
+    source: Any = node.args[0] if node.args else None
+    if node.target is _LOG_SIGMOID:
+        return cast("fx.Node", source)
+    if node.target is _aten.log.default and source.target is _aten.sigmoid.default:
+        return cast("fx.Node", source.args[0])
     return None
 
 

@@ -36,9 +36,15 @@ _KINDS = (
         "use x.shape[0] or -1 instead of the number, and no loop over the batch",
     ),
     (
-        r"Not all values of \S+ = .*? satisfy the generated guard (.+?)(?: Suggested fixes| For more|$)",
+        r"Not all values of \S+ = .*? satisfy the generated guard (.+?)\.?"
+        r"(?: Suggested fixes| For more| The error above|$)",
         "the batch is not dynamic: it must satisfy {}",
         "write the network so that any batch size works",
+    ),
+    (
+        r"(not compiled with CUDA|Found no NVIDIA driver|be on the same device|not on the expected device)",
+        "the network moves tensors to another device ({})",
+        "it is exported on the CPU: use x.device instead of a fixed one",
     ),
     (
         r"Data-dependent branching|Could not guard on data-dependent expression Eq\(u",

@@ -57,6 +57,12 @@ def check_capture(candidate: Candidate) -> Check | None:
         finite = np.isfinite(result.bounds)
         errors = result.errors[finite]
         largest = max(largest, float(errors.max(initial=0.0)))
+        if not np.isfinite(errors).all():
+            raise ParityError(
+                f"{name}: the module returns NaN or infinity where float64 does not: an exponential, "
+                "logarithm or quotient overflows; use torch's own function for it, such as F.logsigmoid. "
+                "Nothing was written"
+            )
         if not (errors <= result.bounds[finite]).all():
             raise ParityError(
                 f"{name}: the program that torch captured differs from the module by {errors.max():.3g} "

@@ -291,6 +291,11 @@ class Addressed(nn.Module):
         return x * (x.data_ptr() > 0)
 
 
+class Moved(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ torch.ones(8, 3, device="meta")
+
+
 class Raising(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         raise KeyError("no such thing")
@@ -329,6 +334,7 @@ REFUSED = [
         "x @ torch.ones(7, 3)",
         "fails on an input of shape 3x8x8: .*7x3.*; pass the shape that it takes with --input$",
     ),
+    (Moved, 'device="meta"', r"the network moves tensors to another device \(.*\); .* use x.device"),
     (Raising, "raise KeyError", "fails on an input of shape 3x8x8: 'no such thing'; pass"),
 ]
 

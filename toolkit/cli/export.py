@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from typing import Any
 
 import click
@@ -41,7 +43,8 @@ def export(source: str | None, output: str | None, report: str | None, as_json: 
     from cnntk.exporters import export as export_source
 
     options = to_options(ExportOptions, values)
-    result = export_source(source, output, options, layer_errors=report is not None)
+    with contextlib.redirect_stdout(sys.stderr):  # what the user's code prints is no part of the answer
+        result = export_source(source, output, options, layer_errors=report is not None)
     if report:
         from cnntk.reports import write_report
 

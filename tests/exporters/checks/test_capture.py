@@ -62,6 +62,16 @@ def test_a_module_that_changes_its_input_in_place_leaves_the_checks_inputs_alone
     assert export(network, tmp_path / "m.onnx", input_shape=(3, 8, 8)).head == "classifier"
 
 
+class ByHand(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.log(torch.sigmoid(x.mean((2, 3)) * 1000))
+
+
+def test_a_module_that_overflows_itself_is_refused_for_that(tmp_path: Path) -> None:
+    with pytest.raises(ParityError, match=r"the module returns NaN or infinity .*F\.logsigmoid"):
+        export(ByHand(), tmp_path / "m.onnx", input_shape=(3, 8, 8))
+
+
 class Specialized(nn.Module):
     """Answers something else where it is captured."""
 

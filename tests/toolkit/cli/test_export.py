@@ -51,6 +51,18 @@ def test_a_factory_of_the_current_folder(cnntk: Callable, tmp_path: Path) -> Non
     assert done.status == 0, done.err
 
 
+def test_what_a_network_prints_is_not_in_the_json(cnntk: Callable) -> None:
+    Path("loud.py").write_text(
+        "from torch import nn\n"
+        "class Loud(nn.Linear):\n"
+        "    def forward(self, x): print('shape', x.shape); return super().forward(x)\n"
+    )
+    kwargs = ("--kwargs", "in_features=4", "--kwargs", "out_features=3")
+    done = cnntk("export", "loud.py:Loud", "--input", "x=4", "--random", *kwargs, "--json")
+    assert done.json["name"] == "Loud"
+    assert "shape torch.Size" in done.err
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00"])
 def test_labels_that_are_none(cnntk: Callable, content: bytes) -> None:
     Path("labels.txt").write_bytes(content)
