@@ -117,7 +117,8 @@ def add_head(
     Args:
         model: Graph, changed in place. A classifier's outputs are ``logits`` and ``probabilities``, float32
             (N, K), followed by its other outputs; another value with one of these names is renamed.
-        option: ``auto``: a model with one output (N, K) of floats, or one named ``logits``, is a classifier
+        option: ``auto``: a model with one output (N, K) of floats (others may be integers), or one named
+            ``logits``, is a classifier
             where its values are a distribution, logarithms of one, or plain numbers, unless ``classifier``
             says otherwise.
         classifier: Whether the source says that it is a classifier; None where it does not say.
@@ -257,10 +258,12 @@ def _find_logits(
     shown = evidence.get(PROBABILITIES)
     if not named and shown is not None and shown.kind == "distribution":
         named = [o for o in fitting if o.name == PROBABILITIES]
-    if len(outputs) > 1 and not required and not named:
+    floats = [o for o in outputs if o.dtype is not None and o.dtype.is_floating_point()]
+    several = len(outputs) > 1 and len(floats) != 1  # integers beside one are labels or indices
+    if several and not required and not named:
         return None, f"it has {len(outputs)} outputs, none of them named logits"
     if not fitting:
-        return None, "; ".join(str(_problem(o, required)) for o in outputs)
+        return None, "; ".join(str(_problem(o, required)) for o in floats or outputs)
     first = (named or fitting)[0]
     return first, f"{'one output' if len(outputs) == 1 else first.name} of shape {_text(first)}"
 
@@ -295,6 +298,8 @@ def _problem(output: ir.Value, required: bool) -> str | None:
         return None if required else f"{text}: --head classifier flattens it"
     if shape is None or len(shape) != 2 or not isinstance(shape[1], int):
         return f"one output of shape {_text(output)}" if len(output.name or "") == 0 else text
+    if producer_of(_plain(output), "TopK") is not None:
+        return f"{text}: the largest values, whose columns are not always the same classes"
     if shape[1] < 2:
         return f"{text}: one number an image, like a regression"
     return None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 
 _STEPS = 4.0
 """Steps (eps) by which a node's output is off: more than onnxruntime's optimizations change it."""
+
+_NO_RANDOM_UNIFORM = 22
+"""Opset from which onnxruntime 1.32 has no kernel for RandomUniformLike."""
 
 
 def perturbed_model(model: ir.Model, eps: float) -> ir.Model:
@@ -28,15 +32,33 @@ def perturbed_model(model: ir.Model, eps: float) -> ir.Model:
 
 def _perturb(graph: ir.Graph, node: ir.Node, value: ir.Value, limit: float, seed: float) -> None:
     """Adds ``value * r`` to ``value``, r between -limit and limit."""
-    uniform = {"low": -limit, "high": limit, "seed": seed, "dtype": int(ir.DataType.FLOAT)}
-    noise = ir.node("RandomUniformLike", [value], uniform)
-    cast = ir.node("Cast", [noise.outputs[0]], {"to": int(value.dtype or ir.DataType.FLOAT)})
-    product = ir.node("Mul", [value, cast.outputs[0]])
+    to_type = {"to": int(value.dtype or ir.DataType.FLOAT)}
+    if graph.opset_imports.get("", 0) < _NO_RANDOM_UNIFORM:
+        uniform = {"low": -limit, "high": limit, "seed": seed, "dtype": int(ir.DataType.FLOAT)}
+        noise = ir.node("RandomUniformLike", [value], uniform)
+        cast = ir.node("Cast", [noise.outputs[0]], to_type)
+        product = ir.node("Mul", [value, cast.outputs[0]])
+        nodes, readers = [noise, cast, product], [noise, product]
+    else:
+        nodes = _signed(value, limit / 3**0.5, seed)
+        cast = ir.node("Cast", [nodes[-1].outputs[0]], to_type)
+        nodes, readers, product = [*nodes, cast], nodes[:1], cast
     added = ir.node("Add", [value, product.outputs[0]])
     result = added.outputs[0]
     result.type, result.shape = value.type, value.shape
     value.replace_all_uses_with(result, replace_graph_outputs=True)
-    for reader in (noise, product, added):  # they read the plain value
+    for reader in (*readers, added):  # they read the plain value
         reader.replace_input_with(0, value)
     value.name, result.name = f"{value.name}/plain", value.name
-    graph.insert_after(node, [noise, cast, product, added])
+    graph.insert_after(node, [*nodes, added])
+
+
+def _signed(value: ir.Value, step: float, seed: float) -> list[ir.Node]:
+    """Nodes that compute ``value`` times plus or minus ``step``: Dropout at a half leaves 2 or 0 of it."""
+    numbers = (np.array(0.5, np.float32), np.array(True), np.array(step, np.float32))
+    half, training, limit = (ir.node("Constant", [], {"value": ir.tensor(n)}) for n in numbers)
+    wide = ir.node("Cast", [value], {"to": int(ir.DataType.FLOAT)})
+    kept = ir.node("Dropout", [wide.outputs[0], half.outputs[0], training.outputs[0]], {"seed": int(seed)})
+    signs = ir.node("Sub", [kept.outputs[0], wide.outputs[0]])
+    scaled = ir.node("Mul", [signs.outputs[0], limit.outputs[0]])
+    return [wide, half, training, limit, kept, signs, scaled]

@@ -249,6 +249,20 @@ def test_logits_beside_other_outputs_are_a_classifier() -> None:
     assert names(model) == ["logits", "probabilities", "features"]
 
 
+def test_a_label_beside_probabilities_is_of_a_classifier() -> None:
+    model = graph("y = Softmax(x)  label = ArgMax<axis = 1, keepdims = 0>(y)", "float[N,3] y, int64[N] label")
+    assert with_values(model).kind == "classifier"
+    assert names(model) == ["logits", "probabilities", "label"]
+
+
+def test_the_largest_values_are_no_logits() -> None:
+    body = "k = Constant<value_ints = [3]>()  y, which = TopK(x, k)"
+    model = graph(body, "float[N,3] y, int64[N,3] which")
+    record = with_values(model)
+    assert record.kind == "none"
+    assert "columns are not always the same classes" in record.reason
+
+
 def test_probabilities_that_are_the_softmax_are_computed_stably() -> None:
     body = "features = Neg(x)  logits = Identity(x)  i = Identity(logits)  probabilities = Softmax(i)"
     model = graph(body, BOTH)
