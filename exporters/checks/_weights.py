@@ -204,7 +204,8 @@ class _Sources:
         copy = self._candidate.captured.model.clone()
         copy.graph.outputs[:] = [v for node in copy.graph for v in node.outputs if v.name in names]
         remove_unused_nodes(copy)
-        return GraphSession(copy).run(self._candidate.inputs.batch(1))
+        inputs = self._candidate.inputs
+        return GraphSession(copy).run(inputs.batch(inputs.batches[0]))
 
     def _is_computable(self, value: ir.Value) -> bool:
         inputs = (v for node in self.nodes(str(value.name)) for v in node.inputs if v is not None)

@@ -38,9 +38,14 @@ def trained_like(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     yield from imported("trained_like", monkeypatch)
 
 
+@pytest.fixture
+def mutations(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    yield from imported("mutations", monkeypatch)
+
+
 def imported(name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """A script as a module; its name is removed from ``sys.modules`` afterwards."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     yield importlib.import_module(name)
-    for module in (name, "common"):
+    for module in (name, "common", "graph_mutations"):
         sys.modules.pop(module, None)
