@@ -34,7 +34,7 @@ def weight_mutations(model: ir.Model) -> Iterator[Mutation]:
         if tensor is None or tensor.dtype is not ir.DataType.FLOAT or name.startswith("preprocess/"):
             continue
         for label, edit in WEIGHT_EDITS.items():
-            if label in MATRIX_EDITS and len(tensor.shape) < 2:
+            if len(tensor.shape) < MIN_AXES.get(label, 0):
                 continue
             yield Mutation(f"{name}: {label}", label, _edit(name, edit))
 
@@ -91,7 +91,7 @@ WEIGHT_EDITS = {
     "a channel pruned": _pruned,
     "transposed": _transposed,
 }
-MATRIX_EDITS = ("transposed",)
+MIN_AXES = {"two channels swapped": 1, "a channel pruned": 1, "transposed": 2}
 
 
 def _nodes(model: ir.Model, operator: str) -> list[ir.Node]:

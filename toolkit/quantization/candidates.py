@@ -239,11 +239,14 @@ class CandidateEvaluator:
 
     def model(self, config: QuantConfig) -> ir.Model:
         """The graph by a config."""
-        source = self._equalized if config.equalized and self._equalized is not None else self._plain
-        cache = self._caches[config.equalized]
+        source, cache = self.source(config), self._caches[config.equalized]
         return quantize_graph(
             source.model, config, source.calibration, cache, range_method=self._range_method
         )
+
+    def source(self, config: QuantConfig) -> Equalized:
+        """The graph in float32 that a config quantizes, and its calibration."""
+        return self._equalized if config.equalized and self._equalized is not None else self._plain
 
     @property
     def can_equalize(self) -> bool:

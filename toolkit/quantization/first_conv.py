@@ -26,7 +26,7 @@ from cnntk.exporters.passes.graph import constant, producer_of
 from cnntk.quantization.builder import GraphBuilder, QuantizedValue
 from cnntk.quantization.ranges import Scaling
 
-__all__ = ["ConvWindow", "ImageBytes", "image_bytes"]
+__all__ = ["ConvWindow", "ImageBytes", "image_bytes", "trace_to_bytes"]
 
 _FEW_CHANNELS = 8
 """Number of channels below which the kernel reads them slowly."""
@@ -93,7 +93,7 @@ def image_bytes(value: ir.Value, window: ConvWindow, builder: GraphBuilder) -> I
         window: Window of the convolution.
         builder: Builder that adds the border.
     """
-    origin = _trace_to_bytes(value)
+    origin = trace_to_bytes(value)
     if origin is None:
         return None
     source, mean, expanded = origin
@@ -111,7 +111,7 @@ def image_bytes(value: ir.Value, window: ConvWindow, builder: GraphBuilder) -> I
     return _with_border(ImageBytes(quantized, mean, window, columns), sizes, builder)
 
 
-def _trace_to_bytes(value: ir.Value) -> tuple[ir.Value, NDArray[Any], bool] | None:
+def trace_to_bytes(value: ir.Value) -> tuple[ir.Value, NDArray[Any], bool] | None:
     """The uint8 (N, H, W, C) that a value comes from, the mean, and whether channels are repeated."""
     mean: NDArray[Any] = np.zeros(1)
     expanded = transposed = False

@@ -341,6 +341,7 @@ def _write(
         config=selected.config,
         logit_step=evaluator.logit_step(),
         record=record,
+        source=evaluator.source(selected.config),
     )
 
 

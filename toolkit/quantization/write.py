@@ -17,7 +17,8 @@ from cnntk.exporters.passes.graph import producer_of
 from cnntk.exporters.self_test_vectors import round_up, values_text
 from cnntk.exporters.session import Arrays, GraphSession
 from cnntk.exporters.shapes.dataflow import weight_of
-from cnntk.quantization.candidates import Original
+from cnntk.quantization._weight_check import check_quantized_weights
+from cnntk.quantization.candidates import Equalized, Original
 from cnntk.quantization.config import QuantConfig
 from cnntk.quantization.options import Target
 from cnntk.quantization.weights import can_saturate
@@ -63,6 +64,7 @@ def write_quantized(
     config: QuantConfig,
     logit_step: float,
     record: Mapping[str, Any],
+    source: Equalized | None = None,
 ) -> QuantizedFile:
     """Writes a quantized model to ``target``, completely or not at all.
 
@@ -78,10 +80,11 @@ def write_quantized(
         config: Config of the quantized graph.
         logit_step: Quantization step of the logits, ``(max - min) / 255`` over usual images.
         record: How the model was quantized and measured, as JSON data for the spec.
+        source: Graph in float32 whose weights were quantized, and its calibration; by default the original's.
 
     Raises:
         UnsupportedArtifact: The original has no self-test.
-        ExportCheckError: Weights can saturate although the config excludes it.
+        ExportCheckError: Weights can saturate although the config excludes it, or differ from ``source``.
         ParityError: The written file does not compute what its self-test expects; it was removed.
         UsageError: The file can't be written.
     """
@@ -90,6 +93,12 @@ def write_quantized(
         raise UnsupportedArtifact(f"{original.file}: has no self-test; export it with this version of cnntk")
     if config.target == "any":
         _refuse_saturation(model, target)
+    check_quantized_weights(
+        original.model if source is None else source.model,
+        model,
+        None if source is None else source.calibration,
+        corrected=config.bias_correction,
+    )
     with write_external_data(model, target, required=False) as external, atomic_write(target) as temporary:
         written = write_hashed(model, temporary, external)
         engine = Engine(temporary, threads=original.engine.threads)
