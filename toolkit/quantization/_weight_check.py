@@ -245,6 +245,8 @@ def _check_float_bias(layer: _Layer, numbers: Array, values: Array) -> None:
     if bias is None or layer.unknown:
         return
     actual, expected = layer.integers(5).astype(np.float64), bias.astype(np.float64)
+    if np.array_equal(actual, expected):
+        return  # not every input of a dense layer has means
     scale = np.abs(expected)
     if means is not None:
         expected = expected - (values - numbers) @ means
