@@ -52,12 +52,12 @@ def check_quantized_weights(
         if original is not None and node.op_type in ("QLinearConv", "MatMulNBits"):
             means = None if calibration is None else _means(original, calibration, corrected)
             check = _check_convolution if node.op_type == "QLinearConv" else _check_dense
-            check(_Layer(original, node, means, unknown=corrected and calibration is None))
+            check(_LayerPair(original, node, means, unknown=corrected and calibration is None))
     _check_floats(before, after)
 
 
 @dataclass(frozen=True)
-class _Layer:
+class _LayerPair:
     """A layer before and after.
 
     Attributes:
@@ -130,7 +130,7 @@ _SCALES = {
 """Inputs that are scales, by operator; of QLinearConcat every third is one, too."""
 
 
-def _check_convolution(layer: _Layer) -> None:
+def _check_convolution(layer: _LayerPair) -> None:
     weight = layer.float_input(1)
     if weight is None:
         return
@@ -149,7 +149,7 @@ def _check_convolution(layer: _Layer) -> None:
     _check_integer_bias(layer, numbers, values * scales[:, None, None, None] - numbers, scales)
 
 
-def _check_range(layer: _Layer, numbers: Array, scales: Array) -> None:
+def _check_range(layer: _LayerPair, numbers: Array, scales: Array) -> None:
     """The largest weight of a channel is 127, or as little as 64, of its scales."""
     largest = np.abs(numbers).reshape(len(numbers), -1).max(axis=1)
     low, high = largest / 127 * (1 - 1e-5), largest / (PAIR_LIMIT // 2 - 0.5) * (1 + 1e-5)
@@ -191,7 +191,7 @@ def _unlimited(values: Array, ideal: Array) -> Array:
     return wrong
 
 
-def _check_integer_bias(layer: _Layer, numbers: Array, errors: Array, scales: Array) -> None:
+def _check_integer_bias(layer: _LayerPair, numbers: Array, errors: Array, scales: Array) -> None:
     if layer.unknown:
         return
     bias = layer.float_input(2)
@@ -219,7 +219,7 @@ def _read(means: Array, groups: int, outputs: int) -> Array:
     return np.repeat(means.reshape(groups, -1), outputs // groups, axis=0)
 
 
-def _check_dense(layer: _Layer) -> None:
+def _check_dense(layer: _LayerPair) -> None:
     weight, attributes = layer.float_input(1), layer.after.attributes
     if weight is None:
         return
@@ -240,7 +240,7 @@ def _check_dense(layer: _Layer) -> None:
     _check_float_bias(layer, numbers, values[:, :width])
 
 
-def _check_float_bias(layer: _Layer, numbers: Array, values: Array) -> None:
+def _check_float_bias(layer: _LayerPair, numbers: Array, values: Array) -> None:
     bias, means = layer.float_input(2), layer.means
     if bias is None or layer.unknown:
         return
