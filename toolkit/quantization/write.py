@@ -93,12 +93,8 @@ def write_quantized(
         raise UnsupportedArtifact(f"{original.file}: has no self-test; export it with this version of cnntk")
     if config.target == "any":
         _refuse_saturation(model, target)
-    check_quantized_weights(
-        original.model if source is None else source.model,
-        model,
-        None if source is None else source.calibration,
-        corrected=config.bias_correction,
-    )
+    before, calibration = (original.model, None) if source is None else (source.model, source.calibration)
+    check_quantized_weights(before, model, calibration, corrected=config.bias_correction)
     with write_external_data(model, target, required=False) as external, atomic_write(target) as temporary:
         written = write_hashed(model, temporary, external)
         engine = Engine(temporary, threads=original.engine.threads)
