@@ -188,9 +188,12 @@ def _reduced(opened: OpenedImage, reduce_to: tuple[int, int]) -> OpenedImage:
 def _with_missing_end(opened: OpenedImage) -> OpenedImage:
     """Notes that the end of a decoded JPEG image is missing; raises ValueError if that is over a 50th of it.
 
-    libjpeg makes blocks without data mid-gray. They follow the last block that has data, row by row.
+    libjpeg makes blocks without data mid-gray. They follow the last block that has data, row by row. Of a
+    progressive image, which may lack its end only in its last scan, no block is without data.
     """
     image = opened.image
+    if image.info.get("progressive"):
+        return replace(opened, notes=(*opened.notes, "its last scan is incomplete, which refines details"))
     width, height = image.size
     limit = _MAX_MISSING * width * height
     rows = _trailing_rows(_without_data(image.crop((width - 1, 0, width, height))))

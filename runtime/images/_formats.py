@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import islice
+from itertools import islice, product
 from types import FunctionType, SimpleNamespace
 from typing import IO, TYPE_CHECKING, Any
 
@@ -100,14 +100,18 @@ class _NoMetadata(ImageFile.ImageFile):
 
 
 class JpegFile(_NoMetadata, JpegImagePlugin.JpegImageFile):
-    """A JPEG image that may lack its end if all pixels are in one scan: the missing ones become gray."""
+    """A JPEG image that may lack its end if it is known what is missing then.
 
-    single_scan = False  # of Huffman codes, for all components
+    That is so where all pixels are in one scan (the missing ones become gray), and where the last scan of a
+    progressive image only refines what is complete.
+    """
+
+    may_lack_end = False
     cut_short = False  # whether the file ended before the image, seen after decoding
 
     def load_read(self, read_bytes: int) -> bytes:
         data = super().load_read(read_bytes)
-        if data or self.cut_short or not self.single_scan:
+        if data or self.cut_short or not self.may_lack_end:
             return data
         self.cut_short = True
         return bytes((0xFF, END_OF_IMAGE))
@@ -206,15 +210,32 @@ class _Png(PngImagePlugin.PngImageFile):
 
 def _open_jpeg(stream: IO[bytes], check: CheckSize) -> OpenedImage:
     image = JpegFile(stream)
-    image.single_scan = _is_single_scan(image, stream)
-    if not image.single_scan:
-        codes = [code for code, _ in jpeg_segments(stream)]
+    image.may_lack_end = _is_single_scan(image, stream)
+    if not image.may_lack_end:
+        segments = tuple(jpeg_segments(stream))
+        codes = [code for code, _ in segments]
         scans = codes.count(_START_OF_SCAN)
         if scans > _MAX_SCANS:
             raise ValueError(f"it has {scans} scans (limit {_MAX_SCANS})")
         if _HUFFMAN_TABLES in codes and not _ARITHMETIC_FRAMES.isdisjoint(codes):
             raise ValueError("its frame is for arithmetic codes, its tables are for Huffman codes")
+        if END_OF_IMAGE not in codes:
+            scan_headers = [segment for code, segment in segments if code == _START_OF_SCAN]
+            image.may_lack_end = _ends_in_refinement(scan_headers, image.layers)
     return OpenedImage(image, orientation_of(image))
+
+
+def _ends_in_refinement(scan_headers: list[bytes], components: int) -> bool:
+    """Whether the scans have all bits of all 64 coefficients of each component, and the last adds one bit."""
+    complete: set[tuple[int, int]] = set()
+    previous_bit = 0
+    for header in scan_headers:
+        count = header[0]
+        first, last, bits = header[1 + 2 * count : 4 + 2 * count]
+        previous_bit = bits >> 4
+        if bits & 15 == 0:
+            complete.update(product(header[1 : 1 + 2 * count : 2], range(first, last + 1)))
+    return len(complete) == 64 * components and previous_bit > 0
 
 
 def _is_single_scan(image: JpegFile, stream: IO[bytes]) -> bool:

@@ -88,15 +88,15 @@ def decode_image(
       values are below 4096, as cameras write it: as 16-bit it would be almost black. Arrays are 16-bit.
     - Floating-point pixels are taken as 0 to 1 if none is above 1, else as 0 to 255; others, and integers
       beyond 0..65535, are refused: their range is not defined.
-    - A JPEG file that lacks its end is read if at most a 50th of its pixels are missing, which become gray.
+    - A JPEG file that lacks its end is read if at most a 50th of its pixels become gray, or if only the last
+      scan of a progressive one is incomplete.
 
     Peak memory is 7 bytes per RGB pixel (16 for WebP, AVIF and HEIC, 24 for JPEG 2000, up to 10 for
-    progressive JPEG) and 2 per gray pixel: a
-    photo of 12 megapixels takes 84 MB, one at the default limit 360 MB. Unless ``max_megapixels`` is raised
-    above its default, an image that would take over 140 MB from fewer bytes than any photo has (one byte per
-    50 pixels, in JPEG and WebP per 100) is refused as a decompression bomb, so that small files keep a
-    process below 200 MB. (The C library may keep memory of earlier images; for glibc, 58 MB were observed.)
-    Sizes are checked before pixels are decoded.
+    progressive JPEG) and 2 per gray pixel: a photo of 12 megapixels takes 84 MB, one at the default limit
+    360 MB. Unless ``max_megapixels`` is raised above its default, an image that would take over 140 MB from
+    fewer bytes than any photo has (one byte per 50 pixels, in lossy formats per 100) is refused as a
+    decompression bomb, so that small files keep a process below 200 MB. (The C library may keep memory of
+    earlier images; for glibc, 58 MB were observed.) Sizes are checked before pixels are decoded.
 
     Args:
         source: Path; bytes of a file; binary file object, which is read from its start if it can seek; Pillow
