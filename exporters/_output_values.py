@@ -88,6 +88,8 @@ def _describe(rows: NDArray[np.float64], tolerance: float) -> tuple[OutputKind, 
         error = np.abs(np.exp(np.minimum(rows, 1.0)).sum(axis=1) - 1).max()
     if highest <= tolerance and error <= tolerance:
         return "log distribution", f"exponentials of rows with sum 1 within {error:.1g}"
+    if lowest <= -1 and np.log(_NEAR_ONE) <= highest <= tolerance:
+        return "fractions", f"logarithms of values between 0 and 1, {plain}"
     norms = np.sqrt((rows**2).sum(axis=1))
     if norms.max() <= 1 + tolerance and np.mean(norms >= 1 - tolerance) >= _UNIT_SHARE:
         return "unit vector", "rows of length 1"

@@ -199,8 +199,7 @@ class _ReferenceRun:
         float64 = runs.float64(arrays)
         programs = [runs.native(arrays)]
         if runs.rounded is not None:
-            modes = {False, each.pattern == "constant"}
-            programs += [runs.rounded(arrays, by_channel) for by_channel in modes]
+            programs.append(runs.rounded(arrays, each.pattern == "constant"))
         errors = {name: _max_error(programs, name, array) for name, array in float64.items()}
         changes: dict[str, float] = {}
         if runs.resized is not None and each.zoom != (1, 1):
@@ -246,8 +245,8 @@ def _max_error(programs: Sequence[Arrays], name: str, exact: NDArray[Any]) -> fl
     return max(_largest(outputs[name].astype(np.float64) - exact) for outputs in programs)
 
 
-def _rounded(reference: Reference, eps: float, inputs: Arrays, by_channel: bool) -> Arrays:
-    return reference.run_perturbed(inputs, eps, by_channel)
+def _rounded(reference: Reference, eps: float, inputs: Arrays, flat: bool) -> Arrays:
+    return reference.run_perturbed(inputs, eps, [flat] * len(next(iter(inputs.values()))))
 
 
 class _ImageReference:
@@ -267,9 +266,7 @@ class _ImageReference:
         return ReferenceRuns(
             lambda inputs: reference.run_float64(self._arrays(inputs, self._values(inputs))),
             lambda inputs: reference.run_native(self._arrays(inputs, self._values(inputs))),
-            lambda inputs, by_channel: reference.run_perturbed(
-                self._arrays(inputs, self._values(inputs)), eps, by_channel
-            ),
+            lambda inputs, flat: _rounded(reference, eps, self._arrays(inputs, self._values(inputs)), flat),
             self._run_resized,
         )
 

@@ -16,6 +16,9 @@ from cnntk.exporters.session import Arrays
 from cnntk.exporters.sources.inputs import dtype_of, parameters_of
 from cnntk.runtime.errors import ExportCheckError, ParityError
 
+_REPEATED = 2
+"""Images on which the module is called twice."""
+
 
 @dataclass(frozen=True, eq=False)
 class ModuleErrors:
@@ -43,14 +46,16 @@ def check_capture(candidate: Candidate) -> Check | None:
     if module is None:
         return None
     inputs = expected.inputs.batch(1 if candidate.large else len(expected.inputs.kinds))
-    first, second = (module_outputs(module, inputs) for _ in range(2))
+    outputs = module_outputs(module, inputs)
+    repeated = expected.inputs.batch(1 if candidate.large else _REPEATED)
+    first, second = (module_outputs(module, repeated) for _ in range(2))
     if any(not torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(first, second, strict=True)):
         raise ExportCheckError(
             f"{type(module).__name__}: two calls on one input differ: the module is random, or keeps state "
             "between calls in a buffer. Nothing was written"
         )
     largest = 0.0
-    for name, tensor in zip(candidate.output_names, first, strict=False):
+    for name, tensor in zip(candidate.output_names, outputs, strict=False):
         result = compare_module_output(name, candidate.images_first(name, tensor), expected, module)
         if result is None:
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -60,30 +60,43 @@ class Float64Interpreter(Interpreter):
 
 
 class PerturbedInterpreter(Interpreter):
-    """Runs a program with each node's output off by rounding, as sound programs differ from each other."""
+    """Runs a program with each node's output off by rounding, as sound programs differ from each other.
 
-    def __init__(self, *args: Any, eps: float, by_channel: bool) -> None:
+    Each element is off by one step, and on flat images each channel by `SYSTEMATIC` steps as well.
+
+    Args:
+        eps: Relative step.
+        flat: Whether each image is flat.
+        seed: Seed of the signs.
+    """
+
+    def __init__(self, *args: Any, eps: float, flat: Sequence[bool], seed: int) -> None:
         super().__init__(*args)
         self._eps = eps
-        self._by_channel = by_channel
-        self._generator = torch.Generator().manual_seed(0)
+        self._systematic = SYSTEMATIC * torch.tensor(flat, dtype=torch.float64)
+        self._generator = torch.Generator().manual_seed(seed)
 
     def run_node(self, n: torch.fx.Node) -> Any:
         value = super().run_node(n)
         is_view = n.op != "call_function" or getattr(n.target, "is_view", True)
         if is_view or not isinstance(value, torch.Tensor) or not value.is_floating_point():
             return value
-        value = value * self._factors(value)
+        value = value * (1 + self._eps * self._steps(value)).to(value.dtype)
         if n.name in self._values:
             self._values[n.name] = as_array(value)
         return value
 
-    def _factors(self, value: torch.Tensor) -> torch.Tensor:
-        """1 plus or minus a step: an independent one for each element, or one for each image's channel."""
-        shape = (*value.shape[:2], *(1,) * (value.dim() - 2)) if self._by_channel else value.shape
-        steps = SYSTEMATIC if self._by_channel else 1.0
-        signs = torch.randint(0, 2, shape, generator=self._generator, dtype=torch.int8) * 2.0 - 1.0
-        return (1 + steps * self._eps * signs.double()).to(value.dtype)
+    def _steps(self, value: torch.Tensor) -> torch.Tensor:
+        steps = self._signs(value.shape)
+        images = len(self._systematic)
+        if value.dim() > 1 and value.shape[0] % images == 0 and self._systematic.any():
+            channels = self._signs((*value.shape[:2], *(1,) * (value.dim() - 2)))
+            rows = self._systematic.repeat_interleave(value.shape[0] // images)
+            steps = steps + channels * rows.view(-1, *(1,) * (value.dim() - 1))
+        return steps
+
+    def _signs(self, shape: Sequence[int]) -> torch.Tensor:
+        return torch.randint(0, 2, tuple(shape), generator=self._generator, dtype=torch.int8) * 2.0 - 1.0
 
 
 class Float32Interpreter(Interpreter):

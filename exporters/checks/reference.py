@@ -8,7 +8,7 @@ ONNX graph's values, so that the first node that differs can be found.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -80,8 +80,8 @@ _FLOAT64 = 2.0**-52
 _FLOAT32_TO_FLOAT64 = _FLOAT64 / _FLOAT32
 
 
-_FLAT_RUNS = 3
-"""Perturbed runs of each flat image: the error of a single output may be small by chance."""
+_FEW_RUNS, _FEW_VALUES = 3, 16
+"""Perturbed runs where an output has few values an image, whose errors may be small by chance."""
 
 
 @dataclass(frozen=True)
@@ -128,10 +128,11 @@ class Reference(Protocol):
         """Outputs in the source's own precision."""
         ...
 
-    def run_perturbed(self, inputs: Arrays, eps: float, by_channel: bool) -> Arrays:
+    def run_perturbed(self, inputs: Arrays, eps: float, flat: Sequence[bool], seed: int = 0) -> Arrays:
         """Outputs of another sound program: each layer's output is off by about one step ``eps``.
 
-        ``by_channel``: by several steps, the same for all pixels of a channel, as on flat images.
+        ``flat`` says of each image whether its pixels are alike: there all pixels of a channel are off by the
+        same several steps.
         """
         ...
 
@@ -156,26 +157,27 @@ def reference_outputs(
         eps: Relative step of the source's own precision, like 1.19e-7 for float32.
         batch_axes: Axis of the batch by output, where it is not the first.
     """
-    count = len(inputs.kinds)
-    flat_images = [i for i, kind in enumerate(inputs.kinds) if kind in FLAT]
-    repeated = [i for i in flat_images for _ in range(_FLAT_RUNS)]
+    axes, count = batch_axes or {}, len(inputs.kinds)
     runs = reference.run_float64(inputs.arrays), reference.run_native(inputs.arrays)
-    float64, native = (batch_first(run, batch_axes or {}, count) for run in runs)
-    perturbed = batch_first(reference.run_perturbed(inputs.arrays, eps, False), batch_axes or {}, count)
-    systematic = Arrays()
-    if flat_images:
-        systematic = reference.run_perturbed(inputs.select(repeated), eps, True)
-        systematic = batch_first(systematic, batch_axes or {}, len(repeated))
-    bounds = {}
-    for name, exact in float64.items():
-        errors = max_error_per_image(native[name], exact)
-        amplified = max_error_per_image(perturbed[name], exact)
-        if flat_images:
-            errors_flat = max_error_per_image(systematic[name], exact[repeated])
-            amplified[flat_images] = np.fmax(
-                amplified[flat_images], errors_flat.reshape(len(flat_images), -1).max(axis=1)
-            )
-        bounds[name] = _bounds(errors, amplified, scale_per_image(exact), inputs.kinds, eps)
+    float64, native = (batch_first(run, axes, count) for run in runs)
+    amplified = {name: np.zeros(count) for name in float64}
+    few = any(array[0].size < _FEW_VALUES for array in float64.values() if len(array))
+    for seed in range(_FEW_RUNS if few else 1):
+        # On all images at once: where they are mixed, others would change the outputs by more than rounding.
+        flat = tuple(kind in FLAT for kind in inputs.kinds)
+        perturbed = batch_first(reference.run_perturbed(inputs.arrays, eps, flat, seed), axes, count)
+        for name, array in perturbed.items():
+            amplified[name] = np.fmax(amplified[name], max_error_per_image(array, float64[name]))
+    bounds = {
+        name: _bounds(
+            max_error_per_image(native[name], exact),
+            amplified[name],
+            scale_per_image(exact),
+            inputs.kinds,
+            eps,
+        )
+        for name, exact in float64.items()
+    }
     return Outputs(inputs, float64, native, bounds, reference.names)
 
 
@@ -237,14 +239,13 @@ class ProgramReference:
         """Outputs in the program's own precision."""
         return self._run(Interpreter, inputs, visit)
 
-    def run_perturbed(self, inputs: Arrays, eps: float, by_channel: bool) -> Arrays:
+    def run_perturbed(self, inputs: Arrays, eps: float, flat: Sequence[bool], seed: int = 0) -> Arrays:
         """Outputs in the program's own precision, with each layer's output perturbed; always the same.
 
         Half precision is summed in float32, so its sums round once, on flat images too.
         """
-        return self._run(
-            partial(PerturbedInterpreter, eps=eps, by_channel=by_channel and eps <= _FLOAT32), inputs, None
-        )
+        flat = [each and eps <= _FLOAT32 for each in flat]
+        return self._run(partial(PerturbedInterpreter, eps=eps, flat=flat, seed=seed), inputs, None)
 
     def shapes(self) -> dict[str, tuple[int | str, ...]]:
         """Shape of each node as torch computed it during capture; a symbolic size is the batch.
@@ -290,9 +291,9 @@ class Float64Reference(ProgramReference):
         float32 = self._run(Float32Interpreter, inputs, visit_estimate)
         return {name: exact[name] + (float32[name] - exact[name]) * _FLOAT32_TO_FLOAT64 for name in exact}
 
-    def run_perturbed(self, inputs: Arrays, eps: float, by_channel: bool) -> Arrays:
+    def run_perturbed(self, inputs: Arrays, eps: float, flat: Sequence[bool], seed: int = 0) -> Arrays:
         """The float64 outputs, with each layer's output perturbed by steps of float64."""
-        return super().run_perturbed(inputs, min(eps, _FLOAT64), by_channel)
+        return super().run_perturbed(inputs, min(eps, _FLOAT64), flat, seed)
 
 
 class GraphReference:
@@ -334,7 +335,7 @@ class GraphReference:
         """Outputs of the graph with onnxruntime's optimizations."""
         return self._run(self._optimized, inputs, visit)
 
-    def run_perturbed(self, inputs: Arrays, eps: float, by_channel: bool) -> Arrays:
+    def run_perturbed(self, inputs: Arrays, eps: float, flat: Sequence[bool], seed: int = 0) -> Arrays:
         """Outputs of the graph with a random factor behind each node."""
         if self._perturbed is None:
             self._perturbed = GraphSession(perturbed_model(self._model, eps), self._values)
@@ -377,8 +378,8 @@ class _Flattened:
     def run_native(self, inputs: Arrays, visit: Visitor | None = None) -> Arrays:
         return self._flatten(self._reference.run_native(inputs, visit))
 
-    def run_perturbed(self, inputs: Arrays, eps: float, by_channel: bool) -> Arrays:
-        return self._flatten(self._reference.run_perturbed(inputs, eps, by_channel))
+    def run_perturbed(self, inputs: Arrays, eps: float, flat: Sequence[bool], seed: int = 0) -> Arrays:
+        return self._flatten(self._reference.run_perturbed(inputs, eps, flat, seed))
 
     def _flatten(self, outputs: Arrays) -> Arrays:
         return {k: v.reshape(len(v), -1) if k in self._flattened else v for k, v in outputs.items()}

@@ -24,6 +24,7 @@ KINDS = {
     "log-softmax": (np.log(np.maximum(P, 1e-30)), "log distribution"),
     "embedding": (LOGITS / np.linalg.norm(LOGITS.astype(np.float64), axis=1, keepdims=True), "unit vector"),
     "sigmoid": (1 / (1 + np.exp(-np.clip(LOGITS, -50, 50))), "fractions"),
+    "log-sigmoid": (-np.log1p(np.exp(-np.clip(LOGITS, -50, 50))), "fractions"),
     "clipped, not renormalized": (P.clip(1e-2, 1), "fractions"),
     "boxes": (CORNERS, "box"),
     "logits": (LOGITS, "numbers"),
