@@ -245,8 +245,8 @@ def _max_error(programs: Sequence[Arrays], name: str, exact: NDArray[Any]) -> fl
     return max(_largest(outputs[name].astype(np.float64) - exact) for outputs in programs)
 
 
-def _rounded(reference: Reference, eps: float, inputs: Arrays, flat: bool) -> Arrays:
-    return reference.run_perturbed(inputs, eps, [flat] * len(next(iter(inputs.values()))))
+def _rounded(reference: Reference, eps: float, inputs: Arrays, is_flat: bool) -> Arrays:
+    return reference.run_perturbed(inputs, eps, [is_flat] * len(next(iter(inputs.values()))))
 
 
 class _ImageReference:
@@ -266,7 +266,9 @@ class _ImageReference:
         return ReferenceRuns(
             lambda inputs: reference.run_float64(self._arrays(inputs, self._values(inputs))),
             lambda inputs: reference.run_native(self._arrays(inputs, self._values(inputs))),
-            lambda inputs, flat: _rounded(reference, eps, self._arrays(inputs, self._values(inputs)), flat),
+            lambda inputs, is_flat: _rounded(
+                reference, eps, self._arrays(inputs, self._values(inputs)), is_flat
+            ),
             self._run_resized,
         )
 

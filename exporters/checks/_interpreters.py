@@ -66,14 +66,14 @@ class PerturbedInterpreter(Interpreter):
 
     Args:
         eps: Relative step.
-        flat: Whether each image is flat.
+        is_flat: Whether each image is flat.
         seed: Seed of the signs.
     """
 
-    def __init__(self, *args: Any, eps: float, flat: Sequence[bool], seed: int) -> None:
+    def __init__(self, *args: Any, eps: float, is_flat: Sequence[bool], seed: int) -> None:
         super().__init__(*args)
         self._eps = eps
-        self._systematic = SYSTEMATIC * torch.tensor(flat, dtype=torch.float64)
+        self._systematic = SYSTEMATIC * torch.tensor(is_flat, dtype=torch.float64)
         self._generator = torch.Generator().manual_seed(seed)
 
     def run_node(self, n: torch.fx.Node) -> Any:

@@ -128,11 +128,11 @@ class Reference(Protocol):
         """Outputs in the source's own precision."""
         ...
 
-    def run_perturbed(self, inputs: Arrays, eps: float, flat: Sequence[bool], seed: int = 0) -> Arrays:
+    def run_perturbed(self, inputs: Arrays, eps: float, is_flat: Sequence[bool], seed: int = 0) -> Arrays:
         """Outputs of another sound program: each layer's output is off by about one step ``eps``.
 
-        ``flat`` says of each image whether its pixels are alike: there all pixels of a channel are off by the
-        same several steps.
+        ``is_flat`` says of each image whether its pixels are alike: there all pixels of a channel are off by
+        the same several steps.
         """
         ...
 
@@ -164,8 +164,8 @@ def reference_outputs(
     few = any(array[0].size < _FEW_VALUES for array in float64.values() if len(array))
     for seed in range(_FEW_RUNS if few else 1):
         # On all images at once: where they are mixed, others would change the outputs by more than rounding.
-        flat = tuple(kind in FLAT for kind in inputs.kinds)
-        perturbed = batch_first(reference.run_perturbed(inputs.arrays, eps, flat, seed), axes, count)
+        is_flat = tuple(kind in FLAT for kind in inputs.kinds)
+        perturbed = batch_first(reference.run_perturbed(inputs.arrays, eps, is_flat, seed), axes, count)
         for name, array in perturbed.items():
             amplified[name] = np.fmax(amplified[name], max_error_per_image(array, float64[name]))
     bounds = {
@@ -239,13 +239,13 @@ class ProgramReference:
         """Outputs in the program's own precision."""
         return self._run(Interpreter, inputs, visit)
 
-    def run_perturbed(self, inputs: Arrays, eps: float, flat: Sequence[bool], seed: int = 0) -> Arrays:
+    def run_perturbed(self, inputs: Arrays, eps: float, is_flat: Sequence[bool], seed: int = 0) -> Arrays:
         """Outputs in the program's own precision, with each layer's output perturbed; always the same.
 
         Half precision is summed in float32, so its sums round once, on flat images too.
         """
-        flat = [each and eps <= _FLOAT32 for each in flat]
-        return self._run(partial(PerturbedInterpreter, eps=eps, flat=flat, seed=seed), inputs, None)
+        is_flat = [each and eps <= _FLOAT32 for each in is_flat]
+        return self._run(partial(PerturbedInterpreter, eps=eps, is_flat=is_flat, seed=seed), inputs, None)
 
     def shapes(self) -> dict[str, tuple[int | str, ...]]:
         """Shape of each node as torch computed it during capture; a symbolic size is the batch.
@@ -291,9 +291,9 @@ class Float64Reference(ProgramReference):
         float32 = self._run(Float32Interpreter, inputs, visit_estimate)
         return {name: exact[name] + (float32[name] - exact[name]) * _FLOAT32_TO_FLOAT64 for name in exact}
 
-    def run_perturbed(self, inputs: Arrays, eps: float, flat: Sequence[bool], seed: int = 0) -> Arrays:
+    def run_perturbed(self, inputs: Arrays, eps: float, is_flat: Sequence[bool], seed: int = 0) -> Arrays:
         """The float64 outputs, with each layer's output perturbed by steps of float64."""
-        return super().run_perturbed(inputs, min(eps, _FLOAT64), flat, seed)
+        return super().run_perturbed(inputs, min(eps, _FLOAT64), is_flat, seed)
 
 
 class GraphReference:
@@ -335,7 +335,7 @@ class GraphReference:
         """Outputs of the graph with onnxruntime's optimizations."""
         return self._run(self._optimized, inputs, visit)
 
-    def run_perturbed(self, inputs: Arrays, eps: float, flat: Sequence[bool], seed: int = 0) -> Arrays:
+    def run_perturbed(self, inputs: Arrays, eps: float, is_flat: Sequence[bool], seed: int = 0) -> Arrays:
         """Outputs of the graph with a random factor behind each node."""
         if self._perturbed is None:
             self._perturbed = GraphSession(perturbed_model(self._model, eps), self._values)
@@ -378,8 +378,8 @@ class _Flattened:
     def run_native(self, inputs: Arrays, visit: Visitor | None = None) -> Arrays:
         return self._flatten(self._reference.run_native(inputs, visit))
 
-    def run_perturbed(self, inputs: Arrays, eps: float, flat: Sequence[bool], seed: int = 0) -> Arrays:
-        return self._flatten(self._reference.run_perturbed(inputs, eps, flat, seed))
+    def run_perturbed(self, inputs: Arrays, eps: float, is_flat: Sequence[bool], seed: int = 0) -> Arrays:
+        return self._flatten(self._reference.run_perturbed(inputs, eps, is_flat, seed))
 
     def _flatten(self, outputs: Arrays) -> Arrays:
         return {k: v.reshape(len(v), -1) if k in self._flattened else v for k, v in outputs.items()}
