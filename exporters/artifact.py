@@ -116,13 +116,10 @@ def _parts(
 
 
 def without_weights(model: ir.Model) -> onnx.ModelProto:
-    """The model as protobuf without its weights and torch's notes."""
-    weights = dict(model.graph.initializers)
-    model.graph.initializers.clear()
-    try:
-        frame = ir.to_proto(model)
-    finally:
-        model.graph.initializers.update(weights)
+    """The model as protobuf without its weights and torch's notes; other threads may read the model."""
+    copy = model.clone()  # which shares the weights
+    copy.graph.initializers.clear()
+    frame = ir.to_proto(copy)
     for message in (frame, frame.graph, *frame.functions):
         _strip_notes(message)
     return frame

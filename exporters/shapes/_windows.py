@@ -48,6 +48,8 @@ def window_axes(node: ir.Node, kernel: Shape = ()) -> tuple[Axis, ...]:
     """
     taps = node.attributes.get_ints("kernel_shape", ()) or tuple(k for k in kernel if isinstance(k, int))
     rank = len(taps)
+    if not rank:
+        return ()
     auto = node.attributes.get_string("auto_pad", "NOTSET")
     pads = node.attributes.get_ints("pads", (0,) * 2 * rank) if auto == "NOTSET" else (0,) * 2 * rank
     strides = node.attributes.get_ints("strides", (1,) * rank)

@@ -175,6 +175,8 @@ def _unknown(shape: Shape | None) -> bool:
 
 def activation_bytes(value: ir.Value, shapes: Mapping[ir.Value, Shape]) -> int:
     """Memory of a value for one image in bytes; 0 where its shape is not known."""
+    if value.dtype is ir.DataType.STRING:
+        return 0
     size = value.dtype.bitwidth / 8 if value.dtype is not None else 4
     return math.ceil(_per_image(shapes.get(value, (None,))) * size)
 
@@ -256,16 +258,12 @@ def _only_symbol(torch_shapes: Mapping[str, Sequence[Any]]) -> frozenset[str]:
 
 def _without_weights(model: ir.Model) -> onnx.ModelProto:
     """The graph with its large initializers as inputs, and without recorded shapes."""
-    initializers = model.graph.initializers
-    all_weights = dict(initializers)
-    large = [v for v in all_weights.values() if v.const_value is not None and v.const_value.size > _MAX_READ]
+    copy = model.clone()  # which shares the weights; other threads may read the model
+    weights = list(copy.graph.initializers.values())
+    large = [v for v in weights if v.const_value is not None and v.const_value.size > _MAX_READ]
     for value in large:
-        del initializers[str(value.name)]
-    try:
-        proto = ir.to_proto(model)
-    finally:
-        initializers.clear()
-        initializers.update(all_weights)
+        del copy.graph.initializers[str(value.name)]
+    proto = ir.to_proto(copy)
     del proto.graph.value_info[:]
     for output in proto.graph.output:
         output.type.tensor_type.ClearField("shape")

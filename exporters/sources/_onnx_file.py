@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from cnntk.exporters.checks._inputs import numpy_dtype
+from cnntk.exporters.onnx_reader import read_onnx
 from cnntk.exporters.options import INPUT, ExportOptions, InputShape
+from cnntk.exporters.passes.graph import dimensions, fresh_name
 from cnntk.exporters.session import Arrays
 from cnntk.exporters.source import Source
 from cnntk.exporters.sources._onnx_batch import BATCH, follow_batch
 from cnntk.exporters.sources._onnx_opset import convert_opset, infer_shapes
-from cnntk.exporters.sources.console import suppress_output
 from cnntk.exporters.sources.inputs import form, input_specs, refuse_build_options
-from cnntk.models.user_errors import one_line
 from cnntk.runtime.artifact.spec import METADATA_KEY, TensorSpec
-from cnntk.runtime.errors import ArtifactCorrupt, UsageError
+from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import readable_file
 from cnntk.runtime.session.devices import resolve_device
 from cnntk.runtime.session.session_factory import SessionSettings, open_session
@@ -32,9 +30,6 @@ _OPTIONAL_INPUTS = 4
 
 _OLDEST_IR = 8
 """IR version that belongs to opset 18."""
-
-# What onnx_ir raises where the protobuf can be read and what it says makes no sense.
-_DAMAGE = (DecodeError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError)
 
 
 def from_onnx(text: str, options: ExportOptions) -> Source:
@@ -46,41 +41,45 @@ def from_onnx(text: str, options: ExportOptions) -> Source:
     refuse_build_options(f"{text}: an .onnx file contains its weights", options)
     file = readable_file(text, "an ONNX file")
     open_session(file, resolve_device("cpu"), SessionSettings(threads=1))
-    model = _read(file)
-    constants = _drop_default_inputs(model)
+    model, left_out = read_onnx(file)
+    if METADATA_KEY in model.metadata_props:
+        raise UsageError(f"{file}: already an artifact; check it with cnntk verify {file}")
+    constants = [*_drop_default_inputs(model), *_give_way(model)]
     batch = _fix_sizes(model, options.input_shape, file)
     infer_shapes(model)
     original, images = model.clone(), _images(model)
     model, converted = convert_opset(model, images)
     model, freed = follow_batch(original, model, batch, images)
+    _check_outputs(model, file)
     return Source(
         name=file.stem,
         inputs=_specs(model),
         graph=model,
         original_graph=original,
         provenance={"onnx": file.name, "producer": f"{model.producer_name} {model.producer_version}".strip()},
-        notes=(*constants, *converted, *freed),
+        notes=(*left_out, *constants, *converted, *freed),
     )
 
 
-def _read(file: Path) -> ir.Model:
-    """The model with its nodes in order of computation and each with a name of its own."""
-    try:
-        with suppress_output():
-            model = ir.load(file)
-            if METADATA_KEY not in model.metadata_props:
-                model.graph.sort()
-    except _DAMAGE as error:
-        raise ArtifactCorrupt(f"{file}: not a valid ONNX file, or damaged: {one_line(error)}") from error
-    if METADATA_KEY in model.metadata_props:
-        raise UsageError(f"{file}: already an artifact; check it with cnntk verify {file}")
-    if not model.graph.outputs or not model.opset_imports:
-        raise ArtifactCorrupt(f"{file}: not a valid ONNX file, or damaged: it has no outputs or no opset")
-    counts = Counter(node.name for node in model.graph.all_nodes())
-    for node in model.graph.all_nodes():
-        if counts[node.name] > 1:
-            node.name = None
-    return model
+def _give_way(model: ir.Model) -> list[str]:
+    """Renames inputs that have the names of a classifier's outputs."""
+    taken = [v for v in model.graph.inputs if v.name in ("logits", "probabilities")]
+    for value in taken:
+        value.name = fresh_name(model.graph, f"{value.name}_input")
+    names = ", ".join(str(v.name) for v in taken)
+    return [f"inputs are renamed, because outputs get their names: {names}"] if taken else []
+
+
+def _check_outputs(model: ir.Model, file: Path) -> None:
+    """Where the batch is fixed, each output has it in front, so that a batch can be filled up."""
+    batch = dimensions(model.graph.inputs[0]) or ("?",)
+    for output in model.graph.outputs:
+        shape = dimensions(output) or ()
+        if isinstance(batch[0], int) and shape[:1] != batch[:1]:
+            raise UsageError(
+                f"{file}: the output {output.name!r} has shape [{', '.join(map(str, shape))}], expected the "
+                f"fixed batch of {batch[0]} in front; export it with an axis for the batch"
+            )
 
 
 def _images(model: ir.Model) -> list[Arrays]:

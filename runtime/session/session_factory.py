@@ -268,6 +268,12 @@ def tensor_specs(values: Any) -> tuple[TensorSpec, ...]:
 
     An open dimension without a name, which is equal to no other, gets one: ``x_2`` for axis 2 of ``x``.
     """
+    for value in values:
+        if not value.type.startswith("tensor("):
+            raise UnsupportedArtifact(
+                f"{value.name}: has the type {value.type}, expected a tensor; export the model without it "
+                "(skl2onnx: zipmap=False)"
+            )
     dtypes = [v.type.removeprefix("tensor(").removesuffix(")") for v in values]
     return tuple(
         TensorSpec(

@@ -356,7 +356,8 @@ def _shared_outputs(first: Engine, second: Engine) -> dict[str, str]:
 
 def _prepares_images(first: Engine, second: Engine) -> bool:
     """Whether only the first graph preprocesses images, so that the host does it for the second."""
-    by_image = [engine.inputs[0].name == IMAGE_INPUT for engine in (first, second)]
+    inputs = (engine.inputs[0] for engine in (first, second))
+    by_image = [tensor.name == IMAGE_INPUT and tensor.dtype == "uint8" for tensor in inputs]
     return by_image == [True, False] and first.spec is not None and first.spec.preprocessing is not None
 
 

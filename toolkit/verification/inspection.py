@@ -125,14 +125,13 @@ def _inspect_graph(file: Path) -> tuple[tuple[Layer, ...], dict[str, Any], tuple
     """Layers, lint results and notes for a file without a spec; empty where onnx is not installed."""
     note = "not made by cnntk: no labels, no preprocessing, no check results"
     try:
-        import onnx_ir as ir
-
         from cnntk.exporters.graph_lint.lint import lint_graph
+        from cnntk.exporters.onnx_reader import read_onnx
         from cnntk.exporters.shapes.shape_table import layer_table
     except ImportError:
         return (), {}, (note, "reading its layers needs onnx; run: pip install 'cnntk[export]'")
-    graph = ir.load(file)
-    return layer_table(graph), as_json(lint_graph(graph)), (note,)
+    graph, notes = read_onnx(file)
+    return layer_table(graph), as_json(lint_graph(graph)), (note, *notes)
 
 
 def _spec_lines(spec: ModelSpec) -> Iterator[tuple[str, str]]:

@@ -188,3 +188,16 @@ def test_text_is_no_input(tmp_path: Path) -> None:
     body = "net (string[N] x) => (string[N] y) { y = Identity (x) }"
     with pytest.raises(UsageError, match="'x' is not a tensor of numbers"):
         open_source(write(tmp_path / "m.onnx", body), NONE)
+
+
+def test_inputs_give_way_to_the_names_of_outputs(tmp_path: Path) -> None:
+    body = "net (float[N,3] logits) => (float[N,3] y) { y = Relu (logits) }"
+    source = open_source(write(tmp_path / "m.onnx", body), NONE)
+    assert source.inputs[0].name == source.original_graph.graph.inputs[0].name == "logits_input"
+    assert source.notes == ("inputs are renamed, because outputs get their names: logits_input",)
+
+
+def test_a_fixed_batch_that_an_output_lacks_is_refused(tmp_path: Path) -> None:
+    body = "net (float[1,3,1,1] x) => (float[3] y) { y = Squeeze (x) }"
+    with pytest.raises(UsageError, match=r"the output 'y' has shape \[3\], expected the fixed batch of 1 in"):
+        open_source(write(tmp_path / "m.onnx", body), NONE)

@@ -1,0 +1,89 @@
+"""Reads somebody's ONNX file in one form: nodes in order, each with a name of its own, outputs of numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx_ir import external_data
+
+from cnntk.exporters.passes.graph import remove_unused_nodes, unused_name
+from cnntk.exporters.sources.console import suppress_output
+from cnntk.models.user_errors import one_line
+from cnntk.runtime.errors import ArtifactCorrupt, UnsupportedArtifact, UsageError
+
+__all__ = ["read_onnx"]
+
+# What onnx_ir raises where the protobuf can be read and what it says makes no sense.
+_DAMAGE = (DecodeError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError)
+
+_STANDARD = "ai.onnx"
+"""Other name of the standard operators' domain, which is empty."""
+
+
+def read_onnx(file: Path) -> tuple[ir.Model, tuple[str, ...]]:
+    """The model in a file, and notes for the user. Weights in external data are mapped from there.
+
+    Raises:
+        ArtifactCorrupt: The file is damaged.
+        UnsupportedArtifact: Its weights are sparse.
+        UsageError: None of its outputs is a tensor of numbers.
+    """
+    try:
+        with suppress_output():
+            proto = onnx.load(file, load_external_data=False)
+            left_out = _drop_other_outputs(proto)
+            model = ir.from_proto(proto)
+            external_data.set_base_dir(model.graph, file.parent)
+            model.graph.sort()
+    except _DAMAGE as error:
+        raise ArtifactCorrupt(f"{file}: not a valid ONNX file, or damaged: {one_line(error)}") from error
+    if proto.graph.sparse_initializer:
+        name = proto.graph.sparse_initializer[0].values.name
+        raise UnsupportedArtifact(f"{file}: its weight {name!r} is sparse; export it with dense weights")
+    constants = [v for v in model.graph.outputs if v.is_initializer()]
+    for value in constants:
+        model.graph.outputs.remove(value)
+    left_out += [str(v.name) for v in constants]
+    if left_out and not model.graph.outputs:
+        raise UsageError(f"{file}: its outputs are no tensors of numbers: {', '.join(left_out)}")
+    if not model.graph.outputs or not model.opset_imports:
+        raise ArtifactCorrupt(f"{file}: not a valid ONNX file, or damaged: it has no outputs or no opset")
+    _normalize(model)
+    if not left_out:
+        return model, ()
+    remove_unused_nodes(model)
+    return model, (f"outputs of text, of maps, or of weights are left out: {', '.join(left_out)}",)
+
+
+def _drop_other_outputs(proto: onnx.ModelProto) -> list[str]:
+    """Removes outputs of text, sequences and maps, as ZipMap returns; the names of those."""
+    outputs = list(proto.graph.output)
+    kept = [o for o in outputs if _has_numbers(o.type)]
+    del proto.graph.output[:]
+    proto.graph.output.extend(kept)
+    names = {o.name for o in kept}
+    return [o.name for o in outputs if o.name not in names]
+
+
+def _has_numbers(value_type: onnx.TypeProto) -> bool:
+    kind = value_type.WhichOneof("value")
+    return kind is None or (
+        kind == "tensor_type" and value_type.tensor_type.elem_type != onnx.TensorProto.STRING
+    )
+
+
+def _normalize(model: ir.Model) -> None:
+    """Gives nodes different names, and standard operators one domain."""
+    if _STANDARD in model.graph.opset_imports:
+        model.graph.opset_imports.setdefault("", model.graph.opset_imports.pop(_STANDARD))
+    counts = Counter(node.name for node in model.graph.all_nodes())
+    names = set(counts)
+    for node in model.graph.all_nodes():
+        node.domain = "" if node.domain == _STANDARD else node.domain
+        if node.name and counts[node.name] > 1:
+            node.name = unused_name(node.name, names)
+            names.add(node.name)
