@@ -11,8 +11,6 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx_ir import external_data
 
 from cnntk.exporters.passes.graph import remove_unused_nodes, unused_name
-from cnntk.exporters.sources.console import suppress_output
-from cnntk.models.user_errors import one_line
 from cnntk.runtime.errors import ArtifactCorrupt, UnsupportedArtifact, UsageError
 
 __all__ = ["read_onnx"]
@@ -33,14 +31,14 @@ def read_onnx(file: Path) -> tuple[ir.Model, tuple[str, ...]]:
         UsageError: None of its outputs is a tensor of numbers.
     """
     try:
-        with suppress_output():
-            proto = onnx.load(file, load_external_data=False)
-            left_out = _drop_other_outputs(proto)
-            model = ir.from_proto(proto)
-            external_data.set_base_dir(model.graph, file.parent)
-            model.graph.sort()
+        proto = onnx.load(file, load_external_data=False)
+        left_out = _drop_other_outputs(proto)
+        model = ir.from_proto(proto)
+        external_data.set_base_dir(model.graph, file.parent)
+        model.graph.sort()
     except _DAMAGE as error:
-        raise ArtifactCorrupt(f"{file}: not a valid ONNX file, or damaged: {one_line(error)}") from error
+        text = " ".join(str(error).split())[:300]
+        raise ArtifactCorrupt(f"{file}: not a valid ONNX file, or damaged: {text}") from error
     if proto.graph.sparse_initializer:
         name = proto.graph.sparse_initializer[0].values.name
         raise UnsupportedArtifact(f"{file}: its weight {name!r} is sparse; export it with dense weights")

@@ -18,6 +18,7 @@ from cnntk.exporters.session import Arrays
 from cnntk.exporters.source import Source
 from cnntk.exporters.sources._onnx_batch import BATCH, follow_batch
 from cnntk.exporters.sources._onnx_opset import convert_opset, infer_shapes
+from cnntk.exporters.sources.console import suppress_output
 from cnntk.exporters.sources.inputs import form, input_specs, refuse_build_options
 from cnntk.runtime.artifact.spec import METADATA_KEY, TensorSpec
 from cnntk.runtime.errors import UsageError
@@ -41,7 +42,8 @@ def from_onnx(text: str, options: ExportOptions) -> Source:
     refuse_build_options(f"{text}: an .onnx file contains its weights", options)
     file = readable_file(text, "an ONNX file")
     open_session(file, resolve_device("cpu"), SessionSettings(threads=1))
-    model, left_out = read_onnx(file)
+    with suppress_output():
+        model, left_out = read_onnx(file)
     if METADATA_KEY in model.metadata_props:
         raise UsageError(f"{file}: already an artifact; check it with cnntk verify {file}")
     constants = [*_drop_default_inputs(model), *_give_way(model)]

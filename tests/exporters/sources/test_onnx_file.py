@@ -185,7 +185,7 @@ def test_weights_options_are_refused(foreign_onnx: Path) -> None:
 
 
 def test_text_is_no_input(tmp_path: Path) -> None:
-    body = "net (string[N] x) => (string[N] y) { y = Identity (x) }"
+    body = "net (string[N] x) => (int64[1] y) { y = Shape (x) }"
     with pytest.raises(UsageError, match="'x' is not a tensor of numbers"):
         open_source(write(tmp_path / "m.onnx", body), NONE)
 
