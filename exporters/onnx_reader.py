@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx_ir import external_data
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from cnntk.exporters.passes.graph import remove_unused_nodes, unused_name
 from cnntk.runtime.errors import ArtifactCorrupt, UnsupportedArtifact, UsageError
 
 __all__ = ["read_onnx"]
@@ -53,7 +54,7 @@ def read_onnx(file: Path) -> tuple[ir.Model, tuple[str, ...]]:
     _normalize(model)
     if not left_out:
         return model, ()
-    remove_unused_nodes(model)
+    RemoveUnusedNodesPass()(model)
     return model, (f"outputs of text, of maps, or of weights are left out: {', '.join(left_out)}",)
 
 
@@ -83,5 +84,6 @@ def _normalize(model: ir.Model) -> None:
     for node in model.graph.all_nodes():
         node.domain = "" if node.domain == _STANDARD else node.domain
         if node.name and counts[node.name] > 1:
-            node.name = unused_name(node.name, names)
+            numbered = (f"{node.name}_{i}" for i in itertools.count(1))
+            node.name = next(name for name in numbered if name not in names)
             names.add(node.name)
