@@ -38,6 +38,11 @@ class Interpreter(torch.fx.Interpreter):
         self._visit = visit
         self._nodes = {node.name: node for node in program.graph_module.graph.nodes}
 
+    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        # A view that the capture's strides allow may need a copy here: kernels differ in them by type.
+        is_view = target is torch.ops.aten.view.default
+        return super().call_function(torch.ops.aten.reshape.default if is_view else target, args, kwargs)
+
     def run_node(self, n: torch.fx.Node) -> Any:
         substitute = self._substitutions.get(n.name)
         value = super().run_node(n) if substitute is None else self.env[self._nodes[substitute]]
