@@ -8,7 +8,7 @@ computes again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -121,6 +121,7 @@ class _Sources:
         self.graph = candidate.captured.model.graph
         self.program = candidate.captured.program
         self._values = {str(v.name): v for node in self.graph for v in node.outputs}
+        self._nodes: dict[str, list[ir.Node]] = {}
 
     @cached_property
     def tensors(self) -> dict[str, torch.Tensor | ir.TensorProtocol]:
@@ -171,7 +172,12 @@ class _Sources:
 
     def nodes(self, name: str) -> list[ir.Node]:
         """The nodes of the captured graph that compute a value."""
-        value = self._values.get(name)
+        if name not in self._nodes:
+            self._nodes[name] = self._find_nodes(self._values.get(name))
+        return self._nodes[name]
+
+    @staticmethod
+    def _find_nodes(value: ir.Value | None) -> list[ir.Node]:
         waiting, seen = [] if value is None else [value], dict[ir.Node, None]()
         while waiting:
             node = waiting.pop().producer()
@@ -287,7 +293,7 @@ def _check_weight(value: ir.Value, origin: Origin, sources: _Sources) -> None:
     actual = tensor.numpy() if tensor is not None else np.zeros(0)
     if not origin.name:
         computed = compute(origin, sources.leaf)
-        _compare(name, actual, computed.value, computed.bound, _text(origin, sources))
+        _compare(name, actual, computed.value, computed.bound, lambda: _text(origin, sources))
         return
     expected = sources.lookup(origin)
     if expected is None:
@@ -307,7 +313,7 @@ def _check_weight(value: ir.Value, origin: Origin, sources: _Sources) -> None:
     if _is_float(value) and not sources.is_exact(origin):
         largest = float(np.max(np.abs(expected.astype(np.float64)), initial=0.0))
         step = _ARITHMETIC * epsilon(value.dtype) * largest
-    _compare(name, actual, expected, step, _text(origin, sources))
+    _compare(name, actual, expected, step, lambda: _text(origin, sources))
     if step == 0.0:
         raise ExportCheckError(
             f"weight {name}: other bits than {_text(origin, sources)}, though equal numbers (-0 or NaN). "
@@ -323,11 +329,13 @@ def _same_bits(a: Array, b: Array) -> bool:
     return bool(np.array_equal(a.view(np.uint8), b.view(np.uint8)))
 
 
-def _compare(name: str, actual: Array, expected: Array, bound: Array | float, text: str) -> None:
+def _compare(
+    name: str, actual: Array, expected: Array, bound: Array | float, text: Callable[[], str]
+) -> None:
     """Raises ExportCheckError for the first element that is further off than ``bound``."""
     if expected.size not in (1, actual.size):
         raise ExportCheckError(
-            f"weight {name}: shape {list(actual.shape)}, expected {list(expected.shape)} from {text}. "
+            f"weight {name}: shape {list(actual.shape)}, expected {list(expected.shape)} from {text()}. "
             "Nothing was written"
         )
     wide = actual.astype(np.float64)
@@ -343,7 +351,7 @@ def _compare(name: str, actual: Array, expected: Array, bound: Array | float, te
         where = f"[{', '.join(map(str, first))}]" if actual.ndim else ""
         limit = f" within {limits[first]:.2g}" if limits[first] else ""
         raise ExportCheckError(
-            f"weight {name}{where}: {wide[first]:.9g}, expected {expected[first]:.9g}{limit} from {text}; "
+            f"weight {name}{where}: {wide[first]:.9g}, expected {expected[first]:.9g}{limit} from {text()}; "
             f"{int(off.sum())} of {actual.size} elements differ. Nothing was written"
         )
 

@@ -126,7 +126,8 @@ def recorded_origin(value: ir.Value) -> Origin | None:
 def describe_origins(model: ir.Model) -> dict[str, list[str]]:
     """Names of weights by what they are made of, like ``conv1, bn1 (batch norm, after layer)``.
 
-    Those that are the source's tensors of the same name, or the preprocessing's constants, are left out.
+    ``conv1.*`` stands for ``conv1.weight`` and ``conv1.bias``. Those that are the source's tensors of the
+    same name, or the preprocessing's constants, are left out.
     """
     names: dict[str, list[str]] = {}
     for name, value in model.graph.initializers.items():
@@ -134,7 +135,15 @@ def describe_origins(model: ir.Model) -> dict[str, list[str]]:
         plain = origin is not None and origin.formula in ("source", "preprocessing")
         if origin is not None and not (plain and name.startswith(origin.name)):
             names.setdefault(_describe(origin), []).append(name)
-    return names
+    return {text: _shortened(group) for text, group in names.items()}
+
+
+def _shortened(names: list[str]) -> list[str]:
+    """``a.*`` for ``a.weight`` and ``a.bias``."""
+    stems = [name.removesuffix(".weight") for name in names if name.endswith(".weight")]
+    layers = [stem for stem in stems if f"{stem}.bias" in names]
+    covered = {f"{stem}.{kind}" for stem in layers for kind in ("weight", "bias")}
+    return [*(f"{stem}.*" for stem in layers), *(name for name in names if name not in covered)]
 
 
 def _describe(origin: Origin) -> str:
