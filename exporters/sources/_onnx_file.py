@@ -50,6 +50,7 @@ def from_onnx(text: str, options: ExportOptions) -> Source:
     batch = _fix_sizes(model, options.input_shape, file)
     infer_shapes(model)
     original, images = model.clone(), _images(model)
+    producer = (model.producer_name, model.producer_version)
     model, converted = convert_opset(model, images)
     model, freed = follow_batch(original, model, batch, images)
     _check_outputs(model, file)
@@ -58,7 +59,7 @@ def from_onnx(text: str, options: ExportOptions) -> Source:
         inputs=_specs(model),
         graph=model,
         original_graph=original,
-        provenance={"onnx": file.name, "producer": f"{model.producer_name} {model.producer_version}".strip()},
+        provenance={"onnx": file.name, "producer": " ".join(filter(None, producer))},
         notes=(*left_out, *constants, *converted, *freed),
     )
 

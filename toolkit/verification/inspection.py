@@ -146,7 +146,10 @@ def _spec_lines(spec: ModelSpec) -> Iterator[tuple[str, str]]:
         yield "preprocessing", f"{where}: {p.color}, {p.resize} to {p.height}x{p.width} {p.interpolation}"
         yield "", f"invert {p.invert}, mean {mean}, std {std}"
     if spec.provenance:
-        yield "provenance", ", ".join(f"{key} {value}" for key, value in spec.provenance.items())
+        pairs = [(key, value) for key, value in spec.provenance.items() if key != "outputs"]
+        yield "provenance", ", ".join(f"{key} {value}" for key, value in pairs)
+        if isinstance(names := spec.provenance.get("outputs"), dict) and names:
+            yield "original outputs", ", ".join(f"{old} is {new}" for new, old in names.items())
 
 
 def _check_lines(spec: ModelSpec) -> Iterator[tuple[str, str]]:

@@ -3,11 +3,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx.parser
+import onnx_ir as ir
 import pytest
 
 from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.session import GraphSession
 from cnntk.exporters.sources import open_source
+from cnntk.exporters.sources._onnx_opset import changed_weight
 
 SCAN = """net (float[N,3,4] x) => (float[N,3,4] y) {
     y = Scan <num_scan_inputs=1, body=step (float[4] row) => (float[4] result) { result = Neg (row) }> (, x)
@@ -54,6 +56,18 @@ def test_a_conversion_that_computes_something_else_is_not_used(tmp_path: Path) -
         "the graph has opset 8, and is not converted to 18: onnxruntime failed in the graph"
     )
     assert source.graph.opset_imports[""] == 8
+
+
+def test_a_changed_weight_is_named(tmp_path: Path) -> None:
+    body = "net (float[N,2] x) => (float[N,2] y) <float[2] w = {1.0, 2.0}, float[2] v = {3.0, 4.0}> " \
+           "{ a = Mul (x, w)  y = Add (a, v) }"  # fmt: skip
+    model = open_source(write(tmp_path / "m.onnx", body, 18), ExportOptions()).graph
+    other = model.clone()
+    assert changed_weight(model, other) is None
+    other.graph.initializers["v"].const_value = ir.Tensor(np.array([3, np.nextafter(4, 5)], np.float32))
+    assert changed_weight(model, other) is None  # rounds to 4
+    other.graph.initializers["v"].const_value = ir.Tensor(np.nextafter(np.float32([3, 4]), np.float32(9)))
+    assert changed_weight(model, other) == "v"
 
 
 def test_a_newer_opset_is_left_alone(tmp_path: Path) -> None:
