@@ -24,8 +24,8 @@ class Source:
 
     Attributes:
         name: Name of the model, for messages and the default file name.
-        inputs: Inputs in the order of ``forward``'s arguments, the batch as ``"N"`` in front; their names are
-            those of the exported graph.
+        inputs: Inputs in the order of ``forward``'s arguments, the batch in front, as ``"N"`` or the only
+            size that a graph takes; their names are those of the exported graph.
         module: torch network in evaluation mode on the CPU that returns a dict of tensors by output name. It
             shares its weights with the user's module: copy it before changing any in place.
         program: Captured program, as a ``.pt2`` file holds it.

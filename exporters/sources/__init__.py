@@ -42,8 +42,8 @@ def open_source(source: SourceLike, options: ExportOptions) -> Source:
         options: Options of the export; those that concern the source apply.
 
     Raises:
-        UsageError: There is no such source, an option is missing or contradicts it, its batch is fixed or
-            another size dynamic, or it can't be cast.
+        UsageError: There is no such source, an option is missing or contradicts it, a size is dynamic, or it
+            can't be cast.
         CheckpointError: The weights are damaged, would run code when read, or belong to another network.
         ArtifactError: The ``.pt2`` or ``.onnx`` file is damaged, or can't run here.
         MissingDependency: The source needs a package that is not installed.
