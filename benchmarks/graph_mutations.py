@@ -140,9 +140,10 @@ def inserted(kind: str, find: Callable[[ir.Model], ir.Value | None], new: str, *
         value = find(model)
         if value is None:
             return False
+        uses = list(value.uses())  # before the new node is one
         node = ir.node(new, [value], attributes)
         node.outputs[0].type, node.outputs[0].shape = value.type, value.shape
-        for use in list(value.uses()):
+        for use in uses:
             use.node.replace_input_with(use.idx, node.outputs[0])
         producer = value.producer()
         if producer is None:
