@@ -16,6 +16,7 @@ from cnntk.exporters.checks.reference import (
     FACTOR,
     FLOOR,
     PROBABILITIES,
+    TELLING_SHARE,
     Outputs,
     max_error_per_image,
     reference_outputs,
@@ -169,7 +170,8 @@ def _compare(name: str, actual: NDArray[Any], expected: Outputs, images: list[in
     compared = np.isfinite(torch_errors) & (scales > 0)
     if not compared.any():
         return 0.0, 1.0
-    usual = float(np.median(torch_errors[compared] / scales[compared]))
+    telling = compared & (scales > TELLING_SHARE * scales.max())
+    usual = float(np.median(torch_errors[telling] / scales[telling]))
     bounds = (
         FACTOR * np.maximum(torch_errors, np.maximum(usual, FLOOR * EPSILON["float32"]) * scales)[compared]
     )

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch.export.graph_signature import InputKind
 
 from cnntk.exporters.checks._batch_axis import BatchAxes, batch_first
-from cnntk.exporters.checks._inputs import FLAT, ORDINARY, CheckInputs
+from cnntk.exporters.checks._inputs import FLAT, PHOTOGRAPHIC, CheckInputs
 from cnntk.exporters.checks._interpreters import (
     Float32Interpreter,
     Float64Interpreter,
@@ -38,6 +38,7 @@ __all__ = [
     "PROBABILITIES",
     "SMALLEST",
     "SOFTMAX_ERROR",
+    "TELLING_SHARE",
     "Float64",
     "Float64Reference",
     "GraphReference",
@@ -79,6 +80,10 @@ _FLOAT32 = 2.0**-23
 _FLOAT64 = 2.0**-52
 _FLOAT32_TO_FLOAT64 = _FLOAT64 / _FLOAT32
 
+
+TELLING_SHARE = 0.01
+"""Least scale of an image's output, relative to the largest, at which its error counts as usual: where
+outputs cancel to nothing, as a mean of a normalized image, any error is large beside them."""
 
 _FEW_RUNS, _FEW_VALUES = 3, 16
 """Perturbed runs where an output has few values an image, whose errors may be small by chance."""
@@ -148,7 +153,7 @@ def reference_outputs(
 
     An image's limit is `FACTOR` times the largest of: torch's error on it; the error of a program whose
     layers are perturbed by rounding (`Reference.run_perturbed`), which shows how much the network amplifies
-    rounding on this image; torch's usual error on ordinary images of this scale; `FLOOR` steps. So an image
+    rounding on this image; torch's usual error on photographs at this scale; `FLOOR` steps. So an image
     on which rounding is amplified, as by a norm on a flat image, has a wide limit, and widens no other's.
 
     Args:
@@ -185,8 +190,9 @@ def _bounds(
     errors: Float64, amplified: Float64, scales: Float64, kinds: tuple[str, ...], eps: float
 ) -> Float64:
     """The limits that `reference_outputs` describes; NaN where torch overflows: nothing can be compared."""
-    ordinary = np.array([k in ORDINARY for k in kinds]) & (scales > 0)
-    usual = float(np.median(errors[ordinary] / scales[ordinary])) if ordinary.any() else 0.0
+    telling = np.array([k in PHOTOGRAPHIC for k in kinds])
+    telling &= scales > TELLING_SHARE * scales[telling].max(initial=0.0)
+    usual = float(np.median(errors[telling] / scales[telling])) if telling.any() else 0.0
     least = np.maximum(np.maximum(usual, FLOOR * eps) * scales, FLOOR * _SMALLEST_STEP.get(eps, 0.0))
     bounds = FACTOR * np.maximum(np.fmax(errors, amplified), least) + SMALLEST
     return np.where(np.isfinite(errors), bounds, np.nan)

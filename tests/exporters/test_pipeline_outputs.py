@@ -176,3 +176,15 @@ def test_a_network_that_amplifies_rounding_everywhere_needs_a_tolerance(tmp_path
     tolerance = float(str(error.value).split("--tolerance ")[1].split(".")[0] + ".99")
     report, _ = exported(Amplifies(), tmp_path, tolerance=tolerance)
     assert any(check.name == "conditioning" for check in report.checks)
+
+
+def test_an_image_whose_output_cancels_to_nothing_widens_no_limit(tmp_path: Path) -> None:
+    class Normalized(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            dims = (1, 2, 3)
+            x = (x - x.mean(dims, keepdim=True)) / (x.std(dims, keepdim=True) + 1e-5)
+            return x.mean((2, 3))
+
+    report, _ = exported(Normalized(), tmp_path)
+    noise = [p for p in report.parity if p.kind == "noise" and p.output == "logits"]
+    assert all(p.bound < 1e-4 * p.scale for p in noise)
