@@ -31,6 +31,7 @@ from cnntk.exporters.checks.reference import (
     flatten_reference,
 )
 from cnntk.exporters.options import ExportOptions
+from cnntk.exporters.passes import deterministic
 from cnntk.exporters.passes.graph import epsilon
 from cnntk.exporters.passes.infra import PassRecord
 from cnntk.exporters.passes.run import run_passes
@@ -141,7 +142,8 @@ def _reference(
 ) -> Reference:
     """A reference for every output of the graph that the captured program has by name."""
     if captured.program is None:
-        return GraphReference(source.original_graph or captured.model, outputs)
+        original = source.original_graph or captured.model
+        return GraphReference(deterministic(original) if substitutions else original, outputs)
     nodes = {node.name for node in captured.program.graph_module.graph.nodes}
     comparable = {output: node for output, node in outputs.items() if node in nodes}
     if not comparable:

@@ -61,6 +61,15 @@ class RemoveDropout:
         return removal.rewrites()
 
 
+def deterministic(model: ir.Model) -> ir.Model:
+    """A copy without dropout, whose outputs can be compared; ``model`` itself where nothing is random."""
+    if not random_nodes(model):
+        return model
+    copy = model.clone()
+    RemoveDropout()(copy)
+    return copy
+
+
 class _Removal:
     """Removes dropouts from a model and records each change."""
 

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from cnntk.exporters.passes._constants import FoldConstants
+from cnntk.exporters.passes import FoldConstants, deterministic
 from cnntk.exporters.passes.graph import add_weight, constant, dimensions, label, opset
 from cnntk.exporters.passes.run import compare_graphs, sensitivity
 from cnntk.exporters.session import Arrays, GraphSession
@@ -92,7 +92,7 @@ class _SingleImages:
 
     @classmethod
     def of(cls, model: ir.Model, batch: int, images: Sequence[Arrays]) -> _SingleImages:
-        session = GraphSession(model)
+        session = GraphSession(deterministic(model))
         inputs = [{k: np.repeat(v, batch, axis=0) for k, v in image.items()} for image in images]
         outputs = [session.run(each) for each in inputs]
         return cls(model, inputs, outputs, sensitivity(session, inputs, outputs))
@@ -117,7 +117,8 @@ class _SingleImages:
 
 def _outputs(model: ir.Model, images: Sequence[Arrays], size: int) -> Arrays:
     """Outputs for the first ``size`` images as one batch."""
-    return GraphSession(model).run({k: np.concatenate([i[k] for i in images[:size]]) for k in images[0]})
+    batch = {k: np.concatenate([i[k] for i in images[:size]]) for k in images[0]}
+    return GraphSession(deterministic(model)).run(batch)
 
 
 def _followed(two: Arrays, three: Arrays) -> dict[str, Dims] | None:

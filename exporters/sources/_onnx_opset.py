@@ -8,6 +8,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 from onnxscript.version_converter import ConvertVersionPass
 
+from cnntk.exporters.passes import deterministic
 from cnntk.exporters.passes.graph import opset
 from cnntk.exporters.passes.run import compare_graphs, sensitivity
 from cnntk.exporters.session import Arrays, GraphSession
@@ -68,6 +69,6 @@ def changed_weight(model: ir.Model, converted: ir.Model) -> str | None:
 def _difference(model: ir.Model, converted: ir.Model, images: Sequence[Arrays]) -> str | None:
     if (name := changed_weight(model, converted)) is not None:
         return f"weight {name} has other bytes"
-    session, other = GraphSession(model), GraphSession(converted)
+    session, other = (GraphSession(deterministic(each)) for each in (model, converted))
     before, after = ([each.run(image) for image in images] for each in (session, other))
     return compare_graphs((model, converted), before, after, sensitivity(session, images, before))[1]

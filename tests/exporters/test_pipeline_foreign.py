@@ -254,3 +254,25 @@ def test_two_nodes_of_one_name(tmp_path: Path, adopt: Callable) -> None:
     file = net.save(tmp_path / "m.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
     _, engine = adopt(file)
     assert_same(file, engine, images(3))
+
+
+@pytest.mark.parametrize("batch", ["N", 1])
+def test_dropout_in_training_mode_is_removed(tmp_path: Path, adopt: Callable, batch: int | str) -> None:
+    net = Net(batch)
+    net.nodes[3:4] = [
+        helper.make_node("Flatten", ["g"], ["f0"]),
+        helper.make_node("Dropout", ["f0", "ratio", "training"], ["f"]),
+    ]
+    constants = {"ratio": np.float32(0.5), "training": np.array(True)}
+    net.weights += [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    report, engine = adopt(net.save(tmp_path / "m.onnx", opset=17), preprocessing={"scale": "1/255"})
+    assert [p.name for p in report.repairs] == ["dropout"]
+    assert engine.inputs[0].shape[0] == "N"
+    for node in net.nodes:
+        if node.op_type == "Dropout":
+            del node.input[1:]
+    file = net.save(tmp_path / "sound.onnx", opset=17)
+    x = np.moveaxis(photographs(2)[:, :8, :8] / np.float32(255), -1, 1)
+    expected = Engine(file).run_many({"x": x})["p"]
+    actual = engine.run({"image": photographs(2)[:, :8, :8]})["probabilities"]
+    np.testing.assert_allclose(actual, expected, atol=1e-6)

@@ -40,7 +40,7 @@ FIXED = {
     "statistics of the batch": "y, m, v = BatchNormalization <training_mode=1> (x, one, zero, zero, one)",
     "a softmax over the batch": "y = Softmax <axis=0> (x)",
     "certain images": "y = Gather <axis=0> (x, images)",
-    "a sum over the batch": "a = ReduceSum <keepdims=0> (x, first)  y = Unsqueeze (a, first)",
+    "a sum over the batch": "a = ReduceSum <keepdims=1> (x, first)  y = Add (x, a)",
 }
 
 
