@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,10 @@ _BLOCK = 1 << 20
 SYSTEMATIC = 16.0
 """Steps (eps) by which a layer may be off on a flat image: there every pixel of a channel rounds alike, so
 errors of a mean over k pixels do not cancel. onnxruntime's mean of 1,024 equal values was 32 steps off."""
+
+_GROUP_NORMS = frozenset({torch.ops.aten.group_norm.default, torch.ops.aten.native_group_norm.default})
+"""Operators that average over pixels and channels. The mean of k values of one sign may be off by sqrt(k)
+steps, which a norm divides by their deviation."""
 
 
 class Interpreter(torch.fx.Interpreter):
@@ -67,7 +72,8 @@ class Float64Interpreter(Interpreter):
 class PerturbedInterpreter(Interpreter):
     """Runs a program with each node's output off by rounding, as sound programs differ from each other.
 
-    Each element is off by one step, and on flat images each channel by `SYSTEMATIC` steps as well.
+    Each element is off by one step, on flat images each channel by `SYSTEMATIC` steps as well, and before a
+    group norm each channel by the error of a mean. Whole numbers are exact.
 
     Args:
         eps: Relative step.
@@ -83,10 +89,12 @@ class PerturbedInterpreter(Interpreter):
 
     def run_node(self, n: torch.fx.Node) -> Any:
         value = super().run_node(n)
-        is_view = n.op != "call_function" or getattr(n.target, "is_view", True)
-        if is_view or not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        if _is_view(n) or not isinstance(value, torch.Tensor) or not value.is_floating_point():
             return value
-        value = value * (1 + self._eps * self._steps(value)).to(value.dtype)
+        if bool((value == value.round()).all()):
+            return value  # whole numbers, like those that make a mask, are exact in every program
+        offset = self._mean_error(value) if value.dim() > 2 and _is_grouped(n) else 0.0
+        value = value * (1 + self._eps * self._steps(value)).to(value.dtype) + offset
         if n.name in self._values:
             self._values[n.name] = as_array(value)
         return value
@@ -100,6 +108,13 @@ class PerturbedInterpreter(Interpreter):
             steps = steps + channels * rows.view(-1, *(1,) * (value.dim() - 1))
         return steps
 
+    def _mean_error(self, value: torch.Tensor) -> torch.Tensor:
+        """Returns how far the mean of each channel of (N, C, ...) may be off where an image is averaged."""
+        means = value.double().mean(tuple(range(2, value.dim())), keepdim=True)
+        steps = math.sqrt(value[0].numel()) * self._signs(means.shape)
+        errors = means * self._eps * steps
+        return errors.to(value.dtype)
+
     def _signs(self, shape: Sequence[int]) -> torch.Tensor:
         return torch.randint(0, 2, tuple(shape), generator=self._generator, dtype=torch.int8) * 2.0 - 1.0
 
@@ -110,6 +125,15 @@ class Float32Interpreter(Interpreter):
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         args, kwargs = pytree.tree_map(_to_float32, (args, kwargs))
         return super().call_function(target, args, kwargs)
+
+
+def _is_view(node: torch.fx.Node) -> bool:
+    return node.op != "call_function" or bool(getattr(node.target, "is_view", True))
+
+
+def _is_grouped(node: torch.fx.Node) -> bool:
+    """Whether a user of the value, or of a view of it, is a group norm."""
+    return any(user.target in _GROUP_NORMS or (_is_view(user) and _is_grouped(user)) for user in node.users)
 
 
 def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
