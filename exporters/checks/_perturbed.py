@@ -5,8 +5,37 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from cnntk.exporters.passes.graph import SHAPE_OPERATORS
+
 _STEPS = 4.0
 """Steps (eps) by which a node's output is off: more than onnxruntime's optimizations change it."""
+
+_EXACT = SHAPE_OPERATORS | {
+    "Ceil",
+    "Clip",
+    "Concat",
+    "Floor",
+    "Gather",
+    "GatherND",
+    "GlobalMaxPool",
+    "Max",
+    "MaxPool",
+    "Min",
+    "Neg",
+    "Pad",
+    "ReduceMax",
+    "ReduceMin",
+    "Relu",
+    "Round",
+    "Sign",
+    "Slice",
+    "Split",
+    "Tile",
+    "Where",
+}
+"""Operators that move or select numbers, or return whole ones."""
+
+_SHAPE_ONLY = frozenset({"Shape", "Size"})
 
 _NO_RANDOM_UNIFORM = 22
 """Opset from which onnxruntime 1.32 has no kernel for RandomUniformLike."""
@@ -15,19 +44,36 @@ _NO_RANDOM_UNIFORM = 22
 def perturbed_model(model: ir.Model, eps: float) -> ir.Model:
     """A copy of ``model`` whose nodes' float outputs are each multiplied by 1 plus or minus a few steps.
 
-    The factors are always the same.
+    The factors are always the same. Nodes that do not round are left as they are: those of constants, as of a
+    mask that is compared with 0, and those that move or select numbers.
 
     Args:
         model: Graph; it is not changed.
         eps: Relative step of its precision.
     """
     copy = model.clone()
-    outputs = [(node, value) for node in copy.graph for value in node.outputs]
-    for seed, (node, value) in enumerate(outputs):
-        floats = value.dtype is not None and value.dtype.is_floating_point()
-        if floats and (value.uses() or value.is_graph_output()):
-            _perturb(copy.graph, node, value, eps * _STEPS, float(seed))
+    for seed, (node, value) in enumerate(_rounded_values(copy.graph)):
+        _perturb(copy.graph, node, value, eps * _STEPS, float(seed))
     return copy
+
+
+def _rounded_values(graph: ir.Graph) -> list[tuple[ir.Node, ir.Value]]:
+    """Float outputs of the nodes that compute new numbers from the inputs."""
+    from_inputs = {v for v in graph.inputs if not v.is_initializer()}
+    rounded = []
+    for node in graph:
+        if node.op_type in _SHAPE_ONLY or from_inputs.isdisjoint(node.inputs):
+            continue
+        from_inputs |= set(node.outputs)
+        if node.op_type not in _EXACT:
+            rounded += [(node, value) for value in node.outputs]
+    return [
+        (node, value)
+        for node, value in rounded
+        if value.dtype is not None
+        and value.dtype.is_floating_point()
+        and (value.uses() or value.is_graph_output())
+    ]
 
 
 def _perturb(graph: ir.Graph, node: ir.Node, value: ir.Value, limit: float, seed: float) -> None:

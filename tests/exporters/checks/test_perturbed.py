@@ -41,3 +41,12 @@ def test_it_is_always_the_same(opset: int) -> None:
     model = perturbed_model(graph("y = Exp(x)", opset), EPS)
     first, second = (GraphSession(model).run(X)["y"] for _ in range(2))
     np.testing.assert_array_equal(first, second)
+
+
+def test_a_mask_of_constants_is_exact() -> None:
+    mask = "k = Constant<value_float = 3.0>()  s = Shape(x)  f = Expand(k, s)  d = Sub(f, f)  z = Equal(d, f)"
+    assert change(f"{mask}  y = Where(z, d, x)") == 0
+
+
+def test_operators_that_select_do_not_round() -> None:
+    assert change("y = Relu(x)") == 0
