@@ -25,12 +25,12 @@ def test_a_view_takes_other_strides_than_those_of_the_capture(kind: type[Interpr
     assert torch.equal(rows.float(), x.reshape(2, -1))
 
 
-def perturbed_error(net: nn.Module, x: torch.Tensor) -> float:
+def perturbed_error(net: nn.Module, x: torch.Tensor, flat: bool = False) -> float:
     """Largest difference of a perturbed run, relative to the largest output."""
     with suppress_output():
         program = torch.export.export(net, (x,)).run_decompositions({})
-    flat = [False] * len(x)
-    interpreter = PerturbedInterpreter(program, {}, {}, None, eps=2.0**-23, is_flat=flat, seed=0)
+    is_flat = [flat] * len(x)
+    interpreter = PerturbedInterpreter(program, {}, {}, None, eps=2.0**-23, is_flat=is_flat, seed=0)
     constants = [program.constants[s.target] for s in program.graph_signature.input_specs if s.target]
     *_, output = interpreter.run(*constants, x)
     exact = net(x)
@@ -65,3 +65,15 @@ def test_an_average_of_many_pixels_may_be_off_by_more_than_a_step() -> None:
     assert ordinary < 8 * 2.0**-23
     steps = 1000 * (4 * 64 * 64) ** 0.5  # the mean is 1000 deviations
     assert 0.1 * steps < pale / 2.0**-23 < steps
+
+
+class Averaged(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x * 3).mean((2, 3))
+
+
+def test_on_flat_images_the_errors_of_pixels_do_not_cancel() -> None:
+    x = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    ordinary, flat = (perturbed_error(Averaged(), x, is_flat) for is_flat in (False, True))
+    assert ordinary < 4 * 2.0**-23
+    assert 10 * 2.0**-23 < flat < 20 * 2.0**-23
