@@ -21,9 +21,9 @@ SYSTEMATIC = 16.0
 """Steps (eps) by which a layer may be off on a flat image: there every pixel of a channel rounds alike, so
 errors of a mean over k pixels do not cancel. onnxruntime's mean of 1,024 equal values was 32 steps off."""
 
-_GROUP_NORMS = frozenset({torch.ops.aten.group_norm.default, torch.ops.aten.native_group_norm.default})
-"""Operators that average over pixels and channels. The mean of k values of one sign may be off by sqrt(k)
-steps, which a norm divides by their deviation."""
+_GROUP_COUNT = {torch.ops.aten.group_norm.default: 1, torch.ops.aten.native_group_norm.default: 6}
+"""Position of the number of groups by operator. The mean of a group's k values of one sign may be off by
+sqrt(k) steps, which the norm divides by their deviation."""
 
 
 class Interpreter(torch.fx.Interpreter):
@@ -93,7 +93,8 @@ class PerturbedInterpreter(Interpreter):
             return value
         if bool((value == value.round()).all()):
             return value  # whole numbers, like those that make a mask, are exact in every program
-        offset = self._mean_error(value) if value.dim() > 2 and _is_grouped(n) else 0.0
+        groups = _groups(n) if value.dim() > 2 else 0
+        offset = self._mean_error(value, groups) if groups else 0.0
         value = value * (1 + self._eps * self._steps(value)).to(value.dtype) + offset
         if n.name in self._values:
             self._values[n.name] = as_array(value)
@@ -108,10 +109,10 @@ class PerturbedInterpreter(Interpreter):
             steps = steps + channels * rows.view(-1, *(1,) * (value.dim() - 1))
         return steps
 
-    def _mean_error(self, value: torch.Tensor) -> torch.Tensor:
-        """Returns how far the mean of each channel of (N, C, ...) may be off where an image is averaged."""
+    def _mean_error(self, value: torch.Tensor, groups: int) -> torch.Tensor:
+        """Returns how far the mean of each channel of (N, C, ...) may be off in groups of channels."""
         means = value.double().mean(tuple(range(2, value.dim())), keepdim=True)
-        steps = math.sqrt(value[0].numel()) * self._signs(means.shape)
+        steps = math.sqrt(value[0].numel() / groups) * self._signs(means.shape)
         errors = means * self._eps * steps
         return errors.to(value.dtype)
 
@@ -131,9 +132,15 @@ def _is_view(node: torch.fx.Node) -> bool:
     return node.op != "call_function" or bool(getattr(node.target, "is_view", True))
 
 
-def _is_grouped(node: torch.fx.Node) -> bool:
-    """Whether a user of the value, or of a view of it, is a group norm."""
-    return any(user.target in _GROUP_NORMS or (_is_view(user) and _is_grouped(user)) for user in node.users)
+def _groups(node: torch.fx.Node) -> int:
+    """Returns the number of groups of a group norm that uses the value or a view of it; 0 without one."""
+    counts = [0]
+    for user in node.users:
+        if user.target in _GROUP_COUNT:
+            counts.append(int(user.args[_GROUP_COUNT[user.target]]))  # type: ignore[arg-type]
+        elif _is_view(user):
+            counts.append(_groups(user))
+    return max(counts)
 
 
 def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
