@@ -76,14 +76,18 @@ def _has_numbers(value_type: onnx.TypeProto) -> bool:
 
 
 def _normalize(model: ir.Model) -> None:
-    """Gives nodes different names, and standard operators one domain."""
+    """Gives each node a name of its own, after its output if it has none, and operators one domain."""
     if _STANDARD in model.graph.opset_imports:
         model.graph.opset_imports.setdefault("", model.graph.opset_imports.pop(_STANDARD))
     counts = Counter(node.name for node in model.graph.all_nodes())
     names = set(counts)
     for node in model.graph.all_nodes():
         node.domain = "" if node.domain == _STANDARD else node.domain
-        if node.name and counts[node.name] > 1:
-            numbered = (f"{node.name}_{i}" for i in itertools.count(1))
+        base = node.name or (node.outputs[0].name if node.outputs else "") or node.op_type
+        if not node.name and base not in names:
+            node.name = base
+            names.add(base)
+        elif not node.name or counts[node.name] > 1:
+            numbered = (f"{base}_{i}" for i in itertools.count(1))
             node.name = next(name for name in numbered if name not in names)
             names.add(node.name)

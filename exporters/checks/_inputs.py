@@ -48,10 +48,10 @@ ORDINARY = frozenset(
 )
 """Kinds of the usual range of values, on which torch's usual error is measured."""
 
-FLAT = frozenset({"hot pixel", "white", "denormals", "black"})
-"""Kinds whose pixels are all alike, or nearly: rounding errors are alike too, and a norm amplifies them."""
+FLAT = frozenset({"hot pixel", "white", "denormals", "black", "ramp"})
+"""Kinds whose pixels or rows are alike, or nearly: rounding errors are alike, and a norm amplifies them."""
 
-PHOTOGRAPHIC = ORDINARY - FLAT
+PHOTOGRAPHIC = ORDINARY - FLAT | {"ramp"}
 """Kinds that photographs resemble; the others are there to find faults, and an app never sees them."""
 
 Brightness = Literal["bright", "dark"]

@@ -26,6 +26,10 @@ _GROUP_COUNT = {torch.ops.aten.group_norm.default: 1, torch.ops.aten.native_grou
 sqrt(k) steps, which the norm divides by their deviation."""
 
 
+_LANES = 16.0
+"""Sums of a vector unit, over which the terms of a mean are spread."""
+
+
 class Interpreter(torch.fx.Interpreter):
     """Runs a program as it is, apart from its substitutions; stores the values of the nodes in ``values``."""
 
@@ -102,19 +106,30 @@ class PerturbedInterpreter(Interpreter):
 
     def _steps(self, value: torch.Tensor) -> torch.Tensor:
         steps = self._signs(value.shape)
-        images = len(self._systematic)
-        if value.dim() > 1 and value.shape[0] % images == 0 and self._systematic.any():
+        if value.dim() > 1 and self._splits(value) and self._systematic.any():
             channels = self._signs((*value.shape[:2], *(1,) * (value.dim() - 2)))
-            rows = self._systematic.repeat_interleave(value.shape[0] // images)
-            steps = steps + channels * rows.view(-1, *(1,) * (value.dim() - 1))
+            steps = steps + channels * self._rows(value)
         return steps
 
+    def _splits(self, value: torch.Tensor) -> bool:
+        """Whether the rows of a value may belong to the images in order."""
+        return value.shape[0] % len(self._systematic) == 0
+
+    def _rows(self, value: torch.Tensor) -> torch.Tensor:
+        """The systematic steps of the image of each row of ``value``."""
+        rows = self._systematic.repeat_interleave(value.shape[0] // len(self._systematic))
+        return rows.view(-1, *(1,) * (value.dim() - 1))
+
     def _mean_error(self, value: torch.Tensor, groups: int) -> torch.Tensor:
-        """Returns how far the mean of each channel of (N, C, ...) may be off in groups of channels."""
+        """Returns how far the mean of each channel of (N, C, ...) may be off in groups of channels.
+
+        Errors of equal values do not cancel; those of others do, and are spread over a vector unit's lanes.
+        """
         means = value.double().mean(tuple(range(2, value.dim())), keepdim=True)
         steps = math.sqrt(value[0].numel() / groups) * self._signs(means.shape)
-        errors = means * self._eps * steps
-        return errors.to(value.dtype)
+        if self._splits(value):
+            steps = steps * torch.where(self._rows(value) > 0, 1.0, 1 / _LANES)
+        return (means * self._eps * steps).to(value.dtype)
 
     def _signs(self, shape: Sequence[int]) -> torch.Tensor:
         return torch.randint(0, 2, tuple(shape), generator=self._generator, dtype=torch.int8) * 2.0 - 1.0

@@ -24,6 +24,7 @@ from cnntk.exporters.passes.graph import (
     is_random,
     is_used,
     label,
+    producer_of,
     remove_unused,
     remove_unused_nodes,
     replace_node,
@@ -88,12 +89,26 @@ def _fold_small(model: ir.Model) -> int:
         shape_inference=True,
         input_size_limit=_SMALL,
         output_size_limit=_SMALL,
-        should_fold=lambda node: False if is_random(node) else None,
+        should_fold=lambda node: False if is_random(node) or node.op_type == "Split" else None,
     )(model)
+    _name_splits(model)
     for node in reversed(alive):
         if node.graph is not None and not is_used(node):
             remove_unused(model, node.outputs[0])
     return before - len(model.graph)
+
+
+def _name_splits(model: ir.Model) -> None:
+    """Gives an output of Split the name that the captured graph has for it as an element of a sequence."""
+    for node in model.graph:
+        value, read = node.inputs[0] if node.inputs else None, node.outputs[0]
+        if (
+            value is not None
+            and node.op_type == "Identity"
+            and producer_of(value, "Split")
+            and not read.is_graph_output()
+        ):
+            value.name, read.name = read.name, value.name
 
 
 def _fold_weights(model: ir.Model) -> tuple[list[str], list[str]]:

@@ -238,7 +238,8 @@ def test_a_wrong_inference_of_onnx_alone_is_no_disagreement() -> None:
 
 
 def test_onnx_inference_that_fails_knows_no_shape() -> None:
-    model = graph("g (float[N, 4] x) => (double[N, 4] y) { y = Relu(x) }")
+    model = graph("g (float[N, 4] x) => (float[N, 4] y) <float[3, 1, 1] w = {1, 2, 3}> { y = Add(x, w) }")
+    model.graph.initializers["w"].name = "x"  # two values of one name
     with pytest.raises(onnx.shape_inference.InferenceError):
         onnx.shape_inference.infer_shapes(ir.to_proto(model), data_prop=True)
     assert inferred_shapes(model) == {}
