@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -31,7 +32,9 @@ def load_weights(
 ) -> None:
     """Loads a state dict into ``module``, all of it or none.
 
-    Files from before torch 0.4.1 lack ``num_batches_tracked`` of batch norms, which inference does not read.
+    The versions of modules that torch.save keeps are passed on: torchvision's MNASNet is another network in
+    its first version. Files from before torch 0.4.1 lack ``num_batches_tracked`` of batch norms, which
+    inference does not read.
 
     Args:
         module: Module whose parameters and buffers are overwritten in place, in their own dtype and device.
@@ -49,13 +52,16 @@ def load_weights(
     if file.suffix not in readers:
         raise UsageError(f"{file}: suffix {file.suffix!r}; expected weights as .safetensors, .pt or .pth")
     expected_state = module.state_dict(keep_vars=True)
-    state = _with_aliases(readers[file.suffix](file), expected_state)
+    content = readers[file.suffix](file)
+    state = _with_aliases(content, expected_state)
     counters = {n: t for n, t in expected_state.items() if n.endswith(".num_batches_tracked")}
     state = {**counters, **state}
     if translate is not None and state.keys() != expected_state.keys():
         state = {**counters, **translate(module, state)}
     _check(file, state, expected_state)
-    module.load_state_dict(state)
+    versioned = OrderedDict(state)
+    versioned._metadata = getattr(content, "_metadata", expected_state._metadata)  # type: ignore[attr-defined]
+    module.load_state_dict(versioned)
 
 
 def write_weights(module: nn.Module, path: Path) -> None:
@@ -148,7 +154,7 @@ def _read_pickle(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         kind = type(content).__name__
         raise CheckpointError(f"{file}: contains {kind}, expected a state dict; save module.state_dict()")
-    return dict(content)
+    return content
 
 
 def _refusal(error: pickle.UnpicklingError) -> str:

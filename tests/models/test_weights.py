@@ -196,3 +196,23 @@ def test_what_is_no_weights_file_at_all_is_refused(tmp_path: Path) -> None:
     (tmp_path / "w.bin").touch()
     with pytest.raises(UsageError, match=r"suffix '.bin'; expected weights as .safetensors, .pt or .pth"):
         load_weights(lenet(), tmp_path / "w.bin")
+
+
+class Versioned(nn.Linear):
+    """Refuses a state dict without a version, as torchvision's MNASNet does."""
+
+    _version = 2
+
+    def _load_from_state_dict(self, state: Any, prefix: str, local_metadata: Any, *args: Any) -> None:
+        self.loaded = local_metadata["version"]
+        super()._load_from_state_dict(state, prefix, local_metadata, *args)
+
+
+@pytest.mark.parametrize(("suffix", "version"), [(".pth", 1), (".safetensors", 2)])
+def test_versions_of_modules_are_passed_on(tmp_path: Path, suffix: str, version: int) -> None:
+    module, path = Versioned(2, 3), tmp_path / f"w{suffix}"
+    state = module.state_dict()
+    state._metadata[""]["version"] = 1
+    torch.save(state, path) if suffix == ".pth" else save_file(state, path)
+    load_weights(module, path)
+    assert module.loaded == version
