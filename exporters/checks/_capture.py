@@ -47,8 +47,9 @@ def check_capture(candidate: Candidate) -> Check | None:
         return None
     inputs = expected.inputs.batch(1 if candidate.large else len(expected.inputs.kinds))
     outputs = module_outputs(module, inputs)
-    repeated = expected.inputs.batch(1 if candidate.large else _REPEATED)
-    first, second = (module_outputs(module, repeated) for _ in range(2))
+    repeated = inputs if candidate.large else expected.inputs.batch(_REPEATED)
+    first = outputs if candidate.large else module_outputs(module, repeated)
+    second = module_outputs(module, repeated)
     if any(not torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(first, second, strict=True)):
         raise ExportCheckError(
             f"{type(module).__name__}: two calls on one input differ: the module is random, or keeps state "

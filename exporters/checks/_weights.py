@@ -53,6 +53,9 @@ _MOVES = frozenset(
 )
 """Operators that only move numbers: their results are equal to the bit on every machine."""
 
+_BLOCK = 1 << 18
+"""Bytes compared at once, which stay in the cache."""
+
 _ARITHMETIC = 16.0
 """Steps, relative to a tensor's largest number, between two float32 programs of a constant expression."""
 
@@ -100,11 +103,17 @@ def check_written_weights(candidate: Candidate) -> None:
             continue  # the data file's SHA-256 and fingerprints are of the bytes that were written
         written = file.weights.get(name)
         expected = np.frombuffer(raw_bytes(value.const_value), np.uint8)
-        if written is None or not np.array_equal(np.frombuffer(written, np.uint8), expected):
+        if written is None or not _same_bytes(np.frombuffer(written, np.uint8), expected):
             raise ExportCheckError(
                 f"weight {name}: the written file has other bytes than the graph in memory; the disk or the "
                 "memory of this machine may be faulty: export again. Nothing was written"
             )
+
+
+def _same_bytes(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> bool:
+    """Whether two arrays are equal, block by block, so that comparing needs no memory of their size."""
+    blocks = range(0, len(a), _BLOCK)
+    return len(a) == len(b) and all((a[i : i + _BLOCK] == b[i : i + _BLOCK]).all() for i in blocks)
 
 
 class _Sources:
