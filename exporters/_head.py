@@ -163,6 +163,9 @@ def _add_head(
         reason = "--head classifier" if option == "classifier" else "according to the source"
     last, is_distribution = _final_softmax(output), shown is not None and shown.kind == "distribution"
     _check_finite(output, shown)
+    source = evidence.get(str(last.inputs[0].name)) if last is not None and last.inputs[0] else None
+    if is_distribution and source is not None and not source.finite:
+        last = None  # its logits are infinite where a mask is; their logarithm is not
     if last is None and is_distribution:
         _attach_logarithm(model, output)
         record = HeadRecord("classifier", f"{reason}; the output is a distribution, logits are its logarithm")
@@ -300,6 +303,8 @@ def _problem(output: ir.Value, required: bool) -> str | None:
         return f"one output of shape {_text(output)}" if len(output.name or "") == 0 else text
     if producer_of(_plain(output), "TopK") is not None:
         return f"{text}: the largest values, whose columns are not always the same classes"
+    if isinstance(shape[0], str) and not shape[0].isidentifier():
+        return f"{text}: several rows an image"
     if shape[1] < 2:
         return f"{text}: one number an image, like a regression"
     return None
@@ -340,7 +345,8 @@ def _attach(model: ir.Model, output: ir.Value, last: ir.Node | None) -> tuple[st
     if raw is None:
         raise ExportCheckError(f"{output.name}: a softmax without input")
     others = [o for o in model.graph.outputs if o is not output]
-    is_softmax = last is not None and last.op_type == "Softmax" and same_shape(raw, output)
+    is_matrix = same_shape(raw, output) and len(dimensions(output) or ()) == 2
+    is_softmax = last is not None and last.op_type == "Softmax" and is_matrix
     keep = is_softmax and output.dtype == raw.dtype == ir.DataType.FLOAT
     model.graph.outputs[:] = others
     _free_names(model, (output, raw))

@@ -22,7 +22,10 @@ other output keeps it on inputs that differ by a factor of 1e4."""
 _HALF_TOLERANCE = 8e-3
 """The same for half precision: eight of float16's steps."""
 
-_NEAR_ONE = 0.9
+_CLIPPED = 0.02
+"""The same for rows of values from 0 to 1: probabilities that were clipped or rounded are still no logits."""
+
+_NEAR_ONE = 0.5
 """What fractions reach on some input; all outputs of an untrained network may be small."""
 
 _UNIT_SHARE = 0.75
@@ -82,19 +85,18 @@ def _describe(rows: NDArray[np.float64], tolerance: float) -> tuple[OutputKind, 
     if len(rows) < _FEWEST_ROWS or rows.shape[1] < 2:
         return "numbers", plain
     lowest, highest = rows.min(), rows.max()
-    if lowest >= 0 and (error := np.abs(sums - 1).max()) <= tolerance:
+    if lowest >= 0 and highest <= 1 + tolerance and (error := np.abs(sums - 1).max()) <= _CLIPPED:
         return "distribution", f"rows non-negative, sum 1 within {error:.1g}"
     with np.errstate(over="ignore"):
         error = np.abs(np.exp(np.minimum(rows, 1.0)).sum(axis=1) - 1).max()
     if highest <= tolerance and error <= tolerance:
         return "log distribution", f"exponentials of rows with sum 1 within {error:.1g}"
-    if lowest <= -1 and np.log(_NEAR_ONE) <= highest <= tolerance:
-        return "fractions", f"logarithms of values between 0 and 1, {plain}"
     norms = np.sqrt((rows**2).sum(axis=1))
     if norms.max() <= 1 + tolerance and np.mean(norms >= 1 - tolerance) >= _UNIT_SHARE:
         return "unit vector", "rows of length 1"
     if lowest >= 0 and _NEAR_ONE <= highest <= 1 + tolerance:
         return "fractions", f"values between 0 and 1, {plain}"
-    if rows.shape[1] == 4 and len(rows) >= _FEWEST_BOXES and (rows[:, :2] < rows[:, 2:]).all():
-        return "box", "4 values, the first two below the last two"
+    ordered = rows.shape[1] == 4 and lowest >= 0 and (rows[:, :2] < rows[:, 2:]).all()
+    if ordered and len(rows) >= _FEWEST_BOXES:
+        return "box", "4 values from 0 on, the first two below the last two"
     return "numbers", plain

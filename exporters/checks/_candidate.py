@@ -95,10 +95,16 @@ class Candidate:
         """`run`, with the batch as first axis of each output."""
         return batch_first(self.run(inputs), self.batch_axes, len(next(iter(inputs.values()))))
 
-    def images_first(self, name: str, output: Tensor) -> Tensor:
-        """An output of `module` with the batch as first axis; one without a batch counts as one image's."""
+    def images_first(self, name: str, output: Tensor, count: int) -> Tensor:
+        """An output of `module` for ``count`` images with the batch as first axis, as in `batch_first`."""
         axis = self.batch_axes.get(name, 0)
-        return output[None] if axis is None else output.movedim(axis, 0)
+        if axis is None:
+            return output[None]  # the same for each image
+        images = output.movedim(axis, 0) if output.dim() else output
+        rows = images.shape[0] if images.dim() else 0
+        if rows != count and rows and rows % count == 0:
+            return images.reshape(count, rows // count, *images.shape[1:])
+        return images
 
     @property
     def expected(self) -> Outputs:

@@ -56,8 +56,9 @@ def check_capture(candidate: Candidate) -> Check | None:
             "between calls in a buffer. Nothing was written"
         )
     largest = 0.0
+    count = len(next(iter(inputs.values())))
     for name, tensor in zip(candidate.output_names, outputs, strict=False):
-        result = compare_module_output(name, candidate.images_first(name, tensor), expected, module)
+        result = compare_module_output(name, candidate.images_first(name, tensor, count), expected, module)
         if result is None:
             continue
         finite = np.isfinite(result.bounds)

@@ -108,17 +108,21 @@ class CheckInputs:
         """Numbers of the images of the usual range."""
         return [i for i, kind in enumerate(self.kinds) if kind in ORDINARY]
 
-    def among(self, brightness: Brightness, companions: int) -> Arrays:
+    def among(self, brightness: Brightness, companions: int, one_sign: bool) -> Arrays:
         """What the file takes for the first image with ``companions`` that are far brighter or darker.
 
-        Floats are ten times the largest or smallest value of the ordinary images, pixels 255 or 0.
+        Floats are ten times the largest or smallest value of the ordinary images, pixels 255 or 0. With
+        ``one_sign`` the first image's floats have the sign that the others do not have.
         """
         arrays = self.arrays if self.images is None else self.images
         ordinary = {name: array[self.ordinary] for name, array in arrays.items()}
-        return {
-            name: np.concatenate([array[:1], _companions(ordinary[name], brightness, companions)])
-            for name, array in arrays.items()
-        }
+        batch = {}
+        for name, array in arrays.items():
+            first = array[:1]
+            if one_sign and first.dtype.kind == "f":
+                first = np.abs(first) if brightness == "dark" else -np.abs(first)
+            batch[name] = np.concatenate([first, _companions(ordinary[name], brightness, companions)])
+        return batch
 
     def _numbers(self, size: int, start: int) -> list[int]:
         return [(start + i) % len(self.kinds) for i in range(size)]
@@ -148,9 +152,10 @@ class OutputCache:
         """Outputs for the same images from a new run."""
         return self._run(self.inputs.file_batch(size, start))
 
-    def run_among(self, brightness: Brightness, companions: int) -> Arrays:
-        """Outputs for the first image beside far brighter or far darker ones."""
-        return self._run(self.inputs.among(brightness, companions))
+    def run_among(self, brightness: Brightness, companions: int, one_sign: bool) -> tuple[Arrays, Arrays]:
+        """Outputs for the first image alone, and beside far brighter or far darker ones."""
+        batch = self.inputs.among(brightness, companions, one_sign)
+        return self._run({name: array[:1] for name, array in batch.items()}), self._run(batch)
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,10 +21,13 @@ SYSTEMATIC = 16.0
 """Steps (eps) by which a layer may be off on a flat image: there every pixel of a channel rounds alike, so
 errors of a mean over k pixels do not cancel. onnxruntime's mean of 1,024 equal values was 32 steps off."""
 
-_GROUP_COUNT = {torch.ops.aten.group_norm.default: 1, torch.ops.aten.native_group_norm.default: 6}
-"""Position of the number of groups by operator. The mean of a group's k values of one sign may be off by
-sqrt(k) steps, which the norm divides by their deviation."""
-
+_NORMS: dict[Any, tuple[int | None, int, int]] = {
+    torch.ops.aten.group_norm.default: (1, 2, 4),
+    torch.ops.aten.native_group_norm.default: (6, 1, 7),
+    torch.ops.aten.instance_norm.default: (None, 1, 7),
+}
+"""Positions of the number of groups, weight and eps of operators that average over pixels; None: a group a
+channel. The mean of k values of one sign may be off by sqrt(k) steps, divided by their deviation."""
 
 _SAMPLE = 64
 """Elements of which some is no whole number in nearly every value: the rest need not be looked at."""
@@ -93,17 +96,20 @@ class PerturbedInterpreter(Interpreter):
         self._eps = eps
         self._systematic = SYSTEMATIC * torch.tensor(is_flat, dtype=torch.float64)
         self._generator = torch.Generator().manual_seed(seed)
+        program: torch.export.ExportedProgram = args[0]
+        self._inputs = frozenset(program.graph_signature.user_inputs)
 
     def run_node(self, n: torch.fx.Node) -> Any:
         value = super().run_node(n)
-        if _is_view(n) or not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        if n.target in _NORMS:
+            value = self._with_mean_error(n, value)
+        is_input = n.op == "placeholder" and n.name in self._inputs
+        rounds = isinstance(value, torch.Tensor) and value.is_floating_point()
+        if (_is_view(n) and not is_input) or not rounds:
             return value
-        if _whole(value.flatten()[:_SAMPLE]) and _whole(value):
+        if _is_integral(value.flatten()[:_SAMPLE]) and _is_integral(value):
             return value  # whole numbers, like those that make a mask, are exact in every program
-        groups = _groups(n) if value.dim() > 2 else 0
-        offset = self._mean_error(value, groups) if groups else None
         value = value * (1 + self._eps * self._signs(value.shape[-2:])).to(value.dtype)
-        value = value if offset is None else value + offset
         if value.dim() > 1:
             value *= self._row_factor(value)
         if n.name in self._values:
@@ -129,16 +135,26 @@ class PerturbedInterpreter(Interpreter):
         rows = self._systematic.repeat_interleave(value.shape[0] // len(self._systematic))
         return rows.view(-1, *(1,) * (value.dim() - 1))
 
-    def _mean_error(self, value: torch.Tensor, groups: int) -> torch.Tensor:
-        """Returns how far the mean of each channel of (N, C, ...) may be off in groups of channels.
+    def _with_mean_error(self, n: torch.fx.Node, value: Any) -> Any:
+        """The output of a group norm whose means are off by the rounding of a sum of k values.
 
         Errors of equal values do not cancel; those of others do, and are spread over a vector unit's lanes.
         """
-        means = value.double().mean(tuple(range(2, value.dim())), keepdim=True)
-        steps = math.sqrt(value[0].numel() / groups) * self._signs(means.shape)
-        if self._splits(value):
-            steps = steps * torch.where(self._rows(value) > 0, 1.0, 1 / _LANES)
-        return (means * self._eps * steps).to(value.dtype)
+        args, _ = self.fetch_args_kwargs_from_env(n)
+        at = _NORMS[n.target]
+        groups, weight, eps = (args[i] if i is not None and i < len(args) else None for i in at)
+        groups = groups or args[0].shape[1]
+        rows = args[0].double().reshape(len(args[0]), groups, -1)
+        deviations = (rows.var(-1, correction=0) + (eps or 1e-5)).sqrt()
+        steps = math.sqrt(rows.shape[-1]) * self._signs(deviations.shape)
+        if self._splits(rows):
+            steps = steps * torch.where(self._rows(deviations) > 0, 1.0, 1 / _LANES)
+        errors = self._eps * steps * rows.mean(-1) / deviations
+        channels = args[0].shape[1]
+        errors = errors.repeat_interleave(channels // groups, 1) * (1 if weight is None else weight.double())
+        output = value[0] if isinstance(value, tuple) else value
+        output = output + errors.view(*errors.shape, *(1,) * (output.dim() - 2)).to(output.dtype)
+        return (output, *value[1:]) if isinstance(value, tuple) else output
 
     def _signs(self, shape: Sequence[int]) -> torch.Tensor:
         return torch.randint(0, 2, tuple(shape), generator=self._generator, dtype=torch.float64) * 2 - 1
@@ -152,23 +168,12 @@ class Float32Interpreter(Interpreter):
         return super().call_function(target, args, kwargs)
 
 
-def _whole(value: torch.Tensor) -> bool:
+def _is_integral(value: torch.Tensor) -> bool:
     return bool((value == value.round()).all())
 
 
 def _is_view(node: torch.fx.Node) -> bool:
     return node.op != "call_function" or bool(getattr(node.target, "is_view", True))
-
-
-def _groups(node: torch.fx.Node) -> int:
-    """Returns the number of groups of a group norm that uses the value or a view of it; 0 without one."""
-    counts = [0]
-    for user in node.users:
-        if user.target in _GROUP_COUNT:
-            counts.append(int(user.args[_GROUP_COUNT[user.target]]))  # type: ignore[arg-type]
-        elif _is_view(user):
-            counts.append(_groups(user))
-    return max(counts)
 
 
 def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:

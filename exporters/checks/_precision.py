@@ -57,7 +57,10 @@ def check_cast(candidate: Candidate) -> Check | None:
     arrays = {spec.name: inputs.arrays[spec.name].astype(spec.dtype) for spec in before.inputs}
     outputs = zip(candidate.output_names, module_outputs(before.module, arrays), strict=False)
     compared = [
-        (name, compare_module_output(name, candidate.images_first(name, t), expected, before.module))
+        (
+            name,
+            compare_module_output(name, candidate.images_first(name, t, len(kinds)), expected, before.module),
+        )
         for name, t in outputs
     ]
     changes = [

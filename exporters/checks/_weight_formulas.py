@@ -26,6 +26,10 @@ _SUMS = 2.0**-43
 """Relative error of sums in float64, whose order is another: 2^-53 for each of about a thousand terms."""
 
 
+ARITHMETIC = 16.0
+"""Steps, relative to a tensor's largest number, between two float32 programs of a constant expression."""
+
+
 @dataclass(frozen=True)
 class Computed:
     """A weight as its origin says.
@@ -103,27 +107,34 @@ class _Layer:
         return self.alpha * (weight.T if self.transposed else weight)
 
 
-def compute(origin: Origin, leaf: Callable[[Origin], Array]) -> Computed:
+def compute(origin: Origin, leaf: Callable[[Origin], Array], is_exact: Callable[[Origin], bool]) -> Computed:
     """Computes a weight from its leaves.
 
     Args:
         origin: Expression of the weight.
         leaf: Function that returns a leaf's numbers.
+        is_exact: Whether a leaf is the same to the bit however it is computed; others are off by up to
+            `ARITHMETIC` steps of their largest number.
     """
-    numbers = _evaluate(origin, leaf)
+    numbers = _evaluate(origin, leaf, is_exact)
     step = epsilon(origin.dtype)
     relative = numbers.roundings * step / 2 * (1 + step) + _SUMS
     smallest = 2.0**-149 if step < 2.0**-11 else 2.0**-24
     return Computed(numbers.value, relative * numbers.magnitude + smallest)
 
 
-def _evaluate(origin: Origin, leaf: Callable[[Origin], Array]) -> _Numbers:
+def _evaluate(
+    origin: Origin, leaf: Callable[[Origin], Array], is_exact: Callable[[Origin], bool]
+) -> _Numbers:
     if origin.name:
         value = np.asarray(leaf(origin)).astype(np.float64)
-        return _Numbers(value, np.abs(value), 0)
+        if is_exact(origin):
+            return _Numbers(value, np.abs(value), 0)
+        largest = np.full_like(value, np.abs(value).max(initial=0.0))
+        return _Numbers(value, largest, int(2 * ARITHMETIC))
     used, formula = _FORMULAS[origin.formula][origin.index]
     inputs = [
-        _evaluate(each, leaf) if each is not None and i in used else None
+        _evaluate(each, leaf, is_exact) if each is not None and i in used else None
         for i, each in enumerate(origin.inputs)
     ]
     with np.errstate(divide="ignore", invalid="ignore"):

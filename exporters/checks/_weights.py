@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
 from cnntk.exporters.checks._candidate import Candidate, Check
-from cnntk.exporters.checks._weight_formulas import compute
+from cnntk.exporters.checks._weight_formulas import ARITHMETIC, compute
 from cnntk.exporters.external_data import raw_bytes
 from cnntk.exporters.passes.graph import constant, epsilon, remove_unused_nodes
 from cnntk.exporters.passes.origins import Origin, absorbed_origins, recorded_origin
@@ -55,9 +55,6 @@ _MOVES = frozenset(
 
 _BLOCK = 1 << 18
 """Bytes compared at once, which stay in the cache."""
-
-_ARITHMETIC = 16.0
-"""Steps, relative to a tensor's largest number, between two float32 programs of a constant expression."""
 
 
 def check_weights(candidate: Candidate) -> Check:
@@ -301,7 +298,7 @@ def _check_weight(value: ir.Value, origin: Origin, sources: _Sources) -> None:
     name, tensor = str(value.name), value.const_value
     actual = tensor.numpy() if tensor is not None else np.zeros(0)
     if not origin.name:
-        computed = compute(origin, sources.leaf)
+        computed = compute(origin, sources.leaf, sources.is_exact)
         _compare(name, actual, computed.value, computed.bound, lambda: _text(origin, sources))
         return
     expected = sources.lookup(origin)
@@ -321,7 +318,7 @@ def _check_weight(value: ir.Value, origin: Origin, sources: _Sources) -> None:
     step = 0.0
     if _is_float(value) and not sources.is_exact(origin):
         largest = float(np.max(np.abs(expected.astype(np.float64)), initial=0.0))
-        step = _ARITHMETIC * epsilon(value.dtype) * largest
+        step = ARITHMETIC * epsilon(value.dtype) * largest
     _compare(name, actual, expected, step, lambda: _text(origin, sources))
     if step == 0.0:
         raise ExportCheckError(
@@ -395,7 +392,7 @@ def _check_absorbed(origin: Origin, sources: _Sources) -> None:
     if origin.name:
         value, bound = sources.lookup(origin), np.zeros(1)
     else:
-        computed = compute(origin, sources.leaf)
+        computed = compute(origin, sources.leaf, sources.is_exact)
         value, bound = computed.value, computed.bound
     if value is None or not any(bool((np.abs(value - n) <= bound).all()) for n in (0.0, 1.0)):
         raise ExportCheckError(

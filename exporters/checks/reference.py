@@ -115,6 +115,15 @@ class Outputs:
     bounds: dict[str, Float64]
     names: ReferenceNames = ReferenceNames()
 
+    @property
+    def largest_bounds(self) -> dict[str, float]:
+        """Largest finite limit of an ordinary image, by output; NaN where there is none."""
+        ordinary = self.inputs.ordinary
+        finite = {
+            name: limits[ordinary][np.isfinite(limits[ordinary])] for name, limits in self.bounds.items()
+        }
+        return {name: float(limits.max()) if limits.size else float("nan") for name, limits in finite.items()}
+
 
 class Reference(Protocol):
     """Computes what a model should, in float64 and in the source's own precision."""

@@ -89,13 +89,19 @@ def _fold_small(model: ir.Model) -> int:
         shape_inference=True,
         input_size_limit=_SMALL,
         output_size_limit=_SMALL,
-        should_fold=lambda node: False if is_random(node) or node.op_type == "Split" else None,
+        should_fold=lambda node: None if _is_foldable(node) else False,
     )(model)
     _name_splits(model)
     for node in reversed(alive):
         if node.graph is not None and not is_used(node):
             remove_unused(model, node.outputs[0])
     return before - len(model.graph)
+
+
+def _is_foldable(node: ir.Node) -> bool:
+    """Whether a constant node may become weights: outputs of the graph stay outputs of nodes."""
+    is_output = any(v.is_graph_output() for v in node.outputs)
+    return not is_random(node) and node.op_type != "Split" and not is_output
 
 
 def _name_splits(model: ir.Model) -> None:

@@ -217,7 +217,7 @@ OTHERS = {
 @pytest.mark.parametrize(("body", "reason"), OTHERS.values(), ids=OTHERS.keys())
 def test_other_outputs_are_no_classifiers_unless_asked(body: str, reason: str) -> None:
     name = "boxes" if "boxes" in body else "y"
-    text = f"low = Constant<value_float = 0.01>()  {body}"
+    text = f"low = Constant<value_float = 0.2>()  {body}"
     record = with_values(graph(text, f"float[N,3] {name}"))
     assert (record.kind, reason in record.reason) == ("none", True)
     assert with_values(graph(text, f"float[N,3] {name}"), "classifier").kind == "classifier"

@@ -14,7 +14,9 @@ def softmax(x: np.ndarray) -> np.ndarray:
 
 
 P = softmax(LOGITS)
-CORNERS = np.concatenate([LOGITS[:, :2], LOGITS[:, :2] + np.abs(LOGITS[:, 2:4]) + 1e-3], axis=1)
+CORNERS = np.concatenate(
+    [np.abs(LOGITS[:, :2]), np.abs(LOGITS[:, :2]) + np.abs(LOGITS[:, 2:4]) + 1e-3], axis=1
+)
 KINDS = {
     "softmax": (P, "distribution"),
     "average of two": ((P + P[::-1]) / 2, "distribution"),
@@ -24,14 +26,18 @@ KINDS = {
     "log-softmax": (np.log(np.maximum(P, 1e-30)), "log distribution"),
     "embedding": (LOGITS / np.linalg.norm(LOGITS.astype(np.float64), axis=1, keepdims=True), "unit vector"),
     "sigmoid": (1 / (1 + np.exp(-np.clip(LOGITS, -50, 50))), "fractions"),
-    "log-sigmoid": (-np.log1p(np.exp(-np.clip(LOGITS, -50, 50))), "fractions"),
-    "clipped, not renormalized": (P.clip(1e-2, 1), "fractions"),
+    "log-sigmoid": (-np.log1p(np.exp(-np.clip(LOGITS, -50, 50))), "numbers"),
+    "average of log-softmaxes": ((np.log(P + 1e-30) + np.log(P[::-1] + 1e-30)) / 2, "numbers"),
+    "clipped probabilities": (P.clip(1e-3, 0.999), "distribution"),
+    "below one half": (P * 0.45, "numbers"),
+    "scaled probabilities": (P * 0.85, "fractions"),
+    "clipped, not renormalized": (P.clip(0.1, 1), "fractions"),
     "boxes": (CORNERS, "box"),
     "logits": (LOGITS, "numbers"),
     "four logits": (LOGITS[:, :4], "numbers"),
     "non-negative logits": (np.maximum(LOGITS, 0), "numbers"),
     "an untrained network's zeros": (np.zeros((8, 5), np.float32), "numbers"),
-    "probabilities but for one row": (np.where(np.arange(8)[:, None] == 7, P * 1.01, P), "fractions"),
+    "probabilities but for one row": (np.where(np.arange(8)[:, None] == 7, P * 1.1, P), "fractions"),
     "too few rows": (P[:3], "numbers"),
     "one number": (P[:, :1], "numbers"),
 }

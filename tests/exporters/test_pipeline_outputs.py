@@ -188,3 +188,72 @@ def test_an_image_whose_output_cancels_to_nothing_widens_no_limit(tmp_path: Path
     report, _ = exported(Normalized(), tmp_path)
     noise = [p for p in report.parity if p.kind == "noise" and p.output == "logits"]
     assert all(p.bound < 1e-4 * p.scale for p in noise)
+
+
+OTHER_OUTPUTS = {
+    "a constant": (lambda z, f: {"logits": z, "anchors": torch.arange(6.0).view(3, 2)}, "classifier"),
+    "several rows an image": (lambda z, f: z.view(-1, 1).repeat(1, 3), "none"),
+    "one row for all": (lambda z, f: z.flatten(), "none"),
+    "an average of log-softmaxes": (
+        lambda z, f: (z.log_softmax(1) + f[:, :5].log_softmax(1)) / 2,
+        "classifier",
+    ),
+    "clipped probabilities": (lambda z, f: z.softmax(1).clamp(1e-3, 0.999), "classifier"),
+}
+
+
+@pytest.mark.parametrize(("answer", "head"), OTHER_OUTPUTS.values(), ids=OTHER_OUTPUTS.keys())
+def test_outputs_of_other_kinds(tmp_path: Path, answer: Callable, head: str) -> None:
+    module = Net(answer)
+    report, outputs = exported(module, tmp_path)
+    assert report.head == head
+    answers = module_output(module)
+    expected = answers if isinstance(answers, dict) else {"output": answers}
+    for name, array in expected.items():
+        if name in outputs:
+            np.testing.assert_allclose(outputs[name], array, rtol=1e-4, atol=1e-4)
+
+
+def test_a_class_that_is_masked_has_no_infinite_logit(tmp_path: Path) -> None:
+    mask = torch.tensor([0, -torch.inf, 0, 0, 0])
+    module = Net(lambda z, f: (z + mask).softmax(1))
+    _, outputs = exported(module, tmp_path)
+    assert np.isfinite(outputs["logits"]).all()
+    np.testing.assert_allclose(outputs["probabilities"], module_output(module), atol=1e-6)
+
+
+def test_a_head_on_a_map_of_one_pixel_is_flattened_on_request(tmp_path: Path) -> None:
+    module = Net(lambda z, f: z[:, :, None, None].softmax(1))
+    report, outputs = exported(module, tmp_path, head="classifier")
+    assert report.head == "classifier"
+    np.testing.assert_allclose(outputs["probabilities"], module_output(module)[:, :, 0, 0], atol=1e-6)
+
+
+def test_a_weight_that_is_computed_and_scaled_is_accounted_for(tmp_path: Path) -> None:
+    class Cosine(Net):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            features = self.conv(x).relu().mean((2, 3))
+            weight = nn.functional.normalize(self.fc.weight)
+            return 16 * nn.functional.linear(nn.functional.normalize(features), weight)
+
+    report, outputs = exported(Cosine(lambda z, f: z), tmp_path)
+    assert report.head == "classifier"
+    np.testing.assert_allclose(outputs["logits"], module_output(Cosine(lambda z, f: z)), atol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_norms_of_single_channels_are_sound(tmp_path: Path, seed: int) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = nn.Sequential(
+            nn.Conv2d(3, 16, 3),
+            nn.GroupNorm(1, 16),
+            nn.SiLU(),
+            nn.Conv2d(16, 16, 3),
+            nn.GroupNorm(16, 16),
+            nn.SiLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(16, 5),
+        )
+    exported(module, tmp_path)

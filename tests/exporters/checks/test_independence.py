@@ -67,6 +67,17 @@ def test_a_threshold_on_a_mean_of_the_batch_is_detected(expected: Outputs) -> No
             compare_batches(OutputCache(thresholded(threshold), expected.inputs), expected, lambda: "")
 
 
+def test_a_test_of_the_sign_over_the_batch_is_detected(expected: Outputs) -> None:
+    """Is it [0, 1] or [-1, 1]: images with values of both signs agree with any neighbor."""
+
+    def signed(inputs: dict) -> dict:
+        x = inputs["input"]
+        return sums({"input": (x + 1) / 2 if (x < 0).any() else x})
+
+    with pytest.raises(ExportCheckError, match="with the rest of the batch"):
+        compare_batches(OutputCache(signed, expected.inputs), expected, lambda: "")
+
+
 def test_nan_is_no_output(expected: Outputs) -> None:
     def broken(inputs: dict) -> dict:
         y = sums(inputs)["y"]

@@ -142,7 +142,7 @@ def test_one_bit_of_a_folded_weight(layers: Candidate, name: str, bit: int) -> N
 
 def test_the_lowest_bit_of_a_weight_that_was_rounded_once(layers: Candidate) -> None:
     with pytest.raises(ExportCheckError, match=r"weight head\.weight\[1, 1\].* 1 of 40 elements"):
-        check_weights(changed(layers, "head.weight", flip(1, 1)))
+        check_weights(changed(layers, "head.weight", flip(1, 1, bit=1)))
 
 
 def test_one_bit_of_one_weight_of_25_000() -> None:
