@@ -138,7 +138,8 @@ class PerturbedInterpreter(Interpreter):
     def _with_mean_error(self, n: torch.fx.Node, value: Any) -> Any:
         """The output of a group norm whose means are off by the rounding of a sum of k values.
 
-        Errors of equal values do not cancel; those of others do, and are spread over a vector unit's lanes.
+        Errors of equal values do not cancel, and their deviation is off as well, so they count twice; those
+        of others do, and are spread over a vector unit's lanes.
         """
         args, _ = self.fetch_args_kwargs_from_env(n)
         at = _NORMS[n.target]
@@ -148,7 +149,7 @@ class PerturbedInterpreter(Interpreter):
         deviations = (rows.var(-1, correction=0) + (eps or 1e-5)).sqrt()
         steps = math.sqrt(rows.shape[-1]) * self._signs(deviations.shape)
         if self._splits(rows):
-            steps = steps * torch.where(self._rows(deviations) > 0, 1.0, 1 / _LANES)
+            steps = steps * torch.where(self._rows(deviations) > 0, 2.0, 1 / _LANES)
         errors = self._eps * steps * rows.mean(-1) / deviations
         channels = args[0].shape[1]
         errors = errors.repeat_interleave(channels // groups, 1) * (1 if weight is None else weight.double())
