@@ -19,6 +19,7 @@ from cnntk.exporters._op_support import ensure_runnable
 from cnntk.exporters._prepare import prepare
 from cnntk.exporters.artifact import write_graph
 from cnntk.exporters.checks._candidate import Check
+from cnntk.exporters.checks._inputs import FLAT
 from cnntk.exporters.checks._order import run_checks
 from cnntk.exporters.checks.reference import reference_outputs
 from cnntk.exporters.options import Dtype, ExportOptions
@@ -156,7 +157,8 @@ def test_float64_is_limited_by_its_step(dense: nn.Module) -> None:
     """BatchNorm's epsilon and LeakyReLU's slope are float32 in ONNX, a million times coarser."""
     report = exported(dense.double())
     assert types() == ["float64", "float64"]
-    assert all(p.bound < 1e-12 * p.scale for p in report.parity if p.kind != "denormals")
+    for p in report.parity:  # on flat images the limit has 16 steps a layer
+        assert p.bound < (1e-11 if p.kind in FLAT else 1e-13) * p.scale
 
 
 def test_a_float64_convolution_is_refused_with_dtype_float64(small_cnn: nn.Module) -> None:
