@@ -362,7 +362,7 @@ def _heif_class() -> Callable[[IO[bytes]], Any]:
     """The decoder of pillow-heif, which turns images upright itself; raises ImportError."""
     from pillow_heif import HeifImageFile
 
-    class Heif(_NoMetadata, HeifImageFile):  # type: ignore[misc]
+    class Heif(_NoMetadata, HeifImageFile):
         pass
 
     return Heif
