@@ -31,8 +31,8 @@ from cnntk.runtime.errors import (
 )
 from cnntk.runtime.example_inputs import example_inputs
 from cnntk.runtime.log import log
-from cnntk.runtime.session._watchdog import LONGEST_TIMEOUT_S, clamp_timeout, deadline
-from cnntk.runtime.session.binding import Binding, check_out, run_into
+from cnntk.runtime.session._watchdog import clamp_timeout, deadline
+from cnntk.runtime.session.binding import Binding
 from cnntk.runtime.session.devices import Device, import_onnxruntime, resolve_device
 from cnntk.runtime.session.placement import Placement, measure_placement
 from cnntk.runtime.session.session_factory import (
@@ -151,7 +151,6 @@ class Engine:
         inputs: Mapping[str, NDArray[Any]],
         *,
         timeout: float | None = None,
-        out: Mapping[str, NDArray[Any]] | None = None,
         allow_nonfinite: bool | None = None,
     ) -> Arrays:
         """Runs the model once.
@@ -161,16 +160,13 @@ class Engine:
                 copied, those of foreign byte order converted. Other dtypes raise, including float64: only the
                 caller knows whether a conversion loses anything.
             timeout: Time limit in seconds; the run ends after the node that is running then.
-            out: Arrays for outputs by name, C-contiguous, of the output's dtype and shape. Their contents are
-                undefined after an error.
             allow_nonfinite: Value for this call of the engine's argument of that name.
 
         Returns:
-            Array for each output by name; the one in ``out``, if there is one. Outputs of a batch of 0 are
-            empty.
+            Array for each output by name. Outputs of a batch of 0 are empty.
 
         Raises:
-            InputError: A name, dtype or shape is wrong, in ``inputs`` or ``out``.
+            InputError: A name, dtype or shape is wrong.
             NonFiniteOutput: An output contains NaN or infinity.
             InferenceTimeout: The time limit was exceeded.
             InferenceError: onnxruntime failed.
@@ -186,14 +182,14 @@ class Engine:
             self._contract.check(inputs)
             inputs = self._contract.native(inputs)
             if any(0 in array.shape for array in inputs.values()):
-                return self._run_empty(inputs, timeout, out or {})
-        if timeout is None and out is None:
+                return self._run_empty(inputs, timeout)
+        if timeout is None:
             try:
                 values = self._run(self._names, inputs, None)
             except self._failures as error:
                 raise self._run_error(inputs, error) from error
         else:
-            values = self._run_watched(inputs, timeout, out or {})
+            values = self._run_watched(inputs, timeout)
         if not (self._allow_nonfinite if allow_nonfinite is None else allow_nonfinite):
             for i in self._checked_outputs:
                 value = values[i]
@@ -330,36 +326,28 @@ class Engine:
         # Not session.run: its checks cost as much as those of `run`, and would repeat them.
         self._run = loaded.session._sess.run
 
-    def _run_watched(
-        self, inputs: Mapping[str, NDArray[Any]], timeout: float | None, out: Mapping[str, NDArray[Any]]
-    ) -> list[NDArray[Any]]:
+    def _run_watched(self, inputs: Mapping[str, NDArray[Any]], timeout: float) -> list[NDArray[Any]]:
         options = import_onnxruntime().RunOptions()
-        seconds = LONGEST_TIMEOUT_S if timeout is None else clamp_timeout(timeout)
+        seconds = clamp_timeout(timeout)
         self._ensure_session()
         try:
             with deadline(options, seconds):
-                if out:
-                    check_out(out, self.outputs, self._contract.sizes(inputs), self.name)
-                    return run_into(self._session, inputs, self._names, out, options)
                 return list(self._run(self._names, inputs, options))
         except self._failures as error:
             if options.terminate:
                 raise InferenceTimeout(f"{self.name}: a run exceeded its limit of {seconds:g} s") from error
             raise self._run_error(inputs, error) from error
 
-    def _run_empty(
-        self, inputs: Mapping[str, NDArray[Any]], timeout: float | None, out: Mapping[str, NDArray[Any]]
-    ) -> Arrays:
+    def _run_empty(self, inputs: Mapping[str, NDArray[Any]], timeout: float | None) -> Arrays:
         """Returns the outputs of a batch of 0, with the shapes of a batch of 1."""
         if any(0 in array.shape[1:] or not array.ndim for array in inputs.values()):
             raise self._contract.mismatch_error(inputs, ": an image has no pixels")
-        check_out(out, self.outputs, self._contract.sizes(inputs), self.name)
         one = {
             name: np.zeros((1, *array.shape[1:]), array.dtype) if array.shape[0] == 0 else array
             for name, array in inputs.items()
         }
         outputs = self.run(one, timeout=timeout, allow_nonfinite=True)
-        return {name: out.get(name, value[:0] if value.ndim else value) for name, value in outputs.items()}
+        return {name: value[:0] if value.ndim else value for name, value in outputs.items()}
 
     def _example_inputs(self) -> Arrays:
         batch = next((s.shape[0] for s in self.inputs if s.shape and isinstance(s.shape[0], int)), 1)

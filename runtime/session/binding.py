@@ -9,13 +9,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.runtime.artifact.spec import TensorSpec
-from cnntk.runtime.contract import is_finite, shape_matches
+from cnntk.runtime.contract import is_finite
 from cnntk.runtime.errors import InferenceError, InputError, NonFiniteOutput
 from cnntk.runtime.session.devices import Device, import_onnxruntime
 from cnntk.runtime.session.session_factory import onnxruntime_errors
 
-__all__ = ["Binding", "check_out", "run_into"]
+__all__ = ["Binding"]
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -112,51 +111,3 @@ class Binding:
             raise InferenceError(
                 f"{self._name}: onnxruntime failed: {' '.join(str(error).split())[:300]}"
             ) from error
-
-
-def check_out(
-    out: Mapping[str, NDArray[Any]], outputs: tuple[TensorSpec, ...], sizes: Mapping[str, int], model: str
-) -> None:
-    """Checks arrays that are to receive outputs, given the sizes of named dimensions.
-
-    Raises:
-        InputError: An output is unknown, or its array has another dtype or shape or is not writable.
-    """
-    specs = {spec.name: spec for spec in outputs}
-    for name, array in out.items():
-        spec = specs.get(name)
-        if spec is None:
-            raise InputError(f"{model}: out: unknown output {name!r}; outputs are {', '.join(specs)}")
-        shape = tuple(sizes.get(d, d) if isinstance(d, str) else d for d in spec.shape)
-        if (
-            not isinstance(array, np.ndarray)
-            or array.dtype != spec.dtype
-            or not shape_matches(array.shape, shape)
-        ):
-            got = f"{getattr(array, 'dtype', type(array).__name__)} {list(np.shape(array))}"
-            expected = f"{spec.dtype} [{', '.join(map(str, shape))}]"
-            raise InputError(f"{model}: out: expected {name}: {expected}; got {got}")
-        if not (array.flags.c_contiguous and array.flags.writeable):
-            raise InputError(f"{model}: out: {name} must be C-contiguous and writable")
-
-
-def run_into(
-    session: Any,
-    inputs: Mapping[str, NDArray[Any]],
-    names: list[str],
-    out: Mapping[str, NDArray[Any]],
-    options: Any,
-) -> list[NDArray[Any]]:
-    """Runs a session with outputs written to the arrays of ``out``."""
-    binding = session.io_binding()
-    for name, array in inputs.items():
-        binding.bind_cpu_input(name, np.ascontiguousarray(array))
-    for name in names:
-        if name in out:
-            array = out[name]
-            binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
-        else:
-            binding.bind_output(name)
-    session.run_with_iobinding(binding, options)
-    values = binding.copy_outputs_to_cpu()
-    return [out.get(name, value) for name, value in zip(names, values, strict=True)]

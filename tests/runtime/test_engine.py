@@ -385,19 +385,14 @@ def test_pickled_it_keeps_its_settings(tiny_onnx: Path) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("way", ["run", "out", "bind"])
+@pytest.mark.parametrize("way", ["run", "bind"])
 def test_a_forked_child_never_calls_the_inherited_session(tiny_onnx: Path, threads: int, way: str) -> None:
     engine = Engine(tiny_onnx, threads=threads)
     expected = engine.run({"input": BATCH})["logits"]
     inherited = id(engine._session)
 
     def call() -> tuple[np.ndarray, bool]:
-        if way == "run":
-            outputs = engine.run({"input": BATCH})
-        elif way == "out":
-            outputs = engine.run({"input": BATCH}, out={"logits": np.empty((3, 3), np.float32)})
-        else:
-            outputs = engine.bind({"input": BATCH}).run()
+        outputs = engine.run({"input": BATCH}) if way == "run" else engine.bind({"input": BATCH}).run()
         return outputs["logits"], id(engine._session) == inherited
 
     answer, is_inherited = forked(call)
@@ -452,13 +447,6 @@ def test_lists_of_different_lengths_are_an_error(tiny_onnx: Path) -> None:
             Engine(tiny_onnx).run_many(wrong)
     with pytest.raises(UsageError, match="unknown device"):
         Engine(tiny_onnx, None)
-
-
-def test_out_is_checked_for_a_batch_of_none(tiny_onnx: Path) -> None:
-    engine, array = Engine(tiny_onnx), np.empty((0, 3), np.float32)
-    assert engine.run({"input": BATCH[:0]}, out={"logits": array})["logits"] is array
-    with pytest.raises(InputError, match="unknown output 'zzz'"):
-        engine.run({"input": BATCH[:0]}, out={"zzz": array})
 
 
 @pytest.mark.slow

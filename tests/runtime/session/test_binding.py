@@ -56,45 +56,6 @@ def test_outputs_stay_on_host_or_device(tiny_onnx: Path) -> None:
         Engine(tiny_onnx).bind({"input": BATCH}, outputs="gpu")
 
 
-def test_outputs_are_written_to_out(tiny_onnx: Path) -> None:
-    engine = Engine(tiny_onnx)
-    out = {"probabilities": np.full((3, 3), np.nan, np.float32)}
-    answers = engine.run({"input": BATCH}, out=out)
-    expected = engine.run({"input": BATCH})
-    assert answers["probabilities"] is out["probabilities"]
-    assert all(np.array_equal(answers[name], expected[name]) for name in expected)
-
-
-@pytest.mark.parametrize(
-    ("out", "message"),
-    [
-        (
-            {"logit": np.zeros((3, 3), np.float32)},
-            "unknown output 'logit'; outputs are logits, probabilities",
-        ),
-        (
-            {"logits": np.zeros((2, 3), np.float32)},
-            r"expected logits: float32 \[3, 3\]; got float32 \[2, 3\]",
-        ),
-        ({"logits": np.zeros((3, 3))}, r"got float64 \[3, 3\]"),
-        ({"logits": np.zeros((3, 3), np.float32).T[::-1]}, "C-contiguous and writable"),
-        ({"logits": [0.0]}, r"got list \[1\]"),
-    ],
-    ids=["name", "shape", "dtype", "order", "list"],
-)
-def test_places_that_do_not_fit(tiny_onnx: Path, out: dict, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        Engine(tiny_onnx).run({"input": BATCH}, out=out)
-
-
-def test_an_array_that_is_not_writable(tiny_onnx: Path) -> None:
-    array = np.zeros((3, 3), np.float32)
-    array.flags.writeable = False
-    with pytest.raises(InputError, match="C-contiguous and writable"):
-        Engine(tiny_onnx).run({"input": BATCH}, out={"logits": array})
-    assert not array.any()
-
-
 def test_foreign_byte_order_is_not_misread(tiny_onnx: Path) -> None:
     engine = Engine(tiny_onnx)
     outputs = engine.bind({"input": BATCH.astype(">f4")}).run()
