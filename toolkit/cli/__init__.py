@@ -8,15 +8,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib import import_module
-from types import FrameType
+from typing import Any
 
 import click
 
+from cnntk.cli.signals import ENDINGS, STATUS, ended_by_signals
 from cnntk.runtime.errors import CnntkError, ImageError
 from cnntk.version import __version__
 
@@ -24,8 +23,6 @@ __all__ = ["main"]
 
 COMMANDS = ("train", "export", "verify", "inspect", "quantize", "infer", "bench", "doctor")
 
-INTERRUPTED = 130
-TERMINATED = 143
 INTERNAL_ERROR = 70
 
 
@@ -75,36 +72,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status: 0 success, 1 a check failed or an input could not be read, 2 wrong use, 130 interrupted,
         143 terminated, 70 a bug in cnntk.
     """
-    state: dict[str, bool] = {}
-    with _ended_by_sigterm(state):
+    state: dict[str, Any] = {}
+    with ended_by_signals(state):
         status = _run(argv, state)
-    return TERMINATED if state.get("terminated") else status
+    return STATUS[signal.SIGTERM] if state.get("signal") == signal.SIGTERM else status
 
 
-@contextmanager
-def _ended_by_sigterm(state: dict[str, bool]) -> Iterator[None]:
-    """Makes SIGTERM end the command as Ctrl-C does, so that temporary files are removed and children end.
-
-    Further signals are ignored, as ``timeout`` sends two. A handler that is installed already stays.
-    """
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-
-    def end(number: int, frame: FrameType | None) -> None:
-        if not state.get("terminated"):
-            state["terminated"] = True
-            raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _run(argv: Sequence[str] | None, state: dict[str, bool]) -> int:
+def _run(argv: Sequence[str] | None, state: dict[str, Any]) -> int:
     stdout = sys.stdout
     # Behind the installed packages, so that modules in this folder can be imported and shadow none of them.
     sys.path.append(os.getcwd())
@@ -119,7 +93,8 @@ def _run(argv: Sequence[str] | None, state: dict[str, bool]) -> int:
     except CnntkError as error:
         return _fail(str(error), error.exit_status, state)
     except (click.Abort, KeyboardInterrupt):
-        return _fail("terminated" if state.get("terminated") else "interrupted", INTERRUPTED, state)
+        number = state.get("signal", signal.SIGINT)
+        return _fail(ENDINGS[number], STATUS[number], state)
     except SystemExit as error:
         # click wraps standard output and exits where a pipe's reader has enough, as with `| head`.
         if sys.stdout is not stdout:
@@ -144,7 +119,7 @@ def _pipe_closed() -> int:
     return 0
 
 
-def _fail(message: str, status: int, state: dict[str, bool]) -> int:
+def _fail(message: str, status: int, state: dict[str, Any]) -> int:
     if state.get("debug"):
         traceback.print_exc()
     print(f"cnntk: {message}", file=sys.stderr)

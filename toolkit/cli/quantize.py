@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,8 @@ import click
 from cnntk.cli.options import add_options, command, json_option, option, to_options
 from cnntk.cli.output import note, pick, show
 from cnntk.cli.progress import StageProgress
+from cnntk.cli.signals import FINISHES, STATUS
 from cnntk.quantization.options import QuantizeOptions
-
-_INTERRUPTED = 130
 
 
 @command(
@@ -38,6 +38,7 @@ def quantize(model: str | None, report: str | None, dry_run: bool, as_json: bool
     from cnntk.quantization.pipeline import quantize as quantize_model
     from cnntk.runtime.files import check_writable
 
+    click.get_current_context().find_root().ensure_object(dict)[FINISHES] = True
     picked = pick(model)
     options = replace(to_options(QuantizeOptions, values), time_layers=bool(report))
     if report:
@@ -55,4 +56,4 @@ def quantize(model: str | None, report: str | None, dry_run: bool, as_json: bool
         write_report(result, report)
         note(f"report: {report}")
     show(result, as_json, (*result.warnings, *result.notes))
-    return _INTERRUPTED if result.interrupted else 0
+    return STATUS[signal.SIGINT] if result.interrupted else 0
