@@ -34,7 +34,7 @@ from cnntk.exporters.checks._inputs import Samples, read_samples
 from cnntk.exporters.checks._order import run_checks
 from cnntk.exporters.checks.divergence import layer_errors
 from cnntk.exporters.checks.reference import reference_outputs
-from cnntk.exporters.external_data import write_external_data
+from cnntk.exporters.external_data import check_data_target, staged_artifact
 from cnntk.exporters.graph_lint.lint import LintReport, lint_graph
 from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.passes.order import REPAIRS
@@ -46,7 +46,7 @@ from cnntk.runtime.artifact.self_test import run_self_test
 from cnntk.runtime.artifact.spec import ModelSpec, SelfTest
 from cnntk.runtime.codec import as_json
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.files import atomic_write, check_writable
+from cnntk.runtime.files import check_output
 
 
 def export(
@@ -76,9 +76,9 @@ def export(
     options = replace(options or ExportOptions(), **fields)
     model = open_source(source, options)
     target = Path(output) if output is not None else Path(f"{model.name}.onnx")
-    if target.exists() and not options.force:
-        raise UsageError(f"{target}: exists already; --force replaces it, -o names another file")
-    check_writable(target)
+    check_output(target, force=options.force)
+    if options.external_data:
+        check_data_target(target)
     model = ensure_runnable(model, options.dtype)
     if options.preprocessing:
         model = with_preprocessing(model, options.preprocessing)
@@ -106,8 +106,7 @@ def _write(
     lint = lint_graph(candidate.model)
     # torch runs while the file is written and loaded: neither uses two cores.
     with (
-        write_external_data(interface.model, target, required=options.external_data) as external,
-        atomic_write(target) as temporary,
+        staged_artifact(interface.model, target, required=options.external_data) as (temporary, external),
         ThreadPoolExecutor(1) as background,
     ):
         outputs = background.submit(
@@ -123,10 +122,11 @@ def _write(
             checks += run_checks(running, *needs)
         spec = append_spec(temporary, _spec(prepared, checks, lint, self_test.result()), written)
         _check_self_test(engine, spec)
+        size_bytes = temporary.stat().st_size
     return ExportReport(
         path=str(target),
         name=spec.name,
-        size_bytes=target.stat().st_size,
+        size_bytes=size_bytes,
         opset=candidate.model.opset_imports[""],
         ir_version=candidate.model.ir_version,
         inputs=interface.inputs,

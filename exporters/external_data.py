@@ -3,7 +3,8 @@
 The file's name contains the first 8 characters of its SHA-256: ``x.onnx`` has ``x.1f0c9a3b.data``. So an
 export over an older pair never changes the older data: the new data is written under a new name, then the new
 ``.onnx`` replaces the old one atomically, and only then the old data is removed. Killed at any moment, an
-export leaves a complete pair, old or new, and at most a data file without an ``.onnx``.
+export leaves a complete pair, old or new, and at most a data file without an ``.onnx``, which the next export
+of that name removes.
 """
 
 from __future__ import annotations
@@ -12,20 +13,28 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
+from cnntk.runtime.artifact.digest import sha256_of
 from cnntk.runtime.artifact.external import find_external_tensors
 from cnntk.runtime.artifact.fingerprint import fingerprint
 from cnntk.runtime.artifact.spec import DataFile
 from cnntk.runtime.errors import ArtifactCorrupt, UsageError
-from cnntk.runtime.files import atomic_write
+from cnntk.runtime.files import atomic_write, follow_links, is_device, is_temporary
 
-__all__ = ["ALIGNMENT", "MAX_INTERNAL_BYTES", "ExternalData", "raw_bytes", "write_external_data"]
+__all__ = [
+    "ALIGNMENT",
+    "MAX_INTERNAL_BYTES",
+    "ExternalData",
+    "check_data_target",
+    "raw_bytes",
+    "staged_artifact",
+]
 
 ALIGNMENT = 64 << 10
 """Alignment of tensors in bytes, so that every system can map them; smaller ones stay in the artifact."""
@@ -50,8 +59,10 @@ class ExternalData:
 
 
 @contextmanager
-def write_external_data(model: ir.Model, target: Path, *, required: bool) -> Iterator[ExternalData | None]:
-    """Writes the large weights beside ``target``, which the block writes; then removes the older data file.
+def staged_artifact(
+    model: ir.Model, target: Path, *, required: bool = False
+) -> Iterator[tuple[Path, ExternalData | None]]:
+    """`atomic_write` of an artifact whose large weights may be in a data file, which is written first.
 
     Args:
         model: Graph with the weights.
@@ -59,22 +70,38 @@ def write_external_data(model: ir.Model, target: Path, *, required: bool) -> Ite
         required: Write a data file even where the weights would fit into the artifact.
 
     Yields:
-        The data file; None where all weights go into the artifact.
+        Temporary path of the artifact, beside which the data file is; the data file, or None where all
+        weights go into the artifact.
 
     Raises:
         UsageError: The folder is not writable, or the disk is full.
     """
-    old = _current_data(target)
-    external = _write(model, target) if required or _weight_bytes(model) > MAX_INTERNAL_BYTES else None
-    new = None if external is None else target.with_name(external.data.file)
+    external = required or _weight_bytes(model) > MAX_INTERNAL_BYTES
+    if external:
+        check_data_target(target)
+    if is_device(target):
+        with atomic_write(target) as temporary:
+            yield temporary, None
+        return
+    file = follow_links(target)
+    before = _data_of(file, _data_name(file))
     try:
-        yield external
-    except BaseException:  # Ctrl-C, too
-        if new is not None and new != old:
-            new.unlink(missing_ok=True)
-        raise
-    if old is not None and old != new:
-        old.unlink(missing_ok=True)
+        with atomic_write(target) as temporary:
+            yield temporary, _write(model, target) if external else None
+    finally:
+        _remove_unused_data(file, before)
+
+
+def check_data_target(target: Path) -> None:
+    """Refuses an artifact with a data file where that would not be found beside it.
+
+    Raises:
+        UsageError: The target is a device, a pipe or a link.
+    """
+    if is_device(target) or target.is_symlink():
+        raise UsageError(
+            f"{target}: the model has a data file, which must be beside a regular file; name one in a folder"
+        )
 
 
 def raw_bytes(weight: ir.TensorProtocol) -> bytes | memoryview:
@@ -136,12 +163,37 @@ def _weight_bytes(model: ir.Model) -> int:
     return sum(weight.nbytes for weight in values if weight is not None)
 
 
-def _current_data(target: Path) -> Path | None:
-    """The data file of the artifact that exists at ``target``, if an export wrote it."""
+def _data_of(model: Path, pattern: re.Pattern[str]) -> str | None:
+    """Name of the data file of an artifact, where it fits the pattern; None for any other file."""
     try:
-        locations = {tensor.locations[-1] for tensor in find_external_tensors(os.fspath(target), target.name)}
+        locations = {tensor.locations[-1] for tensor in find_external_tensors(os.fspath(model), model.name)}
     except (OSError, ArtifactCorrupt):
         return None
-    pattern = re.compile(re.escape(target.stem) + r"\.[0-9a-f]{8}\.data")
-    names = sorted(location for location in locations if pattern.fullmatch(location))
-    return target.with_name(names[0]) if names else None
+    return min(filter(pattern.fullmatch, locations), default=None)
+
+
+def _data_name(file: Path) -> re.Pattern[str]:
+    return re.compile(re.escape(file.stem) + r"\.[0-9a-f]{8}\.data")
+
+
+def _remove_unused_data(file: Path, before: str | None) -> None:
+    """Removes data files of earlier exports to ``file``, also of killed ones, if no model refers to them.
+
+    Another export that still runs may have written its data file already: then all stay.
+
+    Args:
+        file: Path of the artifact.
+        before: Name of the data file that it had before this export; others must have the hash in their name.
+    """
+    pattern = _data_name(file)
+    with suppress(OSError):
+        names = os.listdir(file.parent)
+        unused = set(filter(pattern.fullmatch, names))
+        if not unused or any(is_temporary(name) and name.startswith(f".{file.name[:20]}") for name in names):
+            return
+        # Read after the temporary names: an export that has ended meanwhile is referred to.
+        models = {file.name, *(name for name in names if name.endswith(".onnx"))}
+        unused -= {_data_of(file.with_name(name), pattern) for name in models}
+        for data in map(file.with_name, unused):
+            if data.name == before or sha256_of(data)[:8] == data.name[-13:-5]:
+                data.unlink(missing_ok=True)

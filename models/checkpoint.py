@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -17,7 +15,7 @@ from cnntk.models.weights import load_weights, write_weights
 from cnntk.models.zoo import build
 from cnntk.runtime.artifact.spec import ModelSpec, Network
 from cnntk.runtime.errors import ArtifactCorrupt, CheckpointError, UsageError
-from cnntk.runtime.files import atomic_write, check_writable, readable_file
+from cnntk.runtime.files import atomic_write, check_writable, readable_file, temporary_folder
 
 __all__ = ["SPEC_FILE", "WEIGHTS_FILE", "Checkpoint", "load_checkpoint", "save_checkpoint"]
 
@@ -116,13 +114,9 @@ def _read_spec(file: Path) -> ModelSpec:
 
 def _create(target: Path, module: nn.Module, spec: ModelSpec) -> None:
     check_writable(target)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    temporary.mkdir()
-    try:
+    with temporary_folder(target) as temporary:
         _write(temporary, module, spec)
         os.rename(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write(folder: Path, module: nn.Module, spec: ModelSpec) -> None:

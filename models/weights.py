@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 from collections import OrderedDict
@@ -17,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from cnntk.runtime.errors import CheckpointError, UsageError
-from cnntk.runtime.files import readable_file
+from cnntk.runtime.files import readable_file, temporary_folder
 
-__all__ = ["StateTranslation", "load_weights", "write_weights"]
+__all__ = ["StateTranslation", "load_weights", "save_tensors", "write_weights"]
 
 StateTranslation = Callable[[nn.Module, dict[str, Any]], dict[str, Any]]
 """Returns the tensors of a file with the names and shapes that the module has."""
@@ -76,10 +77,21 @@ def write_weights(module: nn.Module, path: Path) -> None:
             owner, kind = type(module).__name__, type(value).__name__
             raise CheckpointError(f"{name!r} of {owner} is {kind}, expected a tensor")
     names = dict.fromkeys(_first_names(state).values())
+    save_tensors(_separate({name: state[name].detach() for name in names}), path, {"format": "pt"})
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Writes a safetensors file, with the mode of an existing one, else by the umask.
+
+    safetensors itself writes a temporary file, readable for its owner only, in the same folder; here in one
+    that the next write removes if the process is killed.
+    """
     path.touch()
-    mode = path.stat().st_mode  # by the umask; safetensors would make the file readable for its owner only
-    save_file(_separate({name: state[name].detach() for name in names}), path, metadata={"format": "pt"})
-    path.chmod(mode)
+    mode = path.stat().st_mode
+    with temporary_folder(path) as folder:
+        save_file(tensors, folder / path.name, metadata=metadata)
+        (folder / path.name).chmod(mode)
+        os.replace(folder / path.name, path)
 
 
 def _first_names(state: Mapping[str, Any]) -> dict[str, str]:

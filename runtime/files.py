@@ -1,17 +1,47 @@
-"""Atomic writes of files, and checks of paths before long work."""
+"""Files that are written whole or not at all, and checks of paths before long work.
+
+What is being written has the name ``.NAME.PID-HEX.tmp`` beside its target. HEX says which process of which
+machine writes it: the next write in the folder removes what killed processes have left.
+"""
 
 from __future__ import annotations
 
 import os
-import secrets
-import tempfile
+import re
+import stat
+import time
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cnntk.runtime.errors import UsageError
 
-__all__ = ["atomic_write", "check_writable", "readable_file", "write_bytes"]
+__all__ = [
+    "atomic_write",
+    "check_output",
+    "check_writable",
+    "follow_links",
+    "is_device",
+    "is_temporary",
+    "output_mode",
+    "readable_file",
+    "scratch_folder",
+    "temporary_folder",
+    "write_bytes",
+]
+
+_TEMPORARY = re.compile(
+    r"\..+\.(?P<pid>[0-9]{1,9})-(?P<machine>[0-9a-f]{8})(?P<start>[0-9a-f]{8})[0-9a-f]{8}\.tmp", re.DOTALL
+)
+_NAME_CHARACTERS = 50
+"""Characters of the target's name in a temporary one, so that it is no longer than file systems allow."""
+
+_OTHER_MACHINES_S = 7 * 24 * 3600.0
+"""Age in s from which a temporary file of another machine, or from before this one's start, is abandoned."""
+
+_REFUSED = {stat.S_IFDIR: "folder", stat.S_IFSOCK: "socket", stat.S_IFBLK: "block device"}
+_NO_START = "0" * 8
 
 
 @contextmanager
@@ -21,20 +51,36 @@ def atomic_write(target: Path) -> Iterator[Path]:
     If the block raises (including Ctrl-C), the temporary file is removed and ``target`` is unchanged. A
     killed process may leave the temporary file, but never a partial target.
 
+    An existing file keeps its owner and mode, and the temporary one is never readable for more users. Of a
+    symbolic link the file behind it is replaced; other names of a file (hard links) keep the old content. A
+    device or a pipe receives the bytes when all are there.
+
     Raises:
-        UsageError: The folder is not writable, or the disk is full.
+        UsageError: The target can't be written, or the disk is full.
     """
     check_writable(target)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        yield temporary
-        _flush(temporary)
-        os.replace(temporary, target)
-        _flush(target.parent)
+        if is_device(target):
+            with scratch_folder() as folder:
+                yield folder / "output"
+                _copy_to_device(folder / "output", target)
+            return
+        file = follow_links(target)
+        _sweep(file.parent)
+        temporary = _temporary_name(file)
+        try:
+            mode = _create(temporary, file)
+            yield temporary
+            _flush(temporary)
+            os.chmod(temporary, _owned(temporary, file, mode))
+            os.replace(temporary, file)
+            _flush(file.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except BrokenPipeError:  # its reader has enough
+        raise
     except OSError as error:
         raise UsageError(f"{target}: can't be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_bytes(target: Path, data: bytes) -> None:
@@ -43,22 +89,101 @@ def write_bytes(target: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+@contextmanager
+def temporary_folder(target: Path, mode: int = 0o777) -> Iterator[Path]:
+    """Yields a new folder beside ``target``; after the block it is removed, unless it was renamed."""
+    import shutil
+
+    _sweep(target.parent)
+    folder = _temporary_name(target)
+    folder.mkdir(mode)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Yields a new folder among the system's temporary files, for this user only; removed after the block."""
+    import tempfile
+
+    with temporary_folder(Path(tempfile.gettempdir(), "cnntk"), 0o700) as folder:
+        yield folder
+
+
+def check_output(target: Path, *, force: bool) -> None:
+    """Checks, before long work, that ``target`` can be written and is no file that exists, unless ``force``.
+
+    Raises:
+        UsageError: It exists, or can't be written.
+    """
+    if not force and follow_links(target).exists() and not is_device(target):
+        raise UsageError(f"{target}: exists already; --force replaces it, or name another file")
+    check_writable(target)
+
+
 def check_writable(target: Path) -> None:
     """Raises UsageError if ``target`` can't be written, so that long work does not start in vain."""
-    folder = target.parent
+    file = follow_links(target)
+    folder = file.parent
+    if file.exists() and not os.access(file, os.W_OK):
+        raise UsageError(f"{target}: is write-protected; change its access rights, or name another file")
+    if is_device(target):
+        return
     if not folder.is_dir():
         raise UsageError(f"{target}: the folder {folder} does not exist; create it first")
-    if target.is_dir():
-        raise UsageError(f"{target}: is a folder; name a file")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f"{target}: the folder {folder} is not writable; choose another")
     try:  # access rights do not tell of /proc and full disks
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        probe = _temporary_name(file)
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        probe.unlink()
     except OSError as error:
         raise UsageError(
             f"{target}: can't create files in the folder {folder} ({error.strerror}); choose another"
         ) from error
+
+
+def follow_links(target: Path) -> Path:
+    """The file that a path to write to leads to, which may not exist yet.
+
+    Raises:
+        UsageError: It is a folder, a socket or a block device, or links lead in a circle.
+    """
+    try:
+        kind = stat.S_IFMT(os.stat(target).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        kind = 0
+    except (OSError, ValueError) as error:  # a circle of links, a name that is too long or has a NUL
+        raise UsageError(f"{target}: can't be written: {getattr(error, 'strerror', error)}") from error
+    if kind in _REFUSED:
+        raise UsageError(f"{target}: is a {_REFUSED[kind]}; name a file")
+    while target.is_symlink() and _descriptor(target) is None:
+        target = target.parent / os.readlink(target)
+    return target
+
+
+def is_device(target: Path) -> bool:
+    """Whether ``target`` is no regular file but takes bytes: a device, a pipe, or ``/dev/stdout``."""
+    try:
+        mode = os.stat(target).st_mode
+    except OSError:
+        return False
+    return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode) or _descriptor(follow_links(target)) is not None
+
+
+def output_mode(target: Path) -> int:
+    """Mode of ``target``; for one that does not exist all rights, of which the umask removes some."""
+    try:
+        return os.stat(target).st_mode & 0o777
+    except OSError:
+        return 0o666
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is one that is being written, or whose process was killed."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 def readable_file(path: str | os.PathLike[str], description: str) -> Path:
@@ -75,6 +200,114 @@ def readable_file(path: str | os.PathLike[str], description: str) -> Path:
     if not os.access(file, os.R_OK):
         raise UsageError(f"{file}: permission denied; check its access rights")
     return file
+
+
+def _sweep(folder: Path) -> None:
+    """Removes the temporary files and folders of killed processes from ``folder``."""
+    import shutil
+
+    try:
+        abandoned = [entry for entry in os.scandir(folder) if _is_abandoned(entry)]
+    except OSError:
+        return
+    for entry in abandoned:
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                os.unlink(entry)
+
+
+def _temporary_name(target: Path) -> Path:
+    pid = os.getpid()
+    process = f"{pid}-{_machine()}{_start_of(pid) or _NO_START}{os.urandom(4).hex()}"
+    return target.with_name(f".{target.name[:_NAME_CHARACTERS]}.{process}.tmp")
+
+
+def _is_abandoned(entry: os.DirEntry[str]) -> bool:
+    """Whether the process that the name says was killed; one of another machine counts by its age."""
+    match = _TEMPORARY.fullmatch(entry.name)
+    if match is None:
+        return False
+    if match["machine"] == _machine() and os.name != "nt":
+        start = _start_of(int(match["pid"]))
+        return start is None or start not in ("", match["start"])
+    try:
+        return time.time() - entry.stat(follow_symlinks=False).st_mtime > _OTHER_MACHINES_S
+    except OSError:  # another process was first
+        return False
+
+
+def _machine() -> str:
+    """8 hex digits for the numbering of processes: this machine since its start, and this container."""
+    try:
+        text = Path("/proc/sys/kernel/random/boot_id").read_text() + os.readlink("/proc/self/ns/pid")
+    except OSError:
+        import platform
+
+        text = platform.node()
+    return f"{zlib.crc32(text.encode()):08x}"
+
+
+def _start_of(pid: int) -> str | None:
+    """8 hex digits of when a process started, as numbers are used again; None if it ended.
+
+    Empty where the system does not tell.
+    """
+    if os.name == "nt":  # where this signal would end it
+        return ""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except OSError:  # another user's
+        pass
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return ""
+    return None if state in (b"Z", b"X") else f"{int(fields[18]) & 0xFFFFFFFF:08x}"
+
+
+def _create(temporary: Path, file: Path) -> int:
+    """Creates the temporary file for this user only; returns the mode that it has in the end."""
+    exists = file.exists()
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if exists else 0o666)
+    os.close(handle)
+    mode = output_mode(file if exists else temporary)
+    os.chmod(temporary, 0o600)
+    return mode
+
+
+def _owned(temporary: Path, file: Path, mode: int) -> int:
+    """Gives the temporary file the owner of ``file``; returns the mode, without rights of a lost group."""
+    if os.name == "nt" or not file.exists():
+        return mode
+    old, new = file.stat(), temporary.stat()
+    for owner, group in ((old.st_uid, old.st_gid), (-1, old.st_gid)):
+        if (old.st_uid, old.st_gid) == (new.st_uid, new.st_gid):
+            return mode
+        with suppress(OSError):  # only the administrator may
+            os.chown(temporary, owner, group)
+            return mode
+    return mode & 0o707
+
+
+def _copy_to_device(file: Path, target: Path) -> None:
+    import shutil
+
+    descriptor = _descriptor(follow_links(target))
+    handle = os.open(target, os.O_WRONLY) if descriptor is None else os.dup(descriptor)
+    with file.open("rb") as source, open(handle, "wb") as sink:
+        shutil.copyfileobj(source, sink, 1 << 20)
+
+
+def _descriptor(path: Path) -> int | None:
+    """Number of the open file that ``path`` names, as ``/dev/stdout`` and ``/dev/fd/63`` do."""
+    for link in (path, path.parent / os.readlink(path)) if path.is_symlink() else ():
+        if link.name.isdecimal() and os.path.realpath(link.parent) == f"/proc/{os.getpid()}/fd":
+            return int(link.name)
+    return None
 
 
 def _flush(path: Path) -> None:

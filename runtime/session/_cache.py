@@ -14,9 +14,8 @@ import importlib.metadata
 import json
 import os
 import platform
-import secrets
-import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +32,7 @@ from cnntk.runtime.artifact.protobuf import metadata_entry
 from cnntk.runtime.artifact.spec import DataFile
 from cnntk.runtime.codec import as_json
 from cnntk.runtime.errors import ArtifactCorrupt, ArtifactError, CnntkError, UsageError
+from cnntk.runtime.files import temporary_folder
 from cnntk.runtime.log import log
 from cnntk.runtime.session.devices import Device, import_onnxruntime
 
@@ -97,17 +97,14 @@ def load_through_cache(
     session = _load_entry(entry, load)
     if session is not None:
         return session
-    draft = folder / f".{key[:16]}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
     try:
-        draft.mkdir()
-        session = build(str(draft / MODEL_FILE))
-        _append_digest(draft)
-        _publish(draft, entry)
+        with temporary_folder(entry) as draft:
+            session = build(str(draft / MODEL_FILE))
+            _append_digest(draft)
+            _publish(draft, entry)
     except (OSError, CnntkError) as error:
         log.warning("cache %s: %s; the model is optimized each time", folder, error)
         return build(None) if session is None else session
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return (_load_entry(entry, load) if reload else None) or session
 
 
@@ -119,12 +116,9 @@ def _load_entry(entry: Path, load: Callable[[str | bytes], T]) -> T | None:
         return _load_verified(entry / MODEL_FILE, load)
     except (OSError, ArtifactError, ValueError, KeyError, TypeError) as error:
         log.warning("cache: %s; the entry is created again", error)
-        discarded = entry.with_name(f".{secrets.token_hex(8)}.tmp")
-        try:
-            entry.rename(discarded)
-        except OSError:  # another process was first, or the folder is not writable
-            return None
-        shutil.rmtree(discarded, ignore_errors=True)
+        # Another process may be first, or the folder not writable.
+        with suppress(OSError), temporary_folder(entry) as discarded:
+            entry.rename(discarded / entry.name)
         return None
 
 

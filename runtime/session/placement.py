@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
+from cnntk.runtime.files import scratch_folder
 from cnntk.runtime.session.session_factory import LoadedModel
 
 __all__ = ["Placement", "ProviderShare", "kernel_events", "measure_placement", "run_profiled"]
@@ -64,8 +64,8 @@ def run_profiled(
     open_profiled: Callable[[str], LoadedModel], inputs: dict[str, Any], runs: int
 ) -> tuple[Any, list[dict[str, Any]]]:
     """Runs a model under onnxruntime's profiler; returns the session and the recorded events."""
-    with TemporaryDirectory(prefix="cnntk-") as folder:
-        session = open_profiled(str(Path(folder) / "profile")).session
+    with scratch_folder() as folder:
+        session = open_profiled(str(folder / "profile")).session
         for _ in range(runs):
             session.run(None, inputs)
         text = Path(session.end_profiling()).read_text(encoding="utf-8", errors="replace")

@@ -1,8 +1,10 @@
 """A pair of files, whole at any moment."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from torch import nn
 from cnntk.exporters import export
 from cnntk.exporters import external_data as writing
 from cnntk.exporters.artifact import append_spec, write_hashed
-from cnntk.exporters.external_data import ALIGNMENT, write_external_data
+from cnntk.exporters.external_data import ALIGNMENT, staged_artifact
 from cnntk.runtime.artifact.spec import ModelSpec, TensorSpec
 from cnntk.runtime.codec import as_json
 from cnntk.runtime.engine import Engine
@@ -45,7 +47,7 @@ def model_of(seed: int) -> ir.Model:
 def write(seed: int, target: Path, *, required: bool = True) -> None:
     """As an export does."""
     model = model_of(seed)
-    with write_external_data(model, target, required=required) as beside, atomic_write(target) as temporary:
+    with staged_artifact(model, target, required=required) as (temporary, beside):
         written = write_hashed(model, temporary, beside)
         Engine(temporary)
         append_spec(temporary, SPEC, written)
@@ -125,6 +127,33 @@ def test_data_of_another_name_is_not_removed(tmp_path: Path) -> None:
     assert answers(tmp_path / "a.onnx") == expected
 
 
+def test_data_that_no_model_refers_to_is_removed(tmp_path: Path) -> None:
+    target, copy, digest = tmp_path / "m.onnx", tmp_path / "copy.onnx", hashlib.sha256(b"old").hexdigest()[:8]
+    write(0, target)
+    used = Engine(target).spec.data.file
+    shutil.copy(target, copy)
+    abandoned, other = f"m.{digest}.data", "m.00000000.data"
+    for name in (abandoned, other):
+        (tmp_path / name).write_bytes(b"old")
+    with suppress(KeyboardInterrupt), atomic_write(target):
+        write(1, target)
+        assert (tmp_path / abandoned).exists()  # it may be the other export's, which has not ended
+        raise KeyboardInterrupt
+    write(1, target)
+    assert names(tmp_path) == sorted(["m.onnx", "copy.onnx", used, Engine(target).spec.data.file, other])
+    assert answers(copy) != answers(target)
+
+
+def test_a_data_file_needs_a_file_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").symlink_to(tmp_path / "real.onnx")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("m.onnx", "pipe"):
+        with pytest.raises(UsageError, match="has a data file, which must be beside a regular file"):
+            write(0, tmp_path / name)
+    write(0, tmp_path / "m.onnx", required=False)
+    assert names(tmp_path) == ["m.onnx", "pipe", "real.onnx"]
+
+
 @pytest.mark.parametrize("older", [False, True], ids=["new", "over an older pair"])
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("rename", [0, 1], ids=["data", "model"])
@@ -159,10 +188,11 @@ def test_killed_at_a_rename_it_leaves_a_whole_pair(
         assert answers(target) == (second if done else first)
     write(1, target)
     assert answers(target) == second
+    assert names(tmp_path) == sorted(["m.onnx", Engine(target).spec.data.file])
 
 
 def interrupted(model: ir.Model, target: Path) -> None:
-    with write_external_data(model, target, required=True) as beside:
+    with staged_artifact(model, target, required=True) as (_, beside):
         assert (target.parent / beside.data.file).exists()
         raise KeyboardInterrupt
 

@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import tempfile
 import threading
 import traceback
 import types
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from cnntk.runtime.errors import CnntkError, InferenceError, InferenceTimeout
+from cnntk.runtime.files import scratch_folder
 
 _LAST_CHARACTERS = 300
 
@@ -44,8 +44,8 @@ def run_isolated(function: str, arguments: Mapping[str, Any], *, timeout_s: floa
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    with tempfile.TemporaryDirectory(prefix="cnntk-", ignore_cleanup_errors=True) as folder, receiver:
-        output = Path(folder) / "output.txt"
+    with scratch_folder() as folder, receiver:
+        output = folder / "output.txt"
         process = context.Process(target=_child, args=(sender, folder, output, function, dict(arguments)))
         try:
             with sender, _deferred_signals(), _without_main_module():
@@ -116,10 +116,10 @@ def _exit_text(status: int | None) -> str:
     return "was killed: out of memory?" if name == "SIGKILL" else f"was ended by {name}"
 
 
-def _child(sender: Connection, folder: str, output: Path, function: str, arguments: dict[str, Any]) -> None:
+def _child(sender: Connection, folder: Path, output: Path, function: str, arguments: dict[str, Any]) -> None:
     """In the new process: calls the function and sends its result, or the exception."""
     threading.Thread(target=_exit_with_parent, daemon=True).start()
-    os.environ["TMPDIR"] = folder
+    os.environ["TMPDIR"] = str(folder)
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT)
     for stream in (1, 2):
         os.dup2(descriptor, stream)

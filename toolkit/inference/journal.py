@@ -19,6 +19,7 @@ from cnntk.inference.pipeline import InputFile
 from cnntk.inference.result import ImageResult
 from cnntk.inference.rows import Row
 from cnntk.runtime.errors import UsageError
+from cnntk.runtime.files import check_writable, is_device
 
 __all__ = ["Journal"]
 
@@ -32,6 +33,7 @@ class Journal:
         path: Path of the journal, which is created where it does not exist.
         origin: Everything that the rows depend on.
         batch: Number of rows in a batch.
+        mode: Mode of a new file, from which the umask removes rights: that of the output.
 
     Attributes:
         done: Number of rows.
@@ -41,13 +43,17 @@ class Journal:
             writable.
     """
 
-    def __init__(self, path: Path, origin: Mapping[str, object], batch: int) -> None:
+    def __init__(self, path: Path, origin: Mapping[str, object], batch: int, mode: int = 0o666) -> None:
         self.done = 0
         self._path, self._batch = path, batch
         self._head = _line({"cnntk": _KIND, **origin})
         self._new: list[bytes] = []
+        check_writable(path)
+        if is_device(path):
+            raise UsageError(f"{path}: is a device or a pipe, and unfinished rows need a file; remove it")
         try:
-            self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by __exit__
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), mode)
+            self._file = open(handle, "ab", buffering=0)  # noqa: SIM115 - closed by __exit__
         except OSError as error:
             raise self._unwritable(error) from error
         try:

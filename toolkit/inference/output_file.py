@@ -14,7 +14,7 @@ from cnntk.inference.rows import Format, Row, format_of, row_writer
 from cnntk.runtime.artifact.spec import ModelSpec
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.files import atomic_write, check_writable
+from cnntk.runtime.files import atomic_write, check_output, follow_links, is_device, output_mode
 from cnntk.runtime.images.reading import MAX_MEGAPIXELS
 from cnntk.runtime.session.cores import usable_cores
 
@@ -81,12 +81,12 @@ def infer_to_file(
         CnntkError: The model is not usable, or fails.
     """
     target = Path(output)
+    check_output(target, force=force)
     part = part_file(target)
-    if target.exists() and not force:
-        raise UsageError(f"{target}: exists already; --force replaces it, --output names another file")
+    if resume and is_device(target):
+        raise UsageError(f"{target}: is a device or a pipe, so that --resume can't continue it; name a file")
     if part.exists() and not resume and not force:
         raise UsageError(f"{part}: belongs to an unfinished run; --resume continues it, --force starts again")
-    check_writable(target)
     kind = format_of(target, form)
     cores = threads or usable_cores()
     classifier = load_classifier(model, device, cores, many=True)
@@ -96,8 +96,8 @@ def infer_to_file(
 
 
 def part_file(output: str | os.PathLike[str]) -> Path:
-    """Path of the journal of an unfinished ``output``."""
-    path = Path(output)
+    """Path of the journal of an unfinished ``output``; of a link, beside the file behind it."""
+    path = follow_links(Path(output))
     return path.with_name(f"{path.name}.part")
 
 
@@ -119,12 +119,13 @@ class _Run:
     def write(self, part: Path) -> InferenceSummary:
         """Writes the file directly, under a temporary name."""
         summary = self._write_rows(self._rows(self.files), self.progress)
-        part.unlink(missing_ok=True)
+        if not is_device(self.target):
+            part.unlink(missing_ok=True)
         return summary
 
     def write_resumable(self, part: Path) -> InferenceSummary:
         """Writes the file from a journal."""
-        with Journal(part, self._origin(), self.batch) as journal:
+        with Journal(part, self._origin(), self.batch, output_mode(self.target)) as journal:
             files = journal.skip_done(iter(self.files))
             before = journal.done
             self.progress(before)

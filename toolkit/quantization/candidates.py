@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +32,7 @@ from cnntk.runtime.codec import as_json, decode
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DataError, UsageError
 from cnntk.runtime.example_inputs import example_inputs
-from cnntk.runtime.files import write_bytes
+from cnntk.runtime.files import scratch_folder, write_bytes
 
 __all__ = [
     "CandidateEvaluator",
@@ -322,8 +321,8 @@ class CandidateEvaluator:
     def _create(self, config: QuantConfig) -> tuple[Engine, GraphStats]:
         model, original = self.model(config), self.original
         spec = original.engine.spec
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / f"{original.file.stem}-candidate.onnx"
+        with scratch_folder() as folder:
+            file = folder / f"{original.file.stem}-candidate.onnx"
             write_graph(model, file)
             size = file.stat().st_size + (0 if spec is None else len(spec.to_json().encode()))
             engine = Engine(file, threads=original.engine.threads)

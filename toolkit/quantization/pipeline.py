@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -33,13 +32,14 @@ from cnntk.runtime.codec import as_json
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DataError, MissingDependency, UnsupportedArtifact, UsageError
 from cnntk.runtime.example_inputs import example_inputs
-from cnntk.runtime.files import check_writable, readable_file, write_bytes
+from cnntk.runtime.files import atomic_write, check_output, readable_file, scratch_folder, write_bytes
 from cnntk.version import __version__
 
 try:
     import onnx_ir as ir
 
     from cnntk.data.batches import batches_of
+    from cnntk.exporters.external_data import check_data_target
     from cnntk.exporters.float32_graph import to_float32
     from cnntk.quantization.calibration import CalibrationData, calibrate, check_calibration
     from cnntk.quantization.candidates import (
@@ -108,7 +108,7 @@ def quantize(
     started = time.monotonic()
     options, notify = _with_fields(options, fields), progress or (lambda *_: None)
     destination = _destination(model, options)
-    with _open(model, options, destination) as original:
+    with _open(model, options) as original:
         spec = _classifier_spec(original)
         split = split_images(options.calibration, spec, options.calibration_images, options.evaluation)
         setup = _setup(model, options, split, original)
@@ -147,7 +147,7 @@ def preview_quantize(
     """
     options = _with_fields(options, fields)
     destination = _destination(model, options)
-    with _open(model, options, destination) as original:
+    with _open(model, options) as original:
         spec = _classifier_spec(original)
         split = split_images(options.calibration, spec, options.calibration_images, options.evaluation)
         layers = layer_infos(original)
@@ -172,16 +172,14 @@ def _with_fields(options: QuantizeOptions | None, fields: dict[str, Any]) -> Qua
 def _destination(model: str | os.PathLike[str], options: QuantizeOptions) -> Path:
     source = readable_file(model, "an ONNX model")
     target = Path(options.output) if options.output is not None else Path(f"{source.stem}-int8.onnx")
-    if target.exists() and not options.force:
-        raise UsageError(f"{target}: exists already; --force replaces it, -o names another file")
+    check_output(target, force=options.force)
     if target.exists() and target.samefile(source):
         raise UsageError(f"{target}: is the model itself, which is kept; -o names another file")
-    check_writable(target)
     return target
 
 
 @contextmanager
-def _open(model: str | os.PathLike[str], options: QuantizeOptions, destination: Path) -> Iterator[Original]:
+def _open(model: str | os.PathLike[str], options: QuantizeOptions) -> Iterator[Original]:
     """Opens an artifact; another ``.onnx`` file is exported to a temporary one first."""
     with ExitStack() as stack:
         file = Path(model)
@@ -189,8 +187,7 @@ def _open(model: str | os.PathLike[str], options: QuantizeOptions, destination: 
         if engine.spec is None:
             from cnntk.exporters import export
 
-            temporary = tempfile.TemporaryDirectory(dir=destination.parent, prefix=".cnntk-")
-            exported = Path(stack.enter_context(temporary)) / file.name
+            exported = stack.enter_context(scratch_folder()) / file.name
             export(
                 file,
                 exported,
@@ -352,8 +349,10 @@ def _copy(original: Original, target: Path) -> QuantizedFile:
         raise DataError(f"{original.file}: has no spec")
     if spec.data is not None:
         data_file = target.with_name(spec.data.file)
+        check_data_target(target)
         if not data_file.exists():
-            shutil.copyfile(original.file.with_name(spec.data.file), data_file)
+            with atomic_write(data_file) as temporary:
+                shutil.copyfile(original.file.with_name(spec.data.file), temporary)
     write_bytes(target, original.file.read_bytes())
     return QuantizedFile(target, original.size_bytes, spec)
 

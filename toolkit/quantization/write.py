@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from cnntk.exporters.artifact import append_spec, write_hashed
 from cnntk.exporters.checks.reference import FACTOR, FLOOR, SOFTMAX_ERROR
-from cnntk.exporters.external_data import write_external_data
+from cnntk.exporters.external_data import staged_artifact
 from cnntk.exporters.passes.graph import producer_of
 from cnntk.exporters.self_test_vectors import round_up, values_text
 from cnntk.exporters.session import Arrays, GraphSession
@@ -27,7 +27,6 @@ from cnntk.runtime.artifact.spec import Layer, ModelSpec, SelfTest, SelfTestCase
 from cnntk.runtime.codec import as_json
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import ExportCheckError, ParityError, UnsupportedArtifact
-from cnntk.runtime.files import atomic_write
 
 __all__ = ["PORTABLE_TO", "QuantizedFile", "write_quantized"]
 
@@ -95,7 +94,7 @@ def write_quantized(
         _refuse_saturation(model, target)
     before, calibration = (original.model, None) if source is None else (source.model, source.calibration)
     check_quantized_weights(before, model, calibration, corrected=config.bias_correction)
-    with write_external_data(model, target, required=False) as external, atomic_write(target) as temporary:
+    with staged_artifact(model, target) as (temporary, external):
         written = write_hashed(model, temporary, external)
         engine = Engine(temporary, threads=original.engine.threads)
         quantized_spec = replace(
@@ -112,8 +111,9 @@ def write_quantized(
         )
         final_spec = append_spec(temporary, quantized_spec, written)
         _check_self_test(Engine(temporary), target)
+        size_bytes = temporary.stat().st_size
     data_bytes = 0 if final_spec.data is None else final_spec.data.size_bytes
-    return QuantizedFile(target, target.stat().st_size + data_bytes, final_spec)
+    return QuantizedFile(target, size_bytes + data_bytes, final_spec)
 
 
 def _layers(spec: ModelSpec, before: ir.Model, after: ir.Model) -> tuple[Layer, ...]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from cnntk.runtime.errors import UsageError
-from cnntk.runtime.files import check_writable, write_bytes
+from cnntk.runtime.files import check_output, write_bytes
 
 __all__ = ["copy_shipped_model", "shipped_checkpoint", "shipped_model"]
 
@@ -30,8 +29,6 @@ def copy_shipped_model(output: str | os.PathLike[str] | None = None, *, force: b
         UsageError: The file exists and ``force`` is False, or it can't be written.
     """
     target = Path(output) if output is not None else Path("lenet.onnx")
-    if target.exists() and not force:
-        raise UsageError(f"{target}: exists already; --force replaces it, -o names another file")
-    check_writable(target)
+    check_output(target, force=force)
     write_bytes(target, shipped_model().read_bytes())
     return target

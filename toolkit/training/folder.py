@@ -11,14 +11,13 @@ from typing import cast
 from cnntk.models.checkpoint import SPEC_FILE, WEIGHTS_FILE
 from cnntk.runtime.codec import as_json, decode
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.files import write_bytes
+from cnntk.runtime.files import is_temporary, write_bytes
 from cnntk.training.report import TrainReport
 from cnntk.training.state import TrainingState
 
 __all__ = ["RunFolder"]
 
 _STATE_FILE = "training.safetensors"
-_SAFETENSORS_TEMPORARY = ".tmp" + 6 * "[a-zA-Z0-9]"  # files that safetensors renames when done
 _REPORT_FILE = "report.json"
 _FILES = (_STATE_FILE, _REPORT_FILE, SPEC_FILE, WEIGHTS_FILE)
 
@@ -84,13 +83,6 @@ class RunFolder:
                 (self.path / name).unlink(missing_ok=True)
         except OSError as error:
             raise UsageError(f"{self.path}: can't be written: {error.strerror or error}") from error
-        self.sweep()
-
-    def sweep(self) -> None:
-        """Removes the temporary files of a killed run."""
-        for pattern in (*(f".{name}.*.tmp" for name in _FILES), _SAFETENSORS_TEMPORARY):
-            for file in self.path.glob(pattern):
-                file.unlink(missing_ok=True)
 
     def finish(self, report: TrainReport) -> None:
         """Replaces the state by the report."""
@@ -99,9 +91,7 @@ class RunFolder:
 
     def _is_empty(self) -> bool:
         """Whether there is nothing in the folder but temporary files of a killed run."""
-        return not self.path.exists() or all(
-            f.match(".*.tmp") or f.match(_SAFETENSORS_TEMPORARY) for f in self.path.iterdir()
-        )
+        return not self.path.exists() or all(is_temporary(file.name) for file in self.path.iterdir())
 
     def _check_resumable(self) -> None:
         if not self.path.exists():

@@ -150,7 +150,6 @@ class _Job:
     def _begin(self, state: TrainingState | None, settings: Mapping[str, Any], loop: Loop) -> TrainingState:
         """Restores the state of an earlier run, or writes a first one, so that a kill can be resumed."""
         if state:
-            self.folder.sweep()
             state.restore(loop.module, loop.optimizer)
             return state
         self.folder.start()

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from cnntk.models.weights import save_tensors
 from cnntk.runtime.codec import as_json, decode
 from cnntk.runtime.errors import CheckpointError, UsageError
 from cnntk.runtime.files import atomic_write
@@ -88,7 +88,7 @@ class TrainingState:
         tensors = {name: t.detach().cpu().contiguous().clone() for name, t in self.tensors.items()}
         with atomic_write(file) as temporary:
             try:
-                save_file(tensors, temporary, metadata={_KEY: header})
+                save_tensors(tensors, temporary, {_KEY: header})
             except SafetensorError as error:
                 raise UsageError(f"{file}: can't be written: {error}") from error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +31,7 @@ from cnntk.runtime.errors import (
     UnsupportedArtifact,
     UsageError,
 )
-from cnntk.runtime.files import readable_file
+from cnntk.runtime.files import readable_file, scratch_folder
 from cnntk.runtime.preprocessing.preprocess import preprocess
 from cnntk.runtime.sections import Section, under
 
@@ -210,10 +209,10 @@ def verify(
         result = Verification(path, notes=(note,))
     if against is None or result.damage or result.digest == "differs":
         return result
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         file = Path(against)
         if file.suffix != ".onnx":
-            file = _exported(os.fspath(against), Engine(path), Path(folder), weights, random)
+            file = _exported(os.fspath(against), Engine(path), folder, weights, random)
         return _compared(result, file, os.fspath(against), device)
 
 

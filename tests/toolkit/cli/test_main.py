@@ -82,14 +82,14 @@ def test_sigterm_ends_a_command_and_takes_its_files_away(tmp_path: Path) -> None
     environment = {**os.environ, "TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "cnntk", "bench", str(shipped_model()), "--seconds", "0.2"]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as running:
-        while running.poll() is None and not list(tmp_path.glob("cnntk-*")):
+        while running.poll() is None and not list(tmp_path.glob(".cnntk.*.tmp")):
             time.sleep(0.01)
         for _ in range(2):
             running.send_signal(signal.SIGTERM)
         message = running.communicate(timeout=60)[1]
     assert running.returncode == 143
     assert message.strip() == "cnntk: terminated"
-    assert list(tmp_path.glob("cnntk-*")) == []
+    assert list(tmp_path.glob(".cnntk.*.tmp")) == []
 
 
 def test_who_handles_sigterm_keeps_their_handler(cnntk: Callable) -> None:

@@ -28,7 +28,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -39,6 +38,7 @@ from cnntk.benchmark.interleaved import SETTLE_S, Interleaver, TimedBlock, timed
 from cnntk.benchmark.layers._graph import Graph, Node, build_model, read_graph
 from cnntk.benchmark.workload import Workload
 from cnntk.runtime.errors import InferenceError
+from cnntk.runtime.files import scratch_folder
 from cnntk.runtime.session.devices import resolve_device
 from cnntk.runtime.session.session_factory import LoadedModel, SessionSettings, open_session
 
@@ -157,8 +157,7 @@ def measure_nodes(workload: Workload) -> NodeTimes:
     target, settings = resolve_device(workload.device), SessionSettings(threads=workload.threads)
     plain = open_session(model, target, settings)
     original = read_graph(Path(model))
-    with TemporaryDirectory(prefix="cnntk-") as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         # The cache keeps the optimized graph, whose nodes the profile names.
         caching = replace(settings, cache=folder / "optimized")
         profiled = open_session(model, target, caching, str(folder / "profile"))
