@@ -50,12 +50,12 @@ class BatchRunner:
         """Returns for each request what `Engine.run` returns or raises for it alone."""
         outputs = self._run_together(batch) if len(batch) > 1 or self.fixed_batch else None
         if outputs is None:
-            return [self._run_alone(request.inputs) for request in batch]
+            return [self.run_alone(request.inputs) for request in batch]
         # A request whose outputs are not finite runs alone, with the engine's own setting.
         return [
             row_outputs
             if all(is_finite(row_outputs[name]) for name in self._float_outputs)
-            else self._run_alone(request.inputs)
+            else self.run_alone(request.inputs)
             for request, row_outputs in zip(batch, outputs, strict=True)
         ]
 
@@ -86,12 +86,16 @@ class BatchRunner:
             )
             return None
 
-    def _run_alone(self, inputs: Arrays) -> Arrays | BaseException:
+    def run_alone(
+        self, inputs: Mapping[str, NDArray[Any]], timeout: float | None = None
+    ) -> Arrays | BaseException:
+        """Returns what `Engine.run` returns or raises for it; a fixed batch is filled."""
         try:
             if not self.fixed_batch:
-                return self.engine.run(inputs)
+                return self.engine.run(inputs, timeout=timeout)
+            self.engine.check(self._as_full_batch(inputs))
             rows = len(next(iter(inputs.values())))
-            outputs = self.engine.run(pad_batch(inputs, self.fixed_batch))
+            outputs = self.engine.run(pad_batch(inputs, self.fixed_batch), timeout=timeout)
             return {name: value[:rows] for name, value in outputs.items()}
         except BaseException as error:  # any error is the result of this request
             return error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import chain
@@ -15,6 +15,24 @@ from numpy.typing import NDArray
 Arrays = dict[str, NDArray[Any]]
 
 
+class RequestFuture(Future[Arrays]):
+    """Future that calls ``on_wait`` with itself when a caller begins to wait for the outputs."""
+
+    on_wait: Callable[[RequestFuture], None] | None = None
+
+    def result(self, timeout: float | None = None) -> Arrays:
+        self._announce()
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self._announce()
+        return super().exception(timeout)
+
+    def _announce(self) -> None:
+        if self.on_wait is not None and not self.done():
+            self.on_wait(self)
+
+
 @dataclass(eq=False)
 class Request:
     """A waiting request; its ``admission`` lock is held while it waits in line outside a full queue."""
@@ -23,7 +41,8 @@ class Request:
     rows: int
     shape_key: Hashable | None  # equal for requests that may share a batch; None for one that runs alone
     arrival_s: float  # by a monotonic clock
-    future: Future[Arrays] = field(default_factory=Future)
+    urgent: bool = False  # whether a caller waits for its outputs
+    future: RequestFuture = field(default_factory=RequestFuture)
     admission: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -36,6 +55,7 @@ class _Group:
 
     requests: RequestsByFuture = field(default_factory=OrderedDict)
     rows: int = 0
+    urgent: bool = False
 
     @property
     def oldest_s(self) -> float:
@@ -51,9 +71,13 @@ class BatchQueue:
     """A bounded queue that forms batches of requests by size and deadline; it has no lock of its own.
 
     A batch is due when it has enough rows, when its oldest request has waited long enough, or when the queue
-    is full. If several are due, the one with the oldest request goes first, so that none starves. Requests
-    with one shape key keep their order. Requests that arrive while the queue is full may wait in line for a
-    free slot, in order. The limits are those of `BatchingEngine`.
+    is full; one with an urgent request also when as many requests wait as were in the last batch, because the
+    callers of that one are likely to return. If several are due, the one with the oldest request goes first,
+    so that none starves. Requests with one shape key keep their order. Requests that arrive while the queue
+    is full may wait in line for a free slot, in order. The limits are those of `BatchingEngine`.
+
+    Attributes:
+        expected: Number of requests of the last batch.
     """
 
     def __init__(self, max_rows: int, max_wait_s: float, max_queue: int) -> None:
@@ -63,6 +87,7 @@ class BatchQueue:
         self._groups: dict[Hashable | None, _Group] = {}
         self._line: RequestsByFuture = OrderedDict()
         self._count = 0
+        self.expected = 1
 
     def __len__(self) -> int:
         return self._count
@@ -80,8 +105,17 @@ class BatchQueue:
         group = self._groups.setdefault(request.shape_key, _Group())
         group.requests[request.future] = request
         group.rows += request.rows
+        group.urgent |= request.urgent
         self._count += 1
         return self._count == 1 or self.full or self._is_complete(request.shape_key, group)
+
+    def hurry(self, shape_key: Hashable | None, future: Future[Arrays]) -> None:
+        """Makes a request urgent if it still waits."""
+        group = self._groups.get(shape_key)
+        if future in self._line:
+            self._line[future].urgent = True
+        elif group and future in group.requests:
+            group.urgent = True
 
     def remove(self, shape_key: Hashable | None, future: Future[Arrays]) -> bool:
         """Removes a canceled request; returns False if it no longer waits."""
@@ -115,6 +149,7 @@ class BatchQueue:
                 break
             batch.append(group.pop())
         self._free_slots(shape_key, len(batch))
+        self.expected = len(batch)
         return batch
 
     def clear(self) -> list[Request]:
@@ -129,7 +164,8 @@ class BatchQueue:
         return requests
 
     def _is_complete(self, shape_key: Hashable | None, group: _Group) -> bool:
-        return shape_key is None or group.rows >= self._max_rows
+        expected = group.urgent and self._count >= self.expected
+        return shape_key is None or expected or group.rows >= self._max_rows
 
     def _due(self, shape_key: Hashable | None, group: _Group) -> float:
         immediately = self.full or self._is_complete(shape_key, group)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from cnntk.runtime.batching._batch_assembly import BatchRunner
 from cnntk.runtime.batching._queue_policy import BatchQueue, Request
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.errors import EngineClosed, InferenceTimeout, QueueFull
+from cnntk.runtime.errors import EngineClosed, InferenceTimeout, InputError, QueueFull
 from cnntk.runtime.log import log
 from cnntk.runtime.session._watchdog import clamp_timeout
 
@@ -35,8 +35,8 @@ class BatchingStats:
     """Counters of a `BatchingEngine`.
 
     Attributes:
-        requests: Number of requests that left the queue for a batch.
-        batches: Number of batches formed of them.
+        requests: Number of requests that ran, or will with a batch that was formed.
+        batches: Number of batches formed of them; a request that ran alone is one, too.
     """
 
     requests: int
@@ -67,6 +67,10 @@ class BatchingEngine:
     one image. Requests with equal sizes in the other dimensions share a batch. A batch starts when
     ``max_batch`` rows wait, or when the oldest request has waited ``max_wait_ms``; after a time in which all
     workers were busy, it starts immediately with the requests that wait.
+
+    A request for which a caller waits, in `run`, `arun` or the future's ``result()``, starts at once if a
+    worker is idle, unless others are expected: after a batch of several requests, as many are gathered again,
+    for ``max_wait_ms`` at most. `run` then needs no worker: the request runs in the caller's thread.
 
     Each request gets the outputs that `Engine.run` would return for it alone, up to rounding, and errors of
     one request do not affect others: invalid inputs are refused on arrival, and requests whose batch fails,
@@ -134,7 +138,12 @@ class BatchingEngine:
             InferenceTimeout: The time limit was exceeded.
             EngineClosed: The engine was closed before the request ran.
         """
-        future = self._pool.put(inputs, wait_in_line=True).future
+        result = self._pool.run_if_idle(inputs, timeout)
+        if isinstance(result, BaseException):
+            raise result
+        if result is not None:
+            return result
+        future = self._pool.put(inputs, wait_in_line=True, urgent=True).future
         try:
             return future.result(None if timeout is None else clamp_timeout(timeout))
         except TimeoutError:
@@ -151,7 +160,7 @@ class BatchingEngine:
         Cancellation of the task removes a request that still waits. While the queue is full, requests wait in
         line, in order of arrival.
         """
-        future = self._pool.put(inputs, wait_in_line=True).future
+        future = self._pool.put(inputs, wait_in_line=True, urgent=True).future
         try:
             async with asyncio.timeout(None if timeout is None else clamp_timeout(timeout)) as limit:
                 return await asyncio.wrap_future(future)
@@ -179,7 +188,7 @@ class BatchingEngine:
             QueueFull: The queue had no free slot, or none in time.
             EngineClosed: The engine is closed.
         """
-        request = self._pool.put(inputs, wait_in_line=block)
+        request = self._pool.put(inputs, wait_in_line=block, urgent=False)
         future = request.future
         try:
             admitted = request.admission.acquire(timeout=-1 if timeout is None else clamp_timeout(timeout))
@@ -240,6 +249,7 @@ class _WorkerPool:
         self._runner = BatchRunner(engine)
         self._limits = limits
         self._on_done = functools.partial(_remove_if_canceled, weakref.ref(self))
+        self._on_wait = functools.partial(_hurry, weakref.ref(self))
         self._closed = False
         self.reset()
         _worker_pools.add(self)
@@ -251,15 +261,50 @@ class _WorkerPool:
         self._changed = threading.Condition()
         self._queue = BatchQueue(rows, self._limits.max_wait_ms / 1e3, self._limits.max_queue)
         self._workers: list[threading.Thread] = []
+        self._idle = 0  # number of workers that wait for a batch
+        self._idle_since_s = 0.0
+        self._caller_runs = False
 
     @property
     def stats(self) -> BatchingStats:
         with self._changed:
             return BatchingStats(self._requests, self._batches)
 
-    def put(self, inputs: Mapping[str, NDArray[Any]], *, wait_in_line: bool) -> Request:
+    def run_if_idle(
+        self, inputs: Mapping[str, NDArray[Any]], timeout: float | None
+    ) -> Arrays | BaseException | None:
+        """Runs a request in the caller's thread if nothing runs or waits and no others are expected.
+
+        Returns None if it does not run here.
+        """
+        with self._changed:
+            busy = self._caller_runs or len(self._queue) or self._idle < len(self._workers)
+            if busy or self._closed or self._others_expected():
+                return None
+            self._caller_runs = True
+            self._queue.expected = 1
+        result = None
+        try:
+            result = self._runner.run_alone(inputs, timeout)
+        finally:
+            with self._changed:
+                self._caller_runs = False
+                if not isinstance(result, InputError):
+                    self._requests += 1
+                    self._batches += 1
+        return result
+
+    def _others_expected(self) -> bool:
+        """Whether a batch of several requests ended less than ``max_wait_ms`` ago."""
+        idle_s = time.monotonic() - self._idle_since_s
+        return self._queue.expected > 1 and idle_s < self._limits.max_wait_ms / 1e3
+
+    def put(self, inputs: Mapping[str, NDArray[Any]], *, wait_in_line: bool, urgent: bool) -> Request:
         """Adds a request without blocking; it may wait in line for a slot, its admission lock held."""
         request = self._runner.request(inputs)
+        request.urgent = urgent
+        if not urgent:
+            request.future.on_wait = functools.partial(self._on_wait, request.shape_key)
         request.future.add_done_callback(functools.partial(self._on_done, request.shape_key))
         with self._changed:
             if self._closed:
@@ -280,6 +325,12 @@ class _WorkerPool:
             if self._queue.add(request):
                 self._changed.notify()
         return request
+
+    def hurry(self, shape_key: Hashable | None, future: Future[Arrays]) -> None:
+        """Makes a request urgent if it still waits."""
+        with self._changed:
+            self._queue.hurry(shape_key, future)
+            self._changed.notify()
 
     def remove(self, shape_key: Hashable | None, future: Future[Arrays]) -> None:
         """Removes a canceled request if it still waits."""
@@ -334,7 +385,10 @@ class _WorkerPool:
             due = self._queue.due()
             if due is None and self._closed:
                 return []
+            self._idle += 1
+            self._idle_since_s = time.monotonic()
             self._changed.wait(None if due is None else max(due - time.monotonic(), 0))
+            self._idle -= 1
 
 
 def _set_result(future: Future[Arrays], result: Arrays | BaseException) -> None:
@@ -354,6 +408,11 @@ def _remove_if_canceled(
     pool = pool_ref()
     if pool is not None and future.cancelled():
         pool.remove(shape_key, future)
+
+
+def _hurry(pool_ref: weakref.ref[_WorkerPool], shape_key: Hashable | None, future: Future[Arrays]) -> None:
+    if (pool := pool_ref()) is not None:
+        pool.hurry(shape_key, future)
 
 
 _worker_pools: weakref.WeakSet[_WorkerPool] = weakref.WeakSet()

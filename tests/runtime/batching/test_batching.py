@@ -19,7 +19,7 @@ import onnx
 import onnx.parser
 import pytest
 
-from cnntk.runtime.batching.batching import BatchingEngine
+from cnntk.runtime.batching.batching import BatchingEngine, BatchingStats
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import (
     EngineClosed,
@@ -153,6 +153,32 @@ def test_a_path_will_do() -> None:
 def test_a_deadline_sends_what_is_there(table: Engine) -> None:
     with BatchingEngine(table, max_batch=1000, max_wait_ms=5) as batching:
         assert answers_to(7, batching.run(index(7), timeout=PATIENCE_S))
+
+
+def test_who_waits_for_an_idle_worker_waits_for_nobody_else(table: Engine) -> None:
+    with pairs(table) as batching:
+        assert answers_to(1, batching.run(index(1)))
+        assert not workers(), "it ran in the caller's thread"
+        unawaited = batching.submit(index(2))
+        assert not wait([unawaited], 0.02).done
+        assert answers_to(2, unawaited.result(PATIENCE_S))
+        assert batching.submit(index(3)).exception(PATIENCE_S) is None
+        assert answers_to(4, asyncio.run(batching.arun(index(4), timeout=PATIENCE_S)))
+        assert answers_to(5, batching.run(index(5), timeout=PATIENCE_S))
+        with pytest.raises(InferenceError, match="onnxruntime failed"):
+            batching.run(index(5000))
+        with pytest.raises(InputError):
+            batching.run({})
+    assert batching.stats == BatchingStats(requests=6, batches=6)
+
+
+def test_a_single_caller_after_many_is_alone_again(table: Engine) -> None:
+    with BatchingEngine(table, max_batch=3, max_wait_ms=20, workers=1) as batching:
+        assert all(f.result(PATIENCE_S) for f in [batching.submit(index(i)) for i in range(3)])
+        assert batching.stats.batches == 1
+        assert answers_to(1, batching.run(index(1), timeout=PATIENCE_S))
+        assert answers_to(2, batching.run(index(2), timeout=PATIENCE_S))
+        assert batching._pool._queue.expected == 1
 
 
 def test_sizes_that_differ_go_apart() -> None:

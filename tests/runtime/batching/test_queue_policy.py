@@ -42,6 +42,38 @@ def test_a_batch_is_due_by_its_oldest() -> None:
     assert waiting.take(10.5) == requests
 
 
+def test_urgent_requests_wait_only_for_as_many_as_came_last() -> None:
+    waiting = queue()
+    first, others = request(10), [request(11), request(11.1)]
+    waiting.add(first)
+    assert waiting.take(10.1) == []
+    waiting.hurry(first.shape_key, first.future)
+    assert waiting.take(10.1) == [first]
+    for r in others:
+        r.urgent = True
+        assert waiting.add(r)
+    assert waiting.take(11.1) == others
+    again = [request(12), request(12.1)]
+    for r in again:
+        assert waiting.take(12.1) == [], "two came last"
+        r.urgent = True
+        waiting.add(r)
+    assert waiting.take(12.1) == again
+    waiting.hurry(first.shape_key, first.future)  # it waits no more
+    assert waiting.due() is None
+
+
+def test_a_request_in_line_can_become_urgent() -> None:
+    waiting = queue(max_queue=1)
+    requests = [request(10), request(10)]
+    for r in requests:
+        waiting.add(r)
+    waiting.hurry(requests[1].shape_key, requests[1].future)
+    assert waiting.take(10) == requests[:1]
+    assert waiting.due() == 10, "the queue is full"
+    assert requests[1].urgent
+
+
 def test_a_full_queue_waits_for_no_more() -> None:
     waiting = queue(max_rows=4, max_queue=2)
     requests = [request(10), request(10.1)]
