@@ -13,14 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnntk.runtime.errors import ImageError, ImageTooLarge
-from cnntk.runtime.images._formats import (
-    OPENERS,
-    JpegFile,
-    OpenedImage,
-    missing_decoder,
-    orientation_of,
-    readable_formats,
-)
+from cnntk.runtime.images._formats import OPENERS, missing_decoder, readable_formats
+from cnntk.runtime.images._opened import OpenedImage, orientation_of
 from cnntk.runtime.images.signatures import HEAD_BYTES, OTHER_SUFFIXES, file_format, unsupported_format
 
 if TYPE_CHECKING:
@@ -87,7 +81,7 @@ def load_file(
         image.load()
         if form == "PNG":  # EXIF may follow the pixels
             opened = replace(opened, orientation=orientation_of(image))
-        if isinstance(image, JpegFile) and image.cut_short:
+        if getattr(image, "cut_short", False):  # a JPEG file
             opened = _with_missing_end(opened)
     return opened
 

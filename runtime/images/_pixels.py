@@ -12,7 +12,7 @@ from PIL import Image
 
 from cnntk.runtime.errors import ImageError
 from cnntk.runtime.images._decoding import image_errors
-from cnntk.runtime.images._formats import OpenedImage
+from cnntk.runtime.images._opened import OpenedImage
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage

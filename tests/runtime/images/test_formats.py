@@ -11,7 +11,8 @@ from image_files import encoded, png_from
 from odd_images import ODD
 from PIL import Image, ImageOps, PngImagePlugin
 
-from cnntk.runtime.images._formats import OPENERS, missing_decoder, orientation_of
+from cnntk.runtime.images._formats import OPENERS, missing_decoder
+from cnntk.runtime.images._opened import orientation_of
 from cnntk.runtime.images.reading import decode_image
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
