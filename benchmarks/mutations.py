@@ -355,8 +355,8 @@ def main() -> None:
 def table_row(name: str, trials: Sequence[Trial]) -> tuple[str, ...]:
     """Counts of a network's trials."""
     moving, still = [t for t in trials if t.moved > 1], [t for t in trials if not t.moved > 1]
-    found = [str(sum(bool(t.found_by) for t in group)) for group in (moving, still)]
-    return name, str(len(trials)), str(len(moving)), found[0], str(len(still)), found[1]
+    counts = [str(sum(bool(t.found_by) for t in group)) for group in (moving, still)]
+    return name, str(len(trials)), str(len(moving)), counts[0], str(len(still)), counts[1]
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from cnntk.exporters._output_values import OutputEvidence, describe_output, is_softmax_of
+from cnntk.exporters.checks.reference import PROBABILITIES
 from cnntk.exporters.options import HeadOption
 from cnntk.exporters.passes.graph import (
     dimensions,
@@ -33,10 +34,10 @@ from cnntk.exporters.session import Arrays, GraphSession
 from cnntk.runtime.artifact.spec import Head
 from cnntk.runtime.errors import ExportCheckError, UsageError
 
-_SCOPE = "head/"
+HEAD_SCOPE = "head/"
 """Prefix of the names of added nodes."""
 
-LOGITS, PROBABILITIES = "logits", "probabilities"
+LOGITS = "logits"
 
 _OTHER_NAMES = frozenset(
     {
@@ -118,9 +119,8 @@ def add_head(
         model: Graph, changed in place. A classifier's outputs are ``logits`` and ``probabilities``, float32
             (N, K), followed by its other outputs; another value with one of these names is renamed.
         option: ``auto``: a model with one output (N, K) of floats (others may be integers), or one named
-            ``logits``, is a classifier
-            where its values are a distribution, logarithms of one, or plain numbers, unless ``classifier``
-            says otherwise.
+            ``logits``, is a classifier where its values are a distribution, logarithms of one, or plain
+            numbers, unless ``classifier`` says otherwise.
         classifier: Whether the source says that it is a classifier; None where it does not say.
         allow_double_softmax: Accept a Softmax of a Softmax.
         values: Result of `output_values`; without it, the last node decides.
@@ -190,7 +190,7 @@ def network_output(output: ir.Value) -> ir.Value:
     The output itself where it is the network's, or a softmax or logarithm of it.
     """
     node = output.producer()
-    added = node is not None and str(node.name).startswith(_SCOPE) and node.op_type in _SAME_VALUE
+    added = node is not None and str(node.name).startswith(HEAD_SCOPE) and node.op_type in _SAME_VALUE
     return output if node is None or not added or node.inputs[0] is None else network_output(node.inputs[0])
 
 
@@ -400,7 +400,7 @@ def _append(
     shape: ir.Shape | None,
     dtype: ir.DataType | None,
 ) -> ir.Value:
-    node = ir.node(operator, list(inputs), attributes, name=f"{_SCOPE}{operator.lower()}")
+    node = ir.node(operator, list(inputs), attributes, name=f"{HEAD_SCOPE}{operator.lower()}")
     output = node.outputs[0]
     output.shape = None if shape is None else shape.copy()
     output.type = None if dtype is None else ir.TensorType(dtype)

@@ -61,10 +61,10 @@ def read_onnx(file: Path) -> tuple[ir.Model, tuple[str, ...]]:
 def _drop_other_outputs(proto: onnx.ModelProto) -> list[str]:
     """Removes outputs of text, sequences and maps, as ZipMap returns; the names of those."""
     outputs = list(proto.graph.output)
-    kept = [o for o in outputs if _has_numbers(o.type)]
+    numeric = [o for o in outputs if _has_numbers(o.type)]
     del proto.graph.output[:]
-    proto.graph.output.extend(kept)
-    names = {o.name for o in kept}
+    proto.graph.output.extend(numeric)
+    names = {o.name for o in numeric}
     return [o.name for o in outputs if o.name not in names]
 
 

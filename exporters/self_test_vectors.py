@@ -20,9 +20,10 @@ from cnntk.exporters.checks.reference import (
     FLOOR,
     SMALLEST,
     SOFTMAX_ERROR,
-    TELLING_SHARE,
     Reference,
+    round_up,
     softmax,
+    usual_error,
 )
 from cnntk.exporters.session import Arrays
 from cnntk.exporters.sources.precision import EPSILON
@@ -35,7 +36,6 @@ __all__ = [
     "ReferenceRuns",
     "SelfTestInput",
     "make_self_test",
-    "round_up",
     "self_test_of",
     "values_text",
 ]
@@ -222,10 +222,6 @@ class _ReferenceRun:
     def scale(self, output: str) -> float:
         return _largest(self.float64[output])
 
-    def relative_error(self, output: str) -> float:
-        """Largest error of sound programs, relative to the largest value."""
-        return self.errors[output] / (self.scale(output) or 1.0)
-
     def with_probabilities(self) -> _ReferenceRun:
         return replace(self, float64={**self.float64, "probabilities": softmax(self.float64["logits"])})
 
@@ -246,10 +242,9 @@ class _ReferenceRun:
 
 
 def _usual_error(results: Sequence[_ReferenceRun], output: str) -> float:
-    """Median of the relative errors of the cases whose output is not negligible."""
-    largest = max(result.scale(output) for result in results)
-    telling = [r.relative_error(output) for r in results if r.scale(output) > TELLING_SHARE * largest]
-    return float(np.median(telling)) if telling else 0.0
+    """Usual relative error of an output over the cases."""
+    figures = np.array([(result.errors[output], result.scale(output)) for result in results])
+    return usual_error(*figures.T)
 
 
 def _max_error(programs: Sequence[Arrays], name: str, exact: NDArray[Any]) -> float:
@@ -276,11 +271,9 @@ class _ImageReference:
         """Runs of the reference on images; ``eps`` is the relative step of its precision."""
         reference = self._reference
         return ReferenceRuns(
-            lambda inputs: reference.run_float64(self._arrays(inputs, self._values(inputs))),
-            lambda inputs: reference.run_native(self._arrays(inputs, self._values(inputs))),
-            lambda inputs, is_flat: _rounded(
-                reference, eps, self._arrays(inputs, self._values(inputs)), is_flat
-            ),
+            lambda inputs: reference.run_float64(self._prepared(inputs)),
+            lambda inputs: reference.run_native(self._prepared(inputs)),
+            lambda inputs, is_flat: _rounded(reference, eps, self._prepared(inputs), is_flat),
             self._run_resized,
         )
 
@@ -292,6 +285,9 @@ class _ImageReference:
             [-1, 0, 1], values.shape, p=[share / 2, 1 - share, share / 2]
         )
         return self._reference.run_float64(self._arrays(inputs, values + offsets * self._graph.step))
+
+    def _prepared(self, inputs: Arrays) -> Arrays:
+        return self._arrays(inputs, self._values(inputs))
 
     def _values(self, inputs: Arrays) -> NDArray[np.float64]:
         return self._graph(inputs[IMAGE_INPUT], "the self-test")
@@ -317,11 +313,6 @@ def _prime(least: int) -> int:
 def values_text(array: NDArray[Any], stride: int) -> str:
     """Every stride-th value with nine digits: a hundredth of float32's own rounding."""
     return " ".join(f"{value:.9g}" for value in array.reshape(-1)[::stride].tolist())
-
-
-def round_up(bound: float) -> float:
-    """``bound`` with three digits, never less."""
-    return float(f"{bound * 1.005:.3g}")
 
 
 def _largest(array: NDArray[Any]) -> float:

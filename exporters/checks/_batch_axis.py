@@ -13,8 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from cnntk.exporters.session import Arrays
-
-BATCH = "N"
+from cnntk.exporters.sources.io_names import BATCH
 
 BatchAxes = Mapping[str, int | None]
 """Axis of the batch by output; None for an output without one. Outputs that are missing have it first."""

@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
-from torch import Tensor, nn
+from torch import Tensor, from_numpy, nn
 
 from cnntk.exporters._model_inputs import ExportedInterface
 from cnntk.exporters.capture import Captured
@@ -97,14 +98,8 @@ class Candidate:
 
     def images_first(self, name: str, output: Tensor, count: int) -> Tensor:
         """An output of `module` for ``count`` images with the batch as first axis, as in `batch_first`."""
-        axis = self.batch_axes.get(name, 0)
-        if axis is None:
-            return output[None]  # the same for each image
-        images = output.movedim(axis, 0) if output.dim() else output
-        rows = images.shape[0] if images.dim() else 0
-        if rows != count and rows and rows % count == 0:
-            return images.reshape(count, rows // count, *images.shape[1:])
-        return images
+        arrays = batch_first({name: output.double().numpy()}, self.batch_axes, count)
+        return from_numpy(np.ascontiguousarray(arrays[name])).to(output.dtype)
 
     @property
     def expected(self) -> Outputs:

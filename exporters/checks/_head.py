@@ -7,13 +7,14 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from cnntk.exporters._head import HEAD_SCOPE, PROBABILITIES
 from cnntk.exporters.checks._candidate import Candidate, Check
 from cnntk.exporters.session import GraphSession, extract_model
+from cnntk.exporters.sources.precision import EPSILON
 from cnntk.runtime.errors import ExportCheckError
 
 LIMIT = 1e4
 SUM_TOLERANCE = 1e-6
-_FLOAT32 = 2.0**-23
 
 
 def check_head(candidate: Candidate) -> Check | None:
@@ -28,20 +29,20 @@ def check_head(candidate: Candidate) -> Check | None:
     """
     outputs = {v.name: v for v in candidate.model.graph.outputs}
     logits = outputs.get("logits")
-    if logits is None or "probabilities" not in outputs or logits.shape is None:
+    if logits is None or PROBABILITIES not in outputs or logits.shape is None:
         return None
     classes = int(logits.shape[1]) if isinstance(logits.shape[1], int) else 2
     if candidate.softmax_of_logits:
         return _check_softmax(candidate, classes)
     node = logits.producer()
-    if node is None or node.op_type != "Log" or not str(node.name).startswith("head/"):
+    if node is None or node.op_type != "Log" or not str(node.name).startswith(HEAD_SCOPE):
         return None  # both are outputs of the network itself
     return _check_logarithm(candidate, classes)
 
 
 def sum_tolerance(classes: int) -> float:
     """Largest distance of a float32 softmax's sum from 1: the roundings of K terms add like a random walk."""
-    return max(SUM_TOLERANCE, math.sqrt(classes) * _FLOAT32)
+    return max(SUM_TOLERANCE, math.sqrt(classes) * EPSILON["float32"])
 
 
 def _check_softmax(candidate: Candidate, classes: int) -> Check:

@@ -64,10 +64,11 @@ def compare_batches(outputs: OutputCache, expected: Outputs, cause: Callable[[],
         for image in range(min(size, _IMAGES)):
             bounds = {name: float(limits[image]) for name, limits in expected.bounds.items()}
             largest = max(largest, _compare(outputs(1, image), batch, image, bounds, cause))
+    limits = expected.largest_bounds
     signs = (False, True) if outputs.inputs.images is None else (False,)  # pixels have one sign
     for brightness, one_sign in itertools.product(_BRIGHTNESS, signs):
         alone, batch = outputs.run_among(brightness, _COMPANIONS, one_sign)
-        largest = max(largest, _compare(alone, batch, 0, expected.largest_bounds, cause))
+        largest = max(largest, _compare(alone, batch, 0, limits, cause))
     return Check(
         "batch invariance",
         f"max difference across batch sizes and beside far brighter and darker images {largest:.2g}",

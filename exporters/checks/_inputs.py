@@ -155,7 +155,8 @@ class OutputCache:
     def run_among(self, brightness: Brightness, companions: int, one_sign: bool) -> tuple[Arrays, Arrays]:
         """Outputs for the first image alone, and beside far brighter or far darker ones."""
         batch = self.inputs.among(brightness, companions, one_sign)
-        return self._run({name: array[:1] for name, array in batch.items()}), self._run(batch)
+        alone = {name: array[:1] for name, array in batch.items()}
+        return self._run(alone) if one_sign else self(1), self._run(batch)
 
 
 @dataclass(frozen=True, eq=False)

@@ -83,7 +83,7 @@ class PerturbedInterpreter(Interpreter):
     """Runs a program with each node's output off by rounding, as sound programs differ from each other.
 
     Each element is off by one step, on flat images each channel by `SYSTEMATIC` steps as well, and before a
-    group norm each channel by the error of a mean. Whole numbers are exact.
+    group or instance norm each channel by the error of a mean. Whole numbers are exact.
 
     Args:
         eps: Relative step.

@@ -24,16 +24,16 @@ from cnntk.exporters.checks.reference import (
     Outputs,
     ReferenceNames,
     max_error_per_image,
+    round_up,
     scale_per_image,
     softmax,
 )
 from cnntk.exporters.session import Arrays
+from cnntk.exporters.sources.precision import EPSILON
 from cnntk.runtime.errors import ParityError
 
 LARGEST_SHARE = 0.01
 """Largest limit on ordinary images, relative to the largest output, of a classifier."""
-
-_FLOAT32 = 2.0**-23
 
 
 @dataclass(frozen=True)
@@ -106,14 +106,14 @@ def check_conditioning(candidate: Candidate) -> Check | None:
         ParityError: A limit of a classifier is above it and above the user's tolerance.
     """
     expected = candidate.expected
-    if candidate.eps > _FLOAT32:
+    if candidate.eps > EPSILON["float32"]:
         return None
     kinds = np.array([kind in PHOTOGRAPHIC for kind in expected.inputs.kinds])
     shares = {}
     for name, exact in expected.float64.items():
         scale = float(scale_per_image(exact)[kinds].max(initial=0.0))
         bound = float(np.nan_to_num(expected.bounds[name][kinds]).max(initial=0.0))
-        if scale > SMALLEST / _FLOAT32 and bound > LARGEST_SHARE * scale:
+        if scale > SMALLEST / EPSILON["float32"] and bound > LARGEST_SHARE * scale:
             shares[name] = bound / scale
     if not shares:
         return None
@@ -122,15 +122,10 @@ def check_conditioning(candidate: Candidate) -> Check | None:
     if {"logits", PROBABILITIES} & shares.keys() and share > (candidate.tolerance or LARGEST_SHARE):
         raise ParityError(
             f"{text} (limit {LARGEST_SHARE:g}), so no wrong layer could be seen, and devices differ as much; "
-            f"normalize with a larger eps, or accept it with --tolerance {round_up_share(share):g}. "
+            f"normalize with a larger eps, or accept it with --tolerance {round_up(share, 2):g}. "
             "Nothing was written"
         )
     return Check("conditioning", text)
-
-
-def round_up_share(share: float) -> float:
-    """``share`` with two digits, never less."""
-    return float(f"{share * 1.05:.2g}")
 
 
 def check_small_outputs(candidate: Candidate) -> Check | None:
@@ -205,7 +200,7 @@ def _advice(wrong: list[Parity]) -> str:
     if any(row.kind in PHOTOGRAPHIC or not np.isfinite(row.onnx_error) or not row.scale for row in wrong):
         return ""
     share = max(row.onnx_error / row.scale for row in wrong)
-    return f"; no photograph resembles this input: --tolerance {round_up_share(share):g} accepts it"
+    return f"; no photograph resembles this input: --tolerance {round_up(share, 2):g} accepts it"
 
 
 def _cause(candidate: Candidate) -> str:

@@ -104,7 +104,7 @@ def _signed(value: ir.Value, step: float, seed: float) -> list[ir.Node]:
     numbers = (np.array(0.5, np.float32), np.array(True), np.array(step, np.float32))
     half, training, limit = (ir.node("Constant", [], {"value": ir.tensor(n)}) for n in numbers)
     wide = ir.node("Cast", [value], {"to": int(ir.DataType.FLOAT)})
-    kept = ir.node("Dropout", [wide.outputs[0], half.outputs[0], training.outputs[0]], {"seed": int(seed)})
-    signs = ir.node("Sub", [kept.outputs[0], wide.outputs[0]])
+    dropped = ir.node("Dropout", [wide.outputs[0], half.outputs[0], training.outputs[0]], {"seed": int(seed)})
+    signs = ir.node("Sub", [dropped.outputs[0], wide.outputs[0]])
     scaled = ir.node("Mul", [signs.outputs[0], limit.outputs[0]])
-    return [wide, half, training, limit, kept, signs, scaled]
+    return [wide, half, training, limit, dropped, signs, scaled]

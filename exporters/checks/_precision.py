@@ -16,11 +16,11 @@ from cnntk.exporters.checks.reference import (
     FACTOR,
     FLOOR,
     PROBABILITIES,
-    TELLING_SHARE,
     Outputs,
     max_error_per_image,
     reference_outputs,
     scale_per_image,
+    usual_error,
 )
 from cnntk.exporters.float32_graph import to_float32
 from cnntk.exporters.session import GraphSession
@@ -173,8 +173,7 @@ def _compare(name: str, actual: NDArray[Any], expected: Outputs, images: list[in
     compared = np.isfinite(torch_errors) & (scales > 0)
     if not compared.any():
         return 0.0, 1.0
-    telling = compared & (scales > TELLING_SHARE * scales.max())
-    usual = float(np.median(torch_errors[telling] / scales[telling]))
+    usual = usual_error(torch_errors[compared], scales[compared])
     bounds = (
         FACTOR * np.maximum(torch_errors, np.maximum(usual, FLOOR * EPSILON["float32"]) * scales)[compared]
     )

@@ -30,6 +30,7 @@ from cnntk.exporters.checks._interpreters import (
 )
 from cnntk.exporters.checks._perturbed import perturbed_model
 from cnntk.exporters.session import Arrays, GraphSession, inner_nodes
+from cnntk.exporters.sources.precision import EPSILON
 from cnntk.runtime.errors import ExportCheckError
 
 __all__ = [
@@ -38,7 +39,6 @@ __all__ = [
     "PROBABILITIES",
     "SMALLEST",
     "SOFTMAX_ERROR",
-    "TELLING_SHARE",
     "Float64",
     "Float64Reference",
     "GraphReference",
@@ -50,9 +50,11 @@ __all__ = [
     "flatten_reference",
     "max_error_per_image",
     "reference_outputs",
+    "round_up",
     "scale_per_image",
     "softmax",
     "tensor_of",
+    "usual_error",
 ]
 
 Float64 = NDArray[np.float64]
@@ -76,12 +78,9 @@ SOFTMAX_ERROR = 1e-6
 
 PROBABILITIES = "probabilities"
 
-_FLOAT32 = 2.0**-23
-_FLOAT64 = 2.0**-52
-_FLOAT32_TO_FLOAT64 = _FLOAT64 / _FLOAT32
+_FLOAT32_TO_FLOAT64 = EPSILON["float64"] / EPSILON["float32"]
 
-
-TELLING_SHARE = 0.01
+_TELLING_SHARE = 0.01
 """Least scale of an image's output, relative to the largest, at which its error counts as usual: where
 outputs cancel to nothing, as a mean of a normalized image, any error is large beside them."""
 
@@ -176,9 +175,9 @@ def reference_outputs(
     float64, native = (batch_first(run, axes, count) for run in runs)
     amplified = {name: np.zeros(count) for name in float64}
     few = any(array[0].size < _FEW_VALUES for array in float64.values() if len(array))
+    is_flat = tuple(kind in FLAT for kind in inputs.kinds)
     for seed in range(_FEW_RUNS if few else 1):
         # On all images at once: where they are mixed, others would change the outputs by more than rounding.
-        is_flat = tuple(kind in FLAT for kind in inputs.kinds)
         perturbed = batch_first(reference.run_perturbed(inputs.arrays, eps, is_flat, seed), axes, count)
         for name, array in perturbed.items():
             amplified[name] = np.fmax(amplified[name], max_error_per_image(array, float64[name]))
@@ -199,12 +198,22 @@ def _bounds(
     errors: Float64, amplified: Float64, scales: Float64, kinds: tuple[str, ...], eps: float
 ) -> Float64:
     """The limits that `reference_outputs` describes; NaN where torch overflows: nothing can be compared."""
-    telling = np.array([k in PHOTOGRAPHIC for k in kinds])
-    telling &= scales > TELLING_SHARE * scales[telling].max(initial=0.0)
-    usual = float(np.median(errors[telling] / scales[telling])) if telling.any() else 0.0
+    photographs = np.array([k in PHOTOGRAPHIC for k in kinds])
+    usual = usual_error(errors[photographs], scales[photographs])
     least = np.maximum(np.maximum(usual, FLOOR * eps) * scales, FLOOR * _SMALLEST_STEP.get(eps, 0.0))
     bounds = FACTOR * np.maximum(np.fmax(errors, amplified), least) + SMALLEST
     return np.where(np.isfinite(errors), bounds, np.nan)
+
+
+def usual_error(errors: Float64, scales: Float64) -> float:
+    """Median of the errors relative to their scales, where those are not negligible; 0 where none is."""
+    telling = scales > _TELLING_SHARE * scales.max(initial=0.0)
+    return float(np.median(errors[telling] / scales[telling])) if telling.any() else 0.0
+
+
+def round_up(bound: float, digits: int = 3) -> float:
+    """``bound`` with so many digits, never less."""
+    return float(f"{bound * (1 + 5 * 10.0**-digits):.{digits}g}")
 
 
 def max_error_per_image(a: NDArray[Any], b: NDArray[Any]) -> Float64:
@@ -259,7 +268,7 @@ class ProgramReference:
 
         Half precision is summed in float32, so its sums round once, on flat images too.
         """
-        is_flat = [each and eps <= _FLOAT32 for each in is_flat]
+        is_flat = [each and eps <= EPSILON["float32"] for each in is_flat]
         return self._run(partial(PerturbedInterpreter, eps=eps, is_flat=is_flat, seed=seed), inputs, None)
 
     def shapes(self) -> dict[str, tuple[int | str, ...]]:
@@ -308,7 +317,7 @@ class Float64Reference(ProgramReference):
 
     def run_perturbed(self, inputs: Arrays, eps: float, is_flat: Sequence[bool], seed: int = 0) -> Arrays:
         """The float64 outputs, with each layer's output perturbed by steps of float64."""
-        return super().run_perturbed(inputs, min(eps, _FLOAT64), is_flat, seed)
+        return super().run_perturbed(inputs, min(eps, EPSILON["float64"]), is_flat, seed)
 
 
 class GraphReference:

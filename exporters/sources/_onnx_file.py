@@ -66,11 +66,11 @@ def from_onnx(text: str, options: ExportOptions) -> Source:
 
 def _give_way(model: ir.Model) -> list[str]:
     """Renames inputs that have the names of a classifier's outputs."""
-    taken = [v for v in model.graph.inputs if v.name in ("logits", "probabilities")]
-    for value in taken:
+    renamed = [v for v in model.graph.inputs if v.name in ("logits", "probabilities")]
+    for value in renamed:
         value.name = fresh_name(model.graph, f"{value.name}_input")
-    names = ", ".join(str(v.name) for v in taken)
-    return [f"inputs are renamed, because outputs get their names: {names}"] if taken else []
+    names = ", ".join(str(v.name) for v in renamed)
+    return [f"inputs are renamed, because outputs get their names: {names}"] if renamed else []
 
 
 def _check_outputs(model: ir.Model, file: Path) -> None:
