@@ -408,7 +408,7 @@ ODD: dict[str, Odd] = {
     ),
     "bits.pbm": Odd(lambda: b"P4 8 1\n\xa5", np.array([[[0], [255]] * 2 + [[255], [0]] * 2], np.uint8)),
 }
-if not features.check("avif"):  # Pillow before 11.3
+if not features.check("avif"):
     ODD = {kind: odd for kind, odd in ODD.items() if not kind.endswith(".avif")}
 
 

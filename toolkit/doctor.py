@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata as metadata
 import platform
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cnntk.benchmark.machine import cpu_features, cpu_name, memory_bytes, read_cpu_info
+from cnntk.requirements import installed_version, missing_packages, onnxruntime_wheels, outdated_packages
 from cnntk.runtime.errors import MissingDependency
 from cnntk.runtime.sections import Section, size_text, under
 from cnntk.runtime.session.cores import usable_cores
@@ -16,11 +14,9 @@ from cnntk.runtime.session.cuda import CudaState, cuda_problem, cuda_state
 from cnntk.runtime.session.devices import import_onnxruntime
 from cnntk.version import __version__
 
-__all__ = ["Diagnosis", "cpu_features", "cuda_problems", "diagnose", "missing_packages"]
+__all__ = ["Diagnosis", "cpu_features", "cuda_problems", "diagnose", "wheel_problems"]
 
 _PACKAGES = ("numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "torch", "onnx", "onnxscript", "onnx-ir")
-_RUNTIMES = ("cpu", "gpu")  # extras of which one is enough
-_OF_EXTRA = re.compile(r"""([\w.-]+).*;.*\bextra\s*==\s*["']([^"']+)["']""")
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,7 @@ class Diagnosis:
 
 def diagnose() -> Diagnosis:
     """Examines the machine and the installation."""
-    packages = {name: _version(name) for name in _PACKAGES}
+    packages = {name: installed_version(name) for name in _PACKAGES}
     providers, problems = _providers()
     cpu_info = read_cpu_info()
     return Diagnosis(
@@ -89,30 +85,25 @@ def diagnose() -> Diagnosis:
         memory_bytes=memory_bytes(),
         packages=packages,
         providers=providers,
-        missing_extras=missing_packages(_requirements()),
-        problems=problems,
+        missing_extras=missing_packages(),
+        problems=(*wheel_problems(onnxruntime_wheels()), *problems, *outdated_packages()),
     )
 
 
+def wheel_problems(wheels: tuple[str, ...]) -> tuple[str, ...]:
+    """The conflict of wheels that contain the same module, where several are installed."""
+    if len(wheels) < 2:
+        return ()
+    text = f"{' and '.join(wheels)} overwrite each other's files: pip uninstall -y {' '.join(wheels)}"
+    return (f"{text}, then install one: pip install 'cnntk[cpu]' or 'cnntk[gpu]'",)
+
+
 def cuda_problems(cuda: CudaState) -> tuple[str, ...]:
-    """Problems of onnxruntime's wheels and of CUDA, where the wheel for it is installed."""
-    if "onnxruntime-gpu" not in cuda.wheels:
+    """Problem of CUDA, where onnxruntime's wheel for it is the only one installed."""
+    if cuda.wheels != ("onnxruntime-gpu",):
         return ()
     problem = cuda_problem(cuda)
     return () if problem is None else (f"CUDA: {problem}",)
-
-
-def missing_packages(requirements: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Missing packages of each extra, without cpu and gpu, of which one is enough.
-
-    Args:
-        requirements: Requirements, as in a distribution's metadata: ``onnx>=1.22; extra == "export"``.
-    """
-    missing: dict[str, tuple[str, ...]] = {}
-    for name, extra in (m.groups() for line in requirements if (m := _OF_EXTRA.match(line))):
-        if extra not in _RUNTIMES and _version(name) is None:
-            missing[extra] = (*missing.get(extra, ()), name)
-    return missing
 
 
 def _providers() -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -122,20 +113,3 @@ def _providers() -> tuple[tuple[str, ...], tuple[str, ...]]:
         return tuple(ort.get_available_providers()), cuda_problems(cuda_state(ort))
     except MissingDependency as error:
         return (), (str(error),)
-    except AttributeError:
-        return (), ("onnxruntime's folder is empty: uninstall onnxruntime and install it again",)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _requirements() -> list[str]:
-    """Requirements of cnntk, as pip installs them."""
-    try:
-        return metadata.requires("cnntk") or []
-    except metadata.PackageNotFoundError:  # run from its files, without an installation
-        return []

@@ -28,6 +28,7 @@ __all__ = [
     "metadata_entry",
     "parse_model",
     "read_external_tensor",
+    "read_varint",
     "without_node_names",
 ]
 
@@ -178,17 +179,17 @@ def field_spans(data: Data, start: int, end: int) -> Iterator[tuple[int, int, in
         tag = data[position]
         position += 1
         if tag > 0x7F:
-            tag, position = _varint(data, field_start)
+            tag, position = read_varint(data, field_start)
             tag &= 0xFFFFFFFF  # as protobuf reads it
         wire_type = tag & 7
         if wire_type == _BYTES:
             length = data[position]
             position += 1
             if length > 0x7F:
-                length, position = _varint(data, position - 1)
+                length, position = read_varint(data, position - 1)
             stop = position + length
         elif wire_type == _VARINT:
-            stop = _varint(data, position)[1]
+            stop = read_varint(data, position)[1]
         elif wire_type in _FIXED_SIZES:
             stop = position + _FIXED_SIZES[wire_type]
         else:
@@ -303,7 +304,7 @@ def _fields(data: memoryview) -> Iterator[_Field]:
         begin = stop
 
 
-def _varint(data: Data, position: int) -> tuple[int, int]:
+def read_varint(data: Data, position: int) -> tuple[int, int]:
     """Decodes seven bits per byte, the lowest first; returns the number and the position after it."""
     value = 0
     for shift in range(0, 70, 7):

@@ -182,7 +182,7 @@ def missing_decoder(form: str) -> str:
 
 
 _INSTALL = {
-    "AVIF": "an AVIF image: pip install --upgrade pillow (11.3 or newer reads it), or convert it to JPEG",
+    "AVIF": "an AVIF image, which this build of Pillow does not read: convert it to PNG or JPEG",
     "HEIF": "an HEIC image: pip install pillow-heif, or convert it to JPEG",
 }
 

@@ -89,7 +89,8 @@ class Binding:
             self.input_values[name].update_inplace(np.ascontiguousarray(array))
         self.execute()
         if self._keep == "device":
-            return dict(self.output_values)
+            # onnxruntime's own value; before 1.29, OrtValue around it lacks DLPack's methods.
+            return {name: value._get_c_value() for name, value in self.output_values.items()}
         outputs = {name: value.numpy().copy() for name, value in self.output_values.items()}
         for name in self._checked:
             if not is_finite(outputs[name]):

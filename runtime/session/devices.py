@@ -12,7 +12,10 @@ from typing import Any
 from cnntk.runtime.errors import DeviceUnavailable, MissingDependency, UsageError
 from cnntk.runtime.session.cuda import cuda_problem, cuda_state
 
-__all__ = ["Device", "import_onnxruntime", "resolve_device"]
+__all__ = ["OLDEST_ONNXRUNTIME", "Device", "import_onnxruntime", "release_numbers", "resolve_device"]
+
+OLDEST_ONNXRUNTIME = "1.24.1"
+"""Oldest release that cnntk supports, as in pyproject.toml."""
 
 _CPU = "CPUExecutionProvider"
 _PROVIDERS = {
@@ -104,7 +107,7 @@ def import_onnxruntime() -> Any:
     create an Engine before they import onnxruntime, or set ORT_DISABLE_TELEMETRY=1.
 
     Raises:
-        MissingDependency: onnxruntime is not installed.
+        MissingDependency: onnxruntime is not installed, or too old.
     """
     before = {name: os.environ[name] for name in _NO_TELEMETRY if name in os.environ}
     first = "onnxruntime" not in sys.modules
@@ -122,9 +125,25 @@ def import_onnxruntime() -> Any:
             for name in _NO_TELEMETRY:
                 os.environ.pop(name, None)
             os.environ.update(before)
+    version = getattr(onnxruntime, "__version__", None)
+    if version is None:
+        raise MissingDependency("onnxruntime's folder is empty; uninstall onnxruntime and install it again")
+    if release_numbers(version) < release_numbers(OLDEST_ONNXRUNTIME):
+        raise MissingDependency(
+            f"onnxruntime {version} is too old; cnntk needs {OLDEST_ONNXRUNTIME} or newer: "
+            "pip install -U onnxruntime, or onnxruntime-gpu with an NVIDIA GPU"
+        )
     if first:
         onnxruntime.disable_telemetry_events()  # on Windows there is no other way
     return onnxruntime
+
+
+def release_numbers(version: str) -> tuple[int, ...]:
+    """Returns the numbers of a release, in their order: (1, 23) for 1.23.0, as for 1.23.0rc1 and 1.23+cpu."""
+    numbers = [int(part) for part in re.split(r"[^\d.]", version)[0].split(".") if part]
+    while numbers and not numbers[-1]:
+        numbers.pop()
+    return tuple(numbers)
 
 
 def _parse_name(name: str) -> tuple[str, int | None]:

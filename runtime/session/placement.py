@@ -52,9 +52,9 @@ def measure_placement(open_profiled: Callable[[str], LoadedModel], inputs: dict[
     """
     # One more run: `_times` ignores the first, whose times include memory allocation.
     session, events = run_profiled(open_profiled, inputs, 1 + _RUNS)
-    assigned: list[Any] = list(getattr(session, "get_provider_graph_assignment_info", list)())
     times = _times(events)
-    counts = Counter(part.ep_name for part in assigned for _ in part.get_nodes()) or _counts(events)
+    assigned = session.get_provider_graph_assignment_info()
+    counts = Counter(part.ep_name for part in assigned for _ in part.get_nodes())
     total = sum(times.values()) or 1
     rows = (ProviderShare(p, counts[p], times[p] / total) for p in {**counts, **times})
     return Placement(tuple(sorted(rows, key=lambda row: (-row.share, row.provider))))
@@ -90,10 +90,3 @@ def _times(events: list[dict[str, Any]]) -> Counter[str]:
             times[event["args"]["provider"]] += event["dur"]
         seen.add(event["name"])
     return times
-
-
-def _counts(events: list[dict[str, Any]]) -> Counter[str]:
-    """Returns the number of nodes by provider, for versions of onnxruntime without an assignment record."""
-    return Counter(
-        provider for _, provider in {(e["name"], e["args"]["provider"]) for e in kernel_events(events)}
-    )

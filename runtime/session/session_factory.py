@@ -242,12 +242,8 @@ class _SessionFactory:
                 f"device {device.name!r}: onnxruntime has {device.provider} but could not start it. Check "
                 "the driver and the versions of the libraries that this onnxruntime needs"
             )
-        # An older onnxruntime does not record which provider runs which nodes.
-        assignments = getattr(session, "get_provider_graph_assignment_info", None)
-        if (
-            device.name != "cpu"
-            and assignments is not None
-            and all(subgraph.ep_name != device.provider for subgraph in assignments())
+        if device.name != "cpu" and all(
+            subgraph.ep_name != device.provider for subgraph in session.get_provider_graph_assignment_info()
         ):
             raise DeviceUnavailable(
                 f"device {device.name!r}: {device.provider} supports no node of {self.name}; all would run "
@@ -339,6 +335,8 @@ class _RepeatedNodeName(ArtifactCorrupt):
 
 def _load_error(name: str, device: Device, error: Exception) -> Exception:
     """Converts an error of onnxruntime to one with the cause and the fix."""
+    from cnntk.runtime.artifact.compatibility import IR_VERSIONS, OPSETS, first_release  # only errors need it
+
     text = " ".join(str(error).split())
     if device.name != "cpu" and re.search(rf"(?i)provider|cuda|{device.provider}", text):
         return DeviceUnavailable(f"device {device.name!r}: onnxruntime could not start it: {text[:300]}")
@@ -354,7 +352,8 @@ def _load_error(name: str, device: Device, error: Exception) -> Exception:
     if match := _IR_VERSION.search(text):
         return UnsupportedArtifact(
             f"{name}: has IR version {match[1]}; onnxruntime {version} supports up to {match[2]}. "
-            "Update onnxruntime, or export the model again with an older IR version (cnntk writes 10)"
+            f"{_update(first_release(IR_VERSIONS, int(match[1])))}, or export the model again with an older "
+            "IR version (cnntk writes 10)"
         )
     if match := _UNKNOWN_OPERATOR.search(text):
         return UnsupportedArtifact(
@@ -364,8 +363,14 @@ def _load_error(name: str, device: Device, error: Exception) -> Exception:
     if match := _OPSET.search(text):
         return UnsupportedArtifact(
             f"{name}: uses opset {match[1]} of {match[2]}; onnxruntime {version} supports up to {match[3]}. "
-            "Update onnxruntime, or export the model again with an older opset (cnntk writes 18)"
+            f"{_update(first_release(OPSETS, int(match[1])))}, or export the model again with an older opset "
+            "(cnntk writes 18)"
         )
     if "opset" in text.lower() or "IR version" in text or "NotImplemented" in type(error).__name__:
         return UnsupportedArtifact(f"{name}: onnxruntime {version} can't run it: {text[:300]}")
     return ArtifactCorrupt(f"{name}: onnxruntime rejects it: {text[:300]}")
+
+
+def _update(release: str | None) -> str:
+    """The fix for a model that is too new; ``release`` is the oldest onnxruntime that loads it, if known."""
+    return "Update onnxruntime" if release is None else f"Update onnxruntime to {release} or newer"

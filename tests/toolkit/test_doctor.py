@@ -1,7 +1,6 @@
 from dataclasses import replace
-from importlib.metadata import requires
 
-from cnntk.doctor import cpu_features, cuda_problems, diagnose, missing_packages
+from cnntk.doctor import cpu_features, cuda_problems, diagnose, wheel_problems
 from cnntk.runtime.session.cuda import CudaState
 
 CPU = CudaState(offered=False, wheels=("onnxruntime",))
@@ -9,9 +8,11 @@ GPU = CudaState(offered=True, wheels=("onnxruntime-gpu",), needs="13.0", driver=
 
 
 def test_both_runtimes_installed_is_a_problem() -> None:
-    assert cuda_problems(CPU) == ()
-    (problem,) = cuda_problems(replace(CPU, wheels=("onnxruntime", "onnxruntime-gpu")))
-    assert "both installed" in problem
+    assert wheel_problems(CPU.wheels) == ()
+    (problem,) = wheel_problems(("onnxruntime", "onnxruntime-gpu"))
+    assert problem.startswith(
+        "onnxruntime and onnxruntime-gpu overwrite each other's files: pip uninstall -y "
+    )
 
 
 def test_a_gpu_wheel_that_can_not_start_is_a_problem() -> None:
@@ -31,36 +32,3 @@ def test_this_machine() -> None:
     assert diagnosis.packages["numpy"]
     assert "CPUExecutionProvider" in diagnosis.providers
     assert diagnosis.problems == ()
-
-
-def test_missing_extras_are_read_from_the_metadata() -> None:
-    lines = [
-        "no-such-base>=1",
-        'no-such-runtime>=1; extra == "cpu"',
-        'numpy>=1; extra == "export"',
-        'no-such-graph>=1,<2; python_version > "3" and extra == "export"',
-        "no_such.ir; extra == 'export'",
-        'no-such-learner [fast] >=1 ; extra=="train"',
-        'numpy; extra == "docs"',
-    ]
-    assert missing_packages(lines) == {
-        "export": ("no-such-graph", "no_such.ir"),
-        "train": ("no-such-learner",),
-    }
-    assert missing_packages(['numpy>=1; extra == "export"']) == {}
-
-
-def test_the_extras_are_those_that_pip_installs() -> None:
-    lines = requires("cnntk") or []
-    absent = [f"no-such-{line}" for line in lines]
-    assert "no-such-onnx-ir" in missing_packages(absent)["export"]
-    assert "no-such-safetensors" in missing_packages(absent)["train"]
-    assert set(missing_packages(absent)) == {
-        "cuda",
-        "export",
-        "parquet",
-        "reports",
-        "timm",
-        "train",
-        "transformers",
-    }

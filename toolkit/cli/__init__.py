@@ -108,7 +108,11 @@ def _run(argv: Sequence[str] | None, state: dict[str, Any]) -> int:
         return _fail(
             f"{error.filename or 'standard output'}: {error.strerror}", CnntkError.exit_status, state
         )
-    except Exception as error:  # a bug in cnntk, which is reported as one
+    except Exception as error:  # a bug in cnntk, or a package that is too old for it
+        from cnntk.requirements import outdated_packages
+
+        if problems := outdated_packages():
+            return _fail(f"{problems[0]} ({type(error).__name__}: {error})", CnntkError.exit_status, state)
         text = f"internal error, {type(error).__name__}: {error}. Please report it with the output of --debug"
         return _fail(text, INTERNAL_ERROR, state)
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from cnntk.runtime.artifact.compatibility import oldest_onnxruntime
+from cnntk.runtime.artifact.protobuf import file_bytes
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, Layer, ModelSpec, TensorSpec
 from cnntk.runtime.codec import as_json
 from cnntk.runtime.engine import Engine
@@ -26,6 +28,8 @@ class Inspection:
         size_bytes: Size of the file in bytes.
         inputs: Inputs of the graph.
         outputs: Outputs of the graph.
+        oldest_onnxruntime: Oldest onnxruntime release that runs the file, here or in another language; None
+            where this version of cnntk does not know it.
         layers: Layers in the order of the data; empty where they are unknown.
         graph_lint: ``warnings``, a line each; ``peak_activation_bytes``, the largest size of all activations
             that are in memory at one moment of a run on one image; ``peak_layer``, the layer at that moment.
@@ -41,6 +45,7 @@ class Inspection:
     size_bytes: int
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    oldest_onnxruntime: str | None
     layers: tuple[Layer, ...]
     graph_lint: dict[str, Any]
     spec: ModelSpec | None
@@ -83,6 +88,8 @@ class Inspection:
             yield "weights", f"{spec.data.file} ({size_text(spec.data.size_bytes)}), an external data file"
         yield from under("input", map(_tensor, self.inputs))
         yield from under("output", map(_tensor, self.outputs))
+        if self.oldest_onnxruntime is not None:
+            yield "onnxruntime", f"{self.oldest_onnxruntime} or newer"
         if spec is not None:
             yield from _spec_lines(spec)
         if (peak := self.peak_activation_bytes) is not None:
@@ -114,6 +121,7 @@ def inspect(model: str | os.PathLike[str]) -> Inspection:
         size_bytes=Path(model).stat().st_size,
         inputs=engine.inputs,
         outputs=engine.outputs,
+        oldest_onnxruntime=oldest_onnxruntime(file_bytes(model), os.fspath(model)),
         layers=layers,
         graph_lint=graph_lint,
         spec=spec,
