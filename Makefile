@@ -4,11 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CNNTK := $(BIN)/cnntk
+LOWEST := $(VENV)-lowest
+TOOLS := $(VENV)-release
+RUNTIME := $(VENV)-runtime
 EXTRAS := cpu,export,train,parquet,transformers,timm
 # One process per core, each with one torch thread: otherwise they compete for the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-.PHONY: demo test slow check size lint types bench clean
+.PHONY: demo test test-lowest slow check size lint types bench release pins clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12")'
@@ -34,6 +37,19 @@ demo: $(READY)
 
 test: $(READY)
 	$(PYTEST) -m 'not slow'
+
+# The same tests on the lowest versions that pyproject.toml declares, and the wheel where there is nothing else.
+test-lowest: $(LOWEST)/.ready $(TOOLS)/.ready
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest --numprocesses auto --dist loadfile -m 'not slow'
+	$(TOOLS)/bin/python -m build --wheel --outdir $(LOWEST)/dist
+	$(call try_wheel,$(LOWEST)/dist,-c $(LOWEST)/constraints.txt numpy pillow click rich onnxruntime)
+
+$(LOWEST)/.ready: pyproject.toml constraints.txt tests/lowest_versions.py
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(PYTHON) tests/lowest_versions.py > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip install --quiet -c $(LOWEST)/constraints.txt -e '.[$(EXTRAS)]' --group dev
+	@touch $@
 
 slow: $(READY)
 	$(PYTEST) -m slow
@@ -64,5 +80,32 @@ $(VENV)-types/.ready: pyproject.toml constraints.txt $(shell find toolkit export
 bench: $(READY)
 	$(BIN)/python benchmarks/page.py
 
+# dist/: the wheel, tried with the versions and hashes of constraints-runtime.txt, the source, and a bill of materials.
+release: $(TOOLS)/.ready
+	rm -rf dist build
+	$(TOOLS)/bin/python -m build
+	$(call try_wheel,dist,--require-hashes -r constraints-runtime.txt)
+	$(TOOLS)/bin/cyclonedx-py environment $(RUNTIME) --pyproject pyproject.toml --output-reproducible \
+		--output-file dist/cnntk-$$($(RUNTIME)/bin/python -c 'import cnntk; print(cnntk.__version__)').cdx.json
+
+# $(call try_wheel,FOLDER,REQUIREMENTS): the commands that need no torch, in an environment of these requirements.
+define try_wheel
+	rm -rf $(RUNTIME)
+	$(PYTHON) -m venv --without-pip $(RUNTIME)
+	$(TOOLS)/bin/python -m pip --python $(RUNTIME) install --quiet $(2)
+	$(TOOLS)/bin/python -m pip --python $(RUNTIME) install --quiet --no-index --find-links $(1) 'cnntk[cpu]'
+	$(RUNTIME)/bin/python -I tests/installed_commands.py
+endef
+
+# constraints-runtime.txt: the newest versions that the runtime works with, and the hashes of their files.
+pins: $(TOOLS)/.ready
+	$(TOOLS)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --extra cpu \
+		--no-header --no-annotate --output-file constraints-runtime.txt pyproject.toml
+
+$(TOOLS)/.ready:
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip build cyclonedx-bom uv
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV)-types build demo runs *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-types $(LOWEST) $(TOOLS) $(RUNTIME) dist build demo runs *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
