@@ -128,6 +128,8 @@ class ExportOptions:
         labels: Names of the classes in the order of the logits; a text file with one a line on the command
             line. By default as the source says, else their numbers.
         random: Use seeded random weights, to try an export.
+        trust: Run the code that the source's file names or holds: a checkpoint's factory outside the zoo, a
+            .pt2 that needs more than plain data. It runs with your rights, like a program that you start.
         seed: Seed of the random weights.
         dtype: Type of the weights and inputs; auto: the source's, but float32 where onnxruntime has no CPU
             kernels for it (bfloat16, and convolutions in float64), which is noted. Outputs of a classifier
@@ -160,6 +162,7 @@ class ExportOptions:
         default=None, metadata={"metavar": "FILE", "parse": _read_labels, **_SOURCE}
     )
     random: bool = field(default=False, metadata=_SOURCE)
+    trust: bool = field(default=False, metadata=_SOURCE)
     seed: int = field(default=0, metadata={"min": 0, "max": 2**63 - 1, **_SOURCE})
     dtype: Dtype = field(default="auto", metadata=_SOURCE)
     head: HeadOption = field(default="auto", metadata=_SOURCE)

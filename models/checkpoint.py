@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from cnntk.models.factory import file_of
-from cnntk.models.transfer import WITH_NEW_HEAD
+from cnntk.models.trust import WITH_NEW_HEAD, check_network
 from cnntk.models.weights import load_weights, write_weights
 from cnntk.models.zoo import build
 from cnntk.runtime.artifact.spec import ModelSpec, Network
@@ -55,20 +55,23 @@ def save_checkpoint(folder: str | PathLike[str], module: nn.Module, spec: ModelS
         _create(target, module, spec)
 
 
-def load_checkpoint(path: str | PathLike[str]) -> Checkpoint:
+def load_checkpoint(
+    path: str | PathLike[str], *, trust: bool = False, named: str | None = None
+) -> Checkpoint:
     """Builds the network that a checkpoint's spec names, and loads its weights.
-
-    The spec may name a factory outside the zoo, whose code then runs: load other people's checkpoints as
-    you would run their programs, or look into ``spec.json`` first.
 
     A factory's file that does not exist at its path in the spec is looked for beside the checkpoint's folder;
     the returned spec has the path that was used.
 
     Args:
         path: The folder, or the ``.safetensors`` file in it.
+        trust: Whether to run the factory outside the zoo that the spec names: code of whoever made the
+            checkpoint, like a program. Look into ``spec.json`` first.
+        named: The one such factory that is run without ``trust``.
 
     Raises:
-        UsageError: A file is missing, or the network that the spec names can't be built here.
+        UsageError: A file is missing, the network that the spec names can't be built here, or it is code that
+            is not trusted.
         CheckpointError: The spec is damaged or names no network, or the weights are damaged or don't fit.
         UnsupportedArtifact: The spec was written by a later version of cnntk.
     """
@@ -79,6 +82,7 @@ def load_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     if spec.network is None:
         raise CheckpointError(f"{spec_file}: names no network; build it yourself and use load_weights")
     network = _relocated(spec.network, spec_file)
+    check_network(network, spec_file, weights_bytes=weights.stat().st_size, trust=trust, named=named)
     module = build(network)
     load_weights(module, weights)
     return Checkpoint(module.eval(), replace(spec, network=network))

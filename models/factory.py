@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from types import ModuleType
+from types import BuiltinFunctionType, FunctionType, MethodType, MethodWrapperType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from cnntk.models.user_errors import describe_error
@@ -62,12 +63,15 @@ def locate(reference: str) -> Callable[..., Any]:
     """Returns the function, class or module (an instance of nn.Module) that ``reference`` names.
 
     Raises:
-        UsageError: The reference has another form, or its module, file or attribute does not exist.
+        UsageError: The reference has another form, its module, file or attribute does not exist, or it is one
+            of Python's own.
         MissingDependency: Its module needs torch, which is not installed.
     """
     origin, _, attribute = reference.rpartition(":")  # from the right: C:\nets.py:small has two colons
     if not origin or not _is_dotted(attribute):
         raise UsageError(f"{reference!r}: expected package.module:function or path/to/file.py:function")
+    if origin.partition(".")[0] in sys.stdlib_module_names and not origin.endswith(".py"):
+        raise _standard_library(reference)
     module = _load(origin)
     try:
         factory = operator.attrgetter(attribute)(module)
@@ -79,7 +83,26 @@ def locate(reference: str) -> Callable[..., Any]:
         raise UsageError(
             f"{reference}: is {type(factory).__name__}, expected a function, a class or an nn.Module"
         )
+    if _is_standard(factory):
+        raise _standard_library(reference)
     return factory  # type: ignore[no-any-return]
+
+
+def _is_standard(factory: Any) -> bool:
+    """Whether it is a built-in or of the standard library, under whatever name."""
+    while isinstance(factory, functools.partial):
+        factory = factory.func
+    if not isinstance(factory, type | FunctionType | MethodType | BuiltinFunctionType | MethodWrapperType):
+        factory = getattr(factory, "__wrapped__", type(factory))  # an object that is called, or lru_cache
+    home = getattr(factory, "__module__", None) or "builtins"  # methods of built-in types have none
+    return home.partition(".")[0] in sys.stdlib_module_names
+
+
+def _standard_library(reference: str) -> UsageError:
+    return UsageError(
+        f"{reference}: is of Python's built-ins or standard library, which is never run as a factory; "
+        "name a function of yours that builds the network"
+    )
 
 
 def file_of(reference: str) -> str | None:

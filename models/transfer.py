@@ -19,10 +19,7 @@ from cnntk.models.zoo import build
 from cnntk.runtime.artifact.spec import Network
 from cnntk.runtime.errors import UsageError
 
-__all__ = ["WITH_NEW_HEAD", "NewHead", "with_new_head", "without_head", "zoo_with_new_head"]
-
-WITH_NEW_HEAD = "cnntk.models.transfer:zoo_with_new_head"
-"""The name of `zoo_with_new_head` in a checkpoint."""
+__all__ = ["NewHead", "with_new_head", "without_head", "zoo_with_new_head"]
 
 # Sizes that networks for images are commonly made for.
 _SIZES = (28, 32, 48, 64, 96, 128, 160, 192, 224, 256, 299, 320, 384, 448, 512)

@@ -19,7 +19,7 @@ from cnntk.runtime.errors import UsageError
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["NETWORK_PLUGINS", "Recipe", "ZooEntry", "build", "find", "names"]
+__all__ = ["BUILT_IN", "NETWORK_PLUGINS", "Recipe", "ZooEntry", "build", "find", "names"]
 
 Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["one-cycle", "cosine", "constant"]
@@ -85,7 +85,7 @@ def names() -> tuple[str, ...]:
     Raises:
         UsageError: Two distributions provide the same name.
     """
-    return (*_BUILT_IN, *NETWORK_PLUGINS.entry_points())
+    return (*BUILT_IN, *NETWORK_PLUGINS.entry_points())
 
 
 def find(name: str) -> ZooEntry:
@@ -95,8 +95,8 @@ def find(name: str) -> ZooEntry:
         UsageError: There is none, two distributions provide it, or its plug-in is broken.
     """
     points = NETWORK_PLUGINS.entry_points()
-    if name in _BUILT_IN:
-        return _BUILT_IN[name]
+    if name in BUILT_IN:
+        return BUILT_IN[name]
     if (point := points.get(name)) is not None:
         entry = NETWORK_PLUGINS.load(point)
         if not isinstance(entry, ZooEntry) or entry.name != name:
@@ -104,7 +104,7 @@ def find(name: str) -> ZooEntry:
                 f"{NETWORK_PLUGINS.describe(point)} is {entry!r}, expected a ZooEntry of the name {name!r}"
             )
         return entry
-    all_names = (*_BUILT_IN, *points)
+    all_names = (*BUILT_IN, *points)
     close = difflib.get_close_matches(name, all_names, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise UsageError(
@@ -161,7 +161,7 @@ _DROPOUT_RECIPE = Recipe(
 
 _PHOTO = (3, 224, 224)
 
-_BUILT_IN = {
+BUILT_IN = {
     entry.name: entry
     for entry in (
         ZooEntry("lenet", "cnntk.models.lenet:lenet", (1, 28, 28), _LENET_RECIPE),
@@ -174,4 +174,4 @@ _BUILT_IN = {
     )
 }
 
-NETWORK_PLUGINS = PluginGroup("cnntk.models", "network", _BUILT_IN)
+NETWORK_PLUGINS = PluginGroup("cnntk.models", "network", BUILT_IN)

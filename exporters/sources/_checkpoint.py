@@ -23,7 +23,7 @@ def is_checkpoint(text: str) -> bool:
 def from_checkpoint(text: str, options: ExportOptions) -> Source:
     """Opens the trained network with everything that its spec says."""
     refuse_build_options(f"{text} is a checkpoint, which contains network and weights", options)
-    checkpoint = load_checkpoint(text)
+    checkpoint = load_checkpoint(text, trust=options.trust)
     spec = checkpoint.spec
     trained, requested = spec.inputs[0].shape[1:], one_shape(options.input_shape, text)
     if requested is not None and requested != trained:

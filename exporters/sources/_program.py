@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import torch
 from torch.export import ExportedProgram
@@ -12,14 +11,11 @@ from torch.export.graph_signature import InputKind, TensorArgument
 
 from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.source import Source
-from cnntk.exporters.sources.console import suppress_output
+from cnntk.exporters.sources._pt2 import load_pt2
 from cnntk.exporters.sources.inputs import form, input_specs, refuse_build_options
 from cnntk.runtime.artifact.spec import TensorSpec
-from cnntk.runtime.errors import ArtifactCorrupt, UsageError
+from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import readable_file
-
-# torch's own errors, those of the zip archive, and those of the JSON in it, as the damaged byte will have it.
-_DAMAGE = (RuntimeError, BadZipFile, ValueError, LookupError, TypeError, AttributeError, EOFError, OSError)
 
 _DYNAMIC = (
     "export it with a dynamic batch: torch.export.export(module, args, dynamic_shapes=({0: Dim('batch')},))"
@@ -29,12 +25,7 @@ _DYNAMIC = (
 def from_pt2(text: str, options: ExportOptions) -> Source:
     """Opens the program in the file."""
     file = readable_file(text, "a .pt2 file of torch.export.save")
-    try:
-        with suppress_output():
-            program = torch.export.load(file)
-    except _DAMAGE as error:
-        message = f"{file}: not a valid .pt2 file; save it again with torch.export.save"
-        raise ArtifactCorrupt(message) from error
+    program = load_pt2(file, trust=options.trust)
     return from_program(program, options, Path(file).stem)
 
 

@@ -118,7 +118,9 @@ def _config(transformers: Any, name: str, folder: Path | None, fields: Mapping[s
         if folder is None:
             config = transformers.AutoConfig.for_model(name, **fields)
         else:
-            config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, **fields)
+            config = transformers.AutoConfig.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, **fields
+            )
     except (*MISFITS, StrictDataclassError) as error:
         raise UsageError(
             f"transformers:{name}: transformers refuses its configuration: {one_line(error)}"

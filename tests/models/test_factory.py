@@ -86,7 +86,8 @@ def test_a_file_hides_no_module_of_its_name(tmp_path: Path) -> None:
         ),
         ("cnntk.models.lenet:lenet", {"num_classes": "ten"}, "cnntk.models.lenet:lenet: .*'str' and 'int'"),
         ("cnntk.models.alexnet:alexnet", {"dropout": 2, "image_size": 65}, "dropout probability"),
-        ("builtins:dict", {}, "returned dict, expected a torch.nn.Module"),
+        ("torch:zeros", {"size": [1]}, "returned Tensor, expected a torch.nn.Module"),
+        ("collections.abc:Mapping", {}, "is of Python's built-ins or standard library, which is never run"),
     ],
 )
 def test_errors_are_one_line(reference: str, kwargs: dict[str, object], message: str) -> None:
@@ -162,3 +163,52 @@ def test_without_torch_the_extra_is_named() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "needs torch, which is not installed; pip install 'cnntk[export]'" in run.stdout
+
+
+STANDARD = """
+import functools, os, pathlib, subprocess
+from os import system
+run = functools.partial(system, "touch {ran}")
+calls = {{}}
+
+class Net:
+    command = staticmethod(os.system)
+"""
+
+
+@pytest.mark.parametrize(
+    "attribute",
+    [
+        "os.system",
+        "system",
+        "subprocess.run",
+        "run",
+        "pathlib.Path.touch",
+        "Net.command",
+        "calls.get",
+        "Net.mro",
+    ],
+)
+def test_no_name_leads_to_the_standard_library(file: Path, attribute: str) -> None:
+    ran = file.with_name("RAN")
+    file.write_text(STANDARD.format(ran=ran) + SOURCE)
+    kwargs = {"command": f"touch {ran}"} if "ystem" in attribute or "command" in attribute else {}
+    with pytest.raises(UsageError, match=r"is of Python's built-ins or standard library, which is never run"):
+        construct(f"{file}:{attribute}", kwargs)
+    assert not ran.exists()
+    assert isinstance(construct(f"{file}:small", {}), nn.Linear)
+
+
+def test_a_partial_and_a_cached_function_are_factories(file: Path) -> None:
+    file.write_text(
+        f"import functools\n{SOURCE}wide = functools.partial(small, 7)\nonce = functools.cache(small)\n"
+    )
+    assert construct(f"{file}:wide", {}).weight.shape == (2, 7)
+    assert construct(f"{file}:once", {}).weight.shape == (2, 3)
+
+
+@pytest.mark.parametrize("module", ["os", "subprocess", "this", "importlib.util", "posix"])
+def test_a_module_of_the_standard_library_is_not_imported(module: str) -> None:
+    with pytest.raises(UsageError, match=rf"^{module}:system: is of Python's built-ins or standard library"):
+        construct(f"{module}:system", {"command": "true"})
+    assert "this" not in sys.modules

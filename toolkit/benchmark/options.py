@@ -73,6 +73,7 @@ class BenchOptions:
             repeated.
         weights: Weights file of an --against torch:SOURCE that has no weights of its own.
         random: Use seeded random weights for an --against torch:SOURCE.
+        trust: Run the code that the file of an --against torch names or holds, see export --trust.
         baseline: Compare with a baseline written by --save.
         fail_above: Exit with status 1 if runs take longer than in the baseline by more than this percentage,
             shown by two measurements with 95 % confidence.
@@ -102,6 +103,7 @@ class BenchOptions:
     against: tuple[str, ...] = field(default=(), metadata={"metavar": "OTHER", "group": "Comparison"})
     weights: str | None = field(default=None, metadata={"metavar": "FILE", "group": "Comparison"})
     random: bool = field(default=False, metadata={"group": "Comparison"})
+    trust: bool = field(default=False, metadata={"group": "Comparison"})
     baseline: BaselineSource | None = field(
         default=None, metadata={"flag": "--compare", "metavar": "FILE", "group": "Baseline"}
     )
@@ -131,6 +133,8 @@ class BenchOptions:
             name.startswith("torch:") for name in self.against
         ):
             raise UsageError("--weights and --random (weights, random) need --against torch:SOURCE (against)")
+        if self.trust and not any(name.partition(":")[0] == "torch" for name in self.against):
+            raise UsageError("--trust (trust) needs --against torch or torch:SOURCE (against)")
 
     @property
     def all_threads(self) -> tuple[int, ...]:

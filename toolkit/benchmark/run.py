@@ -70,7 +70,9 @@ def _against(context: _Context) -> tuple[ComparisonResult, ...]:
     for name in options.against:
         context.progress(f"against {name}")
         weights, random = (options.weights, options.random) if is_torch_source(name) else (None, False)
-        with open_targets(name, engine, inputs, weights=weights, random=random) as targets:
+        with open_targets(
+            name, engine, inputs, weights=weights, random=random, trust=options.trust
+        ) as targets:
             for target in targets:
                 comparison = None
                 if target.call is not None:

@@ -114,6 +114,7 @@ def open_targets(
     *,
     weights: str | None = None,
     random: bool = False,
+    trust: bool = False,
 ) -> Iterator[tuple[Target, ...]]:
     """Prepares targets, to be called within the block; torch's number of threads is restored after it.
 
@@ -124,6 +125,7 @@ def open_targets(
         inputs: Inputs of every call.
         weights: Weights file of a SOURCE without weights of its own.
         random: Whether such a source gets seeded random weights.
+        trust: Whether code that a source's file or the model names may run, as in `ExportOptions`.
 
     Yields:
         One target, or two. Each was called once to compare its outputs with the model's. Different outputs
@@ -139,7 +141,7 @@ def open_targets(
         raise UsageError(f"{name}: weights and random apply to torch:SOURCE; this target has its own weights")
     arrays, outputs = dict(inputs), engine.run(inputs, allow_nonfinite=True)
     if name.partition(":")[0] == "torch":
-        with _torch_targets(name.partition(":")[2], engine, arrays, weights, random) as targets:
+        with _torch_targets(name.partition(":")[2], engine, arrays, weights, random, trust) as targets:
             yield tuple(_compare_outputs(target, outputs) for target in targets)
     else:
         target = (_openvino if name == "openvino" else functools.partial(_onnx_file, name))(engine, arrays)
@@ -235,7 +237,7 @@ def _first_line(error: BaseException) -> str:
 
 @contextmanager
 def _torch_targets(
-    name: str, engine: Engine, inputs: Arrays, weights: str | None, random: bool
+    name: str, engine: Engine, inputs: Arrays, weights: str | None, random: bool, trust: bool
 ) -> Iterator[tuple[Target, ...]]:
     """The network in torch, eager and compiled, with the engine's number of threads within the block.
 
@@ -251,7 +253,7 @@ def _torch_targets(
             f"device {engine.device!r}: the installed torch has no CUDA; use device='cpu'"
         )
     with suppress_output():
-        source = _open_source(name, engine, weights, random)
+        source = _open_source(name, engine, weights, random, trust)
         title = name or source.name
         renamed = _rename_inputs(inputs, [spec.name for spec in source.inputs], title)
         runner = _TorchRunner(source, engine, [torch.from_numpy(array) for array in renamed.values()])
@@ -328,36 +330,42 @@ def _network(source: Source) -> torch.nn.Module:
     raise UsageError(f"torch:{source.name}: is an ONNX file; name it without torch: to measure against it")
 
 
-def _open_source(name: str, engine: Engine, weights: str | None, random: bool) -> Source:
+def _open_source(name: str, engine: Engine, weights: str | None, random: bool, trust: bool) -> Source:
     from cnntk.exporters.options import ExportOptions
     from cnntk.exporters.sources import open_source
 
     if name:
         shape = _image_shape(engine) if ":" in name else None
-        options = ExportOptions(shape, weights, random=random, dtype=_dtype(engine.spec))
+        options = ExportOptions(shape, weights, random=random, trust=trust, dtype=_dtype(engine.spec))
         return open_source(name, options)
     if weights is not None or random:
         raise UsageError("torch: weights and random apply to torch:SOURCE; name the source")
-    return open_source(*_source_of_model(engine))
+    return open_source(*_source_of_model(engine, trust))
 
 
-def _source_of_model(engine: Engine) -> tuple[str, ExportOptions]:
+def _source_of_model(engine: Engine, trust: bool) -> tuple[str, ExportOptions]:
     """The source that the model was exported from, if it is known and can be opened again.
 
     A spec names the network, but of its weights only the file's name, unless they are random.
     """
     from cnntk.exporters.options import ExportOptions
+    from cnntk.models.trust import check_network
+    from cnntk.models.zoo import names
 
     spec = engine.spec
     if spec is not None and spec.digest and spec.digest == embedded_digest(os.fspath(shipped_model())):
         return str(shipped_checkpoint()), ExportOptions()
     architecture = ""
     if spec is not None and (network := spec.network) is not None:
-        weights = str(spec.provenance.get("weights", ""))
-        if ":" not in network.factory and weights.startswith(_RANDOM):
-            seed = int(weights.removeprefix(_RANDOM))
-            options = ExportOptions(kwargs=network.kwargs, random=True, seed=seed, dtype=_dtype(spec))
-            return network.factory, options
+        seed = str(spec.provenance.get("weights", "")).partition(_RANDOM)[2]
+        if ":" not in network.factory and seed.isdecimal():
+            size = os.path.getsize(engine.name) + (spec.data.size_bytes if spec.data else 0)
+            check_network(network, engine.name, weights_bytes=2 * size, trust=trust)  # int4 has two a byte
+            if network.factory in names():
+                options = ExportOptions(
+                    kwargs=network.kwargs, random=True, seed=int(seed), dtype=_dtype(spec)
+                )
+                return network.factory, options
         architecture = f" It is a {network.factory}."
     raise UsageError(
         f"torch: {engine.name} does not name the file of its weights.{architecture} Name the checkpoint or "

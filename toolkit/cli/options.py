@@ -15,6 +15,7 @@ first sentence of its entry in the class's ``Attributes:``. The field's metadata
 
 from __future__ import annotations
 
+import contextlib
 import re
 import types
 import typing
@@ -23,6 +24,8 @@ from dataclasses import MISSING, Field, fields
 from typing import Any, Literal, TypeVar
 
 import click
+
+from cnntk.cli.output import json_alone
 
 __all__ = ["Command", "add_options", "command", "json_option", "option", "to_options"]
 
@@ -57,6 +60,11 @@ class Command(click.Command):
     """A command whose help has its options in groups, and examples that work."""
 
     examples: tuple[str, ...] = ()
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command; with --json, whatever the user's code prints is no part of the document."""
+        with json_alone(ctx) if ctx.params.get("as_json") else contextlib.nullcontext():
+            return super().invoke(ctx)
 
     def get_short_help_str(self, limit: int = 200) -> str:
         """The first sentence of the help, in full."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
+import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,10 +17,13 @@ import click
 
 from cnntk.runtime.sections import Align, Header, Section, Table, shorten
 
-__all__ = ["note", "pick", "print_json", "print_sections", "print_table", "show"]
+__all__ = ["json_alone", "note", "pick", "print_json", "print_sections", "print_table", "show"]
 
 WIDTH = 80
 """Columns where standard output is no terminal."""
+
+_JSON_STREAM = "cnntk.cli.json"
+"""Key of the context where `json_alone` puts the stream of the document."""
 
 _LONGEST_LABEL = 18
 _SHORTEST = 8
@@ -57,11 +63,41 @@ def print_json(data: Any) -> None:
 
     document = as_json(data)
     text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
+    context = click.get_current_context(silent=True)
+    stream = context.meta[_JSON_STREAM] if context and _JSON_STREAM in context.meta else sys.stdout
     try:
-        text.encode(sys.stdout.encoding or "utf-8")
+        text.encode(stream.encoding or "utf-8")
     except UnicodeEncodeError:  # such as the name of a file that is not text
         text = json.dumps(document, indent=2, allow_nan=False)
-    print(text)
+    print(text, file=stream, flush=True)
+
+
+@contextlib.contextmanager
+def json_alone(context: click.Context) -> Iterator[None]:
+    """Sends what Python and C code prints to standard error; `print_json` alone writes to standard output."""
+    stdout = sys.stdout
+    try:
+        descriptor = os.dup(1)
+    except OSError:  # it is closed
+        yield
+        return
+    stdout.flush()
+    try:
+        is_descriptor = stdout.fileno() == 1
+    except (OSError, ValueError):  # it was replaced, as in a notebook
+        is_descriptor = False
+    stream = os.fdopen(descriptor, "w", encoding=stdout.encoding, closefd=False) if is_descriptor else stdout
+    context.meta[_JSON_STREAM], sys.stdout = stream, sys.stderr
+    with contextlib.suppress(OSError):  # standard error may be closed
+        os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout = stdout
+        if os.name == "posix":
+            ctypes.CDLL(None).fflush(None)  # C code's output, which waits in a buffer
+        os.dup2(descriptor, 1)
+        os.close(descriptor)
 
 
 def note(text: str) -> None:

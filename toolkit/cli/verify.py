@@ -33,6 +33,12 @@ _UNREADABLE_IMAGES = 8
     "--random", is_flag=True, group="Against another model", help="Give such a source seeded random weights."
 )
 @option(
+    "--trust",
+    is_flag=True,
+    group="Against another model",
+    help="Run the code that the source's file names or holds, see export --trust.",
+)
+@option(
     "--images",
     metavar="FOLDER",
     group="Preprocessing",
@@ -51,6 +57,7 @@ def verify(
     against: str | None,
     weights: str | None,
     random: bool,
+    trust: bool,
     images: str | None,
     max_images: int | None,
     device: str,
@@ -69,8 +76,8 @@ def verify(
     """
     from cnntk.verification.artifact import verify as verify_model
 
-    if against is None and (weights or random):
-        raise click.UsageError("--weights and --random belong to the source that --against names")
+    if against is None and (weights or random or trust):
+        raise click.UsageError("--weights, --random and --trust belong to the source that --against names")
     if images is not None and against is not None:
         raise click.UsageError("--images excludes --against: it checks the preprocessing of MODEL alone")
     if images is None and max_images is not None:
@@ -80,7 +87,7 @@ def verify(
         return _check_images(path, images, max_images, device, as_json)
     if against is not None and ":" in against:
         sys.path.append(os.getcwd())  # behind the installed packages, so that none of them is shadowed
-    verification = verify_model(path, against, weights=weights, random=random, device=device)
+    verification = verify_model(path, against, weights=weights, random=random, trust=trust, device=device)
     show(verification, as_json, verification.notes)
     return 0 if verification.holds else 1
 

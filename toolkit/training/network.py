@@ -16,7 +16,8 @@ from cnntk.models.checkpoint import load_checkpoint
 from cnntk.models.factory import absolute, locate
 from cnntk.models.initialize import initialize
 from cnntk.models.lazy_layers import give_shapes
-from cnntk.models.transfer import WITH_NEW_HEAD, NewHead, without_head
+from cnntk.models.transfer import NewHead, without_head
+from cnntk.models.trust import WITH_NEW_HEAD, body_of
 from cnntk.models.user_errors import describe_error
 from cnntk.models.zoo import Recipe, build, find, names
 from cnntk.runtime.artifact.spec import Network, Preprocessing
@@ -193,14 +194,15 @@ def _with_body(
     options: TrainOptions,
 ) -> TrainPlan:
     """Plans the network of a checkpoint without its head, with its weights, and with a new head."""
-    checkpoint = load_checkpoint(path)
+    reference = absolute(network) if isinstance(network, str) else network
+    named = reference.factory if isinstance(reference, Network) else reference
+    checkpoint = load_checkpoint(path, trust=options.trust, named=named if isinstance(named, str) else None)
     spec = checkpoint.spec
     if spec.network is None or spec.preprocessing is None:
         raise CheckpointError(
             f"{path}: its spec has no preprocessing or names no network, so it can't be a body"
         )
-    base = _without_new_heads(spec.network)
-    reference = absolute(network) if isinstance(network, str) else network
+    base = body_of(spec.network)
     if reference not in (None, base.factory, base, spec.network):
         raise UsageError(f"{path}: its network is {base.factory}, not {network}; leave the network out")
     p = spec.preprocessing
@@ -230,13 +232,6 @@ def _with_body(
 
     recipe = find(base.factory).recipe if base.factory in names() else _PLAIN_RECIPE
     return TrainPlan(spec.name, with_new_head, recipe, p, pretrained=True, make=make)
-
-
-def _without_new_heads(network: Network) -> Network:
-    """The network below the heads that earlier trainings put on it, which need not be built again."""
-    while network.factory == WITH_NEW_HEAD:
-        network = Network(network.kwargs["body"], network.kwargs.get("body_kwargs") or {})
-    return network
 
 
 def _check_output(module: nn.Module, name: str, p: Preprocessing, classes: int) -> None:

@@ -54,6 +54,8 @@ class TrainOptions:
             GPU supports it.
         body: Checkpoint whose network, with a new head, is trained.
         freeze: Keep the weights of the body unchanged.
+        trust: Run code outside the zoo that the checkpoint of --body or the training that is resumed names.
+            It runs with your rights, like a program that you start.
         resume: Continue the training in the output folder with the options it was started with.
         force: Replace a training that exists in the output folder.
     """
@@ -74,6 +76,7 @@ class TrainOptions:
     device: str | None = field(default=None, metadata=_TRAINING)
     body: str | os.PathLike[str] | None = field(default=None, metadata=_NETWORK | {"metavar": "CHECKPOINT"})
     freeze: bool | None = field(default=None, metadata=_NETWORK)
+    trust: bool = field(default=False, metadata=_NETWORK)
     resume: bool = field(default=False, metadata=_OUTPUT)
     force: bool = field(default=False, metadata=_OUTPUT)
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from cnntk.data import Split
 from cnntk.models.factory import absolute
+from cnntk.models.trust import check_network
 from cnntk.runtime.artifact.spec import Network
 from cnntk.runtime.errors import UsageError
 from cnntk.training.options import TrainOptions
@@ -76,7 +77,10 @@ class TrainRequest:
             return self.network
         if arguments is None:
             raise UsageError(f"{folder}: was started with a module of your own, {name}; pass it again")
-        return Network(name, arguments)
+        network = Network(name, arguments)
+        named = name if self.network is not None else None
+        check_network(network, folder, weights_bytes=None, trust=self.options.trust, named=named)
+        return network
 
 
 def data_location(data: str | Split) -> str | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cnntk.exporters.options import ExportOptions
 from cnntk.runtime.artifact.canonical import canonical_inputs
 from cnntk.runtime.artifact.digest import compute_digest, embedded_digest, sha256_of
 from cnntk.runtime.artifact.external import (
@@ -179,6 +180,7 @@ def verify(
     *,
     weights: str | None = None,
     random: bool = False,
+    trust: bool = False,
     device: str = "cpu",
 ) -> Verification:
     """Checks a model file by what it holds: digest, fingerprints of its weights, and outputs on this device.
@@ -191,6 +193,7 @@ def verify(
         against: An ``.onnx`` file, or a source as `export` takes it, which is exported for the purpose.
         weights: File with the weights of a source that has none of its own.
         random: Whether such a source gets seeded random weights.
+        trust: Whether code that the source's file names or holds may run, as in `ExportOptions`.
         device: Device on which both run, as `Engine` takes it.
 
     Raises:
@@ -212,7 +215,8 @@ def verify(
     with scratch_folder() as folder:
         file = Path(against)
         if file.suffix != ".onnx":
-            file = _exported(os.fspath(against), Engine(path), folder, weights, random)
+            options = ExportOptions(weights=weights, random=random, trust=trust)
+            file = _exported(os.fspath(against), Engine(path), folder, options)
         return _compared(result, file, os.fspath(against), device)
 
 
@@ -273,7 +277,7 @@ def _with_self_test(result: Verification, spec: ModelSpec | None, device: str) -
         return replace(result, damage=str(error))
 
 
-def _exported(source: str, engine: Engine, folder: Path, weights: str | None, random: bool) -> Path:
+def _exported(source: str, engine: Engine, folder: Path, options: ExportOptions) -> Path:
     """Exports a torch source to a file with the same inputs as ``engine``."""
     try:
         from cnntk.exporters import export
@@ -289,9 +293,8 @@ def _exported(source: str, engine: Engine, folder: Path, weights: str | None, ra
     export(
         source,
         file,
+        options,
         input_shape=_image_shape(engine) if ":" in source else None,
-        weights=weights,
-        random=random,
         preprocess=mode,
         preprocessing=p,
         dtype=_cast_to(engine),

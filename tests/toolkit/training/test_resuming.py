@@ -43,11 +43,13 @@ def interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_no_option_has_to_be_repeated(interrupted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (interrupted.parent / "elsewhere").mkdir()
     monkeypatch.chdir(interrupted.parent / "elsewhere")
-    report = train(output=interrupted, resume=True, progress=False)
+    with pytest.raises(UsageError, match=r"run: names '.*nets\.py:net' .* it is not run; look into it first"):
+        train(output=interrupted, resume=True, progress=False)
+    report = train(output=interrupted, resume=True, trust=True, progress=False)
     assert (report.status, len(report.history), report.network) == ("resumed", 2, "net")
     assert report.settings["network_arguments"] == {"num_classes": 10, "image_size": 9, "dropout": 0.25}
     assert (report.settings["seed"], report.settings["augment"]) == (3, ["zoom"])
-    assert train(output=interrupted, resume=True, progress=False).status == "finished before"
+    assert train(output=interrupted, resume=True, trust=True, progress=False).status == "finished before"
 
 
 def test_repeated_options_are_the_same(interrupted: Path) -> None:
@@ -72,7 +74,7 @@ def test_what_differs_is_named_as_the_user_says_it(
     interrupted: Path, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message) as raised:
-        train(output=interrupted, resume=True, progress=False, **options)
+        train(output=interrupted, resume=True, trust=True, progress=False, **options)
     assert "{" not in str(raised.value)
 
 

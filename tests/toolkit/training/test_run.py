@@ -254,9 +254,10 @@ def test_a_body_of_a_body(split: Split, tmp_path: Path, custom: bool) -> None:
     for number, freeze in ((1, True), (2, False)):
         body = tmp_path / str(number - 1)
         output = tmp_path / str(number)
-        report = train(data=split, body=body, freeze=freeze, epochs=1, output=output, progress=False)
+        options = {"freeze": freeze, "epochs": 1, "trust": custom}
+        report = train(data=split, body=body, output=output, progress=False, **options)
         assert (report.trainable_parameters < report.parameters) is freeze
-    before, frozen, last = (load_checkpoint(tmp_path / str(i)) for i in (0, 1, 2))
+    before, frozen, last = (load_checkpoint(tmp_path / str(i), trust=custom) for i in (0, 1, 2))
     name = "stem.weight" if custom else "0.weight"
     first = before.module.state_dict()[name]
     assert torch.equal(frozen.module.state_dict()[f"body.{name}"], first)
