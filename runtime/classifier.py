@@ -14,7 +14,7 @@ from cnntk.runtime.artifact.spec import IMAGE_INPUT
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UnsupportedArtifact
 from cnntk.runtime.images.reading import MAX_MEGAPIXELS, DecodedImage, ImageSource, Pixels, decode_image
-from cnntk.runtime.preprocessing.preprocess import luma, normalize, resize_and_crop
+from cnntk.runtime.preprocessing.preprocess import normalize, resize_and_crop
 from cnntk.runtime.preprocessing.resizing import shrink, shrinkable
 
 __all__ = ["Classifier", "Prediction", "Predictions"]
@@ -114,10 +114,8 @@ class Classifier:
         Transparency is composed on the background in the artifact's spec.
         """
         background = self._preprocessing.background
-        decoded = decode_image(image, background=background, max_megapixels=max_megapixels)
-        if self._preprocessing.color == "gray" and decoded.pixels.shape[2] == 3:
-            return DecodedImage(luma(decoded.pixels), decoded.notes)
-        return decoded
+        gray = self._preprocessing.color == "gray"
+        return decode_image(image, background=background, max_megapixels=max_megapixels, gray=gray)
 
     def classify_pixels(self, images: Sequence[Pixels]) -> list[Predictions]:
         """Classifies pixels from `read` of any sizes, in as few batches as their sizes allow."""

@@ -21,6 +21,10 @@ Pixels = NDArray[np.uint8]
 
 _WHOLE_PIXELS = 1 << 20
 _STRIP_PIXELS = 1 << 18
+# ITU-R BT.601 luma, as Pillow converts RGB to L in 16-bit fixed point. Sums have at most 24 bits, so float32,
+# whose products are BLAS's, is exact.
+_LUMA = np.array([19595, 38470, 7471], dtype=np.float32) / 65536
+_LUMA_PIXELS = 1 << 16  # that are in the cache as float32
 _GRAY = ("1", "L")
 
 _UPRIGHT = {
@@ -37,7 +41,7 @@ _FROM_THE_END = (3, 4, 6, 7)  # those whose first row becomes the last row or co
 
 
 def pixels_from_image(
-    opened: OpenedImage, name: str, background: Sequence[int]
+    opened: OpenedImage, name: str, background: Sequence[int], *, gray: bool = False
 ) -> tuple[Pixels, tuple[str, ...]]:
     """Converts a loaded image to an array of upright 8-bit pixels, and returns all notes with it.
 
@@ -48,6 +52,9 @@ def pixels_from_image(
     composed = False
     with image_errors(name, "of a type that can't be converted"):
         transparent = image.has_transparency_data
+        if gray and image.mode == "RGB" and not transparent:
+            image = image.convert("L")
+            opened = replace(opened, image=image)
         wide = image.mode.startswith(("I", "F"))
         if wide:
             opened = _with_scale(opened, name)
@@ -63,11 +70,15 @@ def pixels_from_image(
                 strip_pixels, strip_composed = convert(opened, strip, name, background)
                 (pixels[:, span] if swapped else pixels[span])[...] = strip_pixels
                 composed |= strip_composed
+    if gray and pixels.shape[2] == 3:
+        pixels = luma(pixels)
     pixels.flags.writeable = False  # like an array that numpy makes of a Pillow image
     return pixels, (*opened.notes, *_notes(opened, composed, background))
 
 
-def pixels_from_array(array: NDArray[Any], background: Sequence[int]) -> tuple[Pixels, tuple[str, ...]]:
+def pixels_from_array(
+    array: NDArray[Any], background: Sequence[int], *, gray: bool = False
+) -> tuple[Pixels, tuple[str, ...]]:
     """Converts an array like `pixels_from_image`: uint8 (H, W) or (H, W, 1 or 3 or 4), or uint16 gray."""
     pixels = array[:, :, None] if array.ndim == 2 else array
     channels = pixels.shape[2] if pixels.ndim == 3 else 0
@@ -82,8 +93,18 @@ def pixels_from_array(array: NDArray[Any], background: Sequence[int]) -> tuple[P
     if wide:
         return _scaled(pixels, 65535), ("16-bit values scaled to 8 bits",)
     if channels == 4:
-        return pixels_from_image(OpenedImage(Image.fromarray(pixels)), array_name(array), background)
-    return pixels, ()
+        opened = OpenedImage(Image.fromarray(pixels))
+        return pixels_from_image(opened, array_name(array), background, gray=gray)
+    return luma(pixels) if gray and channels == 3 else pixels, ()
+
+
+def luma(rgb: Pixels) -> Pixels:
+    """Converts uint8 (H, W, 3) to (H, W, 1), ``(19595 R + 38470 G + 7471 B + 32768) >> 16``, like Pillow."""
+    gray = np.empty((*rgb.shape[:2], 1), dtype=np.uint8)
+    rows = max(1, _LUMA_PIXELS // rgb.shape[1])
+    for top in range(0, len(rgb), rows):
+        gray[top : top + rows, :, 0] = rgb[top : top + rows].astype(np.float32) @ _LUMA + np.float32(0.5)
+    return gray
 
 
 def array_name(array: NDArray[Any]) -> str:

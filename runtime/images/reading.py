@@ -15,7 +15,8 @@ from PIL import Image
 
 from cnntk.runtime.errors import ImageError, ImageTooLarge
 from cnntk.runtime.images._decoding import MAX_MEGAPIXELS, describe_unreadable, load_file, load_pillow
-from cnntk.runtime.images._pixels import Pixels, array_name, pixels_from_array, pixels_from_image
+from cnntk.runtime.images._opened import OpenedImage
+from cnntk.runtime.images._pixels import Pixels, array_name, luma, pixels_from_array, pixels_from_image
 from cnntk.runtime.images.signatures import HEAD_BYTES, file_format
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "ImageSource",
     "Pixels",
     "decode_image",
+    "luma",
     "read_image",
     "source_name",
 ]
@@ -73,6 +75,7 @@ def decode_image(
     background: Sequence[int] = _WHITE,
     max_megapixels: float = MAX_MEGAPIXELS,
     reduce_to: tuple[int, int] | None = None,
+    gray: bool = False,
 ) -> DecodedImage:
     """Reads the pixels of an image, with notes on how they were made.
 
@@ -109,6 +112,7 @@ def decode_image(
             ``max_megapixels`` applies to the decoded size (for progressive files, to the whole). For 59
             photos, resized to 224x224 by Pillow's bilinear filter, the largest difference from the full
             decode was 9 of 255, and the largest average difference of an image 0.6; for noise, 16 and 2.9.
+        gray: Whether color becomes gray, as by `luma`.
 
     Returns:
         Pixels and notes. Copy the pixels before you change them: they are read-only, or those of ``source``.
@@ -120,13 +124,10 @@ def decode_image(
     """
     _check_options(background, max_megapixels, reduce_to)
     if isinstance(source, np.ndarray):
-        return DecodedImage(*pixels_from_array(source, background))
+        return DecodedImage(*pixels_from_array(source, background, gray=gray))
     name = source_name(source)
-    if isinstance(source, Image.Image):
-        return DecodedImage(*pixels_from_image(load_pillow(source, name, max_megapixels), name, background))
-    with _opened(source, name, max_megapixels) as stream:
-        opened = load_file(stream, name, max_megapixels=max_megapixels, reduce_to=reduce_to)
-    return DecodedImage(*pixels_from_image(opened, name, background))
+    opened = _load(source, name, max_megapixels, reduce_to)
+    return DecodedImage(*pixels_from_image(opened, name, background, gray=gray))
 
 
 def source_name(source: ImageSource) -> str:
@@ -152,6 +153,15 @@ def _check_options(
         raise ValueError(f"max_megapixels: expected a number over 0, got {max_megapixels!r}")
     if reduce_to is not None and (len(reduce_to) != 2 or not min(reduce_to) > 0):
         raise ValueError(f"reduce_to: expected a height and a width in pixels, got {reduce_to!r}")
+
+
+def _load(
+    source: ImageSource, name: str, max_megapixels: float, reduce_to: tuple[int, int] | None
+) -> OpenedImage:
+    if isinstance(source, Image.Image):
+        return load_pillow(source, name, max_megapixels)
+    with _opened(source, name, max_megapixels) as stream:
+        return load_file(stream, name, max_megapixels=max_megapixels, reduce_to=reduce_to)
 
 
 @contextmanager

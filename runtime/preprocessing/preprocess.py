@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cnntk.runtime.artifact.spec import Preprocessing
-from cnntk.runtime.images.reading import Pixels
+from cnntk.runtime.images.reading import Pixels, luma
 from cnntk.runtime.preprocessing.sampling import resize_interpolated, resize_nearest
 
 __all__ = ["LIGHT_MARGIN", "luma", "normalize", "preprocess", "resize_and_crop"]
@@ -21,10 +21,6 @@ _FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-# ITU-R BT.601 luma, as Pillow converts RGB to L in 16-bit fixed point. Sums have at most 24 bits, so float32,
-# whose products are BLAS's, is exact.
-_LUMA = np.array([19595, 38470, 7471], dtype=np.float32) / 65536
-_LUMA_PIXELS = 1 << 16  # that are in the cache as float32
 
 LIGHT_MARGIN = 0.25
 """Threshold of a light background: the sum over the outermost pixels of value - 127.5. For integer values
@@ -67,15 +63,6 @@ def normalize(levels: Array, p: Preprocessing) -> NDArray[np.float32]:
     values *= factor[:, None, None]
     values += offset[:, None, None]
     return values if p.layout == "NCHW" else np.ascontiguousarray(values.transpose(0, 2, 3, 1))
-
-
-def luma(rgb: Pixels) -> Pixels:
-    """Converts uint8 (H, W, 3) to (H, W, 1), ``(19595 R + 38470 G + 7471 B + 32768) >> 16``, like Pillow."""
-    gray = np.empty((*rgb.shape[:2], 1), dtype=np.uint8)
-    rows = max(1, _LUMA_PIXELS // rgb.shape[1])
-    for top in range(0, len(rgb), rows):
-        gray[top : top + rows, :, 0] = rgb[top : top + rows].astype(np.float32) @ _LUMA + np.float32(0.5)
-    return gray
 
 
 def _to_channels(levels: Array, p: Preprocessing) -> Array:

@@ -8,14 +8,15 @@ from PIL import Image
 
 from cnntk.runtime.errors import ImageError
 from cnntk.runtime.images import _pixels as pixels
-from cnntk.runtime.images._formats import OpenedImage
-from cnntk.runtime.images._pixels import pixels_from_image
+from cnntk.runtime.images._opened import OpenedImage
+from cnntk.runtime.images._pixels import luma, pixels_from_image
 from cnntk.runtime.images.reading import decode_image, read_image
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (50, 70, 3), dtype=np.uint8)
 GRAY = RGB[:, :, 0]
 WHITE = (255, 255, 255)
+MODES = ("1", "L", "P", "RGB", "RGBA", "LA", "PA", "CMYK", "YCbCr", "I", "I;16", "I;16B")
 
 
 def image_of(mode: str) -> Image.Image:
@@ -29,9 +30,7 @@ def image_of(mode: str) -> Image.Image:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize(
-    "mode", ["1", "L", "P", "RGB", "RGBA", "LA", "PA", "CMYK", "YCbCr", "I", "I;16", "I;16B"]
-)
+@pytest.mark.parametrize("mode", MODES)
 def test_strips_make_the_whole(mode: str, orientation: int, monkeypatch: pytest.MonkeyPatch) -> None:
     picture = OpenedImage(image_of(mode), orientation)
     whole, notes = pixels_from_image(picture, "image", (9, 8, 7))
@@ -41,6 +40,34 @@ def test_strips_make_the_whole(mode: str, orientation: int, monkeypatch: pytest.
         stripped, strip_notes = pixels_from_image(picture, "image", (9, 8, 7))
         assert np.array_equal(stripped, whole)
         assert strip_notes == notes
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_gray_is_the_luma_of_the_pixels(mode: str) -> None:
+    picture = OpenedImage(image_of(mode), 6)
+    colored, notes = pixels_from_image(picture, "image", (9, 8, 7))
+    gray = luma(colored) if colored.shape[2] == 3 else colored
+    pixels_and_notes = pixels_from_image(picture, "image", (9, 8, 7), gray=True)
+    assert np.array_equal(pixels_and_notes[0], gray)
+    assert pixels_and_notes[1] == notes
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_gray_of_arrays(channels: int) -> None:
+    array = np.dstack((RGB, GRAY))[:, :, :channels]
+    colored = read_image(array)
+    gray = luma(colored) if channels > 1 else colored
+    assert np.array_equal(decode_image(array, gray=True).pixels, gray)
+
+
+@pytest.mark.parametrize("step", [17, pytest.param(1, marks=pytest.mark.slow)], ids=["sample", "all"])
+def test_luma_of_every_color_is_pillows(step: int) -> None:
+    """Every sum is a whole number below 2^24, so any arithmetic gives the same."""
+    codes = np.arange(0, 1 << 24, step, dtype=np.uint32)
+    colors = codes[: len(codes) // 1024 * 1024].view(np.uint8).reshape(-1, 1024, 4)[:, :, :3]
+    gray = np.asarray(Image.fromarray(np.ascontiguousarray(colors)).convert("L"))
+    assert np.array_equal(luma(colors)[:, :, 0], gray)
+    assert not np.array_equal(luma(colors[:, :, ::-1])[:, :, 0], gray)
 
 
 def test_a_large_image_goes_in_strips() -> None:

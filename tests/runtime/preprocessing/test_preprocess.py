@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from cnntk.runtime.artifact.spec import Preprocessing
-from cnntk.runtime.preprocessing.preprocess import luma, normalize, preprocess, resize_and_crop
+from cnntk.runtime.preprocessing.preprocess import normalize, preprocess, resize_and_crop
 from cnntk.runtime.preprocessing.sampling import resize_interpolated
 
 RNG = np.random.default_rng(0)
@@ -26,16 +26,6 @@ def test_channel_order() -> None:
     assert np.array_equal(resize_and_crop(RGB, same_size), RGB)
     assert np.array_equal(resize_and_crop(RGB, replace(same_size, color="bgr")), RGB[:, :, ::-1])
     assert resize_and_crop(RGB[:, :, :1], same_size).shape == (30, 40, 3)
-
-
-@pytest.mark.parametrize("step", [17, pytest.param(1, marks=pytest.mark.slow)], ids=["sample", "all"])
-def test_luma_of_every_color_is_pillows(step: int) -> None:
-    """Every sum is a whole number below 2^24, so any arithmetic gives the same."""
-    codes = np.arange(0, 1 << 24, step, dtype=np.uint32)
-    colors = codes[: len(codes) // 1024 * 1024].view(np.uint8).reshape(-1, 1024, 4)[:, :, :3]
-    gray = np.asarray(Image.fromarray(np.ascontiguousarray(colors)).convert("L"))
-    assert np.array_equal(luma(colors)[:, :, 0], gray)
-    assert not np.array_equal(luma(colors[:, :, ::-1])[:, :, 0], gray)
 
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
