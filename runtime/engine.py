@@ -10,13 +10,12 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import asdict
 from math import isfinite
-from typing import Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 from numpy import vdot
 from numpy.typing import NDArray
 
-from cnntk.runtime.artifact.self_test import SelfTestResult, run_self_test
 from cnntk.runtime.artifact.spec import ModelSpec, TensorSpec
 from cnntk.runtime.batch_split import run_in_batches
 from cnntk.runtime.contract import InputContract, is_finite
@@ -29,12 +28,9 @@ from cnntk.runtime.errors import (
     SelfTestFailed,
     UsageError,
 )
-from cnntk.runtime.example_inputs import example_inputs
 from cnntk.runtime.log import log
 from cnntk.runtime.session._watchdog import clamp_timeout, deadline
-from cnntk.runtime.session.binding import Binding
 from cnntk.runtime.session.devices import Device, import_onnxruntime, resolve_device
-from cnntk.runtime.session.placement import Placement, measure_placement
 from cnntk.runtime.session.session_factory import (
     LoadedModel,
     SessionSettings,
@@ -42,6 +38,11 @@ from cnntk.runtime.session.session_factory import (
     open_session,
     tensor_specs,
 )
+
+if TYPE_CHECKING:
+    from cnntk.runtime.artifact.self_test import SelfTestResult
+    from cnntk.runtime.session.binding import Binding
+    from cnntk.runtime.session.placement import Placement
 
 __all__ = ["Engine"]
 
@@ -237,6 +238,8 @@ class Engine:
         Raises:
             InputError: A name, dtype or shape is wrong.
         """
+        from cnntk.runtime.session.binding import Binding
+
         self._contract.check(inputs)
         self._ensure_session()
         checked = () if self._allow_nonfinite else tuple(self._names[i] for i in self._checked_outputs)
@@ -262,6 +265,8 @@ class Engine:
         Raises:
             UsageError: The model has free sizes, so that ``inputs`` are required.
         """
+        from cnntk.runtime.session.placement import measure_placement
+
         arrays = dict(inputs) if inputs is not None else self._example_inputs()
         self._contract.check(arrays)
         try:
@@ -289,6 +294,8 @@ class Engine:
             UnsupportedArtifact: The file has no self-test.
             InferenceError: onnxruntime failed.
         """
+        from cnntk.runtime.artifact.self_test import run_self_test
+
         return run_self_test(lambda arrays: self.run(arrays, allow_nonfinite=True), self.spec, self.name)
 
     @property
@@ -350,6 +357,8 @@ class Engine:
         return {name: value[:0] if value.ndim else value for name, value in outputs.items()}
 
     def _example_inputs(self) -> Arrays:
+        from cnntk.runtime.example_inputs import example_inputs
+
         batch = next((s.shape[0] for s in self.inputs if s.shape and isinstance(s.shape[0], int)), 1)
         return example_inputs(self.inputs, int(batch), self.image_sizes)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +73,8 @@ def verified_model(model: str | bytes, name: str) -> Iterator[VerifiedModel]:
 @contextmanager
 def verified_while_loading(check: Callable[[], None]) -> Iterator[Callable[[], None]]:
     """Runs a check in a thread while the block runs; yields a function that waits for it, as the end does."""
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(check)
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import glob
-import importlib.metadata as metadata
 import os
 import re
 import sys
@@ -160,6 +159,8 @@ def _major(version: str) -> int:
 
 
 def _installed(wheel: str) -> bool:
+    from importlib import metadata  # not for every import of the runtime: it costs 5 ms
+
     try:
         metadata.version(wheel)
     except metadata.PackageNotFoundError:

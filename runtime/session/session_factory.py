@@ -18,7 +18,6 @@ from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec, TensorSpec
 from cnntk.runtime.errors import ArtifactCorrupt, DeviceUnavailable, UnsupportedArtifact, UsageError
 from cnntk.runtime.files import readable_file
 from cnntk.runtime.log import log
-from cnntk.runtime.session._cache import DATA_FILE, cache_key, create_folder, load_through_cache
 from cnntk.runtime.session.cores import cpu_quota, usable_cores
 from cnntk.runtime.session.devices import Device, import_onnxruntime
 
@@ -41,10 +40,8 @@ _NO_PREPACKING = "session.disable_prepacking"
 _COPYING_OPTIMIZERS = ("NchwcTransformer",)
 """Optimizers that copy the weights of convolutions to another layout."""
 
-_EXTERNAL_WEIGHTS = {
-    "session.optimized_model_external_initializers_file_name": DATA_FILE,
-    "session.optimized_model_external_initializers_min_size_in_bytes": "4096",
-}
+_WEIGHTS_FILE = "session.optimized_model_external_initializers_file_name"
+_WEIGHTS_MIN_BYTES = "session.optimized_model_external_initializers_min_size_in_bytes"
 """Options that write an optimized model with external weights; else it refers to the original file."""
 
 _PACKED = "session.save_external_prepacked_constant_initializers"
@@ -162,7 +159,11 @@ class _SessionFactory:
     def create(self, *, has_digest: bool) -> Any:
         """Creates the session, through the cache if there is one."""
         sharing = self.settings.share_weights and self.device.name == "cpu"
-        folder = None if self.settings.cache is None else create_folder(self.settings.cache)
+        folder = None
+        if self.settings.cache is not None:
+            from cnntk.runtime.session._cache import cache_key, create_folder, load_through_cache
+
+            folder = create_folder(self.settings.cache)
         if folder is not None and not has_digest and self.has_external_weights:
             log.info("%s: is not cached, because its external weights have no digest", self.name)
             folder = None
@@ -188,8 +189,9 @@ class _SessionFactory:
         if optimized is not None:
             options.optimized_model_filepath = optimized
             if sharing or self.has_external_weights:
-                for key, value in _EXTERNAL_WEIGHTS.items():
-                    options.add_session_config_entry(key, value)
+                weights = Path(optimized).with_suffix(".data").name
+                options.add_session_config_entry(_WEIGHTS_FILE, weights)
+                options.add_session_config_entry(_WEIGHTS_MIN_BYTES, "4096")
                 options.add_session_config_entry(_PACKED, "1" if sharing else "0")
         elif sharing and self.has_external_weights:
             options.add_session_config_entry(_NO_PREPACKING, "1")
