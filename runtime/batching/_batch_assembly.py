@@ -95,7 +95,7 @@ class BatchRunner:
                 return self.engine.run(inputs, timeout=timeout)
             self.engine.check(self._as_full_batch(inputs))
             rows = len(next(iter(inputs.values())))
-            outputs = self.engine.run(pad_batch(inputs, self.fixed_batch), timeout=timeout)
+            outputs = self.engine.run(pad_batch(dict(inputs), self.fixed_batch), timeout=timeout)
             return {name: value[:rows] for name, value in outputs.items()}
         except BaseException as error:  # any error is the result of this request
             return error

@@ -14,7 +14,7 @@ from typing import Any
 __all__ = ["CudaState", "cuda_problem", "cuda_state"]
 
 _WHEELS = ("onnxruntime", "onnxruntime-gpu")
-_MISSING_LIBRARY = re.compile(r"(lib[\w+-]+\.so[.\d]*): cannot open shared object file")
+_MISSING_LIBRARY = r"(lib[\w+-]+\.so[.\d]*): cannot open shared object file"
 _SUCCESS, _NO_DEVICE, _DRIVER_TOO_OLD = 0, 100, 35  # CUresult, of cuda.h
 
 
@@ -107,7 +107,7 @@ def _load(path: str) -> str:
         try:
             ctypes.CDLL(path)
         except OSError as error:
-            match = _MISSING_LIBRARY.search(str(error))
+            match = re.search(_MISSING_LIBRARY, str(error))
             if match is None:  # for example symbols that onnxruntime itself provides
                 return ""
             name = match.group(1)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cnntk.runtime.errors import DeviceUnavailable, MissingDependency, UsageError
-from cnntk.runtime.session.cuda import cuda_problem, cuda_state
 
 __all__ = ["OLDEST_ONNXRUNTIME", "Device", "import_onnxruntime", "release_numbers", "resolve_device"]
 
@@ -78,7 +77,7 @@ def resolve_device(name: str, options: Mapping[str, Any] | None = None) -> Devic
     kind, index = _parse_name(name)
     ort = import_onnxruntime()
     if kind == "auto":
-        problem = cuda_problem(cuda_state(ort))
+        problem = _cuda_problem(ort)
         if problem is None:
             return _device("cuda", None, options, "auto: CUDA is available")
         return Device("cpu", _CPU, reason=f"auto: {problem}")
@@ -91,7 +90,7 @@ def resolve_device(name: str, options: Mapping[str, Any] | None = None) -> Devic
     if kind != "cuda" and _PROVIDERS[kind] not in offered:
         problem = f"the installed onnxruntime lacks {_PROVIDERS[kind]}. Install one that has it"
     elif kind in _ON_CUDA:
-        problem = cuda_problem(cuda_state(ort, _PROVIDERS[kind]), index or 0)
+        problem = _cuda_problem(ort, kind, index or 0)
     if problem is not None:
         raise DeviceUnavailable(f"device {name!r}: {problem} (onnxruntime offers {', '.join(offered)})")
     return _device(kind, index, options)
@@ -144,6 +143,12 @@ def release_numbers(version: str) -> tuple[int, ...]:
     while numbers and not numbers[-1]:
         numbers.pop()
     return tuple(numbers)
+
+
+def _cuda_problem(ort: Any, kind: str = "cuda", index: int = 0) -> str | None:
+    from cnntk.runtime.session.cuda import cuda_problem, cuda_state
+
+    return cuda_problem(cuda_state(ort, _PROVIDERS[kind]), index)
 
 
 def _parse_name(name: str) -> tuple[str, int | None]:

@@ -48,9 +48,9 @@ _PACKED = "session.save_external_prepacked_constant_initializers"
 """Option that also writes weights as the kernels pack them, for mapping to memory."""
 
 _SPIN, _ASSIGNMENT = "session.intra_op.allow_spinning", "session.record_ep_graph_assignment_info"
-_IR_VERSION = re.compile(r"Unsupported model IR version: (\d+), max supported IR version: (\d+)")
-_OPSET = re.compile(r"Opset (\d+) is under development.*?domain ([\w.]+) is till opset (\d+)")
-_UNKNOWN_OPERATOR = re.compile(r"Fatal error: ([\w.:]+)\(-?\d+\) is not a registered function/op")
+_IR_VERSION = r"Unsupported model IR version: (\d+), max supported IR version: (\d+)"
+_OPSET = r"Opset (\d+) is under development.*?domain ([\w.]+) is till opset (\d+)"
+_UNKNOWN_OPERATOR = r"Fatal error: ([\w.:]+)\(-?\d+\) is not a registered function/op"
 
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 
@@ -351,18 +351,18 @@ def _load_error(name: str, device: Device, error: Exception) -> Exception:
     if "InvalidProtobuf" in type(error).__name__ or "parsing" in text:
         return ArtifactCorrupt(f"{name}: not a valid ONNX file, or damaged; export it again")
     version = import_onnxruntime().__version__
-    if match := _IR_VERSION.search(text):
+    if match := re.search(_IR_VERSION, text):
         return UnsupportedArtifact(
             f"{name}: has IR version {match[1]}; onnxruntime {version} supports up to {match[2]}. "
             f"{_update(first_release(IR_VERSIONS, int(match[1])))}, or export the model again with an older "
             "IR version (cnntk writes 10)"
         )
-    if match := _UNKNOWN_OPERATOR.search(text):
+    if match := re.search(_UNKNOWN_OPERATOR, text):
         return UnsupportedArtifact(
             f"{name}: has the operator {match[1]}, which onnxruntime {version} lacks. Export the model again "
             "with standard operators; libraries of custom operators are not loaded"
         )
-    if match := _OPSET.search(text):
+    if match := re.search(_OPSET, text):
         return UnsupportedArtifact(
             f"{name}: uses opset {match[1]} of {match[2]}; onnxruntime {version} supports up to {match[3]}. "
             f"{_update(first_release(OPSETS, int(match[1])))}, or export the model again with an older opset "
