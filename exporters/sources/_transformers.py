@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from torch import nn
@@ -145,7 +146,7 @@ def _trained(transformers: Any, folder: Path, config: Any) -> nn.Module:
         module, report = transformers.AutoModelForImageClassification.from_pretrained(
             folder, config=config, local_files_only=True, trust_remote_code=False, output_loading_info=True
         )
-    except (*MISFITS, OSError, SafetensorError) as error:
+    except (*MISFITS, OSError, SafetensorError, UnpicklingError) as error:
         raise CheckpointError(f"{folder}: its weights can't be loaded: {with_cause(error)}") from error
     for problem in ("missing_keys", "mismatched_keys", "error_msgs"):
         if names := sorted(map(str, report.get(problem, ()))):

@@ -1,3 +1,4 @@
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -152,3 +153,54 @@ def test_a_folder_of_something_else(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(UsageError, match="bert is not an image classifier of transformers"):
         opened(tmp_path)
+
+
+EVIL = """
+open({ran!r}, "w").close()
+from transformers import ViTConfig, ViTForImageClassification
+
+class Config(ViTConfig): pass
+
+class Model(ViTForImageClassification): pass
+"""
+
+
+@pytest.mark.parametrize("model_type", ["vit", "evil"])
+def test_a_folder_runs_no_code_of_its_own(
+    folder: Path, tmp_path: Path, model_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = tmp_path / "RAN"
+    (folder / "evil.py").write_text(EVIL.format(ran=str(ran)))
+    own = {"AutoConfig": "evil.Config", "AutoModelForImageClassification": "evil.Model"}
+    config = json.loads((folder / "config.json").read_text()) | {"auto_map": own, "model_type": model_type}
+    (folder / "config.json").write_text(json.dumps(config))
+    if model_type == "vit":
+        assert opened(folder).labels == ("cat", "dog", "owl")
+    else:
+        with pytest.raises(UsageError, match="transformers refuses its configuration"):
+            opened(folder)
+    assert not ran.exists()
+    for module in (transformers.dynamic_module_utils, transformers.utils.hub):  # the negative control
+        monkeypatch.setattr(module, "HF_MODULES_CACHE", str(tmp_path / "modules"), raising=False)
+    with contextlib.suppress(OSError, ValueError):  # whatever follows after the file ran
+        transformers.AutoConfig.from_pretrained(folder, trust_remote_code=True)
+    assert ran.exists()
+
+
+class Payload:
+    def __init__(self, ran: Path) -> None:
+        self.ran = ran
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.ran,)
+
+
+def test_pickled_weights_run_no_code(folder: Path, tmp_path: Path) -> None:
+    weights = folder / "pytorch_model.bin"
+    torch.save({"a": Payload(tmp_path / "RAN")}, weights)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="its weights can't be loaded"):
+        opened(folder)
+    assert not (tmp_path / "RAN").exists()
+    torch.load(weights, weights_only=False)  # the negative control
+    assert (tmp_path / "RAN").exists()

@@ -1,9 +1,11 @@
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from spec_mutations import sealed, split_spec
 
 from cnntk.benchmark._inputs import batch_inputs
 from cnntk.benchmark.compare import compare_interleaved
@@ -18,7 +20,7 @@ from cnntk.benchmark.targets import (
 )
 from cnntk.runtime import Engine
 from cnntk.runtime.codec import as_json
-from cnntk.runtime.errors import MissingDependency, UsageError
+from cnntk.runtime.errors import CheckpointError, MissingDependency, UsageError
 from cnntk.shipped import shipped_model
 
 
@@ -119,6 +121,37 @@ def test_weights_are_for_torch(foreign_onnx: Path) -> None:
         open_targets(str(foreign_onnx), engine, batch_inputs(engine, 1), random=True),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("factory", "kwargs", "message"),
+    [
+        ("evil.pt2", {}, "unknown network 'evil.pt2'"),
+        ("os:system", {"command": "touch RAN"}, r"\. It is a os:system\. Name the checkpoint or source"),
+        ("lenet", {"num_classes": 10**9}, "would have 85,000,0.* weights, but the file has only"),
+    ],
+)
+def test_an_artifact_names_networks_of_the_zoo_only(
+    factory: str,
+    kwargs: dict[str, object],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    prefix, spec = split_spec(shipped_model().read_bytes())
+
+    def artifact(network: dict[str, object]) -> Path:
+        changed = {**spec, "network": network, "provenance": {"weights": "random, seed 1"}}
+        text = json.dumps({**{k: v for k, v in changed.items() if k != "digest"}, "digest": "0" * 64})
+        (tmp_path / "evil.onnx").write_bytes(sealed(prefix, text.encode()))
+        return tmp_path / "evil.onnx"
+
+    with pytest.raises((UsageError, CheckpointError), match=message):
+        against("torch", artifact({"factory": factory, "kwargs": kwargs}))
+    assert not (tmp_path / "RAN").exists()
+    eager, _ = against("torch", artifact({"factory": "lenet", "kwargs": {"image_size": 28}}))
+    assert eager.available
 
 
 @pytest.mark.parametrize("batch", [1, 3])
