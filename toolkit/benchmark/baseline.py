@@ -16,7 +16,7 @@ from cnntk.runtime.codec import as_json, decode
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import readable_file, write_bytes
 
-__all__ = ["MEASURE_AGAIN", "Baseline", "check_replaceable", "load_baseline", "save_baseline"]
+__all__ = ["MEASURE_AGAIN", "Baseline", "load_baseline", "save_baseline"]
 
 _FORMAT, _VERSION = "cnntk baseline", 1
 
@@ -73,21 +73,9 @@ def save_baseline(path: str | os.PathLike[str], baseline: Baseline) -> None:
     """Writes a baseline to a file, whole or not at all.
 
     Raises:
-        UsageError: The folder is not writable, or the file exists and is not a baseline.
+        UsageError: The file can't be written.
     """
-    check_replaceable(path)
     write_bytes(Path(path), (json.dumps(as_json(baseline), indent=1) + "\n").encode())
-
-
-def check_replaceable(path: str | os.PathLike[str]) -> None:
-    """Refuses to overwrite a file that is not a baseline, such as a model.
-
-    Raises:
-        UsageError: The file exists and is not a baseline.
-    """
-    file = Path(path)
-    if file.is_file() and _baseline_data(file.read_bytes()) is None:
-        raise UsageError(f"{file}: the file exists and is not a baseline; choose another name")
 
 
 def load_baseline(path: str | os.PathLike[str]) -> Baseline:

@@ -80,6 +80,7 @@ class BenchOptions:
         save: File to save the latency to, as a baseline to compare with later. The compared baseline itself
             is not replaced by a run that regressed.
         allow_other_machine: Compare with a baseline of another machine.
+        force: Replace existing files.
         sessions: Number of processes that the latency of a baseline is measured in.
     """
 
@@ -114,6 +115,7 @@ class BenchOptions:
         default=None, metadata={"metavar": "FILE", "group": "Baseline"}
     )
     allow_other_machine: bool = field(default=False, metadata={"group": "Baseline"})
+    force: bool = field(default=False, metadata={"group": "Output"})
     sessions: int = field(default=10, metadata={"flag": None})  # of fewer, too few would remain undisturbed
 
     def __post_init__(self) -> None:

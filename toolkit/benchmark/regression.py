@@ -22,7 +22,6 @@ from typing import Any, ClassVar, Literal
 from cnntk.benchmark.baseline import (
     MEASURE_AGAIN,
     Baseline,
-    check_replaceable,
     load_baseline,
     save_baseline,
 )
@@ -39,7 +38,7 @@ from cnntk.benchmark.statistics.intervals import (
 )
 from cnntk.benchmark.workload import Workload
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.files import check_writable
+from cnntk.runtime.files import check_output
 from cnntk.runtime.sections import (
     Chart,
     Column,
@@ -240,8 +239,7 @@ class BaselineCheck:
         if baseline is not None:
             baseline.check_machine(detect_machine(), allow_other=options.allow_other_machine)
         if options.save is not None:
-            check_writable(Path(options.save))
-            check_replaceable(options.save)
+            check_output(Path(options.save), force=options.force)
         return cls(baseline, file, options)
 
     def check_settings(self, settings: Mapping[str, Setting]) -> None:

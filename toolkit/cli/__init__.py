@@ -9,12 +9,14 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 import click
 
+from cnntk.cli.output import discard_output, note, prepare_streams
 from cnntk.cli.signals import ENDINGS, STATUS, ended_by_signals
 from cnntk.runtime.errors import CnntkError, ImageError
 from cnntk.version import __version__
@@ -23,6 +25,7 @@ __all__ = ["main"]
 
 COMMANDS = ("train", "export", "verify", "inspect", "quantize", "infer", "bench", "doctor")
 
+OUTPUT_LOST = 1
 INTERNAL_ERROR = 70
 
 
@@ -73,8 +76,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         143 terminated, 70 a bug in cnntk.
     """
     state: dict[str, Any] = {}
-    with ended_by_signals(state):
+    prepare_streams()
+    with ended_by_signals(state), warnings.catch_warnings():
+        warnings.showwarning = _show_warning
         status = _run(argv, state)
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        discard_output()
     return STATUS[signal.SIGTERM] if state.get("signal") == signal.SIGTERM else status
 
 
@@ -98,16 +107,16 @@ def _run(argv: Sequence[str] | None, state: dict[str, Any]) -> int:
     except SystemExit as error:
         # click wraps standard output and exits where a pipe's reader has enough, as with `| head`.
         if sys.stdout is not stdout:
-            return _pipe_closed()
+            return 0
         return _fail(f"the source's own code called sys.exit({error.code})", CnntkError.exit_status, state)
-    except BrokenPipeError:
-        return _pipe_closed()
+    except BrokenPipeError:  # its reader has enough
+        return 0
     except MemoryError:
         return _fail("out of memory; make the batch or the image smaller", CnntkError.exit_status, state)
     except OSError as error:
-        return _fail(
-            f"{error.filename or 'standard output'}: {error.strerror}", CnntkError.exit_status, state
-        )
+        if error.filename is None:
+            return _fail(f"standard output: {error.strerror}", OUTPUT_LOST, state)
+        return _fail(f"{error.filename}: {error.strerror}", CnntkError.exit_status, state)
     except Exception as error:  # a bug in cnntk, or a package that is too old for it
         from cnntk.requirements import outdated_packages
 
@@ -117,16 +126,15 @@ def _run(argv: Sequence[str] | None, state: dict[str, Any]) -> int:
         return _fail(text, INTERNAL_ERROR, state)
 
 
-def _pipe_closed() -> int:
-    """Sends what is still buffered nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+    note(f"{category.__name__}: {message}")
 
 
 def _fail(message: str, status: int, state: dict[str, Any]) -> int:
     if state.get("debug"):
-        traceback.print_exc()
-    print(f"cnntk: {message}", file=sys.stderr)
+        for line in traceback.format_exc().splitlines():
+            note(line)
+    note(f"cnntk: {message}")
     return status
 
 

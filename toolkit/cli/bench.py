@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
+import glob
 import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,17 @@ import click
 
 from cnntk.benchmark.options import BenchOptions
 from cnntk.cli.options import add_options, command, json_option, option, to_options
-from cnntk.cli.output import note, pick, print_json, print_sections
-from cnntk.runtime.errors import MissingDependency, UsageError
-from cnntk.runtime.files import check_writable
+from cnntk.cli.output import (
+    check_report,
+    note,
+    pick,
+    print_json,
+    print_sections,
+    require_jinja,
+    show_status,
+)
+from cnntk.runtime.errors import UsageError
+from cnntk.runtime.files import check_output
 
 
 @command("cnntk bench lenet.onnx", "cnntk bench lenet.onnx --batch 1,8 --layers --report bench.html")
@@ -35,14 +42,15 @@ def bench(model: str | None, report: str | None, plots: str | None, as_json: boo
     if report or plots:
         options = replace(options, layers=True)
     outputs = {"--report": report, "--plots": plots}
-    _check_writable(outputs)
     path = pick(model)
     _check_distinct(options, outputs, path)
+    check_report(report, force=options.force)
+    if plots:
+        _check_plots(Path(plots), force=options.force)
     from cnntk.benchmark.run import bench as measure
 
-    result = measure(path, options, progress=_progress())
-    if sys.stderr.isatty():
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    result = measure(path, options, progress=lambda stage: show_status(f"measuring {stage} ..."))
+    show_status("")
     if as_json:
         print_json(result)
     else:
@@ -63,40 +71,24 @@ def bench(model: str | None, report: str | None, plots: str | None, as_json: boo
         raise click.exceptions.Exit(1)
 
 
-def _progress() -> Callable[[str], None]:
-    if not sys.stderr.isatty():
-        return lambda stage: None
-    return lambda stage: print(f"\r\x1b[Kmeasuring {stage} ...", end="", file=sys.stderr, flush=True)
-
-
-def _check_writable(outputs: dict[str, str | None]) -> None:
-    """Checks the files of a report and of plots, and the package that they need, before anything is measured.
+def _check_plots(path: Path, *, force: bool) -> None:
+    """Checks a folder, which may not exist yet, or a file name that the names of all plots begin with.
 
     Raises:
-        UsageError: A file cannot be written.
+        UsageError: It is a file, has plots already, or can't be written.
         MissingDependency: jinja2 is not installed.
     """
-    if outputs["--report"]:
-        check_writable(Path(outputs["--report"]))
-    if outputs["--plots"]:
-        _check_plots(Path(outputs["--plots"]))
-    for name, file in outputs.items():
-        if file and importlib.util.find_spec("jinja2") is None:
-            raise MissingDependency(
-                f"{name} needs jinja2, which is not installed: pip install 'cnntk[reports]'"
-            )
-
-
-def _check_plots(path: Path) -> None:
-    """A folder, which may not exist yet, or a file name that the names of all plots begin with."""
-    if path.is_dir():
-        check_writable(path / "plot.svg")
-    elif path.exists():
+    require_jinja("--plots")
+    is_folder = path.is_dir()
+    if path.exists() and not is_folder:
         raise UsageError(f"--plots {path}: is a file; name a folder")
-    elif path.suffix and path.suffix.lower() != ".svg":
+    if path.suffix and path.suffix.lower() != ".svg" and not is_folder:
         raise UsageError(f"--plots {path}: plots are SVG files; name a folder or a .svg file")
-    else:
-        check_writable(path)
+    file = path / "plot.svg" if is_folder else path
+    check_output(file, force=force)
+    names = "*.svg" if is_folder else f"{glob.escape(path.stem)}-*.svg"
+    if (is_folder or path.suffix) and not force and (other := next(file.parent.glob(names), None)):
+        raise UsageError(f"--plots {path}: {other} exists already; --force replaces it, or use another name")
 
 
 def _check_distinct(options: BenchOptions, outputs: dict[str, str | None], model: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from cnntk.cli.options import add_options, command, json_option, option, to_options
-from cnntk.cli.output import note, print_json, show
+from cnntk.cli.output import check_report, note, print_json, print_line, show
 from cnntk.exporters.options import ExportOptions
 from cnntk.runtime.sections import size_text
 
@@ -43,6 +43,7 @@ def export(source: str | None, output: str | None, report: str | None, as_json: 
     from cnntk.exporters import export as export_source
 
     options = to_options(ExportOptions, values)
+    check_report(report, force=options.force)
     with contextlib.redirect_stdout(sys.stderr):  # what the user's code prints is no part of the answer
         result = export_source(source, output, options, layer_errors=report is not None)
     if report:
@@ -54,7 +55,7 @@ def export(source: str | None, output: str | None, report: str | None, as_json: 
 
 
 def _copy(output: str | None, as_json: bool, values: dict[str, Any]) -> None:
-    from cnntk.shipped import copy_shipped_model
+    from cnntk.shipped import copy_shipped_model, shipped_model
 
     force = values.pop("force")
     origin = click.get_current_context().get_parameter_source
@@ -62,8 +63,8 @@ def _copy(output: str | None, as_json: bool, values: dict[str, Any]) -> None:
         raise click.UsageError(
             f"--{extra[0].replace('_', '-')} needs a SOURCE; the shipped LeNet is only copied"
         )
-    path = copy_shipped_model(output, force=force)
+    path, size_bytes = copy_shipped_model(output, force=force), shipped_model().stat().st_size
     if as_json:
-        print_json({"path": str(path), "name": "lenet", "size_bytes": path.stat().st_size})
+        print_json({"path": str(path), "name": "lenet", "size_bytes": size_bytes})
     else:
-        print(f"{path} ({size_text(path.stat().st_size)}): the LeNet that ships with cnntk")
+        print_line(f"{path} ({size_text(size_bytes)}): the LeNet that ships with cnntk")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cnntk.cli.options import command, json_option, option
-from cnntk.cli.output import note, pick, print_json, print_table
+from cnntk.cli.output import note, pick, print_json, print_table, shown
 from cnntk.cli.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -65,6 +65,12 @@ _NOTES = 10
 )
 @option("--force", is_flag=True, group="Output", help="Replace an existing FILE.")
 @option(
+    "--keep-formulas",
+    is_flag=True,
+    group="Output",
+    help="Write CSV cells that begin with =, +, - or @ without the ' that makes them text.",
+)
+@option(
     "--device", default="cpu", show_default=True, group="Execution", help="Device: cpu, cuda, cuda:1 or auto."
 )
 @option(
@@ -88,6 +94,7 @@ def infer(
     output: str | None,
     resume: bool,
     force: bool,
+    keep_formulas: bool,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -97,6 +104,8 @@ def infer(
     be read.
     """
     _check_options(form, output, resume=resume, force=force, as_json=as_json)
+    if keep_formulas and form != "csv" and (form is not None or not str(output).lower().endswith(".csv")):
+        raise click.UsageError("--keep-formulas belongs to --format csv")
     from cnntk.inference import LeftOutFiles, expand
     from cnntk.inference import infer as classify
 
@@ -108,8 +117,8 @@ def infer(
     passing = output is None and form in ("json", "csv") and sys.stdout.isatty()  # that is progress enough
     bar = ProgressBar("images", lambda: sum(1 for _ in expand(images)), wanted=not passing)
     if output is not None:
-        settings = {"form": form, "top": top, "resume": resume, "force": force, "progress": bar, **options}
-        status = _to_file(path, files, output, settings, as_json)
+        options |= {"form": form, "top": top, "resume": resume, "force": force, "progress": bar}
+        status = _to_file(path, files, output, options | {"keep_formulas": keep_formulas}, as_json)
     else:
         counts = Counter[str]()
         results = _counted(classify(path, files, **options), bar, counts)
@@ -118,7 +127,7 @@ def infer(
         elif form in (None, "table"):
             status = _print_tables(results, top, bar)
         else:
-            status = _print_rows(results, str(form), top)
+            status = _print_rows(results, str(form), top, keep_formulas)
         if counts["failed"] and counts["images"] > 1:
             note(f"cnntk: {counts['failed']:,} of {counts['images']:,} images could not be read")
     if text := str(left_out):
@@ -174,11 +183,12 @@ def _print_document(model: str, results: Iterable[ImageResult], top: int) -> int
     return int(any("error" in row for row in rows))
 
 
-def _print_rows(results: Iterable[ImageResult], form: str, top: int) -> int:
+def _print_rows(results: Iterable[ImageResult], form: str, top: int, keep_formulas: bool) -> int:
     from cnntk.inference.rows import CsvRows, JsonRows
 
     failed = False
-    writer = JsonRows(sys.stdout) if form == "json" else CsvRows(sys.stdout, top)
+    csv = CsvRows(sys.stdout, top, keep_formulas=keep_formulas) if form == "csv" else None
+    writer = csv or JsonRows(sys.stdout)
     for result in results:
         failed |= result.error is not None
         writer.write(result.row(top))
@@ -209,7 +219,7 @@ def _cells(file: str, predictions: Predictions, top: int) -> _Cells:
 
     best, *rest = predictions.top(top)
     others = ", ".join(f"{p.label} {p.probability:.1%}" for p in rest)
-    return source_name(file), best.label, f"{best.probability:.1%}", others
+    return shown(source_name(file)), shown(best.label), f"{best.probability:.1%}", shown(others)
 
 
 def _padded(cells: _Cells, widths: tuple[int, int, int]) -> _Cells:

@@ -1,29 +1,53 @@
-"""How commands print: results on standard output, notes on standard error."""
+"""How commands print: results on standard output, notes on standard error; nothing else prints.
+
+All text is inert: what a terminal would obey, does not show, or has no character for, is an escape.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
+import importlib.util
 import os
 import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 import click
 
+from cnntk.runtime.errors import MissingDependency
+from cnntk.runtime.files import check_output
+from cnntk.runtime.inert import inert, json_text
 from cnntk.runtime.sections import Align, Header, Section, Table, shorten
 
-__all__ = ["json_alone", "note", "pick", "print_json", "print_sections", "print_table", "show"]
+__all__ = [
+    "check_report",
+    "discard_output",
+    "json_alone",
+    "note",
+    "pick",
+    "prepare_streams",
+    "print_json",
+    "print_line",
+    "print_sections",
+    "print_table",
+    "require_jinja",
+    "show",
+    "show_status",
+    "shown",
+]
 
 WIDTH = 80
 """Columns where standard output is no terminal."""
 
 _JSON_STREAM = "cnntk.cli.json"
 """Key of the context where `json_alone` puts the stream of the document."""
+
+_PLAIN_SIGNS = str.maketrans({"×": "x", "µ": "u", "±": "+-", "²": "^2", "…": "...", "→": "->"})
+"""What stands for the signs of results where standard output lacks them."""
 
 _LONGEST_LABEL = 18
 _SHORTEST = 8
@@ -61,15 +85,9 @@ def print_json(data: Any) -> None:
     """Prints one JSON document; numbers that are not finite are null, as JSON has none."""
     from cnntk.runtime.codec import as_json
 
-    document = as_json(data)
-    text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
     context = click.get_current_context(silent=True)
     stream = context.meta[_JSON_STREAM] if context and _JSON_STREAM in context.meta else sys.stdout
-    try:
-        text.encode(stream.encoding or "utf-8")
-    except UnicodeEncodeError:  # such as the name of a file that is not text
-        text = json.dumps(document, indent=2, allow_nan=False)
-    print(text, file=stream, flush=True)
+    print(json_text(as_json(data), stream.encoding, indent=2), file=stream, flush=True)
 
 
 @contextlib.contextmanager
@@ -100,9 +118,69 @@ def json_alone(context: click.Context) -> Iterator[None]:
         os.close(descriptor)
 
 
+def print_line(text: str) -> None:
+    """Prints a line on standard output."""
+    print(shown(text))
+
+
 def note(text: str) -> None:
-    """Prints a line on standard error."""
-    print(text, file=sys.stderr)
+    """Prints a line on standard error, if there is one."""
+    _to_stderr(shown(text, sys.stderr) + "\n")
+
+
+def show_status(text: str) -> None:
+    """Replaces the last line of a terminal; elsewhere nothing is shown."""
+    if sys.stderr.isatty():
+        _to_stderr(f"\r\x1b[K{shown(text, sys.stderr)}")
+
+
+def shown(text: str, stream: TextIO | None = None) -> str:
+    """Inert text in the characters that a stream has, by default standard output."""
+    encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
+    text = inert(text)
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.translate(_PLAIN_SIGNS).encode(encoding, "backslashreplace").decode(encoding)
+    return text
+
+
+def prepare_streams() -> None:
+    """Opens standard streams that are closed, and lets no character that they lack end the command."""
+    if sys.stdin is None:  # else the next file that is opened has its number, and what writes to it
+        os.open(os.devnull, os.O_RDONLY)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the end
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):  # not a stream of Python's own
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def discard_output() -> None:
+    """Sends what is still buffered nowhere: Python would write it at its end, and report the error again."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def check_report(report: str | None, *, force: bool) -> None:
+    """Checks before long work that a page can be written.
+
+    Raises:
+        UsageError: The file exists already, or can't be written.
+        MissingDependency: jinja2 is not installed.
+    """
+    if report is not None:
+        check_output(Path(report), force=force)
+        require_jinja("--report")
+
+
+def require_jinja(option: str) -> None:
+    """Raises MissingDependency if the package that pages and plots need is not installed."""
+    if importlib.util.find_spec("jinja2") is None:
+        raise MissingDependency(
+            f"{option} needs jinja2, which is not installed: pip install 'cnntk[reports]'"
+        )
 
 
 def print_sections(sections: Iterable[Section], header: Header | None = None) -> None:
@@ -110,32 +188,44 @@ def print_sections(sections: Iterable[Section], header: Header | None = None) ->
     width = shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else WIDTH
     if header is not None:
         _print_title(header.name, header.verdict, width)
-        print(*_wrap(header.note, width), sep="\n")
+        _print_lines(_wrap(header.note, width))
     for number, section in enumerate(s for s in sections if s.shown_in != "page"):
         if section.title:
             if number or header is not None:
-                print()
+                print_line("")
             _print_title(section.title, section.headline, width)
         elif section.headline:
-            print(*_wrap(section.headline, width), sep="\n")
+            _print_lines(_wrap(section.headline, width))
         indent = "  " * bool(section.title)
-        for line in _body(section, width - len(indent)):
-            print(f"{indent}{line}".rstrip())
+        _print_lines(f"{indent}{line}".rstrip() for line in _body(section, width - len(indent)))
 
 
 def print_table(rows: Iterable[Sequence[str]], header: Sequence[str] = (), right: Sequence[int] = ()) -> None:
     """Prints aligned columns; the columns numbered in ``right`` are flush right."""
-    lines = [tuple(header), *map(tuple, rows)] if header else [tuple(row) for row in rows]
+    lines = [tuple(map(shown, row)) for row in (*([header] if header else []), *rows)]
     columns = len(lines[0]) if lines else 0
-    for line in _aligned(lines, ["right" if i in right else "left" for i in range(columns)]):
-        print(line)
+    _print_lines(_aligned(lines, ["right" if i in right else "left" for i in range(columns)]))
 
 
 def _print_title(title: str, headline: str, width: int) -> None:
+    title = shown(title)
     first, *rest = _wrap(f"{title}: {headline}" if headline else title, width)
-    click.echo(click.style(first[: len(title)], bold=True) + first[len(title) :])
-    for line in rest:
-        print(line)
+    if sys.stdout.isatty():
+        click.echo(click.style(first[: len(title)], bold=True) + first[len(title) :])
+    else:
+        print_line(first)
+    _print_lines(rest)
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        print_line(line)
+
+
+def _to_stderr(text: str) -> None:
+    with contextlib.suppress(OSError):  # closed or full: nobody can be told
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 def _body(section: Section, width: int) -> Iterable[str]:
@@ -148,6 +238,7 @@ def _body(section: Section, width: int) -> Iterable[str]:
 
 def _label_lines(lines: Sequence[tuple[str, str]], width: int) -> Iterable[str]:
     """Labels in a column of their own; one that has no room beside the text stands above it."""
+    lines = [(shown(label), text) for label, text in lines]
     longest = min(max((len(label) for label, _ in lines), default=0), _LONGEST_LABEL) + 2
     for label, text in lines:
         if len(label) > longest - 2:
@@ -175,10 +266,10 @@ def _table_lines(table: Table, width: int) -> Iterable[str]:
 
 def _column_texts(table: Table, index: int) -> list[str]:
     """Title and cells of a column."""
-    cells = [row[index].text for row in table.cells]
+    cells = [shown(row[index].text) for row in table.cells]
     if table.columns[index].align == "decimal":
         cells = decimal_aligned(cells)
-    return [table.columns[index].title, *cells]
+    return [shown(table.columns[index].title), *cells]
 
 
 def _width(texts: Mapping[int, list[str]]) -> int:
@@ -212,4 +303,4 @@ def decimal_aligned(cells: Sequence[str]) -> list[str]:
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width, break_on_hyphens=False)
+    return textwrap.wrap(shown(text), width, break_on_hyphens=False)

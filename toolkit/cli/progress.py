@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+from cnntk.cli.output import shown
+
 __all__ = ["ProgressBar", "StageProgress"]
 
 _DELAY_S = 1.0
@@ -58,7 +60,8 @@ class ProgressBar:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = TextColumn(self._what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        name = TextColumn("{task.description}", markup=False)
+        columns = name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         # What is printed meanwhile goes where it was to go: rich would turn it to standard error.
         self._bar = Progress(
             *columns,
@@ -67,7 +70,8 @@ class ProgressBar:
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._task = self._bar.add_task("", total=self._total() if self._total is not None else total)
+        total = self._total() if self._total is not None else total
+        self._task = self._bar.add_task(shown(self._what, sys.stderr), total=total)
 
 
 class StageProgress:

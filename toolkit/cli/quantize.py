@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import signal
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import click
 
 from cnntk.cli.options import add_options, command, json_option, option, to_options
-from cnntk.cli.output import note, pick, show
+from cnntk.cli.output import check_report, note, pick, show
 from cnntk.cli.progress import StageProgress
 from cnntk.cli.signals import FINISHES, STATUS
 from cnntk.quantization.options import QuantizeOptions
@@ -36,13 +35,11 @@ def quantize(model: str | None, report: str | None, dry_run: bool, as_json: bool
     """
     from cnntk.quantization.pipeline import preview_quantize
     from cnntk.quantization.pipeline import quantize as quantize_model
-    from cnntk.runtime.files import check_writable
 
     click.get_current_context().find_root().ensure_object(dict)[FINISHES] = True
     picked = pick(model)
     options = replace(to_options(QuantizeOptions, values), time_layers=bool(report))
-    if report:
-        check_writable(Path(report))
+    check_report(report, force=options.force)
     if dry_run:
         if report or options.work_folder:
             raise click.UsageError("--dry-run measures nothing: leave out --report and --resume")

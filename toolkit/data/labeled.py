@@ -15,6 +15,7 @@ import numpy as np
 from cnntk.inference.input_files import expand
 from cnntk.runtime.errors import DataError, UsageError
 from cnntk.runtime.images.search import LeftOutFiles, readable_formats
+from cnntk.runtime.inert import cell_text
 
 __all__ = ["LabeledFiles", "labeled_files", "match_classes"]
 
@@ -145,7 +146,7 @@ def _from_table(file: Path) -> list[tuple[str, str]]:
             raise DataError(
                 f"{file}: row {number} has no file or no label; expected the columns file and label"
             )
-    return [(str(file.parent / row["file"]), row["label"]) for row in rows]
+    return [(str(file.parent / cell_text(row["file"])), cell_text(row["label"])) for row in rows]
 
 
 def _unique_indices(labels: Sequence[str]) -> dict[str, int]:

@@ -54,6 +54,7 @@ def infer_to_file(
     limit_name: str = "max_megapixels",
     resume: bool = False,
     force: bool = False,
+    keep_formulas: bool = False,
     progress: Progress = lambda done: None,
 ) -> InferenceSummary:
     """Classifies image files and writes a row for each to ``output``, which appears when all are finished.
@@ -72,6 +73,8 @@ def infer_to_file(
         resume: Whether to write the rows to ``output`` + ``.part`` first, after those of an interrupted run.
             Files are identified by their names, not by their content.
         force: Whether to replace an existing file.
+        keep_formulas: Whether CSV cells that begin with =, +, - or @ get no ' before them, by which a
+            spreadsheet takes them as text.
         progress: Function that is called after each image with the number of finished ones.
 
     Raises:
@@ -91,7 +94,8 @@ def infer_to_file(
     cores = threads or usable_cores()
     classifier = load_classifier(model, device, cores, many=True)
     batch = batch or default_batch(classifier)
-    run = _Run(classifier, files, target, kind, top, cores, batch, max_megapixels, limit_name, progress)
+    limits = max_megapixels, limit_name
+    run = _Run(classifier, files, target, kind, top, keep_formulas, cores, batch, *limits, progress)
     return run.write_resumable(part) if resume else run.write(part)
 
 
@@ -110,6 +114,7 @@ class _Run:
     target: Path
     form: Format
     top: int
+    keep_formulas: bool
     cores: int
     batch: int
     max_megapixels: float
@@ -139,7 +144,10 @@ class _Run:
 
     def _write_rows(self, rows: Iterable[Row], progress: Progress) -> InferenceSummary:
         images = failed = 0
-        with atomic_write(self.target) as temporary, row_writer(temporary, self.form, self.top) as writer:
+        with (
+            atomic_write(self.target) as temporary,
+            row_writer(temporary, self.form, self.top, keep_formulas=self.keep_formulas) as writer,
+        ):
             for row in rows:
                 writer.write(row)
                 images += 1

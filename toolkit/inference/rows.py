@@ -6,13 +6,13 @@ All three contain the same data: numbers in JSON and CSV read back as the float3
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol, TextIO, get_args
 
 from cnntk.runtime.errors import MissingDependency, UsageError
+from cnntk.runtime.inert import inert, json_text, spreadsheet_cell
 
 __all__ = ["CsvRows", "Format", "JsonRows", "Row", "RowWriter", "check_format", "format_of", "row_writer"]
 
@@ -68,14 +68,14 @@ def check_format(form: str) -> Format:
 
 
 @contextmanager
-def row_writer(path: Path, form: Format, top: int) -> Iterator[RowWriter]:
+def row_writer(path: Path, form: Format, top: int, *, keep_formulas: bool = False) -> Iterator[RowWriter]:
     """Opens a writer of ``path`` with ``top`` classes per row; the file is complete after the block."""
     if form == "parquet":
         with _ParquetRows(path, top) as parquet:
             yield parquet
         return
     with path.open("w", encoding="utf-8", newline="") as stream:
-        yield JsonRows(stream) if form == "json" else CsvRows(stream, top)
+        yield JsonRows(stream) if form == "json" else CsvRows(stream, top, keep_formulas=keep_formulas)
 
 
 class JsonRows:
@@ -87,16 +87,10 @@ class JsonRows:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._encoding = stream.encoding or "utf-8"
 
     def write(self, row: Row) -> None:
         """Adds ``row``, in ASCII where the stream's encoding lacks a character of it."""
-        line = json.dumps(row, ensure_ascii=False)
-        try:
-            line.encode(self._encoding)
-        except UnicodeEncodeError:
-            line = json.dumps(row)
-        self._stream.write(line + "\n")
+        self._stream.write(json_text(row, self._stream.encoding) + "\n")
 
 
 class CsvRows:
@@ -105,18 +99,20 @@ class CsvRows:
     Args:
         stream: Stream to write to, which stays open.
         top: Number of classes; for a network with fewer the last columns are empty.
+        keep_formulas: Whether cells that a spreadsheet would compute get no ' before them.
     """
 
-    def __init__(self, stream: TextIO, top: int) -> None:
+    def __init__(self, stream: TextIO, top: int, *, keep_formulas: bool = False) -> None:
+        self._cell = inert if keep_formulas else spreadsheet_cell
         self._writer = csv.writer(stream, lineterminator="\n")
         self._width = 2 + 2 * top
         self._writer.writerow(_columns(top))
 
     def write(self, row: Row) -> None:
         """Adds ``row``."""
-        cells = [_text(row["file"]), _text(row.get("error") or "")]
+        cells = [self._cell(row["file"]), self._cell(row.get("error") or "")]
         for prediction in row.get("predictions", ()):
-            cells += (prediction["label"], repr(prediction["probability"]))
+            cells += (self._cell(prediction["label"]), repr(prediction["probability"]))
         self._writer.writerow(cells + [""] * (self._width - len(cells)))
 
 
@@ -136,7 +132,7 @@ class _ParquetRows:
         error = row.get("error")
         cells: list[object] = [_text(row["file"]), error if error is None else _text(error)]
         for prediction in row.get("predictions", ()):
-            cells += (prediction["label"], prediction["probability"])
+            cells += (_text(prediction["label"]), prediction["probability"])
         self._rows.append(dict(zip(self._names, cells, strict=False)))
         if len(self._rows) == _ROW_GROUP:
             self._flush()

@@ -38,9 +38,6 @@ DRAWERS: Mapping[str, Callable[[Chart, int], Figure | None]] = {
 }
 """Functions that draw the kinds of charts, so many pixels wide; None where the data shows nothing."""
 
-_NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-"""Characters that XML does not allow, which file names may have."""
-
 _WIDE, _NARROW, _FILE_WIDTH = 580, 336, 720
 """Widths of a chart in pixels: on a desktop, on a phone, and as a file."""
 
@@ -73,7 +70,7 @@ def write_report(result: PageResult, path: str | os.PathLike[str]) -> None:
         MissingDependency: jinja2 is not installed.
         UsageError: The file cannot be written.
     """
-    write_bytes(Path(path), render_report(result).encode(errors="replace"))
+    write_bytes(Path(path), render_report(result).encode())
 
 
 def render_report(result: PageResult) -> str:
@@ -125,8 +122,7 @@ def write_plots(result: PageResult, path: str | os.PathLike[str]) -> tuple[Path,
 
 def svg_of(figure: Figure) -> str:
     """An SVG file that needs no other file, in the colors of a light page."""
-    text = render("file.svg.j2", figure=figure, paint=lambda name: COLORS[name].light)
-    return _NOT_IN_XML.sub("?", text)
+    return render("file.svg.j2", figure=figure, paint=lambda name: COLORS[name].light)
 
 
 def _folder_and_prefix(path: Path) -> tuple[Path, str]:

@@ -6,12 +6,13 @@ from typing import Any
 
 from cnntk.reports.figure import COLORS
 from cnntk.runtime.errors import MissingDependency
+from cnntk.runtime.inert import inert
 
 __all__ = ["render"]
 
 
 def render(template: str, **values: Any) -> str:
-    """A template of this package with values, all text in them escaped.
+    """A template of this package with values, all text in them escaped and inert.
 
     Raises:
         MissingDependency: jinja2 is not installed.
@@ -25,9 +26,15 @@ def render(template: str, **values: Any) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("cnntk.reports", package_path=""),
         autoescape=True,
+        finalize=_inert,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.globals["colors"] = COLORS
     environment.filters["pixels"] = lambda coordinate: f"{round(coordinate, 1):g}"
     return environment.get_template(template).render(**values)
+
+
+def _inert(value: Any) -> Any:
+    """Plain text as inert text; what a macro has made stays."""
+    return inert(value) if type(value) is str else value

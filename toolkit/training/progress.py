@@ -7,6 +7,7 @@ import sys
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cnntk.runtime.inert import inert
 from cnntk.training.report import EpochResult
 
 __all__ = ["EpochBar", "EpochLines", "TrainProgress", "for_stderr"]
@@ -56,7 +57,7 @@ class EpochLines(TrainProgress):
 
     def note(self, text: str) -> None:
         """Prints a line."""
-        print(text, file=sys.stderr, flush=True)
+        print(inert(text), file=sys.stderr, flush=True)
 
 
 class EpochBar(TrainProgress):
@@ -64,7 +65,7 @@ class EpochBar(TrainProgress):
 
     def __init__(self) -> None:
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
@@ -91,7 +92,7 @@ class EpochBar(TrainProgress):
 
     def note(self, text: str) -> None:
         """Prints a line above the bar."""
-        self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._bar.console.print(inert(text), highlight=False, markup=False, soft_wrap=True)
 
     def end(self) -> None:
         """Stops updating the bar."""

@@ -66,16 +66,6 @@ def test_a_file_that_is_no_baseline(tmp_path: Path, content: bytes, message: str
     assert not re.search(r"Error|could not convert|object has no", str(caught.value))
 
 
-def test_a_baseline_replaces_another_baseline_only(tmp_path: Path) -> None:
-    (tmp_path / "model.onnx").write_bytes(b"\x08\x0a")
-    with pytest.raises(UsageError, match="the file exists and is not a baseline; choose another name"):
-        save_baseline(tmp_path / "model.onnx", baseline())
-    assert (tmp_path / "model.onnx").read_bytes() == b"\x08\x0a"
-    (tmp_path / "base.json").write_bytes(_edit(lambda d: d.update(version=99)))
-    save_baseline(tmp_path / "base.json", baseline(net=case()))
-    assert set(load_baseline(tmp_path / "base.json").cases) == {"net"}
-
-
 def test_no_file_at_all(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no such file \(expected a baseline"):
         load_baseline(tmp_path / "base.json")

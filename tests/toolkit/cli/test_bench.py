@@ -188,14 +188,15 @@ def test_a_regression_is_not_forgotten(cnntk: Callable, tiny_onnx: Path, base: P
     """Where the baseline is renewed by each run: what failed by it does not take its place."""
     before, other = base.read_bytes(), tmp_path / "other.json"
     for _ in range(2):
-        done = cnntk("bench", tiny_onnx, *QUICK, "--compare", base, "--save", base, "--fail-above", "5%")
+        args = ("--compare", base, "--save", base, "--fail-above", "5%", "--force")
+        done = cnntk("bench", tiny_onnx, *QUICK, *args)
         assert done.status == 1
         reason = "was not replaced, because latency regressed by more than 5 %; to accept this run, save it"
         assert f"{reason} under another name" in " ".join(done.out.split())
         assert base.read_bytes() == before
     done = cnntk("bench", tiny_onnx, *QUICK, "--compare", base, "--save", other, "--fail-above", "5%")
     assert (done.status, other.exists(), "replaced" in done.out) == (1, True, False)
-    done = cnntk("bench", tiny_onnx, *QUICK, "--compare", base, "--save", base)
+    done = cnntk("bench", tiny_onnx, *QUICK, "--compare", base, "--save", base, "--force")
     assert done.status == 0
     assert f"saved: {base}" in done.err
     assert base.read_bytes() != before
@@ -260,11 +261,18 @@ def test_what_is_read_is_not_overwritten(
     assert file.read_bytes() == before
 
 
-def test_a_baseline_replaces_no_other_file(cnntk: Callable, tiny_onnx: Path, tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
-    done = cnntk("bench", tiny_onnx, *QUICK, "--save", tmp_path / "notes.txt")
-    assert done.status == 2
-    assert "the file exists and is not a baseline; choose another name" in done.err
+def test_an_existing_file_needs_force(cnntk: Callable, tiny_onnx: Path, tmp_path: Path) -> None:
+    for option, name in (("--save", "notes.txt"), ("--report", "page.html"), ("--plots", "a/b.svg")):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("mine")
+        done = cnntk("bench", tiny_onnx, *QUICK, option, file.parent if option == "--plots" else file)
+        assert done.status == 2
+        assert f"{name} exists already; --force replaces it" in done.err.replace(":", "")
+        assert file.read_text() == "mine"
+    done = cnntk("bench", tiny_onnx, *QUICK, "--report", tmp_path / "page.html", "--force")
+    assert done.status == 0
+    assert "<svg" in (tmp_path / "page.html").read_text()
     same = tmp_path / "one.json"
     done = cnntk("bench", tiny_onnx, *QUICK, "--save", same, "--report", same)
     assert "choose another name" in done.err

@@ -31,6 +31,7 @@ from cnntk.benchmark.statistics.samples import WarmUp
 from cnntk.reports import write_report
 from cnntk.reports.charts import render_report
 from cnntk.runtime.errors import UsageError
+from cnntk.runtime.inert import inert
 from cnntk.runtime.sections import number, size_text
 
 EVIL = '<script>alert("x")</script>&\'"'
@@ -226,7 +227,7 @@ def test_the_gpu(times: CudaTimes) -> None:
         {"layers": layers(*(layer(f"l{i}", 10.0**-i, 10**i, 10, share=0.1) for i in range(12)))},
         {"sweep": sweep((1, 1, 1.0))},
         {"against": (compared("nobody", None),)},
-        {"model": "/tmp/\udcff.onnx"},
+        {"model": "/tmp/\udcff\u202e\x1b[2J.onnx"},
     ],
     ids=["two runs", "far outliers", "one layer", "no time", "wide", "one cell", "nobody", "odd file name"],
 )
@@ -237,6 +238,7 @@ def test_extremes(change: dict[str, Any], tmp_path: Path) -> None:
     tags(page)
     assert "nan" not in re.sub(r"<style>.*?</style>|<[^>]*>", " ", page.lower(), flags=re.DOTALL).split()
     assert not re.search(r'="[^"]*\b(nan|inf)\b', page)
+    assert [line for line in page.split("\n") if inert(line) != line] == []
 
 
 def test_it_is_written_whole_or_not_at_all(page: str, tmp_path: Path) -> None:
