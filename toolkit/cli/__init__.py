@@ -126,7 +126,7 @@ def _run(argv: Sequence[str] | None, state: dict[str, Any]) -> int:
         return _fail(text, INTERNAL_ERROR, state)
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     note(f"{category.__name__}: {message}")
 
 

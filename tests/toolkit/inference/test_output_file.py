@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import onnx
 import pytest
 
 from cnntk.inference import InferenceSummary, infer, infer_to_file
+from cnntk.inference.output_file import part_file
 from cnntk.runtime.errors import MissingDependency, UsageError
 
 
@@ -238,3 +240,40 @@ def test_it_fails_before_the_work(
         infer_to_file(tiny_onnx, never(), tmp_path / "out.parquet")
     assert os.listdir(tmp_path).count("images") == 1
     assert not list(tmp_path.glob("out*"))
+
+
+def test_unfinished_rows_are_beside_the_file_behind_a_link_and_as_private(
+    tiny_onnx: Path, images: list[str], tmp_path: Path
+) -> None:
+    folder, link = tmp_path / "there", tmp_path / "link.csv"
+    folder.mkdir()
+    real, part = folder / "real.csv", folder / "real.csv.part"
+    real.write_text("old")
+    real.chmod(0o600)
+    link.symlink_to(real)
+
+    def stop(done: int) -> None:
+        if done >= 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        infer_to_file(tiny_onnx, images, link, batch=2, resume=True, force=True, progress=stop)
+    assert part_file(link) == part
+    assert (part.stat().st_mode & 0o777, real.read_text()) == (0o600, "old")
+    assert infer_to_file(tiny_onnx, images, link, batch=2, resume=True, force=True).resumed == 4
+    assert (real.stat().st_mode & 0o777, link.is_symlink(), os.listdir(folder)) == (0o600, True, ["real.csv"])
+
+
+def test_devices_and_pipes(tiny_onnx: Path, images: list[str], tmp_path: Path) -> None:
+    pipe, direct = tmp_path / "pipe", tmp_path / "direct.csv"
+    os.mkfifo(pipe)
+    with pytest.raises(UsageError, match="is a device or a pipe, so that --resume can't continue it"):
+        infer_to_file(tiny_onnx, images, pipe, form="csv", resume=True)
+    infer_to_file(tiny_onnx, images, direct)
+    with ThreadPoolExecutor(1) as pool:
+        received = pool.submit(pipe.read_bytes)
+        assert infer_to_file(tiny_onnx, images, pipe, form="csv").images == len(images)
+    assert received.result() == direct.read_bytes()
+    infer_to_file(tiny_onnx, images, "/dev/null", form="parquet")
+    with pytest.raises(UsageError, match="No space left"):
+        infer_to_file(tiny_onnx, images, "/dev/full", form="json")
