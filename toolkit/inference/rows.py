@@ -1,6 +1,7 @@
 """Rows, one for each image, as lines of JSON, CSV or Parquet.
 
 All three contain the same data: numbers in JSON and CSV read back as the float32 of the network, to the bit.
+Text in CSV is inert (`cnntk.runtime.inert`), and begins with a ' where a spreadsheet would compute it.
 """
 
 from __future__ import annotations

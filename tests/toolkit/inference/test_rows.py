@@ -42,7 +42,7 @@ def test_csv_holds_the_same_to_the_bit(tmp_path: Path) -> None:
     with written(tmp_path / "rows.csv", "csv").open(encoding="utf-8", newline="") as stream:
         header, *cells = csv.reader(stream)
     assert header == ["file", "error", "label_1", "probability_1", "label_2", "probability_2"]
-    assert cells[40] == ["two\n.png", "", "é", "0.75", "no", "0.25"]
+    assert cells[40] == [r"two\n.png", "", "é", "0.75", "no", "0.25"]
     assert cells[41] == ["x\\udcff.png", "why, then", "", "", "", ""]
     numbers = np.array([float(cell[3]) for cell in cells[:40]])
     np.testing.assert_array_equal(numbers, PROBABILITIES.astype(np.float64))
