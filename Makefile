@@ -85,7 +85,7 @@ release: $(TOOLS)/.ready
 	rm -rf dist build
 	$(TOOLS)/bin/python -m build
 	$(call try_wheel,dist,--require-hashes -r constraints-runtime.txt)
-	$(TOOLS)/bin/cyclonedx-py environment $(RUNTIME) --pyproject pyproject.toml --output-reproducible \
+	$(TOOLS)/bin/cyclonedx-py environment $(RUNTIME) --output-reproducible \
 		--output-file dist/cnntk-$$($(RUNTIME)/bin/python -c 'import cnntk; print(cnntk.__version__)').cdx.json
 
 # $(call try_wheel,FOLDER,REQUIREMENTS): the commands that need no torch, in an environment of these requirements.
