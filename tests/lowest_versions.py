@@ -1,7 +1,6 @@
 """Constraints that install the lowest versions that pyproject.toml declares: ``make test-lowest`` uses them.
 
-Versions that constraints.txt pins stay as they are there: those of torch and torchvision, whose oldest builds
-bring gigabytes of CUDA libraries. CONTRIBUTING.md says how they are tried by hand.
+Versions that constraints.txt pins stay as they are there.
 """
 
 from __future__ import annotations
