@@ -29,15 +29,16 @@ from cnntk.runtime.errors import (
     UsageError,
 )
 from cnntk.runtime.log import log
-from cnntk.runtime.session._watchdog import clamp_timeout, deadline
 from cnntk.runtime.session.devices import Device, import_onnxruntime, resolve_device
 from cnntk.runtime.session.session_factory import (
     LoadedModel,
     SessionSettings,
+    is_out_of_memory,
     onnxruntime_errors,
     open_session,
     tensor_specs,
 )
+from cnntk.runtime.session.time_limit import TimedCalls, clamp_timeout
 
 if TYPE_CHECKING:
     from cnntk.runtime.artifact.self_test import SelfTestResult
@@ -79,6 +80,10 @@ class Engine:
         share_weights: Whether processes share the memory of the weights in an external ``.data`` file, at the
             cost of speed.
         cache: Folder for the model as optimized by onnxruntime, which loads faster the next time.
+        load_timeout: Time limit in seconds for loading, in which a hostile file may compute for hours.
+        max_memory: Limit in bytes, one for all engines of the process that have it. A file whose weights, or
+            largest activation for one image, are over it is refused before loading, and a run whose
+            activations are over it raises. Weights are not part of the latter.
         warm_up: Whether to run the model a few times now, so that the first call is as fast as later ones.
         self_test: Whether to run the file's self-test now.
 
@@ -97,6 +102,8 @@ class Engine:
         UnsupportedArtifact: The file is valid, but not for this version of onnxruntime or cnntk.
         DeviceUnavailable: The device is not available.
         SelfTestFailed: The requested self-test failed.
+        InferenceTimeout: Loading exceeded its time limit.
+        OutOfMemory: The model needs more memory than there is, or than ``max_memory``.
 
     An engine may be called from many threads at once. Unpickling loads the file again. A forked child does so
     at the first call, because threads are not inherited; on CUDA it raises.
@@ -113,6 +120,8 @@ class Engine:
         allow_nonfinite: bool = False,
         share_weights: bool = False,
         cache: str | os.PathLike[str] | None = None,
+        load_timeout: float | None = None,
+        max_memory: int | None = None,
         warm_up: bool = False,
         self_test: bool = False,
     ) -> None:
@@ -120,7 +129,7 @@ class Engine:
             raise ValueError(f"threads must be at least 1, or 'shared', got {threads!r}")
         self._model = _path_or_bytes(model)
         self._device_request = (device, dict(options or {}))
-        self._settings = SessionSettings(threads, spin, share_weights, cache)
+        self._settings = SessionSettings(threads, spin, share_weights, cache, load_timeout, max_memory)
         self._allow_nonfinite = allow_nonfinite
         self._device, loaded = self._load(resolve_device(device, options), device)
         self.device = self._device.name
@@ -139,6 +148,7 @@ class Engine:
         self._failures = onnxruntime_errors()
         self._reopen_lock = threading.Lock()
         self._inherited = False
+        self._timed_calls = TimedCalls()
         self._file_status = _file_status(self._model)
         self._use_session(loaded)
         _engines.add(self)
@@ -160,7 +170,8 @@ class Engine:
             inputs: Array for each input by name, with its dtype and shape. Arrays that are not contiguous are
                 copied, those of foreign byte order converted. Other dtypes raise, including float64: only the
                 caller knows whether a conversion loses anything.
-            timeout: Time limit in seconds; the run ends after the node that is running then.
+            timeout: Time limit in seconds. The call returns half a second after it at the latest. The node
+                that runs then goes on in its thread; until it ends, calls with a limit are refused.
             allow_nonfinite: Value for this call of the engine's argument of that name.
 
         Returns:
@@ -170,6 +181,7 @@ class Engine:
             InputError: A name, dtype or shape is wrong.
             NonFiniteOutput: An output contains NaN or infinity.
             InferenceTimeout: The time limit was exceeded.
+            OutOfMemory: The batch needs more memory than there is, or than ``max_memory``.
             InferenceError: onnxruntime failed.
         """
         # Written out, because every call pays for it: dtypes are right, and no array is empty. onnxruntime
@@ -190,7 +202,7 @@ class Engine:
             except self._failures as error:
                 raise self._run_error(inputs, error) from error
         else:
-            values = self._run_watched(inputs, timeout)
+            values = self._run_within(inputs, timeout)
         if not (self._allow_nonfinite if allow_nonfinite is None else allow_nonfinite):
             for i in self._checked_outputs:
                 value = values[i]
@@ -326,20 +338,25 @@ class Engine:
         return device, loaded
 
     def _open(self, device: Device, profile: str | None = None) -> LoadedModel:
-        return open_session(self._model, device, self._settings, profile)
+        load = functools.partial(open_session, self._model, device, self._settings, profile)
+        limit = self._settings.load_timeout
+        if limit is None:
+            return load()
+        name = "<bytes>" if isinstance(self._model, bytes) else self._model
+        return TimedCalls().call(load, clamp_timeout(limit), f"{name}: loading", lambda: None)
 
     def _use_session(self, loaded: LoadedModel) -> None:
         self._session = loaded.session
         # Not session.run: its checks cost as much as those of `run`, and would repeat them.
         self._run = loaded.session._sess.run
 
-    def _run_watched(self, inputs: Mapping[str, NDArray[Any]], timeout: float) -> list[NDArray[Any]]:
-        options = import_onnxruntime().RunOptions()
-        seconds = clamp_timeout(timeout)
+    def _run_within(self, inputs: Mapping[str, NDArray[Any]], timeout: float) -> list[NDArray[Any]]:
+        options, seconds = import_onnxruntime().RunOptions(), clamp_timeout(timeout)
         self._ensure_session()
+        call = functools.partial(self._run, self._names, inputs, options)
+        cancel = functools.partial(setattr, options, "terminate", True)
         try:
-            with deadline(options, seconds):
-                return list(self._run(self._names, inputs, options))
+            return list(self._timed_calls.call(call, seconds, f"{self.name}: a run", cancel))
         except self._failures as error:
             if options.terminate:
                 raise InferenceTimeout(f"{self.name}: a run exceeded its limit of {seconds:g} s") from error
@@ -377,6 +394,10 @@ class Engine:
             self._contract.check(inputs)
         except CnntkError as mismatch:
             return mismatch
+        if is_out_of_memory(error):
+            from cnntk.runtime.artifact.memory import batch_error
+
+            return batch_error(self.name, inputs, self.spec, self._settings.max_memory)
         return InferenceError(f"{self.name}: onnxruntime failed: {' '.join(str(error).split())[:300]}")
 
     def _nonfinite_error(self, output: int, value: NDArray[Any]) -> NonFiniteOutput:
@@ -397,6 +418,7 @@ class Engine:
         """
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session._sess))
         self._reopen_lock = threading.Lock()
+        self._timed_calls = TimedCalls()
         self._inherited = True
         self._run = self._reopen_and_run
 

@@ -12,8 +12,9 @@
     │   └── ImageTooLarge         an image is over the size limit
     ├── InputError            an array does not match the model's input
     ├── InferenceError        onnxruntime failed to run a model
-    │   ├── InferenceTimeout      a run exceeded its time limit
-    │   └── NonFiniteOutput       an output contains NaN or infinity
+    │   ├── InferenceTimeout      a run, or loading, exceeded its time limit
+    │   ├── NonFiniteOutput       an output contains NaN or infinity
+    │   └── OutOfMemory           a model needs more memory than there is, or than max_memory
     ├── EngineClosed          the engine was closed before a request ran
     ├── QueueFull             the queue has no free slot for a request
     ├── ArtifactError
@@ -48,6 +49,7 @@ __all__ = [
     "InputError",
     "MissingDependency",
     "NonFiniteOutput",
+    "OutOfMemory",
     "ParityError",
     "QueueFull",
     "SelfTestFailed",
@@ -113,11 +115,15 @@ class InferenceError(CnntkError):
 
 
 class InferenceTimeout(InferenceError, TimeoutError):  # noqa: N818
-    """A run exceeded its time limit."""
+    """A run, or loading, exceeded its time limit."""
 
 
 class NonFiniteOutput(InferenceError):  # noqa: N818
     """An output contains NaN or infinity; the message names it."""
+
+
+class OutOfMemory(InferenceError, MemoryError):  # noqa: N818
+    """A model needs more memory than there is, or than ``max_memory``, to be loaded or to run."""
 
 
 class EngineClosed(CnntkError):  # noqa: N818

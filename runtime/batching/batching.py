@@ -23,7 +23,7 @@ from cnntk.runtime.batching._queue_policy import BatchQueue, Request
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import EngineClosed, InferenceTimeout, InputError, QueueFull
 from cnntk.runtime.log import log
-from cnntk.runtime.session._watchdog import clamp_timeout
+from cnntk.runtime.session.time_limit import clamp_timeout
 
 __all__ = ["BatchingEngine", "BatchingStats"]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,14 @@ from cnntk.runtime.artifact.digest import final_metadata, verified_model
 from cnntk.runtime.artifact.external import check_external_tensors, find_external_tensors, verified_data
 from cnntk.runtime.artifact.protobuf import file_bytes, without_node_names
 from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec, TensorSpec
-from cnntk.runtime.errors import ArtifactCorrupt, DeviceUnavailable, UnsupportedArtifact, UsageError
+from cnntk.runtime.errors import (
+    ArtifactCorrupt,
+    CnntkError,
+    DeviceUnavailable,
+    OutOfMemory,
+    UnsupportedArtifact,
+    UsageError,
+)
 from cnntk.runtime.files import readable_file
 from cnntk.runtime.log import log
 from cnntk.runtime.session.cores import cpu_quota, usable_cores
@@ -25,6 +33,7 @@ __all__ = [
     "LoadedModel",
     "SessionSettings",
     "check_threads",
+    "is_out_of_memory",
     "onnxruntime_errors",
     "open_session",
     "tensor_specs",
@@ -48,6 +57,8 @@ _PACKED = "session.save_external_prepacked_constant_initializers"
 """Option that also writes weights as the kernels pack them, for mapping to memory."""
 
 _SPIN, _ASSIGNMENT = "session.intra_op.allow_spinning", "session.record_ep_graph_assignment_info"
+_SHARED_ARENA = "session.use_env_allocators"
+_OUT_OF_MEMORY = "(?i)bad_alloc|Available memory of|Failed to allocate memory|out of memory"
 _IR_VERSION = r"Unsupported model IR version: (\d+), max supported IR version: (\d+)"
 _OPSET = r"Opset (\d+) is under development.*?domain ([\w.]+) is till opset (\d+)"
 _UNKNOWN_OPERATOR = r"Fatal error: ([\w.:]+)\(-?\d+\) is not a registered function/op"
@@ -57,6 +68,9 @@ _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 _pool_lock = threading.Lock()
 _pool_size = 0
 """Threads of the pool that all sessions of this process share; 0 for one pool per session."""
+
+_arena_bytes = 0
+"""``max_memory`` of this process's engines, whose sessions share one arena; 0 if none has it."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +90,8 @@ class SessionSettings:
     spin: bool | None = None
     share_weights: bool = False
     cache: str | os.PathLike[str] | None = None
+    load_timeout: float | None = None
+    max_memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -102,14 +118,19 @@ def open_session(
         UsageError: The file does not exist.
         ArtifactCorrupt: The file is not a valid ONNX file, or differs from the exported one in any byte.
         UnsupportedArtifact: The file needs a later onnxruntime, or an operator that this one lacks.
+        OutOfMemory: The model needs more memory than there is, or than ``settings.max_memory``.
         DeviceUnavailable: onnxruntime could not start the device, or runs no node there.
     """
     settings = settings or SessionSettings()
     source = model if isinstance(model, bytes) else os.fspath(readable_file(model, "an ONNX model"))
     name = "<bytes>" if isinstance(source, bytes) else source
-    with verified_model(source, name) as verified:
+    with _memory_errors(name), verified_model(source, name) as verified:
         entry = final_metadata(verified, METADATA_KEY)
         spec = None if entry is None else ModelSpec.from_json(entry, name)
+        if settings.max_memory is not None:
+            from cnntk.runtime.artifact.memory import check_memory
+
+            check_memory(verified.model, name, spec, settings.max_memory)
         data_file = None if spec is None else spec.data
         tensors = find_external_tensors(verified.model, name)
         if tensors and isinstance(source, bytes):
@@ -141,6 +162,19 @@ def open_session(
     if not verified.has_digest:
         log.info("%s: has no digest, so damage can't be detected", name)
     return LoadedModel(session, spec, name, threads)
+
+
+@contextmanager
+def _memory_errors(name: str) -> Iterator[None]:
+    """Turns errors of memory that are not onnxruntime's, as those of mapping a file, into `OutOfMemory`."""
+    try:
+        yield
+    except CnntkError:
+        raise
+    except (MemoryError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.ENOMEM:
+            raise
+        raise OutOfMemory(f"{name}: not enough memory to load it") from error
 
 
 @dataclass(frozen=True)
@@ -220,6 +254,9 @@ class _SessionFactory:
         options.use_per_session_threads = not _pool_size
         if not _pool_size:
             options.intra_op_num_threads = self.threads
+        if self.settings.max_memory is not None:
+            _limit_arena(self.settings.max_memory)
+            options.add_session_config_entry(_SHARED_ARENA, "1")
         spin = cpu_quota() is None if self.settings.spin is None else self.settings.spin
         options.add_session_config_entry(_SPIN, "1" if spin else "0")
         if self.device.name != "cpu" or self.profile is not None:
@@ -258,7 +295,12 @@ def onnxruntime_errors() -> tuple[type[Exception], ...]:
     """Returns the exceptions that onnxruntime raises; its own have no common base class."""
     state = import_onnxruntime().capi.onnxruntime_pybind11_state
     classes = [v for v in vars(state).values() if isinstance(v, type) and issubclass(v, Exception)]
-    return (*classes, RuntimeError, ValueError, TypeError)
+    return (*classes, RuntimeError, ValueError, TypeError, MemoryError)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error of onnxruntime is one of memory, of the machine, the process or the arena."""
+    return isinstance(error, MemoryError) or re.search(_OUT_OF_MEMORY, str(error)) is not None
 
 
 def tensor_specs(values: Any) -> tuple[TensorSpec, ...]:
@@ -323,6 +365,30 @@ def _share_pool(threads: int) -> None:
             _pool_size = threads
 
 
+def _limit_arena(max_memory: int) -> None:
+    """Creates the arena that all sessions with a limit share, if there is none yet."""
+    global _arena_bytes
+    ort = import_onnxruntime()
+    with _pool_lock:
+        if _arena_bytes and _arena_bytes != max_memory:
+            raise UsageError(
+                f"max_memory={max_memory}: all engines of a process share one limit, and an earlier one set "
+                f"it to {_arena_bytes}; use the same"
+            )
+        if not _arena_bytes:
+            memory = ort.OrtMemoryInfo(
+                "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+            )
+            arena = ort.OrtArenaCfg({"max_mem": max_memory, "arena_extend_strategy": 1})
+            try:
+                ort.create_and_register_allocator(memory, arena)
+            except onnxruntime_errors() as error:
+                raise UsageError(
+                    f"max_memory: the app has created an allocator for all onnxruntime sessions: {error}"
+                ) from error
+            _arena_bytes = max_memory
+
+
 def _read_spec(session: Any, name: str) -> ModelSpec | None:
     try:
         text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
@@ -340,6 +406,8 @@ def _load_error(name: str, device: Device, error: Exception) -> Exception:
     from cnntk.runtime.artifact.compatibility import IR_VERSIONS, OPSETS, first_release  # only errors need it
 
     text = " ".join(str(error).split())
+    if is_out_of_memory(error):
+        return OutOfMemory(f"{name}: not enough memory to load it: {text[:300]}")
     if device.name != "cpu" and re.search(rf"(?i)provider|cuda|{device.provider}", text):
         return DeviceUnavailable(f"device {device.name!r}: onnxruntime could not start it: {text[:300]}")
     if "when using a global thread pool" in text:

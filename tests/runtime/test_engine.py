@@ -156,6 +156,23 @@ endless (float[N,3] x) => (float[N,3] y) {
 }"""
 
 
+EMPTY_LOOP = """<ir_version: 10, opset_import: ["" : 18]>
+endless (float[N,3] x) => (float[N,3] y) {
+    trips = Constant <value = int64 {4000000000000000000}> ()
+    always = Constant <value = bool {1}> ()
+    y = Loop (trips, always, x) <body = b (int64 i, bool c, float[N,3] s) => (bool c, float[N,3] s) {}>
+}"""
+
+SLOW_TO_LOAD = """<ir_version: 10, opset_import: ["" : 18]>
+slow (float[N,3] x) => (float[N,3] y) {
+    shape = Constant <value = int64[2] {6000, 6000}> ()
+    square = ConstantOfShape (shape)
+    product = MatMul (square, square)
+    largest = ReduceMax <keepdims = 0> (product)
+    y = Add (x, largest)
+}"""
+
+
 def built(text: str) -> bytes:
     return onnx.parser.parse_model(text).SerializeToString()
 
@@ -240,6 +257,40 @@ def test_a_run_that_does_not_end_is_ended() -> None:
     with pytest.raises(InferenceTimeout, match=r"exceeded its limit of 0\.2 s") as caught:
         engine.run(inputs, timeout=0.2)
     assert isinstance(caught.value, TimeoutError)
+
+
+def test_a_node_that_does_not_end_is_left() -> None:
+    """onnxruntime does not ask whether to terminate between iterations without nodes."""
+    code = f"""
+import numpy as np
+from cnntk.runtime import Engine, InferenceTimeout
+engine = Engine({built(EMPTY_LOOP)!r}, threads=1)
+for _ in range(2):
+    try:
+        engine.run({{"x": np.ones((1, 3), np.float32)}}, timeout=0.2)
+    except InferenceTimeout as error:
+        print(error)
+print("ends")
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    first, second, end = run.stdout.splitlines()
+    assert "exceeded its limit of 0.2 s, and goes on" in first
+    assert "is refused" in second
+    assert end == "ends"
+
+
+def test_loading_has_a_time_limit() -> None:
+    """onnxruntime computes constants while it loads."""
+    code = f"""
+from cnntk.runtime import Engine, InferenceTimeout
+try:
+    Engine({built(SLOW_TO_LOAD)!r}, threads=1, load_timeout=0.2)
+except InferenceTimeout as error:
+    print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert run.stdout.startswith("<bytes>: loading exceeded its limit of 0.2 s, and goes on")
+    assert Engine(built(LOOP), threads=1, load_timeout=60).run  # in time
 
 
 def test_a_run_in_time_is_not_ended(tiny_onnx: Path) -> None:
