@@ -11,7 +11,7 @@ import re
 import stat
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -26,6 +26,7 @@ __all__ = [
     "is_temporary",
     "output_mode",
     "readable_file",
+    "remove_temporaries",
     "scratch_folder",
     "temporary_folder",
     "write_bytes",
@@ -42,6 +43,9 @@ _OTHER_MACHINES_S = 7 * 24 * 3600.0
 
 _REFUSED = {stat.S_IFDIR: "folder", stat.S_IFSOCK: "socket", stat.S_IFBLK: "block device"}
 _NO_START = "0" * 8
+
+_folders: set[Path] = set()
+"""Folders in which this process wrote."""
 
 
 @contextmanager
@@ -202,15 +206,26 @@ def readable_file(path: str | os.PathLike[str], description: str) -> Path:
     return file
 
 
+def remove_temporaries() -> None:
+    """Removes what this process is writing, for one that ends in the middle of it."""
+    process = f".{_process()}"
+    for folder in _folders:
+        _remove(folder, lambda entry: process in entry.name and is_temporary(entry.name))
+
+
 def _sweep(folder: Path) -> None:
     """Removes the temporary files and folders of killed processes from ``folder``."""
+    _remove(folder, _is_abandoned)
+
+
+def _remove(folder: Path, condition: Callable[[os.DirEntry[str]], bool]) -> None:
     import shutil
 
     try:
-        abandoned = [entry for entry in os.scandir(folder) if _is_abandoned(entry)]
+        entries = [entry for entry in os.scandir(folder) if condition(entry)]
     except OSError:
         return
-    for entry in abandoned:
+    for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             shutil.rmtree(entry, ignore_errors=True)
         else:
@@ -219,9 +234,14 @@ def _sweep(folder: Path) -> None:
 
 
 def _temporary_name(target: Path) -> Path:
+    _folders.add(target.parent)
+    return target.with_name(f".{target.name[:_NAME_CHARACTERS]}.{_process()}{os.urandom(4).hex()}.tmp")
+
+
+def _process() -> str:
+    """What names of this process's temporary files have in common."""
     pid = os.getpid()
-    process = f"{pid}-{_machine()}{_start_of(pid) or _NO_START}{os.urandom(4).hex()}"
-    return target.with_name(f".{target.name[:_NAME_CHARACTERS]}.{process}.tmp")
+    return f"{pid}-{_machine()}{_start_of(pid) or _NO_START}"
 
 
 def _is_abandoned(entry: os.DirEntry[str]) -> bool:

@@ -173,6 +173,22 @@ slow (float[N,3] x) => (float[N,3] y) {
 }"""
 
 
+HUGE = """<ir_version: 10, opset_import: ["" : 18]>
+huge (float[N,1] x) => (float[A,B] y) {
+    shape = Constant <value = int64[2] {1000, 1000000}> ()
+    y = Expand (x, shape)
+}"""
+
+HUGE_COMPUTED = """<ir_version: 10, opset_import: ["" : 18]>
+huge (float[N,1] x) => (float[N] y) {
+    shape = Constant <value = int64[2] {1000, 1000}> ()
+    thousand = Constant <value = int64[1] {1000}> ()
+    larger = Mul (shape, thousand)
+    all = Expand (x, larger)
+    y = ReduceMax <keepdims = 0> (all)
+}"""
+
+
 def built(text: str) -> bytes:
     return onnx.parser.parse_model(text).SerializeToString()
 
@@ -291,6 +307,84 @@ except InferenceTimeout as error:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert run.stdout.startswith("<bytes>: loading exceeded its limit of 0.2 s, and goes on")
     assert Engine(built(LOOP), threads=1, load_timeout=60).run  # in time
+
+
+def test_memory_over_the_limit_is_refused() -> None:
+    """In a process of its own, because the limit is the process's."""
+    code = f"""
+import numpy as np
+from cnntk.runtime import Engine, OutOfMemory
+from cnntk.runtime.errors import UsageError
+from cnntk.shipped import shipped_model
+
+def attempt(call):
+    try:
+        call()
+    except (OutOfMemory, UsageError) as error:
+        return f"{{type(error).__name__}}: {{error}}"
+    return "done"
+
+def run(batch):
+    return lambda: engine.run({{"image": np.zeros((batch, 28, 28, 1), np.uint8)}})
+
+limit = 20_000_000
+engine = Engine(shipped_model(), threads=1, max_memory=limit)
+print(attempt(run(1)))
+print(attempt(run(5000)))
+print(attempt(run(1)))
+print(attempt(lambda: Engine({built(HUGE)!r}, max_memory=limit)))
+computed = Engine({built(HUGE_COMPUTED)!r}, threads=1, max_memory=limit)
+print(attempt(lambda: computed.run({{"x": np.ones((1, 1), np.float32)}})))
+print(attempt(lambda: Engine(shipped_model(), threads=1, max_memory=1)))
+print(attempt(lambda: Engine(shipped_model(), threads=1, max_memory=limit + 1)))
+engine = Engine(shipped_model(), threads=1)
+print(attempt(run(5000)))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert run.stderr == ""
+    first, large, again, declared, computed, weights, other, unlimited = run.stdout.splitlines()
+    assert first == again == unlimited == "done"
+    assert "OutOfMemory" in large
+    assert (
+        "batch of 5,000, whose largest activation takes 94.1 MB (max_memory is 20.0 MB); run fewer" in large
+    )
+    assert declared.startswith("OutOfMemory: <bytes>: takes at least 1.0 GB (weights 16 B, y 1.0 GB)")
+    assert computed.startswith(
+        "OutOfMemory: <bytes>: not enough memory for a batch of 1 (max_memory is 20.0 MB)"
+    )
+    assert "max_memory is 1 B; raise it if you trust the file" in weights
+    assert other.startswith("UsageError: max_memory=20000001: all engines of a process share one limit")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of the address space")
+def test_memory_over_that_of_the_process_is_one_error() -> None:
+    code = f"""
+import resource
+import numpy as np
+import onnx
+from cnntk.runtime import Engine, OutOfMemory
+model = onnx.load_from_string({built(HUGE)!r})
+model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(50_000_000, np.float32), "w"))
+model.graph.output[0].name = "w"
+heavy = model.SerializeToString()
+computed = Engine({built(HUGE_COMPUTED)!r}, threads=1)
+used = 1024 * int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmSize")))
+resource.setrlimit(resource.RLIMIT_AS, (used + 200_000_000, resource.RLIM_INFINITY))
+try:
+    computed.run({{"x": np.ones((1, 1), np.float32)}})
+except OutOfMemory as error:
+    print(error)
+try:
+    Engine(heavy, threads=1)
+except OutOfMemory as error:
+    print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    running, loading = run.stdout.splitlines()
+    assert running == "<bytes>: not enough memory for a batch of 1; free memory, or use a smaller model"
+    assert loading.startswith("<bytes>: not enough memory to load it")
 
 
 def test_a_run_in_time_is_not_ended(tiny_onnx: Path) -> None:

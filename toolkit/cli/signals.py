@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from cnntk.runtime.files import remove_temporaries
+
 __all__ = ["ENDINGS", "FINISHES", "STATUS", "ended_by_signals"]
 
 ANSWER_S, CLEANUP_S = 1.0, 2.0
@@ -88,5 +90,6 @@ def _end_if_late(number: int, state: dict[str, Any]) -> None:
 
 def _end_process(number: int, state: dict[str, Any]) -> None:
     if not state.get("done"):
+        remove_temporaries()
         os.write(2, f"cnntk: {ENDINGS[number]}\n".encode())
         os._exit(STATUS[number])

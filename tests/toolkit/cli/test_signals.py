@@ -19,14 +19,17 @@ g (float[N,3] x) => (float[N,3] y)
 
 BLOCKED = """
 import sys, time
+from pathlib import Path
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import onnxruntime as ort
 from cnntk.cli.signals import ended_by_signals
+from cnntk.runtime.files import atomic_write
 
 session = ort.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 run = lambda: session.run(None, {"x": np.ones((1, 3), np.float32)})
-with ended_by_signals({}):
+with ended_by_signals({}), atomic_write(Path(sys.argv[1]).with_name("output")) as temporary:
+    temporary.write_text("half")
     print("ready", flush=True)
     if sys.argv[2] == "main":
         run()
@@ -39,8 +42,8 @@ import time
 from cnntk.cli.signals import FINISHES, ended_by_signals
 
 with ended_by_signals({FINISHES: True}):
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)
         time.sleep(60)
     except KeyboardInterrupt:
         print("writes the best so far", flush=True)
@@ -67,10 +70,12 @@ def test_an_endless_run_ends(tmp_path: Path, thread: str, number: int, status: i
     onnx.save(onnx.parser.parse_model(ENDLESS), model)
     with started(BLOCKED, str(model), thread) as running:
         time.sleep(0.2)  # until it is in the loop
+        assert len(list(tmp_path.iterdir())) == 2
         running.send_signal(number)
         message = running.communicate(timeout=60)[1]
     assert running.returncode == status
     assert message.splitlines()[-1] == f"cnntk: {ending}"
+    assert list(tmp_path.iterdir()) == [model]
 
 
 def test_a_command_that_finishes_is_ended_by_a_second_signal() -> None:
