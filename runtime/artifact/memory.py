@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from cnntk.runtime.artifact.protobuf import Data, _Field, _fields, _varint, file_bytes, invalid_file_error
+from cnntk.runtime.artifact.protobuf import Data, _Field, _fields, file_bytes, invalid_file_error, read_varint
 from cnntk.runtime.artifact.spec import ModelSpec
 from cnntk.runtime.errors import OutOfMemory
 from cnntk.runtime.sections import size_text
@@ -175,7 +175,7 @@ def _varints(data: memoryview) -> Iterator[int]:
     """The signed integers of a field, one or packed."""
     position = 0
     while position < len(data):
-        value, position = _varint(data, position)
+        value, position = read_varint(data, position)
         yield value - (1 << 64) if value >> 63 else value
 
 

@@ -340,8 +340,8 @@ class _WorkerPool:
         if removed:
             future.set_running_or_notify_cancel()  # notifies concurrent.futures.wait
 
-    def close(self, *, drain: bool, wait: bool) -> None:
-        """Closes the pool like `BatchingEngine.close`; without ``wait`` it does not block."""
+    def close(self, *, drain: bool, wait: bool, limit_s: float | None = None) -> None:
+        """Closes like `BatchingEngine.close`; blocks only to ``wait``, and for ``limit_s`` at most."""
         with self._changed:
             self._closed = True
             refused = [] if drain else self._queue.clear()
@@ -353,7 +353,7 @@ class _WorkerPool:
                 request.future.set_exception(EngineClosed(f"{name}: was closed before this request ran"))
         for worker in workers:
             if wait and worker is not threading.current_thread():
-                worker.join()
+                worker.join(limit_s)
 
     def _work(self) -> None:
         while batch := self._next_batch():
@@ -415,6 +415,7 @@ def _hurry(pool_ref: weakref.ref[_WorkerPool], shape_key: Hashable | None, futur
         pool.hurry(shape_key, future)
 
 
+_EXIT_WAIT_S = 5.0
 _worker_pools: weakref.WeakSet[_WorkerPool] = weakref.WeakSet()
 
 
@@ -425,9 +426,9 @@ def _after_fork() -> None:
 
 @atexit.register
 def _at_exit() -> None:
-    """Ends the workers before the interpreter stops their threads in the middle of a run."""
+    """Ends the workers before the interpreter stops their threads in the middle of a run, if that ends."""
     for pool in list(_worker_pools):
-        pool.close(drain=False, wait=True)
+        pool.close(drain=False, wait=True, limit_s=_EXIT_WAIT_S)
 
 
 if hasattr(os, "register_at_fork"):

@@ -27,7 +27,10 @@ ENDINGS = {int(signal.SIGINT): "interrupted", int(signal.SIGTERM): "terminated"}
 FINISHES = "finishes"
 """Key of the command's state: an interrupt ends its search, and it goes on to write the result."""
 
-_DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+_DEFAULTS: dict[signal.Signals, Any] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+}
 
 
 @contextmanager
