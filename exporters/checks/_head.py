@@ -7,8 +7,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.exporters._head import HEAD_SCOPE, PROBABILITIES
+from cnntk.exporters._head import HEAD_SCOPE
 from cnntk.exporters.checks._candidate import Candidate, Check
+from cnntk.exporters.checks.reference import PROBABILITIES
 from cnntk.exporters.session import GraphSession, extract_model
 from cnntk.exporters.sources.precision import EPSILON
 from cnntk.runtime.errors import ExportCheckError
