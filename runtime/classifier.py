@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from cnntk.runtime.artifact.spec import IMAGE_INPUT
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.errors import UnsupportedArtifact
+from cnntk.runtime.errors import InferenceError, UnsupportedArtifact
 from cnntk.runtime.images.reading import MAX_MEGAPIXELS, DecodedImage, ImageSource, Pixels, decode_image
 from cnntk.runtime.preprocessing.preprocess import normalize, resize_and_crop
 from cnntk.runtime.preprocessing.resizing import shrink, shrinkable
 
 __all__ = ["Classifier", "Prediction", "Predictions"]
+
+_MAX_NUMBERS = 1 << 20
+"""Limit of classes that get numbers for labels."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +88,12 @@ class Classifier:
             )
         if spec.head != "classifier":
             raise UnsupportedArtifact(f"{self.engine.name}: is not a classifier; use Engine")
+        if all(output.name != "probabilities" for output in self.engine.outputs):
+            raise UnsupportedArtifact(f"{self.engine.name}: has no output 'probabilities'; use Engine")
         if len(self.engine.inputs) > 1:
             names = ", ".join(each.name for each in self.engine.inputs)
             raise UnsupportedArtifact(f"{self.engine.name}: takes several inputs ({names}); use Engine")
-        self._preprocessing, self.labels = spec.preprocessing, spec.labels
+        self._preprocessing, self.labels = spec.preprocessing, spec.labels or _numbers(self.engine)
         self._input = self.engine.inputs[0]
         self._in_graph = self._input.name == IMAGE_INPUT and self._input.dtype == "uint8"
 
@@ -152,4 +157,19 @@ class Classifier:
             batch = normalize(batch, self._preprocessing).astype(self._input.dtype, copy=False)
         # A fixed batch is filled up, and a larger one is run in several.
         run = self.engine.run_many if isinstance(self._input.shape[0], int) else self.engine.run
-        return run({self._input.name: batch})["probabilities"]
+        probabilities = run({self._input.name: batch})["probabilities"]
+        # The shape that a graph declares of an output is only a claim.
+        if probabilities.shape != (len(images), len(self.labels)):
+            raise InferenceError(
+                f"{self.engine.name}: returned probabilities of shape {list(probabilities.shape)}, expected "
+                f"{[len(images), len(self.labels)]}; export the model again"
+            )
+        return probabilities
+
+
+def _numbers(engine: Engine) -> tuple[str, ...]:
+    """Labels of classes without names: their numbers."""
+    classes = next(output.shape[-1] for output in engine.outputs if output.name == "probabilities")
+    if not isinstance(classes, int) or classes > _MAX_NUMBERS:
+        raise UnsupportedArtifact(f"{engine.name}: has no labels, and no number of classes; use Engine")
+    return tuple(map(str, range(classes)))

@@ -24,6 +24,7 @@ __all__ = [
     "follow_links",
     "is_device",
     "is_temporary",
+    "model_file",
     "output_mode",
     "readable_file",
     "remove_temporaries",
@@ -46,6 +47,9 @@ _NO_START = "0" * 8
 
 _folders: set[Path] = set()
 """Folders in which this process wrote."""
+
+_MAX_MODEL_BYTES = 1 << 31
+"""Size from which protobuf, and so onnxruntime, does not read a file."""
 
 
 @contextmanager
@@ -211,6 +215,25 @@ def remove_temporaries() -> None:
     process = f".{_process()}"
     for folder in _folders:
         _remove(folder, lambda entry: process in entry.name and is_temporary(entry.name))
+
+
+def model_file(path: str | os.PathLike[str], description: str = "an ONNX model") -> Path:
+    """Returns ``path`` like `readable_file` if it can be a model, which is not opened for that.
+
+    Raises:
+        UsageError: The file is missing, not readable, not a regular file (a pipe or device could be read for
+            ever, and only once), or larger than the format allows.
+    """
+    file = readable_file(path, description)
+    status = file.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise UsageError(f"{file}: is a pipe or a device, not {description}; save the model to a file first")
+    if status.st_size >= _MAX_MODEL_BYTES:
+        raise UsageError(
+            f"{file}: has {status.st_size / 1e9:.1f} GB, so it is not {description}: the format allows 2 GB, "
+            "and larger weights are in a file of their own"
+        )
+    return file
 
 
 def _sweep(folder: Path) -> None:

@@ -49,7 +49,7 @@ class SpecMutation:
     @property
     def text(self) -> bytes:
         """JSON of the changed spec, with zeros in place of its digest."""
-        changed = copy.deepcopy({key: value for key, value in self.spec.items() if key != "digest"})
+        changed = copy.deepcopy(self.spec)
         self.change(_at(changed, self.path[:-1]), self.path[-1])
         text = json.dumps({**changed, "digest": "0" * 64})
         text = text.replace(json.dumps(_DEEP), "[" * 5000 + "]" * 5000)
@@ -57,12 +57,13 @@ class SpecMutation:
 
 
 def split_spec(artifact: bytes) -> tuple[bytes, dict[str, Any]]:
-    """Returns the bytes before the spec's metadata entry, which ends the file, and the spec."""
+    """Returns the bytes before the spec's entry, which ends the file, and the spec without its digest."""
     start = artifact.rindex(b'{"spec"')
     entry = _entry(artifact[start:])
     if not artifact.endswith(entry):
         raise ValueError("the spec does not end the file")
-    return artifact[: -len(entry)], json.loads(artifact[start:])
+    spec = json.loads(artifact[start:])
+    return artifact[: -len(entry)], {key: value for key, value in spec.items() if key != "digest"}
 
 
 def sealed(prefix: bytes, text: bytes) -> bytes:
@@ -91,7 +92,7 @@ def _shown(value: Any) -> str:
 
 
 def _paths(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    if path and path != ("digest",):
+    if path:
         yield path
     if isinstance(value, dict):
         for key in list(value)[:30]:

@@ -22,7 +22,7 @@ from cnntk.exporters.sources.console import suppress_output
 from cnntk.exporters.sources.inputs import form, input_specs, refuse_build_options
 from cnntk.runtime.artifact.spec import METADATA_KEY, TensorSpec
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.files import readable_file
+from cnntk.runtime.files import model_file
 from cnntk.runtime.session.devices import resolve_device
 from cnntk.runtime.session.session_factory import SessionSettings, open_session
 
@@ -40,7 +40,7 @@ def from_onnx(text: str, options: ExportOptions) -> Source:
     as the file; else it keeps its opset or its batch.
     """
     refuse_build_options(f"{text}: an .onnx file contains its weights", options)
-    file = readable_file(text, "an ONNX file")
+    file = model_file(text, "an ONNX file")
     open_session(file, resolve_device("cpu"), SessionSettings(threads=1))
     with suppress_output():
         model, left_out = read_onnx(file)

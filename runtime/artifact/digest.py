@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,24 +64,35 @@ def verified_model(model: str | bytes, name: str) -> Iterator[VerifiedModel]:
         yield VerifiedModel(model, has_digest=False)
     elif _size(model) <= LARGE_BYTES:
         data = model if isinstance(model, bytes) else Path(model).read_bytes()
-        _check(data, name)
+        _check(data, name, threading.Event())
         yield VerifiedModel(data, has_digest=True)
     else:
-        with verified_while_loading(lambda: _check(model, name)) as confirm:
+        with verified_while_loading(lambda stop: _check(model, name, stop)) as confirm:
             yield VerifiedModel(model, has_digest=True, confirm=confirm)
 
 
 @contextmanager
-def verified_while_loading(check: Callable[[], None]) -> Iterator[Callable[[], None]]:
-    """Runs a check in a thread while the block runs; yields a function that waits for it, as the end does."""
+def verified_while_loading(
+    check: Callable[[threading.Event], None],
+) -> Iterator[Callable[[], None]]:
+    """Runs a check in a thread while the block runs; yields a function that waits for it, as the end does.
+
+    The check ends early when its argument is set, as it is by Ctrl-C, which threads do not receive.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
+    stop = threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(check)
+        running = pool.submit(check, stop)
         try:
-            yield running.result
-        finally:
+            try:
+                yield running.result
+            except Exception:  # damage explains whatever the block made of the file
+                running.result()
+                raise
             running.result()
+        finally:
+            stop.set()
 
 
 def final_metadata(verified: VerifiedModel, key: str) -> bytes | None:
@@ -96,19 +108,22 @@ def embedded_digest(model: str | bytes) -> str | None:
     return end[len(_BEFORE) : -len(_AFTER)].decode("latin-1")
 
 
-def compute_digest(model: str | bytes) -> str:
+def compute_digest(model: str | bytes, stop: threading.Event | None = None) -> str:
     """Computes the digest of a file that ends with one: 64 hex characters."""
     if isinstance(model, bytes):
         sha = hashlib.sha256(memoryview(model)[: -len(_ZEROS + _AFTER)])
     else:
-        sha = _hash_file(model, _size(model) - len(_ZEROS + _AFTER))
+        sha = _hash_file(model, _size(model) - len(_ZEROS + _AFTER), stop)
     sha.update(_ZEROS + _AFTER)
     return sha.hexdigest()
 
 
-def sha256_of(file: str | os.PathLike[str]) -> str:
-    """Computes the SHA-256 of a whole file, as 64 hex characters, without holding it in memory."""
-    return _hash_file(file, os.stat(file).st_size).hexdigest()
+def sha256_of(file: str | os.PathLike[str], stop: threading.Event | None = None) -> str:
+    """Computes the SHA-256 of a whole file, as 64 hex characters, without holding it in memory.
+
+    Hashing ends early, with another result, when ``stop`` is set.
+    """
+    return _hash_file(file, os.stat(file).st_size, stop).hexdigest()
 
 
 def insert_digest(end: bytes, digest: str) -> bytes:
@@ -116,20 +131,23 @@ def insert_digest(end: bytes, digest: str) -> bytes:
     return end[: -len(_ZEROS + _AFTER)] + digest.encode() + _AFTER
 
 
-def _check(model: str | bytes, name: str) -> None:
+def _check(model: str | bytes, name: str, stop: threading.Event) -> None:
     embedded = embedded_digest(model)
-    if embedded is None or compute_digest(model) != embedded:
+    if embedded is None or compute_digest(model, stop) != embedded:
         raise ArtifactCorrupt(
             f"{name}: is damaged: its content does not match the embedded digest written at export. "
             "Copy or download it again"
         )
 
 
-def _hash_file(path: str | os.PathLike[str], size: int) -> hashlib._Hash:
+def _hash_file(path: str | os.PathLike[str], size: int, stop: threading.Event | None) -> hashlib._Hash:
     """Hashes the first ``size`` bytes without holding the file in memory."""
-    sha, buffer = hashlib.sha256(), memoryview(bytearray(_BUFFER_BYTES))
+    sha, buffer, stop = hashlib.sha256(), memoryview(bytearray(_BUFFER_BYTES)), stop or threading.Event()
     with open(path, "rb", buffering=0) as stream:
-        while size > 0 and (count := stream.readinto(buffer[: min(size, _BUFFER_BYTES)])):
+        while size > 0 and not stop.is_set():
+            count = stream.readinto(buffer[: min(size, _BUFFER_BYTES)])
+            if not count:
+                break
             sha.update(buffer[:count])
             size -= count
     return sha

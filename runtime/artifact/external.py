@@ -5,6 +5,12 @@ the names, so they are not trusted: each must be a regular file in the model's f
 without links. onnxruntime checks most of that itself but follows hard links, with which an unpacked archive
 could turn any file whose path it guesses into weights. Everything is checked before the model is loaded,
 which does not protect against changes to the folder in the meantime.
+
+An artifact's own data file, whose SHA-256 the verified spec states, may be a link, because package managers
+and caches install files as links. Whoever makes an artifact states the hash, too, so the hash alone would let
+it try guesses about any file that a link leads to. A symbolic link has to lead to a file beside the artifact:
+in the folder where it is named, or in the folder of the real file, if the artifact is a link itself. In the
+cache of Hugging Face both lead to ``blobs``.
 """
 
 from __future__ import annotations
@@ -13,6 +19,7 @@ import mmap
 import os
 import re
 import stat
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -35,6 +42,9 @@ _LOCATION_KEY = b"location"
 _LENGTH_DELIMITED = 2
 _IN_MEMORY = "_ORT_MEM_ADDR_"
 """onnxruntime's own mark for values at a memory address; in a file it is an attack."""
+
+_MAX_DEPTH = 100
+"""Limit of nested messages, which is protobuf's own."""
 
 _LARGE_TENSOR = 4096
 """Bytes from which a tensor is not searched but parsed field by field, so that its values are not read."""
@@ -73,7 +83,7 @@ def check_external_tensors(
 ) -> None:
     """Checks that external tensors are in regular files of the model's folder that are long enough.
 
-    A model with a digest may have no external file but ``data_file``, the one in its spec.
+    A model with a digest may have no external file but ``data_file``, the one in its spec, and must use it.
 
     Raises:
         ArtifactCorrupt: A check failed; the message names the tensor and the file.
@@ -88,10 +98,14 @@ def check_external_tensors(
                     f"{subject} is in {location!r}, but the spec names {expected}. {_ADVICE}"
                 )
             if location not in sizes:
-                sizes[location] = _regular_file_size(file.parent, location, subject)
+                sizes[location] = _regular_file_size(file, location, subject, is_hashed=has_digest)
             _check_range(tensor, location, sizes[location], subject)
     if data_file is not None:
-        size = sizes.get(data_file.file, data_file.size_bytes)
+        size = sizes.get(data_file.file)
+        if size is None:
+            raise ArtifactCorrupt(
+                f"{file}: its spec names the external weights {data_file.file}, but no tensor is in there"
+            )
         if size != data_file.size_bytes:
             raise ArtifactCorrupt(
                 f"{file.parent / data_file.file}: has {size} bytes, but {file.name} was exported with "
@@ -112,7 +126,7 @@ def verified_data(file: Path, data_file: DataFile | None) -> Iterator[Callable[[
     if data_file is None:
         yield lambda: None
         return
-    with verified_while_loading(lambda: _check_data(file, data_file)) as confirm:
+    with verified_while_loading(lambda stop: _check_data(file, data_file, stop)) as confirm:
         yield confirm
 
 
@@ -130,10 +144,10 @@ def read_external_weights(tensors: Iterable[ExternalTensor], folder: Path) -> di
     return weights
 
 
-def _check_data(file: Path, data_file: DataFile) -> None:
+def _check_data(file: Path, data_file: DataFile, stop: threading.Event) -> None:
     path = file.parent / data_file.file
     try:
-        sha256 = sha256_of(path)
+        sha256 = sha256_of(path, stop)
     except OSError as error:
         raise ArtifactCorrupt(f"{path}: {error.strerror}; it holds the weights of {file.name}") from error
     if sha256 != data_file.sha256:
@@ -144,9 +158,11 @@ def _check_data(file: Path, data_file: DataFile) -> None:
 
 
 def _search_message(
-    data: bytes | mmap.mmap, message_type: str, start: int, end: int
+    data: bytes | mmap.mmap, message_type: str, start: int, end: int, depth: int = 0
 ) -> Iterator[ExternalTensor]:
     """Searches a message. Only fields with the key are parsed, and values of large tensors are skipped."""
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"its messages are nested deeper than {_MAX_DEPTH}")
     fields = _FIELDS_WITH_TENSORS[message_type]
     for number, wire_type, first, last in field_spans(data, start, end):
         inner_type = fields.get(number)
@@ -156,13 +172,13 @@ def _search_message(
         if not parse and data.find(_LOCATION_KEY, first, last) < 0:
             continue
         if inner_type != "tensor":
-            yield from _search_message(data, inner_type, first, last)
+            yield from _search_message(data, inner_type, first, last, depth + 1)
         elif tensor := read_external_tensor(data, first, last):
             yield tensor
 
 
-def _regular_file_size(folder: Path, location: str, subject: str) -> int:
-    """Returns the bytes of a regular file below ``folder``."""
+def _regular_file_size(model: Path, location: str, subject: str, *, is_hashed: bool) -> int:
+    """Returns the bytes of a regular file in the model's folder or below; a hashed one may be a link."""
     parts = PurePosixPath(location).parts
     windows = PureWindowsPath(location)
     if _IN_MEMORY in location or "\0" in location:
@@ -172,26 +188,34 @@ def _regular_file_size(folder: Path, location: str, subject: str) -> int:
             f"{subject} is in {location!r}, outside of the model's folder; only files in there are read. "
             f"{_ADVICE}"
         )
-    file = folder
+    file = model.parent
     for part in parts:
         file = file / part
         try:
             status = os.lstat(file)
-        except OSError as error:
-            reason = error.strerror or error
+            if stat.S_ISLNK(status.st_mode) and is_hashed and _leads_beside(file, model):
+                status = os.stat(file)
+        except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+            reason = getattr(error, "strerror", None) or error
             raise ArtifactCorrupt(f"{subject} is in {file}: {reason}. Copy that file, too") from error
         if stat.S_ISLNK(status.st_mode):
             raise ArtifactCorrupt(
-                f"{subject} is in {file}, a symbolic link; replace it with a copy of the file"
+                f"{subject} is in {file}, a symbolic link{' out of its folder' * is_hashed}; replace it with "
+                "a copy of the file"
             )
     if not stat.S_ISREG(status.st_mode):
         raise ArtifactCorrupt(f"{subject} is in {file}, which is not a regular file. {_ADVICE}")
-    if status.st_nlink > 1:
+    if status.st_nlink > 1 and not is_hashed:
         raise ArtifactCorrupt(
             f"{subject} is in {file}, a hard link ({status.st_nlink} names for one file); "
             "replace it with a copy of the file"
         )
     return status.st_size
+
+
+def _leads_beside(link: Path, model: Path) -> bool:
+    """Whether a link leads to a file in the folder of the model, as it is named or as it is stored."""
+    return link.resolve(strict=True).parent in (model.parent.resolve(), model.resolve().parent)
 
 
 def _check_range(tensor: ExternalTensor, location: str, size: int, subject: str) -> None:

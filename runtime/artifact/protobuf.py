@@ -181,6 +181,8 @@ def field_spans(data: Data, start: int, end: int) -> Iterator[tuple[int, int, in
         if tag > 0x7F:
             tag, position = read_varint(data, field_start)
             tag &= 0xFFFFFFFF  # as protobuf reads it
+        if tag < 8:
+            raise ValueError(f"a field without a number at byte {field_start}")
         wire_type = tag & 7
         if wire_type == _BYTES:
             length = data[position]

@@ -8,15 +8,16 @@ that is understood only in part gives wrong preprocessing.
 from __future__ import annotations
 
 import json
-import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from cnntk.runtime.codec import as_json, decode
+from cnntk.runtime.artifact.validation import check_spec, parse_document
+from cnntk.runtime.codec import as_json, brief, decode
 from cnntk.runtime.errors import ArtifactCorrupt, UnsupportedArtifact
 
 __all__ = [
     "IMAGE_INPUT",
+    "MAX_SIDE",
     "METADATA_KEY",
     "PREPROCESS_SCOPE",
     "SPEC_VERSION",
@@ -35,6 +36,13 @@ SPEC_VERSION = 1
 
 IMAGE_INPUT = "image"
 """Name of an input of decoded images, uint8 (N, H, W, C), which the graph preprocesses."""
+
+MAX_SIDE = 1 << 13
+"""Limit in pixels of the sides to which images are resized, because memory is allocated by them: 0.8 GB for
+a color image in float32."""
+
+_LARGEST = 1e15
+"""Limit of scale, mean and std, and of 1 / std, so that normalized values fit into float32."""
 
 PREPROCESS_SCOPE = "preprocess"
 """Prefix of the names of nodes and weights that preprocess images; these nodes are not layers."""
@@ -106,20 +114,20 @@ class Preprocessing:
     def __post_init__(self) -> None:
         channels = self.channels
         valid = {
-            "height": self.height >= 1,
-            "width": self.width >= 1,
+            "height": 1 <= self.height <= MAX_SIDE,
+            "width": 1 <= self.width <= MAX_SIDE,
             "antialias": self.antialias or self.interpolation != "lanczos",
-            "crop_ratio": 0 < self.crop_ratio <= 1,
-            "scale": self.scale > 0,
-            "mean": len(self.mean) == channels,
-            "std": len(self.std) == channels and all(self.std),
+            "crop_ratio": max(self.height, self.width) / MAX_SIDE <= self.crop_ratio <= 1,
+            "scale": 0 < self.scale <= _LARGEST,
+            "mean": len(self.mean) == channels and all(abs(v) <= _LARGEST for v in self.mean),
+            "std": len(self.std) == channels and all(1 / _LARGEST <= abs(v) <= _LARGEST for v in self.std),
             "background": len(self.background) == 3 and all(0 <= v <= 255 for v in self.background),
         }
         for name, holds in valid.items():
             if not holds:
                 context = f"{self.interpolation if name == 'antialias' else self.color!r}"
                 raise ValueError(
-                    f"Preprocessing.{name} = {getattr(self, name)!r} is not valid with {context}"
+                    f"Preprocessing.{name} = {brief(getattr(self, name))} is not valid with {context}"
                 )
 
     @property
@@ -322,22 +330,25 @@ class ModelSpec:
             name: Name of its file in messages.
 
         Raises:
-            ArtifactCorrupt: The text is not JSON, or a field is missing, unknown or of the wrong type.
+            ArtifactCorrupt: The text is not JSON, a field is missing, unknown, of the wrong type or over a
+                limit, or fields contradict each other.
             UnsupportedArtifact: The spec has another version.
         """
         try:
-            data = json.loads(text)
+            data = parse_document(text)
         except ValueError as error:
             raise ArtifactCorrupt(f"{name}: its cnntk spec is not valid JSON ({error})") from error
         if not isinstance(data, dict) or "spec" not in data:
             raise ArtifactCorrupt(f"{name}: its cnntk spec has no field 'spec'")
         version = data.pop("spec")
-        if version != SPEC_VERSION:
+        if type(version) is not int or version != SPEC_VERSION:
             raise UnsupportedArtifact(
-                f"{name}: spec version {version!r}; this cnntk reads version {SPEC_VERSION}. Update cnntk"
+                f"{name}: spec version {brief(version)}; this cnntk reads version {SPEC_VERSION}. "
+                "Update cnntk"
             )
         try:
-            spec = decode(cls, data, "spec")
+            spec: ModelSpec = decode(cls, data, "spec")
+            check_spec(spec)
         except ValueError as error:
             raise ArtifactCorrupt(f"{name}: {error}") from error
-        return typing.cast("ModelSpec", spec)
+        return spec

@@ -16,6 +16,8 @@ from cnntk.runtime.artifact.digest import final_metadata, verified_model
 from cnntk.runtime.artifact.external import check_external_tensors, find_external_tensors, verified_data
 from cnntk.runtime.artifact.protobuf import file_bytes, without_node_names
 from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec, TensorSpec
+from cnntk.runtime.artifact.validation import check_interface
+from cnntk.runtime.codec import brief
 from cnntk.runtime.errors import (
     ArtifactCorrupt,
     CnntkError,
@@ -24,7 +26,7 @@ from cnntk.runtime.errors import (
     UnsupportedArtifact,
     UsageError,
 )
-from cnntk.runtime.files import readable_file
+from cnntk.runtime.files import model_file
 from cnntk.runtime.log import log
 from cnntk.runtime.session.cores import cpu_quota, usable_cores
 from cnntk.runtime.session.devices import Device, import_onnxruntime
@@ -122,7 +124,7 @@ def open_session(
         DeviceUnavailable: onnxruntime could not start the device, or runs no node there.
     """
     settings = settings or SessionSettings()
-    source = model if isinstance(model, bytes) else os.fspath(readable_file(model, "an ONNX model"))
+    source = model if isinstance(model, bytes) else os.fspath(model_file(model))
     name = "<bytes>" if isinstance(source, bytes) else source
     with _memory_errors(name), verified_model(source, name) as verified:
         entry = final_metadata(verified, METADATA_KEY)
@@ -159,6 +161,11 @@ def open_session(
                 f"{name}: is damaged: its embedded digest is not at the end of the file. Copy or download it "
                 "again; tools that rewrite the file invalidate its checks and digest"
             )
+    if spec is not None:
+        try:
+            check_interface(spec, tensor_specs(session.get_inputs()), tensor_specs(session.get_outputs()))
+        except ValueError as error:
+            raise ArtifactCorrupt(f"{name}: {error}") from error
     if not verified.has_digest:
         log.info("%s: has no digest, so damage can't be detected", name)
     return LoadedModel(session, spec, name, threads)
@@ -307,7 +314,17 @@ def tensor_specs(values: Any) -> tuple[TensorSpec, ...]:
     """Returns a `TensorSpec` for each of a session's inputs or outputs.
 
     An open dimension without a name, which is equal to no other, gets one: ``x_2`` for axis 2 of ``x``.
+
+    Raises:
+        ArtifactCorrupt: A name is not text, or has the character NUL, at which onnxruntime cuts it off.
+        UnsupportedArtifact: A value is not a tensor.
     """
+    try:
+        names = "".join(value.name for value in values)
+    except UnicodeDecodeError as error:
+        raise ArtifactCorrupt(f"the name of an input or output is not valid text ({error})") from error
+    if "\0" in names:
+        raise ArtifactCorrupt(f"the name of an input or output contains the character NUL: {brief(names)}")
     for value in values:
         if not value.type.startswith("tensor("):
             raise UnsupportedArtifact(

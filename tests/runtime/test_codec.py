@@ -67,7 +67,7 @@ def test_other_types_are_refused() -> None:
     ("change", "message"),
     [
         ({"values": ["1"]}, r"outer.values\[0\] is '1', not float"),
-        ({"inner": {"name": "i", "kind": "c"}}, "outer.inner.kind is 'c', not"),
+        ({"inner": {"name": "i", "kind": "c"}}, "outer.inner.kind is 'c', expected one of a, b"),
         ({"inner": {}}, "outer.inner.name is missing"),
         ({"by_name": {"k": {"name": 1}}}, "outer.by_name.k.name is 1, not str"),
         ({"pair": ["x"]}, "outer.pair has 1 items, not 2"),

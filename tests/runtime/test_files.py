@@ -16,6 +16,7 @@ from cnntk.runtime.files import (
     check_output,
     check_writable,
     is_temporary,
+    model_file,
     readable_file,
     write_bytes,
 )
@@ -82,6 +83,22 @@ def test_unwritable_targets(tmp_path: Path, name: str, message: str) -> None:
 def test_unreadable_sources(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         readable_file(tmp_path / name, "a model")
+
+
+def test_a_model_is_a_regular_file_of_a_size_that_can_be_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name, size in (("model", (1 << 31) - 1), ("large", 50 << 30)):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(size)
+    assert model_file(tmp_path / "model") == tmp_path / "model"
+    for path, message in (
+        (tmp_path / "pipe", "is a pipe or a device, not an ONNX model"),
+        ("/dev/null", "is a pipe or a device"),
+        (tmp_path / "large", r"has 53\.7 GB, .* the format allows 2 GB"),
+        (tmp_path, "is a folder"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            model_file(path)
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")

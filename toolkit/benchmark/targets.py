@@ -27,7 +27,7 @@ from cnntk.runtime.errors import (
     UnsupportedArtifact,
     UsageError,
 )
-from cnntk.runtime.files import readable_file
+from cnntk.runtime.files import model_file
 from cnntk.shipped import shipped_checkpoint, shipped_model
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def check_target(name: str) -> None:
         MissingDependency: The target needs a package that is not installed.
     """
     if name.endswith(".onnx") and not is_torch_source(name):
-        readable_file(name, "an ONNX model to measure against")
+        model_file(name, "an ONNX model to measure against")
     elif name not in ("torch", "openvino") and not is_torch_source(name):
         raise UsageError(f"unknown target {name!r}; use an .onnx file, torch, torch:SOURCE or openvino")
     else:

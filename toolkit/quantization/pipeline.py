@@ -32,7 +32,7 @@ from cnntk.runtime.codec import as_json
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DataError, MissingDependency, UnsupportedArtifact, UsageError
 from cnntk.runtime.example_inputs import example_inputs
-from cnntk.runtime.files import atomic_write, check_output, readable_file, scratch_folder, write_bytes
+from cnntk.runtime.files import atomic_write, check_output, model_file, scratch_folder, write_bytes
 from cnntk.version import __version__
 
 try:
@@ -170,7 +170,7 @@ def _with_fields(options: QuantizeOptions | None, fields: dict[str, Any]) -> Qua
 
 
 def _destination(model: str | os.PathLike[str], options: QuantizeOptions) -> Path:
-    source = readable_file(model, "an ONNX model")
+    source = model_file(model)
     target = Path(options.output) if options.output is not None else Path(f"{source.stem}-int8.onnx")
     check_output(target, force=options.force)
     if target.exists() and target.samefile(source):

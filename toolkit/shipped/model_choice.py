@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,9 @@ from typing import Any
 
 from cnntk.runtime.artifact.protobuf import file_bytes, parse_model
 from cnntk.runtime.artifact.spec import METADATA_KEY
-from cnntk.runtime.errors import ArtifactCorrupt, UsageError
+from cnntk.runtime.artifact.validation import parse_document
+from cnntk.runtime.errors import CnntkError, UsageError
+from cnntk.runtime.files import model_file
 from cnntk.shipped import shipped_model
 
 __all__ = ["ModelChoice", "choose_model"]
@@ -61,7 +62,7 @@ def choose_model(model: str | None, folder: Path | None = None) -> ModelChoice:
 def _spec_of(file: Path) -> dict[str, Any] | None:
     """The spec in an artifact, unchecked; None in other files, damaged ones among them."""
     try:
-        text = parse_model(file_bytes(file), file.name).metadata.get(METADATA_KEY)
-        return None if text is None else dict(json.loads(text))
-    except (ArtifactCorrupt, OSError, TypeError, ValueError):
+        text = parse_model(file_bytes(model_file(file)), file.name).metadata.get(METADATA_KEY)
+        return None if text is None else dict(parse_document(text))
+    except (CnntkError, OSError, TypeError, ValueError):
         return None

@@ -32,7 +32,7 @@ from cnntk.runtime.errors import (
     UnsupportedArtifact,
     UsageError,
 )
-from cnntk.runtime.files import readable_file, scratch_folder
+from cnntk.runtime.files import model_file, scratch_folder
 from cnntk.runtime.preprocessing.preprocess import preprocess
 from cnntk.runtime.sections import Section, under
 
@@ -202,7 +202,7 @@ def verify(
         DeviceUnavailable: The device is not available.
         MissingDependency: The source needs torch, which is not installed.
     """
-    path = os.fspath(readable_file(model, "an ONNX model"))
+    path = os.fspath(model_file(model))
     try:
         result = _verify_alone(path, device)
     except UnsupportedArtifact:

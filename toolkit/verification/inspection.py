@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from cnntk.runtime.artifact.protobuf import file_bytes
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, Layer, ModelSpec, TensorSpec
 from cnntk.runtime.codec import as_json
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.sections import Section, dims, size_text, speed_text, table_of_layers, under
+from cnntk.runtime.sections import Section, dims, error_text, size_text, speed_text, table_of_layers, under
 
 __all__ = ["Inspection", "inspect"]
 
@@ -204,11 +205,17 @@ def _parity_lines(parity: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]
     """For each output the kind of input that used most of its limit."""
     for output in dict.fromkeys(p["output"] for p in parity):
         kinds = [p for p in parity if p["output"] == output]
-        worst = max(kinds, key=lambda p: p["onnx_error"] / p["bound"])
+        worst = max(kinds, key=_limit_share)
         where = f"; worst input of {len(kinds)}: {worst['kind']}" if "kind" in worst else ""
-        error = f"max abs error vs {worst.get('reference', 'float64')} {worst['onnx_error']:.2g}"
-        error += f" (limit {worst['bound']:.2g}{where})"
+        error = f"max abs error vs {worst.get('reference', 'float64')} {error_text(worst['onnx_error'])}"
+        error += f" (limit {error_text(worst['bound'])}{where})"
         yield f"parity of {output}", error
+
+
+def _limit_share(row: dict[str, Any]) -> float:
+    """Share of its limit that an error uses; infinite where either is not finite, or the limit is 0."""
+    error, bound = row["onnx_error"], row["bound"]
+    return error / bound if error is not None and bound else math.inf
 
 
 def _tensor(t: TensorSpec) -> str:

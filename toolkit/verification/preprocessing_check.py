@@ -20,7 +20,7 @@ from cnntk.data.labeled import labeled_files
 from cnntk.runtime.artifact.spec import ModelSpec, Preprocessing
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DataError, ImageError, MissingDependency, UnsupportedArtifact
-from cnntk.runtime.files import readable_file
+from cnntk.runtime.files import model_file
 from cnntk.runtime.images.reading import read_image
 from cnntk.runtime.sections import Column, Section, Table
 from cnntk.runtime.session.cores import usable_cores
@@ -181,7 +181,7 @@ def check_preprocessing(
     """
     if max_images < 1:
         raise ValueError(f"max_images must be at least 1, got {max_images}")
-    path = readable_file(model, "an ONNX model")
+    path = model_file(model)
     engine = Engine(path, device)
     spec, p = _classifier(engine)
     files = labeled_files(Path(folder), spec.labels).sample(max_images, seed)

@@ -2,6 +2,8 @@
 
 import hashlib
 import re
+import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,12 @@ import onnx
 import pytest
 
 from cnntk.runtime.artifact import digest
-from cnntk.runtime.artifact.digest import compute_digest, embedded_digest
+from cnntk.runtime.artifact.digest import (
+    compute_digest,
+    embedded_digest,
+    sha256_of,
+    verified_while_loading,
+)
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import ArtifactCorrupt
 
@@ -95,6 +102,21 @@ def test_paths_and_bytes_have_one_digest(sealed_onnx: Path) -> None:
         == embedded_digest(str(sealed_onnx))
     )
     assert compute_digest(data) != hashlib.sha256(data).hexdigest()
+
+
+def test_ctrl_c_ends_hashing(tmp_path: Path) -> None:
+    with (tmp_path / "w.data").open("wb") as file:
+        file.truncate(1 << 40)  # hours
+    with pytest.raises(KeyboardInterrupt), verified_while_loading(partial(sha256_of, file.name)):
+        raise KeyboardInterrupt
+
+
+def test_damage_explains_whatever_the_block_made_of_it() -> None:
+    def check(_: threading.Event) -> None:
+        raise ArtifactCorrupt("damaged")
+
+    with pytest.raises(ArtifactCorrupt, match="damaged"), verified_while_loading(check):
+        raise RuntimeError("onnxruntime")
 
 
 def test_files_without_a_seal_are_left_alone(foreign_onnx: Path, tiny_onnx: Path) -> None:

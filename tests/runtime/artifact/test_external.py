@@ -1,6 +1,9 @@
 """External weights are found anywhere in the model, and read only from the model's folder."""
 
+import hashlib
+import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,15 +14,19 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 from onnx.external_data_helper import set_external_data
+from spec_mutations import sealed, split_spec
 
+from cnntk.runtime.artifact import external
 from cnntk.runtime.artifact.external import (
     check_external_tensors,
     find_external_tensors,
     read_external_weights,
 )
-from cnntk.runtime.artifact.spec import DataFile
+from cnntk.runtime.artifact.protobuf import encode_message
+from cnntk.runtime.artifact.spec import DataFile, ModelSpec
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import ArtifactCorrupt, UsageError
+from cnntk.verification.artifact import Verification, verify
 
 BATCH = np.random.default_rng(0).random((2, 1, 4, 4), dtype=np.float32)
 IMAGES = np.random.default_rng(0).random((2, 3, 8, 8), dtype=np.float32)
@@ -216,6 +223,94 @@ def test_symbolic_links_are_refused(foreign_onnx: Path, tmp_path: Path, linked: 
 def test_the_folder_itself_may_be_a_link(pair: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(pair.parent)
     assert Engine(tmp_path / "link" / pair.name).self_test().holds
+
+
+def stored(pair: Path, folder: Path) -> dict[str, Path]:
+    """The files of an artifact, by name, as a cache stores them: under the hash of their content."""
+    folder.mkdir()
+    files = {}
+    for file in (pair, pair.parent / Engine(pair).spec.data.file):
+        files[file.name] = folder / hashlib.sha256(file.read_bytes()).hexdigest()
+        shutil.copy(file, files[file.name])
+    return files
+
+
+@pytest.mark.parametrize("layout", ["hard links", "snapshot", "folder of a snapshot", "mounted volume"])
+def test_an_artifact_may_be_installed_as_links(pair: Path, tmp_path: Path, layout: str) -> None:
+    """As uv, the cache of Hugging Face and Kubernetes do it."""
+    blobs = stored(pair, tmp_path / "blobs")
+    folder = tmp_path / "snapshots" / "c0ffee" / ("sub" if layout.startswith("folder") else "")
+    folder.mkdir(parents=True)
+    if layout == "mounted volume":
+        (folder / "..1").mkdir()
+        (folder / "..data").symlink_to("..1")
+    for name, blob in blobs.items():
+        if layout == "hard links":
+            os.link(blob, folder / name)
+        elif layout == "mounted volume":
+            shutil.copy(blob, folder / "..1" / name)
+            (folder / name).symlink_to(f"..data/{name}")
+        else:
+            (folder / name).symlink_to(os.path.relpath(blob, folder))
+    assert Engine(folder / pair.name).self_test().holds
+    assert verify(folder / pair.name).holds
+
+
+@pytest.mark.parametrize("kind", ["link", "link to a folder", "circle", "pipe", "folder", "sparse"])
+def test_data_that_is_no_file_beside_the_artifact_is_not_opened(
+    pair: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link out of the folder is refused although the hash there is right: an attacker states it."""
+    monkeypatch.setattr(external, "sha256_of", lambda *_: pytest.fail("opened"))
+    data = pair.parent / ModelSpec.from_json(final_spec(pair), "m").data.file
+    (tmp_path / "elsewhere").mkdir()
+    data.rename(tmp_path / "elsewhere" / "secret")
+    if kind == "pipe":
+        os.mkfifo(data)
+    elif kind == "folder":
+        data.mkdir()
+    elif kind == "sparse":
+        with data.open("wb") as file:
+            file.truncate(50 << 30)
+    else:
+        targets = {"link": "elsewhere/secret", "link to a folder": "elsewhere", "circle": data.name}
+        data.symlink_to(targets[kind])
+    for load in (Engine, lambda file: raise_damage(verify(file))):
+        with pytest.raises(ArtifactCorrupt, match=data.name):
+            load(pair)
+
+
+def raise_damage(result: Verification) -> None:
+    if result.damage is not None:
+        raise ArtifactCorrupt(result.damage)
+
+
+def final_spec(artifact: Path) -> bytes:
+    data = artifact.read_bytes()
+    return data[data.rindex(b'{"spec"') :]
+
+
+def test_data_that_no_tensor_uses_is_not_opened(sealed_onnx: Path) -> None:
+    prefix, spec = split_spec(sealed_onnx.read_bytes())
+    os.mkfifo(sealed_onnx.with_name("pipe"))
+    text = {**spec, "data": {"file": "pipe", "size_bytes": 7, "sha256": "0" * 64}, "digest": "0" * 64}
+    sealed_onnx.write_bytes(sealed(prefix, json.dumps(text).encode()))
+    with pytest.raises(ArtifactCorrupt, match="names the external weights pipe, but no tensor is in there"):
+        Engine(sealed_onnx)
+
+
+def nested_graphs(depth: int) -> bytes:
+    """Graphs in attributes in nodes in graphs, with a tensor outside the file in the innermost one."""
+    tensor = encode_message((5, elsewhere().SerializeToString()))
+    for _ in range(depth):
+        tensor = encode_message((1, encode_message((5, encode_message((6, tensor))))))
+    return encode_message((7, tensor))
+
+
+def test_graphs_may_be_nested_as_deep_as_protobuf_reads_them() -> None:
+    assert [t.name for t in find_external_tensors(nested_graphs(32), "m")] == ["hidden"]
+    with pytest.raises(ArtifactCorrupt, match="nested deeper than 100"):
+        find_external_tensors(nested_graphs(2000), "m")
 
 
 @pytest.mark.parametrize(

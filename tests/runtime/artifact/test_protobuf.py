@@ -60,6 +60,12 @@ def test_no_protobuf(data: bytes) -> None:
         parse_model(memoryview(data), "m")
 
 
+def test_zeros_are_no_fields() -> None:
+    """As in a sparse file, where they would be read for hours."""
+    with pytest.raises(ArtifactCorrupt, match="a field without a number at byte 0"):
+        parse_model(bytes(1000), "m")
+
+
 def test_an_empty_file_holds_nothing(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     assert parse_model(file_bytes(tmp_path / "empty"), "m").weights == {}

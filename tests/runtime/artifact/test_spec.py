@@ -17,7 +17,7 @@ SPEC = ModelSpec(
     network=Network("lenet", {"num_classes": 2, "nested": {"x": [1, 2]}}),
     layers=(Layer("0", "Conv", ("N", 6, 8, 8), 456, 1000),),
     provenance={"data": "digits"},
-    check_results={"parity": {"bound": 1e-5}},
+    check_results={"parity": [{"output": "logits", "onnx_error": 1e-6, "bound": 1e-5}], "later": {"x": 1}},
 )
 
 
@@ -81,7 +81,8 @@ def test_impossible_preprocessing_is_refused(wrong: dict[str, object]) -> None:
 
 def test_a_spec_of_before_means_what_it_meant() -> None:
     """Fields that are missing have the value that was the only one."""
-    p = ModelSpec.from_json(edited(preprocessing=GRAY), "m.onnx").preprocessing
+    inputs = [{"name": "input", "dtype": "float32", "shape": ["N", 1, 1, 1]}]
+    p = ModelSpec.from_json(edited(preprocessing=GRAY, inputs=inputs), "m.onnx").preprocessing
     assert p is not None
     assert (p.antialias, p.levels, p.layout) == (True, "uint8", "NCHW")
 
