@@ -79,11 +79,17 @@ def find_external_tensors(model: str | bytes, name: str) -> tuple[ExternalTensor
 
 
 def check_external_tensors(
-    tensors: Iterable[ExternalTensor], file: Path, data_file: DataFile | None, *, has_digest: bool
+    tensors: Iterable[ExternalTensor],
+    file: Path,
+    data_file: DataFile | None,
+    *,
+    has_digest: bool,
+    may_be_link: bool = True,
 ) -> None:
     """Checks that external tensors are in regular files of the model's folder that are long enough.
 
     A model with a digest may have no external file but ``data_file``, the one in its spec, and must use it.
+    That one may be a link to a file beside the model, unless ``may_be_link`` is false.
 
     Raises:
         ArtifactCorrupt: A check failed; the message names the tensor and the file.
@@ -98,7 +104,9 @@ def check_external_tensors(
                     f"{subject} is in {location!r}, but the spec names {expected}. {_ADVICE}"
                 )
             if location not in sizes:
-                sizes[location] = _regular_file_size(file, location, subject, is_hashed=has_digest)
+                sizes[location] = _regular_file_size(
+                    file, location, subject, may_be_link=has_digest and may_be_link
+                )
             _check_range(tensor, location, sizes[location], subject)
     if data_file is not None:
         size = sizes.get(data_file.file)
@@ -177,8 +185,8 @@ def _search_message(
             yield tensor
 
 
-def _regular_file_size(model: Path, location: str, subject: str, *, is_hashed: bool) -> int:
-    """Returns the bytes of a regular file in the model's folder or below; a hashed one may be a link."""
+def _regular_file_size(model: Path, location: str, subject: str, *, may_be_link: bool) -> int:
+    """Returns the bytes of a regular file in the model's folder or below."""
     parts = PurePosixPath(location).parts
     windows = PureWindowsPath(location)
     if _IN_MEMORY in location or "\0" in location:
@@ -193,19 +201,19 @@ def _regular_file_size(model: Path, location: str, subject: str, *, is_hashed: b
         file = file / part
         try:
             status = os.lstat(file)
-            if stat.S_ISLNK(status.st_mode) and is_hashed and _leads_beside(file, model):
+            if stat.S_ISLNK(status.st_mode) and may_be_link and _leads_beside(file, model):
                 status = os.stat(file)
         except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
             reason = getattr(error, "strerror", None) or error
             raise ArtifactCorrupt(f"{subject} is in {file}: {reason}. Copy that file, too") from error
         if stat.S_ISLNK(status.st_mode):
             raise ArtifactCorrupt(
-                f"{subject} is in {file}, a symbolic link{' out of its folder' * is_hashed}; replace it with "
+                f"{subject} is in {file}, a symbolic link{' out of its folder' * may_be_link}; replace it with "
                 "a copy of the file"
             )
     if not stat.S_ISREG(status.st_mode):
         raise ArtifactCorrupt(f"{subject} is in {file}, which is not a regular file. {_ADVICE}")
-    if status.st_nlink > 1 and not is_hashed:
+    if status.st_nlink > 1 and not may_be_link:
         raise ArtifactCorrupt(
             f"{subject} is in {file}, a hard link ({status.st_nlink} names for one file); "
             "replace it with a copy of the file"

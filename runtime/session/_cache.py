@@ -131,7 +131,7 @@ def _load_verified(file: Path, load: Callable[[str | bytes], T]) -> T:
         data = json.loads(entry)["data"]
         data_file = None if data is None else DataFile(**data)
         tensors = find_external_tensors(verified.model, name)
-        check_external_tensors(tensors, file, data_file, has_digest=True)
+        check_external_tensors(tensors, file, data_file, has_digest=True, may_be_link=False)
         with verified_data(file, data_file):
             return load(name if tensors else verified.model)
 
