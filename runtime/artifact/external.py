@@ -208,8 +208,8 @@ def _regular_file_size(model: Path, location: str, subject: str, *, may_be_link:
             raise ArtifactCorrupt(f"{subject} is in {file}: {reason}. Copy that file, too") from error
         if stat.S_ISLNK(status.st_mode):
             raise ArtifactCorrupt(
-                f"{subject} is in {file}, a symbolic link{' out of its folder' * may_be_link}; replace it with "
-                "a copy of the file"
+                f"{subject} is in {file}, a symbolic link{' out of its folder' * may_be_link}; "
+                "replace it with a copy of the file"
             )
     if not stat.S_ISREG(status.st_mode):
         raise ArtifactCorrupt(f"{subject} is in {file}, which is not a regular file. {_ADVICE}")

@@ -337,7 +337,7 @@ class ModelSpec:
         try:
             data = parse_document(text)
         except ValueError as error:
-            raise ArtifactCorrupt(f"{name}: its cnntk spec is not valid JSON ({error})") from error
+            raise ArtifactCorrupt(f"{name}: its cnntk spec {error}") from error
         if not isinstance(data, dict) or "spec" not in data:
             raise ArtifactCorrupt(f"{name}: its cnntk spec has no field 'spec'")
         version = data.pop("spec")

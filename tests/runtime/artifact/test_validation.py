@@ -115,6 +115,7 @@ def test_sound_specs_load(changes: dict[str, Any]) -> None:
     ("text", "message"),
     [
         (b'{"a": 1e999}', "contains the number inf"),
+        (b"-1e999", "contains the number -inf"),
         (b'{"a": {"b": 1, "b": 2}}', "has the field 'b' twice"),
         (b"[" * 25 + b"]" * 25, "nested deeper than 24"),
         (b"[" * 100_000, "nested deeper than 24"),
@@ -130,6 +131,7 @@ def test_json_within_limits(text: bytes, message: str) -> None:
 
 def test_json_up_to_the_limits() -> None:
     assert parse_document(b"[" * 24 + b"]" * 24)
+    assert parse_document(b"5") == 5
     assert parse_document(rb'{"a": "\\u0000", "b": 1}') == {"a": r"\u0000", "b": 1}
 
 
