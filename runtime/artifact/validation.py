@@ -186,7 +186,7 @@ def check_interface(spec: ModelSpec, inputs: tuple[TensorSpec, ...], outputs: tu
             if name not in by_name:
                 raise ValueError(f"spec.self_test expects the output {brief(name)}, which the graph lacks")
             if by_name[name].dtype not in _DTYPES:
-                raise ValueError(f"spec.self_test expects numbers of {name}: {by_name[name].dtype}")
+                raise ValueError(f"spec.self_test expects numbers of {brief(name)}: {by_name[name].dtype}")
 
 
 def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -330,5 +330,5 @@ def _sizes(tensor: TensorSpec) -> Iterable[int | None]:
 
 
 def _text(tensors: Iterable[TensorSpec]) -> str:
-    texts = [f"{t.name}: {t.dtype} {list(t.shape)}" for t in tensors]
-    return brief(", ".join(texts)) if len(texts) > 4 else ", ".join(texts)[:300]
+    text = ", ".join(f"{t.name}: {t.dtype} {list(t.shape)}" for t in tensors)[:200]
+    return text if text.isprintable() else ascii(text)

@@ -148,7 +148,7 @@ def test_a_spec_describes_the_outputs_of_its_graph() -> None:
         ((logits,), "expects the output 'probabilities', which the graph lacks"),
         ((logits, replace(probabilities, shape=("N",))), "the graph returns probabilities: float32 ['N']"),
         ((logits, replace(probabilities, dtype="int64")), "the graph returns probabilities: int64"),
-        ((replace(logits, dtype="string"), probabilities), "expects numbers of logits: string"),
+        ((replace(logits, dtype="string"), probabilities), "expects numbers of 'logits': string"),
     ):
         with pytest.raises(ValueError, match=re.escape(message)):
             check_interface(engine.spec, engine.inputs, outputs)
