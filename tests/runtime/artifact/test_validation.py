@@ -54,7 +54,7 @@ def load(changes: dict[str, Any], prefix: bytes = PREFIX) -> Engine:
         (pixels(crop_ratio=1e-9), "Preprocessing.crop_ratio = 1e-09 is not valid"),
         (pixels(std=[1e-300]), "Preprocessing.std = .* is not valid"),
         (pixels(color="rgb", mean=[0.0] * 3, std=[1.0] * 3), "spec.preprocessing makes"),
-        ({"layers": [LAYER] * (MAX_LAYERS + 1)}, "spec.layers has 50,001 items, over the limit of 50,000"),
+        ({"layers": [LAYER] * (MAX_LAYERS + 1)}, "spec has 20,001 layers, over the limit of 20,000"),
         ({"layers": [{**LAYER, "parameters": -1}]}, r"spec.layers\[0\] has a negative number"),
         (results(checks=[{"name": "x"}]), r"spec.check_results.checks\[0\].detail is missing"),
         (results(parity={"bound": 1}), "spec.check_results.parity is {'bound': 1}, not a list"),
