@@ -10,14 +10,14 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 from cnntk.runtime.codec import brief, decode
 
-if TYPE_CHECKING:
-    from cnntk.runtime.artifact.spec import ModelSpec, SelfTestCase, TensorSpec
-
 __all__ = ["check_interface", "check_spec", "parse_document"]
+
+# Types of `cnntk.runtime.artifact.spec`, which imports this module.
+ModelSpec = SelfTestCase = TensorSpec = Any
 
 MAX_BYTES = 16 << 20
 """Size limit of a spec. LeNet's has 13 kB, and a network of 1,000 layers and 20,000 labels under 1 MB."""
