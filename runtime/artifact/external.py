@@ -201,7 +201,7 @@ def _regular_file_size(model: Path, location: str, subject: str, *, may_be_link:
         file = file / part
         try:
             status = os.lstat(file)
-            if stat.S_ISLNK(status.st_mode) and may_be_link and _leads_beside(file, model):
+            if stat.S_ISLNK(status.st_mode) and may_be_link and _is_in_folder_of(file, model):
                 status = os.stat(file)
         except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
             reason = getattr(error, "strerror", None) or error
@@ -221,7 +221,7 @@ def _regular_file_size(model: Path, location: str, subject: str, *, may_be_link:
     return status.st_size
 
 
-def _leads_beside(link: Path, model: Path) -> bool:
+def _is_in_folder_of(link: Path, model: Path) -> bool:
     """Whether a link leads to a file in the folder of the model, as it is named or as it is stored."""
     return link.resolve(strict=True).parent in (model.parent.resolve(), model.resolve().parent)
 
