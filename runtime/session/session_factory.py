@@ -155,12 +155,7 @@ def open_session(
             )
             session = factory.create(has_digest=verified.has_digest)
     if spec is None:
-        spec = _read_spec(session, name)
-        if spec is not None and spec.digest and not verified.has_digest:
-            raise ArtifactCorrupt(
-                f"{name}: is damaged: its embedded digest is not at the end of the file. Copy or download it "
-                "again; tools that rewrite the file invalidate its checks and digest"
-            )
+        spec = _read_spec(session, name, has_digest=verified.has_digest)
     if spec is not None:
         try:
             check_interface(spec, tensor_specs(session.get_inputs()), tensor_specs(session.get_outputs()))
@@ -406,12 +401,18 @@ def _limit_arena(max_memory: int) -> None:
             _arena_bytes = max_memory
 
 
-def _read_spec(session: Any, name: str) -> ModelSpec | None:
+def _read_spec(session: Any, name: str, *, has_digest: bool) -> ModelSpec | None:
     try:
         text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     except UnicodeDecodeError as error:
         raise ArtifactCorrupt(f"{name}: its metadata is not valid text ({error})") from error
-    return None if text is None else ModelSpec.from_json(text, name)
+    spec = None if text is None else ModelSpec.from_json(text, name)
+    if spec is not None and spec.digest and not has_digest:
+        raise ArtifactCorrupt(
+            f"{name}: is damaged: its embedded digest is not at the end of the file. Copy or download it "
+            "again; tools that rewrite the file invalidate its checks and digest"
+        )
+    return spec
 
 
 class _RepeatedNodeName(ArtifactCorrupt):
