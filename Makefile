@@ -11,7 +11,7 @@ EXTRAS := cpu,export,train,parquet,transformers,timm
 # One process per core, each with one torch thread: otherwise they compete for the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-.PHONY: demo test test-lowest slow check size lint types bench release pins clean
+.PHONY: demo test test-lowest slow soak check size lint types bench release pins clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12")'
@@ -53,6 +53,10 @@ $(LOWEST)/.ready: pyproject.toml constraints.txt tests/lowest_versions.py
 
 slow: $(READY)
 	$(PYTEST) -m slow
+
+# The record of docs/reliability.md, about two hours; or a part of it: make soak KIND=images N=10000
+soak: $(READY)
+	$(BIN)/python tests/reliability/soak.py $(KIND) $(if $(N),--cases $(N))
 
 # Lint, types and the fast tests of what changed since origin's main branch.
 check: lint types

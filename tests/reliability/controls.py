@@ -1,0 +1,47 @@
+"""Faults on purpose that the cases must see: a harness that sees nothing would look the same."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnntk.runtime import Engine
+from cnntk.runtime.artifact.protobuf import parse_model
+
+__all__ = ["fixed_fault", "load_unverified", "read_unchecked"]
+
+
+def load_unverified(model: Any) -> Engine:
+    """An Engine that skips the digest: it takes the metadata with the spec away."""
+    data = model if isinstance(model, bytes) else Path(model).read_bytes()
+    parse_model(data, "<bytes>")
+    start = data.rfind(b"r", 0, data.rfind(b'{"spec"') - 8)
+    return Engine(data[:start])
+
+
+def fixed_fault(shared: Path, scratch: Path) -> Callable[[int], str]:
+    """Cases of which some crash, hang, take memory, or raise what is not promised."""
+
+    def check(seed: int) -> str:
+        if seed == 3:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        elif seed == 5:
+            time.sleep(60)
+        elif seed == 7:
+            raise KeyError("not promised")
+        elif seed == 9:
+            np.ones(200 << 17)
+        return "good"
+
+    return check
+
+
+def read_unchecked(data: bytes, **options: Any) -> np.ndarray:
+    """A reader of images that raises whatever goes wrong in it."""
+    return np.frombuffer(data, np.uint8, 12, len(data) // 2).reshape(2, 2, 3)
