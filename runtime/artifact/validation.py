@@ -10,14 +10,16 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from typing import Any, TypedDict
+from typing import Any, TypeAlias, TypedDict
 
 from cnntk.runtime.codec import brief, decode
 
 __all__ = ["check_interface", "check_spec", "parse_document"]
 
 # Types of `cnntk.runtime.artifact.spec`, which imports this module.
-ModelSpec = SelfTestCase = TensorSpec = Any
+ModelSpec: TypeAlias = Any
+SelfTestCase: TypeAlias = Any
+TensorSpec: TypeAlias = Any
 
 MAX_BYTES = 16 << 20
 """Size limit of a spec. LeNet's has 13 kB, and a network of 1,000 layers and 20,000 labels under 1 MB."""
@@ -211,7 +213,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_unique_names, parse_constant=_ref
 
 def _check_values(document: Any) -> None:
     """Checks depth and numbers, level by level, in a tenth of a millisecond for 1,000 values."""
-    level = [[document]]
+    level: list[Any] = [[document]]
     for _ in range(MAX_DEPTH + 1):
         items = [i for each in level for i in (each.values() if type(each) is dict else each)]
         level = []
