@@ -114,24 +114,21 @@ def start_mutations(
 def start_tampering(
     shared: Path, scratch: Path, load: Callable[[Any], Engine] = Engine
 ) -> Callable[[int], str]:
-    """Cases of one changed byte in one file: each of its 8 bits, or one bit where a data file is involved."""
-    subjects = load_subjects(shared)
-    parts = [(s, name, 8 if len(s.files) == 1 else 1) for s in subjects for name in s.files]
+    """Cases of a changed bit, one in each byte of each file of the pair."""
+    subject = _pair(shared)
 
     def check(seed: int) -> str:
-        for subject, name, bits in parts:
+        index = seed
+        for name in subject.files:
             data = bytearray(subject.files[name])
-            if seed < len(data) * bits:
+            if index < len(data):
                 break
-            seed -= len(data) * bits
-        index = seed // bits
-        change = 1 << seed % 8
-        data[index] ^= change
-        files = {**subject.files, name: bytes(data)}
-        model = files[name] if len(files) == 1 else _written(files, scratch)
+            index -= len(data)
+        data[index] ^= 1 << index % 8
+        model = _written({**subject.files, name: bytes(data)}, scratch)
         outcome = _judge(load, model, subject, forged=False)
         if outcome != REFUSED:
-            raise Failed(f"byte {index} of {name}, changed by {change:#04x}: {outcome}")
+            raise Failed(f"bit {index % 8} of byte {index} of {name} changed: {outcome}")
         return outcome
 
     return check
@@ -139,8 +136,11 @@ def start_tampering(
 
 def count_tampering(shared: Path) -> int:
     """The number of cases of `start_tampering`."""
-    subjects = load_subjects(shared)
-    return sum((8 if len(s.files) == 1 else 1) * len(data) for s in subjects for data in s.files.values())
+    return sum(map(len, _pair(shared).files.values()))
+
+
+def _pair(shared: Path) -> Subject:
+    return next(subject for subject in load_subjects(shared) if len(subject.files) > 1)
 
 
 def _outputs_of(load: Callable[[Any], Engine], model: str | bytes, inputs: Arrays) -> Arrays | None:
@@ -223,8 +223,7 @@ ARTIFACTS = Kind(
 
 TAMPERING = Kind(
     name="tampering",
-    title="Each bit of the shipped LeNet and of the quantized one, a bit of each byte of a pair of files, "
-    "changed alone; loaded by Engine",
+    title="A bit of each byte of an artifact and its data file changed, alone; loaded by Engine",
     cases=count_tampering,
     prepare=prepare,
     start=start_tampering,
