@@ -17,7 +17,10 @@ from cnntk.runtime.errors import ArtifactCorrupt, UnsupportedArtifact, UsageErro
 __all__ = ["read_onnx"]
 
 # What onnx_ir raises where the protobuf can be read and what it says makes no sense.
-_DAMAGE = (DecodeError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError)
+_DAMAGE = (
+    *(DecodeError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError),
+    ir.serde.SerdeError,
+)
 
 _STANDARD = "ai.onnx"
 """Other name of the standard operators' domain, which is empty."""
@@ -38,7 +41,12 @@ def read_onnx(file: Path) -> tuple[ir.Model, tuple[str, ...]]:
         external_data.set_base_dir(model.graph, file.parent)
         model.graph.sort()
     except _DAMAGE as error:
-        text = " ".join(str(error).split())[:300]
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # onnx_ir repeats the whole graph around it
+            cause = cause.__cause__
+        text = " ".join(str(cause).split())[:300]
+        if isinstance(cause, NotImplementedError):
+            raise UnsupportedArtifact(f"{file}: has parts that onnx_ir does not read: {text}") from error
         raise ArtifactCorrupt(f"{file}: not a valid ONNX file, or damaged: {text}") from error
     if proto.graph.sparse_initializer:
         name = proto.graph.sparse_initializer[0].values.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,9 @@ from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import UsageError
 
 __all__ = ["example_inputs"]
+
+_MOST_VALUES = 1 << 31
+"""Largest example; a file may declare inputs that no memory holds."""
 
 
 def example_inputs(
@@ -39,6 +43,8 @@ def _noise(rng: np.random.Generator, spec: TensorSpec, batch: int, sizes: Mappin
             "(bench: --input 3x224x224), or export the model with fixed ones"
         )
     shape = (first if isinstance(first, int) else batch, *(int(d) for d in rest))
+    if (size := math.prod(shape)) > _MOST_VALUES:
+        raise UsageError(f"{spec.name}: its shape {list(shape)} has {size:,} values; use a smaller one")
     dtype = np.dtype(spec.dtype)
     if dtype.kind == "b":
         return rng.integers(0, 2, shape).astype(dtype)

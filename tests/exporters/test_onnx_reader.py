@@ -90,6 +90,14 @@ def test_sparse_weights_are_refused(tmp_path: Path) -> None:
         read_onnx(file)
 
 
+def test_a_sparse_constant_is_refused(tmp_path: Path) -> None:
+    values = numpy_helper.from_array(np.ones(1, np.float32))
+    sparse = helper.make_sparse_tensor(values, numpy_helper.from_array(np.zeros(1, np.int64)), [3])
+    constant = helper.make_node("Constant", [], ["y"], sparse_value=sparse)
+    with pytest.raises(UnsupportedArtifact, match="does not read: Sparse tensors are not supported"):
+        read_onnx(write(tmp_path / "m.onnx", [constant], [tensor("y")]))
+
+
 def test_a_graph_without_outputs_is_damaged(tmp_path: Path) -> None:
     with pytest.raises(ArtifactCorrupt, match="it has no outputs or no opset"):
         read_onnx(write(tmp_path / "m.onnx", [RELU], []))

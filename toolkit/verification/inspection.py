@@ -15,7 +15,17 @@ from cnntk.runtime.artifact.protobuf import file_bytes
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, Layer, ModelSpec, TensorSpec
 from cnntk.runtime.codec import as_json
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.sections import Section, dims, error_text, size_text, speed_text, table_of_layers, under
+from cnntk.runtime.errors import CnntkError
+from cnntk.runtime.sections import (
+    Section,
+    dims,
+    error_text,
+    shorten,
+    size_text,
+    speed_text,
+    table_of_layers,
+    under,
+)
 
 __all__ = ["Inspection", "inspect"]
 
@@ -140,7 +150,13 @@ def _inspect_graph(file: Path) -> tuple[tuple[Layer, ...], dict[str, Any], tuple
     except ImportError:
         return (), {}, (note, "reading its layers needs onnx; run: pip install 'cnntk[export]'")
     graph, notes = read_onnx(file)
-    return layer_table(graph), as_json(lint_graph(graph)), (note, *notes)
+    try:
+        return layer_table(graph), as_json(lint_graph(graph)), (note, *notes)
+    except CnntkError:
+        raise
+    except Exception as error:  # onnxruntime loads graphs that break ONNX's rules, in any way
+        reason = shorten(" ".join(str(error).split()), 200) or type(error).__name__
+        return (), {}, (note, f"its layers can't be read, as its graph is not valid ONNX: {reason}")
 
 
 def _spec_lines(spec: ModelSpec) -> Iterator[tuple[str, str]]:

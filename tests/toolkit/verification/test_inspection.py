@@ -2,6 +2,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
+import onnx.parser
 import pytest
 
 from cnntk import inspect
@@ -12,8 +14,6 @@ from cnntk.runtime.codec import as_json
 @pytest.fixture
 def checked_onnx(tiny_onnx: Path) -> Path:
     """An artifact whose spec holds the results of the export's checks."""
-    import onnx
-
     model = onnx.load(tiny_onnx)
     (entry,) = (p for p in model.metadata_props if p.key == METADATA_KEY)
     spec = ModelSpec.from_json(entry.value, "tiny")
@@ -34,6 +34,19 @@ def test_a_foreign_file_is_read_with_onnx(foreign_onnx: Path) -> None:
     assert result.warnings == ()
     assert result.spec is None
     json.dumps(as_json(result))
+
+
+def test_a_graph_that_only_onnxruntime_accepts_has_no_layers(tmp_path: Path) -> None:
+    """A constant with two values, which ONNX forbids."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 10, opset_import: ["": 18]> g (float[N] x) => (z, y)
+        { z = Relu (x) y = Constant <value_float = 0.5, value_int = 2> () }"""
+    )
+    file = tmp_path / "odd.onnx"
+    file.write_bytes(model.SerializeToString())
+    result = inspect(file)
+    assert result.layers == ()
+    assert any("its layers can't be read" in note for note in result.notes)
 
 
 def test_an_artifact_describes_itself(tiny_onnx: Path) -> None:
