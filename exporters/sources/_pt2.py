@@ -174,7 +174,8 @@ def _check_path(text: str) -> None:
 
 
 def _check_symbol(text: str) -> None:
-    _check(re.fullmatch(_SYMBOL, text) is not None, "the symbol", text)
+    """A symbol with a range, or a shape of some, as ``2*s77``; torch counts up to the number in ``u77``."""
+    _check(re.fullmatch(rf"{_SYMBOL}|(?![uz])[\w *+/,()-]{{1,200}}", text) is not None, "the symbol", text)
 
 
 def _check_operator(text: str) -> None:
@@ -190,19 +191,27 @@ def _check_expression(text: str) -> None:
     _check(bool(nodes) and all(map(_is_arithmetic, nodes)), "the shape expression", text)
 
 
-def _check_tree(text: str, check_key: Callable[[str], None]) -> None:
-    """The structure of the inputs or outputs: tuples, lists and dicts."""
+def _check_key(text: str) -> None:
+    """A key of a dict in the inputs, which becomes a string in Python source."""
+    _check(re.fullmatch(r"[\w .:/+-]{0,100}", text) is not None, "the key", text)
+
+
+def _check_tree(text: str, check_name: Callable[[str], None], check_key: Callable[[str], None]) -> None:
+    """The structure of the inputs or outputs: tuples, lists and dicts.
+
+    The keys of its first two levels are names of arguments.
+    """
     _, tree = json.loads(text)
-    trees = [tree]
+    trees = [(tree, 0)]
     while trees:
-        node = trees.pop()
+        node, depth = trees.pop()
         _check(
             node["type"] in _TREES and isinstance(node["context"], str | None), "the type", str(node["type"])
         )
         for name in json.loads(node["context"] or "null") or ():
             _check(isinstance(name, str | int), "the key", str(name))
-            check_key(str(name))
-        trees += node["children_spec"]
+            (check_name if depth < 2 else check_key)(str(name))
+        trees += [(child, depth + 1) for child in node["children_spec"]]
 
 
 def _check(is_plain: bool, kind: str, text: str) -> None:
@@ -219,8 +228,8 @@ _TEXTS: Mapping[str, Callable[[str], None]] = {
     ),
     **dict.fromkeys(("target", "as_operator"), _check_operator),
     "expr_str": _check_expression,
-    "in_spec": lambda text: _check_tree(text, _check_name),
-    "out_spec": lambda text: _check_tree(text, _check_path),
+    "in_spec": lambda text: _check_tree(text, _check_name, _check_key),
+    "out_spec": lambda text: _check_tree(text, _check_path, _check_path),
 }
 _KEYS: Mapping[str, Callable[[str], None]] = {
     **dict.fromkeys(("tensor_values", "sym_int_values", "sym_float_values", "sym_bool_values"), _check_name),

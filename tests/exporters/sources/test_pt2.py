@@ -233,6 +233,36 @@ def old_layout(good: Path, **entries: bytes) -> Path:
     return Path("evil.pt2")
 
 
+class DictNet(nn.Module):
+    def forward(self, inputs: dict[str | int, Tensor]) -> Tensor:
+        return inputs["an image"].flatten(1) * inputs["channel-scale"] + inputs[0]
+
+
+def test_keys_of_inputs(ran: Path) -> None:
+    one, n = torch.ones(4, 1), {0: Dim("n")}
+    inputs = {"an image": torch.ones(4, 1, 4, 3), "channel-scale": one, 0: one}
+    program = torch.export.export(DictNet(), (inputs,), dynamic_shapes=(dict.fromkeys(inputs, n),))
+    torch.export.save(program, "plain.pt2")
+    opened = open_source(Path("plain.pt2"), ExportOptions()).program
+    assert opened is not None
+    assert torch.equal(opened.module()(inputs), DictNet()(inputs))
+
+    def quoted(data: Data) -> None:
+        call_signature(data)["in_spec"] = call_signature(data)["in_spec"].replace("channel-scale", "a', b: '")
+
+    with zipfile.ZipFile("plain.pt2") as archive:
+        model = next(name for name in archive.namelist() if name.endswith("models/model.json"))
+    with pytest.raises(UsageError, match="holds the key"):
+        open_source(rewritten(Path("plain.pt2"), {model: quoted}), ExportOptions())
+
+
+def test_a_size_that_is_a_multiple_is_no_code(ran: Path) -> None:
+    program = torch.export.export(nn.ReLU(), (torch.ones(4, 8),), dynamic_shapes=({0: 2 * Dim("half")},))
+    torch.export.save(program, "derived.pt2")
+    with pytest.raises(UsageError, match="batch fixed at 2"):
+        open_source(Path("derived.pt2"), ExportOptions())
+
+
 ODD: dict[str, Callable[[Data], object]] = {
     "a library": lambda d: called_with_text(d, "torch.ops.load_library"),
     "a function of torch": lambda d: called_with_text(d, "torch.os.system"),
