@@ -71,13 +71,14 @@ class BatchQueue:
     """A bounded queue that forms batches of requests by size and deadline; it has no lock of its own.
 
     A batch is due when it has enough rows, when its oldest request has waited long enough, or when the queue
-    is full; one with an urgent request also when as many requests wait as were in the last batch, because the
-    callers of that one are likely to return. If several are due, the one with the oldest request goes first,
-    so that none starves. Requests with one shape key keep their order. Requests that arrive while the queue
-    is full may wait in line for a free slot, in order. The limits are those of `BatchingEngine`.
+    is full; one with an urgent request also when as many requests wait as were in the last batch or came
+    while it ran, because its callers are likely to return. If several are due, the one with the oldest
+    request goes first, so that none starves. Requests with one shape key keep their order. Requests that
+    arrive while the queue is full may wait in line for a free slot, in order. The limits are those of
+    `BatchingEngine`.
 
     Attributes:
-        expected: Number of requests of the last batch.
+        expected: Number of requests that are likely to wait soon.
     """
 
     def __init__(self, max_rows: int, max_wait_s: float, max_queue: int) -> None:
@@ -151,6 +152,10 @@ class BatchQueue:
         self._free_slots(shape_key, len(batch))
         self.expected = len(batch)
         return batch
+
+    def expect(self, returning: int) -> None:
+        """Expects the callers of a batch that has run, beside the requests that wait."""
+        self.expected = returning + self._count
 
     def clear(self) -> list[Request]:
         """Removes and returns all requests, including those in line."""

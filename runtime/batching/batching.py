@@ -69,8 +69,9 @@ class BatchingEngine:
     workers were busy, it starts immediately with the requests that wait.
 
     A request for which a caller waits, in `run`, `arun` or the future's ``result()``, starts at once if a
-    worker is idle, unless others are expected: after a batch of several requests, as many are gathered again,
-    for ``max_wait_ms`` at most. `run` then needs no worker: the request runs in the caller's thread.
+    worker is idle, unless others are expected: after a batch, as many are gathered as were in it or came
+    while it ran, for ``max_wait_ms`` at most. `run` then needs no worker: the request runs in the caller's
+    thread.
 
     Each request gets the outputs that `Engine.run` would return for it alone, up to rounding, and errors of
     one request do not affect others: invalid inputs are refused on arrival, and requests whose batch fails,
@@ -357,9 +358,12 @@ class _WorkerPool:
 
     def _work(self) -> None:
         while batch := self._next_batch():
-            for request, result in zip(batch, self._runner.run(batch), strict=True):
+            results = self._runner.run(batch)
+            with self._changed:
+                self._queue.expect(len(batch))
+            for request, result in zip(batch, results, strict=True):
                 _set_result(request.future, result)
-            del batch, request, result  # a waiting worker holds no arrays
+            del batch, results, request, result  # a waiting worker holds no arrays
 
     def _next_batch(self) -> list[Request]:
         """Waits for the next batch; returns an empty one when the pool is closed and nothing waits."""

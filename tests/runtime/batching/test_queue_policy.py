@@ -63,6 +63,20 @@ def test_urgent_requests_wait_only_for_as_many_as_came_last() -> None:
     assert waiting.due() is None
 
 
+def test_requests_that_came_while_a_batch_ran_wait_for_its_callers() -> None:
+    waiting = queue()
+    requests = [request(10 + i) for i in range(3)]
+    for r in requests:
+        r.urgent = True
+    waiting.add(requests[0])
+    assert waiting.take(10) == requests[:1]
+    waiting.add(requests[1])
+    waiting.expect(1)
+    assert waiting.take(11) == []
+    waiting.add(requests[2])
+    assert waiting.take(12) == requests[1:]
+
+
 def test_a_request_in_line_can_become_urgent() -> None:
     waiting = queue(max_queue=1)
     requests = [request(10), request(10)]
