@@ -95,6 +95,11 @@ class SessionSettings:
     load_timeout: float | None = None
     max_memory: int | None = None
 
+    def __post_init__(self) -> None:
+        limit = self.max_memory
+        if limit is not None and not (isinstance(limit, int) and 0 < limit < 1 << 63):
+            raise ValueError(f"max_memory must be a whole number of bytes, at least 1, got {limit!r}")
+
 
 @dataclass(frozen=True)
 class LoadedModel:

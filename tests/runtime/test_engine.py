@@ -295,6 +295,12 @@ print("ends")
     assert end == "ends"
 
 
+@pytest.mark.parametrize("max_memory", [0, -1, 1e9, "1 GB", 1 << 63])
+def test_a_limit_of_memory_is_a_number_of_bytes(max_memory: int) -> None:
+    with pytest.raises(ValueError, match=r"^max_memory must be a whole number of bytes"):
+        Engine(built(LOOP), max_memory=max_memory)
+
+
 def test_loading_has_a_time_limit() -> None:
     """onnxruntime computes constants while it loads."""
     code = f"""
