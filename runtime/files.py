@@ -213,7 +213,7 @@ def readable_file(path: str | os.PathLike[str], description: str) -> Path:
 def remove_temporaries() -> None:
     """Removes what this process is writing, for one that ends in the middle of it."""
     process = f".{_process()}"
-    for folder in _folders:
+    for folder in tuple(_folders):  # other threads add to it
         _remove(folder, lambda entry: process in entry.name and is_temporary(entry.name))
 
 

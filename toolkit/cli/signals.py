@@ -52,7 +52,8 @@ def ended_by_signals(state: dict[str, Any]) -> Iterator[None]:
             raise KeyboardInterrupt
 
     reader, writer = os.pipe()
-    os.set_blocking(writer, False)
+    if hasattr(os, "set_blocking"):  # on Windows from Python 3.12 on, which does not require it
+        os.set_blocking(writer, False)
     previous = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(reader, watched, state), daemon=True).start()
     for number in watched:
