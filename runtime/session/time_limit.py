@@ -41,8 +41,12 @@ class TimedCalls:
             InferenceTimeout: The function did not end half a second after ``cancel``, or an earlier one still
                 runs. Interpreter exit does not wait for it, but may abort.
         """
-        if self._overrun is not None and self._overrun.results.empty():
-            raise InferenceTimeout(f"{name} is refused: one that exceeded its time limit has not ended yet")
+        if (overrun := self._overrun) is not None:
+            if overrun.results.empty():
+                raise InferenceTimeout(
+                    f"{name} is refused: one that exceeded its time limit has not ended yet"
+                )
+            self._overrun = None  # its result may hold large arrays
         try:
             worker = _idle.pop()
         except IndexError:

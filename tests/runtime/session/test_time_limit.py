@@ -51,6 +51,7 @@ def test_one_that_goes_on_is_left_and_others_are_refused_until_it_ends() -> None
     while calls._overrun.results.empty():
         pass
     assert calls.call(lambda: 2, 60, "a call", never) == 2
+    assert calls._overrun is None, "its result is not held"
 
 
 def test_threads_are_used_again_and_hold_nothing() -> None:
