@@ -45,6 +45,9 @@ resize rounds the other way, stay below it; integers in place of floats do not."
 _RANDOM = "random, seed "
 """Beginning of ``provenance["weights"]`` of an artifact with random weights."""
 
+_SEED_DIGITS = 18
+"""Digits of the longest seed, which torch takes as an int64."""
+
 Arrays = dict[str, NDArray[Any]]
 _Call = Callable[[], Arrays]
 
@@ -358,7 +361,7 @@ def _source_of_model(engine: Engine, trust: bool) -> tuple[str, ExportOptions]:
     architecture = ""
     if spec is not None and (network := spec.network) is not None:
         seed = str(spec.provenance.get("weights", "")).partition(_RANDOM)[2]
-        if ":" not in network.factory and seed.isdecimal():
+        if ":" not in network.factory and seed.isdecimal() and len(seed) <= _SEED_DIGITS:
             size = os.path.getsize(engine.name) + (spec.data.size_bytes if spec.data else 0)
             check_network(network, engine.name, weights_bytes=2 * size, trust=trust)  # int4 has two a byte
             if network.factory in names():

@@ -141,8 +141,8 @@ def test_an_artifact_names_networks_of_the_zoo_only(
     monkeypatch.chdir(tmp_path)
     prefix, spec = split_spec(shipped_model().read_bytes())
 
-    def artifact(network: dict[str, object]) -> Path:
-        changed = {**spec, "network": network, "provenance": {"weights": "random, seed 1"}}
+    def artifact(network: dict[str, object], seed: str = "1") -> Path:
+        changed = {**spec, "network": network, "provenance": {"weights": f"random, seed {seed}"}}
         text = json.dumps({**{k: v for k, v in changed.items() if k != "digest"}, "digest": "0" * 64})
         (tmp_path / "evil.onnx").write_bytes(sealed(prefix, text.encode()))
         return tmp_path / "evil.onnx"
@@ -150,7 +150,10 @@ def test_an_artifact_names_networks_of_the_zoo_only(
     with pytest.raises((UsageError, CheckpointError), match=message):
         against("torch", artifact({"factory": factory, "kwargs": kwargs}))
     assert not (tmp_path / "RAN").exists()
-    eager, _ = against("torch", artifact({"factory": "lenet", "kwargs": {"image_size": 28}}))
+    lenet: dict[str, object] = {"factory": "lenet", "kwargs": {"image_size": 28}}
+    with pytest.raises(UsageError, match="does not name the file of its weights"):
+        against("torch", artifact(lenet, seed="9" * 5000))
+    eager, _ = against("torch", artifact(lenet))
     assert eager.available
 
 
