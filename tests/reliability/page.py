@@ -39,6 +39,25 @@ left.""",
     "sessions": "Outputs are equal to the bit.",
 }
 
+_FINDINGS = """
+## What was found
+
+| kind | found | now | test |
+| --- | --- | --- | --- |
+| specs | 8 of the first 293 cases raised KeyError, TypeError, ValueError or UnicodeEncodeError in \
+`inspect` or the self-test | the spec is validated on load, printing escapes | `test_spec_mutations.py` |
+| kills | temporary files of a killed process stayed in the folder | the next run removes them | `test_files.py` |
+| graphs | a Constant with two values, which onnxruntime loads, raised ValueError in `inspect` | inputs and \
+outputs are shown, and why there are no layers | `test_inspection.py` |
+| graphs | a sparse Constant raised an error of onnx_ir in `inspect` and `export` | refused by name | \
+`test_onnx_reader.py` |
+| graphs | an input declared with 2^40 columns raised MemoryError for the example inputs | refused | \
+`test_example_inputs.py` |
+
+Files for published vulnerabilities of ONNX tools are in `tests/test_cve_corpus.py`, every field of a spec
+with every odd value in `tests/toolkit/verification/test_spec_mutations.py`.
+""".replace("\\\n", "")
+
 
 def render(record: Mapping[str, Mapping[str, Any]]) -> str:
     """The page in Markdown."""
@@ -46,7 +65,7 @@ def render(record: Mapping[str, Mapping[str, Any]]) -> str:
     for name in _PROMISES:
         if name in record:
             lines += ["", *_part(name, record[name])]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, _FINDINGS])
 
 
 def _summary(record: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

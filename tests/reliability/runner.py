@@ -16,7 +16,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -27,7 +27,7 @@ __all__ = ["Failed", "Failure", "Kind", "Result", "run"]
 START_LIMIT_S = 300
 """Longest preparation of a worker."""
 
-_ADDRESS_SPACE_BYTES = 64 << 30  # for the machine's sake; what a case may take is `Kind.rss_mib`
+_ADDRESS_SPACE_BYTES = 16 << 30  # for the machine's sake; what a case may take is `Kind.rss_mib`
 _MOST_FAILURES = 50
 _CONTEXT = mp.get_context("spawn")  # nothing is inherited that a case could depend on
 _SLOTS = 5  # seed, its start, slowest case, its seed, peak memory
@@ -191,14 +191,16 @@ def run(
 def _watch(
     team: list[_Worker], result: Result, started: float, seconds: float, progress: Callable[[Result], None]
 ) -> None:
+    """Ctrl-C ends it early, with the result so far."""
     running, shown = list(team), started
-    while running and time.monotonic() - started < seconds:
-        time.sleep(0.05)
-        running = [worker for worker in running if worker.poll()]
-        if time.monotonic() - shown > 10:
-            shown = time.monotonic()
-            _collect(team, result, started)
-            progress(result)
+    with suppress(KeyboardInterrupt):
+        while running and time.monotonic() - started < seconds:
+            time.sleep(0.05)
+            running = [worker for worker in running if worker.poll()]
+            if time.monotonic() - shown > 10:
+                shown = time.monotonic()
+                _collect(team, result, started)
+                progress(result)
 
 
 def _collect(team: list[_Worker], result: Result, started: float) -> None:
