@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import random
 import resource
 import subprocess
 import tempfile
@@ -46,12 +47,14 @@ def can_mount() -> bool:
 
 
 def sizes(writers: Sequence[Writer]) -> list[tuple[Writer, int]]:
-    """Writers and disk sizes in bytes: each page for small files, every few pages for larger ones."""
-    return [
+    """Writers and disk sizes in bytes, shuffled: each page for small files, every few for larger ones."""
+    cases = [
         (writer, pages * _PAGE)
         for writer in writers
         for pages in range(1, _PAGES.get(writer.name, _FEW_PAGES) + 1, _STEP.get(writer.name, 1))
     ]
+    random.Random(0).shuffle(cases)
+    return cases
 
 
 def start(

@@ -44,9 +44,10 @@ _FINDINGS = """
 
 | kind | found | now | test |
 | --- | --- | --- | --- |
-| specs | 8 of the first 293 cases raised KeyError, TypeError, ValueError or UnicodeEncodeError in \
-`inspect` or the self-test | the spec is validated on load, printing escapes | `test_spec_mutations.py` |
-| kills | temporary files of a killed process stayed in the folder | the next run removes them | `test_files.py` |
+| specs | 8 of the first 293 cases raised KeyError, TypeError, ValueError or UnicodeEncodeError \
+in `inspect` or the self-test | the spec is validated on load, printing escapes | `test_spec_mutations.py` |
+| kills | temporary files of a killed process stayed in the folder | the next run removes them | \
+`test_files.py` |
 | graphs | a Constant with two values, which onnxruntime loads, raised ValueError in `inspect` | inputs and \
 outputs are shown, and why there are no layers | `test_inspection.py` |
 | graphs | a sparse Constant raised an error of onnx_ir in `inspect` and `export` | refused by name | \
