@@ -16,7 +16,7 @@ code with fewer cases, and with faults on purpose that it must see. This page is
 
 A case fails if it ends its process, takes over 5 seconds (commands: 300), takes more memory than its kind
 may, raises anything but a `CnntkError`, or breaks the promise of its kind. One that takes too long while
-other work runs is repeated alone.
+other work runs is repeated alone, with four times as long.
 """
 
 _PROMISES = {

@@ -17,7 +17,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ START_LIMIT_S = 300
 
 _ADDRESS_SPACE_BYTES = 16 << 30  # for the machine's sake; what a case may take is `Kind.rss_mib`
 _MOST_FAILURES = 50
+_PATIENT = 4
 _CONTEXT = mp.get_context("spawn")  # nothing is inherited that a case could depend on
 _SLOTS = 5  # seed, its start, slowest case, its seed, peak memory
 
@@ -155,7 +156,7 @@ def run(
 ) -> Result:
     """Runs the cases ``first`` to ``first + cases - 1``, or as many as end within ``seconds``.
 
-    A case that took too long is run once more, alone, because other work may have delayed it.
+    A case that took too long is run once more, alone and with more time, as other work may have delayed it.
 
     Args:
         folder: Folder with the files that ``kind.prepare`` writes, where they are there already.
@@ -176,7 +177,12 @@ def run(
             for worker in tuple(team):
                 for failure in [f for f in worker.failures if f.text.startswith("no end") and f.seed >= 0]:
                     own = Path(scratch, f"again{len(team)}")
-                    again = _Worker(kind, range(failure.seed, failure.seed + 1), shared, own)
+                    again = _Worker(
+                        replace(kind, limit_s=_PATIENT * kind.limit_s),
+                        range(failure.seed, failure.seed + 1),
+                        shared,
+                        own,
+                    )
                     team.append(again)
                     while again.poll():
                         time.sleep(0.05)
@@ -226,8 +232,10 @@ def _work(kind: Kind, seeds: range, shared: Path, own: Path, counts: Any, state:
     os.chdir(scratch)
     check = kind.start(shared, scratch)
     index = {name: i for i, name in enumerate(kind.outcomes)}
-    over = False
+    over, parent = False, os.getppid()
     for seed in seeds:
+        if os.getppid() != parent:  # it was killed
+            return
         state[1] = time.monotonic()
         state[0] = seed
         try:

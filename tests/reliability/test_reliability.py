@@ -74,11 +74,11 @@ def test_an_unchecked_reader_is_seen(
 
 
 def test_crashes_hangs_errors_and_memory_are_seen() -> None:
-    kind = Kind("control", "", 12, fixed_fault, ("good",), limit_s=4, rss_mib=200)
+    kind = Kind("control", "", 12, fixed_fault, ("good",), limit_s=2, rss_mib=200)
     result = run(kind, 12)
     texts = {failure.seed: failure.text for failure in result.failures}
     assert "SIGSEGV" in texts[3]
-    assert "no end after 4 s" in texts[5]
+    assert "no end after 8 s" in texts[5]
     assert "KeyError: 'not promised'" in texts[7]
     assert "MiB of memory, over 200" in texts[9]
     assert sorted(texts) == [3, 5, 7, 9]
