@@ -33,14 +33,12 @@ def missing_packages(requirements: Iterable[str] | None = None) -> dict[str, tup
 def outdated_packages(requirements: Iterable[str] | None = None) -> tuple[str, ...]:
     """Installed packages that are older than required, each with what is required and the fix.
 
-    onnxruntime is not among them: `import_onnxruntime` refuses a release that is too old, of any wheel.
-
     Args:
         requirements: As for `missing_packages`.
     """
     problems: dict[str, str] = {}
     for name, oldest, extra in _parse(requirements):
-        version = None if extra in _RUNTIMES else installed_version(name)
+        version = installed_version(name)
         if version is not None and release_numbers(version) < release_numbers(oldest):
             needs = f"cnntk[{extra}]" if extra else "cnntk"
             fix = f"pip install -U '{name}>={oldest}'"

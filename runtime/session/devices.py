@@ -14,7 +14,8 @@ from cnntk.runtime.errors import DeviceUnavailable, MissingDependency, UsageErro
 __all__ = ["OLDEST_ONNXRUNTIME", "Device", "import_onnxruntime", "release_numbers", "resolve_device"]
 
 OLDEST_ONNXRUNTIME = "1.24.1"
-"""Oldest release that cnntk supports, as in pyproject.toml."""
+"""Oldest release that has what the runtime calls, for packages of other providers, which are behind
+onnxruntime's own (onnxruntime-openvino). pyproject.toml has the one that passes all tests."""
 
 _CPU = "CPUExecutionProvider"
 _PROVIDERS = {
