@@ -27,8 +27,9 @@ _BOMB_BYTES = 140e6
 _BOMB_PIXELS_PER_BYTE = 50
 _BOMB_PIXELS_PER_LOSSY_BYTE = 100
 _LOSSY = ("AVIF", "HEIF", "JPEG", "JPEG2000", "WEBP")
-_MAX_PIXELS_PER_JPEG_BYTE = 1000
-"""A block of 64 pixels takes at least a bit; libjpeg fills missing blocks with gray."""
+_MAX_PIXELS_PER_BYTE = {"BMP": 128, "JPEG": 1000}
+"""In JPEG, a block of 64 pixels takes at least a bit; in BMP, a run of 255 pixels two bytes. What is missing
+is filled; Pillow does that for runs in Python, which takes seconds."""
 
 _MAX_MISSING = 0.02
 """Largest share of a JPEG image that may be missing at its end, where the file is cut short."""
@@ -152,7 +153,7 @@ def _check_bomb(image: PillowImage, form: str, size: tuple[int, int], file_bytes
             f"{memory / 1e6:.0f} MB, as decompression bombs do; scale it down first, "
             f"or raise max_megapixels above {MAX_MEGAPIXELS:g}"
         )
-    if form == "JPEG" and pixels > _MAX_PIXELS_PER_JPEG_BYTE * file_bytes:
+    if pixels > _MAX_PIXELS_PER_BYTE.get(form, pixels) * file_bytes:
         raise ImageError(
             f"{name}: damaged or cut short ({size[0]}x{size[1]} pixels can't be in {file_bytes} bytes); "
             "save it again as PNG or JPEG"

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from cnntk.runtime.artifact.digest import final_metadata, verified_model
 from cnntk.runtime.artifact.external import check_external_tensors, find_external_tensors, verified_data
-from cnntk.runtime.artifact.protobuf import file_bytes, without_node_names
+from cnntk.runtime.artifact.protobuf import ExternalTensor, file_bytes, without_node_names
 from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec, TensorSpec
 from cnntk.runtime.artifact.validation import check_interface
 from cnntk.runtime.codec import brief
@@ -139,12 +139,7 @@ def open_session(
 
             check_memory(verified.model, name, spec, settings.max_memory)
         data_file = None if spec is None else spec.data
-        tensors = find_external_tensors(verified.model, name)
-        if tensors and isinstance(source, bytes):
-            raise UsageError(
-                f"{name}: has external weights in {tensors[0].locations[-1]}, so it can't be loaded from "
-                "bytes; pass its path"
-            )
+        tensors = _checked_tensors(verified.model, source, name)
         check_external_tensors(tensors, Path(name), data_file, has_digest=verified.has_digest)
         threads = _threads(settings, spec)
         with verified_data(Path(name), data_file) as confirm_data:
@@ -169,6 +164,21 @@ def open_session(
     if not verified.has_digest:
         log.info("%s: has no digest, so damage can't be detected", name)
     return LoadedModel(session, spec, name, threads)
+
+
+def _checked_tensors(data: str | bytes, source: str | bytes, name: str) -> tuple[ExternalTensor, ...]:
+    """Checks what onnxruntime does not survive; returns the tensors outside the file."""
+    tensors = find_external_tensors(data, name)
+    if (content := file_bytes(data)).find(b"num_outputs") >= 0:
+        from cnntk.runtime.artifact.splits import check_splits
+
+        check_splits(content, name)
+    if tensors and isinstance(source, bytes):
+        raise UsageError(
+            f"{name}: has external weights in {tensors[0].locations[-1]}, so it can't be loaded from "
+            "bytes; pass its path"
+        )
+    return tensors
 
 
 @contextmanager

@@ -48,6 +48,10 @@ _FINDINGS = """
 in `inspect` or the self-test | the spec is validated on load, printing escapes | `test_spec_mutations.py` |
 | kills | temporary files of a killed process stayed in the folder | the next run removes them | \
 `test_files.py` |
+| images | a run-length BMP file of 76 bytes claimed 33 megapixels, which Pillow filled in Python, for \
+seconds | refused before it is decoded | `tests/odd_images.py` |
+| graphs | a Split with more outputs than it states ended the process in onnxruntime's shape inference | \
+refused before it is loaded | `test_splits.py` |
 | graphs | a Constant with two values, which onnxruntime loads, raised ValueError in `inspect` | inputs and \
 outputs are shown, and why there are no layers | `test_inspection.py` |
 | graphs | a sparse Constant raised an error of onnx_ir in `inspect` and `export` | refused by name | \
