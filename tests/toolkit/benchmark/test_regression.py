@@ -261,7 +261,8 @@ def test_a_baseline_is_not_replaced_by_a_run_that_regressed(tmp_path: Path) -> N
     save_baseline(file, base)
     result = compared(*compare_baselines(base, slower, 5))
     notes: list[str] = []
-    assert BaselineCheck.open(BenchOptions(baseline=file, save=file)).save(slower, result, notes) is None
+    replacing = BenchOptions(baseline=file, save=file, force=True)
+    assert BaselineCheck.open(replacing).save(slower, result, notes) is None
     assert load_baseline(file) == base
     assert notes == [
         f"{file} was not replaced, because net regressed by more than 5 %; to accept this run, save it under "
