@@ -90,11 +90,14 @@ def _part(name: str, part: Mapping[str, Any]) -> Iterator[str]:
     yield f"{part['title']}. {_PROMISES[name]}"
     yield ""
     counts = ", ".join(f"{outcome} {count:,}" for outcome, count in part["outcomes"].items())
-    yield f"{_cases(part)} in {_duration(part['seconds'])} with {part['workers']} processes: {counts}."
+    duration = _duration(part["seconds"])
+    note = part.get("note", "")
+    yield f"{_cases(part)} in {duration}, {part['workers']} at a time: {counts}. {note}".rstrip()
     if part["cases"] < part["planned"]:
-        yield f"The run was ended before all {part['planned']:,} cases."
+        yield f"Not the whole record, which has {part['planned']:,} cases: `make soak KIND={name}` runs it."
     for failure in part["failures"]:
-        yield f"- seed {failure['seed']}: {failure['text'].strip().splitlines()[-1]}"
+        later = f" ({failure['later']})" if failure["later"] else ""
+        yield f"- seed {failure['seed']}: {failure['text'].strip().splitlines()[-1]}{later}"
     versions = ", ".join(f"{library} {version}" for library, version in part["versions"].items())
     yield ""
     yield f"{part['date']}, commit {part['commit']}, {part['machine']}; {versions}."

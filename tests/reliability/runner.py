@@ -72,10 +72,11 @@ class Kind:
 
 @dataclass(frozen=True)
 class Failure:
-    """A case that failed."""
+    """A case that failed; ``later`` is for the record, what became of it after a fix."""
 
     seed: int
     text: str
+    later: str = ""
 
 
 @dataclass
