@@ -173,8 +173,7 @@ def check_interface(spec: ModelSpec, inputs: tuple[TensorSpec, ...], outputs: tu
     Raises:
         ValueError: It has other inputs, outputs or classes.
     """
-    stated, actual = ([(t.name, t.dtype, *_sizes(t)) for t in tensors] for tensors in (spec.inputs, inputs))
-    if stated != actual:
+    if len(spec.inputs) != len(inputs) or not all(map(_agrees, spec.inputs, inputs)):
         raise ValueError(f"spec.inputs are {_text(spec.inputs)}, but the graph takes {_text(inputs)}")
     by_name = {output.name: output for output in outputs}
     if spec.head == "classifier" and (probabilities := by_name.get("probabilities")) is not None:
@@ -328,9 +327,14 @@ def _is_sha256(text: str) -> bool:
     return len(text) == 64 and _HEX.issuperset(text)
 
 
-def _sizes(tensor: TensorSpec) -> Iterable[int | None]:
-    """The fixed sizes; names of free ones are the graph's own affair."""
-    return (d if isinstance(d, int) else None for d in tensor.shape)
+def _agrees(stated: TensorSpec, actual: TensorSpec) -> bool:
+    """Whether an input has the stated fixed sizes; the graph may fix others, and names free ones itself."""
+    sizes = zip(stated.shape, actual.shape, strict=False)
+    return (stated.name, stated.dtype, len(stated.shape)) == (
+        actual.name,
+        actual.dtype,
+        len(actual.shape),
+    ) and all(a == b or not isinstance(a, int) for a, b in sizes)
 
 
 def _text(tensors: Iterable[TensorSpec]) -> str:
