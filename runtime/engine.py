@@ -29,7 +29,7 @@ from cnntk.runtime.errors import (
     UsageError,
 )
 from cnntk.runtime.log import log
-from cnntk.runtime.session.devices import Device, import_onnxruntime, resolve_device
+from cnntk.runtime.session.devices import Device, import_onnxruntime, require_onnxruntime, resolve_device
 from cnntk.runtime.session.session_factory import (
     LoadedModel,
     SessionSettings,
@@ -80,7 +80,7 @@ class Engine:
         share_weights: Whether processes share the memory of the weights in an external ``.data`` file, at the
             cost of speed.
         cache: Folder for the model as optimized by onnxruntime, which loads faster the next time.
-        load_timeout: Time limit in seconds for loading, in which a hostile file may compute for hours.
+        load_timeout: Time limit in seconds for loading, which may take hours; needs onnxruntime 1.31.
         max_memory: Limit in bytes, one for all engines of the process that have it. A file whose weights, or
             largest activation for one image, are over it is refused before loading, and a run whose
             activations are over it raises. Weights are not part of the latter.
@@ -100,7 +100,7 @@ class Engine:
         UsageError: The file or device does not exist.
         ArtifactCorrupt: The file is damaged; every changed byte of an artifact is detected.
         UnsupportedArtifact: The file is valid, but not for this version of onnxruntime or cnntk.
-        DeviceUnavailable: The device is not available.
+        DeviceUnavailable, MissingDependency: The device, or an onnxruntime recent enough, is not available.
         SelfTestFailed: The requested self-test failed.
         InferenceTimeout: Loading exceeded its time limit.
         OutOfMemory: The model needs more memory than there is, or than ``max_memory``.
@@ -342,6 +342,7 @@ class Engine:
         limit = self._settings.load_timeout
         if limit is None:
             return load()
+        require_onnxruntime("1.31", "load_timeout")  # older ones stop all other threads while they load
         name = "<bytes>" if isinstance(self._model, bytes) else self._model
         return TimedCalls().call(load, clamp_timeout(limit), f"{name}: loading", lambda: None)
 

@@ -11,7 +11,14 @@ from typing import Any
 
 from cnntk.runtime.errors import DeviceUnavailable, MissingDependency, UsageError
 
-__all__ = ["OLDEST_ONNXRUNTIME", "Device", "import_onnxruntime", "release_numbers", "resolve_device"]
+__all__ = [
+    "OLDEST_ONNXRUNTIME",
+    "Device",
+    "import_onnxruntime",
+    "release_numbers",
+    "require_onnxruntime",
+    "resolve_device",
+]
 
 OLDEST_ONNXRUNTIME = "1.24.1"
 """Oldest release that has what the runtime calls, for packages of other providers, which are behind
@@ -125,17 +132,29 @@ def import_onnxruntime() -> Any:
             for name in _NO_TELEMETRY:
                 os.environ.pop(name, None)
             os.environ.update(before)
-    version = getattr(onnxruntime, "__version__", None)
-    if version is None:
+    if not hasattr(onnxruntime, "__version__"):
         raise MissingDependency("onnxruntime's folder is empty; uninstall onnxruntime and install it again")
-    if release_numbers(version) < release_numbers(OLDEST_ONNXRUNTIME):
-        raise MissingDependency(
-            f"onnxruntime {version} is too old; cnntk needs {OLDEST_ONNXRUNTIME} or newer: "
-            "pip install -U onnxruntime, or onnxruntime-gpu with an NVIDIA GPU"
-        )
+    _check_release(onnxruntime.__version__, OLDEST_ONNXRUNTIME, "cnntk")
     if first:
         onnxruntime.disable_telemetry_events()  # on Windows there is no other way
     return onnxruntime
+
+
+def require_onnxruntime(release: str, feature: str) -> None:
+    """Refuses what the installed onnxruntime is too old for.
+
+    Raises:
+        MissingDependency: onnxruntime is older than ``release``, which ``feature`` needs, or not installed.
+    """
+    _check_release(import_onnxruntime().__version__, release, feature)
+
+
+def _check_release(version: str, oldest: str, feature: str) -> None:
+    if release_numbers(version) < release_numbers(oldest):
+        raise MissingDependency(
+            f"onnxruntime {version} is too old; {feature} needs {oldest} or newer: "
+            "pip install -U onnxruntime, or onnxruntime-gpu with an NVIDIA GPU"
+        )
 
 
 def release_numbers(version: str) -> tuple[int, ...]:
