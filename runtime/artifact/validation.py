@@ -35,8 +35,11 @@ MAX_TEST_VALUES = 1 << 27
 """Limit of the values of all inputs of a self-test's case: two images of 4,700 x 4,700 pixels in color."""
 
 _HEX = frozenset("0123456789abcdef")
-_DTYPES = frozenset(f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)) | {
-    "bool"
+_DTYPES = frozenset(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)) | {
+    "bool",
+    "float16",
+    "float32",
+    "float64",
 }
 
 
@@ -175,6 +178,9 @@ def check_interface(spec: ModelSpec, inputs: tuple[TensorSpec, ...], outputs: tu
     """
     if len(spec.inputs) != len(inputs) or not all(map(_agrees, spec.inputs, inputs)):
         raise ValueError(f"spec.inputs are {_text(spec.inputs)}, but the graph takes {_text(inputs)}")
+    for tensor in spec.inputs:
+        if tensor.dtype not in _DTYPES:
+            raise ValueError(f"spec.inputs: {brief(tensor.name)} is {tensor.dtype}, which numpy lacks")
     by_name = {output.name: output for output in outputs}
     if spec.head == "classifier" and (probabilities := by_name.get("probabilities")) is not None:
         classes = probabilities.shape[-1] if len(probabilities.shape) == 2 else None
@@ -233,8 +239,8 @@ def _check_tensors(tensors: tuple[TensorSpec, ...]) -> None:
     if not tensors or len({t.name for t in tensors}) < len(tensors):
         raise ValueError("spec.inputs is empty, or has a name twice")
     for i, tensor in enumerate(tensors):
-        if tensor.dtype not in _DTYPES:
-            raise ValueError(f"spec.inputs[{i}].dtype is {brief(tensor.dtype)}, not a type of numpy")
+        if tensor.dtype not in _DTYPES and tensor.dtype != "bfloat16":  # as a checkpoint may say
+            raise ValueError(f"spec.inputs[{i}].dtype is {brief(tensor.dtype)}, not a type of tensors")
         if len(tensor.shape) > MAX_RANK or any(d < 1 if isinstance(d, int) else not d for d in tensor.shape):
             raise ValueError(f"spec.inputs[{i}].shape is {brief(list(tensor.shape))}, expected sizes from 1")
 

@@ -151,7 +151,7 @@ def test_allowed_to_compare_it_says_how_they_differ(
     assert done.status == 0
     assert "another machine cpu: another one in the baseline" in " ".join(done.out.split())
     assert "cpu: another one in the baseline" in (tmp_path / "page.html").read_text()
-    document = cnntk("bench", tiny_onnx, *QUICK, *options, "--json").json
+    document = cnntk("bench", tiny_onnx, *QUICK, *options, "--force", "--json").json
     assert document["baseline"]["file"] == str(base)
     (compared,) = document["baseline"]["cases"]
     assert (compared["verdict"], compared["regressed"]) == ("slower", False)
