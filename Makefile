@@ -54,9 +54,9 @@ $(LOWEST)/.ready: pyproject.toml constraints.txt tests/lowest_versions.py
 slow: $(READY)
 	$(PYTEST) -m slow
 
-# The record of docs/reliability.md, about two hours; or a part of it: make soak KIND=images N=10000
+# What the record of docs/reliability.md lacks, or a part of it: make soak KIND=images N=10000 MINUTES=10
 soak: $(READY)
-	$(BIN)/python tests/reliability/soak.py $(KIND) $(if $(N),--cases $(N))
+	$(BIN)/python tests/reliability/soak.py $(KIND) $(if $(N),--cases $(N)) $(if $(MINUTES),--minutes $(MINUTES))
 
 # Lint, types and the fast tests of what changed since origin's main branch.
 check: lint types

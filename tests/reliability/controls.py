@@ -14,7 +14,7 @@ import numpy as np
 from cnntk.runtime import Engine
 from cnntk.runtime.artifact.protobuf import parse_model
 
-__all__ = ["fixed_fault", "load_unverified", "read_unchecked"]
+__all__ = ["fixed_fault", "load_unverified", "logged_seeds", "read_unchecked"]
 
 
 def load_unverified(model: Any) -> Engine:
@@ -41,6 +41,18 @@ def fixed_fault(shared: Path, scratch: Path) -> Callable[[int], str]:
             raise KeyError("not promised")
         elif seed == 9:
             np.ones(200 << 17)
+        return "good"
+
+    return check
+
+
+def logged_seeds(shared: Path, scratch: Path) -> Callable[[int], str]:
+    """Cases of a few milliseconds, some slower, that note their seeds."""
+
+    def check(seed: int) -> str:
+        time.sleep(0.02 if seed % 2 else 0.005)
+        with open(shared / "seeds.txt", "a") as stream:
+            stream.write(f"{seed}\n")
         return "good"
 
     return check

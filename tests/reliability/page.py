@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -64,7 +65,7 @@ with every odd value in `tests/toolkit/verification/test_spec_mutations.py`.
 """.replace("\\\n", "")
 
 
-def render(record: Mapping[str, Mapping[str, Any]]) -> str:
+def render(record: Mapping[str, Any]) -> str:
     """The page in Markdown."""
     lines = [_HEAD, *_summary(record)]
     for name in _PROMISES:
@@ -73,39 +74,51 @@ def render(record: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join([*lines, _FINDINGS])
 
 
-def _summary(record: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    yield "| kind | cases | failures | slowest case | memory |"
-    yield "| --- | --: | --: | --: | --: |"
+def _summary(record: Mapping[str, Any]) -> Iterator[str]:
+    yield "| kind | cases | of | failures | slowest case | memory |"
+    yield "| --- | --: | --: | --: | --: | --: |"
     for name in _PROMISES:
         if name in record:
             part = record[name]
-            failures, memory = len(part["failures"]), f"{part['peak_rss_mib']:.0f} MiB"
-            slowest = f"{part['slowest_s']:.2f} s"
-            yield f"| [{name}](#{name}) | {_cases(part)} | {failures} | {slowest} | {memory} |"
+            runs, unit = part["runs"], part["unit"]
+            failures = sum(len(run["failures"]) for run in runs)
+            slowest, memory = (max(run[key] for run in runs) for key in ("slowest_s", "peak_rss_mib"))
+            counts = f"{_count(sum(run['cases'] for run in runs), unit)} | {_count(part['planned'], unit)}"
+            yield f"| [{name}](#{name}) | {counts} | {failures} | {slowest:.2f} s | {memory:.0f} MiB |"
 
 
 def _part(name: str, part: Mapping[str, Any]) -> Iterator[str]:
+    runs, unit = part["runs"], part["unit"]
     yield f"## {name}"
     yield ""
     yield f"{part['title']}. {_PROMISES[name]}"
     yield ""
-    counts = ", ".join(f"{outcome} {count:,}" for outcome, count in part["outcomes"].items())
-    duration = _duration(part["seconds"])
-    note = part.get("note", "")
-    yield f"{_cases(part)} in {duration}, {part['workers']} at a time: {counts}. {note}".rstrip()
-    if part["cases"] < part["planned"]:
-        yield f"Not the whole record, which has {part['planned']:,} cases: `make soak KIND={name}` runs it."
-    for failure in part["failures"]:
-        later = f" ({failure['later']})" if failure["later"] else ""
-        yield f"- seed {failure['seed']}: {failure['text'].strip().splitlines()[-1]}{later}"
-    versions = ", ".join(f"{library} {version}" for library, version in part["versions"].items())
+    outcomes: Counter[str] = Counter()
+    for run in runs:
+        outcomes.update(run["outcomes"])
+    done = sum(run["cases"] for run in runs)
+    counts = ", ".join(f"{outcome} {count:,}" for outcome, count in outcomes.items())
+    yield f"{_count(done, unit)} {unit[0]}: {counts}."
+    if done < part["planned"]:
+        planned, rest = _count(part["planned"], unit), _count(part["planned"] - done, unit)
+        yield f"Not yet the {planned} planned: `make soak KIND={name}` runs the other {rest}."
     yield ""
-    yield f"{part['date']}, commit {part['commit']}, {part['machine']}; {versions}."
+    for run in runs:
+        yield f"- {_run(run, unit)}"
+        for failure in run["failures"]:
+            later = f" ({failure['later']})" if failure["later"] else ""
+            yield f"  - seed {failure['seed']}: {failure['text'].strip().splitlines()[-1]}{later}"
 
 
-def _cases(part: Mapping[str, Any]) -> str:
-    unit, size = part["unit"]
-    return f"{part['cases'] * size:,} {unit}"
+def _run(run: Mapping[str, Any], unit: tuple[str, int]) -> str:
+    versions = ", ".join(f"{library} {version}" for library, version in run["versions"].items())
+    context = f"{run['date']}, commit {run['commit']}, {run['machine']}; {versions}."
+    duration = f"{_duration(run['seconds'])}, {run['workers']} at a time"
+    return f"{_count(run['cases'], unit)} {unit[0]} in {duration}. {context} {run.get('note', '')}".rstrip()
+
+
+def _count(cases: int, unit: tuple[str, int]) -> str:
+    return f"{cases * unit[1]:,}"
 
 
 def _duration(seconds: float) -> str:

@@ -95,10 +95,10 @@ class Result:
 
 
 class _Worker:
-    """A process that runs every ``step``-th seed, and is replaced when it ends before the last one."""
+    """A process that runs every ``step``-th seed below ``end``, and is replaced when it ends before that."""
 
-    def __init__(self, kind: Kind, seeds: range, shared: Path, own: Path) -> None:
-        self.kind, self._seeds, self._folders = kind, seeds, (shared, own)
+    def __init__(self, kind: Kind, seeds: range, shared: Path, own: Path, end: Any) -> None:
+        self.kind, self._seeds, self._folders, self._end = kind, seeds, (shared, own), end
         self.counts = _CONTEXT.RawArray("q", len(kind.outcomes))
         self.state = _CONTEXT.RawArray("d", _SLOTS)
         self.failures: list[Failure] = []
@@ -111,7 +111,8 @@ class _Worker:
         own = self._folders[1] / str(self._starts)
         own.mkdir(parents=True)
         self._reader, writer = _CONTEXT.Pipe(duplex=False)
-        arguments = (self.kind, self._seeds, self._folders[0], own, self.counts, self.state, writer)
+        files = (self._folders[0], own)
+        arguments = (self.kind, self._seeds, self._end, *files, self.counts, self.state, writer)
         self._process: BaseProcess = _CONTEXT.Process(target=_work, args=arguments)
         self._process.start()
         writer.close()
@@ -136,6 +137,8 @@ class _Worker:
         if seed < 0 or len(self.failures) > _MOST_FAILURES:
             return False
         self._seeds = range(seed + self._seeds.step, self._seeds.stop, self._seeds.step)
+        if not self._seeds or self._seeds[0] >= self._end.value:
+            return False
         self._start()
         return True
 
@@ -155,7 +158,7 @@ def run(
     folder: Path | None = None,
     progress: Callable[[Result], None] = lambda result: None,
 ) -> Result:
-    """Runs the cases ``first`` to ``first + cases - 1``, or as many as end within ``seconds``.
+    """Runs the cases ``first`` to ``first + cases - 1``, or as many of them as begin within ``seconds``.
 
     A case that took too long is run once more, alone and with more time, as other work may have delayed it.
 
@@ -168,13 +171,14 @@ def run(
         if folder is None:
             shared.mkdir()
             kind.prepare(shared)
+        end = _CONTEXT.RawValue("q", first + cases)
         team = [
-            _Worker(kind, range(first + i, first + cases, workers), shared, Path(scratch, str(i)))
+            _Worker(kind, range(first + i, first + cases, workers), shared, Path(scratch, str(i)), end)
             for i in range(min(workers, cases))
         ]
         result = Result(kind.name, workers=len(team))
         try:
-            _watch(team, result, started, seconds, progress)
+            _watch(team, end, result, started, seconds, progress)
             for worker in tuple(team):
                 for failure in [f for f in worker.failures if f.text.startswith("no end") and f.seed >= 0]:
                     own = Path(scratch, f"again{len(team)}")
@@ -183,6 +187,7 @@ def run(
                         range(failure.seed, failure.seed + 1),
                         shared,
                         own,
+                        _CONTEXT.RawValue("q", failure.seed + 1),
                     )
                     team.append(again)
                     while again.poll():
@@ -196,18 +201,26 @@ def run(
 
 
 def _watch(
-    team: list[_Worker], result: Result, started: float, seconds: float, progress: Callable[[Result], None]
+    team: list[_Worker],
+    end: Any,
+    result: Result,
+    started: float,
+    seconds: float,
+    progress: Callable[[Result], None],
 ) -> None:
-    """Ctrl-C ends it early, with the result so far."""
+    """Waits for the workers; after ``seconds``, or at Ctrl-C, only until no seed is left out."""
     running, shown = list(team), started
-    with suppress(KeyboardInterrupt):
-        while running and time.monotonic() - started < seconds:
-            time.sleep(0.05)
-            running = [worker for worker in running if worker.poll()]
-            if time.monotonic() - shown > 10:
-                shown = time.monotonic()
-                _collect(team, result, started)
-                progress(result)
+    while running:
+        with suppress(KeyboardInterrupt):
+            while running and time.monotonic() - started < seconds:
+                time.sleep(0.05)
+                running = [worker for worker in running if worker.poll()]
+                if time.monotonic() - shown > 10:
+                    shown = time.monotonic()
+                    _collect(team, result, started)
+                    progress(result)
+        end.value = min(end.value, max(int(worker.state[0]) for worker in team) + 1)
+        seconds = float("inf")
 
 
 def _collect(team: list[_Worker], result: Result, started: float) -> None:
@@ -221,7 +234,9 @@ def _collect(team: list[_Worker], result: Result, started: float) -> None:
     result.seconds = round(time.monotonic() - started, 1)
 
 
-def _work(kind: Kind, seeds: range, shared: Path, own: Path, counts: Any, state: Any, failures: Any) -> None:
+def _work(
+    kind: Kind, seeds: range, end: Any, shared: Path, own: Path, counts: Any, state: Any, failures: Any
+) -> None:
     os.setpgid(0, 0)
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE_BYTES, _ADDRESS_SPACE_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -235,7 +250,7 @@ def _work(kind: Kind, seeds: range, shared: Path, own: Path, counts: Any, state:
     index = {name: i for i, name in enumerate(kind.outcomes)}
     over, parent = False, os.getppid()
     for seed in seeds:
-        if os.getppid() != parent:  # it was killed
+        if os.getppid() != parent or seed >= end.value:  # it was killed, or the time is over
             return
         state[1] = time.monotonic()
         state[0] = seed

@@ -1,11 +1,12 @@
 """The long run of the reliability cases: ``make soak``, or some kinds, or some cases.
 
-    python tests/reliability/soak.py                           # all, about two hours on two cores
+    python tests/reliability/soak.py                           # all that is planned: hours
     python tests/reliability/soak.py images graphs --cases 10000
-    python tests/reliability/soak.py images --first 4711 --cases 1 --keep   # one case again
+    python tests/reliability/soak.py images --first 4711 --cases 1   # one case again
     python tests/reliability/soak.py --page                    # writes docs/reliability.md again
 
-Results are written to docs/reliability.json and docs/reliability.md; with ``--keep`` they are only printed.
+Each run goes on where the last one of its kind ended, until the record has all planned cases, and is added to
+docs/reliability.json and docs/reliability.md. With ``--first`` results are only printed. Ctrl-C ends a kind.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is imported: one worker a core
@@ -53,12 +55,11 @@ def main() -> int:
     )
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=", ".join(names))
     parser.add_argument(
-        "--cases", type=int, help="number of cases of each kind (default: that of the record)"
+        "--cases", type=int, help="number of cases of each kind (default: those that the record lacks)"
     )
-    parser.add_argument("--first", type=int, default=0, metavar="SEED", help="seed of the first case")
+    parser.add_argument("--first", type=int, metavar="SEED", help="seed of the first case; not recorded")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="longest time of each kind")
     parser.add_argument("--workers", type=int, default=usable_cores())
-    parser.add_argument("--keep", action="store_true", help="keep the record as it is")
     parser.add_argument("--page", action="store_true", help="only write the page again, from the record")
     args = parser.parse_args()
     if unknown := set(args.kinds) - set(names):
@@ -68,21 +69,26 @@ def main() -> int:
         for name in kinds:
             if not args.kinds or name in args.kinds:
                 failures += _soak(getattr(import_module(f"reliability.{module}"), name.upper()), args)
-    if not args.keep:
-        PAGE.write_text(render(_record()), encoding="utf-8")
+    PAGE.write_text(render(_record()), encoding="utf-8")
     return failures > 0
 
 
 def _soak(kind: Kind, args: argparse.Namespace) -> int:
-    """Runs one kind, adds it to the record, and returns the number of its failures."""
+    """Runs one kind, adds the run to the record, and returns the number of its failures."""
+    record = _record()
+    done = sum(past["cases"] for past in record[kind.name]["runs"]) if kind.name in record else 0
     with tempfile.TemporaryDirectory() as name:
         kind.prepare(folder := Path(name))
-        cases = args.cases or (kind.cases if isinstance(kind.cases, int) else kind.cases(folder))
-        print(f"{kind.name}: {cases:,} cases", file=sys.stderr, flush=True)
+        planned = kind.cases if isinstance(kind.cases, int) else kind.cases(folder)
+        first, cases = (done, planned - done) if args.first is None else (args.first, 1)
+        cases = args.cases or cases
+        print(f"{kind.name}: {cases:,} cases from seed {first:,}", file=sys.stderr, flush=True)
+        if cases <= 0:
+            return 0
         result = run(
             kind,
             cases,
-            first=args.first,
+            first=first,
             workers=args.workers,
             seconds=args.minutes * 60,
             folder=folder,
@@ -91,15 +97,10 @@ def _soak(kind: Kind, args: argparse.Namespace) -> int:
     _print_progress(kind, result, cases)
     for failure in result.failures:
         print(f"{kind.name}, seed {failure.seed}: {failure.text}", file=sys.stderr)
-    if not args.keep:
-        record = _record()
-        record[kind.name] = {
-            **asdict(result),
-            "title": kind.title,
-            "unit": kind.unit,
-            "planned": cases,
-            **_context(),
-        }
+    if args.first is None:
+        entry = {"title": kind.title, "unit": kind.unit, "planned": planned, "runs": []}
+        past = record.get(kind.name, entry)["runs"]
+        record[kind.name] = {**entry, "runs": [*past, {"first": first, **asdict(result), **_context()}]}
         RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return len(result.failures)
 
@@ -117,7 +118,7 @@ def _print_progress(kind: Kind, result: Result, cases: int) -> None:
     )
 
 
-def _record() -> dict[str, dict[str, object]]:
+def _record() -> dict[str, Any]:
     return json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from reliability import endurance
 from reliability.artifacts import ARTIFACTS, TAMPERING, start_mutations, start_tampering
-from reliability.controls import fixed_fault, load_unverified, read_unchecked
+from reliability.controls import fixed_fault, load_unverified, logged_seeds, read_unchecked
 from reliability.disk_full import disk_full_of
 from reliability.graphs import GRAPHS, SPECS
 from reliability.images import IMAGES
@@ -117,3 +117,12 @@ def test_long_use_changes_nothing(kind: Kind, cases: int) -> None:
 
 def test_the_page_is_that_of_the_record() -> None:
     assert (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8") == render(RECORD)
+
+
+def test_a_run_that_is_ended_leaves_out_no_seed(tmp_path: Path) -> None:
+    kind = Kind("control", "", 10_000, logged_seeds, ("good",))
+    result = run(kind, 10_000, first=10, workers=WORKERS, seconds=5, folder=tmp_path)
+    seeds = sorted(map(int, (tmp_path / "seeds.txt").read_text().split()))
+    assert result.failures == []
+    assert seeds == [*range(10, 10 + result.cases)]
+    assert result.cases < 10_000
