@@ -204,7 +204,7 @@ class BatchingEngine:
         return future
 
     def close(self, drain: bool = True) -> None:
-        """Refuses further requests, and returns when the workers have ended.
+        """Refuses further requests, and returns when no request runs any more.
 
         Args:
             drain: Whether waiting requests run first; else they fail with `EngineClosed`. A running batch is
@@ -264,7 +264,7 @@ class _WorkerPool:
         self._workers: list[threading.Thread] = []
         self._idle = 0  # number of workers that wait for a batch
         self._idle_since_s = 0.0
-        self._caller_runs = False
+        self._caller: int | None = None  # the thread that runs its own request
 
     @property
     def stats(self) -> BatchingStats:
@@ -279,17 +279,19 @@ class _WorkerPool:
         Returns None if it does not run here.
         """
         with self._changed:
-            busy = self._caller_runs or len(self._queue) or self._idle < len(self._workers)
+            busy = self._caller is not None or len(self._queue) or self._idle < len(self._workers)
             if busy or self._closed or self._others_expected():
                 return None
-            self._caller_runs = True
+            self._caller = threading.get_ident()
             self._queue.expected = 1
         result = None
         try:
             result = self._runner.run_alone(inputs, timeout)
         finally:
             with self._changed:
-                self._caller_runs = False
+                self._caller = None
+                if self._closed:
+                    self._changed.notify_all()
                 if not isinstance(result, InputError):
                     self._requests += 1
                     self._batches += 1
@@ -355,6 +357,9 @@ class _WorkerPool:
         for worker in workers:
             if wait and worker is not threading.current_thread():
                 worker.join(limit_s)
+        if wait:
+            with self._changed:
+                self._changed.wait_for(lambda: self._caller in (None, threading.get_ident()), limit_s)
 
     def _work(self) -> None:
         while batch := self._next_batch():

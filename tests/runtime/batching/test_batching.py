@@ -386,6 +386,29 @@ def test_leaving_the_block_with_an_exception_answers_nobody(table: Engine) -> No
         future.result(PATIENCE_S)
 
 
+def test_close_waits_for_a_request_in_the_thread_of_its_caller(
+    table: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with BatchingEngine(table) as batching, ThreadPoolExecutor(2) as pool:
+        runner, begun, go_on = batching._pool._runner, threading.Event(), threading.Event()
+        run_alone = runner.run_alone
+
+        def held(*args: object) -> object:
+            begun.set()
+            go_on.wait(PATIENCE_S)
+            return run_alone(*args)
+
+        monkeypatch.setattr(runner, "run_alone", held)
+        running = pool.submit(batching.run, index(1))
+        begun.wait(PATIENCE_S)
+        closing = pool.submit(batching.close)
+        with pytest.raises(TimeoutError):
+            closing.result(0.2)
+        go_on.set()
+        closing.result(PATIENCE_S)
+        assert answers_to(1, running.result(PATIENCE_S))
+
+
 def test_a_callback_may_close_it(table: Engine) -> None:
     batching = pairs(table)
     first = batching.submit(index(1))
