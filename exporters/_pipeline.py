@@ -47,6 +47,7 @@ from cnntk.runtime.artifact.spec import ModelSpec, SelfTest
 from cnntk.runtime.codec import as_json
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.files import check_output
+from cnntk.runtime.preprocessing.choice import is_image, suggested_preset, unstated
 
 
 def export(
@@ -143,8 +144,9 @@ def _write(
         self_test=spec.self_test,
         data=spec.data,
         digest=spec.digest,
-        notes=(*candidate.source.notes, *_notes(spec, options)),
+        notes=(*_unstated(spec, options), *candidate.source.notes, *_notes(spec, options)),
         seconds=round(time.monotonic() - started, 2),
+        suggested_preset=suggested_preset(spec.inputs[0]) if _unstated(spec, options) else None,
     )
 
 
@@ -217,14 +219,18 @@ def _check_self_test(engine: Engine, spec: ModelSpec) -> None:
             )
 
 
+def _unstated(spec: ModelSpec, options: ExportOptions) -> tuple[str, ...]:
+    """The question how images become the input, where the source does not say it."""
+    if spec.preprocessing is not None or options.preprocess == "none" or not is_image(spec.inputs[0]):
+        return ()
+    return (f"the file takes arrays only: the source {unstated(spec.inputs[0])}",)
+
+
 def _notes(spec: ModelSpec, options: ExportOptions) -> tuple[str, ...]:
     numbers = tuple(map(str, range(len(spec.labels))))
     conditions = {
         "no weight is as large as 64 KiB, so all of them are in the file": (
             options.external_data and spec.data is None
-        ),
-        "the source does not say how images become its input, so the file takes arrays only": (
-            spec.preprocessing is None and options.preprocess != "none"
         ),
         "no labels: classes are named by their numbers (--labels FILE names them)": (
             bool(spec.labels) and spec.labels == numbers and "data" not in spec.provenance

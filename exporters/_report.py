@@ -63,6 +63,8 @@ class ExportReport:
         digest: Embedded digest of the file.
         notes: Notes for the user.
         seconds: Duration of the export.
+        suggested_preset: Value of ``--preprocessing`` to try, where the source does not state how images
+            become its input; None for other sources.
     """
 
     JSON_PROPERTIES: ClassVar = ("parameters", "multiply_adds")
@@ -88,6 +90,7 @@ class ExportReport:
     digest: str
     notes: tuple[str, ...]
     seconds: float
+    suggested_preset: str | None = None
 
     @property
     def parameters(self) -> int:

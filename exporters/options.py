@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from cnntk.runtime.artifact.spec import Preprocessing, TensorSpec
+from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import readable_file
+from cnntk.runtime.preprocessing.choice import PreprocessingChoice, parse_preprocessing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,6 +23,7 @@ else:  # the command line reads the annotations, without numpy and Pillow
 
 __all__ = [
     "INPUT",
+    "PREPROCESSING_OPTION",
     "Dtype",
     "ExportOptions",
     "HeadOption",
@@ -111,6 +113,9 @@ def _read_labels(file: str) -> tuple[str, ...]:
     return labels
 
 
+PREPROCESSING_OPTION = {"metavar": "PRESET|K=V", "repeated": True, "parse": parse_preprocessing}
+"""Metadata of a field that is a `PreprocessingChoice`, for the command line."""
+
 _SOURCE, _PREPROCESSING, _CHECKS, _FILE = (
     {"group": title} for title in ("Source", "Preprocessing", "Checks", "Output")
 )
@@ -139,8 +144,10 @@ class ExportOptions:
         allow_double_softmax: Accept a softmax of a softmax.
         preprocess: Where images are preprocessed: in the graph, whose input is uint8 (N, H, W, C) of any
             size; on the host, as the spec says; or none: the file takes arrays only.
-        preprocessing: Fields of `Preprocessing`, like mean=0.5,0.5,0.5, where the source has none or wrong
-            ones. A whole `Preprocessing` is used for sources that have none.
+        preprocessing: Preprocessing where the source has none, or other: imagenet, imagenet-bicubic, clip,
+            inception, mnist, cifar10, unit (0 to 1), none (0 to 255), and fields of `Preprocessing` like
+            mean=0.5,0.5,0.5, which replace those of the preset or the source. A whole `Preprocessing` is used
+            for sources that have none.
         tolerance: Error to accept on inputs that no photograph resembles (black, white, one bright pixel,
             values of ±1e4 and denormal ones), and limit of the bounds on all others, relative to the largest
             output, like 0.01. By default the measured bounds hold, and a classifier whose bound is over 1 %
@@ -168,8 +175,8 @@ class ExportOptions:
     head: HeadOption = field(default="auto", metadata=_SOURCE)
     allow_double_softmax: bool = field(default=False, metadata=_CHECKS)
     preprocess: PreprocessOption = field(default="graph", metadata=_PREPROCESSING)
-    preprocessing: Mapping[str, str] | Preprocessing | None = field(
-        default=None, metadata={"pairs": True, **_PREPROCESSING}
+    preprocessing: PreprocessingChoice | None = field(
+        default=None, metadata={**PREPROCESSING_OPTION, **_PREPROCESSING}
     )
     tolerance: float | None = field(default=None, metadata={"min": 0, **_CHECKS})
     samples: SamplesLike | None = field(default=None, metadata={"metavar": "PATH", **_CHECKS})

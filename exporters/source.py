@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import onnx_ir as ir
 import torch
@@ -12,10 +11,9 @@ from torch import nn
 
 from cnntk.runtime.artifact.spec import Network, Preprocessing, TensorSpec
 from cnntk.runtime.errors import UsageError
+from cnntk.runtime.preprocessing.choice import PreprocessingChoice, resolve_preprocessing
 
 __all__ = ["Source", "with_preprocessing"]
-
-_BOOLEANS = {"true": True, "false": False}
 
 
 @dataclass(frozen=True)
@@ -60,74 +58,13 @@ class Source:
             raise ValueError(f"Source {self.name!r}: expected exactly one of module, program and graph")
 
 
-def with_preprocessing(source: Source, fields: Mapping[str, str] | Preprocessing) -> Source:
-    """``source`` with these fields of its preprocessing; the others stay as the source has them.
-
-    Args:
-        source: Source whose first input is (N, C, height, width), or (N, height, width, C) for ``layout``
-            NHWC.
-        fields: Fields of `Preprocessing` as text: ``mean`` as ``0.485,0.456,0.406``, ``scale`` as ``1/255``.
-            A whole `Preprocessing` is used only where the source has none.
+def with_preprocessing(source: Source, choice: PreprocessingChoice) -> Source:
+    """``source`` with this preprocessing of its first input; fields that ``choice`` lacks stay as they are.
 
     Raises:
-        UsageError: There is no such field, or its value is not valid.
+        UsageError: As `resolve_preprocessing`.
     """
-    if isinstance(fields, Preprocessing):
-        return source if source.preprocessing else replace(source, preprocessing=fields)
-    values = {name: _parse_field(name, text) for name, text in fields.items()}
-    try:
-        if source.preprocessing is not None:
-            preprocessing = replace(source.preprocessing, **values)
-        else:
-            preprocessing = Preprocessing(**{**_defaults(source, values), **values})
-    except ValueError as error:
-        raise UsageError(f"--preprocessing: {error}") from error
-    return replace(source, preprocessing=preprocessing)
-
-
-def _defaults(source: Source, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Color, size and layout of the input, and a normalization that changes nothing."""
-    shape = source.inputs[0].shape if source.inputs else ()
-    channels_last = len(shape) == 4 and shape[1] not in (1, 3) and shape[3] in (1, 3)
-    layout = values.get("layout", "NHWC" if channels_last else "NCHW")
-    channels_first = layout == "NCHW"
-    sides = shape[2:] if channels_first else shape[1:3]
-    channels = shape[1 if channels_first else -1] if shape else 0
-    if len(shape) != 4 or channels not in (1, 3):
-        raise UsageError(
-            f"--preprocessing: the input has shape {list(shape)}; expected an image with 1 or 3 channels"
-        )
-    return {
-        "color": "gray" if channels == 1 else "rgb",
-        "height": sides[0],
-        "width": sides[1],
-        "mean": (0.0,) * channels,
-        "std": (1.0,) * channels,
-        "layout": layout,
-        **({"scale": 1.0} if source.inputs[0].dtype == "uint8" else {}),
-    }
-
-
-def _parse_field(name: str, text: str) -> Any:
-    hints = get_type_hints(Preprocessing)
-    if name not in hints:
-        raise UsageError(f"--preprocessing {name}: no such field; the fields are {', '.join(hints)}")
-    kind, choices = hints[name], get_args(hints[name])
-    is_choice = bool(choices) and isinstance(choices[0], str)
-    try:
-        if kind is bool:
-            return _BOOLEANS[text.lower()]
-        if kind in (int, float):
-            return kind(_number(text))
-        if is_choice:
-            return choices[choices.index(text)]
-        return tuple(choices[0](_number(item)) for item in text.split(","))
-    except (ValueError, KeyError, ZeroDivisionError) as error:
-        expected = f"one of {', '.join(choices)}" if is_choice else getattr(kind, "__name__", kind)
-        raise UsageError(f"--preprocessing {name}={text}: expected {expected}") from error
-
-
-def _number(text: str) -> float:
-    """Like ``0.5`` or ``1/255``."""
-    dividend, _, divisor = text.partition("/")
-    return float(dividend) / float(divisor or 1)
+    if not source.inputs:
+        raise UsageError(f"--preprocessing: {source.name} has no input")
+    p = resolve_preprocessing(choice, source.inputs[0], source.preprocessing)
+    return replace(source, preprocessing=p)

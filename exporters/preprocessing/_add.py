@@ -9,7 +9,7 @@ there the graph takes (N, H, W, 1), and whoever decodes an image converts it to 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -190,9 +190,9 @@ def _checked(model: ir.Model, p: Preprocessing) -> ir.Value:
         raise UsageError(
             f"input {network.name}: preprocessing yields values of shape {_text(expected)}, the input is "
             f"{network.dtype.name.lower() if network.dtype else 'of unknown type'} {_text(shape or ())}; "
-            "use --preprocess none"
+            f"use --preprocess none{_layout_hint(p, shape)}"
         )
-    if network.dtype == UINT8 and not _keeps_pixels(p):
+    if network.dtype == UINT8 and not p.keeps_pixels:
         raise UsageError(
             f"input {network.name} is uint8, so expected preprocessing that keeps whole pixel values: "
             "scale=1, mean 0, std 1 and levels=uint8"
@@ -200,9 +200,15 @@ def _checked(model: ir.Model, p: Preprocessing) -> ir.Value:
     return network
 
 
-def _keeps_pixels(p: Preprocessing) -> bool:
-    """Whether the network's input has the values of uint8 pixels."""
-    return p.levels == "uint8" and p.scale == 1 and not any(p.mean) and set(p.std) == {1}
+def _layout_hint(p: Preprocessing, shape: Sequence[object] | None) -> str:
+    """The field to change where the input fits in the other layout."""
+    other = replace(p, layout="NHWC" if p.layout == "NCHW" else "NCHW")
+    fits = (
+        shape is not None
+        and len(shape) == 4
+        and all(not isinstance(d, int) or d == e for d, e in zip(shape[1:], _shape(other)[1:], strict=True))
+    )
+    return f", or --preprocessing layout={other.layout}" if fits else ""
 
 
 def _normalize(model: ir.Model, network: ir.Value, pixels: ir.Value, n: Normalization) -> list[ir.Node]:

@@ -136,6 +136,11 @@ class Preprocessing:
         return 1 if self.color == "gray" else 3
 
     @property
+    def keeps_pixels(self) -> bool:
+        """Whether the network's input has the values of uint8 pixels."""
+        return self.levels == "uint8" and self.scale == 1 and not any(self.mean) and set(self.std) == {1}
+
+    @property
     def edges(self) -> tuple[int, int]:
         """Height and width to which images are resized, from whose center height x width are cropped."""
         return round(self.height / self.crop_ratio), round(self.width / self.crop_ratio)

@@ -51,5 +51,7 @@ def test_what_does_not_fit_is_named(fields: dict, message: str) -> None:
 
 
 def test_an_input_that_is_no_image_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"the input has shape \['N', 12\]; expected an image"):
+    with pytest.raises(
+        UsageError, match=r"the input input has shape \[N, 12\] of float32; expected an image"
+    ):
         with_preprocessing(source(12), {"scale": "1"})

@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from cnntk.cli.output import discard_output, note, prepare_streams
+from cnntk.cli.output import ARGUMENTS, discard_output, note, prepare_streams
 from cnntk.cli.signals import ENDINGS, STATUS, ended_by_signals
 from cnntk.runtime.errors import CnntkError, ImageError
 from cnntk.version import __version__
@@ -89,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None, state: dict[str, Any]) -> int:
     stdout = sys.stdout
+    state[ARGUMENTS] = sys.argv[1:] if argv is None else list(argv)
     # Behind the installed packages, so that modules in this folder can be imported and shadow none of them.
     sys.path.append(os.getcwd())
     try:

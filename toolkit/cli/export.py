@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from cnntk.cli.options import add_options, command, json_option, option, to_options
-from cnntk.cli.output import check_report, note, print_json, print_line, show
+from cnntk.cli.output import check_report, command_line, note, print_json, print_line, show
 from cnntk.exporters.options import ExportOptions
 from cnntk.runtime.sections import size_text
 
@@ -51,7 +51,10 @@ def export(source: str | None, output: str | None, report: str | None, as_json: 
 
         write_report(result, report)
         note(f"report: {report}")
-    show(result, as_json, (*result.notes, *result.graph_lint.warnings))
+    first, *others = result.notes or ("",)
+    if result.suggested_preset is not None:
+        first += f"; like: {command_line('--preprocessing', result.suggested_preset, '--force')}"
+    show(result, as_json, (*filter(None, [first]), *others, *result.graph_lint.warnings))
 
 
 def _copy(output: str | None, as_json: bool, values: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ first sentence of its entry in the class's ``Attributes:``. The field's metadata
     group: Heading under which the help lists the option.
     help: Text of the help, where the docstring's first sentence does not serve.
     min, max: Smallest and largest number.
-    pairs: True where texts ``name=value`` become a mapping, whatever the annotation.
+    repeated: True where the option may be repeated, and ``parse`` takes all of its texts.
     parse: Function from the text (of a repeated option: from each text) to the value; its ValueError is
         reported with the option's name.
 """
@@ -180,7 +180,9 @@ def _value_settings(kind: Any, meta: Mapping[str, Any]) -> dict[str, Any]:
     if origin is tuple and "parse" not in meta:
         item = typing.get_args(kind)[0]
         return {"multiple": True, **_value_settings(item, meta)}
-    if origin in (dict, Mapping) or meta.get("pairs"):
+    if meta.get("repeated"):
+        return {"multiple": True}
+    if origin in (dict, Mapping):
         metavar = meta.get("metavar") or "K=V"
         return {"multiple": True, "metavar": metavar, "callback": _parser(_pairs, meta.get("parse", str))}
     if "parse" in meta:

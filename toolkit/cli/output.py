@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import importlib.util
 import os
+import shlex
 import shutil
 import sys
 import textwrap
@@ -24,7 +25,9 @@ from cnntk.runtime.inert import inert, json_text
 from cnntk.runtime.sections import Align, Header, Section, Table, shorten
 
 __all__ = [
+    "ARGUMENTS",
     "check_report",
+    "command_line",
     "discard_output",
     "json_alone",
     "note",
@@ -45,6 +48,9 @@ WIDTH = 80
 
 _JSON_STREAM = "cnntk.cli.json"
 """Key of the context where `json_alone` puts the stream of the document."""
+
+ARGUMENTS = "arguments"
+"""Key of the context's object where `main` puts the arguments of the command line."""
 
 _PLAIN_SIGNS = str.maketrans({"×": "x", "µ": "u", "±": "+-", "²": "^2", "…": "...", "→": "->"})
 """What stands for the signs of results where standard output lacks them."""
@@ -69,6 +75,13 @@ def show(result: Result, as_json: bool, notes: Iterable[str] = ()) -> None:
         print_sections(result.sections())
     for text in notes:
         note(f"note: {text}")
+
+
+def command_line(*more: str) -> str:
+    """The command that runs, with more arguments, to copy to a shell."""
+    arguments = click.get_current_context().find_root().ensure_object(dict).get(ARGUMENTS, ())
+    added = [text for text in more if text != "--force" or text not in arguments]
+    return shlex.join(["cnntk", *arguments, *added])
 
 
 def pick(model: str | None) -> Path:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from cnntk.exporters.options import InputShape, parse_input
+from cnntk.exporters.options import PREPROCESSING_OPTION, InputShape, parse_input
 from cnntk.runtime.errors import UsageError
+from cnntk.runtime.preprocessing.choice import PreprocessingChoice
 
 __all__ = ["Prefer", "Progress", "QuantizeOptions", "RangeMethod", "Target"]
 
@@ -31,7 +32,8 @@ class QuantizeOptions:
         calibration_images: Maximum number of calibration images.
         evaluation: Other images to judge candidates by, in the same forms (default: the test images of the
             calibration data).
-        preprocessing: Preprocessing of a MODEL that is not an artifact, like scale=1/255, as for export.
+        preprocessing: Preprocessing of a MODEL that states none: imagenet, clip, unit ..., or fields like
+            scale=1/255, as for export.
         input_shape: Shape (C, H, W) of the input of a MODEL that is not an artifact and leaves sizes open.
         max_drop: Maximum top-1 accuracy drop in percentage points; without labels, the expected drop from
             changed predictions.
@@ -51,7 +53,9 @@ class QuantizeOptions:
     calibration: str = field(metadata={"metavar": "DATA", "group": "Images"})
     calibration_images: int = field(default=512, metadata={"min": 1, "group": "Images"})
     evaluation: str | None = field(default=None, metadata={"metavar": "DATA", "group": "Images"})
-    preprocessing: Mapping[str, str] = field(default_factory=dict, metadata={"group": "Images"})
+    preprocessing: PreprocessingChoice | None = field(
+        default=None, metadata={**PREPROCESSING_OPTION, "group": "Images"}
+    )
     input_shape: InputShape | None = field(
         default=None,
         metadata={"flag": "--input", "metavar": "CxHxW", "parse": parse_input, "group": "Images"},

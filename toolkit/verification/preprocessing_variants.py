@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cnntk.runtime.artifact.spec import Interpolation, Invert, Preprocessing, Resize
 from cnntk.runtime.images.reading import Pixels
+from cnntk.runtime.preprocessing.choice import IMAGENET, MNIST, field_text
 from cnntk.runtime.preprocessing.preprocess import luma, resize_and_crop
 
 __all__ = ["Variant", "variants_of"]
@@ -18,8 +19,6 @@ __all__ = ["Variant", "variants_of"]
 Array = NDArray[Any]
 
 _BYTE = 1 / 255
-_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_MNIST = (0.1307,), (0.3081,)
 _CAFFE = (103.939, 116.779, 123.68)
 
 
@@ -46,7 +45,7 @@ class Variant:
         if self.before or self.after:
             return ()
         pairs = ((f.name, getattr(self.preprocessing, f.name)) for f in fields(p))
-        return tuple(f"{name}={_text(value)}" for name, value in pairs if value != getattr(p, name))
+        return tuple(f"{name}={field_text(value)}" for name, value in pairs if value != getattr(p, name))
 
     @property
     def pixels_key(self) -> tuple[Any, ...]:
@@ -103,9 +102,9 @@ def _ranges(p: Preprocessing) -> Iterator[Variant]:
     half = (0.5,) * c
     yield Variant("0.5/0.5", "-1..1, mean and std 0.5", replace(p, scale=_BYTE, mean=half, std=half))
     if c == 1:
-        yield Variant("MNIST", "MNIST's mean and std", replace(p, scale=_BYTE, mean=_MNIST[0], std=_MNIST[1]))
+        yield Variant("MNIST", "MNIST's mean and std", replace(p, scale=_BYTE, mean=MNIST[0], std=MNIST[1]))
         return
-    mean, std = (v[::-1] if p.color == "bgr" else v for v in _IMAGENET)
+    mean, std = (v[::-1] if p.color == "bgr" else v for v in IMAGENET)
     yield Variant("ImageNet", "ImageNet's mean and std", replace(p, scale=_BYTE, mean=mean, std=std))
     caffe = replace(p, color="bgr", scale=1.0, mean=_CAFFE, std=one)
     yield Variant("Caffe", "BGR, 0..255, less Caffe's mean", caffe)
@@ -159,15 +158,3 @@ def _reshaped(pixels: Array) -> Array:
     height, width, channels = pixels.shape
     planes = np.ascontiguousarray(pixels).reshape(channels, height, width)
     return planes.transpose(1, 2, 0)
-
-
-def _text(value: object) -> str:
-    """As ``--preprocessing`` reads it."""
-    if isinstance(value, tuple):
-        return ",".join(map(_text, value))
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        divisor = next((n for n in (255, 65025) if value == 1 / n), None)
-        return f"1/{divisor}" if divisor else f"{value!r}".removesuffix(".0")
-    return str(value)

@@ -1,4 +1,5 @@
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,9 +33,37 @@ def test_tells_what_was_shown(cnntk: Callable) -> None:
     assert done.status == 0
     for word in ("trial.onnx", "61,706", "classifier", "simplified", "parity: ", "(limit", "same argmax"):
         assert word in done.out
-    assert "takes arrays only" in done.err
+    first = done.err.splitlines()[0]
+    assert first.startswith("note: the file takes arrays only: the source does not state how images become")
     report = cnntk("export", "lenet", "--random", "-o", "trial.onnx", "--force", "--json").json
     assert report["parity"][0]["holds"] is True
+
+
+def test_the_command_in_the_first_note_works(cnntk: Callable) -> None:
+    """The source does not state its preprocessing: what is printed can be copied, with all other options."""
+    Path("my models.py").write_text(MINE)
+    done = cnntk("export", "my models.py:make", "--input", "3x2x2", "--random", "-o", "out.onnx")
+    first = done.err.splitlines()[0]
+    command = shlex.split(first.partition("; like: ")[2])
+    assert command[:2] == ["cnntk", "export"]
+    done = cnntk(*command[1:])
+    assert done.status == 0, done.err
+    assert "--preprocessing" not in done.err
+    assert Engine("out.onnx").inputs[0].name == "image"
+    assert (
+        "--preprocessing"
+        not in cnntk("export", "my models.py:make", *command[3:-3], "--preprocess", "none").err
+    )
+
+
+def test_a_preset_and_a_field(cnntk: Callable) -> None:
+    Path("mine.py").write_text(MINE)
+    args = ("export", "mine.py:make", "--input", "3x2x2", "--random", "-o", "out.onnx")
+    assert cnntk(*args, "--preprocessing", "clip", "--preprocessing", "mean=0.5").status == 0
+    p = Engine("out.onnx").spec.preprocessing
+    assert (p.mean, p.interpolation, p.std[0]) == ((0.5,) * 3, "bicubic", 0.26862954)
+    done = cnntk(*args, "--force", "--preprocessing", "imagnet")
+    assert (done.status, "did you mean imagenet" in done.err) == (2, True)
 
 
 def test_a_factory_of_the_current_folder(cnntk: Callable, tmp_path: Path) -> None:
