@@ -52,6 +52,39 @@ def test_inference_needs_neither_torch_nor_onnx(code: str) -> None:
     assert loaded_by(code) <= {"numpy", "PIL", "onnxruntime"}
 
 
+WRONG_USE = {
+    "train": (["--data", "mnist:x"], ["--data", "x"], ["x"], ["--device", "x"], ["-o", "{file}"]),
+    "verify": (["x.onnx"], ["--against", "x.onnx"], ["--images", "x"], ["--device", "x"], ["--random"]),
+    "inspect": (["x.onnx"],),
+    "quantize": (
+        ["--calibration", "x"],
+        ["x.onnx", "--calibration", "digits"],
+        ["--calibration", "digits", "--evaluation", "x"],
+        ["--calibration", "digits", "-o", "x/y.onnx"],
+        ["--calibration", "digits", "-o", "{file}"],
+        ["--calibration", "digits", "--resume", "{file}"],
+    ),
+    "infer": (["-m", "x.onnx", "x.png"], ["--device", "x", "x.png"], ["x.png", "--resume"]),
+    "bench": (
+        ["x.onnx"],
+        ["--against", "x"],
+        ["--against", "x.onnx"],
+        ["--device", "x"],
+        ["--save", "{file}"],
+        ["--compare", "x"],
+        ["--image", "x"],
+    ),
+}
+
+
+@pytest.mark.parametrize("command", WRONG_USE)
+def test_wrong_use_is_refused_before_anything_heavy_is_loaded(command: str, tmp_path: Path) -> None:
+    (file := tmp_path / "file").touch()
+    calls = [[command, *(text.format(file=file) for text in call)] for call in WRONG_USE[command]]
+    code = f"from cnntk.cli import main\nfor call in {calls!r}: assert main(call) == 2, call"
+    assert loaded_by(code) == set()
+
+
 def test_a_first_answer_loads_one_decoder(tmp_path: Path) -> None:
     Image.new("L", (28, 28)).save(image := tmp_path / "image.png")
     code = f"from cnntk.runtime import Classifier; Classifier({str(shipped_model())!r})({str(image)!r}).best"

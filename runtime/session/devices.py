@@ -15,6 +15,7 @@ __all__ = [
     "OLDEST_ONNXRUNTIME",
     "Device",
     "import_onnxruntime",
+    "parse_device_name",
     "release_numbers",
     "require_onnxruntime",
     "resolve_device",
@@ -82,7 +83,7 @@ def resolve_device(name: str, options: Mapping[str, Any] | None = None) -> Devic
         DeviceUnavailable: The device is not available.
         MissingDependency: onnxruntime is not installed.
     """
-    kind, index = _parse_name(name)
+    kind, index = parse_device_name(name)
     ort = import_onnxruntime()
     if kind == "auto":
         problem = _cuda_problem(ort)
@@ -171,7 +172,12 @@ def _cuda_problem(ort: Any, kind: str = "cuda", index: int = 0) -> str | None:
     return cuda_problem(cuda_state(ort, _PROVIDERS[kind]), index)
 
 
-def _parse_name(name: str) -> tuple[str, int | None]:
+def parse_device_name(name: str) -> tuple[str, int | None]:
+    """Kind and number of a device; whether it is available here is not checked.
+
+    Raises:
+        UsageError: No device has that name.
+    """
     match = _NAME.fullmatch(name) if isinstance(name, str) else None
     kind, number = match.groups() if match else ("", None)
     if kind not in ("cpu", "auto", *_PROVIDERS) or (number is not None and kind not in _NUMBERED):

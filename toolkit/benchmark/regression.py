@@ -38,7 +38,6 @@ from cnntk.benchmark.statistics.intervals import (
 )
 from cnntk.benchmark.workload import Workload
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.files import check_output
 from cnntk.runtime.sections import (
     Chart,
     Column,
@@ -227,10 +226,10 @@ class BaselineCheck:
 
     @classmethod
     def open(cls, options: BenchOptions) -> BaselineCheck:
-        """Loads the baseline and checks the files, before anything is measured.
+        """Loads the baseline, before anything is measured.
 
         Raises:
-            UsageError: The baseline can't be loaded or is of another machine, or the result can't be saved.
+            UsageError: The baseline can't be loaded or is of another machine.
         """
         source, file = options.baseline, ""
         baseline = source if isinstance(source, Baseline) else None
@@ -238,8 +237,6 @@ class BaselineCheck:
             baseline, file = load_baseline(source), os.fspath(source)
         if baseline is not None:
             baseline.check_machine(detect_machine(), allow_other=options.allow_other_machine)
-        if options.save is not None:
-            check_output(Path(options.save), force=options.force)
         return cls(baseline, file, options)
 
     def check_settings(self, settings: Mapping[str, Setting]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cnntk.benchmark._inputs import batch_inputs, choose_batch, input_notes, open_sizes
+from cnntk.benchmark.arguments import check_arguments, is_torch_source
 from cnntk.benchmark.baseline import Baseline
 from cnntk.benchmark.cold_start import measure_cold_start
 from cnntk.benchmark.compare import compare_interleaved
@@ -29,7 +30,7 @@ from cnntk.benchmark.stages import (
     measure_stages,
 )
 from cnntk.benchmark.sweep import Sweep, measure_sweep
-from cnntk.benchmark.targets import check_target, is_torch_source, open_targets
+from cnntk.benchmark.targets import open_targets
 from cnntk.benchmark.workload import Workload
 from cnntk.runtime.artifact.digest import sha256_of
 from cnntk.runtime.engine import Engine
@@ -165,8 +166,7 @@ def bench(
     options = replace(options or BenchOptions(), **fields)
     for count in options.all_threads:
         check_threads(count)
-    for name in options.against:
-        check_target(name)
+    check_arguments(options)
     check = BaselineCheck.open(options)
     images = expand_images(options.images)
     engine = Engine(model, options.device, threads=next(iter(options.all_threads), None))

@@ -6,7 +6,6 @@ All of them are called in this process, so that their calls can be interleaved w
 from __future__ import annotations
 
 import functools
-import importlib.util
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cnntk.benchmark.arguments import check_target
 from cnntk.runtime.artifact.digest import embedded_digest
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, ModelSpec
 from cnntk.runtime.codec import NOT_IN_JSON
@@ -23,11 +23,9 @@ from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import (
     DeviceUnavailable,
     InputError,
-    MissingDependency,
     UnsupportedArtifact,
     UsageError,
 )
-from cnntk.runtime.files import model_file
 from cnntk.shipped import shipped_checkpoint, shipped_model
 
 if TYPE_CHECKING:
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
     from cnntk.exporters.options import ExportOptions
     from cnntk.exporters.source import Source
 
-__all__ = ["MAX_REL_DIFF", "Target", "check_target", "is_torch_source", "open_targets"]
+__all__ = ["MAX_REL_DIFF", "Target", "open_targets"]
 
 MAX_REL_DIFF = 1e-3
 """Largest relative difference at which outputs count as the same: rounding, and pixel values that another
@@ -82,31 +80,6 @@ class Target:
     def same_outputs(self) -> bool:
         """Whether its outputs are the model's, up to a relative difference of 0.001."""
         return self.max_rel_diff is not None and self.max_rel_diff <= MAX_REL_DIFF
-
-
-def is_torch_source(name: str) -> bool:
-    """Whether a name is ``torch:SOURCE``."""
-    return name.startswith("torch:")
-
-
-def check_target(name: str) -> None:
-    """Checks the name of a target before anything is loaded.
-
-    Raises:
-        UsageError: There is no such kind of target, or the file does not exist.
-        MissingDependency: The target needs a package that is not installed.
-    """
-    if name.endswith(".onnx") and not is_torch_source(name):
-        model_file(name, "an ONNX model to measure against")
-    elif name not in ("torch", "openvino") and not is_torch_source(name):
-        raise UsageError(f"unknown target {name!r}; use an .onnx file, torch, torch:SOURCE or openvino")
-    else:
-        package = name.partition(":")[0]
-        if importlib.util.find_spec(package) is None:
-            extra = "cnntk[export]" if package == "torch" else package
-            raise MissingDependency(
-                f"--against {package} needs {package}, which is not installed: pip install '{extra}'"
-            )
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from cnntk.benchmark.arguments import check_arguments
 from cnntk.benchmark.options import BenchOptions
 from cnntk.cli.options import add_options, command, json_option, option, to_options
 from cnntk.cli.output import (
@@ -44,6 +45,7 @@ def bench(model: str | None, report: str | None, plots: str | None, as_json: boo
     outputs = {"--report": report, "--plots": plots}
     path = pick(model)
     _check_distinct(options, outputs, path)
+    check_arguments(options)
     check_report(report, force=options.force)
     if plots:
         _check_plots(Path(plots), force=options.force)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnntk.cli.options import command, json_option, option
+from cnntk.cli.options import command, device_option, json_option, option
 from cnntk.cli.output import note, pick, print_json, print_table, shown
 from cnntk.cli.progress import ProgressBar
 
@@ -70,9 +70,7 @@ _NOTES = 10
     group="Output",
     help="Write CSV cells that begin with =, +, - or @ without the ' that makes them text.",
 )
-@option(
-    "--device", default="cpu", show_default=True, group="Execution", help="Device: cpu, cuda, cuda:1 or auto."
-)
+@device_option("Execution")
 @option(
     "--threads",
     type=click.IntRange(1, 1024),
@@ -106,12 +104,12 @@ def infer(
     _check_options(form, output, resume=resume, force=force, as_json=as_json)
     if keep_formulas and form != "csv" and (form is not None or not str(output).lower().endswith(".csv")):
         raise click.UsageError("--keep-formulas belongs to --format csv")
+    path = pick(model)
     from cnntk.inference import LeftOutFiles, expand
     from cnntk.inference import infer as classify
 
     left_out = LeftOutFiles()
     files = expand(images, left_out)
-    path = pick(model)
     options = {name: value for name, value in options.items() if value is not None}
     options["limit_name"] = "--max-megapixels"
     passing = output is None and form in ("json", "csv") and sys.stdout.isatty()  # that is progress enough

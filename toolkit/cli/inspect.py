@@ -17,7 +17,8 @@ def inspect(model: str | None, as_json: bool) -> None:
     MODEL is an .onnx file. Left out, it is $CNNTK_MODEL, else the only float artifact in this folder, else
     the LeNet that ships with cnntk.
     """
+    path = pick(model)
     from cnntk.verification.inspection import inspect as inspect_model
 
-    inspection = inspect_model(pick(model))
+    inspection = inspect_model(path)
     show(inspection, as_json, inspection.notes)

@@ -26,8 +26,9 @@ from typing import Any, Literal, TypeVar
 import click
 
 from cnntk.cli.output import json_alone
+from cnntk.runtime.session.devices import parse_device_name
 
-__all__ = ["Command", "add_options", "command", "json_option", "option", "to_options"]
+__all__ = ["Command", "add_options", "command", "device_option", "json_option", "option", "to_options"]
 
 T = TypeVar("T")
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -103,6 +104,23 @@ def command(*examples: str) -> Callable[[Callable[..., Any]], Command]:
 def option(*flags: str, group: str = "Options", **settings: Any) -> Decorator:
     """An option that belongs to no options dataclass, as `click.option` takes it."""
     return click.option(*flags, cls=_Option, group=group, **settings)
+
+
+def device_option(group: str = "Options") -> Decorator:
+    """The option ``--device``, whose name is checked at once; what is available, where it is used."""
+
+    def callback(ctx: click.Context, param: click.Parameter, value: str) -> str:
+        parse_device_name(value)
+        return value
+
+    return option(
+        "--device",
+        default="cpu",
+        show_default=True,
+        group=group,
+        help="Device: cpu, cuda, cuda:1 or auto.",
+        callback=callback,
+    )
 
 
 json_option = option("--json", "as_json", is_flag=True, group=GENERAL, help="Print one JSON document.")

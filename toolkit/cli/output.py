@@ -20,7 +20,7 @@ from typing import Any, Protocol, TextIO
 import click
 
 from cnntk.runtime.errors import MissingDependency
-from cnntk.runtime.files import check_output
+from cnntk.runtime.files import check_output, model_file
 from cnntk.runtime.inert import inert, json_text
 from cnntk.runtime.sections import Align, Header, Section, Table, shorten
 
@@ -85,13 +85,17 @@ def command_line(*more: str) -> str:
 
 
 def pick(model: str | None) -> Path:
-    """The model's file; a note says which one where the user named none."""
+    """The model's file; a note says which one where the user named none.
+
+    Raises:
+        UsageError: It does not exist or can't be a model.
+    """
     from cnntk.shipped.model_choice import choose_model
 
     choice = choose_model(model)
     if choice.reason:
         note(f"model: {choice.path.name} ({choice.reason})")
-    return choice.path
+    return model_file(choice.path)
 
 
 def print_json(data: Any) -> None:

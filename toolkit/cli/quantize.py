@@ -12,6 +12,7 @@ from cnntk.cli.options import add_options, command, json_option, option, to_opti
 from cnntk.cli.output import check_report, note, pick, show
 from cnntk.cli.progress import StageProgress
 from cnntk.cli.signals import FINISHES, STATUS
+from cnntk.quantization.arguments import check_arguments
 from cnntk.quantization.options import QuantizeOptions
 
 
@@ -33,16 +34,17 @@ def quantize(model: str | None, report: str | None, dry_run: bool, as_json: bool
     MODEL is an .onnx file. Left out, it is $CNNTK_MODEL, else the only float artifact in this folder, else
     the LeNet that ships with cnntk.
     """
-    from cnntk.quantization.pipeline import preview_quantize
-    from cnntk.quantization.pipeline import quantize as quantize_model
-
     click.get_current_context().find_root().ensure_object(dict)[FINISHES] = True
     picked = pick(model)
     options = replace(to_options(QuantizeOptions, values), time_layers=bool(report))
+    check_arguments(picked, options)
     check_report(report, force=options.force)
+    if dry_run and (report or options.work_folder):
+        raise click.UsageError("--dry-run measures nothing: leave out --report and --resume")
+    from cnntk.quantization.pipeline import preview_quantize
+    from cnntk.quantization.pipeline import quantize as quantize_model
+
     if dry_run:
-        if report or options.work_folder:
-            raise click.UsageError("--dry-run measures nothing: leave out --report and --resume")
         show(preview_quantize(picked, options), as_json)
         return 0
     with StageProgress() as progress:

@@ -8,6 +8,7 @@ import click
 
 from cnntk.cli.options import add_options, command, json_option, option, to_options
 from cnntk.cli.output import show
+from cnntk.training.arguments import check_arguments
 from cnntk.training.options import TrainOptions
 
 
@@ -38,6 +39,8 @@ def train(network: str | None, data: str | None, output: str | None, as_json: bo
     Options that are left out follow the recipe of the network, or with --resume the training that is resumed.
     Writes a checkpoint: a folder that cnntk export reads.
     """
+    options = to_options(TrainOptions, values)
+    check_arguments(network, data, output, options)
     from cnntk.training import train as train_network
 
-    show(train_network(network, data, output, to_options(TrainOptions, values)), as_json)
+    show(train_network(network, data, output, options), as_json)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import click
 
-from cnntk.cli.options import command, json_option, option
+from cnntk.cli.options import command, device_option, json_option, option
 from cnntk.cli.output import note, pick, show
+from cnntk.runtime.errors import DataError
+from cnntk.runtime.files import model_file
 
 _UNREADABLE_IMAGES = 8
 """Images that can't be read of which text names each."""
@@ -50,7 +52,7 @@ _UNREADABLE_IMAGES = 8
     group="Preprocessing",
     help="Number of images of FOLDER to use at most.  [default: 300]",
 )
-@option("--device", default="cpu", show_default=True, help="Device: cpu, cuda, cuda:1 or auto.")
+@device_option()
 @json_option
 def verify(
     model: str | None,
@@ -74,19 +76,23 @@ def verify(
 
     Exits with 1 if a check fails.
     """
-    from cnntk.verification.artifact import verify as verify_model
-
     if against is None and (weights or random or trust):
         raise click.UsageError("--weights, --random and --trust belong to the source that --against names")
     if images is not None and against is not None:
         raise click.UsageError("--images excludes --against: it checks the preprocessing of MODEL alone")
     if images is None and max_images is not None:
         raise click.UsageError("--max-images belongs to --images")
+    if images is not None and not Path(images).is_dir():
+        raise DataError(f"{images}: no such folder; expected one that contains a folder per class")
+    if against is not None and against.endswith(".onnx"):
+        model_file(against)
     path = pick(model)
     if images is not None:
         return _check_images(path, images, max_images, device, as_json)
     if against is not None and ":" in against:
         sys.path.append(os.getcwd())  # behind the installed packages, so that none of them is shadowed
+    from cnntk.verification.artifact import verify as verify_model
+
     verification = verify_model(path, against, weights=weights, random=random, trust=trust, device=device)
     show(verification, as_json, verification.notes)
     return 0 if verification.holds else 1

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.data import FORMS, ArrayImages, Dataset, FileImages, open_data
+from cnntk.data import ArrayImages, Dataset, FileImages, check_data, open_data
 from cnntk.data.folder import read_to_judge
 from cnntk.data.images import Images, image_files, read_file
 from cnntk.data.labeled import match_classes
+from cnntk.data.source import is_labeled
 from cnntk.runtime.artifact.spec import ModelSpec
 from cnntk.runtime.errors import DataError, UsageError
 from cnntk.runtime.images.reading import Pixels
@@ -128,12 +129,10 @@ def calibration_images(data: str, max_images: int, background: Sequence[int] = _
     """
     if max_images < 1:
         raise ValueError(f"max_images: expected at least 1, got {max_images}")
-    if _is_labeled(data):
+    check_data(data, bare_folder=True)
+    if is_labeled(data):
         train = open_data(data).train
         return _select(train, _balanced_rounds(train.labels, max_images), background)
-    if not Path(data).expanduser().is_dir():
-        forms = ", ".join(FORMS)
-        raise UsageError(f"calibration data {data!r}: no such folder; expected one of {forms}, or a folder")
     images = FileImages(image_files(Path(data).expanduser()))
     if not images.paths:
         raise UsageError(f"{data}: contains no image ({readable_formats()})")
@@ -158,7 +157,7 @@ def split_images(
     """
     background = spec.preprocessing.background if spec.preprocessing is not None else _WHITE
     max_evaluation = max_evaluation_images(spec)
-    if evaluation is None and not _is_labeled(data):
+    if evaluation is None and not is_labeled(data):
         return _split_in_half(data, max_calibration_images, max_evaluation, background)
     calibration = calibration_images(data, max_calibration_images, background)
     judges = _evaluation_images(evaluation or data, max_evaluation, background, held_out=evaluation is None)
@@ -171,11 +170,6 @@ def max_evaluation_images(spec: ModelSpec) -> int:
     return min(MAX_EVALUATION_IMAGES, max(MIN_EVALUATION_IMAGES, _EVALUATION_WORK // max(work, 1)))
 
 
-def _is_labeled(data: str) -> bool:
-    kind, colon, _ = data.partition(":")
-    return data in FORMS or bool(colon and f"{kind}:DIR" in FORMS)
-
-
 def _select(dataset: Dataset, indices: Sequence[int], background: Sequence[int]) -> CalibrationImages:
     labels = tuple(int(dataset.labels[i]) for i in indices)
     return CalibrationImages(dataset.images, tuple(indices), labels, dataset.classes, tuple(background))
@@ -185,7 +179,7 @@ def _evaluation_images(
     data: str, max_images: int, background: Sequence[int], *, held_out: bool
 ) -> CalibrationImages:
     """The test images of DATA; of a folder given for evaluation alone all, unless it is split itself."""
-    if not _is_labeled(data):
+    if not is_labeled(data):
         return calibration_images(data, max_images, background)
     kind, _, folder = data.partition(":")
     test = open_data(data).test if held_out or kind != "folder" else read_to_judge(Path(folder))

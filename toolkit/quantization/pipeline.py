@@ -17,6 +17,7 @@ from cnntk.benchmark.machine import detect_machine
 from cnntk.benchmark.statistics.samples import time_runs
 from cnntk.benchmark.workload import Workload
 from cnntk.data.calibration import CalibrationSplit, split_images
+from cnntk.quantization.arguments import check_arguments
 from cnntk.quantization.options import Progress, QuantizeOptions
 from cnntk.quantization.report import (
     CandidateResult,
@@ -32,7 +33,7 @@ from cnntk.runtime.codec import as_json
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DataError, MissingDependency, UnsupportedArtifact, UsageError
 from cnntk.runtime.example_inputs import example_inputs
-from cnntk.runtime.files import atomic_write, check_output, model_file, scratch_folder, write_bytes
+from cnntk.runtime.files import atomic_write, scratch_folder, write_bytes
 from cnntk.version import __version__
 
 try:
@@ -107,7 +108,7 @@ def quantize(
     """
     started = time.monotonic()
     options, notify = _with_fields(options, fields), progress or (lambda *_: None)
-    destination = _destination(model, options)
+    destination = check_arguments(model, options)
     with _open(model, options) as original:
         spec = _classifier_spec(original)
         split = split_images(options.calibration, spec, options.calibration_images, options.evaluation)
@@ -146,7 +147,7 @@ def preview_quantize(
     Arguments and errors are those of `quantize`.
     """
     options = _with_fields(options, fields)
-    destination = _destination(model, options)
+    destination = check_arguments(model, options)
     with _open(model, options) as original:
         spec = _classifier_spec(original)
         split = split_images(options.calibration, spec, options.calibration_images, options.evaluation)
@@ -167,15 +168,6 @@ def preview_quantize(
 
 def _with_fields(options: QuantizeOptions | None, fields: dict[str, Any]) -> QuantizeOptions:
     return QuantizeOptions(**fields) if options is None else replace(options, **fields)
-
-
-def _destination(model: str | os.PathLike[str], options: QuantizeOptions) -> Path:
-    source = model_file(model)
-    target = Path(options.output) if options.output is not None else Path(f"{source.stem}-int8.onnx")
-    check_output(target, force=options.force)
-    if target.exists() and target.samefile(source):
-        raise UsageError(f"{target}: is the model itself, which is kept; -o names another file")
-    return target
 
 
 @contextmanager

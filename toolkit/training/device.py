@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 import torch
 
-from cnntk.runtime.errors import DeviceUnavailable, UsageError
+from cnntk.runtime.errors import DeviceUnavailable
+from cnntk.training.options import device_index
 
 __all__ = ["torch_device"]
-
-_NAME = re.compile(r"cpu|auto|cuda(?::(\d+))?")
 
 
 def torch_device(name: str) -> torch.device:
@@ -20,12 +17,9 @@ def torch_device(name: str) -> torch.device:
         UsageError: No device has that name.
         DeviceUnavailable: torch can't use the device.
     """
-    match = _NAME.fullmatch(name)
-    if match is None:
-        raise UsageError(f"unknown device {name!r}; use cpu, cuda, cuda:1 (numbers start at 0), or auto")
+    index = device_index(name)
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
-    index = int(match.group(1) or 0)
     if not torch.cuda.is_available():
         raise DeviceUnavailable(f"device {name!r}: {_cuda_problem()}; or train with --device cpu")
     if index >= torch.cuda.device_count():

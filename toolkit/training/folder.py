@@ -6,20 +6,20 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from cnntk.models.checkpoint import SPEC_FILE, WEIGHTS_FILE
 from cnntk.runtime.codec import as_json, decode
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.files import is_temporary, write_bytes
+from cnntk.runtime.files import is_temporary, temporary_folder, write_bytes
 from cnntk.training.report import TrainReport
-from cnntk.training.state import TrainingState
+
+if TYPE_CHECKING:
+    from cnntk.training.state import TrainingState
 
 __all__ = ["RunFolder"]
 
 _STATE_FILE = "training.safetensors"
 _REPORT_FILE = "report.json"
-_FILES = (_STATE_FILE, _REPORT_FILE, SPEC_FILE, WEIGHTS_FILE)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,11 @@ class RunFolder:
         Raises:
             CheckpointError: The file is damaged.
         """
-        return TrainingState.load(self.state_file) if self.state_file.exists() else None
+        if not self.state_file.exists():
+            return None
+        from cnntk.training.state import TrainingState  # only now, because it needs torch
+
+        return TrainingState.load(self.state_file)
 
     def finished(self) -> TrainReport | None:
         """Report of an earlier run; None where it is not finished."""
@@ -77,9 +81,11 @@ class RunFolder:
 
     def start(self) -> None:
         """Creates the folder, or removes the files of an earlier training from it."""
+        from cnntk.models.checkpoint import SPEC_FILE, WEIGHTS_FILE
+
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            for name in _FILES:
+            for name in (_STATE_FILE, _REPORT_FILE, SPEC_FILE, WEIGHTS_FILE):
                 (self.path / name).unlink(missing_ok=True)
         except OSError as error:
             raise UsageError(f"{self.path}: can't be written: {error.strerror or error}") from error
@@ -107,3 +113,11 @@ class RunFolder:
         parent = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
         if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
             raise UsageError(f"{self.path}: {parent} is not a writable folder; choose another folder with -o")
+        try:  # access rights do not tell of /proc and full disks
+            with temporary_folder(parent / "probe"):
+                pass
+        except OSError as error:
+            reason = error.strerror or error
+            raise UsageError(
+                f"{self.path}: can't create files in {parent} ({reason}); choose another folder with -o"
+            ) from error

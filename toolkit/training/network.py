@@ -94,7 +94,7 @@ def plan_for(
     if options.body is not None:
         return _with_body(network, options.body, split, options)
     if options.freeze:
-        raise UsageError("--freeze keeps the weights of a body: name its checkpoint with --body")
+        raise UsageError("--freeze: the training that is resumed has no body")
     if isinstance(network, nn.Module):
         return _from_module(network, network_ref, split, options)
     if isinstance(network, Network):

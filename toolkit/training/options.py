@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeVar, get_args
@@ -14,7 +15,16 @@ if TYPE_CHECKING:
     from cnntk.data import Split
     from cnntk.models.zoo import Recipe
 
-__all__ = ["MAX_EPOCHS", "MIN_STEPS", "Augmentation", "Schedule", "Settings", "TrainOptions", "settings_for"]
+__all__ = [
+    "MAX_EPOCHS",
+    "MIN_STEPS",
+    "Augmentation",
+    "Schedule",
+    "Settings",
+    "TrainOptions",
+    "device_index",
+    "settings_for",
+]
 
 T = TypeVar("T")
 
@@ -29,6 +39,7 @@ MIN_STEPS = 1000
 MAX_EPOCHS = 100
 """... but never more epochs than this."""
 
+_DEVICE = re.compile(r"cpu|auto|cuda(?::(\d+))?")
 
 _NETWORK, _TRAINING, _OUTPUT = {"group": "Network"}, {"group": "Training"}, {"group": "Output"}
 
@@ -89,6 +100,9 @@ class TrainOptions:
         _check_choice("optimizer", self.optimizer, get_args(OptimizerName))
         _check_choice("schedule", self.schedule, get_args(Schedule))
         _check_choice("init", self.init, get_args(Initialization))
+        device_index(self.device or "cpu")
+        if self.freeze and self.body is None and not self.resume:
+            raise UsageError("--freeze keeps the weights of a body: name its checkpoint with --body")
         for name in self.augment or ():
             _check_choice("augment", name, get_args(Augmentation))
         if "none" in (self.augment or ()) and len(set(self.augment or ())) > 1:
@@ -100,6 +114,18 @@ class TrainOptions:
     def augmentations(self) -> tuple[str, ...] | None:
         """Names of the augmentations to apply, without repetition; empty for none, None for the recipe's."""
         return None if self.augment is None else tuple(n for n in dict.fromkeys(self.augment) if n != "none")
+
+
+def device_index(name: str) -> int:
+    """Number of the CUDA device called ``cpu``, ``cuda``, ``cuda:1`` or ``auto``; 0 where it has none.
+
+    Raises:
+        UsageError: No device has that name.
+    """
+    match = _DEVICE.fullmatch(name)
+    if match is None:
+        raise UsageError(f"unknown device {name!r}; use cpu, cuda, cuda:1 (numbers start at 0), or auto")
+    return int(match.group(1) or 0)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from cnntk.runtime.errors import MissingDependency
@@ -24,6 +23,7 @@ from torch import nn
 from cnntk.data import FileImages, Split, open_data, prepare
 from cnntk.models.checkpoint import save_checkpoint
 from cnntk.runtime.artifact.spec import ModelSpec, Network, Preprocessing, TensorSpec
+from cnntk.training.arguments import check_arguments
 from cnntk.training.batches import Batches
 from cnntk.training.device import torch_device
 from cnntk.training.folder import RunFolder
@@ -75,8 +75,7 @@ def train(
         TrainingDiverged: The loss is no longer finite.
     """
     options = replace(options or TrainOptions(), **fields)
-    path = output or _default_output(network, data, options.body)
-    folder = RunFolder.open(path, resume=options.resume, force=options.force)
+    folder = check_arguments(network, data, output, options)
     before = _Before(folder.finished(), folder.state()) if options.resume else _Before()
     request = TrainRequest(network, data, options)
     if before.settings:
@@ -240,19 +239,6 @@ class _Job:
             device=str(self.device),
             settings=settings,
         )
-
-
-def _default_output(
-    network: str | Network | nn.Module | None, data: str | Split | None, body: str | os.PathLike[str] | None
-) -> Path:
-    if isinstance(network, nn.Module):
-        name = type(network).__name__
-    elif isinstance(network, Network):
-        name = network.factory
-    else:
-        name = network or (Path(body).name if body is not None else "lenet")
-    kind, _, path = (data.name if isinstance(data, Split) else data or "digits").partition(":")
-    return Path("runs") / f"{name.rpartition(':')[2]}-{Path(path).name if kind == 'folder' else kind}"
 
 
 def _listener(progress: TrainProgress | bool) -> TrainProgress:

@@ -124,7 +124,7 @@ def test_other_settings_are_refused_before_measuring(
 def test_another_machine_is_refused_before_measuring(
     cnntk: Callable, tiny_onnx: Path, base: Path, begun: tuple[object, ...]
 ) -> None:
-    done = cnntk("bench", "no-such-model.onnx", *begun, "--compare", elsewhere(base))
+    done = cnntk("bench", tiny_onnx, *begun, "--compare", elsewhere(base))
     assert done.status == 2
     assert "another machine (cpu: another one in the baseline" in done.err
     allowed = cnntk("bench", tiny_onnx, *begun, "--compare", base, "--allow-other-machine")
