@@ -147,6 +147,7 @@ def _write(
         notes=(*_unstated(spec, options), *candidate.source.notes, *_notes(spec, options)),
         seconds=round(time.monotonic() - started, 2),
         suggested_preset=suggested_preset(spec.inputs[0]) if _unstated(spec, options) else None,
+        samples=os.fspath(options.samples) if isinstance(options.samples, str | os.PathLike) else "",
     )
 
 

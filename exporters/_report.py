@@ -21,6 +21,7 @@ from cnntk.runtime.sections import (
     Chart,
     Column,
     Header,
+    Highlight,
     Section,
     Table,
     TableCell,
@@ -28,6 +29,8 @@ from cnntk.runtime.sections import (
     dims,
     error_text,
     first_names,
+    kind_text,
+    percent,
     size_text,
     table_of_layers,
     under,
@@ -35,6 +38,9 @@ from cnntk.runtime.sections import (
 
 _MAX_FAILURES = 3
 """Number of failures that the verdict names."""
+
+_MAX_REWRITES = 5
+"""Number of rewrites of a pass that a page lists."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ class ExportReport:
         seconds: Duration of the export.
         suggested_preset: Value of ``--preprocessing`` to try, where the source does not state how images
             become its input; None for other sources.
+        samples: Path of the user's own inputs that were checked; empty for none.
     """
 
     JSON_PROPERTIES: ClassVar = ("parameters", "multiply_adds")
@@ -91,6 +98,7 @@ class ExportReport:
     notes: tuple[str, ...]
     seconds: float
     suggested_preset: str | None = None
+    samples: str = ""
 
     @property
     def parameters(self) -> int:
@@ -133,20 +141,54 @@ class ExportReport:
         """What the page of the export begins with."""
         failures = [f"parity of {p.output} on {p.kind}" for p in self.parity if not p.holds]
         failures += [f"shape of {row.layer}" for row in self.shapes if not row.agree]
-        figures = [
-            (amount(self.parameters), "weights"),
-            (amount(self.multiply_adds), "multiply-adds per image"),
-            (size_text(self.size_bytes), "file"),
-            (str(len(self.layers)), "layers"),
-        ]
-        if self.graph_lint.peak_activation_bytes:
-            figures.append((size_text(self.graph_lint.peak_activation_bytes), "peak activations per image"))
+        source = "PyTorch network" if self.of_torch else "ONNX file"
         if failures:
             verdict, passed = f"Checks failed: {first_names(failures, _MAX_FAILURES)}", False
+        elif passed := bool(self.parity):
+            checks = f"All {len(self.checks)} checks passed."
+            verdict = f"Checked: the file computes what its {source} computes. {checks}"
         else:
-            passed = bool(self.parity)
-            verdict = "All checks passed" if passed else "Not compared with its source"
-        return Header(self.name, "export report", verdict, "good" if passed else "bad", tuple(figures))
+            verdict = f"Not compared with its {source}"
+        file = "in one file" if self.data is None else f"with {self.data.file} beside it"
+        highlights = (
+            *self._error_highlight(source),
+            Highlight(
+                size_text(self.size_bytes + (self.data.size_bytes if self.data else 0)),
+                "Size",
+                f"{amount(self.parameters)} weights {file}. An app loads it with onnxruntime alone.",
+            ),
+            Highlight(
+                amount(self.multiply_adds),
+                "Multiply-adds per image",
+                "The work of one answer. ResNet-50, a usual yardstick, needs 4.1 G for its 224×224 pixels.",
+            ),
+        )
+        return Header(
+            self.name,
+            "Export report",
+            verdict,
+            "good" if passed else "bad",
+            highlights,
+            model=self.path,
+            digests=(self.digest,) if self.digest else (),
+            images=self.samples,
+        )
+
+    @property
+    def of_torch(self) -> bool:
+        """Whether the reference is torch's network; otherwise it is an ONNX file."""
+        return not self.parity or self.parity[0].reference == ReferenceNames.exact
+
+    def _error_highlight(self, source: str) -> tuple[Highlight, ...]:
+        """The largest share of a limit that an output's error uses."""
+        worst = max((row for row in self.parity if row.bound > 0), key=_limit_share, default=None)
+        if worst is None:
+            return ()
+        meaning = (
+            f"The largest difference from its {source} is {error_text(worst.onnx_error)} (in {worst.output}, "
+            f"on {worst.kind}). Rounding explains up to {error_text(worst.bound)}: 100 %."
+        )
+        return (Highlight(percent(_limit_share(worst)), "Of the error limit", meaning),)
 
     def _files(self) -> list[str]:
         lines = [f"{self.path} ({size_text(self.size_bytes)}, opset {self.opset}, IR {self.ir_version})"]
@@ -164,6 +206,11 @@ class ExportReport:
         return lines
 
 
+def _limit_share(row: Parity) -> float:
+    """Share of its limit that an output's error uses; NaN without a limit."""
+    return row.onnx_error / row.bound if row.bound > 0 else math.nan
+
+
 def _rewrites(record: PassRecord) -> str:
     """What a pass did: the rewrites one by one where they are few, else how many."""
     lines = record.rewrites.applied
@@ -173,52 +220,53 @@ def _rewrites(record: PassRecord) -> str:
 def _page_sections(report: ExportReport) -> Iterator[Section]:
     """The sections that only pages show."""
     if report.layers:
-        chart = Chart(
-            "network", "network", f"The {len(report.layers)} layers of {report.name}", report.layers
-        )
-        method = "Data flows down; a bar is a layer's share of the multiply-adds, an arc a skip connection."
-        yield Section("Network", method=method, charts=(chart,), half=True, shown_in="page")
+        chart = Chart("network", "network", f"The {len(report.layers)} layers", report.layers)
+        method = "Data flows down. A bar is a layer's share of the multiply-adds, an arc a skip connection."
+        yield Section("Network", method=method, charts=(chart,), aside=True, shown_in="page")
+    if report.graph_lint.warnings:
+        yield Section("Warnings", notes=tuple(report.graph_lint.warnings), tone="bad", shown_in="page")
+    if report.notes:
+        yield Section("Notes", notes=report.notes, shown_in="page")
+    yield from _parity_by_layer(report)
     yield _checks(report)
-    yield from _preprocessing(report)
-    yield from _passes(report)
-    yield from _warnings(report)
     yield from _parity(report)
     yield from _shapes(report)
+    yield from _passes(report)
+    yield from _preprocessing(report)
     if report.layers:
-        method = "Multiply-adds and memory of the output per image; receptive field in pixels of the input."
-        yield Section("Layers", method=method, tables=(table_of_layers(report.layers),), shown_in="page")
+        headline = f"{report.parameters:,} weights, {report.multiply_adds:,} multiply-adds per image"
+        if report.graph_lint.peak_activation_bytes:
+            headline += f", at most {size_text(report.graph_lint.peak_activation_bytes)} of activations"
+        method = "Memory is that of the output for one image; field is the receptive field in pixels."
+        table = table_of_layers(report.layers, kinds=True)
+        yield Section("Layers", headline, method, tables=(table,), folded=True, shown_in="page")
     yield from _self_test(report)
-    lines = (
-        ("path", report.path),
-        ("size", f"{report.size_bytes:,} bytes"),
-        ("format", f"ONNX opset {report.opset}, IR {report.ir_version}"),
-        ("head", f"{report.head} ({report.head_reason})"),
-        ("embedded digest", report.digest),
-        ("time", f"{report.seconds:.1f} s"),
-    )
-    yield Section("File", lines=lines, notes=report.notes, shown_in="page")
+    lines = (("head", f"{report.head} ({report.head_reason})"), ("duration", f"{report.seconds:.1f} s"))
+    yield Section("Export", f"{report.seconds:.1f} s", lines=lines, folded=True, shown_in="page")
 
 
 def _checks(report: ExportReport) -> Section:
     rows = tuple((TableCell(check.name, tone="good"), check.detail) for check in report.checks)
     table = Table((Column("check"), Column("result", wrap=True)), rows)
-    tables, headline = ((table,), "") if rows else ((), "No checks are recorded.")
-    return Section("Checks", headline, tables=tables, half=True, shown_in="page")
+    tables, headline = ((table,), f"{len(rows)} passed") if rows else ((), "No checks are recorded.")
+    return Section("Checks", headline, tables=tables, folded=True, shown_in="page")
 
 
 def _preprocessing(report: ExportReport) -> Iterator[Section]:
     if report.preprocessing is not None:
         record = report.preprocessing
-        headline = f"The graph takes images of any size: uint8 {dims(record.input.shape)}."
+        headline = (
+            f"{record.nodes} nodes of the graph take images of any size: uint8 {dims(record.input.shape)}"
+        )
         operators = " → ".join(record.operators)
         folded = (*under("folded", record.folded), *under("not folded", record.not_folded))
         lines = (("operators", operators), *folded)
-        yield Section("Preprocessing", headline, lines=lines, shown_in="page")
+        yield Section("Preprocessing in the graph", headline, lines=lines, folded=True, shown_in="page")
 
 
 def _passes(report: ExportReport) -> Iterator[Section]:
+    """Passes that were applied or rolled back; the others are counted."""
     active = [p for p in report.passes if p.status != "nothing to do"]
-    idle = [p for p in report.passes if p.status == "nothing to do"]
     columns = (
         Column("pass"),
         Column("status"),
@@ -226,11 +274,12 @@ def _passes(report: ExportReport) -> Iterator[Section]:
         Column("reason", wrap=True),
         Column("rewrites", wrap=True),
     )
-    notes = tuple(f"nothing to do: {p.name} ({p.reason}){_skipped(p)}" for p in idle)
-    headline = "" if active else "Nothing had to be rewritten."
+    count = len(report.passes) - len(active)
+    headline = f"{len(active)} of {len(report.passes)} passes changed the graph, {count} had nothing to do"
+    notes = tuple(f"{p.name}{_skipped(p)}" for p in report.passes if p not in active and p.rewrites.skipped)
     tables = (Table(columns, tuple(map(_pass, active))),) if active else ()
     if report.passes:
-        yield Section("Passes", headline, tables=tables, notes=notes, shown_in="page")
+        yield Section("Passes", headline, tables=tables, notes=notes, folded=True, shown_in="page")
 
 
 def _pass(record: PassRecord) -> tuple[str | TableCell, ...]:
@@ -241,7 +290,7 @@ def _pass(record: PassRecord) -> tuple[str | TableCell, ...]:
         TableCell(record.status, tone="bad" if rolled_back else "good"),
         "" if record.max_rel_diff is None else error_text(record.max_rel_diff),
         reason,
-        "; ".join(record.rewrites.applied) + _skipped(record),
+        first_names(record.rewrites.applied, _MAX_REWRITES, "; ") + _skipped(record),
     )
 
 
@@ -249,14 +298,8 @@ def _skipped(record: PassRecord) -> str:
     return "".join(f"; skipped: {line}" for line in record.rewrites.skipped)
 
 
-def _warnings(report: ExportReport) -> Iterator[Section]:
-    if report.graph_lint.warnings:
-        yield Section("Warnings", notes=tuple(report.graph_lint.warnings), tone="bad", shown_in="page")
-
-
 def _parity(report: ExportReport) -> Iterator[Section]:
-    reference = report.parity[0].reference if report.parity else ReferenceNames.exact
-    of_torch = reference == ReferenceNames.exact
+    of_torch = report.of_torch
     columns = (
         Column("output"),
         Column("inputs"),
@@ -268,42 +311,60 @@ def _parity(report: ExportReport) -> Iterator[Section]:
         Column("result"),
     )
     if report.parity:
+        reference = "the same network in float64" if of_torch else report.parity[0].reference
         method = (
-            f"Max absolute difference from {'the same network in float64' if of_torch else reference}. "
+            f"Max absolute difference from {reference}. "
             f"The limit follows from {'torch' if of_torch else 'the optimized graph'}'s own error."
         )
         table = Table(columns, tuple(map(_parity_row, report.parity)))
-        yield Section("Parity by kind of input", method=method, tables=(table,), shown_in="page")
+        passed = sum(row.holds for row in report.parity)
+        headline = f"{passed} of {len(report.parity)} comparisons of outputs within their limit"
+        yield Section(
+            "Parity by kind of input", headline, method, tables=(table,), folded=True, shown_in="page"
+        )
+
+
+def _parity_by_layer(report: ExportReport) -> Iterator[Section]:
     if report.layer_errors:
         row = next((p for p in report.parity if p.bound > 0 and p.scale > 0), None)
         bound = None if row is None else (row.bound / row.scale, row.output)
+        reference = row.reference if row is not None else ReferenceNames.exact
         title = f"Difference from {reference}, relative to the layer's largest output"
-        chart = Chart("layer-errors", "layer-errors", title, (report.layer_errors, bound))
-        method = "Log scale; exact layers are on the lower edge."
-        yield Section("Parity by layer", method=method, charts=(chart,), shown_in="page")
+        native = "torch, in its own precision" if report.of_torch else "the optimized graph"
+        chart = Chart("layer-errors", "layer-errors", title, (report.layer_errors, bound, native))
+        method = (
+            "Each point is a layer, in the order of the data. Log scale; exact layers are on the lower edge."
+        )
+        yield Section("How far rounding moves each layer", "", method, charts=(chart,), shown_in="page")
 
 
 def _parity_row(row: Parity) -> tuple[str | TableCell, ...]:
-    share = row.onnx_error / row.bound if row.bound > 0 else math.nan
+    share = _limit_share(row)
     return (
         row.output,
         row.kind,
         *(error_text(value) for value in (row.scale, row.torch_error, row.onnx_error, row.bound)),
-        f"{share:.0%}" if math.isfinite(share) else "",
+        percent(share) if math.isfinite(share) else "",
         TableCell("passed", tone="good") if row.holds else TableCell("failed", tone="bad"),
     )
 
 
 def _shapes(report: ExportReport) -> Iterator[Section]:
-    titles = ("layer", "op", "formula", "torch", "ONNX", "onnxruntime", "result")
-    columns = (*map(Column, titles), Column("arithmetic", wrap=True))
+    """The shape of each layer, and where the four ways to it differ, all of them."""
+    columns = (
+        Column("layer"),
+        Column("kind"),
+        Column("shape"),
+        Column("arithmetic", wrap=True),
+        Column("result"),
+    )
     rows: tuple[tuple[str | TableCell, ...], ...] = tuple(
         (
             row.layer,
-            row.op,
-            *(_shape(shape) for shape in (row.formula, row.torch, row.onnx, row.run)),
-            TableCell("agree", tone="good") if row.agree else TableCell("differ", tone="bad"),
+            TableCell(kind_text(row.op), f"ONNX: {row.op}"),
+            _shape(row.run) if row.agree else _all_shapes(row),
             row.text or "",
+            TableCell("agree", tone="good") if row.agree else TableCell("differ", tone="bad"),
         )
         for row in report.shapes
     )
@@ -312,7 +373,15 @@ def _shapes(report: ExportReport) -> Iterator[Section]:
             "Each layer's output shape by formula, as torch computed it, as ONNX infers it, and as "
             "onnxruntime returned it at several batch sizes N."
         )
-        yield Section("Shapes", method=method, tables=(Table(columns, rows),), shown_in="page")
+        agree = sum(row.agree for row in report.shapes)
+        headline = f"{agree} of {len(rows)} layers have the shape that their formula gives"
+        tables = (Table(columns, rows),)
+        yield Section("Shapes", headline, method, tables=tables, folded=True, shown_in="page")
+
+
+def _all_shapes(row: ShapeRow) -> str:
+    shapes = {"formula": row.formula, "torch": row.torch, "ONNX": row.onnx, "onnxruntime": row.run}
+    return ", ".join(f"{name} {_shape(shape)}" for name, shape in shapes.items())
 
 
 def _shape(shape: object) -> str:
@@ -334,4 +403,5 @@ def _self_test(report: ExportReport) -> Iterator[Section]:
             "file, with the largest difference that they may have."
         )
         table = Table((Column("inputs"), Column("sizes"), Column("limits", wrap=True)), rows)
-        yield Section("Self-test", method=method, tables=(table,), shown_in="page")
+        headline = f"{len(rows)} cases that any device can check"
+        yield Section("Self-test", headline, method, tables=(table,), folded=True, shown_in="page")

@@ -167,24 +167,49 @@ class Timeline:
 
 
 @dataclass(frozen=True)
+class Highlight:
+    """One of the few values that a page begins with.
+
+    Attributes:
+        value: Value with its unit.
+        label: Name of the value.
+        meaning: Sentence that says what the value means to somebody who does not know the project.
+    """
+
+    value: str
+    label: str
+    meaning: str = ""
+
+
+@dataclass(frozen=True)
 class Header:
     """What stands at the top of a result's page.
 
     Attributes:
         name: Name of the model.
-        title: What the page is, like ``bench report``.
+        title: What the page is, like ``Bench report``.
         verdict: Sentence that sums the result up.
         tone: Whether the verdict is good or bad news.
-        figures: The most important values, each with its label.
+        highlights: The three most important values.
         note: Sentence below them.
+        model: Path of the model's file, which the page describes and shows an answer of; empty for none.
+        digests: Embedded digest or SHA-256 of the file, and of the files that it was made of or compared
+            with: pages that share one link to each other.
+        images: ``--data`` or ``--calibration`` of the result, or the path of an image, of which the page
+            shows one with the model's answer; empty where the result has none.
+        machine: Machine of the measurements in a line; empty for the one that makes the page.
     """
 
     name: str
     title: str
     verdict: str
     tone: Tone = ""
-    figures: tuple[tuple[str, str], ...] = ()
+    highlights: tuple[Highlight, ...] = ()
     note: str = ""
+    model: str = ""
+    digests: tuple[str, ...] = ()
+    images: str = ""
+    machine: str = ""
 
 
 @dataclass(frozen=True)
@@ -202,6 +227,8 @@ class Section:
         tone: Whether it is good or bad news.
         shown_in: Where the section is shown, by text, by pages or by both.
         half: Whether a wide page shows the section beside another such one.
+        folded: Whether pages show its title and headline alone until the reader opens it.
+        aside: Whether a wide page shows it in a column of its own, in view while the rest is read.
     """
 
     title: str
@@ -214,6 +241,8 @@ class Section:
     tone: Tone = ""
     shown_in: Literal["both", "page", "text"] = "both"
     half: bool = False
+    folded: bool = False
+    aside: bool = False
 
 
 def under(title: str, texts: Iterable[str]) -> tuple[tuple[str, str], ...]:
@@ -291,23 +320,67 @@ def shorten(text: str, length: int) -> str:
     return f"{text[:front]}…{text[len(text) - (length - 1 - front) :]}"
 
 
-def first_names(names: Sequence[str], count: int) -> str:
+def first_names(names: Sequence[str], count: int, separator: str = ", ") -> str:
     """``conv1, conv2 and 3 more``: at most ``count`` names."""
     more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more
+    return separator.join(names[:count]) + more
 
 
-def table_of_layers(layers: Iterable[Layer], times: str = "×") -> Table:
-    """Shape, size, work and memory of each layer, with the sign ``times`` in shapes."""
+_KINDS = {
+    "Conv": "convolution",
+    "QLinearConv": "convolution",
+    "ConvInteger": "convolution",
+    "ConvTranspose": "transposed convolution",
+    "Gemm": "fully connected",
+    "FusedGemm": "fully connected",
+    "MatMul": "matrix product",
+    "MatMulNBits": "matrix product",
+    "MatMulInteger": "matrix product",
+    "AveragePool": "average pooling",
+    "MaxPool": "max pooling",
+    "GlobalMaxPool": "global max pooling",
+    "GlobalAveragePool": "global average pooling",
+    "ReduceMean": "mean",
+    "Relu": "ReLU",
+    "Clip": "clipping",
+    "BatchNormalization": "batch norm",
+    "LayerNormalization": "layer norm",
+    "Gelu": "GELU",
+    "Add": "sum",
+    "HardSwish": "hard swish",
+    "HardSigmoid": "hard sigmoid",
+    "Sigmoid": "sigmoid",
+    "Mul": "product",
+    "Concat": "concatenation",
+    "Resize": "resize",
+    "Reshape": "reshape",
+    "Flatten": "flatten",
+    "Transpose": "transpose",
+    "Softmax": "softmax",
+    "Tanh": "tanh",
+    "Identity": "identity",
+}
+
+
+def kind_text(op: str) -> str:
+    """``convolution`` for ``Conv``; the ONNX operator's name for those that have no common other one."""
+    return _KINDS.get(op, op)
+
+
+def table_of_layers(layers: Iterable[Layer], times: str = "×", *, kinds: bool = False) -> Table:
+    """Shape, size, work and memory of each layer, with the sign ``times`` in shapes.
+
+    With ``kinds`` the operator is called by its usual name, with that of ONNX as a hint.
+    """
     columns = (
-        *map(Column, ("layer", "op", "output")),
+        *map(Column, ("layer", "kind" if kinds else "op", "output")),
         *(Column(title, "right") for title in ("parameters", "multiply-adds")),
         *(Column(title, "right", optional=True) for title in ("memory", "field")),
     )
     rows = tuple(
         (
             layer.name,
-            layer.op,
+            TableCell(kind_text(layer.op), f"ONNX: {layer.op}") if kinds else layer.op,
             dims(layer.shape, times),
             f"{layer.parameters:,}",
             f"{layer.multiply_adds:,}",

@@ -1,4 +1,4 @@
-"""The oldest onnxruntime that runs a model file, by its IR version, its opset and its operators.
+"""The versions that a model file states, and the oldest onnxruntime that runs it, by them and its operators.
 
 Releases from 1.18 on were tried with a file of each version. ``tests/runtime/artifact/test_compatibility.py``
 tries the installed one, which CI does with the oldest supported and the newest release.
@@ -6,10 +6,25 @@ tries the installed one, which CI does with the oldest supported and the newest 
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 from cnntk.runtime.artifact.protobuf import Data, field_spans, parse_model, read_varint
 from cnntk.runtime.session.devices import release_numbers
 
-__all__ = ["IR_VERSIONS", "OPERATORS", "OPSETS", "first_release", "oldest_onnxruntime"]
+__all__ = [
+    *(
+        "IR_VERSIONS",
+        "OPERATORS",
+        "OPSETS",
+        "FileFormat",
+        "first_release",
+        "oldest_onnxruntime",
+        "read_format",
+    ),
+]
 
 IR_VERSIONS = {10: "1.18", 11: "1.23", 13: "1.24", 14: "1.32"}
 OPSETS = {21: "1.18", 22: "1.21", 23: "1.23", 25: "1.24", 26: "1.25", 28: "1.32"}
@@ -18,9 +33,97 @@ OPSETS = {21: "1.18", 22: "1.21", 23: "1.23", 25: "1.24", 26: "1.25", 28: "1.32"
 OPERATORS = {"MatMulNBits": "1.23"}
 """First release that runs onnxruntime's own operators as `cnntk quantize` writes them; all run the others."""
 
-_MODEL_IR_VERSION, _MODEL_OPSET = 1, 8
+_MODEL_IR_VERSION, _MODEL_PRODUCER, _MODEL_PRODUCER_VERSION, _MODEL_GRAPH, _MODEL_OPSET = 1, 2, 3, 7, 8
 _DOMAIN, _VERSION = 1, 2
-_STANDARD = (b"", b"ai.onnx")
+_STANDARD = "ai.onnx"
+
+_GRAPH_INITIALIZER, _TENSOR_DIMS, _TENSOR_DTYPE = 5, 1, 2
+_BYTES = 2
+_DTYPES = {
+    1: "float32",
+    2: "uint8",
+    3: "int8",
+    4: "uint16",
+    5: "int16",
+    6: "int32",
+    7: "int64",
+    8: "string",
+    9: "bool",
+    10: "float16",
+    11: "float64",
+    12: "uint32",
+    13: "uint64",
+    16: "bfloat16",
+    21: "uint4",
+    17: "float8e4m3fn",
+    18: "float8e4m3fnuz",
+    19: "float8e5m2",
+    20: "float8e5m2fnuz",
+    22: "int4",
+}
+"""Names of ONNX's TensorProto.DataType."""
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """What a model file states of itself.
+
+    Attributes:
+        ir_version: Version of the ONNX file format; None where the file states none.
+        opsets: Version of each operator set by its domain; the standard one is ``ai.onnx``.
+        producer: Tool that wrote the file, with its version; empty where the file states none.
+        weight_types: Number of values by data type, of all weights.
+    """
+
+    ir_version: int | None
+    opsets: dict[str, int]
+    producer: str
+    weight_types: dict[str, int]
+
+    def __str__(self) -> str:
+        opsets = [f"opset {v}" if k == _STANDARD else f"{k} {v}" for k, v in self.opsets.items()]
+        return ", ".join([*opsets, *([f"IR {self.ir_version}"] if self.ir_version is not None else [])])
+
+
+def read_format(data: Data) -> FileFormat:
+    """Reads what a valid ONNX file states of itself, without its weights' values."""
+    ir_version, opsets, producer = None, {}, {}
+    values: Counter[str] = Counter()
+    for number, _, start, stop in field_spans(data, 0, len(data)):
+        if number == _MODEL_IR_VERSION:
+            ir_version = read_varint(data, start)[0]
+        elif number in (_MODEL_PRODUCER, _MODEL_PRODUCER_VERSION):
+            producer[number] = bytes(data[start:stop]).decode("utf-8", "replace")
+        elif number == _MODEL_OPSET:
+            fields = {n: (a, b) for n, _, a, b in field_spans(data, start, stop)}
+            domain = bytes(data[slice(*fields.get(_DOMAIN, (0, 0)))]).decode("utf-8", "replace")
+            opsets[domain or _STANDARD] = (
+                read_varint(data, fields[_VERSION][0])[0] if _VERSION in fields else 0
+            )
+        elif number == _MODEL_GRAPH:
+            for dtype, count in _weights(data, start, stop):
+                values[dtype] += count
+    return FileFormat(
+        ir_version, opsets, " ".join(filter(None, producer.values())), dict(values.most_common())
+    )
+
+
+def _weights(data: Data, start: int, stop: int) -> Iterator[tuple[str, int]]:
+    """Data type and number of values of each weight of a graph."""
+    for number, _, first, last in field_spans(data, start, stop):
+        if number != _GRAPH_INITIALIZER:
+            continue
+        dtype, dims = 0, []
+        for field, wire_type, a, b in field_spans(data, first, last):
+            if field == _TENSOR_DTYPE:
+                dtype = read_varint(data, a)[0]
+            elif field == _TENSOR_DIMS and wire_type == _BYTES:
+                while a < b:
+                    value, a = read_varint(data, a)
+                    dims.append(value)
+            elif field == _TENSOR_DIMS:
+                dims.append(read_varint(data, a)[0])
+        yield _DTYPES.get(dtype, f"type {dtype}"), math.prod(dims)
 
 
 def first_release(releases: dict[int, str], version: int) -> str | None:
@@ -36,12 +139,10 @@ def oldest_onnxruntime(data: Data, name: str) -> str | None:
     """
     operators = {node.op for node in parse_model(data, name).nodes}
     releases: list[str | None] = [release for op, release in OPERATORS.items() if op in operators]
-    for number, _, start, stop in field_spans(data, 0, len(data)):
-        if number == _MODEL_IR_VERSION:
-            releases.append(first_release(IR_VERSIONS, read_varint(data, start)[0]))
-        elif number == _MODEL_OPSET:
-            fields = {n: (a, b) for n, _, a, b in field_spans(data, start, stop)}
-            if bytes(data[slice(*fields.get(_DOMAIN, (0, 0)))]) in _STANDARD and _VERSION in fields:
-                releases.append(first_release(OPSETS, read_varint(data, fields[_VERSION][0])[0]))
+    stated = read_format(data)
+    if stated.ir_version is not None:
+        releases.append(first_release(IR_VERSIONS, stated.ir_version))
+    if stated.opsets.get(_STANDARD):
+        releases.append(first_release(OPSETS, stated.opsets[_STANDARD]))
     known = [release for release in releases if release is not None]
     return max(known, key=release_numbers) if known and len(known) == len(releases) else None

@@ -15,12 +15,15 @@ from cnntk.benchmark.machine import Machine
 from cnntk.benchmark.memory import Memory
 from cnntk.benchmark.regression import BaselineComparison
 from cnntk.benchmark.stages import Stages
+from cnntk.benchmark.statistics.findings import Finding
 from cnntk.benchmark.sweep import Sweep
 from cnntk.benchmark.targets import Target
+from cnntk.runtime.codec import NOT_IN_JSON
 from cnntk.runtime.sections import (
     Chart,
     Column,
     Header,
+    Highlight,
     Intervals,
     Section,
     Table,
@@ -38,6 +41,10 @@ __all__ = ["SCHEMA", "BenchResult", "ComparisonResult"]
 SCHEMA = "cnntk-bench/1"
 """Schema of the JSON document that docs/bench-json.md describes; the number increases when a field changes
 its meaning or is removed."""
+
+
+_TOLERATED_CORES = 0.25
+"""Part of a core that other processes may take from the model's threads before the latency is withheld."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,7 @@ class BenchResult:
         cases: Latency in several processes, as a baseline stores it, by name.
         baseline: Comparison with a baseline.
         saved: File that the baseline was written to; None if it was not, and a note says why.
+        digests: Embedded digest of an artifact, and of the one that it was quantized from; else the SHA-256.
         notes: Remarks: measurements that were not possible, and why; unusual inputs or outputs.
     """
 
@@ -98,6 +106,7 @@ class BenchResult:
     cases: Mapping[str, Case] = field(default_factory=dict)
     baseline: BaselineComparison | None = None
     saved: str | None = None
+    digests: tuple[str, ...] = field(default=(), metadata=NOT_IN_JSON)
     notes: tuple[str, ...] = ()
 
     @property
@@ -110,27 +119,64 @@ class BenchResult:
         """Whether the model is slower than the baseline by more than ``fail_above``, in two measurements."""
         return self.baseline is not None and any(case.regressed for case in self.baseline.cases)
 
+    @property
+    def disturbed(self) -> tuple[str, ...]:
+        """What disturbed the latency so that it is not the model's; empty on a quiet machine."""
+        latency = self.latency
+        unsteady = () if latency.warm_up.steady else (latency.warm_up.reason,)
+        messages = (finding.message for finding in latency.findings if self._disturbs(finding))
+        return (*unsteady, *messages)
+
+    def _disturbs(self, finding: Finding) -> bool:
+        """Whether the median may not be the model's; other processes matter where they lack cores."""
+        if finding.kind == "other_processes" and finding.share is not None and self.latency.device == "cpu":
+            free = self.machine.cores * (1 - finding.share)
+            return free < self.latency.threads - _TOLERATED_CORES
+        return finding.kind in ("not_steady", "slower_clock", "other_processes", "steal", "throttled")
+
     def header(self) -> Header:
-        """What the page of the result begins with."""
+        """What the page of the result, and the text, begin with."""
         latency = self.latency
         batch = f", batch {latency.batch}" if latency.batch > 1 else ""
         rate = f"{number(latency.images_per_second.value)} images/s"
-        percentiles = ((f"p{p}", e.value) for p, e in latency.percentiles_ms.items() if e is not None)
-        figures = [(f"{number(value)} ms", name) for name, value in percentiles]
-        figures.append((number(latency.images_per_second.value), "images/s, on average"))
-        if self.cold_start is not None:
-            figures.append((f"{number(self.cold_start.total_ms)} ms", "cold start"))
-        if self.memory is not None:
-            figures.append((size_text(self.memory.peak_bytes), "peak memory"))
-        figures.append((size_text(self.size_bytes), "file"))
+        verdict = f"{latency.typical_text}, {rate} on average; {latency.where}{batch}"
+        tone: Tone = ""
+        highlights = self._highlights(batch)
+        if self.disturbed:
+            verdict = f"Not reliable, the machine was disturbed: {'; '.join(self.disturbed)}. Measure again."
+            tone, highlights = "bad", ()
         machine = f"{self.machine.cpu}, {self.machine.cores_text}, onnxruntime {self.machine.onnxruntime}"
         return Header(
             self.name,
-            "bench report",
-            f"{latency.typical_text}, {rate} on average; {latency.where}{batch}",
-            figures=tuple(figures),
-            note=f"{self.model} ({size_text(self.size_bytes)}), measured at {self.created} on {machine}",
+            "Bench report",
+            verdict,
+            tone,
+            highlights,
+            f"{self.model} ({size_text(self.size_bytes)}), measured at {self.created} on {machine}",
+            model=self.model,
+            digests=self.digests,
+            machine=self.machine.summary,
         )
+
+    def _highlights(self, batch: str) -> tuple[Highlight, ...]:
+        latency = self.latency
+        rate = latency.images_per_second
+        first = Highlight(
+            f"{number(latency.mean_ms.value)} ms",
+            "A run on average",
+            f"The mean of {latency.runs:,} runs on {latency.where}{batch}.",
+        )
+        if median := latency.percentiles_ms.get("50"):
+            meaning = f"Half of {latency.runs:,} runs on {latency.where}{batch} took at most this."
+            first = Highlight(f"{number(median.value)} ms", "A typical run (median)", meaning)
+        known = [(p, e) for p, e in latency.percentiles_ms.items() if e is not None and p != "50"]
+        last = Highlight(size_text(self.size_bytes), "File", "What an app downloads and loads.")
+        if known:
+            percent_text, estimate = known[-1]
+            meaning = f"{percent_text} % of the runs took at most this (p{percent_text})."
+            last = Highlight(f"{number(estimate.value)} ms", "A slow run", meaning)
+        meaning = "One run after the other, from the mean time of a run."
+        return first, Highlight(f"{number(rate.value)}", "Images per second", meaning), last
 
     def sections(self) -> tuple[Section, ...]:
         """What was measured, part by part, for text and pages."""

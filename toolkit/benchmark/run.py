@@ -206,9 +206,12 @@ def bench(
 def _model_file(engine: Engine) -> dict[str, Any]:
     spec, file = engine.spec, Path(engine.name)
     external_bytes = spec.data.size_bytes if spec is not None and spec.data else 0
+    sha256 = sha256_of(file)
+    digests = [sha256] if spec is None else [spec.digest, str(spec.provenance.get("quantized_from", ""))]
     return {
         "model": engine.name,
         "name": spec.name if spec is not None else file.stem,
-        "sha256": sha256_of(file),
+        "sha256": sha256,
+        "digests": tuple(filter(None, digests)),
         "size_bytes": file.stat().st_size + external_bytes,
     }

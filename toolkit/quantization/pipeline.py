@@ -385,6 +385,7 @@ def _report(
         candidates=result.candidates,
         interrupted=result.interrupted,
         digest=file.spec.digest,
+        source_digest=original.engine.spec.digest if original.engine.spec is not None else "",
         notes=tuple(notes),
     )
 

@@ -11,6 +11,7 @@ from cnntk.runtime.sections import (
     Chart,
     Column,
     Header,
+    Highlight,
     Section,
     Table,
     TableCell,
@@ -171,6 +172,7 @@ class QuantizeReport:
         warnings: Warnings about the calibration images.
         interrupted: Whether the search was interrupted.
         digest: SHA-256 that is embedded in the file.
+        source_digest: SHA-256 that is embedded in the original; empty where that is not an artifact.
         seconds: Duration in seconds.
         notes: Notes for the user.
     """
@@ -190,6 +192,7 @@ class QuantizeReport:
     warnings: tuple[str, ...] = ()
     interrupted: bool = False
     digest: str = ""
+    source_digest: str = ""
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
 
@@ -198,27 +201,35 @@ class QuantizeReport:
         return (Section("", lines=tuple(self._lines()), shown_in="text"), *_page_sections(self))
 
     def header(self) -> Header:
-        """Header of the page."""
-        figures = [(f"{size_text(self.original_size_bytes)} → {size_text(self.size_bytes)}", "file")]
-        if self.speed is not None:
-            times = f"{number(self.speed.first_ms)} → {number(self.speed.second_ms)} ms"
-            figures = [
-                (
-                    speed_text(self.speed.ratio, "the original"),
-                    speed_interval(self.speed.ratio, self.speed.low, self.speed.high),
-                ),
-                (times, f"per image, {threads_text(self.setup.threads)}"),
-                *figures,
-            ]
-        if (accuracy := self.accuracy) is not None:
-            if accuracy.before is not None and accuracy.after is not None:
-                drop = f"drop {accuracy.drop_low:.2f} to {accuracy.drop_high:.2f} points"
-                top1 = f"{accuracy.before.top1:.2f} → {accuracy.after.top1:.2f} %"
-                figures.append((top1, f"top-1 on {accuracy.images:,} images, {drop}"))
-            figures.append((f"{accuracy.agreement:.2f} %", "same prediction"))
-        verdict = "Quantized, within the accuracy limit" if self.changed else "Unchanged"
-        tone: Tone = "good" if self.changed else ""
-        return Header(self.name, "quantization report", verdict, tone, tuple(figures), self.reason)
+        """What the page of the quantization begins with."""
+        share = self.size_bytes / self.original_size_bytes
+        size = Highlight(
+            f"{size_text(self.original_size_bytes)} → {size_text(self.size_bytes)}",
+            "Size of the file",
+            f"{percent(share)} of the original." if self.changed else "The file is a copy of the original.",
+        )
+        if not self.changed:
+            verdict = "Not quantized: nothing that was tried is better and within the limits."
+            return self._header(verdict, "", (size,))
+        limit = f"{self.setup.options.max_drop:g} points"
+        verdict = f"Quantized, and its accuracy is within the limit of {limit}."
+        return self._header(
+            verdict, "good", (*_speed_highlight(self), size, *_accuracy_highlight(self.accuracy))
+        )
+
+    def _header(self, verdict: str, tone: Tone, highlights: tuple[Highlight, ...]) -> Header:
+        return Header(
+            self.name,
+            "Quantization report",
+            verdict,
+            tone,
+            highlights,
+            f"Selected because {self.reason}.",
+            model=self.path,
+            digests=tuple(digest for digest in (self.digest, self.source_digest) if digest),
+            machine=f"{self.setup.machine}, {threads_text(self.setup.threads)}",
+            images=self.setup.options.evaluation or self.setup.options.calibration,
+        )
 
     def _lines(self) -> Iterator[tuple[str, str]]:
         wrote = f"{self.path} ({size_text(self.size_bytes)})"
@@ -236,6 +247,33 @@ class QuantizeReport:
         yield from _layer_lines(self.layers)
         candidates = f"{len(self.candidates)} candidate{'s' * (len(self.candidates) != 1)}"
         yield "search", f"{candidates} in {self.seconds:.1f} s"
+
+
+def _speed_highlight(report: QuantizeReport) -> tuple[Highlight, ...]:
+    if (speed := report.speed) is None:
+        return ()
+    value = f"{number(max(speed.ratio, 1 / speed.ratio))}x {'faster' if speed.ratio >= 1 else 'slower'}"
+    interval_text = speed_interval(speed.ratio, speed.low, speed.high)
+    meaning = (
+        f"than the original, one image on {threads_text(report.setup.threads)}: the median over "
+        f"{speed.pairs} pairs of runs in turns ({interval_text})."
+    )
+    return (Highlight(value, "Speed", meaning),)
+
+
+def _accuracy_highlight(accuracy: Accuracy | None) -> tuple[Highlight, ...]:
+    if accuracy is None:
+        return ()
+    same = f"the same answer for {accuracy.agreement:.2f} % of {accuracy.images:,} images"
+    if accuracy.before is None or accuracy.after is None:
+        meaning = f"points of accuracy, expected from the answers that changed; it gives {same}."
+        return (Highlight(f"{accuracy.expected_drop:.3f}", "Expected accuracy cost", meaning),)
+    meaning = (
+        f"of the answers are right; the drop is {accuracy.drop_low:.2f} to {accuracy.drop_high:.2f} points "
+        f"(95 %). It gives {same}."
+    )
+    top1 = f"{accuracy.before.top1:.2f} → {accuracy.after.top1:.2f} %"
+    return (Highlight(top1, "Accuracy", meaning),)
 
 
 @dataclass(frozen=True)

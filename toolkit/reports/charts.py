@@ -13,13 +13,16 @@ from typing import Protocol
 from cnntk.reports.export import draw_layer_errors, draw_network
 from cnntk.reports.figure import COLORS, Figure, Rect, Text, moved, text_width
 from cnntk.reports.intervals import draw_bars, draw_curves, draw_intervals
+from cnntk.reports.model_card import model_card
 from cnntk.reports.over_time import draw_histogram, draw_over_time
+from cnntk.reports.pages import PageEntry, navigation_of, related_pages, update_navigation
 from cnntk.reports.quantize import draw_candidates, draw_precisions
 from cnntk.reports.roofline import draw_layers, draw_roofline
 from cnntk.reports.text import render
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import write_bytes
-from cnntk.runtime.sections import Chart, Header, Section
+from cnntk.runtime.sections import Chart, Header, Section, Table
+from cnntk.version import __version__
 
 __all__ = ["DRAWERS", "PageResult", "draw", "render_report", "svg_of", "write_plots", "write_report"]
 
@@ -38,8 +41,12 @@ DRAWERS: Mapping[str, Callable[[Chart, int], Figure | None]] = {
 }
 """Functions that draw the kinds of charts, so many pixels wide; None where the data shows nothing."""
 
-_WIDE, _NARROW, _FILE_WIDTH = 580, 336, 720
-"""Widths of a chart in pixels: on a desktop, on a phone, and as a file."""
+_FULL, _COLUMN, _HALF, _ASIDE, _NARROW, _FILE_WIDTH = 1084, 724, 506, 290, 324, 720
+"""Widths of a chart in pixels: in a section of a desktop, next to a column, as one of two, in that column,
+on a phone, and as a file."""
+
+_CELL_SIZE, _CELL_PADDING = 13.5, 10.0
+"""Size of the text of a cell, and distance between columns on a phone, in pixels."""
 
 _MARGIN, _TITLE_SIZE, _LINE_HEIGHT = 20, 15, 22
 
@@ -59,36 +66,81 @@ class PageResult(Protocol):
         """What the page shows, part by part."""
 
 
-def write_report(result: PageResult, path: str | os.PathLike[str]) -> None:
+def write_report(result: PageResult, path: str | os.PathLike[str]) -> tuple[Path, ...]:
     """Writes a result's report as one HTML page, whole or not at all; it opens offline.
+
+    Pages of one model that lie in one folder link to each other: this one gets links to those that are there,
+    and their navigation gets one to this one.
 
     Args:
         result: Result of `cnntk.export`, `cnntk.quantize` or `cnntk.bench`.
         path: File of the page.
 
+    Returns:
+        The other pages, whose navigation was updated.
+
     Raises:
         MissingDependency: jinja2 is not installed.
         UsageError: The file cannot be written.
     """
-    write_bytes(Path(path), render_report(result).encode())
+    page = Path(path)
+    header = result.header()
+    entry = PageEntry(page.name, header.title, header.name, header.digests)
+    others = related_pages(entry, page.parent)
+    write_bytes(page, render_report(result, navigation_of(entry, (entry, *others))).encode())
+    return update_navigation(page.parent, entry, others)
 
 
-def render_report(result: PageResult) -> str:
-    """The HTML of a result's page."""
-    sections = [
-        (section, _identifier(section.title), [_both_widths(chart) for chart in section.charts])
-        for section in result.sections()
-        if section.shown_in != "text"
-    ]
+def render_report(result: PageResult, navigation: str = "") -> str:
+    """The HTML of a result's page, with the HTML of its links to other pages."""
+    header = result.header()
+    sections = [section for section in result.sections() if section.shown_in != "text"]
+    drawn = [_drawn(section, in_column=any(s.aside for s in sections)) for section in sections]
     return render(
-        "page.html.j2", header=result.header(), sections=sections, paint=lambda name: f"var(--{name})"
+        "page.html.j2",
+        header=header,
+        card=model_card(header),
+        aside=[one for one in drawn if one[0].aside],
+        sections=[one for one in drawn if not one[0].aside and not one[0].folded],
+        folded=[one for one in drawn if not one[0].aside and one[0].folded],
+        navigation=navigation,
+        version=__version__,
+        is_wide=is_wide,
+        paint=lambda name: f"var(--{name})",
     )
 
 
-def _both_widths(chart: Chart) -> tuple[Figure, Figure] | None:
-    """The chart for a desktop and for a phone; None where its data shows nothing."""
-    wide, narrow = draw(chart, _WIDE), draw(chart, _NARROW)
-    return None if wide is None or narrow is None else (wide, narrow)
+def is_wide(table: Table) -> bool:
+    """Whether a table is wider than a phone, which then shows each row as a list."""
+    return table_width(table) > _NARROW
+
+
+def table_width(table: Table) -> float:
+    """Least width of a table in pixels: of the longest word where cells may be broken, else of the text."""
+    width = 0.0
+    for i in table.used_columns:
+        column = table.columns[i]
+        texts = [column.title, *(row[i].text for row in table.cells)]
+        breaks = column.align == "left"
+        words = [word for text in texts for word in (text.split() if breaks else [text])]
+        width += max(text_width(word, _CELL_SIZE) for word in words) + _CELL_PADDING
+    return width
+
+
+def _drawn(section: Section, *, in_column: bool) -> tuple[Section, str, list[tuple[Figure, Figure | None]]]:
+    """A section, its identifier, and its charts as wide as there is room for them, and for a phone."""
+    if section.aside:
+        width = _ASIDE
+    elif section.half or len(section.charts) > 1:
+        width = _HALF
+    else:
+        width = _COLUMN if in_column else _FULL
+    figures = []
+    for chart in section.charts:
+        wide, narrow = draw(chart, width), None if section.aside else draw(chart, _NARROW)
+        if wide is not None:
+            figures.append((wide, narrow))
+    return section, _identifier(section.title), figures
 
 
 def _identifier(title: str) -> str:

@@ -25,7 +25,7 @@ from cnntk.reports.figure import (
     legend,
     text_width,
 )  # fmt: skip
-from cnntk.runtime.sections import Chart, amount, dims, error_text, shorten
+from cnntk.runtime.sections import Chart, amount, dims, error_text, kind_text, shorten
 
 if TYPE_CHECKING:
     from cnntk.exporters.checks.divergence import LayerError
@@ -50,10 +50,11 @@ _KINDS = {
 
 _FOLLOWERS = frozenset({*_KINDS["view"], "BatchNormalization", "Clip", "Relu", "Sigmoid", "Softmax", "Tanh"})
 
-_ERRORS_HEIGHT, _ERRORS_LEFT, _ERRORS_RIGHT, _ERRORS_TOP, _ERRORS_BOTTOM = 350, 56, 12, 14, 100
+_ERRORS_HEIGHT, _ERRORS_LEFT, _ERRORS_RIGHT, _ERRORS_TOP = 250, 56, 12, 14
 _MAX_NAMES = 24
 """Number of layers that are named along the axis."""
 
+_NAME_LETTERS = 18
 _MAX_RADIUS = 3.6
 
 Layers = Sequence["Layer"]
@@ -157,7 +158,7 @@ def _flow(index: int, width: float) -> Iterator[Mark]:
 
 
 def _ops_text(ops: Counter[str]) -> str:
-    return ", ".join(f"{n} {op}" if n > 1 else op for op, n in ops.items())
+    return ", ".join(f"{n} × {kind_text(op)}" if n > 1 else kind_text(op) for op, n in ops.items())
 
 
 def _name(group: Layers) -> str:
@@ -216,13 +217,14 @@ def _arc(start: int, end: int, lane: int, width: float, hint: str) -> Iterator[M
 def draw_layer_errors(chart: Chart, width: int) -> Figure | None:
     """Errors of the layers relative to each layer's largest output, and the limit; None without layers.
 
-    The chart's data are the layers' errors, and the relative limit of an output with its name or None.
+    The chart's data are the layers' errors, the relative limit of an output with its name or None, and the
+    name of the other row.
     """
     layers: Sequence[LayerError]
-    layers, bound = chart.data
+    layers, bound, native = chart.data
     if not layers:
         return None
-    frame = Frame(_ERRORS_LEFT, width - _ERRORS_RIGHT, _ERRORS_TOP, _ERRORS_HEIGHT - _ERRORS_BOTTOM)
+    frame = Frame(_ERRORS_LEFT, width - _ERRORS_RIGHT, _ERRORS_TOP, _ERRORS_HEIGHT)
     rows = {"onnx": [_relative(layer.onnx_error, layer.scale) for layer in layers],
             "torch": [_relative(layer.torch_error, layer.scale) for layer in layers]}  # fmt: skip
     low, high = _decades([*rows["onnx"], *rows["torch"], *([bound[0]] if bound else [])])
@@ -239,11 +241,11 @@ def draw_layer_errors(chart: Chart, width: int) -> Figure | None:
         for x, value, layer in zip(xs, rows[row], layers, strict=True):
             finite = math.isfinite(value)
             color = "bad" if not finite else "accent" if row == "onnx" else "muted"
-            hint = f"{'this file' if row == 'onnx' else 'torch'}, {layer.layer}: {error_text(value)}"
+            hint = f"{'this file' if row == 'onnx' else native}, {layer.layer}: {error_text(value)}"
             y = ys.at(value) if finite else frame.top
             marks.append(Circle(x, y, round(size, 1), color, hint, hollow=row == "torch"))
     entries, end = legend(
-        [("accent", "this file"), ("muted", "torch, in its own precision")], frame.bottom + 84, width
+        [("accent", "this file"), ("muted", native)], frame.bottom + _names_height(layers) + 16, width
     )
     return Figure(chart.name, chart.title, width, round(end), (*marks, *entries))
 
@@ -258,8 +260,15 @@ def _errors_axes(
     names = min(_MAX_NAMES, (frame.right - frame.left) / 12)
     spacing = math.ceil(len(layers) / names)
     for x, layer in list(zip(xs, layers, strict=True))[::spacing]:
-        name = shorten(layer.layer, 14)
+        letters = int((x + 3) / text_width("x", 0.77 * _SMALL_SIZE))
+        name = shorten(layer.layer, min(letters, _NAME_LETTERS))
         yield Text(x + 3, frame.bottom + 14, name, anchor="end", size=_SMALL_SIZE, degrees=-40)
+
+
+def _names_height(layers: Sequence[LayerError]) -> float:
+    """Height of the names below the axis, which are turned."""
+    longest = max(len(shorten(layer.layer, _NAME_LETTERS)) for layer in layers)
+    return 14 + 0.64 * text_width("x" * longest, _SMALL_SIZE)
 
 
 def _relative(value: float, scale: float) -> float:

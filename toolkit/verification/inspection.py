@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from cnntk.runtime.artifact.compatibility import oldest_onnxruntime
+from cnntk.runtime.artifact.compatibility import FileFormat, oldest_onnxruntime, read_format
 from cnntk.runtime.artifact.protobuf import file_bytes
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, Layer, ModelSpec, TensorSpec
 from cnntk.runtime.codec import as_json
@@ -39,6 +39,7 @@ class Inspection:
         size_bytes: Size of the file in bytes.
         inputs: Inputs of the graph.
         outputs: Outputs of the graph.
+        format: Operator sets, IR version, producer and types of the weights, as the file states them.
         oldest_onnxruntime: Oldest onnxruntime release that runs the file, here or in another language; None
             where this version of cnntk does not know it.
         layers: Layers in the order of the data; empty where they are unknown.
@@ -56,6 +57,7 @@ class Inspection:
     size_bytes: int
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    format: FileFormat
     oldest_onnxruntime: str | None
     layers: tuple[Layer, ...]
     graph_lint: dict[str, Any]
@@ -83,6 +85,13 @@ class Inspection:
         peak: int | None = self.graph_lint.get("peak_activation_bytes")
         return peak
 
+    @property
+    def format_text(self) -> str:
+        """``opset 18, IR 10, written by pytorch 2.13.0; weights: 61,706 float32``."""
+        producer = f", written by {self.format.producer}" if self.format.producer else ""
+        types = ", ".join(f"{count:,} {dtype}" for dtype, count in self.format.weight_types.items())
+        return f"ONNX {self.format}{producer}" + (f"; weights: {types}" if types else "")
+
     def sections(self) -> tuple[Section, ...]:
         """The file, what its spec says, and its layers, for text and pages."""
         summary = Section("", lines=tuple(self._lines()))
@@ -99,6 +108,7 @@ class Inspection:
             yield "weights", f"{spec.data.file} ({size_text(spec.data.size_bytes)}), an external data file"
         yield from under("input", map(_tensor, self.inputs))
         yield from under("output", map(_tensor, self.outputs))
+        yield "format", self.format_text
         if self.oldest_onnxruntime is not None:
             yield "onnxruntime", f"{self.oldest_onnxruntime} or newer"
         if spec is not None:
@@ -127,12 +137,14 @@ def inspect(model: str | os.PathLike[str]) -> Inspection:
     else:
         layers, graph_lint, notes = engine.spec.layers, engine.spec.check_results.get("graph_lint", {}), ()
         spec = replace(engine.spec, layers=())
+    data = file_bytes(model)
     return Inspection(
         path=os.fspath(model),
         size_bytes=Path(model).stat().st_size,
         inputs=engine.inputs,
         outputs=engine.outputs,
-        oldest_onnxruntime=oldest_onnxruntime(file_bytes(model), os.fspath(model)),
+        format=read_format(data),
+        oldest_onnxruntime=oldest_onnxruntime(data, os.fspath(model)),
         layers=layers,
         graph_lint=graph_lint,
         spec=spec,

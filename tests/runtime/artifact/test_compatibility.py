@@ -3,10 +3,18 @@ from pathlib import Path
 import onnx
 import pytest
 
-from cnntk.runtime.artifact.compatibility import IR_VERSIONS, OPSETS, first_release, oldest_onnxruntime
+from cnntk.runtime.artifact.compatibility import (
+    IR_VERSIONS,
+    OPSETS,
+    first_release,
+    oldest_onnxruntime,
+    read_format,
+)
+from cnntk.runtime.artifact.protobuf import encode_message
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UnsupportedArtifact
 from cnntk.runtime.session.devices import import_onnxruntime, release_numbers
+from cnntk.shipped import shipped_model
 
 KNOWN = [(n, 8, r) for n, r in OPSETS.items()] + [(15, n, r) for n, r in IR_VERSIONS.items()]
 
@@ -52,3 +60,17 @@ def test_the_standard_domain_has_two_names(tiny_onnx: Path) -> None:
     assert oldest_onnxruntime(model.SerializeToString(), "m") == "1.23"
     model.opset_import[0].domain = "another.library"
     assert oldest_onnxruntime(model.SerializeToString(), "m") == "1.18"
+
+
+def test_what_a_file_states_of_itself() -> None:
+    stated = read_format(shipped_model().read_bytes())
+    assert str(stated) == "opset 18, IR 10"
+    assert stated.producer.startswith("pytorch ")
+    assert stated.weight_types["float32"] > 61_706 > stated.weight_types["int64"]
+
+
+def test_a_file_that_states_nothing_and_packed_shapes() -> None:
+    tensor = encode_message((1, b"\x02\x03"), (2, 10))
+    stated = read_format(encode_message((7, encode_message((5, tensor), (5, encode_message((2, 99)))))))
+    assert (stated.ir_version, stated.opsets, stated.producer) == (None, {}, "")
+    assert stated.weight_types == {"float16": 6, "type 99": 1}

@@ -31,7 +31,7 @@ def headline_of(*cases: CaseComparison) -> str:
 
 
 def test_the_verdict() -> None:
-    result = plain_bench(latency=latency(np.full(100, 0.052)))
+    result = plain_bench(latency=replace(latency(np.full(100, 0.052)), findings=()))
     assert result.header().verdict == "p50 0.0520 ms, 19,231 images/s on average; 1 thread"
     several = replace(result.latency, batch=8, threads=2)
     assert replace(result, latency=several).header().verdict.endswith("; 2 threads, batch 8")
@@ -40,7 +40,7 @@ def test_the_verdict() -> None:
 
 
 def test_the_mean_is_shown_for_few_runs() -> None:
-    few = latency(np.array([1.0, 3.0]))
+    few = replace(latency(np.array([1.0, 3.0])), findings=())
     assert plain_bench(latency=few).header().verdict.startswith("mean 2.00 ms")
     assert titles_of(few)[0] == "A run takes 2.00 ms on average"
     title = titles_of(latency(lognormal(30)))[0]

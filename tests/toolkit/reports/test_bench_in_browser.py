@@ -25,7 +25,7 @@ from cnntk.reports.charts import render_report
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
 DESKTOP, PHONE = 1280, 390
-HEIGHT = 9000
+HEIGHT = 13000
 """Pixels, a little more than the page on a phone has."""
 
 SIZE = (64, 48)

@@ -83,7 +83,7 @@ def test_a_box_a_layer_and_an_arc_a_skip(width: int) -> None:
         layer("sum", "Add", "d", "c", "a"),
     ]
     figure = network(layers, width)
-    assert texts_of(figure)[:4] == ["Conv", "N×8", "stem", "1.5 k weights"]
+    assert texts_of(figure)[:4] == ["convolution", "N×8", "stem", "1.5 k weights"]
     assert [box.color for box in boxes_of(figure)] == ["linear", "linear", "other", "join"]
     first, second = (rect.width for rect in marks_of(figure, Rect) if rect.color == "accent")
     assert first == pytest.approx(3 * second)
@@ -115,7 +115,7 @@ def test_large_networks_are_folded(name: str, count: int) -> None:
 def test_what_follows_is_folded_before_what_works() -> None:
     figure = network(chain(2 * MAX_BOXES))
     assert len(boxes_of(figure)) == MAX_BOXES
-    assert "block3.conv: Conv, Relu, N×8" in [box.hint for box in boxes_of(figure)]
+    assert "block3.conv: convolution, ReLU, N×8" in [box.hint for box in boxes_of(figure)]
 
 
 def test_layers_of_older_artifacts_are_a_plain_row() -> None:
@@ -128,7 +128,7 @@ def errors(*values: float, scale: float = 1.0) -> list[LayerError]:
 
 
 def error_figure(layers: list[LayerError], bound: tuple[float, str] | None = None) -> Figure:
-    figure = draw_layer_errors(Chart("layer-errors", "layer-errors", "Errors", (layers, bound)), 580)
+    figure = draw_layer_errors(Chart("layer-errors", "layer-errors", "Errors", (layers, bound, "torch")), 580)
     assert figure is not None
     assert stray_marks(figure) == []
     return figure
@@ -177,7 +177,7 @@ def test_the_limit_is_drawn() -> None:
 def test_of_many_layers_some_are_named() -> None:
     figure = error_figure(errors(*[1e-7] * 200))
     assert len([text for text in marks_of(figure, Text) if text.degrees]) <= 24
-    assert draw_layer_errors(Chart("e", "layer-errors", "", ([], None)), 580) is None
+    assert draw_layer_errors(Chart("e", "layer-errors", "", ([], None, "torch")), 580) is None
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +223,7 @@ def report() -> ExportReport:
 def test_everything_stands_on_the_page(report: ExportReport) -> None:
     page = render_report(report)
     for words in (
-        "All checks passed",
+        "Checked: the file computes what its PyTorch network computes. All 1 checks passed.",
         "61.7 k",
         "252.3 kB",
         "37.6 kB",
@@ -231,9 +231,9 @@ def test_everything_stands_on_the_page(report: ExportReport) -> None:
         "rolled back",
         "it moved",
         "skipped: 7: read twice",
-        "nothing to do: constants",
+        "2 of 3 passes changed the graph, 1 had nothing to do",
         "the same to 2e-7",
-        "25%",
+        "25 %",
         "limit of logits",
         "N×6×28×28",
         "floor((28 + 2*2 - 1*(5-1) - 1)/1) + 1 = 28",
@@ -241,9 +241,6 @@ def test_everything_stands_on_the_page(report: ExportReport) -> None:
         "noise 3",
         "N = 2",
         "logits 4e-06",
-        "ab" * 32,
-        "252,300 bytes",
-        "opset 18, IR 10",
         "classes are called by their numbers",
         "3.1 s",
         "head/softmax",
@@ -268,7 +265,7 @@ def test_the_page_needs_nothing_from_outside(report: ExportReport) -> None:
 def test_light_and_dark_and_narrow(report: ExportReport) -> None:
     page = render_report(report)
     assert "prefers-color-scheme: dark" in page
-    assert "max-width: 560px" in page
+    assert "max-width: 640px" in page
 
 
 def poisoned(value: Any) -> Any:
@@ -305,7 +302,7 @@ def test_html_in_names_is_escaped(report: ExportReport) -> None:
             {"shapes": (ShapeRow("conv", "Conv", "v", ("N", 3), None, None, ("N", 4), "", False),)},
             "Checks failed: shape of conv",
         ),
-        ({"parity": ()}, "Not compared with its source"),
+        ({"parity": ()}, "Not compared with its PyTorch network"),
     ],
     ids=["parity", "nan", "shape", "nothing"],
 )
@@ -326,7 +323,8 @@ def test_each_part_may_be_empty(report: ExportReport) -> None:
 def test_the_file_is_written_whole_or_not_at_all(report: ExportReport, tmp_path: Path) -> None:
     page = tmp_path / "Prüfung 报告.html"
     write_report(report, page)
-    assert page.read_text(encoding="utf-8") == render_report(report)
+    written = page.read_text(encoding="utf-8")
+    assert re.sub("<nav.*</nav>\n?", "", written, flags=re.DOTALL) == render_report(report)
     with pytest.raises(UsageError, match="does not exist"):
         write_report(report, tmp_path / "missing" / "page.html")
     assert [f.name for f in tmp_path.iterdir()] == [page.name]

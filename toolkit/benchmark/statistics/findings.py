@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cnntk.benchmark.statistics.changepoints import MIN_RUNS, fitted_levels
 from cnntk.benchmark.statistics.samples import LatencySamples
 from cnntk.benchmark.statistics.system_load import SystemCounters, SystemLoad, load_between
+from cnntk.runtime.codec import NOT_IN_JSON
 
 __all__ = ["Finding", "FindingKind", "findings", "interference"]
 
@@ -34,10 +35,12 @@ class Finding:
     Attributes:
         kind: Name of the fact.
         message: One sentence, without a full stop.
+        share: Share of the cores' time that it took, 0 to 1; None where it is not known.
     """
 
     kind: FindingKind
     message: str
+    share: float | None = field(default=None, metadata=NOT_IN_JSON)
 
 
 def findings(
@@ -119,7 +122,8 @@ def _other_load(load: SystemLoad) -> Iterator[Finding]:
     cores = "core" if load.cores == 1 else f"{load.cores} cores"
     share = load.other_cpu_share
     if share is not None and share >= _MIN_OTHER_CPU_SHARE:
-        yield Finding("other_processes", f"other processes used {share * 100:.0f} % of the {cores}")
+        message = f"other processes used {share * 100:.0f} % of the {cores}"
+        yield Finding("other_processes", message, share)
     elif share is None and (load.preemptions or 0) > _PREEMPTIONS_PER_SECOND * load.seconds:
         yield Finding("other_processes", f"this process was moved off its core {load.preemptions} times")
     if load.steal is not None and load.steal >= _MIN_STEAL:
