@@ -32,7 +32,7 @@ from cnntk.exporters.passes.graph import (
 )
 from cnntk.exporters.session import Arrays, GraphSession
 from cnntk.runtime.artifact.spec import Head
-from cnntk.runtime.errors import ExportCheckError, UsageError
+from cnntk.runtime.errors import ExportCheckError, UnsupportedArtifact, UsageError
 
 HEAD_SCOPE = "head/"
 """Prefix of the names of added nodes."""
@@ -182,6 +182,30 @@ def _add_head(
         if pair is not None:
             remove_unused(model, pair[0])
     return record if shown is None else replace(record, reason=f"{record.reason} ({shown.text})")
+
+
+def add_temperature(model: ir.Model, temperature: float) -> None:
+    """Makes ``probabilities`` the softmax of ``logits / temperature``, whatever they were, in place.
+
+    Raises:
+        UnsupportedArtifact: The graph does not have both outputs as float32 (N, K).
+    """
+    outputs = {str(v.name): v for v in model.graph.outputs}
+    logits, before = outputs.get(LOGITS), outputs.get(PROBABILITIES)
+    if logits is None or before is None or logits.dtype != before.dtype or _problem(logits, False):
+        raise UnsupportedArtifact(
+            "a temperature needs the outputs logits and probabilities, [N, K] of one type; export the model "
+            "again as a classifier"
+        )
+    before.name = fresh_name(model.graph, f"{PROBABILITIES}_before")
+    value = {"value": ir.tensor(np.array(temperature, np.float32))}
+    divisor = _append(model, "Constant", [], value, ir.Shape([]), ir.DataType.FLOAT)
+    scaled = _append(model, "Div", [logits, divisor], {}, logits.shape, ir.DataType.FLOAT)
+    for name, added in (("temperature", divisor), ("scaled_logits", scaled)):
+        added.name = fresh_name(model.graph, f"{HEAD_SCOPE}{name}")
+    index = list(model.graph.outputs).index(before)
+    model.graph.outputs[index] = _softmax(model, scaled)
+    remove_unused(model, before)
 
 
 def network_output(output: ir.Value) -> ir.Value:

@@ -38,10 +38,12 @@ class Predictions:
     Attributes:
         labels: Class labels in the model's order.
         probabilities: Probabilities, float32 (K,).
+        logits: Logits, float32 (K,); None where the model returns none.
     """
 
     labels: tuple[str, ...]
     probabilities: NDArray[np.float32]
+    logits: NDArray[np.float32] | None = None
 
     def top(self, k: int = 1) -> list[Prediction]:
         """Returns the ``k`` most probable classes, best first; ties in class order."""
@@ -141,30 +143,33 @@ class Classifier:
     def classify_prepared(self, images: Sequence[Pixels]) -> list[Predictions]:
         """Classifies images from `prepare`, in order, those of one size as one batch."""
         if len(images) == 1:
-            return [Predictions(self.labels, self._probabilities(images)[0])]
+            return self._predictions(images)
         indices: dict[tuple[int, ...], list[int]] = {}
         for i, image in enumerate(images):
             indices.setdefault(image.shape, []).append(i)
-        probabilities: dict[int, NDArray[np.float32]] = {}
+        predictions: dict[int, Predictions] = {}
         for batch in indices.values():
-            probabilities.update(zip(batch, self._probabilities([images[i] for i in batch]), strict=True))
-        return [Predictions(self.labels, probabilities[i]) for i in range(len(images))]
+            predictions.update(zip(batch, self._predictions([images[i] for i in batch]), strict=True))
+        return [predictions[i] for i in range(len(images))]
 
-    def _probabilities(self, images: Sequence[Pixels]) -> NDArray[np.float32]:
-        """Returns the probabilities of all classes, (N, K), for N images of one size."""
+    def _predictions(self, images: Sequence[Pixels]) -> list[Predictions]:
+        """Classifies images of one size as one batch."""
         batch: NDArray[Any] = images[0][None] if len(images) == 1 else np.stack(images)
         if not self._in_graph:
             batch = normalize(batch, self._preprocessing).astype(self._input.dtype, copy=False)
         # A fixed batch is filled up, and a larger one is run in several.
         run = self.engine.run_many if isinstance(self._input.shape[0], int) else self.engine.run
-        probabilities = run({self._input.name: batch})["probabilities"]
+        outputs = run({self._input.name: batch})
+        probabilities, logits = outputs["probabilities"], outputs.get("logits")
         # The shape that a graph declares of an output is only a claim.
         if probabilities.shape != (len(images), len(self.labels)):
             raise InferenceError(
                 f"{self.engine.name}: returned probabilities of shape {list(probabilities.shape)}, expected "
                 f"{[len(images), len(self.labels)]}; export the model again"
             )
-        return probabilities
+        if logits is None or logits.shape != probabilities.shape:
+            return [Predictions(self.labels, row) for row in probabilities]
+        return [Predictions(self.labels, *rows) for rows in zip(probabilities, logits, strict=True)]
 
 
 def _numbers(engine: Engine) -> tuple[str, ...]:

@@ -182,6 +182,47 @@ class Highlight:
 
 
 @dataclass(frozen=True)
+class Matrix:
+    """Data of a chart of kind ``confusion``: numbers of images by class and prediction.
+
+    Attributes:
+        labels: Names of the classes, K.
+        counts: Numbers of images, K rows of K, a row for each class and a column for each prediction.
+    """
+
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Data of a chart of kind ``reliability``: accuracy by confidence, all from 0 to 1.
+
+    Attributes:
+        bins: Ends of each bin with images, and the accuracy of its images.
+        counts: Number of images of each bin.
+        confidences: Mean confidence of each bin.
+    """
+
+    bins: tuple[tuple[float, float, Value], ...]
+    counts: tuple[int, ...]
+    confidences: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Thumbnails:
+    """Data of a chart of kind ``thumbnails``: small pictures, each with lines of text.
+
+    Attributes:
+        pictures: PNG bytes, width and height in pixels, and lines of text of each.
+        side: Longest side of a picture in pixels.
+    """
+
+    pictures: tuple[tuple[bytes, int, int, tuple[str, ...]], ...]
+    side: int
+
+
+@dataclass(frozen=True)
 class Header:
     """What stands at the top of a result's page.
 

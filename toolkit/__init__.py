@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from cnntk.benchmark.result import BenchResult
     from cnntk.benchmark.run import bench
     from cnntk.doctor import Diagnosis, diagnose
+    from cnntk.evaluation.options import EvaluateOptions
+    from cnntk.evaluation.report import Evaluation
+    from cnntk.evaluation.run import evaluate
     from cnntk.exporters import ExportOptions, ExportReport, export
     from cnntk.inference import ImageResult, infer, infer_to_file
     from cnntk.quantization.options import QuantizeOptions
@@ -34,6 +37,8 @@ __all__ = [
     "CnntkError",
     "Diagnosis",
     "Engine",
+    "EvaluateOptions",
+    "Evaluation",
     "ExportOptions",
     "ExportReport",
     "ImageResult",
@@ -51,6 +56,7 @@ __all__ = [
     "bench",
     "check_preprocessing",
     "diagnose",
+    "evaluate",
     "export",
     "infer",
     "infer_to_file",
@@ -69,6 +75,9 @@ __getattr__, __dir__ = lazy_names(
         "cnntk.benchmark.result": ("BenchResult",),
         "cnntk.benchmark.run": ("bench",),
         "cnntk.doctor": ("Diagnosis", "diagnose"),
+        "cnntk.evaluation.options": ("EvaluateOptions",),
+        "cnntk.evaluation.report": ("Evaluation",),
+        "cnntk.evaluation.run": ("evaluate",),
         "cnntk.exporters": ("ExportOptions", "ExportReport", "export"),
         "cnntk.inference": ("ImageResult", "infer", "infer_to_file"),
         "cnntk.quantization.options": ("QuantizeOptions",),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from cnntk.exporters._head import HEAD_SCOPE
@@ -34,7 +35,7 @@ def check_head(candidate: Candidate) -> Check | None:
         return None
     classes = int(logits.shape[1]) if isinstance(logits.shape[1], int) else 2
     if candidate.softmax_of_logits:
-        return _check_softmax(candidate, classes)
+        return check_softmax(candidate.model, classes)
     node = logits.producer()
     if node is None or node.op_type != "Log" or not str(node.name).startswith(HEAD_SCOPE):
         return None  # both are outputs of the network itself
@@ -46,9 +47,14 @@ def sum_tolerance(classes: int) -> float:
     return max(SUM_TOLERANCE, math.sqrt(classes) * EPSILON["float32"])
 
 
-def _check_softmax(candidate: Candidate, classes: int) -> Check:
+def check_softmax(model: ir.Model, classes: int) -> Check:
+    """Runs the nodes between ``logits`` and ``probabilities`` of a graph on logits that reach ±1e4.
+
+    Raises:
+        ExportCheckError: As for `check_head`.
+    """
     stress, limit = stress_logits(classes), sum_tolerance(classes)
-    head = extract_model(candidate.model, "logits", "probabilities")
+    head = extract_model(model, "logits", "probabilities")
     probabilities = GraphSession(head).run({"logits": stress})["probabilities"]
     error = float(np.abs(probabilities.astype(np.float64).sum(axis=1) - 1).max())
     best = np.take_along_axis(probabilities, stress.argmax(axis=1)[:, None], axis=1)[:, 0]

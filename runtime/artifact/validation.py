@@ -75,8 +75,17 @@ class _CheckResults(TypedDict, total=False):
     weight_origins: dict[str, tuple[str, ...]]
 
 
+class _TemperatureFit(TypedDict):
+    temperature: float
+    data: str
+    images: int
+    ece_before: float
+    ece_after: float
+
+
 class _Provenance(TypedDict, total=False):
     outputs: dict[str, str]
+    calibration: _TemperatureFit
 
 
 class _Plan(TypedDict):
@@ -153,7 +162,7 @@ def check_spec(spec: ModelSpec) -> None:
         counts = (layer.parameters, layer.multiply_adds, layer.activation_bytes)
         if min(*counts, layer.receptive_field or 0, layer.jump or 0) < 0:
             raise ValueError(f"spec.layers[{i}] has a negative number")
-    decode(_Provenance, spec.provenance, "spec.provenance")
+    _check_provenance(spec.provenance)
     decode(_CheckResults, spec.check_results, "spec.check_results")
     if spec.quantization is not None:
         _check_quantization(spec.quantization)
@@ -262,6 +271,12 @@ def _check_preprocessing(spec: ModelSpec) -> None:
         raise ValueError(
             f"spec.preprocessing makes {brief(list(expected))}, but spec.inputs is {_text([tensor])}"
         )
+
+
+def _check_provenance(record: dict[str, Any]) -> None:
+    decode(_Provenance, record, "spec.provenance")
+    if (fit := record.get("calibration")) is not None and min(fit["temperature"], fit["images"]) <= 0:
+        raise ValueError("spec.provenance.calibration has a temperature or a number of images not above 0")
 
 
 def _check_quantization(record: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ from cnntk.version import __version__
 
 __all__ = ["main"]
 
-COMMANDS = ("train", "export", "verify", "inspect", "quantize", "infer", "bench", "doctor")
+COMMANDS = ("train", "export", "verify", "inspect", "evaluate", "quantize", "infer", "bench", "doctor")
 
 OUTPUT_LOST = 1
 INTERNAL_ERROR = 70

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cnntk.data import ArrayImages, Dataset, FileImages, check_data, open_data
 from cnntk.data.folder import read_to_judge
 from cnntk.data.images import Images, image_files, read_file
-from cnntk.data.labeled import match_classes
+from cnntk.data.labeled import class_indices
 from cnntk.data.source import is_labeled
 from cnntk.runtime.artifact.spec import ModelSpec
 from cnntk.runtime.errors import DataError, UsageError
@@ -212,16 +212,11 @@ def _with_model_labels(images: CalibrationImages, spec: ModelSpec, data: str) ->
     """Translates the data's class indices into the model's."""
     if not images.labels:
         return images
-    indices = match_classes(images.classes, spec.labels)
-    numbered = spec.labels == tuple(map(str, range(len(spec.labels))))
-    if len(indices) < len(images.classes) and numbered and len(images.classes) == len(spec.labels):
-        indices = {name: index for index, name in enumerate(images.classes)}
-    if missing := [name for name in images.classes if name not in indices]:
-        raise DataError(
-            f"{data}: its class {missing[0]!r} is not one of {spec.name}'s labels; use a bare folder of "
-            "images to judge without labels"
-        )
-    labels = tuple(indices[images.classes[label]] for label in images.labels)
+    try:
+        indices = class_indices(images.classes, spec.labels, data, spec.name)
+    except DataError as error:
+        raise DataError(f"{error}; or use a bare folder of images to judge without labels") from error
+    labels = tuple(indices[label] for label in images.labels)
     return replace(images, labels=labels, classes=spec.labels)
 
 

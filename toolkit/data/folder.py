@@ -11,7 +11,7 @@ from cnntk.data.dataset import Dataset, Labels, Split, held_out
 from cnntk.data.images import FileImages, image_files
 from cnntk.runtime.errors import DataError
 
-__all__ = ["open_folder", "read_classes", "read_to_judge"]
+__all__ = ["held_out_folder", "open_folder", "read_classes", "read_to_judge"]
 
 
 def open_folder(folder: Path) -> Split:
@@ -39,9 +39,12 @@ def read_to_judge(folder: Path) -> Dataset:
     Raises:
         DataError: As for `open_folder`.
     """
-    if _subfolder(folder, "train") and _subfolder(folder, "test", "val"):
-        return open_folder(folder).test
-    return read_classes(folder)
+    return open_folder(folder).test if held_out_folder(folder) is not None else read_classes(folder)
+
+
+def held_out_folder(folder: Path) -> Path | None:
+    """The folder ``test`` (or ``val``) beside one named ``train``; None where the images are not split."""
+    return _subfolder(folder, "test", "val") if _subfolder(folder, "train") else None
 
 
 def read_classes(

@@ -1,4 +1,4 @@
-"""Image files with the class index that a model has for them."""
+"""Labeled images of any DATA, and the class index that a model has for them."""
 
 from __future__ import annotations
 
@@ -6,18 +6,30 @@ import csv
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from cnntk.data.dataset import Labels
+from cnntk.data.folder import held_out_folder
+from cnntk.data.images import ArrayImages, FileImages
+from cnntk.data.source import FORMS, open_data
 from cnntk.inference.input_files import expand
+from cnntk.inference.pipeline import NamedImage
 from cnntk.runtime.errors import DataError, UsageError
 from cnntk.runtime.images.search import LeftOutFiles, readable_formats
 from cnntk.runtime.inert import cell_text
 
-__all__ = ["LabeledFiles", "labeled_files", "match_classes"]
+__all__ = [
+    "LabeledFiles",
+    "LabeledImages",
+    "class_indices",
+    "labeled_files",
+    "match_classes",
+    "open_labeled",
+]
 
 TABLE = "labels.csv"
 """Table in a folder without a folder per class: its columns are ``file`` and ``label``."""
@@ -46,17 +58,117 @@ class LabeledFiles:
         """A random sample with balanced classes, always the same for a seed."""
         if len(self) <= max_images:
             return self
-        order: list[int] = np.random.RandomState(seed).permutation(len(self)).tolist()
-        rounds, counts = [], Counter[int]()
-        for index in order:
-            rounds.append(counts[self.labels[index]])
-            counts[self.labels[index]] += 1
-        # One image of each class, then a second one, ...; the last round is filled in random order.
-        positions = sorted(range(len(order)), key=rounds.__getitem__)
-        chosen = sorted(order[position] for position in positions[:max_images])
-        note = f"{max_images} of {len(self)} images are used, balanced by class, seed {seed} (--max-images)"
+        chosen = _balanced_sample(self.labels, max_images, seed)
+        note = _sample_note(max_images, len(self), seed)
         paths, labels = tuple(self.paths[i] for i in chosen), tuple(self.labels[i] for i in chosen)
         return LabeledFiles(paths, labels, self.unreadable, (*self.notes, note))
+
+
+@dataclass(frozen=True, eq=False)
+class LabeledImages:
+    """Images with their classes, as the data numbers them.
+
+    Attributes:
+        name: Name of the data, without a path.
+        images: Images in memory or in files.
+        indices: Indices of the selected images, int64 (N,).
+        labels: Class of each selected image, as an index into ``classes``, int64 (N,).
+        classes: Names of the classes.
+        unreadable: One line for each folder that can't be read.
+        notes: One line for each remark.
+    """
+
+    name: str
+    images: ArrayImages | FileImages
+    indices: Labels
+    labels: Labels
+    classes: tuple[str, ...]
+    unreadable: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[NamedImage]:
+        return map(self.image, range(len(self)))
+
+    def image(self, position: int) -> NamedImage:
+        """A selected image; the name of one in memory is its number from 1."""
+        index = int(self.indices[position])
+        if isinstance(self.images, ArrayImages):
+            return NamedImage(f"number {index + 1}", self.images.pixels[index])
+        path = str(self.images.paths[index])
+        return NamedImage(path, path)
+
+    def sample(self, max_images: int, seed: int) -> LabeledImages:
+        """A random sample with balanced classes, always the same for a seed."""
+        if len(self) <= max_images:
+            return self
+        chosen = _balanced_sample(self.labels.tolist(), max_images, seed)
+        note = _sample_note(max_images, len(self), seed)
+        selected = {"indices": self.indices[chosen], "labels": self.labels[chosen]}
+        return replace(self, **selected, notes=(*self.notes, note))
+
+
+def open_labeled(data: str | os.PathLike[str]) -> LabeledImages:
+    """Opens the images that a model is evaluated on.
+
+    Args:
+        data: ``digits``, ``mnist:DIR``, ``fashion-mnist:DIR`` or ``cifar10:DIR``: the test images; a folder
+            with or without ``folder:`` before it, with a folder per class or a ``labels.csv``: all images, or
+            those of ``test`` (or ``val``) where it is split.
+
+    Raises:
+        UsageError: The data has none of these forms.
+        DataError: The data is missing or corrupt, or has no labeled image.
+        MissingDependency: ``digits`` needs scikit-learn, which is not installed.
+    """
+    text = os.fspath(data)
+    kind, colon, path = text.partition(":")
+    if text in FORMS or (colon and kind != "folder" and f"{kind}:DIR" in FORMS):
+        split = open_data(text)
+        images = split.test.images
+        if not isinstance(images, ArrayImages | FileImages):
+            raise TypeError(f"images: expected arrays or files, got {type(images).__name__}")
+        return LabeledImages(
+            split.name, images, np.arange(len(images)), split.test.labels, split.test.classes
+        )
+    folder = Path(path if kind == "folder" and colon else text).expanduser()
+    if not folder.is_dir():
+        forms = ", ".join(FORMS)
+        raise UsageError(f"data {text!r}: no such folder; expected one of {forms}, or a folder")
+    errors: list[str] = []
+    left_out = LeftOutFiles()
+    inner = held_out_folder(folder)
+    files = _read_folder(inner or folder, errors, left_out)
+    classes = tuple(sorted({name for _, name in files}))
+    numbers = {name: number for number, name in enumerate(classes)}
+    notes = (f"the images of {inner} are used" if inner else "", str(left_out))
+    return LabeledImages(
+        folder.resolve().name,
+        FileImages(tuple(Path(path) for path, _ in files)),
+        np.arange(len(files)),
+        np.array([numbers[name] for _, name in files], dtype=np.int64),
+        classes,
+        tuple(errors),
+        tuple(filter(None, notes)),
+    )
+
+
+def _balanced_sample(labels: Sequence[int], max_images: int, seed: int) -> list[int]:
+    """Indices of a random sample with balanced classes, in their order."""
+    order: list[int] = np.random.RandomState(seed).permutation(len(labels)).tolist()
+    rounds, counts = [], Counter[int]()
+    for index in order:
+        rounds.append(counts[labels[index]])
+        counts[labels[index]] += 1
+    # One image of each class, then a second one, ...; the last round is filled in random order.
+    positions = sorted(range(len(order)), key=rounds.__getitem__)
+    return sorted(order[position] for position in positions[:max_images])
+
+
+def _sample_note(max_images: int, images: int, seed: int) -> str:
+    return f"{max_images} of {images} images are used, balanced by class, seed {seed} (--max-images)"
 
 
 def labeled_files(folder: str | os.PathLike[str], labels: Sequence[str]) -> LabeledFiles:
@@ -75,9 +187,8 @@ def labeled_files(folder: str | os.PathLike[str], labels: Sequence[str]) -> Labe
     if not labels:
         raise DataError(f"{folder}: the model has no labels to compare with; export it with labels")
     errors: list[str] = []
-    table = folder / TABLE
     left_out = LeftOutFiles()
-    files = _from_table(table) if table.is_file() else _from_folders(folder, errors, left_out)
+    files = _read_folder(folder, errors, left_out)
     names = list(dict.fromkeys(name for _, name in files))
     indices = match_classes(names, labels)
     if not indices:
@@ -112,6 +223,41 @@ def match_classes(names: Iterable[str], labels: Sequence[str]) -> dict[str, int]
         if name.isdecimal() and int(name) < len(labels):
             by_number[name] = int(name)
     return by_label if len(by_label) >= len(by_number) else by_number
+
+
+def class_indices(classes: Sequence[str], labels: Sequence[str], data: str, model: str) -> tuple[int, ...]:
+    """Index of each class of the data among a model's labels, as `match_classes` finds it.
+
+    Where the model's labels are only numbers, as many as there are classes, classes are numbered in order.
+
+    Args:
+        classes: Names of the classes.
+        labels: Labels of the model.
+        data: Name of the data for messages.
+        model: Name of the model for messages.
+
+    Raises:
+        DataError: A class is none of the labels; the message has examples of both.
+    """
+    indices = match_classes(classes, labels)
+    numbered = tuple(labels) == tuple(map(str, range(len(labels))))
+    if len(indices) < len(classes) and numbered and len(classes) == len(labels):
+        return tuple(range(len(classes)))
+    if missing := [name for name in classes if name not in indices]:
+        several = _simplified(missing[0]) in map(_simplified, labels)
+        more = f"; {len(missing)} of its {len(classes)} classes have no label" if len(missing) > 1 else ""
+        raise DataError(
+            f"{data}: its class {missing[0]!r} is {'several' if several else 'not one'} of {model}'s labels "
+            f"({_first_few(labels)}){more}; name each class by its label or by its number, 0 to "
+            f"{len(labels) - 1}"
+        )
+    return tuple(indices[name] for name in classes)
+
+
+def _read_folder(folder: Path, errors: list[str], left_out: LeftOutFiles) -> list[tuple[str, str]]:
+    """Files and the names of their classes; what can't be read is appended to ``errors``."""
+    table = folder / TABLE
+    return _from_table(table) if table.is_file() else _from_folders(folder, errors, left_out)
 
 
 def _from_folders(folder: Path, errors: list[str], left_out: LeftOutFiles) -> list[tuple[str, str]]:

@@ -26,10 +26,34 @@ from cnntk.runtime.errors import ImageError
 from cnntk.runtime.images.reading import MAX_MEGAPIXELS, DecodedImage, ImageSource, Pixels
 from cnntk.runtime.session.cores import usable_cores
 
-__all__ = ["BATCH", "DEVICE_BATCH", "InputFile", "ModelLike", "default_batch", "infer", "load_classifier"]
+__all__ = [
+    "BATCH",
+    "DEVICE_BATCH",
+    "InputFile",
+    "ModelLike",
+    "NamedImage",
+    "default_batch",
+    "infer",
+    "load_classifier",
+]
 
 ModelLike = Classifier | str | os.PathLike[str] | bytes
-InputFile = str | os.PathLike[str] | ImageResult
+
+
+@dataclass(frozen=True, eq=False)
+class NamedImage:
+    """An image that is decoded when it is classified.
+
+    Attributes:
+        file: Name in the result.
+        source: Path of a file, pixels as `decode_image` takes them, or a decoded image.
+    """
+
+    file: str
+    source: ImageSource | DecodedImage
+
+
+InputFile = str | os.PathLike[str] | ImageResult | NamedImage
 
 BATCH = 8
 """Default number of images in a batch on the CPU."""
@@ -62,8 +86,8 @@ def infer(
     Args:
         model: Artifact, or a `Classifier`, which is used as it is; for many images create it with
             ``threads=1``, as is done for an artifact.
-        files: Paths, ``-`` for standard input, and finished results, which are passed on; `expand` yields
-            them for folders and patterns.
+        files: Paths, ``-`` for standard input, named images, and finished results, which are passed on;
+            `expand` yields them for folders and patterns.
         device: Device, as `Engine` takes it.
         threads: Number of threads. Default: one for each core available to this process.
         batch: Number of images in a batch. Default: 8, on a GPU 32, less where there are too few files to use
@@ -107,14 +131,6 @@ def _gate(classifier: Classifier, cores: int) -> threading.BoundedSemaphore:
     return threading.BoundedSemaphore(max(1, cores // engine.threads) if engine.device == "cpu" else 1)
 
 
-@dataclass(frozen=True, eq=False)
-class _NamedImage:
-    """Name of a file, and the source of its pixels."""
-
-    file: str
-    source: str | DecodedImage
-
-
 class _StandardInput:
     """Bytes of standard input, with a name for messages."""
 
@@ -145,7 +161,7 @@ class _Work:
     gate: AbstractContextManager[object]
     stopped: threading.Event = field(default_factory=threading.Event)
 
-    def __call__(self, files: Sequence[_NamedImage | ImageResult]) -> list[ImageResult]:
+    def __call__(self, files: Sequence[NamedImage | ImageResult]) -> list[ImageResult]:
         """Returns a result for each file."""
         results: list[ImageResult] = []
         waiting: list[tuple[int, Pixels]] = []
@@ -167,7 +183,7 @@ class _Work:
         self._classify(waiting, results)
         return results
 
-    def decode(self, source: str | _StandardInput | DecodedImage) -> DecodedImage:
+    def decode(self, source: ImageSource | _StandardInput | DecodedImage) -> DecodedImage:
         """Decodes the pixels."""
         if isinstance(source, DecodedImage):
             return source
@@ -207,18 +223,18 @@ def _results(work: _Work, files: Iterator[InputFile], cores: int, batch: int) ->
         pool.shutdown(cancel_futures=True)
 
 
-def _batches(work: _Work, files: Iterator[InputFile], size: int) -> Iterator[list[_NamedImage | ImageResult]]:
+def _batches(work: _Work, files: Iterator[InputFile], size: int) -> Iterator[list[NamedImage | ImageResult]]:
     while batch := [_prepare_input(work, file) for file in islice(files, size)]:
         yield batch
 
 
-def _prepare_input(work: _Work, file: InputFile) -> _NamedImage | ImageResult:
-    if isinstance(file, ImageResult):
+def _prepare_input(work: _Work, file: InputFile) -> NamedImage | ImageResult:
+    if isinstance(file, ImageResult | NamedImage):
         return file
     name = os.fspath(file)
     if name != STANDARD_INPUT:
-        return _NamedImage(name, name)
+        return NamedImage(name, name)
     try:  # not in a worker, which Ctrl-C could not interrupt
-        return _NamedImage(name, work.decode(_StandardInput()))
+        return NamedImage(name, work.decode(_StandardInput()))
     except ImageError as error:
         return work.refused(name, error)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cnntk.benchmark.statistics.intervals import paired_interval
 from cnntk.data.batches import Batch
+from cnntk.evaluation.scores import label_ranks, log_softmax
 from cnntk.runtime.errors import DataError, InferenceError
 
 __all__ = [
@@ -165,7 +166,7 @@ def compare_outputs(before: ClassifierOutputs, after: ClassifierOutputs) -> Accu
             raise InferenceError(f"logits of the {name} are not finite; leave out the images that cause it")
     a, b = first.argmax(axis=1), second.argmax(axis=1)
     rows = np.arange(len(first))
-    probabilities = np.exp(_log_softmax(first))
+    probabilities = np.exp(log_softmax(first))
     margins = probabilities[rows, a] - probabilities[rows, b]
     accuracy = Accuracy(len(first), 100 * float((a == b).mean()), 100 * float(margins.mean()))
     return accuracy if labels is None else _with_labels(accuracy, first, second, labels)
@@ -173,14 +174,14 @@ def compare_outputs(before: ClassifierOutputs, after: ClassifierOutputs) -> Accu
 
 def kl_divergence(before: ClassifierOutputs, after: ClassifierOutputs) -> float:
     """``KL(p || q) = sum p (log p - log q)`` of the probabilities, mean over the images, in nats."""
-    p, q = _log_softmax(before.logits), _log_softmax(after.logits)
+    p, q = log_softmax(before.logits), log_softmax(after.logits)
     return float((np.exp(p) * (p - q)).sum(axis=1).mean())
 
 
 def _with_labels(accuracy: Accuracy, first: Array, second: Array, labels: NDArray[np.int64]) -> Accuracy:
     if labels.shape != first.shape[:1] or labels.min() < 0 or labels.max() >= first.shape[1]:
         raise ValueError(f"labels {list(labels.shape)} up to {labels.max()} don't fit {list(first.shape)}")
-    ranks = _label_ranks(first, labels), _label_ranks(second, labels)
+    ranks = label_ranks(first, labels), label_ranks(second, labels)
     before, after = (_top_accuracy(r, first.shape[1]) for r in ranks)
     was_right, is_right = (r == 0 for r in ranks)
     lost, gained = int((was_right & ~is_right).sum()), int((is_right & ~was_right).sum())
@@ -197,20 +198,6 @@ def _with_labels(accuracy: Accuracy, first: Array, second: Array, labels: NDArra
     )
 
 
-def _label_ranks(logits: Array, labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rank of each label among the logits, 0 for the largest; of equal ones the lower index is first."""
-    at_label = np.take_along_axis(logits, labels[:, None], axis=1)
-    earlier = np.arange(logits.shape[1]) < labels[:, None]
-    larger = (logits > at_label) | ((logits == at_label) & earlier)
-    return np.asarray(larger.sum(axis=1), dtype=np.int64)
-
-
 def _top_accuracy(ranks: NDArray[np.int64], classes: int) -> TopAccuracy:
     top5 = 100 * float((ranks < _TOP).mean()) if classes > _TOP else None
     return TopAccuracy(100 * float((ranks == 0).mean()), top5)
-
-
-def _log_softmax(logits: Array) -> NDArray[np.float64]:
-    scores = logits.astype(np.float64)
-    scores -= scores.max(axis=1, keepdims=True)
-    return np.asarray(scores - np.log(np.exp(scores).sum(axis=1, keepdims=True)))

@@ -346,14 +346,26 @@ def _compared(result: Verification, file: Path, title: str, device: str) -> Veri
 def _shared_outputs(first: Engine, second: Engine) -> dict[str, str]:
     """Names of the outputs to compare: those that the first took over from the second, where its spec says
     so; else all, by name where all names agree, or by position; none where their numbers differ.
+
+    Probabilities of another temperature are not compared; logits show the same differences.
     """
     names, others = ([output.name for output in engine.outputs] for engine in (first, second))
     recorded = first.spec.provenance.get("outputs") if first.spec is not None else None
     if isinstance(recorded, dict) and recorded and set(recorded.values()) <= set(others):
-        return {str(name): str(other) for name, other in recorded.items()}
-    if len(names) != len(others):
+        pairs = {str(name): str(other) for name, other in recorded.items()}
+    elif len(names) != len(others):
         return {}
-    return dict(zip(names, names if set(names) == set(others) else others, strict=True))
+    else:
+        pairs = dict(zip(names, names if set(names) == set(others) else others, strict=True))
+    if _temperature(first) != _temperature(second):
+        pairs.pop("probabilities", None)
+    return pairs
+
+
+def _temperature(engine: Engine) -> float:
+    """Temperature by which the logits are divided for the probabilities."""
+    fit = engine.spec.provenance.get("calibration") if engine.spec is not None else None
+    return 1.0 if fit is None else float(fit["temperature"])
 
 
 def _prepares_images(first: Engine, second: Engine) -> bool:

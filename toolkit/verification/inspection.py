@@ -183,10 +183,21 @@ def _spec_lines(spec: ModelSpec) -> Iterator[tuple[str, str]]:
         yield "preprocessing", f"{where}: {p.color}, {p.resize} to {p.height}x{p.width} {p.interpolation}"
         yield "", f"invert {p.invert}, mean {mean}, std {std}"
     if spec.provenance:
-        pairs = [(key, value) for key, value in spec.provenance.items() if key != "outputs"]
+        shown_below = ("outputs", "calibration")
+        pairs = [(key, value) for key, value in spec.provenance.items() if key not in shown_below]
         yield "provenance", ", ".join(f"{key} {value}" for key, value in pairs)
+        if (fit := spec.provenance.get("calibration")) is not None:
+            yield "temperature", _temperature(fit)
         if isinstance(names := spec.provenance.get("outputs"), dict) and names:
             yield "original outputs", ", ".join(f"{old} is {new}" for new, old in names.items())
+
+
+def _temperature(fit: dict[str, Any]) -> str:
+    eces = " -> ".join(f"{100 * fit[name]:.3g}" for name in ("ece_before", "ece_after"))
+    return (
+        f"{fit['temperature']:.4g}: probabilities are softmax(logits / temperature), fitted to "
+        f"{fit['images']:,} images of {fit['data']}; ECE {eces} %"
+    )
 
 
 def _check_lines(spec: ModelSpec) -> Iterator[tuple[str, str]]:

@@ -22,7 +22,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["calibrated", "holm", "log_likelihoods", "mcnemar", "sign_flips"]
+__all__ = [
+    "best_sharpness",
+    "calibrated",
+    "holm",
+    "log_likelihoods",
+    "mcnemar",
+    "mcnemar_two_sided",
+    "sign_flips",
+]
 
 Float64 = NDArray[np.float64]
 
@@ -52,7 +60,12 @@ def log_likelihoods(logits: NDArray[Any], truth: NDArray[np.int64], sharpness: f
 
 
 def calibrated(logits: NDArray[Any], truth: NDArray[np.int64]) -> Float64:
-    """`log_likelihoods` at the temperature at which their sum is highest.
+    """`log_likelihoods` at the temperature at which their sum is highest."""
+    return log_likelihoods(logits, truth, best_sharpness(logits, truth))
+
+
+def best_sharpness(logits: NDArray[Any], truth: NDArray[np.int64]) -> float:
+    """Sharpness at which the sum of the `log_likelihoods` is highest: the inverse of the best temperature.
 
     The derivative with respect to the sharpness is decreasing, so bisection finds its zero, in 1e-6 to 1e6.
     """
@@ -68,13 +81,22 @@ def calibrated(logits: NDArray[Any], truth: NDArray[np.int64]) -> Float64:
             low = middle
         else:
             high = middle
-    return log_likelihoods(logits, truth, 10.0**low)
+    return float(10.0**low)
 
 
 def mcnemar(gained: int, lost: int) -> float:
     """Probability by chance that at least ``gained`` of all changed images were gained."""
     changed = gained + lost
-    return float(sum(comb(changed, k) for k in range(gained, changed + 1)) / 2**changed)
+    term = total = comb(changed, gained)
+    for k in range(gained, changed):
+        term = term * (changed - k) // (k + 1)
+        total += term
+    return float(total / 2**changed)
+
+
+def mcnemar_two_sided(gained: int, lost: int) -> float:
+    """Probability by chance of a difference at least as large, whichever is better."""
+    return min(1.0, 2 * mcnemar(max(gained, lost), min(gained, lost)))
 
 
 def sign_flips(differences: Float64, seed: int = 0) -> float:

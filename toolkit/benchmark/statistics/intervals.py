@@ -1,4 +1,4 @@
-"""95 % confidence intervals of percentiles, means and medians, of a slowdown, of paired answers.
+"""95 % confidence intervals of percentiles, means, medians and shares, of a slowdown, of paired answers.
 
 Successive latencies are correlated: a slow moment of the machine affects many of them. So percentiles and
 means resample whole blocks of them, which preserves the correlation: the circular block bootstrap.
@@ -33,6 +33,7 @@ __all__ = [
     "DISTURBED_RATIO",
     "Estimate",
     "UndisturbedSessions",
+    "independent_mean",
     "mean_estimate",
     "median_estimate",
     "mostly_disturbed",
@@ -40,6 +41,7 @@ __all__ = [
     "percentiles",
     "quantile_estimate",
     "runs_needed",
+    "share_estimate",
     "slowdown_percent",
 ]
 
@@ -239,6 +241,37 @@ def paired_interval(lost: int, gained: int, pairs: int) -> tuple[float, float]:
     count, difference = pairs + 2, lost - gained
     reach = _Z95 * math.sqrt(lost + gained + 1 - difference**2 / count) / count
     return max(difference / count - reach, -1.0), min(difference / count + reach, 1.0)
+
+
+def share_estimate(successes: int, count: int) -> Estimate:
+    """The share of successes among independent trials, 0 to 1, with Wilson's interval.
+
+    ``(p + z^2/2n +- z sqrt(p (1 - p)/n + z^2/4n^2)) / (1 + z^2/n)`` (E. B. Wilson, J. Am. Stat. Assoc. 22
+    (1927) 209), which holds for few trials and for shares near 0 and 1.
+
+    Args:
+        successes: Number of successes.
+        count: Number of trials, 1 or more.
+    """
+    if not 0 <= successes <= count or count < 1:
+        raise ValueError(f"{successes} successes of {count} trials: expected 0 to all of 1 or more")
+    share, z = successes / count, _Z95**2 / count
+    reach = _Z95 * math.sqrt(share * (1 - share) / count + z / (4 * count))
+    low, high = ((share + z / 2 + sign * reach) / (1 + z) for sign in (-1, 1))
+    return Estimate(share, min(max(low, 0.0), share), max(min(high, 1.0), share))
+
+
+def independent_mean(values: Float64) -> Estimate:
+    """The mean of independent values, with Student's interval; infinite for a single value.
+
+    Args:
+        values: Values, (N,), one or more.
+    """
+    mean, count = float(values.mean()), len(values)
+    if count < 2:
+        return Estimate(mean, -math.inf, math.inf)
+    reach = t_quantile(count - 1) * float(values.std(ddof=1)) / math.sqrt(count)
+    return Estimate(mean, mean - reach, mean + reach)
 
 
 def block_length(values: Float64) -> int:

@@ -1,0 +1,52 @@
+"""``cnntk evaluate``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from cnntk.cli.options import add_options, command, json_option, option, to_options
+from cnntk.cli.output import check_report, note, pick, show
+from cnntk.cli.progress import StageProgress
+from cnntk.evaluation.options import EvaluateOptions
+
+_UNREADABLE_IMAGES = 8
+"""Images that can't be read of which text names each."""
+
+
+@command(
+    "cnntk evaluate lenet.onnx --data digits --report page.html",
+    "cnntk evaluate lenet.onnx lenet-int8.onnx --data mnist:data/mnist",
+    "cnntk evaluate lenet.onnx --data folder:photos --calibrate -o calibrated.onnx",
+)
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@add_options(EvaluateOptions)
+@option("--report", metavar="FILE", group="Output", help="Write an HTML page with all figures.")
+@json_option
+def evaluate(models: tuple[str, ...], report: str | None, as_json: bool, **values: Any) -> int:
+    """Measure how well MODELs classify labeled images.
+
+    Prints accuracy with confidence intervals, loss, the scores of each class, what is confused with what,
+    whether confidences can be trusted (ECE), and the worst mistakes. Several MODELs are compared on the same
+    images.
+
+    MODEL is an .onnx file. Left out, it is $CNNTK_MODEL, else the only float artifact in this folder, else
+    the LeNet that ships with cnntk. Exits with 1 if an image cannot be read, or if no temperature helps.
+    """
+    from cnntk.evaluation.run import evaluate as evaluate_models
+
+    options = to_options(EvaluateOptions, values)
+    check_report(report, force=options.force)
+    paths = [pick(model) for model in models or (None,)]
+    with StageProgress() as progress:
+        result = evaluate_models(paths, options, progress=progress)
+    if report:
+        from cnntk.reports import write_report
+
+        write_report(result, report)
+        note(f"report: {report}")
+    show(result, as_json, (*result.unreadable[:_UNREADABLE_IMAGES], *result.notes))
+    if len(result.unreadable) > _UNREADABLE_IMAGES:
+        note(f"note: {len(result.unreadable)} images cannot be read; --json names all of them")
+    return 0 if result.holds else 1

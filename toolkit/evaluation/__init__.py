@@ -1,0 +1,1 @@
+"""How well classifiers do on labeled images: accuracy, confusion, calibration, comparison."""

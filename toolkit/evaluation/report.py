@@ -1,0 +1,325 @@
+"""`Evaluation`: the result of `evaluate`, and how text and pages show it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from cnntk.benchmark.statistics.intervals import Estimate
+from cnntk.evaluation.result import (
+    THUMBNAIL_SIDE,
+    AccuracyVerdict,
+    ClassScore,
+    Mistake,
+    ModelScore,
+    PairedComparison,
+    TemperatureFit,
+)
+from cnntk.evaluation.scores import Calibration
+from cnntk.runtime.sections import (
+    Bins,
+    Chart,
+    Column,
+    Header,
+    Matrix,
+    Section,
+    Table,
+    TableCell,
+    Thumbnails,
+    Tone,
+    Value,
+    interval,
+    number,
+    under,
+)
+
+__all__ = ["Evaluation"]
+
+_TEXT_CLASSES, _TEXT_PAIRS, _TEXT_MISTAKES = 20, 10, 5
+"""Rows of tables in a terminal."""
+
+_DRAWN_CLASSES = 30
+"""Number of classes up to which the whole confusion matrix is drawn."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Result of `evaluate`.
+
+    Attributes:
+        data: Name of the data.
+        images: Number of images that were classified.
+        models: Scores of each model.
+        comparisons: Comparison of each model but the first with the first.
+        temperature: Temperature that was fitted; None without ``calibrate``.
+        unreadable: Errors of the images that can't be read, a line each; they count nowhere.
+        notes: Remarks on the images.
+        seconds: Duration in seconds.
+    """
+
+    JSON_PROPERTIES: ClassVar[tuple[str, ...]] = ("holds",)
+
+    data: str
+    images: int
+    models: tuple[ModelScore, ...]
+    comparisons: tuple[PairedComparison, ...] = ()
+    temperature: TemperatureFit | None = None
+    unreadable: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def holds(self) -> bool:
+        """Whether all images were read, and a temperature that was fitted lowers the loss."""
+        return not self.unreadable and (self.temperature is None or self.temperature.helps)
+
+    def header(self) -> Header:
+        """What stands at the top of the page."""
+        first = self.models[0]
+        names = ", ".join(score.name for score in self.models)
+        return Header(
+            names,
+            "evaluation",
+            f"{_share(first.top1)} of {self.images:,} images of {self.data} classified correctly",
+            "bad" if self.unreadable else "",
+            tuple(_figures(first)),
+        )
+
+    def sections(self) -> tuple[Section, ...]:
+        """The scores, for text and pages."""
+        summary = Section("", lines=tuple(self._lines()))
+        if len(self.models) == 1:
+            return (summary, *_model_sections(self.models[0], ""))
+        details = (s for score in self.models for s in _model_sections(score, f"{score.name}: ", "page"))
+        return (summary, self._comparison(), *details)
+
+    def _lines(self) -> Iterator[tuple[str, str]]:
+        yield "images", f"{self.images:,} of {self.data}"
+        if len(self.models) == 1:
+            yield "model", self.models[0].model
+            yield from _score_lines(self.models[0])
+        if (fit := self.temperature) is not None:
+            yield from _temperature_lines(fit)
+        if self.unreadable:
+            yield "unreadable", f"{len(self.unreadable):,} images, which count nowhere"
+        yield "time", f"{self.seconds:.1f} s"
+
+    def _comparison(self) -> Section:
+        columns = (
+            Column("model"),
+            Column("top-1", "right"),
+            Column("95 % interval", interval=True),
+            Column("top-5", "right", optional=True),
+            Column("loss", "right"),
+            Column("ECE", "right"),
+            Column("gained", "right"),
+            Column("lost", "right"),
+            Column("p", "right"),
+        )
+        compared = {one.model: one for one in self.comparisons}
+        rows = tuple(_comparison_row(score, compared.get(score.model)) for score in self.models)
+        method = (
+            "McNemar's exact test on the images that only one of two models classifies correctly "
+            "(Psychometrika 12 (1947) 153), two-sided, by Holm for all comparisons"
+        )
+        texts = (_comparison_text(one, self.images) for one in self.comparisons)
+        lines = under("", texts)
+        return Section("Comparison", method=method, tables=(Table(columns, rows),), lines=lines)
+
+
+def _figures(score: ModelScore) -> Iterator[tuple[str, str]]:
+    yield "top-1", _share(score.top1)
+    if score.top5 is not None:
+        yield "top-5", _share(score.top5)
+    yield "loss", number(score.loss.value)
+    yield "ECE", f"{100 * score.calibration.ece:.2f} %"
+
+
+def _score_lines(score: ModelScore) -> Iterator[tuple[str, str]]:
+    wrong = score.images - score.correct
+    yield "top-1", f"{_share(score.top1)} (95 % interval {_ends(score.top1)}), {wrong:,} mistakes"
+    if score.top5 is not None:
+        yield "top-5", f"{_share(score.top5)} ({_ends(score.top5)})"
+    yield "loss", f"{number(score.loss.value)} nats ({interval(score.loss)})"
+    yield "calibration", _calibration_text(score.calibration)
+
+
+def _calibration_text(calibration: Calibration) -> str:
+    return (
+        f"ECE {100 * calibration.ece:.2f} % (perfectly calibrated: {100 * calibration.chance_ece:.2f} % on "
+        f"average, up to {100 * calibration.chance_ece_limit:.2f} %): {calibration.verdict}"
+    )
+
+
+def _temperature_lines(fit: TemperatureFit) -> Iterator[tuple[str, str]]:
+    halves = " and ".join(f"{one:.4g}" for one in fit.half_temperatures)
+    yield "temperature", f"{fit.temperature:.4g} on all images, {halves} on halves of them"
+    yield "", f"ECE {100 * fit.ece_before:.2f} -> {100 * fit.ece_after:.2f} %, each half with the other's"
+    yield "", f"loss {number(fit.loss_before)} -> {number(fit.loss_after)} nats, likewise"
+    if fit.path is not None:
+        yield "wrote", fit.path
+    else:
+        yield (
+            "",
+            "the loss is not lower, so nothing was written: no temperature improves this model",
+        )
+
+
+def _comparison_row(score: ModelScore, comparison: PairedComparison | None) -> tuple[str | TableCell, ...]:
+    cells = (
+        score.model,
+        _share(score.top1),
+        _ends(score.top1),
+        "" if score.top5 is None else _share(score.top5),
+        number(score.loss.value),
+        f"{100 * score.calibration.ece:.2f} %",
+    )
+    if comparison is None:
+        return *cells, "", "", ""
+    tones: dict[AccuracyVerdict, Tone] = {"better": "good", "worse": "bad", "no difference": ""}
+    p = TableCell(f"{comparison.p:.2g}", tone=tones[comparison.verdict])
+    return *cells, f"+{comparison.gained}", f"-{comparison.lost}", p
+
+
+def _comparison_text(comparison: PairedComparison, images: int) -> str:
+    if comparison.verdict == "no difference":
+        return f"{comparison.model}: no difference can be seen with {images:,} images"
+    points = 100 * abs(comparison.difference.value)
+    ends = sorted(100 * abs(end) for end in (comparison.difference.low, comparison.difference.high))
+    return (
+        f"{comparison.model}: {comparison.verdict} than {comparison.other} by {points:.2f} percentage points "
+        f"({ends[0]:.2f} to {ends[1]:.2f})"
+    )
+
+
+def _model_sections(
+    score: ModelScore, prefix: str, shown_in: Literal["both", "page"] = "both"
+) -> tuple[Section, ...]:
+    """Classes, confusion, calibration and mistakes of one model."""
+    sections = (
+        *_class_sections(score, prefix),
+        *_confusion_sections(score, prefix),
+        _calibration_section(score, prefix),
+        *_mistake_sections(score, prefix),
+    )
+    return tuple(s for s in sections if shown_in == "both" or s.shown_in != "text")
+
+
+def _class_sections(score: ModelScore, prefix: str) -> Iterator[Section]:
+    columns = (
+        Column("class"),
+        Column("images", "right"),
+        Column("recall", "right"),
+        Column("95 % interval", interval=True),
+        Column("precision", "right"),
+        Column("95 % interval", interval=True, optional=True),
+    )
+    title, rows = f"{prefix}Classes", [_class_row(one) for one in score.classes]
+    if len(rows) <= _TEXT_CLASSES:
+        yield Section(title, tables=(Table(columns, tuple(rows)),))
+        return
+    worst = sorted(score.classes, key=lambda c: (1.0 if c.recall is None else c.recall.value, -c.images))
+    headline = f"those of {len(rows):,} with the least recall"
+    few = tuple(map(_class_row, worst[:_TEXT_PAIRS]))
+    yield Section(title, headline, tables=(Table(columns, few),), shown_in="text")
+    yield Section(title, tables=(Table(columns, tuple(rows)),), shown_in="page")
+
+
+def _class_row(one: ClassScore) -> tuple[str, ...]:
+    recall = ("", "") if one.recall is None else (_share(one.recall), _ends(one.recall))
+    precision = ("", "") if one.precision is None else (_share(one.precision), _ends(one.precision))
+    return one.label, f"{one.images:,}", *recall, *precision
+
+
+def _confusion_sections(score: ModelScore, prefix: str) -> Iterator[Section]:
+    pairs = score.confused_pairs
+    title = f"{prefix}Most confused"
+    if not pairs:
+        yield Section(title, "no image is classified wrongly", shown_in="text")
+    columns = Column("class"), Column("predicted"), Column("images", "right"), Column("of the class", "right")
+    counts = {one.label: one.images for one in score.classes}
+    rows = tuple(
+        (pair.label, pair.predicted, f"{pair.images:,}", f"{100 * pair.images / counts[pair.label]:.1f} %")
+        for pair in pairs
+    )
+    if rows:
+        yield Section(title, tables=(Table(columns, rows[:_TEXT_PAIRS]),), shown_in="text")
+    labels = [one.label for one in score.classes]
+    whole = len(labels) <= _DRAWN_CLASSES
+    if not whole:  # the classes of the most confused pairs
+        ranked = dict.fromkeys(name for pair in pairs for name in (pair.label, pair.predicted))
+        labels = sorted(list(ranked)[:_DRAWN_CLASSES], key=labels.index)
+    cells = {(pair.label, pair.predicted): pair.images for pair in score.confusion}
+    matrix = Matrix(tuple(labels), tuple(tuple(cells.get((a, b), 0) for b in labels) for a in labels))
+    name = "Images by class (rows) and prediction (columns)"
+    text = name if whole else f"{name}, of the {len(labels)} most confused classes"
+    chart = Chart(f"{score.name}-confusion", "confusion", text, matrix)
+    tables = (Table(columns, rows if not whole else rows[:_TEXT_PAIRS]),) if rows else ()
+    yield Section(f"{prefix}Confusion", tables=tables, charts=(chart,), shown_in="page")
+
+
+def _calibration_section(score: ModelScore, prefix: str) -> Section:
+    calibration = score.calibration
+    columns = (
+        Column("confidence"),
+        Column("images", "right"),
+        Column("mean confidence", "right"),
+        Column("accuracy", "right"),
+        Column("95 % interval", interval=True),
+    )
+    rows = tuple(
+        (
+            f"{100 * one.low:.1f} to {100 * one.high:.1f} %",
+            f"{one.images:,}",
+            f"{100 * one.confidence:.2f} %",
+            _share(one.accuracy),
+            _ends(one.accuracy),
+        )
+        for one in calibration.bins
+    )
+    bins = tuple(
+        (one.low, one.high, Value(one.accuracy.value, one.accuracy.low, one.accuracy.high, text[3]))
+        for one, text in zip(calibration.bins, rows, strict=True)
+    )
+    confidences = tuple(one.confidence for one in calibration.bins)
+    data = Bins(bins, tuple(one.images for one in calibration.bins), confidences)
+    title = "Accuracy by confidence; a perfectly calibrated model is on the diagonal"
+    return Section(
+        f"{prefix}Calibration",
+        _calibration_text(calibration),
+        method=(
+            "The expected calibration error (Naeini, Cooper and Hauskrecht, AAAI 2015) is the mean "
+            "difference of confidence and accuracy in 15 bins of equal width, weighted by their images"
+        ),
+        tables=(Table(columns, rows),),
+        charts=(Chart(f"{score.name}-reliability", "reliability", title, data),),
+        shown_in="page",
+    )
+
+
+def _mistake_sections(score: ModelScore, prefix: str) -> Iterator[Section]:
+    if not score.mistakes:
+        return
+    columns = Column("image"), Column("class"), Column("predicted"), Column("confidence", "right")
+    rows = tuple(
+        (one.image, one.label, one.predicted, f"{100 * one.confidence:.1f} %") for one in score.mistakes
+    )
+    title = f"{prefix}Worst mistakes"
+    headline = f"the {len(rows)} images whose label has the least probability"
+    yield Section(title, tables=(Table(columns, rows[:_TEXT_MISTAKES]),), shown_in="text")
+    pictures = tuple((one.thumbnail, *one.size, _caption(one)) for one in score.mistakes if one.thumbnail)
+    chart = Chart(f"{score.name}-mistakes", "thumbnails", "", Thumbnails(pictures, THUMBNAIL_SIDE))
+    yield Section(title, headline, charts=(chart,), tables=(Table(columns, rows),), shown_in="page")
+
+
+def _caption(one: Mistake) -> tuple[str, ...]:
+    return one.label, f"as {one.predicted}", f"{100 * one.confidence:.1f} %"
+
+
+def _share(estimate: Estimate) -> str:
+    return f"{100 * estimate.value:.2f} %"
+
+
+def _ends(estimate: Estimate) -> str:
+    return f"{100 * estimate.low:.2f} to {100 * estimate.high:.2f} %"

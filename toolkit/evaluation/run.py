@@ -1,0 +1,257 @@
+"""`evaluate`: classifies labeled images with one or several models, and scores them."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cnntk.benchmark.statistics.intervals import (
+    Estimate,
+    independent_mean,
+    paired_interval,
+    share_estimate,
+)
+from cnntk.data.labeled import LabeledImages, open_labeled
+from cnntk.evaluation.classify import Outcomes, classify_images
+from cnntk.evaluation.options import EvaluateOptions
+from cnntk.evaluation.report import Evaluation
+from cnntk.evaluation.result import (
+    THUMBNAIL_SIDE,
+    ClassScore,
+    ConfusedPair,
+    Mistake,
+    ModelScore,
+    PairedComparison,
+)
+from cnntk.evaluation.scores import measure_calibration
+from cnntk.evaluation.temperature import calibrate_model
+from cnntk.inference.pipeline import load_classifier
+from cnntk.runtime.classifier import Classifier
+from cnntk.runtime.engine import Engine
+from cnntk.runtime.errors import DataError, MissingDependency, UsageError
+from cnntk.runtime.files import check_output, model_file, scratch_folder
+from cnntk.runtime.session.cores import usable_cores
+from cnntk.verification.paired_tests import holm, mcnemar_two_sided
+
+__all__ = ["Progress", "evaluate"]
+
+ALPHA = 0.05
+"""Largest probability of calling two models different that are not."""
+
+MISTAKES = 24
+"""Number of mistakes that are listed."""
+
+_TOP = 5
+
+Progress = Callable[[str, int, int], None]
+"""Callback that receives the stage, the number of finished images, and of all."""
+
+
+def evaluate(
+    models: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    options: EvaluateOptions | None = None,
+    *,
+    progress: Progress | None = None,
+    **fields: Any,
+) -> Evaluation:
+    """Scores classifiers on labeled images: accuracy, loss, confusion, calibration.
+
+    Several models classify the same images, and each is compared with the first. Intervals take images for
+    independent; frames of one video are not. Classes of the data are matched with each model's labels by
+    name, in whatever order they are.
+
+    Args:
+        models: Artifacts, or other ``.onnx`` classifiers with the option ``preprocessing``; one or several.
+        options: Options; ``fields`` replace some of them.
+        progress: Callback that receives the stage, the number of finished images, and of all.
+        **fields: Fields of `EvaluateOptions`, like ``data="digits"``.
+
+    Raises:
+        UsageError: An option or a model is not valid; the file exists.
+        UnsupportedArtifact: A model is not a classifier of images.
+        DataError: The data can't be read, or has a class that is none of a model's labels.
+        DeviceUnavailable: The device is not available.
+        InferenceError: A model fails, or its probabilities are not numbers.
+    """
+    started, notify = time.monotonic(), progress or (lambda *_: None)
+    options = EvaluateOptions(**fields) if options is None else replace(options, **fields)
+    paths = [models] if isinstance(models, str | os.PathLike) else list(models)
+    if not paths or len(set(map(os.fspath, paths))) < len(paths):
+        raise UsageError("models: expected one or more, each named once")
+    target = _target(paths, options)
+    images = open_labeled(options.data)
+    if options.max_images is not None:
+        images = images.sample(options.max_images, options.seed)
+    scores, outcomes, temperature = [], [], None
+    for path in paths:
+        stage = "images" if len(paths) == 1 else Path(path).name
+        on_images = partial(_notify, notify, stage, len(images))
+        with _opened(path, options) as (file, classifier):
+            result = classify_images(classifier, images, options, on_images, with_logits=target is not None)
+            scores.append(_score(os.fspath(path), classifier, images, result))
+            outcomes.append(result)
+            if target is not None:
+                on_images = partial(_notify, notify, "checking the new file", len(images))
+                temperature = calibrate_model(classifier, file, images, result, target, options, on_images)
+    return Evaluation(
+        data=images.name,
+        images=len(outcomes[0].labels),
+        models=tuple(scores),
+        comparisons=_comparisons([os.fspath(path) for path in paths], outcomes),
+        temperature=temperature,
+        unreadable=(*images.unreadable, *outcomes[0].unreadable),
+        notes=(*images.notes, *outcomes[0].notes),
+        seconds=round(time.monotonic() - started, 2),
+    )
+
+
+def _notify(progress: Progress, stage: str, total: int, done: int) -> None:
+    progress(stage, done, total)
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str], options: EvaluateOptions) -> Iterator[tuple[Path, Classifier]]:
+    """Opens an artifact; another ``.onnx`` file is exported to a temporary one first."""
+    file, cores = model_file(path), options.threads or usable_cores()
+    if Engine(file).spec is not None:
+        if options.preprocessing:
+            raise UsageError(f"{file}: is an artifact; --preprocessing is for other .onnx files only")
+        yield file, load_classifier(file, options.device, cores, many=True)
+        return
+    try:
+        from cnntk.exporters import export
+    except ImportError as error:
+        raise MissingDependency(
+            f"{file}: not made by cnntk, so it is exported first; run: pip install 'cnntk[export]'"
+        ) from error
+    with scratch_folder() as folder:
+        artifact = folder / file.name
+        export(file, artifact, preprocessing=options.preprocessing or None, head="classifier")
+        yield artifact, load_classifier(artifact, options.device, cores, many=True)
+
+
+def _target(paths: Sequence[str | os.PathLike[str]], options: EvaluateOptions) -> Path | None:
+    """The file that is to be written, if one is."""
+    if not options.calibrate:
+        return None
+    if len(paths) > 1:
+        raise UsageError(f"--calibrate takes one model, got {len(paths)}")
+    source = model_file(paths[0])
+    target = Path(options.output) if options.output is not None else Path(f"{source.stem}-calibrated.onnx")
+    check_output(target, force=options.force)
+    if target.exists() and target.samefile(source):
+        raise UsageError(f"{target}: is the model itself, which is kept; -o names another file")
+    return target
+
+
+def _score(path: str, classifier: Classifier, images: LabeledImages, outcomes: Outcomes) -> ModelScore:
+    labels, count = classifier.labels, len(outcomes.labels)
+    correct = outcomes.correct
+    top5 = share_estimate(int((outcomes.ranks < _TOP).sum()), count) if len(labels) > _TOP else None
+    loss = independent_mean(outcomes.losses)
+    spec = classifier.engine.spec
+    return ModelScore(
+        model=path,
+        name=Path(path).stem if spec is None else spec.name,
+        images=count,
+        correct=int(correct.sum()),
+        top1=share_estimate(int(correct.sum()), count),
+        top5=top5,
+        loss=replace(loss, low=max(loss.low, 0.0)),
+        calibration=measure_calibration(outcomes.confidence, correct),
+        classes=_class_scores(labels, outcomes),
+        confusion=_confusion(labels, outcomes),
+        mistakes=_mistakes(classifier, images, outcomes),
+    )
+
+
+def _class_scores(labels: Sequence[str], outcomes: Outcomes) -> tuple[ClassScore, ...]:
+    sizes, predicted, correct = (
+        np.bincount(classes, minlength=len(labels)).tolist()
+        for classes in (outcomes.labels, outcomes.predicted, outcomes.labels[outcomes.correct])
+    )
+    return tuple(
+        ClassScore(
+            label,
+            sizes[i],
+            predicted[i],
+            correct[i],
+            share_estimate(correct[i], sizes[i]) if sizes[i] else None,
+            share_estimate(correct[i], predicted[i]) if predicted[i] else None,
+        )
+        for i, label in enumerate(labels)
+        if sizes[i] or predicted[i]
+    )
+
+
+def _confusion(labels: Sequence[str], outcomes: Outcomes) -> tuple[ConfusedPair, ...]:
+    cells, counts = np.unique(outcomes.labels * len(labels) + outcomes.predicted, return_counts=True)
+    return tuple(
+        ConfusedPair(labels[cell // len(labels)], labels[cell % len(labels)], count)
+        for cell, count in zip(cells.tolist(), counts.tolist(), strict=True)
+    )
+
+
+def _mistakes(classifier: Classifier, images: LabeledImages, outcomes: Outcomes) -> tuple[Mistake, ...]:
+    wrong = np.flatnonzero(~outcomes.correct)
+    worst = wrong[np.argsort(outcomes.label_probability[wrong], kind="stable")][:MISTAKES]
+    mistakes = []
+    for i in worst.tolist():
+        image = images.image(int(outcomes.indices[i]))
+        picture, size = _thumbnail(classifier.read(image.source))
+        mistakes.append(
+            Mistake(
+                image.file,
+                classifier.labels[outcomes.labels[i]],
+                classifier.labels[outcomes.predicted[i]],
+                float(outcomes.confidence[i]),
+                float(outcomes.label_probability[i]),
+                picture,
+                size,
+            )
+        )
+    return tuple(mistakes)
+
+
+def _thumbnail(pixels: NDArray[np.uint8]) -> tuple[bytes, tuple[int, int]]:
+    """A PNG of the image, large ones made smaller, and its width and height."""
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue(), image.size
+
+
+def _comparisons(paths: Sequence[str], outcomes: Sequence[Outcomes]) -> tuple[PairedComparison, ...]:
+    first = outcomes[0]
+    results = []
+    for path, other in zip(paths[1:], outcomes[1:], strict=True):
+        if not np.array_equal(first.indices, other.indices):
+            raise DataError(f"{path}: other images can be read than with {paths[0]}; they changed meanwhile")
+        gained = int((other.correct & ~first.correct).sum())
+        lost = int((first.correct & ~other.correct).sum())
+        count = len(first.indices)
+        low, high = paired_interval(gained, lost, count)
+        estimate = Estimate((gained - lost) / count, low, high)
+        p = mcnemar_two_sided(gained, lost)
+        results.append(PairedComparison(path, paths[0], gained, lost, estimate, p, "no difference"))
+    adjusted = holm([one.p for one in results])
+    return tuple(
+        replace(one, p=p, verdict="no difference" if p >= ALPHA else _verdict(one))
+        for one, p in zip(results, adjusted, strict=True)
+    )
+
+
+def _verdict(comparison: PairedComparison) -> Any:
+    return "better" if comparison.gained > comparison.lost else "worse"
