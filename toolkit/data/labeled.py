@@ -19,6 +19,7 @@ from cnntk.data.source import FORMS, open_data
 from cnntk.inference.input_files import expand
 from cnntk.inference.pipeline import NamedImage
 from cnntk.runtime.errors import DataError, UsageError
+from cnntk.runtime.images.reading import Pixels
 from cnntk.runtime.images.search import LeftOutFiles, readable_formats
 from cnntk.runtime.inert import cell_text
 
@@ -95,19 +96,24 @@ class LabeledImages:
     def image(self, position: int) -> NamedImage:
         """A selected image; the name of one in memory is its number from 1."""
         index = int(self.indices[position])
+        source = self.source(position)
+        return NamedImage(source if isinstance(source, str) else f"number {index + 1}", source)
+
+    def source(self, position: int) -> str | Pixels:
+        """Path or pixels of a selected image."""
+        index = int(self.indices[position])
         if isinstance(self.images, ArrayImages):
-            return NamedImage(f"number {index + 1}", self.images.pixels[index])
-        path = str(self.images.paths[index])
-        return NamedImage(path, path)
+            pixels: Pixels = self.images.pixels[index]
+            return pixels
+        return str(self.images.paths[index])
 
     def sample(self, max_images: int, seed: int) -> LabeledImages:
         """A random sample with balanced classes, always the same for a seed."""
         if len(self) <= max_images:
             return self
         chosen = _balanced_sample(self.labels.tolist(), max_images, seed)
-        note = _sample_note(max_images, len(self), seed)
-        selected = {"indices": self.indices[chosen], "labels": self.labels[chosen]}
-        return replace(self, **selected, notes=(*self.notes, note))
+        notes = (*self.notes, _sample_note(max_images, len(self), seed))
+        return replace(self, indices=self.indices[chosen], labels=self.labels[chosen], notes=notes)
 
 
 def open_labeled(data: str | os.PathLike[str]) -> LabeledImages:

@@ -52,7 +52,7 @@ class Outcomes:
     @property
     def correct(self) -> NDArray[np.bool_]:
         """Whether each image is classified correctly, (N,)."""
-        return self.ranks == 0
+        return np.asarray(self.ranks == 0)
 
     @property
     def losses(self) -> NDArray[np.float64]:

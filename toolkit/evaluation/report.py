@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
 
 from cnntk.benchmark.statistics.intervals import Estimate
 from cnntk.evaluation.result import (
@@ -90,8 +91,13 @@ class Evaluation:
         """The scores, for text and pages."""
         summary = Section("", lines=tuple(self._lines()))
         if len(self.models) == 1:
-            return (summary, *_model_sections(self.models[0], ""))
-        details = (s for score in self.models for s in _model_sections(score, f"{score.name}: ", "page"))
+            return (summary, *_model_sections(self.models[0]))
+        details = [
+            replace(section, title=f"{score.model}: {section.title}", shown_in="page")
+            for score in self.models
+            for section in _model_sections(score)
+            if section.shown_in != "text"
+        ]
         return (summary, self._comparison(), *details)
 
     def _lines(self) -> Iterator[tuple[str, str]]:
@@ -193,20 +199,15 @@ def _comparison_text(comparison: PairedComparison, images: int) -> str:
     )
 
 
-def _model_sections(
-    score: ModelScore, prefix: str, shown_in: Literal["both", "page"] = "both"
-) -> tuple[Section, ...]:
+def _model_sections(score: ModelScore) -> Iterator[Section]:
     """Classes, confusion, calibration and mistakes of one model."""
-    sections = (
-        *_class_sections(score, prefix),
-        *_confusion_sections(score, prefix),
-        _calibration_section(score, prefix),
-        *_mistake_sections(score, prefix),
-    )
-    return tuple(s for s in sections if shown_in == "both" or s.shown_in != "text")
+    yield from _class_sections(score)
+    yield from _confusion_sections(score)
+    yield _calibration_section(score)
+    yield from _mistake_sections(score)
 
 
-def _class_sections(score: ModelScore, prefix: str) -> Iterator[Section]:
+def _class_sections(score: ModelScore) -> Iterator[Section]:
     columns = (
         Column("class"),
         Column("images", "right"),
@@ -215,7 +216,7 @@ def _class_sections(score: ModelScore, prefix: str) -> Iterator[Section]:
         Column("precision", "right"),
         Column("95 % interval", interval=True, optional=True),
     )
-    title, rows = f"{prefix}Classes", [_class_row(one) for one in score.classes]
+    title, rows = "Classes", [_class_row(one) for one in score.classes]
     if len(rows) <= _TEXT_CLASSES:
         yield Section(title, tables=(Table(columns, tuple(rows)),))
         return
@@ -232,9 +233,9 @@ def _class_row(one: ClassScore) -> tuple[str, ...]:
     return one.label, f"{one.images:,}", *recall, *precision
 
 
-def _confusion_sections(score: ModelScore, prefix: str) -> Iterator[Section]:
+def _confusion_sections(score: ModelScore) -> Iterator[Section]:
     pairs = score.confused_pairs
-    title = f"{prefix}Most confused"
+    title = "Most confused"
     if not pairs:
         yield Section(title, "no image is classified wrongly", shown_in="text")
     columns = Column("class"), Column("predicted"), Column("images", "right"), Column("of the class", "right")
@@ -254,12 +255,12 @@ def _confusion_sections(score: ModelScore, prefix: str) -> Iterator[Section]:
     matrix = Matrix(tuple(labels), tuple(tuple(cells.get((a, b), 0) for b in labels) for a in labels))
     name = "Images by class (rows) and prediction (columns)"
     text = name if whole else f"{name}, of the {len(labels)} most confused classes"
-    chart = Chart(f"{score.name}-confusion", "confusion", text, matrix)
+    chart = Chart(_chart_name(score, "confusion"), "confusion", text, matrix)
     tables = (Table(columns, rows if not whole else rows[:_TEXT_PAIRS]),) if rows else ()
-    yield Section(f"{prefix}Confusion", tables=tables, charts=(chart,), shown_in="page")
+    yield Section("Confusion", tables=tables, charts=(chart,), shown_in="page")
 
 
-def _calibration_section(score: ModelScore, prefix: str) -> Section:
+def _calibration_section(score: ModelScore) -> Section:
     calibration = score.calibration
     columns = (
         Column("confidence"),
@@ -286,35 +287,39 @@ def _calibration_section(score: ModelScore, prefix: str) -> Section:
     data = Bins(bins, tuple(one.images for one in calibration.bins), confidences)
     title = "Accuracy by confidence; a perfectly calibrated model is on the diagonal"
     return Section(
-        f"{prefix}Calibration",
+        "Calibration",
         _calibration_text(calibration),
         method=(
             "The expected calibration error (Naeini, Cooper and Hauskrecht, AAAI 2015) is the mean "
             "difference of confidence and accuracy in 15 bins of equal width, weighted by their images"
         ),
         tables=(Table(columns, rows),),
-        charts=(Chart(f"{score.name}-reliability", "reliability", title, data),),
+        charts=(Chart(_chart_name(score, "reliability"), "reliability", title, data),),
         shown_in="page",
     )
 
 
-def _mistake_sections(score: ModelScore, prefix: str) -> Iterator[Section]:
+def _mistake_sections(score: ModelScore) -> Iterator[Section]:
     if not score.mistakes:
         return
     columns = Column("image"), Column("class"), Column("predicted"), Column("confidence", "right")
     rows = tuple(
         (one.image, one.label, one.predicted, f"{100 * one.confidence:.1f} %") for one in score.mistakes
     )
-    title = f"{prefix}Worst mistakes"
+    title = "Worst mistakes"
     headline = f"the {len(rows)} images whose label has the least probability"
     yield Section(title, tables=(Table(columns, rows[:_TEXT_MISTAKES]),), shown_in="text")
     pictures = tuple((one.thumbnail, *one.size, _caption(one)) for one in score.mistakes if one.thumbnail)
-    chart = Chart(f"{score.name}-mistakes", "thumbnails", "", Thumbnails(pictures, THUMBNAIL_SIDE))
+    chart = Chart(_chart_name(score, "mistakes"), "thumbnails", "", Thumbnails(pictures, THUMBNAIL_SIDE))
     yield Section(title, headline, charts=(chart,), tables=(Table(columns, rows),), shown_in="page")
 
 
 def _caption(one: Mistake) -> tuple[str, ...]:
     return one.label, f"as {one.predicted}", f"{100 * one.confidence:.1f} %"
+
+
+def _chart_name(score: ModelScore, kind: str) -> str:
+    return f"{Path(score.model).stem}-{kind}"
 
 
 def _share(estimate: Estimate) -> str:

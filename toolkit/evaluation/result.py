@@ -81,7 +81,7 @@ class Mistake:
     predicted: str
     confidence: float
     label_probability: float
-    thumbnail: bytes = field(default=b"", metadata=NOT_IN_JSON)
+    thumbnail: bytes = field(default=b"", repr=False, metadata=NOT_IN_JSON)
     size: tuple[int, int] = field(default=(0, 0), metadata=NOT_IN_JSON)
 
 

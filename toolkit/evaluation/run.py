@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -87,7 +88,7 @@ def evaluate(
     started, notify = time.monotonic(), progress or (lambda *_: None)
     options = EvaluateOptions(**fields) if options is None else replace(options, **fields)
     paths = [models] if isinstance(models, str | os.PathLike) else list(models)
-    if not paths or len(set(map(os.fspath, paths))) < len(paths):
+    if not paths or len({os.fspath(path) for path in paths}) < len(paths):
         raise UsageError("models: expected one or more, each named once")
     target = _target(paths, options)
     images = open_labeled(options.data)
@@ -156,7 +157,7 @@ def _target(paths: Sequence[str | os.PathLike[str]], options: EvaluateOptions) -
 
 
 def _score(path: str, classifier: Classifier, images: LabeledImages, outcomes: Outcomes) -> ModelScore:
-    labels, count = classifier.labels, len(outcomes.labels)
+    labels, count = _unique(classifier.labels), len(outcomes.labels)
     correct = outcomes.correct
     top5 = share_estimate(int((outcomes.ranks < _TOP).sum()), count) if len(labels) > _TOP else None
     loss = independent_mean(outcomes.losses)
@@ -172,8 +173,14 @@ def _score(path: str, classifier: Classifier, images: LabeledImages, outcomes: O
         calibration=measure_calibration(outcomes.confidence, correct),
         classes=_class_scores(labels, outcomes),
         confusion=_confusion(labels, outcomes),
-        mistakes=_mistakes(classifier, images, outcomes),
+        mistakes=_mistakes(classifier, labels, images, outcomes),
     )
+
+
+def _unique(labels: Sequence[str]) -> tuple[str, ...]:
+    """The labels, with the number behind those that several classes have."""
+    counts = Counter(labels)
+    return tuple(f"{label} ({i})" if counts[label] > 1 else label for i, label in enumerate(labels))
 
 
 def _class_scores(labels: Sequence[str], outcomes: Outcomes) -> tuple[ClassScore, ...]:
@@ -203,18 +210,20 @@ def _confusion(labels: Sequence[str], outcomes: Outcomes) -> tuple[ConfusedPair,
     )
 
 
-def _mistakes(classifier: Classifier, images: LabeledImages, outcomes: Outcomes) -> tuple[Mistake, ...]:
+def _mistakes(
+    classifier: Classifier, labels: Sequence[str], images: LabeledImages, outcomes: Outcomes
+) -> tuple[Mistake, ...]:
     wrong = np.flatnonzero(~outcomes.correct)
     worst = wrong[np.argsort(outcomes.label_probability[wrong], kind="stable")][:MISTAKES]
     mistakes = []
     for i in worst.tolist():
-        image = images.image(int(outcomes.indices[i]))
-        picture, size = _thumbnail(classifier.read(image.source))
+        position = int(outcomes.indices[i])
+        picture, size = _thumbnail(classifier.read(images.source(position)))
         mistakes.append(
             Mistake(
-                image.file,
-                classifier.labels[outcomes.labels[i]],
-                classifier.labels[outcomes.predicted[i]],
+                images.image(position).file,
+                labels[outcomes.labels[i]],
+                labels[outcomes.predicted[i]],
                 float(outcomes.confidence[i]),
                 float(outcomes.label_probability[i]),
                 picture,

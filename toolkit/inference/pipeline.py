@@ -53,7 +53,7 @@ class NamedImage:
     source: ImageSource | DecodedImage
 
 
-InputFile = str | os.PathLike[str] | ImageResult | NamedImage
+InputFile = str | os.PathLike[str] | ImageResult
 
 BATCH = 8
 """Default number of images in a batch on the CPU."""
@@ -70,7 +70,7 @@ _BATCH_BYTES = 1 << 26
 
 def infer(
     model: ModelLike,
-    files: Iterable[InputFile],
+    files: Iterable[InputFile | NamedImage],
     *,
     device: str = "cpu",
     threads: int | None = None,
@@ -205,7 +205,9 @@ class _Work:
         waiting.clear()
 
 
-def _results(work: _Work, files: Iterator[InputFile], cores: int, batch: int) -> Iterator[ImageResult]:
+def _results(
+    work: _Work, files: Iterator[InputFile | NamedImage], cores: int, batch: int
+) -> Iterator[ImageResult]:
     on_cpu = work.classifier.engine.device == "cpu"
     workers = cores if on_cpu else cores + 1  # one of them waits for the device
     batches = _batches(work, files, batch)
@@ -223,12 +225,14 @@ def _results(work: _Work, files: Iterator[InputFile], cores: int, batch: int) ->
         pool.shutdown(cancel_futures=True)
 
 
-def _batches(work: _Work, files: Iterator[InputFile], size: int) -> Iterator[list[NamedImage | ImageResult]]:
+def _batches(
+    work: _Work, files: Iterator[InputFile | NamedImage], size: int
+) -> Iterator[list[NamedImage | ImageResult]]:
     while batch := [_prepare_input(work, file) for file in islice(files, size)]:
         yield batch
 
 
-def _prepare_input(work: _Work, file: InputFile) -> NamedImage | ImageResult:
+def _prepare_input(work: _Work, file: InputFile | NamedImage) -> NamedImage | ImageResult:
     if isinstance(file, ImageResult | NamedImage):
         return file
     name = os.fspath(file)

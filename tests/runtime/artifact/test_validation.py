@@ -35,6 +35,11 @@ def results(**changes: Any) -> dict[str, Any]:
     return {"check_results": {**SPEC["check_results"], **changes}}
 
 
+def fit(**changes: Any) -> dict[str, Any]:
+    sound = {"temperature": 1.5, "data": "digits", "images": 9, "ece_before": 0.1, "ece_after": 0}
+    return {"provenance": {"calibration": {**sound, **changes}}}
+
+
 def load(changes: dict[str, Any], prefix: bytes = PREFIX) -> Engine:
     text = json.dumps({**SPEC, **changes, "digest": "0" * 64})
     return Engine(sealed(prefix, text.encode()), threads=1)
@@ -63,6 +68,17 @@ def load(changes: dict[str, Any], prefix: bytes = PREFIX) -> Engine:
         ({"quantization": {"speed": {"ratio": 0, "low": 1, "high": 1, "machine": ""}}}, "not above 0"),
         ({"quantization": {"config": {"layers": {"0": {}}}}}, "config.layers.0.precision is missing"),
         ({"provenance": {"outputs": {"logits": ["a"]}}}, "spec.provenance.outputs.logits is"),
+        (
+            fit(temperature=0),
+            "spec.provenance.calibration has a temperature or a number of images not above 0",
+        ),
+        (fit(temperature=-1.5), "spec.provenance.calibration has a temperature"),
+        (fit(images=0), "calibration has a temperature or a number of images not above 0"),
+        (fit(ece_after="low"), "spec.provenance.calibration.ece_after is 'low', not float"),
+        (
+            {"provenance": {"calibration": {"temperature": 2.0}}},
+            "spec.provenance.calibration.data is missing",
+        ),
         ({"self_test": {**TEST, "cases": []}}, "spec.self_test.cases has no case"),
         ({"self_test": {**TEST, "cases": [CASE] * (MAX_CASES + 1)}}, "or over 64"),
         ({"self_test": {**TEST, "strides": {"logits": 0}}}, "strides has no number from 1 for .*'logits'"),
@@ -105,6 +121,7 @@ def test_what_contradicts_or_exceeds_a_limit_is_refused(changes: dict[str, Any],
         {"provenance": {"x": [[[[{}]]]], "y": None, "z": -(2**63)}},
         results(later={"x": 1}, parity=[{"output": "x", "onnx_error": None, "bound": 0}]),
         {"quantization": {"accuracy": None, "speed": None, "later": 1}},
+        fit(later=1),
     ],
 )
 def test_sound_specs_load(changes: dict[str, Any]) -> None:

@@ -106,3 +106,29 @@ def test_none_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(sys, "stderr", stream)
     run()
     assert stream.getvalue() == ""
+
+
+def test_long_work_without_a_terminal_has_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_LINE_S", 0)
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    run()
+    lines = stream.getvalue().splitlines()
+    assert [line.partition(",")[0] for line in lines] == [f"images: {n} of 3" for n in (1, 2, 3)]
+    assert all(line.endswith(" left") and "/s" in line for line in lines)
+    run(wanted=False)
+    assert stream.getvalue().splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "seconds", "text"),
+    [
+        (4000, 10_000, 5.0, "4,000 of 10,000, 800/s, 8 s left"),
+        (1, 40, 3.2, "1 of 40, 0.31/s, 2 min 5 s left"),
+        (1, 3601, 1.0, "1 of 3,601, 1/s, 1 h 0 min left"),
+        (7, None, 1.0, "7, 7/s"),
+        (0, 9, 1.0, "0 of 9, 0/s"),
+    ],
+)
+def test_the_line(done: int, total: int | None, seconds: float, text: str) -> None:
+    assert progress.progress_text(done, total, seconds) == text
