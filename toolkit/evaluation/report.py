@@ -159,8 +159,8 @@ def _calibration_text(calibration: Calibration) -> str:
 
 
 def _temperature_lines(fit: TemperatureFit) -> Iterator[tuple[str, str]]:
-    halves = " and ".join(f"{one:.4g}" for one in fit.half_temperatures)
-    yield "temperature", f"{fit.temperature:.4g} on all images, {halves} on halves of them"
+    each = " and ".join(f"{one:.4g}" for one in fit.half_temperatures)
+    yield "temperature", f"{fit.temperature:.4g} on all images, {each} on halves of them"
     yield "", f"ECE {100 * fit.ece_before:.2f} -> {100 * fit.ece_after:.2f} %, each half with the other's"
     yield "", f"loss {number(fit.loss_before)} -> {number(fit.loss_after)} nats, likewise"
     if fit.path is not None:

@@ -53,13 +53,13 @@ def fit_temperature(outcomes: Outcomes, seed: int) -> TemperatureFit:
         raise UnsupportedArtifact("a temperature needs the output logits; export the model with this cnntk")
     if len(labels) < MIN_IMAGES:
         raise DataError(f"calibration: {len(labels)} images; a temperature needs at least {MIN_IMAGES}")
-    halves = _halves(labels, seed)
+    folds = _folds(labels, seed)
     temperature = _best_temperature(logits, labels)
-    first, second = (_best_temperature(logits[half], labels[half]) for half in halves)
+    first, second = (_best_temperature(logits[fold], labels[fold]) for fold in folds)
     losses, confidence = np.empty(len(labels)), np.empty(len(labels))
-    for half, other in zip(halves, (second, first), strict=True):
-        losses[half] = -log_likelihoods(logits[half], labels[half], 1 / other)
-        confidence[half] = np.exp(log_softmax(logits[half] / other).max(axis=1))
+    for fold, other in zip(folds, (second, first), strict=True):
+        losses[fold] = -log_likelihoods(logits[fold], labels[fold], 1 / other)
+        confidence[fold] = np.exp(log_softmax(logits[fold] / other).max(axis=1))
     return TemperatureFit(
         temperature=temperature,
         half_temperatures=(first, second),
@@ -136,7 +136,7 @@ def _best_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) ->
     return temperature
 
 
-def _halves(labels: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _folds(labels: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices of two random halves with the same number of images of each class, but for one."""
     order = np.random.default_rng(seed).permutation(len(labels))
     by_class = order[np.argsort(labels[order], kind="stable")]
