@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from cnntk.cli.options import add_options, command, json_option, to_options
+from cnntk.cli.options import add_options, command, device_option, json_option, to_options
 from cnntk.cli.output import note, pick, show
 from cnntk.cli.progress import StageProgress
+from cnntk.evaluation.arguments import check_arguments
 from cnntk.evaluation.options import EvaluateOptions
 
 _UNREADABLE_IMAGES = 8
@@ -20,7 +21,8 @@ _UNREADABLE_IMAGES = 8
     "cnntk evaluate lenet.onnx --data digits --calibrate -o calibrated.onnx",
 )
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
-@add_options(EvaluateOptions)
+@add_options(EvaluateOptions, skip=["device"])
+@device_option("Execution")
 @json_option
 def evaluate(models: tuple[str, ...], as_json: bool, **values: Any) -> int:
     """Measure how well MODELs classify labeled images.
@@ -32,10 +34,11 @@ def evaluate(models: tuple[str, ...], as_json: bool, **values: Any) -> int:
     MODEL is an .onnx file. Left out, it is $CNNTK_MODEL, else the only float artifact in this folder, else
     the LeNet that ships with cnntk. Exits with 1 if an image cannot be read, or if no temperature helps.
     """
-    from cnntk.evaluation.run import evaluate as evaluate_models
-
     options = to_options(EvaluateOptions, values)
     paths = [pick(model) for model in models or (None,)]
+    check_arguments(paths, options)
+    from cnntk.evaluation.run import evaluate as evaluate_models
+
     with StageProgress() as progress:
         result = evaluate_models(paths, options, progress=progress)
     show(result, as_json, (*result.unreadable[:_UNREADABLE_IMAGES], *result.notes))

@@ -15,7 +15,7 @@ import numpy as np
 from cnntk.data.dataset import Labels
 from cnntk.data.folder import held_out_folder
 from cnntk.data.images import ArrayImages, FileImages
-from cnntk.data.source import FORMS, open_data
+from cnntk.data.source import check_data, is_labeled, open_data
 from cnntk.inference.input_files import expand
 from cnntk.inference.pipeline import NamedImage
 from cnntk.runtime.errors import DataError, UsageError
@@ -131,7 +131,7 @@ def open_labeled(data: str | os.PathLike[str]) -> LabeledImages:
     """
     text = os.fspath(data)
     kind, colon, path = text.partition(":")
-    if text in FORMS or (colon and kind != "folder" and f"{kind}:DIR" in FORMS):
+    if is_labeled(text) and kind != "folder":
         split = open_data(text)
         images = split.test.images
         if not isinstance(images, ArrayImages | FileImages):
@@ -140,9 +140,7 @@ def open_labeled(data: str | os.PathLike[str]) -> LabeledImages:
             split.name, images, np.arange(len(images)), split.test.labels, split.test.classes
         )
     folder = Path(path if kind == "folder" and colon else text).expanduser()
-    if not folder.is_dir():
-        forms = ", ".join(FORMS)
-        raise UsageError(f"data {text!r}: no such folder; expected one of {forms}, or a folder")
+    check_data(text, bare_folder=True)
     errors: list[str] = []
     left_out = LeftOutFiles()
     inner = held_out_folder(folder)

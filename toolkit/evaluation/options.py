@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cnntk.exporters.options import PREPROCESSING_OPTION
 from cnntk.runtime.errors import UsageError
+from cnntk.runtime.preprocessing.choice import PreprocessingChoice
 
 __all__ = ["EvaluateOptions"]
 
@@ -25,7 +26,8 @@ class EvaluateOptions:
             as well.
         max_images: Maximum number of images, a seeded sample with balanced classes (default: all).
         seed: Seed of that sample, and of the halves that a temperature is judged on.
-        preprocessing: Preprocessing of a MODEL that is not an artifact, like scale=1/255, as for export.
+        preprocessing: Preprocessing of a MODEL that states none: imagenet, clip, unit ..., or fields like
+            scale=1/255, as for export.
         device: Device: cpu, cuda, cuda:1 or auto.
         threads: Number of threads on the CPU (default: all available cores).
         batch: Number of images per run (default: 8, on a GPU 32).
@@ -39,7 +41,9 @@ class EvaluateOptions:
     data: str = field(metadata={"metavar": "DATA", **_IMAGES})
     max_images: int | None = field(default=None, metadata={"min": 1, **_IMAGES})
     seed: int = field(default=0, metadata={"min": 0, "max": 2**32 - 1, **_IMAGES})
-    preprocessing: Mapping[str, str] = field(default_factory=dict, metadata=_IMAGES)
+    preprocessing: PreprocessingChoice | None = field(
+        default=None, metadata={**PREPROCESSING_OPTION, **_IMAGES}
+    )
     device: str = field(default="cpu", metadata=_EXECUTION)
     threads: int | None = field(default=None, metadata={"min": 1, "max": 1024, **_EXECUTION})
     batch: int | None = field(default=None, metadata={"min": 1, "max": 65536, **_EXECUTION})

@@ -23,6 +23,7 @@ from cnntk.runtime.sections import (
     Chart,
     Column,
     Header,
+    Highlight,
     Matrix,
     Section,
     Table,
@@ -78,13 +79,17 @@ class Evaluation:
     def header(self) -> Header:
         """What stands at the top of the page."""
         first = self.models[0]
-        names = ", ".join(score.name for score in self.models)
+        verdict = f"{first.correct:,} of {first.images:,} images of {self.data} are classified correctly"
+        if self.unreadable:
+            verdict += f"; {len(self.unreadable):,} cannot be read"
         return Header(
-            names,
-            "evaluation",
-            f"{_share(first.top1)} of {self.images:,} images of {self.data} classified correctly",
-            "bad" if self.unreadable else "",
-            tuple(_figures(first)),
+            name=", ".join(dict.fromkeys(score.name for score in self.models)),
+            title="Evaluation",
+            verdict=verdict,
+            tone="bad" if self.unreadable else "",
+            highlights=tuple(_highlights(first)),
+            model=first.model if len(self.models) == 1 else "",
+            digests=tuple(score.digest for score in self.models),
         )
 
     def sections(self) -> tuple[Section, ...]:
@@ -134,12 +139,22 @@ class Evaluation:
         return Section("Comparison", method=method, tables=(Table(columns, rows),), lines=lines)
 
 
-def _figures(score: ModelScore) -> Iterator[tuple[str, str]]:
-    yield "top-1", _share(score.top1)
+def _highlights(score: ModelScore) -> Iterator[Highlight]:
+    yield Highlight(
+        _share(score.top1), "Top-1 accuracy", f"On other such images it is between {_ends(score.top1)}."
+    )
     if score.top5 is not None:
-        yield "top-5", _share(score.top5)
-    yield "loss", number(score.loss.value)
-    yield "ECE", f"{100 * score.calibration.ece:.2f} %"
+        yield Highlight(
+            _share(score.top5), "Top-5 accuracy", "The label is among the first five predictions."
+        )
+    worst = min((one for one in score.classes if one.recall), key=lambda one: _recall(one))
+    yield Highlight(
+        f"{100 * _recall(worst):.2f} %", "Weakest class", f"So many images of {worst.label} are recognized."
+    )
+
+
+def _recall(one: ClassScore) -> float:
+    return 1.0 if one.recall is None else one.recall.value
 
 
 def _score_lines(score: ModelScore) -> Iterator[tuple[str, str]]:
@@ -220,7 +235,7 @@ def _class_sections(score: ModelScore) -> Iterator[Section]:
     if len(rows) <= _TEXT_CLASSES:
         yield Section(title, tables=(Table(columns, tuple(rows)),))
         return
-    worst = sorted(score.classes, key=lambda c: (1.0 if c.recall is None else c.recall.value, -c.images))
+    worst = sorted(score.classes, key=lambda one: (_recall(one), -one.images))
     headline = f"those of {len(rows):,} with the least recall"
     few = tuple(map(_class_row, worst[:_TEXT_PAIRS]))
     yield Section(title, headline, tables=(Table(columns, few),), shown_in="text")

@@ -92,6 +92,7 @@ class ModelScore:
     Attributes:
         model: Path of the model, as it was named.
         name: Name of the model.
+        digest: Embedded digest of the file, or its SHA-256.
         images: Number of images.
         correct: Number of images whose label is predicted first.
         top1: Share of those images.
@@ -105,6 +106,7 @@ class ModelScore:
 
     model: str
     name: str
+    digest: str
     images: int
     correct: int
     top1: Estimate

@@ -24,6 +24,7 @@ from cnntk.benchmark.statistics.intervals import (
     share_estimate,
 )
 from cnntk.data.labeled import LabeledImages, open_labeled
+from cnntk.evaluation.arguments import check_arguments
 from cnntk.evaluation.classify import Outcomes, classify_images
 from cnntk.evaluation.options import EvaluateOptions
 from cnntk.evaluation.report import Evaluation
@@ -38,10 +39,11 @@ from cnntk.evaluation.result import (
 from cnntk.evaluation.scores import measure_calibration
 from cnntk.evaluation.temperature import calibrate_model
 from cnntk.inference.pipeline import load_classifier
+from cnntk.runtime.artifact.digest import sha256_of
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DataError, MissingDependency, UsageError
-from cnntk.runtime.files import check_output, model_file, scratch_folder
+from cnntk.runtime.files import model_file, scratch_folder
 from cnntk.runtime.session.cores import usable_cores
 from cnntk.verification.paired_tests import holm, mcnemar_two_sided
 
@@ -88,9 +90,7 @@ def evaluate(
     started, notify = time.monotonic(), progress or (lambda *_: None)
     options = EvaluateOptions(**fields) if options is None else replace(options, **fields)
     paths = [models] if isinstance(models, str | os.PathLike) else list(models)
-    if not paths or len({os.fspath(path) for path in paths}) < len(paths):
-        raise UsageError("models: expected one or more, each named once")
-    target = _target(paths, options)
+    target = check_arguments(paths, options)
     images = open_labeled(options.data)
     if options.max_images is not None:
         images = images.sample(options.max_images, options.seed)
@@ -138,22 +138,8 @@ def _opened(path: str | os.PathLike[str], options: EvaluateOptions) -> Iterator[
         ) from error
     with scratch_folder() as folder:
         artifact = folder / file.name
-        export(file, artifact, preprocessing=options.preprocessing or None, head="classifier")
+        export(file, artifact, preprocessing=options.preprocessing, head="classifier")
         yield artifact, load_classifier(artifact, options.device, cores, many=True)
-
-
-def _target(paths: Sequence[str | os.PathLike[str]], options: EvaluateOptions) -> Path | None:
-    """The file that is to be written, if one is."""
-    if not options.calibrate:
-        return None
-    if len(paths) > 1:
-        raise UsageError(f"--calibrate takes one model, got {len(paths)}")
-    source = model_file(paths[0])
-    target = Path(options.output) if options.output is not None else Path(f"{source.stem}-calibrated.onnx")
-    check_output(target, force=options.force)
-    if target.exists() and target.samefile(source):
-        raise UsageError(f"{target}: is the model itself, which is kept; -o names another file")
-    return target
 
 
 def _score(path: str, classifier: Classifier, images: LabeledImages, outcomes: Outcomes) -> ModelScore:
@@ -165,6 +151,7 @@ def _score(path: str, classifier: Classifier, images: LabeledImages, outcomes: O
     return ModelScore(
         model=path,
         name=Path(path).stem if spec is None else spec.name,
+        digest=(spec.digest if spec is not None else "") or sha256_of(path),
         images=count,
         correct=int(correct.sum()),
         top1=share_estimate(int(correct.sum()), count),
