@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cnntk.benchmark.run import bench
     from cnntk.doctor import Diagnosis, diagnose
     from cnntk.evaluation.options import EvaluateOptions
+    from cnntk.evaluation.preprocessing_check import PreprocessingCheck, check_preprocessing
     from cnntk.evaluation.report import Evaluation
     from cnntk.evaluation.run import evaluate
     from cnntk.exporters import ExportOptions, ExportReport, export
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from cnntk.training import TrainOptions, TrainReport, train
     from cnntk.verification.artifact import Verification, verify
     from cnntk.verification.inspection import Inspection, inspect
-    from cnntk.verification.preprocessing_check import PreprocessingCheck, check_preprocessing
 
 __all__ = [
     "BenchOptions",
@@ -87,6 +87,6 @@ __getattr__, __dir__ = lazy_names(
         "cnntk.training": ("TrainOptions", "TrainReport", "train"),
         "cnntk.verification.artifact": ("Verification", "verify"),
         "cnntk.verification.inspection": ("Inspection", "inspect"),
-        "cnntk.verification.preprocessing_check": ("PreprocessingCheck", "check_preprocessing"),
+        "cnntk.evaluation.preprocessing_check": ("PreprocessingCheck", "check_preprocessing"),
     },
 )

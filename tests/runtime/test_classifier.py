@@ -22,6 +22,18 @@ def test_classifies(tiny_onnx: Path, tmp_path: Path, pixels: np.ndarray, label: 
     assert classify(pixels).best == classify(path.read_bytes()).best
 
 
+def test_logits_where_the_model_returns_them(tiny_onnx: Path, tmp_path: Path) -> None:
+    images = [DARK, np.resize(LEFT, (9, 5)), LIGHT]
+    for predictions in Classifier(tiny_onnx).many(images):
+        assert predictions.logits is not None
+        e = np.exp(predictions.logits - predictions.logits.max())
+        np.testing.assert_allclose(predictions.probabilities, e / e.sum(), atol=1e-6)
+    model = onnx.load(tiny_onnx)
+    del model.graph.output[0]
+    onnx.save(model, tmp_path / "alone.onnx")
+    assert Classifier(tmp_path / "alone.onnx")(LEFT).logits is None
+
+
 def test_top_is_sorted_and_whole(tiny_onnx: Path) -> None:
     predictions = Classifier(tiny_onnx)(LEFT)
     top = predictions.top(99)

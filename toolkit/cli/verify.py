@@ -100,7 +100,7 @@ def verify(
 
 def _check_images(model: Path, images: str, max_images: int | None, device: str, as_json: bool) -> int:
     from cnntk.cli.progress import ProgressBar
-    from cnntk.verification.preprocessing_check import MAX_IMAGES, check_preprocessing
+    from cnntk.evaluation.preprocessing_check import MAX_IMAGES, check_preprocessing
 
     count = max_images or MAX_IMAGES
     with ProgressBar("images", wanted=not as_json) as bar:

@@ -1,1 +1,1 @@
-"""How well classifiers do on labeled images: accuracy, confusion, calibration, comparison."""
+"""What labeled images tell of a classifier: accuracy, confusion, calibration, mistakes of preprocessing."""

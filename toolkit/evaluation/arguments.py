@@ -15,7 +15,7 @@ __all__ = ["check_arguments"]
 
 
 def check_arguments(models: Sequence[str | os.PathLike[str]], options: EvaluateOptions) -> Path | None:
-    """Checks arguments of `cnntk.evaluation.run.evaluate`, and returns the file that is to be written, if one.
+    """Checks arguments of `cnntk.evaluation.run.evaluate`, and returns the file to write; None for none.
 
     Raises:
         UsageError: There is no such model or data, or a model twice; the file to write exists or can't be

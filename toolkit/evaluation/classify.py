@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnntk.benchmark.statistics.classification import label_ranks
+from cnntk.benchmark.statistics.paired_tests import FLOOR
 from cnntk.data.labeled import LabeledImages, class_indices
 from cnntk.evaluation.options import EvaluateOptions
-from cnntk.evaluation.scores import label_ranks
 from cnntk.inference.pipeline import infer
 from cnntk.runtime.classifier import Classifier, Predictions
 from cnntk.runtime.errors import DataError, InferenceError
-from cnntk.verification.paired_tests import FLOOR
 
 __all__ = ["Outcomes", "classify_images"]
 

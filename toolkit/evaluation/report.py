@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
+from cnntk.benchmark.statistics.classification import Calibration
 from cnntk.benchmark.statistics.intervals import Estimate
 from cnntk.evaluation.result import (
     THUMBNAIL_SIDE,
@@ -17,7 +18,6 @@ from cnntk.evaluation.result import (
     PairedComparison,
     TemperatureFit,
 )
-from cnntk.evaluation.scores import Calibration
 from cnntk.runtime.sections import (
     Bins,
     Chart,

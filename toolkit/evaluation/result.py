@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from cnntk.benchmark.statistics.classification import Calibration
 from cnntk.benchmark.statistics.intervals import Estimate
-from cnntk.evaluation.scores import Calibration
 from cnntk.runtime.codec import NOT_IN_JSON
 
 __all__ = [

@@ -17,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cnntk.benchmark.statistics.classification import measure_calibration
 from cnntk.benchmark.statistics.intervals import (
     Estimate,
     independent_mean,
     paired_interval,
     share_estimate,
 )
+from cnntk.benchmark.statistics.paired_tests import holm, mcnemar_two_sided
 from cnntk.data.labeled import LabeledImages, open_labeled
 from cnntk.evaluation.arguments import check_arguments
 from cnntk.evaluation.classify import Outcomes, classify_images
@@ -36,7 +38,6 @@ from cnntk.evaluation.result import (
     ModelScore,
     PairedComparison,
 )
-from cnntk.evaluation.scores import measure_calibration
 from cnntk.evaluation.temperature import calibrate_model
 from cnntk.inference.pipeline import load_classifier
 from cnntk.runtime.artifact.digest import sha256_of
@@ -45,7 +46,6 @@ from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DataError, MissingDependency, UsageError
 from cnntk.runtime.files import model_file, scratch_folder
 from cnntk.runtime.session.cores import usable_cores
-from cnntk.verification.paired_tests import holm, mcnemar_two_sided
 
 __all__ = ["Progress", "evaluate"]
 

@@ -14,16 +14,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cnntk.benchmark.statistics.classification import log_softmax, measure_calibration
+from cnntk.benchmark.statistics.paired_tests import best_sharpness, log_likelihoods
 from cnntk.data.labeled import LabeledImages
 from cnntk.evaluation.classify import Outcomes, classify_images
 from cnntk.evaluation.options import EvaluateOptions
 from cnntk.evaluation.result import TemperatureFit
-from cnntk.evaluation.scores import log_softmax, measure_calibration
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.codec import as_json
 from cnntk.runtime.errors import DataError, ExportCheckError, MissingDependency, UnsupportedArtifact
-from cnntk.verification.paired_tests import best_sharpness, log_likelihoods
-from cnntk.version import __version__
 
 __all__ = ["MIN_IMAGES", "calibrate_model", "fit_temperature"]
 
@@ -118,7 +117,7 @@ def calibrate_model(
         _check_same_predictions(outcomes, after)
         _check_probabilities(after, fit.temperature)
 
-    record = {**as_json(fit), "data": images.name, "cnntk": __version__}
+    record = {**as_json(fit), "data": images.name}
     for name in ("path", "digest"):
         del record[name]
     final = write_with_temperature(model, target, fit.temperature, record, check)

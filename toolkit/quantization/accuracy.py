@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnntk.benchmark.statistics.classification import label_ranks, log_softmax
 from cnntk.benchmark.statistics.intervals import paired_interval
 from cnntk.data.batches import Batch
-from cnntk.evaluation.scores import label_ranks, log_softmax
 from cnntk.runtime.errors import DataError, InferenceError
 
 __all__ = [

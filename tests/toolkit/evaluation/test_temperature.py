@@ -11,9 +11,9 @@ import pytest
 
 from cnntk import Classifier, QuantizeOptions, evaluate, inspect, quantize, verify
 from cnntk.benchmark.compare import Comparison
+from cnntk.benchmark.statistics.classification import log_softmax
 from cnntk.cli.output import print_sections
 from cnntk.evaluation.classify import Outcomes
-from cnntk.evaluation.scores import log_softmax
 from cnntk.evaluation.temperature import _check_same_predictions, fit_temperature
 from cnntk.runtime.errors import DataError, ExportCheckError, UnsupportedArtifact, UsageError
 from cnntk.shipped import shipped_model

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from cnntk.inference import ImageResult, infer, pipeline
+from cnntk.inference.pipeline import NamedImage
 from cnntk.runtime import Classifier, Engine
 from cnntk.runtime.classifier import Predictions
 from cnntk.runtime.errors import InferenceError, UsageError
@@ -33,6 +34,13 @@ def test_every_image_in_order(tiny_onnx: Path, images: list[str], batch: int | N
     assert [r.file for r in results] == images
     assert kinds(results) == [kind_of(file) for file in images]
     assert kinds(results) != kinds(results[::-1]), "an order that could not be told would prove nothing"
+
+
+def test_images_in_memory_have_names(tiny_onnx: Path, images: list[str]) -> None:
+    arrays = [NamedImage(f"number {i}", np.asarray(Image.open(file))) for i, file in enumerate(images)]
+    results = list(infer(tiny_onnx, [images[0], *arrays]))
+    assert [r.file for r in results] == [images[0], *(one.file for one in arrays)]
+    assert kinds(results) == [kind_of(file) for file in (images[0], *images)]
 
 
 def test_slow_and_broken_ones_neither_stop_nor_move_the_rest(

@@ -1,5 +1,6 @@
 """Intervals cover what they estimate as often as they say, for latencies that are alike, too."""
 
+import math
 import time
 from dataclasses import replace
 
@@ -14,12 +15,14 @@ from cnntk.benchmark.statistics.intervals import (
     UndisturbedSessions,
     autocorrelation,
     block_length,
+    independent_mean,
     mean_estimate,
     median_estimate,
     mostly_disturbed,
     percentiles,
     quantile_estimate,
     runs_needed,
+    share_estimate,
     slowdown_percent,
     t_quantile,
 )
@@ -244,3 +247,34 @@ def test_no_interval_is_narrower_than_two_loadings_are_apart() -> None:
     same = sessions(np.ones(10))
     estimate = slowdown_percent(same, same)
     assert (estimate.value, estimate.low, estimate.high) == pytest.approx((0, -1.94, 1.98), abs=0.01)
+
+
+@pytest.mark.parametrize(("successes", "count"), [(0, 9), (9, 9), (1, 1), (3, 10), (356, 359), (9924, 10**4)])
+def test_a_share_has_the_interval_that_no_test_rejects(successes: int, count: int) -> None:
+    """Wilson's ends are the shares p from which the measured one is 1.96 standard errors away."""
+    estimate = share_estimate(successes, count)
+    assert 0 <= estimate.low <= estimate.value == successes / count <= estimate.high <= 1
+    for p in (estimate.low, estimate.high):
+        if 0 < p < 1:
+            assert abs(estimate.value - p) / math.sqrt(p * (1 - p) / count) == pytest.approx(1.96, abs=1e-3)
+
+
+def test_the_interval_of_a_share_covers_it() -> None:
+    hits = np.random.default_rng(0).binomial(60, 0.97, 2000)
+    estimates = [share_estimate(int(one), 60) for one in hits]
+    assert 0.93 < np.mean([one.low <= 0.97 <= one.high for one in estimates]) < 0.99
+
+
+@pytest.mark.parametrize(("successes", "count"), [(1, 0), (-1, 3), (4, 3)])
+def test_a_share_of_nothing(successes: int, count: int) -> None:
+    with pytest.raises(ValueError, match="successes of"):
+        share_estimate(successes, count)
+
+
+def test_the_interval_of_independent_values_covers_their_mean() -> None:
+    rows = np.random.default_rng(1).normal(3, 2, (2000, 12))
+    estimates = [independent_mean(row) for row in rows]
+    assert 0.93 < np.mean([one.low <= 3 <= one.high for one in estimates]) < 0.97
+    assert estimates[0].value == rows[0].mean()
+    alone = independent_mean(np.array([2.0]))
+    assert (alone.value, alone.low, alone.high) == (2.0, -math.inf, math.inf)

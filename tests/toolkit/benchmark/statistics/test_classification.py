@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from cnntk.evaluation.scores import BINS, label_ranks, log_softmax, measure_calibration
+from cnntk.benchmark.statistics.classification import BINS, label_ranks, log_softmax, measure_calibration
 
 RNG = np.random.default_rng(0)
 

@@ -17,11 +17,11 @@ import torch
 from PIL import Image
 from torch import nn
 
+from cnntk.evaluation.preprocessing_check import ALPHA, PreprocessingCheck, check_preprocessing
 from cnntk.exporters import export
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.codec import as_json
 from cnntk.runtime.errors import DataError, MissingDependency, UnsupportedArtifact
-from cnntk.verification.preprocessing_check import ALPHA, PreprocessingCheck, check_preprocessing
 
 pytestmark = pytest.mark.slow  # networks are trained first
 

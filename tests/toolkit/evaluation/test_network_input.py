@@ -14,11 +14,11 @@ import pytest
 import torch
 from torch import nn
 
+from cnntk.evaluation.network_input import NetworkInput
 from cnntk.exporters import export
 from cnntk.runtime.artifact.spec import METADATA_KEY, Preprocessing
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.preprocessing.preprocess import normalize, resize_and_crop
-from cnntk.verification.network_input import NetworkInput
 
 COLOR = Preprocessing("rgb", 12, 10, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
 SPECS = {

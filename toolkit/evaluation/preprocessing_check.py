@@ -16,7 +16,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cnntk.benchmark.statistics.paired_tests import calibrated, holm, log_likelihoods, mcnemar, sign_flips
 from cnntk.data.labeled import labeled_files
+from cnntk.evaluation.network_input import NetworkInput
+from cnntk.evaluation.preprocessing_variants import Variant, variants_of
 from cnntk.runtime.artifact.spec import ModelSpec, Preprocessing
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DataError, ImageError, MissingDependency, UnsupportedArtifact
@@ -24,9 +27,6 @@ from cnntk.runtime.files import model_file
 from cnntk.runtime.images.reading import read_image
 from cnntk.runtime.sections import Column, Section, Table
 from cnntk.runtime.session.cores import usable_cores
-from cnntk.verification.network_input import NetworkInput
-from cnntk.verification.paired_tests import calibrated, holm, log_likelihoods, mcnemar, sign_flips
-from cnntk.verification.preprocessing_variants import Variant, variants_of
 
 __all__ = ["ALPHA", "MAX_IMAGES", "PreprocessingCheck", "VariantScore", "check_preprocessing"]
 

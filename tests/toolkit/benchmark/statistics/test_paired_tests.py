@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
 
-from cnntk.verification.paired_tests import FLOOR, calibrated, holm, log_likelihoods, mcnemar, sign_flips
+from cnntk.benchmark.statistics.paired_tests import (
+    FLOOR,
+    calibrated,
+    holm,
+    log_likelihoods,
+    mcnemar,
+    mcnemar_two_sided,
+    sign_flips,
+)
 
 
 @pytest.mark.parametrize(("gained", "lost"), [(0, 0), (1, 0), (9, 0), (5, 3), (3, 5), (40, 22), (600, 500)])
@@ -77,3 +86,12 @@ def test_holm() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx((0.03, 0.06, 0.06, 0.02))
     assert holm([0.9, 0.8]) == (1.0, 1.0)
     assert holm([]) == ()
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0, 0), (1, 0), (4, 4), (9, 2), (2, 9), (60, 41)])
+def test_two_sided(gained: int, lost: int) -> None:
+    changed = gained + lost
+    tail = sum(math.comb(changed, k) for k in range(max(gained, lost), changed + 1)) / 2**changed
+    assert (
+        mcnemar_two_sided(gained, lost) == mcnemar_two_sided(lost, gained) == pytest.approx(min(1, 2 * tail))
+    )

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cnntk.evaluation.preprocessing_variants import variants_of
 from cnntk.exporters.source import Source, with_preprocessing
 from cnntk.runtime.artifact.spec import Preprocessing, TensorSpec
 from cnntk.runtime.preprocessing.preprocess import normalize, preprocess
-from cnntk.verification.preprocessing_variants import variants_of
 
 COLOR = Preprocessing("rgb", 12, 10, mean=(0.0,) * 3, std=(1.0,) * 3)
 IMAGENET = replace(
