@@ -30,6 +30,7 @@ __all__ = [
     "InputShape",
     "PreprocessOption",
     "SamplesLike",
+    "format_input",
     "parse_input",
 ]
 
@@ -72,6 +73,19 @@ def parse_input(text: str) -> InputShape:
         name, shape = match["name"], _sizes(text, match["shape"])
         shapes[name] = shape if match["dtype"] is None else _spec(text, name, shape, match["dtype"])
     return shapes
+
+
+def format_input(shape: InputShape) -> str:
+    """Formats shapes as `parse_input` reads them."""
+    if not isinstance(shape, Mapping):
+        return "x".join(map(str, shape))
+    texts = {
+        name: ("x".join(map(str, value.shape[1:])) + f":{value.dtype}")
+        if isinstance(value, TensorSpec)
+        else "x".join(map(str, value))
+        for name, value in shape.items()
+    }
+    return ",".join(f"{name}={text}" for name, text in texts.items())
 
 
 def _sizes(text: str, shape: str) -> tuple[int, ...]:
@@ -126,9 +140,10 @@ class ExportOptions:
     """Options of `export`.
 
     Attributes:
-        input_shape: Shape (C, H, W) of the network's input, or of each input by name; by default as the
-            source says.
-        weights: Weights for sources that have none, a .safetensors or .pt file.
+        input_shape: Shape (C, H, W) of the network's input, or of each input by name, like
+            image=3x64x64,tabular=5 on the command line; by default as the source says.
+        weights: Weights for sources that have none: .safetensors, its .index.json, .pt, .pth, .ckpt or .bin;
+            FILE#KEY takes those under a key in it.
         kwargs: Arguments of the factory, or fields of a model's configuration.
         labels: Names of the classes in the order of the logits; a text file with one a line on the command
             line. By default as the source says, else their numbers.

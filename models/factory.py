@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import importlib
@@ -10,7 +11,8 @@ import inspect
 import operator
 import os
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType, MethodWrapperType, ModuleType
@@ -23,7 +25,10 @@ from cnntk.runtime.files import readable_file
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["absolute", "construct", "file_of", "locate"]
+__all__ = ["absolute", "construct", "file_of", "fresh_import", "locate"]
+
+_SHARED = ("cnntk", "torch", "torchvision", "timm", "transformers")
+"""Packages that can't be imported twice in a process, or whose classes others compare with."""
 
 
 def construct(reference: str, kwargs: dict[str, Any]) -> nn.Module:
@@ -54,9 +59,52 @@ def construct(reference: str, kwargs: dict[str, Any]) -> nn.Module:
         ) from error
     except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise UsageError(f"{reference}: {describe_error(error)}") from error
-    if not isinstance(network, nn.Module):
-        raise UsageError(f"{reference}: returned {type(network).__name__}, expected a torch.nn.Module")
-    return network
+    return _with_forward(network, reference)
+
+
+def _with_forward(built: Any, reference: str) -> nn.Module:
+    """Returns what a factory built, if it can be run, else the only network inside it, with a warning.
+
+    Classes of "Dive into Deep Learning" hold their network as the attribute ``net``, and inherit the rest.
+    """
+    from torch import nn
+
+    is_module, kind = isinstance(built, nn.Module), type(built).__name__
+    if is_module and type(built).forward is not nn.Module.forward:
+        return built  # type: ignore[no-any-return]
+    parts = dict(built.named_children()) if is_module else getattr(built, "__dict__", {})
+    networks = {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
+    if len(networks) == 1:
+        lack = "has no forward" if is_module else "is no torch.nn.Module"
+        name, network = networks.popitem()
+        message = f"{reference}: {kind} {lack}, so its only network is taken, the attribute {name!r}"
+        warnings.warn(message, stacklevel=2)
+        return network
+    if is_module:
+        raise UsageError(f"{reference}: {kind} has no forward, so it can't be run; add one to the class")
+    raise UsageError(f"{reference}: returned {kind}, expected a torch.nn.Module")
+
+
+@contextlib.contextmanager
+def fresh_import(reference: str) -> Iterator[None]:
+    """Within the block, the package that ``reference`` names is imported anew; files always are.
+
+    Afterwards, the modules from before are in `sys.modules` again.
+    """
+    package = reference.partition(":")[0].partition(".")[0]
+    old = {
+        name: module
+        for name, module in sys.modules.items()
+        if name.partition(".")[0] == package and file_of(reference) is None and package not in _SHARED
+    }
+    for name in old:
+        del sys.modules[name]
+    try:
+        yield
+    finally:
+        for name in [name for name in sys.modules if old and name.partition(".")[0] == package]:
+            del sys.modules[name]
+        sys.modules.update(old)
 
 
 def locate(reference: str) -> Callable[..., Any]:

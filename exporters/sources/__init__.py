@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.source import Source
-from cnntk.exporters.sources._checkpoint import from_checkpoint, is_checkpoint
+from cnntk.exporters.source_kind import check_source, source_kind
+from cnntk.exporters.sources._checkpoint import from_checkpoint
 from cnntk.exporters.sources._evaluation import to_eval_mode
 from cnntk.exporters.sources._factory import from_factory, from_module, from_zoo
 from cnntk.exporters.sources._onnx_file import from_onnx
 from cnntk.exporters.sources._program import from_program, from_pt2
 from cnntk.exporters.sources._timm import from_timm
-from cnntk.exporters.sources._torchvision import SCHEME as TORCHVISION
 from cnntk.exporters.sources._torchvision import from_torchvision
 from cnntk.exporters.sources._transformers import from_transformers
+from cnntk.exporters.sources._weights import network_of_weights
 from cnntk.exporters.sources.inputs import in_forward_order
 from cnntk.exporters.sources.plugins import open_plugin_source
 from cnntk.exporters.sources.precision import cast_source
-from cnntk.models.zoo import names
-from cnntk.runtime.errors import UsageError
 
 __all__ = ["SourceLike", "open_source"]
 
@@ -63,31 +61,26 @@ def _open(source: SourceLike, options: ExportOptions) -> Source:
     if isinstance(source, torch.export.ExportedProgram):
         return from_program(source, options)
     text = os.fspath(source)
+    check_source(text, options)
     scheme, _, rest = text.partition(":")
-    if is_checkpoint(text):
-        return from_checkpoint(text, options)
-    if Path(text).suffix == ".pt2":
-        return from_pt2(text, options)
-    if Path(text).suffix == ".onnx":
-        return from_onnx(text, options)
-    if scheme == "transformers" and rest:
-        return from_transformers(rest, options)
-    if scheme == "timm" and rest:
-        return from_timm(rest, options)
-    if scheme == TORCHVISION and rest:
-        return from_torchvision(rest, options)
-    if rest:
-        return open_plugin_source(scheme, rest, options) or from_factory(text, options)
-    _check_is_name(text)
-    return from_zoo(text, options)
-
-
-def _check_is_name(text: str) -> None:
-    """Raises UsageError for a path that is no kind of source."""
-    path = Path(text)
-    if path.suffix == ".py":
-        raise UsageError(f"{text}: not a network; name the function that builds it, like {text}:function")
-    if path.is_dir() and text not in names():
-        raise UsageError(f"{text}: not a checkpoint folder; expected spec.json and model.safetensors in it")
-    if os.sep in text:
-        raise UsageError(f"{text}: no such checkpoint")
+    match source_kind(text):
+        case "checkpoint":
+            return from_checkpoint(text, options)
+        case "pt2":
+            return from_pt2(text, options)
+        case "onnx":
+            return from_onnx(text, options)
+        case "transformers":
+            return from_transformers(rest, options)
+        case "timm":
+            return from_timm(rest, options)
+        case "torchvision.models":
+            return from_torchvision(rest, options)
+        case "plugin":
+            return open_plugin_source(scheme, rest, options)
+        case "weights":
+            raise network_of_weights(text)
+        case "factory":
+            return from_factory(text, options)
+        case _:
+            return from_zoo(text, options)

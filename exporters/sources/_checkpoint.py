@@ -14,12 +14,6 @@ from cnntk.models.checkpoint import load_checkpoint
 from cnntk.runtime.errors import UsageError
 
 
-def is_checkpoint(text: str) -> bool:
-    """Whether ``text`` names a folder with a spec in it, or a safetensors file."""
-    path = Path(text)
-    return (path / "spec.json").is_file() or path.suffix == ".safetensors"
-
-
 def from_checkpoint(text: str, options: ExportOptions) -> Source:
     """Opens the trained network with everything that its spec says."""
     refuse_build_options(f"{text} is a checkpoint, which contains network and weights", options)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,8 +13,11 @@ from torch.nn.parameter import is_lazy
 
 from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.source import Source
+from cnntk.exporters.source_kind import weights_missing
+from cnntk.exporters.sources._loading import LoadingCalls, observe_loading
 from cnntk.exporters.sources.inputs import dtype_of, in_forward_order, input_specs, one_shape
 from cnntk.models import zoo
+from cnntk.models.factory import fresh_import
 from cnntk.models.lazy_layers import give_shapes
 from cnntk.models.user_errors import with_cause
 from cnntk.models.weights import StateTranslation, load_weights
@@ -24,7 +26,6 @@ from cnntk.runtime.errors import UsageError
 
 # What libraries raise on arguments that do not fit.
 MISFITS = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, ImportError)
-
 
 _LAZY_NOTE = "lazy layers took their shapes from one run on zeros of the input's shape"
 
@@ -49,9 +50,7 @@ def from_factory(text: str, options: ExportOptions) -> Source:
     Without ``weights`` and ``random``, it is built with two seeds, and taken with the weights that it has
     where these are equal: then the code loads them.
     """
-    if options.input_shape is None:
-        raise UsageError(f"{text}: the input shape is missing; pass it like --input 3x224x224")
-    network, shape, notes = Network(text, dict(options.kwargs)), options.input_shape, set[str]()
+    network, shape, notes = Network(text, dict(options.kwargs)), options.input_shape or (), set[str]()
 
     def build() -> nn.Module:
         module = zoo.build(network)
@@ -60,17 +59,16 @@ def from_factory(text: str, options: ExportOptions) -> Source:
         return module
 
     if options.weights is None and not options.random:
-        module, provenance = _with_weights_of_code(build, text, options)
-        notes.add(f"weights: as {text} made them, equal in two builds")
+        built = _with_weights_of_code(build, text, options)
     else:
-        module, provenance = build_with_weights(build, text, options)
+        built = build_with_weights(build, text, options)
     return Source(
         name=text.rpartition(":")[2],
-        inputs=input_specs(shape, dtype_of(module)),
-        module=module,
+        inputs=input_specs(shape, dtype_of(built.module)),
+        module=built.module,
         network=network,
-        provenance=provenance,
-        notes=tuple(sorted(notes)),
+        provenance=dict(built.provenance),
+        notes=(*sorted(notes), *built.notes),
     )
 
 
@@ -86,26 +84,27 @@ def _weights(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     yield from (*module.named_parameters(), *module.named_buffers())
 
 
-def _with_weights_of_code(
-    build: Callable[[], nn.Module], name: str, options: ExportOptions
-) -> tuple[nn.Module, dict[str, Any]]:
+def _with_weights_of_code(build: Callable[[], nn.Module], name: str, options: ExportOptions) -> BuiltNetwork:
     """The network with the weights that its code gives it.
 
     Raises:
         UsageError: A weight differs between two seeds, so it is random.
     """
-    module, other = (
-        build_with_weights(build, name, replace(options, random=True, seed=seed))[0]
-        for seed in (options.seed, options.seed ^ 1)
-    )
-    pairs = zip(_weights(module), _weights(other), strict=False)
-    for (key, value), (_, again) in pairs:
+
+    def seeded(seed: int) -> nn.Module:
+        return build_with_weights(build, name, replace(options, random=True, seed=seed)).module
+
+    calls = LoadingCalls()
+    with observe_loading(calls, options.seed):
+        module = seeded(options.seed)
+    with observe_loading(calls, options.seed ^ 1), fresh_import(name):
+        other = seeded(options.seed ^ 1)
+    for (key, value), (_, again) in zip(_weights(module), _weights(other), strict=False):
         if not torch.equal(value.nan_to_num(), again.nan_to_num()):
-            raise UsageError(
-                f"{name}: pass its weights (--weights FILE), or --random to try it with random ones: "
-                f"{key!r} differs between two builds, so it is random"
-            )
-    return module, {"weights": "as the code made them"}
+            raise UsageError(f"{weights_missing(name)}; {key!r} differs between two builds, so it is random")
+    how = f"loads them ({calls.text})" if calls.text else "computes them; it loads no file"
+    note = f"weights: as {name} made them, equal in two builds; the code {how}"
+    return BuiltNetwork(module, {"weights": "as the code made them"}, (note,))
 
 
 def from_zoo(name: str, options: ExportOptions) -> Source:
@@ -114,9 +113,31 @@ def from_zoo(name: str, options: ExportOptions) -> Source:
     shape = one_shape(options.input_shape, name) or entry.input_shape
     size = shape[1] if shape[1] == shape[2] else list(shape[1:])
     network = Network(name, {"in_channels": shape[0], "image_size": size, **options.kwargs})
-    module, provenance = build_with_weights(lambda: zoo.build(network), name, options)
-    inputs = input_specs(shape, dtype_of(module))
-    return Source(name, inputs, module, classifier=True, network=network, provenance=provenance)
+    built = build_with_weights(lambda: zoo.build(network), name, options)
+    return Source(
+        name,
+        input_specs(shape, dtype_of(built.module)),
+        built.module,
+        classifier=True,
+        network=network,
+        provenance=dict(built.provenance),
+        notes=built.notes,
+    )
+
+
+@dataclass(frozen=True)
+class BuiltNetwork:
+    """A network with its weights.
+
+    Attributes:
+        module: Network.
+        provenance: Origin of its weights, for the spec.
+        notes: What a user has to know about the weights.
+    """
+
+    module: nn.Module
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def build_with_weights(
@@ -124,20 +145,15 @@ def build_with_weights(
     name: str,
     options: ExportOptions,
     translate: StateTranslation | None = None,
-) -> tuple[nn.Module, dict[str, Any]]:
+) -> BuiltNetwork:
     """Builds a network with the user's weights, or with seeded random ones where the user wants them.
 
     ``translate`` gives the weights the network's names where a file has others.
-
-    Returns:
-        The network, and the provenance of its weights.
     """
-    if (options.weights is None) == (not options.random):
-        raise UsageError(
-            f"{name}: pass its weights (--weights FILE), or --random to try it with random ones"
-            if options.weights is None
-            else "--weights and --random exclude each other"
-        )
+    if options.weights is not None and options.random:
+        raise UsageError("--weights and --random exclude each other")
+    if options.weights is None and not options.random:
+        raise UsageError(weights_missing(name))
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
@@ -145,6 +161,6 @@ def build_with_weights(
     except MISFITS as error:
         raise UsageError(f"{name}: can't be built: {with_cause(error)}") from error
     if options.weights is None:
-        return module, {"weights": f"random, seed {options.seed}"}
-    load_weights(module, options.weights, translate)
-    return module, {"weights": Path(options.weights).name}
+        return BuiltNetwork(module, {"weights": f"random, seed {options.seed}"})
+    loaded = load_weights(module, options.weights, translate)
+    return BuiltNetwork(module, {"weights": loaded.file}, loaded.notes)

@@ -35,12 +35,13 @@ def from_timm(name: str, options: ExportOptions) -> Source:
     _check_name(timm, name)
     shape = one_shape(options.input_shape, text)
     with suppress_output():
-        module, provenance = build_with_weights(
+        built = build_with_weights(
             lambda: timm.create_model(name, pretrained=False, **_arguments(timm, name, shape, options)),
             text,
             options,
             _translate,
         )
+    module = built.module
     config = timm.data.resolve_model_data_config(module)
     shape = shape or _input_shape(config["input_size"], options.kwargs)
     preprocessing, notes = preprocessing_of({**config, **_test_crop(module, shape)}, shape)
@@ -57,8 +58,8 @@ def from_timm(name: str, options: ExportOptions) -> Source:
         classifier=is_classifier,
         labels=labels,
         preprocessing=preprocessing,
-        provenance={**provenance, "timm": timm.__version__},
-        notes=notes,
+        provenance={**built.provenance, "timm": timm.__version__},
+        notes=(*notes, *built.notes),
     )
 
 

@@ -18,6 +18,7 @@ from cnntk.exporters.sources._factory import build_with_weights
 from cnntk.exporters.sources._preprocessor import center_crop
 from cnntk.exporters.sources.console import suppress_output
 from cnntk.exporters.sources.inputs import dtype_of, input_specs, one_shape
+from cnntk.models.weights_reference import split_reference
 from cnntk.runtime.errors import MissingDependency, UsageError
 
 SCHEME = "torchvision.models"
@@ -55,20 +56,20 @@ def from_torchvision(name: str, options: ExportOptions) -> Source:
         raise UsageError(f"{text}: torchvision's networks take 3 channels, --input has {shape[0]}")
     arguments = {**_builder_defaults(name, shape, options), **kwargs}
     with suppress_output():
-        module, provenance = build_with_weights(
+        built = build_with_weights(
             lambda: models.get_model(name, weights=None, **arguments), text, options, _translate
         )
     interpolation = transforms.interpolation.value
     preprocessing = center_crop(shape, crop / edge, interpolation, transforms.mean, transforms.std)
     return Source(
         name=name,
-        inputs=input_specs(shape, dtype_of(module)),
-        module=module,
+        inputs=input_specs(shape, dtype_of(built.module)),
+        module=built.module,
         classifier=True,
         labels=labels if arguments.get("num_classes", len(labels)) == len(labels) else (),
         preprocessing=preprocessing,
-        provenance={**provenance, "torchvision": importlib.import_module("torchvision").__version__},
-        notes=notes,
+        provenance={**built.provenance, "torchvision": importlib.import_module("torchvision").__version__},
+        notes=(*notes, *built.notes),
     )
 
 
@@ -130,8 +131,8 @@ def _weights_entry(models: Any, name: str, entry: str | None, file: Any) -> tupl
             )
         return entries[entry], ()
     by_file = {Path(candidate.url).name: candidate for candidate in entries}
-    if file is not None and Path(file).name in by_file:
-        return by_file[Path(file).name], ()
+    if file is not None and (name_of_file := split_reference(file)[0].name) in by_file:
+        return by_file[name_of_file], ()
     others = ", ".join(e.name for e in entries if e is not entries.DEFAULT)
     note = f"preprocessing and labels are those of {entries.DEFAULT}; --kwargs weights=... chooses {others}"
     return entries.DEFAULT, (note,) if others else ()

@@ -15,7 +15,7 @@ from torch import nn
 
 from cnntk.exporters.options import INPUT, ExportOptions
 from cnntk.exporters.source import Source
-from cnntk.exporters.sources._factory import MISFITS, build_with_weights
+from cnntk.exporters.sources._factory import MISFITS, BuiltNetwork, build_with_weights
 from cnntk.exporters.sources._preprocessor import Unmapped, preprocessing_of
 from cnntk.exporters.sources._torchvision import import_torchvision
 from cnntk.exporters.sources.console import suppress_output
@@ -58,21 +58,18 @@ def from_transformers(name: str, options: ExportOptions) -> Source:
         config = _config(transformers, name, folder, options.kwargs)
         description = _describe(config, folder, one_shape(options.input_shape, f"transformers:{name}"))
         if folder is not None and options.weights is None and not options.random:
-            module = _trained(transformers, folder, config)
-            provenance: dict[str, Any] = {"weights": folder.resolve().name}
+            built = BuiltNetwork(_trained(transformers, folder, config), {"weights": folder.resolve().name})
         else:
-            module, provenance = build_with_weights(
-                lambda: _fresh(transformers, config), f"transformers:{name}", options
-            )
+            built = build_with_weights(lambda: _fresh(transformers, config), f"transformers:{name}", options)
     return Source(
         name=Path(name).resolve().name if folder else name,
-        inputs=_inputs(module, description),
-        module=name_outputs(module, only="logits"),
+        inputs=_inputs(built.module, description),
+        module=name_outputs(built.module, only="logits"),
         classifier=True,
         labels=description.labels,
         preprocessing=description.preprocessing,
-        provenance={**provenance, "transformers": transformers.__version__},
-        notes=description.notes,
+        provenance={**built.provenance, "transformers": transformers.__version__},
+        notes=(*description.notes, *built.notes),
     )
 
 

@@ -10,14 +10,10 @@ from typing import Protocol
 
 from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.source import Source
-from cnntk.models.plugins import PluginGroup
+from cnntk.exporters.source_kind import SOURCE_PLUGINS
 from cnntk.runtime.errors import UsageError
 
 __all__ = ["SOURCE_PLUGINS", "SourcePlugin", "open_plugin_source"]
-
-SOURCE_PLUGINS = PluginGroup(
-    "cnntk.sources", "source", frozenset({"timm", "torchvision.models", "transformers"})
-)
 
 
 class SourcePlugin(Protocol):
@@ -28,16 +24,14 @@ class SourcePlugin(Protocol):
         ...
 
 
-def open_plugin_source(scheme: str, text: str, options: ExportOptions) -> Source | None:
-    """Opens ``scheme:text`` with the plug-in of that scheme; None where no distribution provides one.
+def open_plugin_source(scheme: str, text: str, options: ExportOptions) -> Source:
+    """Opens ``scheme:text`` with the plug-in of that scheme, which some distribution provides.
 
     Raises:
         UsageError: Several distributions provide a scheme, or the plug-in can't be loaded or returns
             something other than a `Source`.
     """
-    point = SOURCE_PLUGINS.entry_points().get(scheme)
-    if point is None:
-        return None
+    point = SOURCE_PLUGINS.entry_points()[scheme]
     plugin: SourcePlugin = SOURCE_PLUGINS.load(point)
     source = plugin(text, options)
     if not isinstance(source, Source):

@@ -82,7 +82,7 @@ def test_what_is_no_tensor_can_not_be_written(tmp_path: Path, module: nn.Module)
         write_weights(module, tmp_path / "w.safetensors")
 
 
-@pytest.mark.parametrize("suffix", [".pt", ".pth"])
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".ckpt", ".bin"])
 @pytest.mark.parametrize("wrapper", [None, "state_dict", "model"])
 def test_torch_files(tmp_path: Path, suffix: str, wrapper: str | None) -> None:
     module, other, file = lenet(), lenet(), tmp_path / f"w{suffix}"
@@ -193,9 +193,12 @@ def test_a_damaged_file_is_loaded_or_refused_but_nothing_else(tmp_path: Path, su
 def test_what_is_no_weights_file_at_all_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         load_weights(lenet(), tmp_path / "w.pt")
-    (tmp_path / "w.bin").touch()
-    with pytest.raises(UsageError, match=r"suffix '.bin'; expected weights as .safetensors, .pt or .pth"):
-        load_weights(lenet(), tmp_path / "w.bin")
+    (tmp_path / "w.npz").touch()
+    with pytest.raises(
+        UsageError,
+        match=r"suffix '.npz'; expected weights as .safetensors, .pt, .pth, .ckpt, .bin or index.json",
+    ):
+        load_weights(lenet(), tmp_path / "w.npz")
 
 
 class Versioned(nn.Linear):

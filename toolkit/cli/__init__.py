@@ -136,6 +136,8 @@ def _fail(message: str, status: int, state: dict[str, Any]) -> int:
         for line in traceback.format_exc().splitlines():
             note(line)
     note(f"cnntk: {message}")
+    for line in getattr(sys.exception(), "__notes__", ()):
+        note(line)
     return status
 
 

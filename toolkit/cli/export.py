@@ -40,9 +40,12 @@ def export(source: str | None, output: str | None, report: str | None, as_json: 
     if source is None:
         _copy(output, as_json, values)
         return
-    from cnntk.exporters import export as export_source
+    from cnntk.exporters.source_kind import check_source
 
     options = to_options(ExportOptions, values)
+    check_source(source, options)
+    from cnntk.exporters import export as export_source
+
     check_report(report, force=options.force)
     with contextlib.redirect_stdout(sys.stderr):  # what the user's code prints is no part of the answer
         result = export_source(source, output, options, layer_errors=report is not None)

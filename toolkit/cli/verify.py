@@ -10,8 +10,9 @@ import click
 
 from cnntk.cli.options import command, device_option, json_option, option
 from cnntk.cli.output import note, pick, show
+from cnntk.exporters.options import ExportOptions
+from cnntk.exporters.source_kind import check_source
 from cnntk.runtime.errors import DataError
-from cnntk.runtime.files import model_file
 
 _UNREADABLE_IMAGES = 8
 """Images that can't be read of which text names each."""
@@ -29,7 +30,7 @@ _UNREADABLE_IMAGES = 8
     "--weights",
     metavar="FILE",
     group="Against another model",
-    help="Weights of a source that has none of its own, .safetensors or .pt.",
+    help="Weights of a source that has none of its own, see export --weights.",
 )
 @option(
     "--random", is_flag=True, group="Against another model", help="Give such a source seeded random weights."
@@ -84,8 +85,10 @@ def verify(
         raise click.UsageError("--max-images belongs to --images")
     if images is not None and not Path(images).is_dir():
         raise DataError(f"{images}: no such folder; expected one that contains a folder per class")
-    if against is not None and against.endswith(".onnx"):
-        model_file(against)
+    if against is not None:
+        check_source(against, ExportOptions(weights=weights, random=random, trust=trust), needs_input=False)
+    from cnntk.verification.artifact import verify as verify_model
+
     path = pick(model)
     if images is not None:
         return _check_images(path, images, max_images, device, as_json)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cnntk.exporters.options import ExportOptions
+from cnntk.exporters.source_kind import source_kind
 from cnntk.exporters.sources import open_source
 from cnntk.exporters.sources.plugins import open_plugin_source
 from cnntk.runtime.errors import UsageError
@@ -53,7 +54,7 @@ def test_a_plugin_opens_what_stands_behind_the_colon(install) -> None:
 
 def test_none_of_that_name(install) -> None:
     install("mine", "linear = cnntk_test_plugin:linear")
-    assert open_plugin_source("other", "5", ExportOptions()) is None
+    assert (source_kind("linear:5"), source_kind("other:5")) == ("plugin", "factory")
     with pytest.raises(UsageError, match="other"):
         open_source("other:5", ExportOptions(input_shape=(3, 8, 8), random=True))
 

@@ -1,5 +1,7 @@
 """The plain kinds of source: checkpoint, zoo, factory, module; and which text names which."""
 
+import importlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,7 +105,83 @@ def test_weights_that_the_code_loads_need_no_option(as_factory: Callable[[str], 
     source = open_source(reference, ExportOptions({"x": (3,)}))
     assert torch.equal(source.module.weight, torch.ones(4, 3))
     assert source.provenance == {"weights": "as the code made them"}
-    assert source.notes == (f"weights: as {reference} made them, equal in two builds",)
+    assert source.notes == (
+        f"weights: as {reference} made them, equal in two builds; the code loads them (load_state_dict)",
+    )
+
+
+SEEDED = """
+torch.manual_seed(3)
+seeded = nn.Linear(3, 4)
+constant = nn.Linear(3, 4)
+nn.init.ones_(constant.weight)
+nn.init.zeros_(constant.bias)
+"""
+
+
+def test_weights_of_a_fixed_seed_are_random(as_factory: Callable[[str], str]) -> None:
+    reference = as_factory(SEEDED).replace(":make", "")
+    with pytest.raises(UsageError, match=r":seeded: pass its weights .*'weight' differs between two builds"):
+        open_source(f"{reference}:seeded", ExportOptions({"x": (3,)}))
+    source = open_source(f"{reference}:constant", ExportOptions({"x": (3,)}))
+    assert source.notes[0].endswith("equal in two builds; the code computes them; it loads no file")
+
+
+@pytest.mark.parametrize("is_imported", [False, True])
+def test_an_instance_in_a_package_is_random_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_imported: bool
+) -> None:
+    package = tmp_path / f"mynets{is_imported}"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "parts.py").write_text("from torch import nn\nnet = nn.Linear(3, 4)\n")
+    (package / "nets.py").write_text("from .parts import net\nagain = net\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = importlib.import_module(f"{package.name}.nets") if is_imported else None
+    with pytest.raises(UsageError, match="'weight' differs between two builds"):
+        open_source(f"{package.name}.nets:again", ExportOptions({"x": (3,)}))
+    assert before is None or sys.modules[f"{package.name}.nets"] is before
+    loading = "net.load_state_dict({k: v * 0 for k, v in net.state_dict().items()})\n"
+    (package / "parts.py").write_text(f"from torch import nn\nnet = nn.Linear(3, 4)\n{loading}")
+    for name in [name for name in sys.modules if name.startswith(package.name)]:
+        del sys.modules[name]
+    source = open_source(f"{package.name}.nets:again", ExportOptions({"x": (3,)}))
+    assert not source.module.weight.any()
+
+
+def test_a_class_of_the_course_is_taken_by_its_net(as_factory: Callable[[str], str]) -> None:
+    body = """
+class Plain:
+    def __init__(self):
+        self.lr, self.net = 0.1, nn.Linear(3, 4)
+
+class NoForward(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Linear(3, 4)
+
+class Two(NoForward):
+    def __init__(self):
+        super().__init__()
+        self.other = nn.Linear(3, 4)
+"""
+    reference, options = as_factory(body).replace(":make", ""), ExportOptions({"x": (3,)}, random=True)
+    for name, lack in (("Plain", "is no torch.nn.Module"), ("NoForward", "has no forward")):
+        with pytest.warns(UserWarning, match=f"{name} {lack}, so its only network is taken, .*'net'"):
+            source = open_source(f"{reference}:{name}", options)
+        assert source.module(torch.zeros(2, 3))["output"].shape == (2, 4)
+    with pytest.raises(UsageError, match="Two has no forward, so it can't be run; add one to the class"):
+        open_source(f"{reference}:Two", options)
+
+
+def test_weights_are_loaded_and_reported(as_factory: Callable[[str], str], tmp_path: Path) -> None:
+    state = nn.Sequential(nn.Flatten(), nn.Linear(192, 4)).state_dict()
+    average = {k: v + 1 for k, v in state.items()}
+    torch.save({"model": {f"module.{k}": v for k, v in state.items()}, "ema": average}, tmp_path / "w.ckpt")
+    source = open_source(as_factory(LINEAR), ExportOptions(SHAPE, str(tmp_path / "w.ckpt")))
+    assert torch.equal(source.module[1].weight, average["1.weight"])
+    assert source.provenance == {"weights": "w.ckpt#ema"}
+    assert source.notes[0].startswith("weights of w.ckpt: those under 'ema', a moving average; 'model")
 
 
 @pytest.mark.parametrize(("name", "weight"), [("Net", "weight"), ("Head", "1.weight"), ("random", "weight")])
