@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
 from collections.abc import Callable
@@ -38,6 +39,10 @@ _PLAIN_RECIPE = Recipe(
 )
 
 
+_USUAL_SIZES = (28, 32, 64, 96, 128, 160, 192, 224, 227, 256, 299)
+"""Sides of images, in pixels, that networks are usually made for."""
+
+
 @dataclass(frozen=True)
 class TrainPlan:
     """The network to train and how to build it.
@@ -51,6 +56,7 @@ class TrainPlan:
         make: Function from the name of an initialization to the network with its initial weights, drawn
             from torch's global generator.
         is_module: Whether it is a module that was passed, whose initial weights can't be made again.
+        note: What the user has to know about the choices; empty for nothing.
     """
 
     name: str
@@ -60,6 +66,7 @@ class TrainPlan:
     pretrained: bool
     make: Callable[[str], nn.Module]
     is_module: bool = False
+    note: str = ""
 
     def build(self, init: str, classes: int) -> nn.Module:
         """Builds the network and checks that it turns images into ``classes`` logits.
@@ -112,13 +119,21 @@ def _from_reference(
     channels = (kwargs or {}).get("in_channels", max(channels, split.train.images.channels))
     if channels not in (1, 3):
         raise UsageError(f"{factory}: in_channels is {channels}; expected 1 (gray) or 3 (RGB)")
-    size = options.image_size or (kwargs or {}).get("image_size", size) or _size_of(split, factory)
+    size = options.image_size or (kwargs or {}).get("image_size", size)
+    is_chosen, size = size is not None, size or _size_of(split, factory)
     if kwargs is None:
         kwargs = {"num_classes": len(split.classes), "in_channels": channels, "image_size": size}
         kwargs = _accepted(entry.factory if entry else factory, kwargs)
     if options.dropout is not None:
         kwargs = {**kwargs, "dropout": options.dropout}
-    network = Network(factory, kwargs)
+    network, note = Network(factory, kwargs), ""
+    if entry is None and not {"in_channels", "image_size"} & kwargs.keys():
+        module = build(network)
+        channels = _channels_of(module, split)
+        if not is_chosen and (fitting := _fitting_size(module, channels, size, len(split.classes))):
+            note = f"images are resized from {size} to {fitting} pixels, the smallest size of those tried "
+            note += f"that {factory.rpartition(':')[2]} takes (--image-size sets another)"
+            size = fitting
     preprocessing = preprocessing_for(split, channels, size)
 
     def make(init: str) -> nn.Module:
@@ -133,7 +148,22 @@ def _from_reference(
         preprocessing=preprocessing,
         pretrained=False,
         make=make,
+        note=note,
     )
+
+
+def _fitting_size(module: nn.Module, channels: int, size: int, classes: int) -> int | None:
+    """Returns the smallest usual size that a network takes; None where it takes ``size``, or none of them."""
+
+    def takes(side: int) -> bool:
+        trial, image = copy.deepcopy(module).eval(), torch.zeros(2, channels, side, side)
+        try:
+            with torch.no_grad():
+                return bool(trial(image).shape == (2, classes))
+        except Exception:  # its forward may be a user's own code, which may raise anything
+            return False
+
+    return None if takes(size) else next(filter(takes, _USUAL_SIZES), None)
 
 
 def _accepted(factory: str, kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -135,6 +135,8 @@ class _Job:
 
     def _prepare(self, progress: TrainProgress) -> tuple[Loop, Preprocessing]:
         """Resizes the images and builds the network with its initial weights."""
+        if self.plan.note:
+            progress.note(self.plan.note)
         with seeded(Purpose.WEIGHTS, self.settings.seed):
             module = self.plan.build(self.settings.init, len(self.split.classes)).to(self.device)
         if isinstance(self.split.train.images, FileImages):

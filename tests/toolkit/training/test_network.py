@@ -145,3 +145,39 @@ def test_a_module_in_a_file_with_lazy_layers(split: Split, tmp_path: Path) -> No
     result = plan(f"{file}:net", split)
     assert result.network == Network(f"{file}:net", {})
     assert result.build("xavier", 3)[1].weight.shape == (3, 144)
+
+
+COURSE = """
+from torch import nn
+LeNet = nn.Sequential(
+    nn.Conv2d(1, 2, 5, padding=2), nn.AvgPool2d(2), nn.Conv2d(2, 4, 5), nn.AvgPool2d(2),
+    nn.Flatten(), nn.Linear(4 * 5 * 5, 3))
+Lazy = nn.Sequential(nn.LazyConv2d(2, 9), nn.MaxPool2d(3), nn.Flatten(), nn.LazyLinear(3))
+
+class NiN(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.LazyConv2d(3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+"""
+
+
+@pytest.mark.parametrize(("name", "size"), [("LeNet", 28), ("Lazy", 28), ("NiN", 8)])
+@pytest.mark.filterwarnings("ignore:.*its only network is taken:UserWarning")
+def test_images_are_resized_to_what_a_network_takes(
+    make_split: Callable[..., Split], tmp_path: Path, name: str, size: int
+) -> None:
+    (tmp_path / "notes.py").write_text(COURSE)
+    images = make_split(size=8)
+    result = plan(f"{tmp_path}/notes.py:{name}", images)
+    assert result.preprocessing.height == size
+    assert ("resized from 8 to 28 pixels" in result.note) is (size == 28)
+    result.build("xavier", 3)
+    chosen = plan(f"{tmp_path}/notes.py:{name}", images, image_size=32)
+    assert (chosen.preprocessing.height, chosen.note) == (32, "")
+
+
+def test_the_channels_of_an_instance_are_its_own(make_split: Callable[..., Split], tmp_path: Path) -> None:
+    (tmp_path / "notes.py").write_text(COURSE)
+    for name, channels in (("LeNet", 1), ("Lazy", 3)):
+        result = plan(f"{tmp_path}/notes.py:{name}", make_split(channels=3, size=28))
+        assert result.preprocessing.channels == channels
