@@ -205,7 +205,8 @@ def _from_module(
 
 def _channels_of(module: nn.Module, split: Split) -> int:
     convolutions = (m.in_channels for m in module.modules() if isinstance(m, nn.Conv2d))
-    return 3 if next(convolutions, split.train.images.channels) == 3 else 1
+    channels = next(convolutions, 0) or split.train.images.channels  # a lazy one has 0
+    return 3 if channels == 3 else 1
 
 
 def _size_of(split: Split, name: str) -> int:
