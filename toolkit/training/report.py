@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from cnntk.models.trust import body_of
+from cnntk.runtime.artifact.spec import Network
 from cnntk.runtime.sections import Section
 
 __all__ = ["EpochResult", "Status", "TrainReport"]
@@ -79,6 +81,12 @@ class TrainReport:
             ("accuracy", f"{self.accuracy:.2%} on the held-out images"),
             ("time", f"{self.seconds:.1f} s, {len(self.history)} epochs on {self.device} ({self.status})"),
             ("wrote", self.checkpoint),
-            ("next", f"cnntk export {self.checkpoint}"),
+            ("next", f"cnntk export {self.checkpoint}{' --trust' if self._runs_code else ''}"),
         )
         return (Section("", lines=lines),)
+
+    @property
+    def _runs_code(self) -> bool:
+        """Whether the checkpoint names code outside cnntk to build its network."""
+        network = Network(str(self.settings.get("network")), self.settings.get("network_arguments") or {})
+        return ":" in body_of(network).factory

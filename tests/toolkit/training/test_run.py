@@ -257,6 +257,8 @@ def test_a_body_of_a_body(split: Split, tmp_path: Path, custom: bool) -> None:
         options = {"freeze": freeze, "epochs": 1, "trust": custom}
         report = train(data=split, body=body, output=output, progress=False, **options)
         assert (report.trainable_parameters < report.parameters) is freeze
+        (command,) = [text for label, text in report.sections()[0].lines if label == "next"]
+        assert command == f"cnntk export {output}{' --trust' if custom else ''}"
     before, frozen, last = (load_checkpoint(tmp_path / str(i), trust=custom) for i in (0, 1, 2))
     name = "stem.weight" if custom else "0.weight"
     first = before.module.state_dict()[name]
