@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
 from cnntk.exporters.options import ExportOptions, InputShape, format_input
 from cnntk.models import zoo
 from cnntk.models.plugins import PluginGroup
-from cnntk.models.python_names import file_of_module, names_of_file
+from cnntk.models.python_names import check_reference, names_of_file
 from cnntk.models.weights_reference import is_weights_file, split_reference
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import model_file, readable_file
@@ -85,7 +84,7 @@ def check_source(text: str, options: ExportOptions, *, needs_input: bool = True)
         case "onnx":
             model_file(text, "an ONNX file")
         case "factory":
-            _check_factory(text)
+            check_reference(text)
             if needs_input and options.input_shape is None:
                 raise UsageError(f"{text}: the input shape is missing; pass it like --input 3x224x224")
         case "zoo":
@@ -107,21 +106,6 @@ def weights_missing(name: str) -> str:
     text = f"{name}: pass its weights (--weights FILE), or --random to try it with random ones"
     is_library = name.partition(":")[0] in _LIBRARIES
     return text if is_library else f"{text}, or train it first (cnntk train {name} --data DATA)"
-
-
-def _check_factory(text: str) -> None:
-    origin, _, attribute = text.rpartition(":")
-    if not attribute.replace(".", "").isidentifier() or origin.partition(".")[0] in sys.stdlib_module_names:
-        return  # its own message comes when it is located
-    file = Path(origin) if origin.endswith(".py") else None
-    if file is None and origin.replace(".", "").isidentifier():
-        file = file_of_module(origin)
-    if file is None:
-        return
-    names = names_of_file(file)
-    if names.is_complete and attribute.partition(".")[0] not in names.defined:
-        networks = f"; its networks are {', '.join(names.networks)}" if names.networks else ""
-        raise UsageError(f"{text}: {origin} has no {attribute!r}{networks}")
 
 
 def _name_missing(text: str, shape: InputShape | None) -> UsageError:

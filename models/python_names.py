@@ -13,7 +13,7 @@ from pathlib import Path
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import readable_file
 
-__all__ = ["PythonNames", "file_of_module", "names_of_file"]
+__all__ = ["PythonNames", "check_reference", "file_of_module", "names_of_file"]
 
 _DYNAMIC = frozenset({"globals", "locals", "vars", "setattr", "exec", "eval", "__getattr__"})
 """Names whose use may define others that can't be read from the text."""
@@ -61,6 +61,26 @@ def names_of_file(path: Path) -> PythonNames:
         is_complete=not collected.star and not dynamic & _DYNAMIC,
         networks=tuple(name for name, is_network in collected.defined.items() if is_network),
     )
+
+
+def check_reference(reference: str) -> None:
+    """Checks ``package.module:NAME`` or ``path/file.py:NAME``, as far as that runs no code.
+
+    Raises:
+        UsageError: There is no such file or package, or the file does not define the name.
+    """
+    origin, _, attribute = reference.rpartition(":")
+    if not attribute.replace(".", "").isidentifier() or origin.partition(".")[0] in sys.stdlib_module_names:
+        return  # its own message comes when it is located
+    file = Path(origin) if origin.endswith(".py") else None
+    if file is None and origin.replace(".", "").isidentifier():
+        file = file_of_module(origin)
+    if file is None:
+        return
+    names = names_of_file(file)
+    if names.is_complete and attribute.partition(".")[0] not in names.defined:
+        networks = f"; its networks are {', '.join(names.networks)}" if names.networks else ""
+        raise UsageError(f"{reference}: {origin} has no {attribute!r}{networks}")
 
 
 def file_of_module(name: str) -> Path | None:

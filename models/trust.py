@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-import torch
-
 from cnntk.models.zoo import BUILT_IN, build, find, names
 from cnntk.runtime.artifact.spec import Network
 from cnntk.runtime.errors import CheckpointError, UsageError
@@ -53,6 +51,8 @@ def check_network(
         return
     if weights_bytes is None:
         return
+    import torch  # only now: the command line reads `body_of`
+
     with torch.device("meta"):
         weights = sum(tensor.numel() for tensor in build(network).state_dict().values())
     if weights > weights_bytes:

@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 
 from cnntk.benchmark.options import BenchOptions
+from cnntk.exporters.options import ExportOptions
+from cnntk.exporters.source_kind import check_source
 from cnntk.runtime.errors import MissingDependency, UsageError
 from cnntk.runtime.files import check_output, model_file, readable_file
 from cnntk.runtime.session.devices import parse_device_name
@@ -25,6 +27,9 @@ def check_arguments(options: BenchOptions) -> None:
     parse_device_name(options.device)
     for name in options.against:
         check_target(name)
+        if is_torch_source(name):
+            source_options = ExportOptions(weights=options.weights, random=options.random)
+            check_source(name.partition(":")[2], source_options, needs_input=False)
     if isinstance(options.baseline, str | os.PathLike):
         readable_file(options.baseline, "a baseline, as cnntk bench --save writes it")
     if options.save is not None:

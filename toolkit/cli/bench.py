@@ -23,8 +23,6 @@ from cnntk.cli.output import (
     require_jinja,
     show_status,
 )
-from cnntk.exporters.options import ExportOptions
-from cnntk.exporters.source_kind import check_source
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import check_output
 
@@ -45,12 +43,6 @@ def bench(model: str | None, report: str | None, plots: str | None, as_json: boo
     if report or plots:
         options = replace(options, layers=True)
     outputs = {"--report": report, "--plots": plots}
-    for name in options.against:
-        if name.startswith("torch:"):
-            source_options = ExportOptions(
-                weights=options.weights, random=options.random, trust=options.trust
-            )
-            check_source(name.removeprefix("torch:"), source_options, needs_input=False)
     path = pick(model)
     _check_distinct(options, outputs, path)
     check_arguments(options)

@@ -87,13 +87,13 @@ def verify(
         raise DataError(f"{images}: no such folder; expected one that contains a folder per class")
     if against is not None:
         check_source(against, ExportOptions(weights=weights, random=random, trust=trust), needs_input=False)
-    from cnntk.verification.artifact import verify as verify_model
-
     path = pick(model)
     if images is not None:
         return _check_images(path, images, max_images, device, as_json)
     if against is not None and ":" in against:
         sys.path.append(os.getcwd())  # behind the installed packages, so that none of them is shadowed
+    from cnntk.verification.artifact import verify as verify_model
+
     verification = verify_model(path, against, weights=weights, random=random, trust=trust, device=device)
     show(verification, as_json, verification.notes)
     return 0 if verification.holds else 1

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from cnntk.data.source import check_data
 from cnntk.models import zoo
-from cnntk.models.factory import file_of
+from cnntk.models.python_names import check_reference
 from cnntk.runtime.artifact.spec import Network
 from cnntk.runtime.errors import UsageError
-from cnntk.runtime.files import readable_file
 from cnntk.training.folder import RunFolder
 from cnntk.training.options import TrainOptions
 
@@ -51,8 +50,8 @@ def _check_reference(network: str) -> None:
     """A network of the zoo, or the file of one that is the user's own."""
     if ":" not in network:
         zoo.find(network)
-    elif (file := file_of(network)) is not None:
-        readable_file(file, "a Python file")
+    else:
+        check_reference(network)
 
 
 def _default_folder(
