@@ -214,7 +214,7 @@ class Thumbnails:
     """Data of a chart of kind ``thumbnails``: small pictures, each with lines of text.
 
     Attributes:
-        pictures: PNG bytes, width and height in pixels, and lines of text of each.
+        pictures: PNG or JPEG bytes, width and height in pixels, and lines of text of each.
         side: Longest side of a picture in pixels.
     """
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from cnntk.reports.charts import draw
-from cnntk.reports.figure import Circle, Figure, Line, Mark, Point, Polygon, Rect, Text
+from cnntk.reports.figure import Bitmap, Circle, Figure, Line, Mark, Point, Polygon, Rect, Text
 from cnntk.runtime.sections import Section
 
-Kind = TypeVar("Kind", Rect, Line, Polygon, Circle, Text)
+Kind = TypeVar("Kind", Rect, Bitmap, Line, Polygon, Circle, Text)
 
 
 def figure_or_none(name: str, result: Any, width: int) -> Figure | None:
@@ -35,7 +35,7 @@ def texts_of(figure: Figure) -> list[str]:
 
 
 def corners_of(mark: Mark) -> list[Point]:
-    if isinstance(mark, Rect):
+    if isinstance(mark, Rect | Bitmap):
         return [(mark.x, mark.y), (mark.x + mark.width, mark.y + mark.height)]
     if isinstance(mark, Circle):
         return [(mark.x - mark.radius, mark.y - mark.radius), (mark.x + mark.radius, mark.y + mark.radius)]

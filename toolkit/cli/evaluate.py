@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from cnntk.cli.options import add_options, command, device_option, json_option, to_options
-from cnntk.cli.output import note, pick, show
+from cnntk.cli.options import add_options, command, device_option, json_option, option, to_options
+from cnntk.cli.output import check_report, note, pick, show
 from cnntk.cli.progress import StageProgress
 from cnntk.evaluation.arguments import check_arguments
 from cnntk.evaluation.options import EvaluateOptions
@@ -17,14 +17,15 @@ _UNREADABLE_IMAGES = 8
 
 
 @command(
-    "cnntk evaluate lenet.onnx --data folder:photos",
+    "cnntk evaluate lenet.onnx --data folder:photos --report page.html",
     "cnntk evaluate lenet.onnx --data digits --calibrate -o calibrated.onnx",
 )
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
 @add_options(EvaluateOptions, skip=["device"])
 @device_option("Execution")
+@option("--report", metavar="FILE", group="Output", help="Write an HTML page with all figures.")
 @json_option
-def evaluate(models: tuple[str, ...], as_json: bool, **values: Any) -> int:
+def evaluate(models: tuple[str, ...], report: str | None, as_json: bool, **values: Any) -> int:
     """Measure how well MODELs classify labeled images.
 
     Prints accuracy with confidence intervals, loss, the scores of each class, what is confused with what,
@@ -37,10 +38,16 @@ def evaluate(models: tuple[str, ...], as_json: bool, **values: Any) -> int:
     options = to_options(EvaluateOptions, values)
     paths = [pick(model) for model in models or (None,)]
     check_arguments(paths, options)
+    check_report(report, force=options.force)
     from cnntk.evaluation.run import evaluate as evaluate_models
 
     with StageProgress() as progress:
         result = evaluate_models(paths, options, progress=progress)
+    if report:
+        from cnntk.reports import write_report
+
+        write_report(result, report)
+        note(f"report: {report}")
     show(result, as_json, (*result.unreadable[:_UNREADABLE_IMAGES], *result.notes))
     if len(result.unreadable) > _UNREADABLE_IMAGES:
         note(f"note: {len(result.unreadable)} images cannot be read; --json names all of them")

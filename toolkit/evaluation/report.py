@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,6 +18,7 @@ from cnntk.evaluation.result import (
     PairedComparison,
     TemperatureFit,
 )
+from cnntk.runtime.codec import NOT_IN_JSON
 from cnntk.runtime.sections import (
     Bins,
     Chart,
@@ -58,6 +59,7 @@ class Evaluation:
         unreadable: Errors of the images that can't be read, a line each; they count nowhere.
         notes: Remarks on the images.
         seconds: Duration in seconds.
+        source: Data as it was named.
     """
 
     JSON_PROPERTIES: ClassVar[tuple[str, ...]] = ("holds",)
@@ -70,6 +72,7 @@ class Evaluation:
     unreadable: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+    source: str = field(default="", metadata=NOT_IN_JSON)
 
     @property
     def holds(self) -> bool:
@@ -78,25 +81,30 @@ class Evaluation:
 
     def header(self) -> Header:
         """What stands at the top of the page."""
-        first = self.models[0]
+        first, alone = self.models[0], len(self.models) == 1
         verdict = f"{first.correct:,} of {first.images:,} images of {self.data} are classified correctly"
+        if not alone:
+            verdict = "; ".join(_comparison_text(one, self.images) for one in self.comparisons)
         if self.unreadable:
-            verdict += f"; {len(self.unreadable):,} cannot be read"
+            verdict += f"; {len(self.unreadable):,} images cannot be read"
         return Header(
-            name=", ".join(dict.fromkeys(score.name for score in self.models)),
-            title="Evaluation",
+            name=first.name if alone else ", ".join(Path(score.model).name for score in self.models),
+            title=f"Evaluation on {self.data}",
             verdict=verdict,
             tone="bad" if self.unreadable else "",
-            highlights=tuple(_highlights(first)),
-            model=first.model if len(self.models) == 1 else "",
+            highlights=tuple(_highlights(first) if alone else map(_accuracy_highlight, self.models[:3])),
+            model=first.model if alone else "",
             digests=tuple(score.digest for score in self.models),
+            images=self.source,
         )
 
     def sections(self) -> tuple[Section, ...]:
         """The scores, for text and pages."""
-        summary = Section("", lines=tuple(self._lines()))
+        lines = tuple(self._lines())
+        summary = Section("", lines=lines, shown_in="text")
         if len(self.models) == 1:
-            return (summary, *_model_sections(self.models[0]))
+            page = Section("Scores", lines=lines, shown_in="page")
+            return (summary, page, *_model_sections(self.models[0]))
         details = [
             replace(section, title=f"{score.model}: {section.title}", shown_in="page")
             for score in self.models
@@ -120,7 +128,7 @@ class Evaluation:
         columns = (
             Column("model"),
             Column("top-1", "right"),
-            Column("95 % interval", interval=True),
+            Column("95 % interval", "right", interval=True),
             Column("top-5", "right", optional=True),
             Column("loss", "right"),
             Column("ECE", "right"),
@@ -139,17 +147,22 @@ class Evaluation:
         return Section("Comparison", method=method, tables=(Table(columns, rows),), lines=lines)
 
 
+def _accuracy_highlight(score: ModelScore) -> Highlight:
+    meaning = f"For images like these it is between {_ends(score.top1)} (95 % interval)."
+    return Highlight(_share(score.top1), Path(score.model).name, meaning)
+
+
 def _highlights(score: ModelScore) -> Iterator[Highlight]:
-    yield Highlight(
-        _share(score.top1), "Top-1 accuracy", f"On other such images it is between {_ends(score.top1)}."
-    )
+    yield replace(_accuracy_highlight(score), label="Top-1 accuracy")
     if score.top5 is not None:
         yield Highlight(
             _share(score.top5), "Top-5 accuracy", "The label is among the first five predictions."
         )
     worst = min((one for one in score.classes if one.recall), key=lambda one: _recall(one))
     yield Highlight(
-        f"{100 * _recall(worst):.2f} %", "Weakest class", f"So many images of {worst.label} are recognized."
+        f"{100 * _recall(worst):.2f} %",
+        "Weakest class",
+        f"Share of the images of {worst.label} that are recognized.",
     )
 
 
@@ -218,7 +231,7 @@ def _model_sections(score: ModelScore) -> Iterator[Section]:
     """Classes, confusion, calibration and mistakes of one model."""
     yield from _class_sections(score)
     yield from _confusion_sections(score)
-    yield _calibration_section(score)
+    yield from _calibration_sections(score)
     yield from _mistake_sections(score)
 
 
@@ -227,9 +240,9 @@ def _class_sections(score: ModelScore) -> Iterator[Section]:
         Column("class"),
         Column("images", "right"),
         Column("recall", "right"),
-        Column("95 % interval", interval=True),
+        Column("95 % interval", "right", interval=True),
         Column("precision", "right"),
-        Column("95 % interval", interval=True, optional=True),
+        Column("95 % interval", "right", interval=True, optional=True),
     )
     title, rows = "Classes", [_class_row(one) for one in score.classes]
     if len(rows) <= _TEXT_CLASSES:
@@ -238,8 +251,8 @@ def _class_sections(score: ModelScore) -> Iterator[Section]:
     worst = sorted(score.classes, key=lambda one: (_recall(one), -one.images))
     headline = f"those of {len(rows):,} with the least recall"
     few = tuple(map(_class_row, worst[:_TEXT_PAIRS]))
-    yield Section(title, headline, tables=(Table(columns, few),), shown_in="text")
-    yield Section(title, tables=(Table(columns, tuple(rows)),), shown_in="page")
+    yield Section(title, headline, tables=(Table(columns, few),))
+    yield Section("All classes", tables=(Table(columns, tuple(rows)),), shown_in="page", folded=True)
 
 
 def _class_row(one: ClassScore) -> tuple[str, ...]:
@@ -271,18 +284,20 @@ def _confusion_sections(score: ModelScore) -> Iterator[Section]:
     name = "Images by class (rows) and prediction (columns)"
     text = name if whole else f"{name}, of the {len(labels)} most confused classes"
     chart = Chart(_chart_name(score, "confusion"), "confusion", text, matrix)
-    tables = (Table(columns, rows if not whole else rows[:_TEXT_PAIRS]),) if rows else ()
-    yield Section("Confusion", tables=tables, charts=(chart,), shown_in="page")
+    tables = (Table(columns, rows[:_TEXT_MISTAKES]),) if rows else ()
+    yield Section("Confusion", tables=tables, charts=(chart,), shown_in="page", half=True)
+    if not whole:
+        yield Section("All confused pairs", tables=(Table(columns, rows),), shown_in="page", folded=True)
 
 
-def _calibration_section(score: ModelScore) -> Section:
+def _calibration_sections(score: ModelScore) -> Iterator[Section]:
     calibration = score.calibration
     columns = (
         Column("confidence"),
         Column("images", "right"),
         Column("mean confidence", "right"),
         Column("accuracy", "right"),
-        Column("95 % interval", interval=True),
+        Column("95 % interval", "right", interval=True),
     )
     rows = tuple(
         (
@@ -301,17 +316,19 @@ def _calibration_section(score: ModelScore) -> Section:
     confidences = tuple(one.confidence for one in calibration.bins)
     data = Bins(bins, tuple(one.images for one in calibration.bins), confidences)
     title = "Accuracy by confidence; a perfectly calibrated model is on the diagonal"
-    return Section(
+    yield Section(
         "Calibration",
         _calibration_text(calibration),
         method=(
             "The expected calibration error (Naeini, Cooper and Hauskrecht, AAAI 2015) is the mean "
             "difference of confidence and accuracy in 15 bins of equal width, weighted by their images"
         ),
-        tables=(Table(columns, rows),),
         charts=(Chart(_chart_name(score, "reliability"), "reliability", title, data),),
         shown_in="page",
+        half=True,
     )
+    table = Table(columns, rows)
+    yield Section("Accuracy by confidence", tables=(table,), shown_in="page", folded=True)
 
 
 def _mistake_sections(score: ModelScore) -> Iterator[Section]:
@@ -326,7 +343,8 @@ def _mistake_sections(score: ModelScore) -> Iterator[Section]:
     yield Section(title, tables=(Table(columns, rows[:_TEXT_MISTAKES]),), shown_in="text")
     pictures = tuple((one.thumbnail, *one.size, _caption(one)) for one in score.mistakes if one.thumbnail)
     chart = Chart(_chart_name(score, "mistakes"), "thumbnails", "", Thumbnails(pictures, THUMBNAIL_SIDE))
-    yield Section(title, headline, charts=(chart,), tables=(Table(columns, rows),), shown_in="page")
+    yield Section(title, headline, charts=(chart,), shown_in="page")
+    yield Section("Names of the worst mistakes", tables=(Table(columns, rows),), shown_in="page", folded=True)
 
 
 def _caption(one: Mistake) -> tuple[str, ...]:

@@ -72,7 +72,7 @@ class Mistake:
         predicted: Predicted label.
         confidence: Probability of the predicted label, 0 to 1.
         label_probability: Probability of the true label, 0 to 1.
-        thumbnail: Small picture of the image, PNG.
+        thumbnail: Small picture of the image, PNG or JPEG.
         size: Width and height of that picture in pixels.
     """
 

@@ -107,6 +107,7 @@ def evaluate(
                 temperature = calibrate_model(classifier, file, images, result, target, options, on_images)
     return Evaluation(
         data=images.name,
+        source=options.data,
         images=len(outcomes[0].labels),
         models=tuple(scores),
         comparisons=_comparisons([os.fspath(path) for path in paths], outcomes),
@@ -221,11 +222,12 @@ def _mistakes(
 
 
 def _thumbnail(pixels: NDArray[np.uint8]) -> tuple[bytes, tuple[int, int]]:
-    """A PNG of the image, large ones made smaller, and its width and height."""
+    """A PNG of the image, or of a large one a smaller JPEG file, and its width and height."""
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    is_large = max(image.size) > THUMBNAIL_SIDE
     image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     stream = io.BytesIO()
-    image.save(stream, "PNG")
+    image.save(stream, "JPEG" if is_large else "PNG", **({"quality": 85} if is_large else {}))
     return stream.getvalue(), image.size
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from cnntk.reports.evaluate import draw_confusion, draw_reliability, draw_thumbnails
 from cnntk.reports.export import draw_layer_errors, draw_network
 from cnntk.reports.figure import COLORS, Figure, Rect, Text, moved, text_width
 from cnntk.reports.intervals import draw_bars, draw_curves, draw_intervals
@@ -29,6 +30,7 @@ __all__ = ["DRAWERS", "PageResult", "draw", "render_report", "svg_of", "write_pl
 DRAWERS: Mapping[str, Callable[[Chart, int], Figure | None]] = {
     "bars": draw_bars,
     "candidates": draw_candidates,
+    "confusion": draw_confusion,
     "curves": draw_curves,
     "histogram": draw_histogram,
     "intervals": draw_intervals,
@@ -36,7 +38,9 @@ DRAWERS: Mapping[str, Callable[[Chart, int], Figure | None]] = {
     "layers": draw_layers,
     "network": draw_network,
     "precisions": draw_precisions,
+    "reliability": draw_reliability,
     "roofline": draw_roofline,
+    "thumbnails": draw_thumbnails,
     "timeline": draw_over_time,
 }
 """Functions that draw the kinds of charts, so many pixels wide; None where the data shows nothing."""
@@ -73,7 +77,7 @@ def write_report(result: PageResult, path: str | os.PathLike[str]) -> tuple[Path
     and their navigation gets one to this one.
 
     Args:
-        result: Result of `cnntk.export`, `cnntk.quantize` or `cnntk.bench`.
+        result: Result of `cnntk.export`, `cnntk.quantize`, `cnntk.evaluate` or `cnntk.bench`.
         path: File of the page.
 
     Returns:
@@ -151,7 +155,7 @@ def write_plots(result: PageResult, path: str | os.PathLike[str]) -> tuple[Path,
     """Writes each chart of a result as an SVG file, in the colors of a light page.
 
     Args:
-        result: Result of `cnntk.export`, `cnntk.quantize` or `cnntk.bench`.
+        result: Result of `cnntk.export`, `cnntk.quantize`, `cnntk.evaluate` or `cnntk.bench`.
         path: Folder, which may not exist yet, for files like ``roofline.svg``; or a file name with the suffix
             ``.svg``: ``out.svg`` becomes ``out-roofline.svg``, and so on.
 

@@ -8,6 +8,7 @@ contrast to the page: 4.5 for text, 3 for marks.
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,9 +16,9 @@ from types import MappingProxyType
 from typing import ClassVar, Literal, NamedTuple
 
 __all__ = [
-    "COLORS", "SERIES", "Anchor", "Area", "Circle", "Color", "Figure", "Frame", "Line", "Mark", "Point",
-    "Polygon", "Rect", "Scale", "Text", "area_of", "axes", "legend", "log_levels", "moved", "position_labels",
-    "round_levels", "text_width",
+    "COLORS", "SERIES", "Anchor", "Area", "Bitmap", "Circle", "Color", "Figure", "Frame", "Line", "Mark",
+    "Point", "Polygon", "Rect", "Scale", "Text", "area_of", "axes", "legend", "log_levels", "moved",
+    "position_labels", "round_levels", "text_width",
 ]  # fmt: skip
 
 Point = tuple[float, float]
@@ -80,6 +81,26 @@ class Rect:
 
 
 @dataclass(frozen=True)
+class Bitmap:
+    """A PNG or JPEG picture, stretched to a rectangle; its pixels stay square where it is enlarged."""
+
+    shape: ClassVar[str] = "bitmap"
+
+    x: float
+    y: float
+    width: float
+    height: float
+    data: bytes
+    hint: str = ""
+
+    @property
+    def href(self) -> str:
+        """The picture as a ``data:`` address."""
+        kind = "jpeg" if self.data.startswith(b"\xff\xd8") else "png"
+        return f"data:image/{kind};base64,{base64.b64encode(self.data).decode()}"
+
+
+@dataclass(frozen=True)
 class Line:
     """A line through two points or more, ``width`` pixels wide."""
 
@@ -134,7 +155,7 @@ class Text:
     degrees: float = 0.0
 
 
-Mark = Rect | Line | Polygon | Circle | Text
+Mark = Rect | Bitmap | Line | Polygon | Circle | Text
 
 
 @dataclass(frozen=True)

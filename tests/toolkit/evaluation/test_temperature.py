@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -128,7 +129,7 @@ def test_a_quantized_model(tmp_path: Path) -> None:
 
 def test_options_that_do_not_fit(tmp_path: Path, digit_folders: Callable[..., Path]) -> None:
     with pytest.raises(UsageError, match="--calibrate takes one model, got 2"):
-        evaluate([LENET, tmp_path / "x.onnx"], data="digits", calibrate=True)
+        evaluate([LENET, shutil.copy(LENET, tmp_path)], data="digits", calibrate=True)
     with pytest.raises(UsageError, match="is the model itself"):
         evaluate(LENET, data="digits", calibrate=True, output=LENET, force=True)
     (tmp_path / "there.onnx").write_bytes(b"")
