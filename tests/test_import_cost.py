@@ -85,6 +85,14 @@ def test_wrong_use_is_refused_before_anything_heavy_is_loaded(command: str, tmp_
     assert loaded_by(code) == set()
 
 
+def test_evaluation_needs_neither_torch_nor_onnx(tmp_path: Path) -> None:
+    for label in "01":
+        (tmp_path / label).mkdir()
+        Image.new("L", (28, 28)).save(tmp_path / label / "a.png")
+    code = f"from cnntk.cli import main; main(['evaluate', '--data', {str(tmp_path)!r}])"
+    assert loaded_by(code) <= {"numpy", "PIL", "onnxruntime"}
+
+
 def test_a_first_answer_loads_one_decoder(tmp_path: Path) -> None:
     Image.new("L", (28, 28)).save(image := tmp_path / "image.png")
     code = f"from cnntk.runtime import Classifier; Classifier({str(shipped_model())!r})({str(image)!r}).best"

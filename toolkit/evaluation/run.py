@@ -7,7 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from cnntk.benchmark.statistics.intervals import (
     share_estimate,
 )
 from cnntk.benchmark.statistics.paired_tests import holm, mcnemar_two_sided
-from cnntk.data.labeled import LabeledImages, open_labeled
+from cnntk.data.labeled import LabeledImages, class_indices, open_labeled
 from cnntk.evaluation.arguments import check_arguments
 from cnntk.evaluation.classify import Outcomes, classify_images
 from cnntk.evaluation.options import EvaluateOptions
@@ -95,10 +95,12 @@ def evaluate(
     if options.max_images is not None:
         images = images.sample(options.max_images, options.seed)
     scores, outcomes, temperature = [], [], None
-    for path in paths:
-        stage = "images" if len(paths) == 1 else Path(path).name
-        on_images = partial(_notify, notify, stage, len(images))
-        with _opened(path, options) as (file, classifier):
+    with ExitStack() as stack:
+        opened = [stack.enter_context(_opened(path, options)) for path in paths]
+        notes = [_numbering_note(images, options.data, classifier) for _, classifier in opened]
+        for path, (file, classifier) in zip(paths, opened, strict=True):
+            stage = "images" if len(paths) == 1 else Path(path).name
+            on_images = partial(_notify, notify, stage, len(images))
             result = classify_images(classifier, images, options, on_images, with_logits=target is not None)
             scores.append(_score(os.fspath(path), classifier, images, result))
             outcomes.append(result)
@@ -113,9 +115,24 @@ def evaluate(
         comparisons=_comparisons([os.fspath(path) for path in paths], outcomes),
         temperature=temperature,
         unreadable=(*images.unreadable, *outcomes[0].unreadable),
-        notes=(*images.notes, *outcomes[0].notes),
+        notes=(*images.notes, *filter(None, dict.fromkeys(notes)), *outcomes[0].notes),
         seconds=round(time.monotonic() - started, 2),
     )
+
+
+def _numbering_note(images: LabeledImages, data: str, classifier: Classifier) -> str:
+    """A note where classes are matched by nothing but their order.
+
+    Raises:
+        DataError: A class is none of the model's labels.
+    """
+    name, labels = classifier.engine.name, classifier.labels
+    indices = class_indices(images.classes, labels, data, name)
+    pairs = [(a, labels[i]) for a, i in zip(images.classes, indices, strict=True)]
+    if not all(label.isdecimal() and not a.isdecimal() for a, label in pairs):
+        return ""
+    first = ", ".join(f"{a!r} is {label}" for a, label in pairs[:3])
+    return f"{name}: has no labels but numbers, so classes are numbered in their order: {first}, ..."
 
 
 def _notify(progress: Progress, stage: str, total: int, done: int) -> None:

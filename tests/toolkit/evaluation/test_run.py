@@ -147,6 +147,14 @@ def test_labels_in_another_order_are_matched_by_name(
     assert [one.label for one in by_name.classes] == list(WORDS)
 
 
+def test_classes_are_numbered_in_order_for_a_model_without_labels(digit_folders: Callable[..., Path]) -> None:
+    """The order of torchvision's ImageFolder; a note says so, as it may be another one."""
+    names = [f"{letter}-{word}" for letter, word in zip("abcdefghij", WORDS, strict=True)]
+    result = evaluate(LENET, data=str(digit_folders(60, names, "words")))
+    assert result.models[0].correct == evaluate(LENET, data=str(digit_folders(60))).models[0].correct
+    assert any("'a-zero' is 0, 'b-one' is 1" in note for note in result.notes)
+
+
 def test_a_class_that_the_model_does_not_know(digit_folders: Callable[..., Path], tmp_path: Path) -> None:
     named = with_labels(tmp_path, WORDS)
     folder = digit_folders(30, (*WORDS[:9], "horse"), "horses")
@@ -235,6 +243,18 @@ def test_another_onnx_file_is_exported_first(foreign_onnx: Path, tmp_path: Path)
         evaluate(foreign_onnx, data=str(tmp_path / "images"))
     with pytest.raises(UsageError, match="is an artifact; --preprocessing is for other"):
         evaluate(LENET, data="digits", preprocessing={"scale": "1/255"})
+
+
+def test_all_models_are_checked_before_one_is_run(digit_folders: Callable[..., Path], tmp_path: Path) -> None:
+    stages: list[str] = []
+    other = shutil.copy(with_labels(tmp_path, tuple("abcdefghij")), tmp_path / "other.onnx")
+    with pytest.raises(DataError, match=r"other\.onnx's labels"):
+        evaluate(
+            [with_labels(tmp_path, WORDS), other],
+            data=str(digit_folders(10, WORDS)),
+            progress=lambda stage, *_: stages.append(stage),
+        )
+    assert stages == []
 
 
 def test_options() -> None:
