@@ -36,6 +36,7 @@ OPERATORS = {"MatMulNBits": "1.23"}
 _MODEL_IR_VERSION, _MODEL_PRODUCER, _MODEL_PRODUCER_VERSION, _MODEL_GRAPH, _MODEL_OPSET = 1, 2, 3, 7, 8
 _DOMAIN, _VERSION = 1, 2
 _STANDARD = "ai.onnx"
+_SHOWN_DOMAINS = 2
 
 _GRAPH_INITIALIZER, _TENSOR_DIMS, _TENSOR_DTYPE = 5, 1, 2
 _BYTES = 2
@@ -81,8 +82,12 @@ class FileFormat:
     weight_types: dict[str, int]
 
     def __str__(self) -> str:
-        opsets = [f"opset {v}" if k == _STANDARD else f"{k} {v}" for k, v in self.opsets.items()]
-        return ", ".join([*opsets, *([f"IR {self.ir_version}"] if self.ir_version is not None else [])])
+        others = [f"{name} {version}" for name, version in self.opsets.items() if name != _STANDARD]
+        shown = others if len(others) <= _SHOWN_DOMAINS else [f"{len(others)} other domains"]
+        opset = [f"opset {self.opsets[_STANDARD]}"] if _STANDARD in self.opsets else []
+        return ", ".join(
+            [*opset, *([f"IR {self.ir_version}"] if self.ir_version is not None else []), *shown]
+        )
 
 
 def read_format(data: Data) -> FileFormat:

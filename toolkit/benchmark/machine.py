@@ -94,7 +94,13 @@ class Machine:
             ("identity", self.identity),
         )
         return (
-            Section("Machine", lines=tuple(line for line in lines if line[1]), shown_in="page", half=True),
+            Section(
+                "Machine",
+                self.summary,
+                lines=tuple(line for line in lines if line[1]),
+                shown_in="page",
+                folded=True,
+            ),
         )
 
     @property

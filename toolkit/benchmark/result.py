@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from cnntk.benchmark.cold_start import ColdStart
@@ -34,6 +34,7 @@ from cnntk.runtime.sections import (
     number,
     shorten,
     size_text,
+    times_text,
 )  # fmt: skip
 
 __all__ = ["SCHEMA", "BenchResult", "ComparisonResult"]
@@ -45,6 +46,9 @@ its meaning or is removed."""
 
 _TOLERATED_CORES = 0.25
 """Part of a core that other processes may take from the model's threads before the latency is withheld."""
+
+_TOLERATED_DRIFT = 0.15
+"""Relative distance of the levels of a latency from which it is withheld; also that of slowed sessions."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,8 @@ class BenchResult:
         if finding.kind == "other_processes" and finding.share is not None and self.latency.device == "cpu":
             free = self.machine.cores * (1 - finding.share)
             return free < self.latency.threads - _TOLERATED_CORES
+        if finding.kind == "not_steady" and finding.share is not None:
+            return finding.share > _TOLERATED_DRIFT
         return finding.kind in ("not_steady", "slower_clock", "other_processes", "steal", "throttled")
 
     def header(self) -> Header:
@@ -191,8 +197,10 @@ class BenchResult:
             self.stages,
         )
         sections = [section for part in parts if part is not None for section in part.sections()]
+        if self.disturbed:
+            sections = [_withheld(s) if s.title in ("Latency", "Layers") else s for s in sections]
         if self.against:
-            sections.append(_comparison(self.against))
+            sections.append(_comparison(self.name, self.against))
         notes = (Section("Notes", notes=self.notes),) if self.notes else ()
         return (*self._interference(), *sections, *notes, *self.machine.sections(), self._file())
 
@@ -209,36 +217,47 @@ class BenchResult:
             ("SHA-256", self.sha256),
             *((f"baseline: {name}", _case(case)) for name, case in self.cases.items()),
         )
-        return Section("File", lines=lines, half=True, shown_in="page")
+        headline = f"{size_text(self.size_bytes)}, measured at {self.created}"
+        return Section("File", headline, lines=lines, folded=True, shown_in="page")
 
 
-def _comparison(against: Sequence[ComparisonResult]) -> Section:
+def _withheld(section: Section) -> Section:
+    """A section of a disturbed machine, without its headline and the layers under the machine's roofs."""
+    charts = tuple(
+        replace(chart, title=chart.name.replace("-", " ").capitalize())
+        for chart in section.charts
+        if chart.kind != "roofline"
+    )
+    return replace(section, headline="measured on a disturbed machine", charts=charts)
+
+
+def _comparison(model: str, against: Sequence[ComparisonResult]) -> Section:
     """The model beside its targets, for text and pages."""
     columns = (
         Column("target"),
-        Column("the model is"),
+        Column(f"{shorten(model, 24)} is"),
         Column("95 % interval", interval=True),
         Column("target, ms", "decimal"),
-        Column("model, ms", "decimal"),
+        Column(f"{shorten(model, 24)}, ms", "decimal"),
         Column("pairs", "right", optional=True),
     )
     measured = [(r.target.name, r.comparison) for r in against if r.comparison is not None]
-    words = {"faster": "faster than", "slower": "slower than", "no difference": "no difference to"}
-    parts = [f"{words[c.verdict]} {shorten(name, 40)}" for name, c in measured]
-    headline = "; ".join(parts) or "no target could be measured"
-    headline = headline[0].upper() + headline[1:]
+    parts = [f"{_speed(c)[0]}{_THAN[c.verdict]} {shorten(name, 40)}" for name, c in measured]
+    headline = f"{model} is {'; '.join(parts)}" if parts else "No target could be measured"
     values = tuple((name, _value(comparison), _TONES[comparison.verdict]) for name, comparison in measured)
-    intervals = Intervals("speed of the model, multiple of the target's, log scale", 1.0, values, log=True)
+    unit = f"speed of {shorten(model, 24)}, multiple of the target's, log scale"
+    intervals = Intervals(unit, 1.0, values, log=True)
     return Section(
         "Comparison",
         headline,
-        "Timed in turns with the model, on the same inputs and number of threads.",
+        "Timed in turns, on the same inputs and number of threads; the ratio is the median over the pairs.",
         tables=(Table(columns, tuple(map(_row, against))),),
         charts=(Chart("against", "intervals", headline, intervals),),
         notes=tuple(_notes(against)),
     )
 
 
+_THAN = {"faster": " than", "slower": " than", "no difference": " to"}
 _TONES: dict[str, Tone] = {"faster": "good", "slower": "bad", "no difference": ""}
 
 
@@ -259,8 +278,11 @@ def _row(result: ComparisonResult) -> tuple[str | TableCell, ...]:
 
 def _notes(against: Sequence[ComparisonResult]) -> Iterator[str]:
     for result in against:
-        interference = () if result.comparison is None else result.comparison.interference
-        if text := "; ".join(filter(None, (result.target.note, *interference))):
+        c = result.comparison
+        interference = () if c is None else c.interference
+        times = "" if c is None else times_text(c.ratio, c.second_ms, c.first_ms)
+        ratio = "" if times[:1].isdigit() else times
+        if text := "; ".join(filter(None, (result.target.note, ratio, *interference))):
             yield f"{result.target.name}: {text}"
 
 

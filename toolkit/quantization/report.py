@@ -16,8 +16,8 @@ from cnntk.runtime.sections import (
     Table,
     TableCell,
     Tone,
-    error_text,
     interval,
+    kind_text,
     number,
     percent,
     size_text,
@@ -148,8 +148,8 @@ class Refinement:
 
     def __str__(self) -> str:
         verdict = "accepted" if self.accepted else "not accepted"
-        change = f"{self.before:.3g} -> {self.after:.3g} nats"
-        return f"{self.name}: KL divergence from the original {change}, {verdict}"
+        change = f"{self.before:.3g} -> {self.after:.3g}"
+        return f"{self.name}: KL divergence of the probabilities from the original's {change}, {verdict}"
 
 
 @dataclass(frozen=True)
@@ -203,14 +203,18 @@ class QuantizeReport:
     def header(self) -> Header:
         """What the page of the quantization begins with."""
         share = self.size_bytes / self.original_size_bytes
+        sizes = (self.original_size_bytes, self.size_bytes)[not self.changed :]
         size = Highlight(
-            f"{size_text(self.original_size_bytes)} → {size_text(self.size_bytes)}",
+            " → ".join(map(size_text, sizes)),
             "Size of the file",
             f"{percent(share)} of the original." if self.changed else "The file is a copy of the original.",
         )
         if not self.changed:
             verdict = "Not quantized: nothing that was tried is better and within the limits."
-            return self._header(verdict, "", (size,))
+            tried = Highlight(
+                f"{len(self.candidates)}", "Candidates tried", "Each was compared with the original."
+            )
+            return self._header(verdict, "", (tried, *_fastest_highlight(self.candidates), size))
         limit = f"{self.setup.options.max_drop:g} points"
         verdict = f"Quantized, and its accuracy is within the limit of {limit}."
         return self._header(
@@ -259,6 +263,17 @@ def _speed_highlight(report: QuantizeReport) -> tuple[Highlight, ...]:
         f"{speed.pairs} pairs of runs in turns ({interval_text})."
     )
     return (Highlight(value, "Speed", meaning),)
+
+
+def _fastest_highlight(candidates: Iterable[CandidateResult]) -> tuple[Highlight, ...]:
+    timed = [candidate for candidate in candidates if candidate.speed is not None]
+    if not timed:
+        return ()
+    fastest = max(timed, key=lambda candidate: candidate.ratio)
+    factor = max(fastest.ratio, 1 / fastest.ratio)
+    value = f"{number(factor)}x {'faster' if fastest.ratio >= 1 else 'slower'}"
+    meaning = f"than the original: {fastest.change}. Not used, because {fastest.verdict}."
+    return (Highlight(value, "The fastest of them", meaning),)
 
 
 def _accuracy_highlight(accuracy: Accuracy | None) -> tuple[Highlight, ...]:
@@ -337,34 +352,36 @@ def _duration(seconds: float) -> str:
 
 def _page_sections(report: QuantizeReport) -> Iterator[Section]:
     """The sections that only pages show."""
+    if report.warnings or report.notes:
+        yield Section("Notes", notes=(*report.warnings, *report.notes), shown_in="page")
     if report.candidates:
         yield _candidates(report)
     yield _layers(report)
     setup, options = report.setup, report.setup.options
     lines = (
-        ("path", report.path),
         ("source", setup.source),
         ("portable to", report.portable_to),
         ("calibration", f"{setup.calibration_images:,} images of {options.calibration}"),
+        ("evaluation", f"{setup.evaluation_images:,} images of {options.evaluation or options.calibration}"),
         (
             "options",
             f"drop of at most {options.max_drop:g} points, target {options.target}, prefer {options.prefer}",
         ),
         ("timed on", f"{setup.machine}, {threads_text(setup.threads)}"),
-        *((("embedded digest", report.digest),) if report.digest else ()),
-        ("time", f"{report.seconds:.1f} s"),
+        ("duration", f"{report.seconds:.1f} s"),
     )
-    yield Section("File", lines=lines, notes=(*report.warnings, *report.notes), shown_in="page")
+    headline = f"{setup.calibration_images:,} images to calibrate, {setup.evaluation_images:,} to judge"
+    yield Section("How it was measured", headline, lines=lines, folded=True, shown_in="page")
 
 
 def _candidates(report: QuantizeReport) -> Section:
     columns = (
-        Column("", "right"),
+        Column("number", "right"),
         Column("candidate", wrap=True),
         Column("speed", "right"),
         Column("95 % interval", interval=True),
-        Column("accuracy drop", "right"),
-        Column("same prediction", "right"),
+        Column("accuracy cost", "right"),
+        Column("same answer", "right"),
         Column("size", "right"),
         Column("result", wrap=True),
     )
@@ -379,13 +396,14 @@ def _candidates(report: QuantizeReport) -> Section:
         )
         for index, step in enumerate(report.candidates, 1)
     )
-    chart = Chart("candidates", "candidates", "Candidates by speed, accuracy drop and size", report)
+    chart = Chart("candidates", "candidates", "Candidates by speed, accuracy cost and size", report)
     method = (
         "A circle is a candidate, its area the size of the file, its lines 95 % intervals; the dotted line "
-        "is the path of the search, from the original. Speed is a multiple of the original's."
+        "is the path of the search, from the original. Further right is faster than the original, further up "
+        "loses accuracy: percentage points of right answers, or without labels those to expect."
     )
     return Section(
-        "Candidates", method=method, tables=(Table(columns, rows),), charts=(chart,), shown_in="page"
+        "What was tried", "", method, tables=(Table(columns, rows),), charts=(chart,), shown_in="page"
     )
 
 
@@ -400,31 +418,31 @@ def _accuracy(accuracy: Any) -> tuple[str, str]:
 
 def _layers(report: QuantizeReport) -> Section:
     columns = (
-        *map(Column, ("layer", "op", "precision")),
-        *(
-            Column(title, "right")
-            for title in ("weights", "multiply-adds", "KL divergence, nats", "ms", "of the limit")
-        ),
+        *map(Column, ("layer", "kind", "precision")),
+        *(Column(title, "right") for title in ("weights", "multiply-adds", "relative cost", "ms")),
+        Column("of the limit", "right"),
         Column("reason", wrap=True),
     )
-    chart = Chart("layers", "precisions", "Layers by precision and KL divergence", report.layers)
+    chart = Chart("layers", "precisions", "Layers by precision and accuracy cost", report.layers)
     method = (
-        "The upper bar is a layer's share of the multiply-adds, in the color of its precision; the lower "
-        "bar its cost when it is quantized alone, relative to the highest cost."
+        "The upper bar is a layer's share of the multiply-adds, in the color of its precision; the lower bar "
+        "is how far it alone, quantized, moves the probabilities, relative to the layer that moves them most."
     )
-    table = Table(columns, tuple(map(_layer, report.layers)))
-    return Section("Layers", method=method, tables=(table,), charts=(chart,), shown_in="page")
+    highest = max((layer.kl_divergence or 0.0 for layer in report.layers), default=0.0)
+    table = Table(columns, tuple(_layer(layer, highest) for layer in report.layers))
+    return Section("Layers", "", method, tables=(table,), charts=(chart,), shown_in="page")
 
 
-def _layer(layer: QuantizedLayer) -> tuple[str | TableCell, ...]:
+def _layer(layer: QuantizedLayer, highest: float) -> tuple[str | TableCell, ...]:
     limit = "" if layer.limit_fraction is None else f"{percent(layer.limit_fraction)} "
+    known = layer.kl_divergence is not None and highest > 0
     return (
         TableCell(layer.title, layer.node),
-        layer.op,
+        TableCell(kind_text(layer.op), f"ONNX: {layer.op}"),
         layer.precision,
         f"{layer.parameters:,}",
         f"{layer.multiply_adds:,}",
-        "" if layer.kl_divergence is None else error_text(layer.kl_divergence),
+        percent(max(layer.kl_divergence or 0.0, 0.0) / highest) if known else "",
         "" if layer.time_ms is None else number(layer.time_ms),
         f"{limit}{layer.limit or ''}",
         layer.reason,

@@ -438,7 +438,7 @@ class _Search:
 
 def _with_promotions(config: QuantConfig, promotions: Iterable[Promotion]) -> QuantConfig:
     for promotion in promotions:
-        reason = f"for accuracy: alone it adds a KL divergence of {promotion.gain:.2g} nats"
+        reason = f"for accuracy: alone it adds {promotion.gain:.2g} to the KL divergence from the original"
         config = config.with_precision(promotion.layer, promotion.precision, reason)
     return config
 

@@ -15,10 +15,12 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import ClassVar, Literal, NamedTuple
 
+from cnntk.runtime.sections import kind_text, shorten
+
 __all__ = [
     "COLORS", "SERIES", "Anchor", "Area", "Bitmap", "Circle", "Color", "Figure", "Frame", "Line", "Mark",
-    "Point", "Polygon", "Rect", "Scale", "Text", "area_of", "axes", "legend", "log_levels", "moved",
-    "position_labels", "round_levels", "text_width",
+    "Point", "Polygon", "Rect", "Scale", "Text", "area_of", "axes", "layer_label", "legend", "log_levels",
+    "moved", "position_labels", "round_levels", "text_width",
 ]  # fmt: skip
 
 Point = tuple[float, float]
@@ -180,6 +182,12 @@ class Figure:
 def text_width(text: str, size: float = 11.0) -> float:
     """Width of a text in a sans serif font, rather over- than underestimated."""
     return 0.58 * size * len(text)
+
+
+def layer_label(name: str, op: str, letters: int) -> str:
+    """A layer's name in at most so many letters, before it its kind if there is room for both."""
+    both = f"{kind_text(op)} {name}"
+    return both if op.lower() not in name.lower() and len(both) <= letters else shorten(name, letters)
 
 
 def moved(mark: Mark, right: float, down: float) -> Mark:

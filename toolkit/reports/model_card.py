@@ -107,8 +107,10 @@ def _what(inspection: Inspection) -> str:
         if str(spec.provenance.get("weights", "")).startswith("random"):
             size += " Its weights are random: it is not trained."
         return f"An image classifier with {len(spec.labels):,} classes ({names}){kind}.{size}"
-    outputs = first_names([t.name for t in inspection.outputs], _NAMED_LABELS)
-    inputs = first_names([t.name for t in inspection.inputs], _NAMED_LABELS)
+    inputs, outputs = (
+        " and ".join(first_names([t.name for t in tensors], _NAMED_LABELS).rsplit(", ", 1))
+        for tensors in (inspection.inputs, inspection.outputs)
+    )
     return f"A neural network that computes {outputs} from {inputs}.{size}"
 
 
@@ -228,10 +230,8 @@ def _picture(spec: ModelSpec, p: Preprocessing, images: str) -> tuple[Calibratio
             image = next(iter(calibration_images(images, 1, p.background)))
             known = image.label is not None and image.label < len(spec.labels)
             label = f", whose label is {spec.labels[image.label or 0]}" if known else ""
-            return (
-                image,
-                f"An image of {images}, the data of this run: {os.path.basename(image.name)}{label}.",
-            )
+            data, name = os.path.basename(images), os.path.basename(image.name)
+            return image, f"An image of {data}, the data of this run: {name}{label}."
     if spec.provenance.get("data") in _DIGITS:
         with suppress(CnntkError):
             image = next(iter(calibration_images("digits", 1, p.background)))

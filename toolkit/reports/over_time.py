@@ -27,7 +27,7 @@ from cnntk.runtime.sections import Chart, Timeline, Value, number
 __all__ = ["TimeBin", "Window", "draw_histogram", "draw_over_time", "edges_of", "time_bins", "window_of"]
 
 _HEIGHT, _BOTTOM = 270, 40
-_TOP, _LEFT, _RIGHT = 40, 46, 62
+_TOP, _LEFT = 40, 46
 _HISTOGRAM_TOP, _HISTOGRAM_RIGHT = 56, 14
 _PIXELS_PER_BIN = 2.0
 _LABEL_PITCH = 12
@@ -101,7 +101,8 @@ def draw_over_time(chart: Chart, width: int) -> Figure:
     """The shortest, the median and the longest run at each time."""
     data: Timeline = chart.data
     window = window_of(data.values_ms)
-    frame = Frame(_LEFT, width - _RIGHT, _TOP, _HEIGHT - _BOTTOM)
+    labels = (text_width(_label(name, estimate), _SIZE) for name, estimate in data.marks)
+    frame = Frame(_LEFT, width - max(labels, default=0.0) - 8, _TOP, _HEIGHT - _BOTTOM)
     end = max(float(data.starts_s[-1] + data.values_ms[-1] / 1e3), 1e-9)
     xs = Scale(0.0, end, frame.left, frame.right)
     ys = Scale(window.low, window.high, frame.bottom, frame.top, window.log)

@@ -16,10 +16,11 @@ from cnntk.reports.figure import (
     Scale,
     Text,
     axes,
+    layer_label,
     legend,
     text_width,
 )
-from cnntk.runtime.sections import Chart, number, shorten, size_text
+from cnntk.runtime.sections import Chart, number, size_text
 
 if TYPE_CHECKING:
     from cnntk.quantization.accuracy import Accuracy
@@ -31,6 +32,9 @@ _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 360, 46, 20, 30, 48
 _MAX_RADIUS, _MIN_RADIUS = 15.0, 3.0
 _SHOWN = 6
 """Multiple of the limit of the accuracy drop that is shown; candidates beyond are drawn at the edge."""
+
+_MAX_BARS = 24
+"""Number of layers that are drawn; the others are counted."""
 
 _ROW_PITCH, _NAME_SHARE, _PRECISION_WIDTH = 30, 0.3, 56
 _COLORS = {"int8": "series-1", "int4": "series-3", "float32": "series-5"}
@@ -60,7 +64,7 @@ def draw_candidates(chart: Chart, width: int) -> Figure | None:
     limit = ys.at(max_drop)
     labels = ["0", *(str(index) for index, _ in steps)]
     marks: tuple[Mark, ...] = (
-        *axes(frame, xs, ys, "speed, multiple of the original's", "accuracy drop, percentage points"),
+        *axes(frame, xs, ys, "speed, multiple of the original's", "accuracy cost, percentage points"),
         Line(((xs.at(1.0), frame.top), (xs.at(1.0), frame.bottom)), "muted", 1.0, dashed=True),
         Line(((frame.left, limit), (frame.right, limit)), "bad", 1.0, dashed=True),
         Text(frame.left + 4, limit - 5, f"limit {max_drop:g} points", "bad"),
@@ -96,19 +100,29 @@ def draw_precisions(chart: Chart, width: int) -> Figure | None:
     layers: Sequence[QuantizedLayer] = chart.data
     if not layers:
         return None
-    work = sum(layer.multiply_adds for layer in layers) or 1
+    others = len(layers) - _MAX_BARS
+    if others > 0:  # the largest, in the order of the graph
+        least = sorted((layer.multiply_adds for layer in layers), reverse=True)[_MAX_BARS - 1]
+        layers = [layer for layer in layers if layer.multiply_adds >= least][:_MAX_BARS]
+    work = sum(layer.multiply_adds for layer in chart.data) or 1
     costs = [max(layer.kl_divergence, 0.0) for layer in layers if layer.kl_divergence is not None]
     highest = max(costs, default=0.0) or 1.0
-    left = _NAME_SHARE * width
+    letters = int((_NAME_SHARE * width - 8) / text_width("x", 12))
+    left = max(text_width(layer_label(x.title, x.op, letters), 12) for x in layers) + 8
     bars = Scale(0.0, 1.0, left, width - _PRECISION_WIDTH)
     marks: list[Mark] = []
     for index, layer in enumerate(layers):
         cost = None if layer.kl_divergence is None else max(layer.kl_divergence, 0.0) / highest
         marks += _layer_bar(layer, layer.multiply_adds / work, cost, bars, index * _ROW_PITCH, width)
+    bottom = len(layers) * _ROW_PITCH + 8
+    if others > 0:
+        text = f"and {others} layers with fewer multiply-adds"
+        marks.append(Text(bars.first, bottom + 8, text, size=10.5))
+        bottom += _ROW_PITCH
     kinds = dict.fromkeys(layer.precision for layer in layers)
     names = [(_COLORS.get(kind, "series-4"), kind) for kind in kinds]
-    names += [("bad", "cost when quantized alone")] * bool(costs)
-    entries, end = legend(names, len(layers) * _ROW_PITCH + 8, width)
+    names += [("bad", "accuracy cost when quantized alone")] * bool(costs)
+    entries, end = legend(names, bottom, width)
     return Figure(chart.name, chart.title, width, round(end), (*marks, *entries))
 
 
@@ -116,8 +130,9 @@ def _layer_bar(
     layer: QuantizedLayer, share: float, cost: float | None, bars: Scale, y: float, width: int
 ) -> Iterator[Mark]:
     hint = f"{layer.title}: {layer.precision}" + (f", {layer.reason}" if layer.reason else "")
-    letters = int((bars.first - 8) / text_width("x", 12))
-    yield Text(bars.first - 8, y + 16, shorten(layer.title, letters), "ink", "end", 12, hint)
+    letters = int((bars.first - 8) / text_width("x", 12) + 1e-6)
+    name = layer_label(layer.title, layer.op, letters)
+    yield Text(bars.first - 8, y + 16, name, "ink", "end", 12, hint)
     color = _COLORS.get(layer.precision, "series-4")
     yield Rect(bars.first, y + 5, max(bars.at(share) - bars.first, 1.0), 10, color, hint)
     if cost is not None:

@@ -20,6 +20,7 @@ from cnntk.reports.figure import (
     Scale,
     Text,
     axes,
+    layer_label,
     legend,
     position_labels,
     text_width,
@@ -43,8 +44,8 @@ _LIMITS = {
     None: "limit not known",
 }
 _PITCH, _BAR_HEIGHT, _BARS_TOP = 20, 13, 4
-_NAME_SHARE = 0.34
-"""Share of the width for names."""
+_NAME_SHARE, _NAME_SIZE = 0.34, 11.5
+"""Largest share of the width for names, and their size."""
 
 _HEIGHT = 380
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 30, 40
@@ -65,7 +66,9 @@ def draw_layers(chart: Chart, width: int) -> Figure | None:
     rows = sorted(report.rows, key=lambda row: row.time_ms, reverse=True)
     if not rows:
         return None
-    left = _NAME_SHARE * width
+    letters = int(_NAME_SHARE * width / text_width("x", _NAME_SIZE))
+    names = (layer_label(row.name, row.op_type, letters) for row in rows[:MAX_BARS])
+    left = max(text_width(name, _NAME_SIZE) for name in names) + 6
     room = max(text_width(_figures(row)) for row in rows[:MAX_BARS])
     scale = Scale(0.0, rows[0].time_ms or 1.0, left, width - room - 6)
     marks: list[Mark] = []
@@ -95,8 +98,10 @@ def _bar(row: LayerTime, scale: Scale, y: float, width: int) -> Iterator[Mark]:
     if row.gmacs_per_s is not None:
         hint += f", {number(row.gmacs_per_s)} G multiply-adds/s"
     end = scale.at(row.time_ms)
-    letters = int((scale.first - 6) / text_width("x", 11.5))
-    yield Text(scale.first - 6, y + 10.5, shorten(row.name, letters), "ink", "end", 11.5, row.name)
+    letters = int((scale.first - 6) / text_width("x", _NAME_SIZE) + 1e-6)
+    yield Text(
+        scale.first - 6, y + 10.5, layer_label(row.name, row.op_type, letters), "ink", "end", _NAME_SIZE, hint
+    )
     yield Rect(scale.first, y, max(end - scale.first, 1.0), _BAR_HEIGHT, COLORS_OF_LIMITS[row.limit], hint)
     if row.limit_fraction is not None:
         x = scale.at(row.time_ms * row.limit_fraction)

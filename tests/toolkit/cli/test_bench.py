@@ -33,7 +33,16 @@ QUICK = ("--seconds", "0.1", "--threads", "1")
 def test_figures(cnntk: Callable, tiny_onnx: Path) -> None:
     done = cnntk("bench", tiny_onnx, *QUICK, "--batch", "2")
     assert done.status == 0
-    for word in ("p50", "p90", "p99", "images/s", "1 thread, batch 2", "Cold start", "Memory", "onnxruntime"):
+    for word in (
+        "p50",
+        "p90",
+        "p99",
+        "images/s",
+        "of batch 2 on 1 thread",
+        "Cold start",
+        "Memory",
+        "onnxruntime",
+    ):
         assert word in done.out
 
 

@@ -111,7 +111,10 @@ def test_layers_with_the_largest_kl_divergence_are_promoted() -> None:
     evaluator = Evaluator({f"l{i}": Layer(drop) for i, drop in enumerate(drops)})
     result = search(evaluator, every(evaluator), max_drop=0.5)
     assert integers(result) == {f"l{i}" for i in range(8)} - {"l1", "l4"}
-    assert "for accuracy: alone it adds a KL divergence of 3 nats" in result.config.layers["l1"].reason
+    assert (
+        "for accuracy: alone it adds 3 to the KL divergence from the original"
+        in result.config.layers["l1"].reason
+    )
     assert result.selected is not None
     assert result.selected.accuracy is not None
     assert result.selected.accuracy.judged_drop == pytest.approx(0.25)

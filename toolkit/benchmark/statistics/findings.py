@@ -35,7 +35,8 @@ class Finding:
     Attributes:
         kind: Name of the fact.
         message: One sentence, without a full stop.
-        share: Share of the cores' time that it took, 0 to 1; None where it is not known.
+        share: Share of the cores' time that other processes took, 0 to 1; of latency that was not steady, the
+            highest level by the lowest, minus 1; None for other facts.
     """
 
     kind: FindingKind
@@ -90,6 +91,7 @@ def _not_steady(levels: Float64 | None) -> Iterator[Finding]:
             "not_steady",
             f"latency was not steady: its level was between {low:.3g} and {high:.3g} ms ({growth}), "
             f"{last:.3g} ms at the end",
+            high / low - 1,
         )
 
 
