@@ -36,7 +36,8 @@ addEventListener("load", () => {
     const seen = e => e.getClientRects().length > 0;
     return {
       width: root.clientWidth, scroll_width: root.scrollWidth, height: root.scrollHeight,
-      sections: Object.fromEntries([...page.querySelectorAll("section[id]")].map(e => [e.id, box(e)])),
+      sections: Object.fromEntries(
+        [...page.querySelectorAll("section[id], details[id]")].map(e => [e.id, box(e)])),
       figures: [...page.querySelectorAll("svg.figure")].filter(seen).map(box),
     };
   });

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from cnntk.reports.charts import draw
-from cnntk.reports.figure import Bitmap, Circle, Figure, Line, Mark, Point, Polygon, Rect, Text
+from cnntk.reports.figure import Bitmap, Circle, Figure, Line, Mark, Point, Polygon, Rect, Text, area_of
 from cnntk.runtime.sections import Section
 
 Kind = TypeVar("Kind", Rect, Bitmap, Line, Polygon, Circle, Text)
@@ -39,11 +39,18 @@ def corners_of(mark: Mark) -> list[Point]:
         return [(mark.x, mark.y), (mark.x + mark.width, mark.y + mark.height)]
     if isinstance(mark, Circle):
         return [(mark.x - mark.radius, mark.y - mark.radius), (mark.x + mark.radius, mark.y + mark.radius)]
-    return [(mark.x, mark.y)] if isinstance(mark, Text) else list(mark.points)
+    return text_corners(mark) if isinstance(mark, Text) else list(mark.points)
+
+
+def text_corners(text: Text) -> list[Point]:
+    """Both ends of the base line, turned as the text is."""
+    area, turn = area_of(text), math.radians(text.degrees)
+    ends = (area.left - text.x, area.right - text.x)
+    return [(text.x + end * math.cos(turn), text.y + end * math.sin(turn)) for end in ends]
 
 
 def stray_marks(figure: Figure) -> list[Mark]:
-    """Marks that reach out of the figure by more than 5 pixels; texts by the end where they are anchored."""
+    """Marks that reach out of the figure by more than 5 pixels, texts with all their letters."""
     return [mark for mark in figure.marks if not all(_inside(point, figure) for point in corners_of(mark))]
 
 

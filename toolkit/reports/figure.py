@@ -27,6 +27,9 @@ Point = tuple[float, float]
 Anchor = Literal["start", "middle", "end"]
 
 _LEVELS = 5
+_NUMBERS_REACH = 8
+"""Pixels that a number below the horizontal axis may reach beyond the frame."""
+
 _LEGEND_PITCH = 18
 
 
@@ -287,7 +290,9 @@ def axes(
     for value in _without_overlap(xs, x_levels or xs.levels()):
         x = xs.at(value)
         yield Line(((x, frame.top), (x, frame.bottom)), "line")
-        yield Text(x, frame.bottom + 15, f"{value:,g}", anchor="middle", size=10.5)
+        text = f"{value:,g}"
+        middle = min(x, frame.right + _NUMBERS_REACH - text_width(text, 10.5) / 2)
+        yield Text(middle, frame.bottom + 15, text, anchor="middle", size=10.5)
     yield Text(0, frame.top - above, y_title, size=10.5)
     yield Text(frame.right, frame.bottom + 31, x_title, anchor="end", size=10.5)
 

@@ -102,10 +102,12 @@ def draw_over_time(chart: Chart, width: int) -> Figure:
     data: Timeline = chart.data
     window = window_of(data.values_ms)
     labels = (text_width(_label(name, estimate), _SIZE) for name, estimate in data.marks)
-    frame = Frame(_LEFT, width - max(labels, default=0.0) - 8, _TOP, _HEIGHT - _BOTTOM)
+    top, bottom = _TOP, _HEIGHT - _BOTTOM
+    ys = Scale(window.low, window.high, bottom, top, window.log)
+    left = max(_LEFT, *(text_width(f"{value:,g}", _SIZE) + 8 for value in ys.levels()))
+    frame = Frame(left, width - max(labels, default=0.0) - 8, top, bottom)
     end = max(float(data.starts_s[-1] + data.values_ms[-1] / 1e3), 1e-9)
     xs = Scale(0.0, end, frame.left, frame.right)
-    ys = Scale(window.low, window.high, frame.bottom, frame.top, window.log)
     bins = time_bins(data, int((frame.right - frame.left) / _PIXELS_PER_BIN))
     several = ": shortest, median, longest" * (len(bins) < len(data.values_ms))
     title = f"ms a run{several}{', log scale' * window.log}"

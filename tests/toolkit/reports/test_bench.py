@@ -26,6 +26,7 @@ from simulated_gpu import cuda_times
 
 from cnntk.benchmark.cuda.report import CudaTimes
 from cnntk.benchmark.result import BenchResult
+from cnntk.benchmark.statistics.findings import Finding
 from cnntk.benchmark.statistics.intervals import Estimate
 from cnntk.benchmark.statistics.samples import WarmUp
 from cnntk.reports import write_report
@@ -37,7 +38,7 @@ from cnntk.runtime.sections import number, size_text
 EVIL = '<script>alert("x")</script>&\'"'
 SECTIONS = {
     "interference", "latency", "since-the-baseline", "cold-start", "memory", "layers", "batches-and-threads",
-    "end-to-end", "comparison", "notes", "machine", "file",
+    "end-to-end", "comparison", "notes", "machine", "file", "evidence",
 }  # fmt: skip
 
 
@@ -47,7 +48,7 @@ def page() -> str:
 
 
 def sections_of(page: str) -> set[str | None]:
-    return {a.get("id") for tag, a in tags(page).seen if tag == "section"} - {None}
+    return {a.get("id") for tag, a in tags(page).seen if tag in ("section", "details")} - {None}
 
 
 def figures_of(result: BenchResult) -> Iterator[str]:
@@ -98,7 +99,7 @@ def test_words_on_it(page: str) -> None:
     for words in (
         "p50 2.0",
         "needs 10,000 runs, had 3,000",
-        "other processes used 76 % of the 2 cores",
+        "other processes used 31 % of the 2 cores",
         "2 runs beyond",
         "+12.2 %",
         "✗ slower",
@@ -148,7 +149,7 @@ def test_a_verdict_accuses_only_by_a_bound(judged: dict[str, Any], cell: str) ->
 
 def test_sections_without_figures_are_left_out() -> None:
     page = render_report(plain_bench())
-    assert sections_of(page) == {"interference", "latency", "machine", "file"}
+    assert sections_of(page) == {"interference", "latency", "machine", "file", "evidence"}
     assert [tag for tag, _ in tags(page).seen].count("figure") == 2
     assert "None" not in page
 
@@ -248,3 +249,37 @@ def test_it_is_written_whole_or_not_at_all(page: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not exist"):
         write_report(full_bench(), tmp_path / "missing" / "page.html")
     assert [f.name for f in tmp_path.iterdir()] == ["r.html"]
+
+
+def test_a_disturbed_machine_withholds_headline_and_roofline() -> None:
+    disturbed = replace(
+        latency(np.full(300, 2.0)),
+        findings=(Finding("other_processes", "other processes used 90 % of the 2 cores", 0.9),),
+    )
+    result = full_bench(latency=disturbed)
+    header = result.header()
+    assert header.verdict.startswith("Not reliable, the machine was disturbed: other processes used 90 %")
+    assert (header.tone, header.highlights) == ("bad", ())
+    page = render_report(result)
+    assert "of the runs take at most" not in page
+    assert "multiply-adds per byte" not in page
+    quiet = render_report(full_bench())
+    assert "of the runs take at most" in quiet
+    assert "multiply-adds per byte" in quiet
+
+
+@pytest.mark.parametrize(
+    ("finding", "disturbs"),
+    [
+        (Finding("other_processes", "", 0.3), False),
+        (Finding("other_processes", "", 0.7), True),
+        (Finding("other_processes", ""), True),
+        (Finding("not_steady", "", 0.05), False),
+        (Finding("not_steady", "", 0.2), True),
+        (Finding("throttled", ""), True),
+        (Finding("outliers", ""), False),
+    ],
+)
+def test_what_disturbs_a_thread_on_two_cores(finding: Finding, disturbs: bool) -> None:
+    result = plain_bench(latency=replace(plain_bench().latency, findings=(finding,)))
+    assert bool(result.disturbed) is disturbs

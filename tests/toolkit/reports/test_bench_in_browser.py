@@ -59,19 +59,24 @@ class Shots:
     light: dict[int, Shot]
     dark: Shot
     unstyled: Shot
+    unbroken: Shot
     blank: Shot
 
 
 def take_screenshots() -> Shots:
     page = render_report(full_bench())
     unstyled = re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
+    unbroken = page.replace("overflow-wrap: anywhere", "white-space: nowrap")
     blank = page.replace("currentColor", "none")
-    windows = [Window(page, DESKTOP), Window(page, PHONE), Window(unstyled, PHONE), Window(blank, PHONE)]
+    windows = [
+        Window(page, DESKTOP),
+        *(Window(version, PHONE) for version in (page, unstyled, unbroken, blank)),
+    ]
     lies = measured(windows)
     looks = [*screenshots(windows, HEIGHT), *screenshots(windows[1:2], HEIGHT, dark=True)]
     pixels = [np.asarray(image.convert("L"), dtype=np.float64) for image in looks]
-    desktop, phone, bare, empty = map(Shot, lies, pixels[:4])
-    return Shots({DESKTOP: desktop, PHONE: phone}, Shot(lies[1], pixels[4]), bare, empty)
+    desktop, phone, bare, unbroken_shot, empty = map(Shot, lies, pixels[:5])
+    return Shots({DESKTOP: desktop, PHONE: phone}, Shot(lies[1], pixels[5]), bare, unbroken_shot, empty)
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +128,8 @@ def test_the_page_never_scrolls_sideways(shots: Shots, width: int) -> None:
     assert all(0 <= left < right <= width for left, _, right, _ in boxes)
 
 
-def test_without_its_style_it_would(shots: Shots) -> None:
-    assert shots.unstyled.lies["scroll_width"] > PHONE
+def test_without_broken_lines_it_would(shots: Shots) -> None:
+    assert shots.unbroken.lies["scroll_width"] > PHONE
 
 
 @pytest.mark.parametrize("width", [DESKTOP, PHONE])

@@ -7,9 +7,10 @@ from drawn import stray_marks
 from made_up_bench import full_bench, plain_bench
 
 from cnntk.reports import write_plots
-from cnntk.reports.charts import PageResult, draw, svg_of
+from cnntk.reports.charts import PageResult, draw, is_wide, svg_of, table_width
 from cnntk.reports.figure import Circle, Figure, Line, Polygon, Rect, Text, moved
 from cnntk.runtime.errors import MissingDependency, UsageError
+from cnntk.runtime.sections import Column, Table
 
 NAMES = [
     "latency-over-time", "latency-histogram", "cold-start", "memory", "layers", "roofline",
@@ -30,7 +31,7 @@ def test_a_plot_of_all_that_was_measured() -> None:
     assert list(figures_of(plain_bench(), 580)) == NAMES[:2]
 
 
-@pytest.mark.parametrize("width", [336, 580, 720])
+@pytest.mark.parametrize("width", [324, 506, 720, 1084])
 def test_all_marks_are_in_their_frames(width: int) -> None:
     figures = figures_of(full_bench(), width).values()
     assert [figure.width for figure in figures] == [width] * len(NAMES)
@@ -40,6 +41,9 @@ def test_all_marks_are_in_their_frames(width: int) -> None:
 def test_a_stray_mark_is_detected() -> None:
     assert stray_marks(Figure("a", "a", 10, 10, (Rect(0, 0, 30, 5, "ink"),)))
     assert stray_marks(Figure("a", "a", 10, 10, (Line(((0, 0), (float("nan"), 1)), "ink"),)))
+    assert stray_marks(Figure("a", "a", 40, 10, (Text(5, 5, "too long for it"),)))
+    assert not stray_marks(Figure("a", "a", 40, 10, (Text(5, 5, "fits"),)))
+    assert stray_marks(Figure("a", "a", 90, 10, (Text(5, 5, "turned out", degrees=-40),)))
 
 
 def test_svg_files(tmp_path: Path) -> None:
@@ -80,3 +84,14 @@ def test_without_jinja2_it_says_what_to_install(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "jinja2", None)  # so that importing it fails
     with pytest.raises(MissingDependency, match=r"pip install 'cnntk\[reports\]'"):
         write_plots(plain_bench(), tmp_path)
+
+
+def test_wide_tables_become_lists_on_a_phone() -> None:
+    narrow = Table((Column("layer"), Column("ms", "right")), (("conv", "1.00"), ("a long name of it", "2")))
+    wide = Table(
+        tuple(map(Column, ("one", "two", "three"))), (("a" * 20, "b" * 20, "words that are broken"),)
+    )
+    assert not is_wide(narrow)
+    assert is_wide(wide)
+    assert not is_wide(Table(wide.columns, (("a " * 40, "b", "c"),)))
+    assert table_width(wide) > table_width(narrow)

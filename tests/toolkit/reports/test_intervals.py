@@ -41,8 +41,9 @@ def test_faster_is_to_the_right_of_even_and_slower_to_the_left() -> None:
     texts = texts_of(figure)
     assert "1.93x faster (1.85 to 2.01)" in texts
     assert "no difference (0.970 to 1.05)" in texts
-    assert (
-        figure.title == "Faster than torch, eager; no difference to other.onnx; slower than openvino 2026.1"
+    assert figure.title == (
+        "net is 1.93x faster than torch, eager; no difference to other.onnx; "
+        "1.23x slower than openvino 2026.1"
     )
 
 

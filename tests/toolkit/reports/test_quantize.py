@@ -134,7 +134,7 @@ def test_bars_share_the_work(report: QuantizeReport) -> None:
     assert work[2] == cost[1] == 1
     assert len(cost) == 2
     assert "b: float32, small" in [rect.hint for rect in marks_of(figure, Rect)]
-    assert {"int8", "float32", "cost when quantized alone"} <= set(texts_of(figure))
+    assert {"int8", "float32", "accuracy cost when quantized alone"} <= set(texts_of(figure))
     assert stray_marks(figure) == []
 
 

@@ -28,7 +28,6 @@ from cnntk.runtime.sections import (
     Table,
     TableCell,
     first_names,
-    kind_text,
     number,
     percent,
     size_text,
@@ -155,7 +154,6 @@ class LayerReport:
         """The time of each layer and its distance to the machine's limits, for text and pages."""
         columns = (
             Column("layer"),
-            Column("kind"),
             Column("ran as", wrap=True, optional=True),
             Column("ms", "decimal"),
             Column("share", "right"),
@@ -212,7 +210,6 @@ def _table_row(row: LayerTime) -> tuple[str | TableCell, ...]:
     limit = "" if row.limit_fraction is None else f"{row.limit_fraction:.0%} {row.limit}"
     return (
         TableCell(row.name, f"{row.name}{fused}"),
-        TableCell(kind_text(row.op_type), row.op_type),
         TableCell(first_names(row.executed_ops, _MAX_OPS) or row.op_type, ", ".join(row.executed_ops)),
         number(row.time_ms),
         f"{row.share:.1%}",
