@@ -42,7 +42,7 @@ test: $(READY)
 test-lowest: $(LOWEST)/.ready $(TOOLS)/.ready
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest --numprocesses auto --dist loadfile -m 'not slow'
 	$(TOOLS)/bin/python -m build --wheel --outdir $(LOWEST)/dist
-	$(call try_wheel,$(LOWEST)/dist,-c $(LOWEST)/constraints.txt numpy pillow click rich onnxruntime)
+	$(call try_wheel,$(LOWEST)/dist,-c $(LOWEST)/constraints.txt numpy pillow click onnxruntime)
 
 $(LOWEST)/.ready: pyproject.toml constraints.txt tests/lowest_versions.py
 	$(PYTHON) -m venv $(LOWEST)

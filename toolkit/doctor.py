@@ -67,7 +67,7 @@ class Diagnosis:
             *lacking,
             *under("problems", self.problems or ("none",)),
         )
-        return (Section("", lines=lines),)
+        return (Section("", lines=lines, tone="bad" if self.problems else "good"),)
 
 
 def diagnose() -> Diagnosis:

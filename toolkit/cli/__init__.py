@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from cnntk.cli.output import ARGUMENTS, discard_output, note, prepare_streams
+from cnntk.cli.output import ARGUMENTS, QUIET, discard_output, prepare_streams, problem
 from cnntk.cli.signals import ENDINGS, STATUS, ended_by_signals
 from cnntk.runtime.errors import CnntkError, ImageError
 from cnntk.version import __version__
@@ -40,17 +40,20 @@ class _Commands(click.Group):
             return None
         command: click.Command = getattr(import_module(f"cnntk.cli.{cmd_name}"), cmd_name)
         if not any(p.name == "debug" for p in command.params):
-            command.params.append(_debug_option())
+            command.params += [
+                _state_option("-q --quiet", QUIET, "Show results and errors only: no notes, no progress."),
+                _state_option("--debug", "debug", "Show a traceback on errors."),
+            ]
         return command
 
 
-def _debug_option() -> click.Option:
-    def callback(ctx: click.Context, _: click.Parameter, value: bool) -> None:
-        ctx.find_root().ensure_object(dict)["debug"] = value
+def _state_option(flags: str, key: str, text: str) -> click.Option:
+    """A flag of every command, whose value becomes part of the command's state."""
 
-    return click.Option(
-        ["--debug"], is_flag=True, expose_value=False, callback=callback, help="Show a traceback on errors."
-    )
+    def callback(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        ctx.find_root().ensure_object(dict)[key] = value
+
+    return click.Option(flags.split(), is_flag=True, expose_value=False, callback=callback, help=text)
 
 
 @click.group(
@@ -128,16 +131,16 @@ def _run(argv: Sequence[str] | None, state: dict[str, Any]) -> int:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    note(f"{category.__name__}: {message}")
+    problem(f"{category.__name__}: {message}", "warning")
 
 
 def _fail(message: str, status: int, state: dict[str, Any]) -> int:
     if state.get("debug"):
         for line in traceback.format_exc().splitlines():
-            note(line)
-    note(f"cnntk: {message}")
+            problem(line, "")
+    problem(f"cnntk: {message}")
     for line in getattr(sys.exception(), "__notes__", ()):
-        note(line)
+        problem(line, "")
     return status
 
 

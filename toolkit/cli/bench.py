@@ -16,13 +16,14 @@ from cnntk.benchmark.options import BenchOptions
 from cnntk.cli.options import add_options, command, json_option, option, to_options
 from cnntk.cli.output import (
     check_report,
+    is_quiet,
     note,
     pick,
     print_json,
     print_sections,
     require_jinja,
-    show_status,
 )
+from cnntk.progress import StageProgress
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import check_output
 
@@ -51,8 +52,8 @@ def bench(model: str | None, report: str | None, plots: str | None, as_json: boo
         _check_plots(Path(plots), force=options.force)
     from cnntk.benchmark.run import bench as measure
 
-    result = measure(path, options, progress=lambda stage: show_status(f"measuring {stage} ..."))
-    show_status("")
+    with StageProgress(wanted=not is_quiet(), ticks=False) as progress:
+        result = measure(path, options, progress=lambda stage: progress(f"measuring {stage}"))
     if as_json:
         print_json(result)
     else:

@@ -7,10 +7,10 @@ from typing import Any
 import click
 
 from cnntk.cli.options import add_options, command, device_option, json_option, option, to_options
-from cnntk.cli.output import check_report, note, pick, show
-from cnntk.cli.progress import StageProgress
+from cnntk.cli.output import check_report, is_quiet, note, pick, show, warn
 from cnntk.evaluation.arguments import check_arguments
 from cnntk.evaluation.options import EvaluateOptions
+from cnntk.progress import StageProgress
 
 _UNREADABLE_IMAGES = 8
 """Images that can't be read of which text names each."""
@@ -41,14 +41,14 @@ def evaluate(models: tuple[str, ...], report: str | None, as_json: bool, **value
     check_report(report, force=options.force)
     from cnntk.evaluation.run import evaluate as evaluate_models
 
-    with StageProgress() as progress:
+    with StageProgress(wanted=not is_quiet()) as progress:
         result = evaluate_models(paths, options, progress=progress)
     if report:
         from cnntk.reports import write_report
 
         write_report(result, report)
         note(f"report: {report}")
-    show(result, as_json, (*result.unreadable[:_UNREADABLE_IMAGES], *result.notes))
+    show(result, as_json, result.notes, result.unreadable[:_UNREADABLE_IMAGES])
     if len(result.unreadable) > _UNREADABLE_IMAGES:
-        note(f"note: {len(result.unreadable)} images cannot be read; --json names all of them")
+        warn(f"{len(result.unreadable)} images cannot be read; --json names all of them")
     return 0 if result.holds else 1

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cnntk.cli.options import command, device_option, json_option, option
-from cnntk.cli.output import note, pick, print_json, print_table, shown
-from cnntk.cli.progress import ProgressBar
+from cnntk.cli.output import is_quiet, note, pick, print_json, print_table, problem, shown
+from cnntk.progress import ProgressLine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -113,7 +113,9 @@ def infer(
     options = {name: value for name, value in options.items() if value is not None}
     options["limit_name"] = "--max-megapixels"
     passing = output is None and form in ("json", "csv") and sys.stdout.isatty()  # that is progress enough
-    bar = ProgressBar("images", lambda: sum(1 for _ in expand(images)), wanted=not passing)
+    bar = ProgressLine(
+        "images", lambda: sum(1 for _ in expand(images)), wanted=not passing and not is_quiet()
+    )
     if output is not None:
         options |= {"form": form, "top": top, "resume": resume, "force": force, "progress": bar}
         status = _to_file(path, files, output, options | {"keep_formulas": keep_formulas}, as_json)
@@ -127,7 +129,7 @@ def infer(
         else:
             status = _print_rows(results, str(form), top, keep_formulas)
         if counts["failed"] and counts["images"] > 1:
-            note(f"cnntk: {counts['failed']:,} of {counts['images']:,} images could not be read")
+            problem(f"cnntk: {counts['failed']:,} of {counts['images']:,} images could not be read")
     if text := str(left_out):
         note(f"note: {text}")
     return status
@@ -162,11 +164,13 @@ def _to_file(
         before = f", {done.resumed:,} of them by an earlier run" if done.resumed else ""
         note(f"wrote {done.path}: {done.images:,} images{before}")
     if done.failed:
-        note(f"cnntk: {done.failed:,} of {done.images:,} images could not be read; their rows say why")
+        problem(f"cnntk: {done.failed:,} of {done.images:,} images could not be read; their rows say why")
     return int(done.failed > 0)
 
 
-def _counted(results: Iterable[ImageResult], bar: ProgressBar, counts: Counter[str]) -> Iterator[ImageResult]:
+def _counted(
+    results: Iterable[ImageResult], bar: ProgressLine, counts: Counter[str]
+) -> Iterator[ImageResult]:
     with bar:
         for result in results:
             counts["images"] += 1
@@ -194,7 +198,7 @@ def _print_rows(results: Iterable[ImageResult], form: str, top: int, keep_formul
     return int(failed)
 
 
-def _print_tables(results: Iterator[ImageResult], top: int, bar: ProgressBar) -> int:
+def _print_tables(results: Iterator[ImageResult], top: int, bar: ProgressLine) -> int:
     failed = False
     header: list[_Cells] = [("image", "class", "prob", "next best" if top > 1 else "")]
     widths = (0, 0, 0)
@@ -206,7 +210,7 @@ def _print_tables(results: Iterator[ImageResult], top: int, bar: ProgressBar) ->
             header, widths = [], _widths(rows)
         for result in page:
             if result.error:
-                note(f"cnntk: {result.error}")
+                problem(f"cnntk: {result.error}")
                 failed = True
         _print_notes(page)
     return int(failed)

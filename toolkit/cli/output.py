@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import importlib.util
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -19,6 +20,7 @@ from typing import Any, Protocol, TextIO
 
 import click
 
+from cnntk.progress import hide_live_line
 from cnntk.runtime.errors import MissingDependency
 from cnntk.runtime.files import check_output, model_file
 from cnntk.runtime.inert import inert, json_text
@@ -26,9 +28,11 @@ from cnntk.runtime.sections import Align, Header, Section, Table, shorten
 
 __all__ = [
     "ARGUMENTS",
+    "QUIET",
     "check_report",
     "command_line",
     "discard_output",
+    "is_quiet",
     "json_alone",
     "note",
     "pick",
@@ -37,14 +41,26 @@ __all__ = [
     "print_line",
     "print_sections",
     "print_table",
+    "problem",
     "require_jinja",
     "show",
-    "show_status",
     "shown",
+    "styled",
+    "warn",
 ]
 
 WIDTH = 80
 """Columns where standard output is no terminal."""
+
+QUIET = "quiet"
+"""Key of the command's state: no notes and no progress are shown."""
+
+_COLORS: dict[str, dict[str, Any]] = {
+    "good": {"fg": "green"},
+    "bad": {"fg": "red"},
+    "warning": {"fg": "yellow"},
+    "title": {"bold": True},
+}
 
 _JSON_STREAM = "cnntk.cli.json"
 """Key of the context where `json_alone` puts the stream of the document."""
@@ -55,7 +71,11 @@ ARGUMENTS = "arguments"
 _PLAIN_SIGNS = str.maketrans({"×": "x", "µ": "u", "±": "+-", "²": "^2", "…": "...", "→": "->"})
 """What stands for the signs of results where standard output lacks them."""
 
+_LABEL = re.compile(r"\w+:(?= )")
+"""What stands before the text of a message, like ``note:``."""
+
 _LONGEST_LABEL = 18
+_NARROWEST = 40
 _SHORTEST = 8
 """Characters of the first column of a table at least."""
 
@@ -67,12 +87,14 @@ class Result(Protocol):
         """What it shows, part by part."""
 
 
-def show(result: Result, as_json: bool, notes: Iterable[str] = ()) -> None:
-    """Prints a result as JSON or as text, then its notes on standard error."""
+def show(result: Result, as_json: bool, notes: Iterable[str] = (), warnings: Iterable[str] = ()) -> None:
+    """Prints a result as JSON or as text, then its warnings and notes on standard error."""
     if as_json:
         print_json(result)
     else:
         print_sections(result.sections())
+    for text in warnings:
+        warn(text)
     for text in notes:
         note(f"note: {text}")
 
@@ -135,20 +157,54 @@ def json_alone(context: click.Context) -> Iterator[None]:
         os.close(descriptor)
 
 
-def print_line(text: str) -> None:
+def print_line(text: str, tone: str = "") -> None:
     """Prints a line on standard output."""
-    print(shown(text))
+    hide_live_line()
+    print(styled(shown(text), tone, sys.stdout))
 
 
 def note(text: str) -> None:
-    """Prints a line on standard error, if there is one."""
-    _to_stderr(shown(text, sys.stderr) + "\n")
+    """Prints a line on standard error, unless the command is quiet."""
+    if not is_quiet():
+        problem(text, "")
 
 
-def show_status(text: str) -> None:
-    """Replaces the last line of a terminal; elsewhere nothing is shown."""
-    if sys.stderr.isatty():
-        _to_stderr(f"\r\x1b[K{shown(text, sys.stderr)}")
+def warn(text: str) -> None:
+    """Prints a warning on standard error."""
+    problem(f"warning: {text}", "warning")
+
+
+def problem(text: str, tone: str = "bad") -> None:
+    """Prints a line on standard error, if there is one, its label in the color of its tone.
+
+    A terminal gets it in lines of its width; elsewhere it stays one line, for programs that search it.
+    """
+    hide_live_line()
+    stream = sys.stderr
+    lines = (_wrap(text, _columns(stream), stream) if stream.isatty() else [shown(text, stream)]) or [""]
+    if label := _LABEL.match(lines[0]):
+        end = label.end()
+        lines[0] = styled(lines[0][:end], tone, stream) + lines[0][end:]
+    with contextlib.suppress(OSError, ValueError):  # closed or full: nobody can be told
+        stream.write("".join(f"{line}\n" for line in lines))
+        stream.flush()
+
+
+def is_quiet() -> bool:
+    """Whether the user wants neither notes nor progress."""
+    context = click.get_current_context(silent=True)
+    return bool(context and context.find_root().ensure_object(dict).get(QUIET))
+
+
+def styled(text: str, tone: str, stream: TextIO) -> str:
+    """``text`` in the color of its tone, where the stream shows colors.
+
+    ``NO_COLOR`` switches colors off and ``FORCE_COLOR`` on, if they are not empty (no-color.org).
+    """
+    if not tone or os.environ.get("NO_COLOR"):
+        return text
+    is_terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
+    return click.style(text, **_COLORS[tone]) if is_terminal or os.environ.get("FORCE_COLOR") else text
 
 
 def shown(text: str, stream: TextIO | None = None) -> str:
@@ -202,19 +258,20 @@ def require_jinja(option: str) -> None:
 
 def print_sections(sections: Iterable[Section], header: Header | None = None) -> None:
     """Prints a result's sections, below the header of its page if there is one, to the terminal's width."""
-    width = shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else WIDTH
+    width = _columns(sys.stdout)
     if header is not None:
-        _print_title(header.name, header.verdict, width)
+        _print_title(header.name, header.verdict, width, header.tone)
         _print_lines(_wrap(header.note, width))
     for number, section in enumerate(s for s in sections if s.shown_in != "page"):
         if section.title:
             if number or header is not None:
                 print_line("")
-            _print_title(section.title, section.headline, width)
+            _print_title(section.title, section.headline, width, section.tone)
         elif section.headline:
-            _print_lines(_wrap(section.headline, width))
+            _print_lines(_wrap(section.headline, width), section.tone)
         indent = "  " * bool(section.title)
-        _print_lines(f"{indent}{line}".rstrip() for line in _body(section, width - len(indent)))
+        for line in _body(section, width - len(indent)):
+            print_line(f"{indent}{line}".rstrip(), _tone_of(line, section))
 
 
 def print_table(rows: Iterable[Sequence[str]], header: Sequence[str] = (), right: Sequence[int] = ()) -> None:
@@ -224,32 +281,43 @@ def print_table(rows: Iterable[Sequence[str]], header: Sequence[str] = (), right
     _print_lines(_aligned(lines, ["right" if i in right else "left" for i in range(columns)]))
 
 
-def _print_title(title: str, headline: str, width: int) -> None:
+def _tone_of(line: str, section: Section) -> str:
+    """A section's tone is that of its verdict; failures have a label in capitals, or end in FAILS."""
+    label = line.partition("  ")[0]
+    if label in ("verdict", "problems"):
+        return section.tone
+    return "bad" if (label.isupper() and label.isalpha()) or line.endswith("FAILS") else ""
+
+
+def _print_title(title: str, headline: str, width: int, tone: str) -> None:
     title = shown(title)
     first, *rest = _wrap(f"{title}: {headline}" if headline else title, width)
-    if sys.stdout.isatty():
-        click.echo(click.style(first[: len(title)], bold=True) + first[len(title) :])
-    else:
-        print_line(first)
-    _print_lines(rest)
+    hide_live_line()
+    print(styled(first[: len(title)], "title", sys.stdout) + styled(first[len(title) :], tone, sys.stdout))
+    _print_lines(rest, tone)
 
 
-def _print_lines(lines: Iterable[str]) -> None:
+def _print_lines(lines: Iterable[str], tone: str = "") -> None:
     for line in lines:
-        print_line(line)
+        print_line(line, tone)
 
 
-def _to_stderr(text: str) -> None:
-    with contextlib.suppress(OSError):  # closed or full: nobody can be told
-        sys.stderr.write(text)
-        sys.stderr.flush()
+def _columns(stream: TextIO) -> int:
+    """Width of a terminal, or of `COLUMNS`; `WIDTH` elsewhere."""
+    if not stream.isatty():
+        return WIDTH
+    try:
+        width = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):
+        width = 0
+    return max(width or shutil.get_terminal_size((WIDTH, 24)).columns, _NARROWEST)
 
 
 def _body(section: Section, width: int) -> Iterable[str]:
     for table in section.tables:
         yield from _table_lines(table, width)
     yield from _label_lines(section.lines, width)
-    for text in section.notes:
+    for text in () if is_quiet() else section.notes:
         yield from _wrap(f"note: {text}", width)
 
 
@@ -319,5 +387,8 @@ def decimal_aligned(cells: Sequence[str]) -> list[str]:
     return [f"{text}{' ' * (max(behind) - length)}" for text, length in zip(cells, behind, strict=True)]
 
 
-def _wrap(text: str, width: int) -> list[str]:
-    return textwrap.wrap(shown(text), width, break_on_hyphens=False)
+def _wrap(text: str, width: int, stream: TextIO | None = None) -> list[str]:
+    """Lines of at most so many columns; all but the first are indented where the text begins with a label."""
+    label = _LABEL.match(text)
+    indent = "  " if label else ""
+    return textwrap.wrap(shown(text, stream), width, subsequent_indent=indent, break_on_hyphens=False)

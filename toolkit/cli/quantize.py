@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from cnntk.cli.options import add_options, command, json_option, option, to_options
-from cnntk.cli.output import check_report, note, pick, show
-from cnntk.cli.progress import StageProgress
+from cnntk.cli.output import check_report, is_quiet, note, pick, show
 from cnntk.cli.signals import FINISHES, STATUS
+from cnntk.progress import StageProgress
 from cnntk.quantization.arguments import check_arguments
 from cnntk.quantization.options import QuantizeOptions
 
@@ -47,12 +47,12 @@ def quantize(model: str | None, report: str | None, dry_run: bool, as_json: bool
     if dry_run:
         show(preview_quantize(picked, options), as_json)
         return 0
-    with StageProgress() as progress:
+    with StageProgress(wanted=not is_quiet()) as progress:
         result = quantize_model(picked, options, progress=progress)
     if report:
         from cnntk.reports import write_report
 
         write_report(result, report)
         note(f"report: {report}")
-    show(result, as_json, (*result.warnings, *result.notes))
+    show(result, as_json, result.notes, result.warnings)
     return STATUS[signal.SIGINT] if result.interrupted else 0

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from cnntk.cli.options import add_options, command, json_option, option, to_options
-from cnntk.cli.output import show
+from cnntk.cli.output import is_quiet, note, show, warn
 from cnntk.training.arguments import check_arguments
 from cnntk.training.options import TrainOptions
 
@@ -42,5 +42,7 @@ def train(network: str | None, data: str | None, output: str | None, as_json: bo
     options = to_options(TrainOptions, values)
     check_arguments(network, data, output, options)
     from cnntk.training import train as train_network
+    from cnntk.training.progress import EpochProgress, TrainProgress
 
-    show(train_network(network, data, output, options), as_json)
+    progress = TrainProgress() if is_quiet() else EpochProgress(note, warn)
+    show(train_network(network, data, output, options, progress=progress), as_json)

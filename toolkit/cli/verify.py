@@ -9,9 +9,10 @@ from pathlib import Path
 import click
 
 from cnntk.cli.options import command, device_option, json_option, option
-from cnntk.cli.output import note, pick, show
+from cnntk.cli.output import is_quiet, pick, show, warn
 from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.source_kind import check_source
+from cnntk.progress import ProgressLine
 from cnntk.runtime.errors import DataError
 
 _UNREADABLE_IMAGES = 8
@@ -100,13 +101,12 @@ def verify(
 
 
 def _check_images(model: Path, images: str, max_images: int | None, device: str, as_json: bool) -> int:
-    from cnntk.cli.progress import ProgressBar
     from cnntk.evaluation.preprocessing_check import MAX_IMAGES, check_preprocessing
 
     count = max_images or MAX_IMAGES
-    with ProgressBar("images", wanted=not as_json) as bar:
-        report = check_preprocessing(model, images, max_images=count, device=device, progress=bar)
-    show(report, as_json, (*report.unreadable[:_UNREADABLE_IMAGES], *report.notes))
+    with ProgressLine("images", wanted=not is_quiet()) as line:
+        report = check_preprocessing(model, images, max_images=count, device=device, progress=line)
+    show(report, as_json, report.notes, report.unreadable[:_UNREADABLE_IMAGES])
     if len(report.unreadable) > _UNREADABLE_IMAGES:
-        note(f"note: {len(report.unreadable)} images cannot be read; --json names all of them")
+        warn(f"{len(report.unreadable)} images cannot be read; --json names all of them")
     return 0 if report.holds else 1

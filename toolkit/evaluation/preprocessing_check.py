@@ -25,7 +25,7 @@ from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DataError, ImageError, MissingDependency, UnsupportedArtifact
 from cnntk.runtime.files import model_file
 from cnntk.runtime.images.reading import read_image
-from cnntk.runtime.sections import Column, Section, Table
+from cnntk.runtime.sections import Column, Section, Table, Tone
 from cnntk.runtime.session.cores import usable_cores
 
 __all__ = ["ALPHA", "MAX_IMAGES", "PreprocessingCheck", "VariantScore", "check_preprocessing"]
@@ -137,7 +137,8 @@ class PreprocessingCheck:
         titles = ("accuracy", "log-lik.", "gained", "lost", "p")
         columns = (Column("variant"), *(Column(title, "right") for title in titles), Column(""))
         rows = tuple(_row(score) for score in (self.spec, *self.variants))
-        return (Section("", self.verdict, tables=(Table(columns, rows),)),)
+        tone: Tone = "good" if self.holds else "bad"
+        return (Section("", self.verdict, tables=(Table(columns, rows),), tone=tone),)
 
 
 def _row(score: VariantScore) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from cnntk.training.seeding import Purpose, generator, seeded
 __all__ = ["Loop", "Normalize", "TrainingDiverged", "make_optimizer"]
 
 _REPORT_EVERY = 16  # steps between two readings of the loss: reading it makes a GPU wait
+_FIRST_REPORTS = (1, 2, 4, 8)  # steps of large networks take long
 _TEST_BATCH = 512
 
 
@@ -102,7 +103,7 @@ class Loop:
             loss_sum += loss.detach() * len(labels)
             correct += (logits.detach().argmax(1) == labels).sum()
             seen += len(labels)
-            if step % _REPORT_EVERY == 0 or step == self.steps:
+            if step in _FIRST_REPORTS or step % _REPORT_EVERY == 0 or step == self.steps:
                 mean_loss = float(loss_sum) / seen
                 if not math.isfinite(mean_loss):
                     raise self._diverged(f"the loss is {mean_loss}", epoch)

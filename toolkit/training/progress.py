@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+from cnntk.progress import ProgressLine, duration_text, hide_live_line
 from cnntk.runtime.inert import inert
+from cnntk.runtime.sections import number
 from cnntk.training.report import EpochResult
 
-__all__ = ["EpochBar", "EpochLines", "TrainProgress", "for_stderr"]
+__all__ = ["EpochProgress", "TrainProgress"]
+
+LONG_S = 600.0
+"""Expected time in s from which a training is announced as long."""
+
+_MEASURED_S = 2.0
+"""Time over which steps are measured for that at least, after the first."""
 
 
 class TrainProgress:
@@ -32,72 +39,76 @@ class TrainProgress:
         """The training ended, whether it finished or failed."""
 
 
-def for_stderr() -> TrainProgress:
-    """A progress bar where standard error is a terminal, else a line per epoch."""
-    return EpochBar() if sys.stderr.isatty() else EpochLines()
+def _print_note(text: str) -> None:
+    hide_live_line()
+    print(inert(text), file=sys.stderr, flush=True)
 
 
-class EpochLines(TrainProgress):
-    """Prints a line per epoch."""
+class EpochProgress(TrainProgress):
+    """A line with the steps, their rate and the time left, and with loss and accuracy so far.
 
-    _epochs = 0
+    A training that will take over `LONG_S` is announced after its first steps.
 
-    def begin(self, epochs: int, steps: int, done: int) -> None:
-        """Stores the number of epochs."""
-        self._epochs = epochs
+    Args:
+        print_note: Function that prints a message for the user.
+        warn: Function that prints a warning.
+    """
 
-    def epoch(self, result: EpochResult) -> None:
-        """Prints the line of the epoch."""
-        print(
-            f"epoch {result.epoch}/{self._epochs}  loss {result.loss:.4f}  "
-            f"training {result.train_accuracy:.2%}  test {result.accuracy:.2%}  {result.seconds:.1f} s",
-            file=sys.stderr,
-            flush=True,
-        )
-
-    def note(self, text: str) -> None:
-        """Prints a line."""
-        print(inert(text), file=sys.stderr, flush=True)
-
-
-class EpochBar(TrainProgress):
-    """Shows a bar over all steps, with epoch, loss and accuracy."""
-
-    def __init__(self) -> None:
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-        self._task = self._bar.add_task("training")
+    def __init__(
+        self, print_note: Callable[[str], None] = _print_note, warn: Callable[[str], None] | None = None
+    ) -> None:
+        self._print_note = print_note
+        self._warn = warn or (lambda text: print_note(f"warning: {text}"))
+        self._line = ProgressLine("training", unit="steps")
         self._epochs = self._steps = self._done = 0
+        self._first: tuple[int, float] | None = None
+        self._is_estimated = False
         self._test = ""
 
     def begin(self, epochs: int, steps: int, done: int) -> None:
-        """Draws the bar."""
+        """Starts the line."""
         self._epochs, self._steps, self._done = epochs, steps, done
-        self._bar.start()
-        self._bar.update(self._task, total=epochs * steps, completed=done * steps)
+        self._line(done * steps, epochs * steps)
 
     def step(self, step: int, loss: float, accuracy: float) -> None:
-        """Moves the bar."""
+        """Updates the line, and estimates the duration once."""
         self._show(self._done + 1, self._done * self._steps + step, loss, accuracy)
+        if not self._is_estimated:
+            self._estimate(step)
 
     def epoch(self, result: EpochResult) -> None:
-        """Adds the accuracy on the test images to the description."""
+        """Adds the accuracy on the test images to the line."""
         self._done, self._test = result.epoch, f"  test {result.accuracy:.2%}"
         self._show(result.epoch, self._done * self._steps, result.loss, result.train_accuracy)
 
     def note(self, text: str) -> None:
-        """Prints a line above the bar."""
-        self._bar.console.print(inert(text), highlight=False, markup=False, soft_wrap=True)
+        """Prints a message for the user."""
+        self._print_note(text)
 
     def end(self) -> None:
-        """Stops updating the bar."""
-        self._bar.stop()
+        """Removes the line."""
+        self._line.hide()
 
     def _show(self, epoch: int, steps: int, loss: float, accuracy: float) -> None:
         text = f"epoch {epoch}/{self._epochs}  loss {loss:.4f}  training {accuracy:.2%}{self._test}"
-        self._bar.update(self._task, completed=steps, description=text)
+        self._line.name = text
+        self._line(steps, self._epochs * self._steps)
+
+    def _estimate(self, step: int) -> None:
+        """The first step is not measured: it also waits for memory and for kernels to be chosen."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = (step, now)
+            return
+        first, started = self._first
+        if now - started < _MEASURED_S and step < self._steps:
+            return
+        self._is_estimated = True
+        step_s = (now - started) / max(step - first, 1)
+        left_s = step_s * ((self._epochs - self._done) * self._steps - step)
+        if left_s > LONG_S:
+            self._warn(
+                f"this training takes about {duration_text(left_s)}, {number(step_s)} s for each of "
+                f"{(self._epochs - self._done) * self._steps:,} steps; --epochs N, --max-images N, a smaller "
+                "--image-size or --device cuda make it shorter; Ctrl-C stops it, --resume continues"
+            )

@@ -31,7 +31,7 @@ from cnntk.training.loop import Loop
 from cnntk.training.network import TrainPlan, plan_for
 from cnntk.training.options import Settings, TrainOptions, settings_for
 from cnntk.training.preprocessing import measure_preprocessing
-from cnntk.training.progress import TrainProgress, for_stderr
+from cnntk.training.progress import EpochProgress, TrainProgress
 from cnntk.training.report import EpochResult, TrainReport
 from cnntk.training.resuming import DATA_LOCATION, TrainRequest, check_unchanged, data_location
 from cnntk.training.seeding import Purpose, seeded
@@ -65,7 +65,7 @@ def train(
         output: Folder of the checkpoint. Default: ``runs/NETWORK-DATA``.
         options: Options of the training.
         network_ref: How to build a module that is passed as ``network`` again, for `ModelSpec.network`.
-        progress: Receiver of the progress; True for a bar or lines on standard error, False for none.
+        progress: Receiver of the progress; True for lines on standard error, False for none.
         **fields: Fields of `TrainOptions` that replace those of ``options``.
 
     Raises:
@@ -245,5 +245,5 @@ class _Job:
 
 def _listener(progress: TrainProgress | bool) -> TrainProgress:
     if isinstance(progress, bool):
-        return for_stderr() if progress else TrainProgress()
+        return EpochProgress() if progress else TrainProgress()
     return progress

@@ -149,7 +149,7 @@ class Verification:
 
     def sections(self) -> tuple[Section, ...]:
         """Each check with its result, and the verdict, for text and pages."""
-        return (Section("", lines=tuple(self._lines())),)
+        return (Section("", lines=tuple(self._lines()), tone="good" if self.holds else "bad"),)
 
     def _lines(self) -> Iterator[tuple[str, str]]:
         digest = {"holds": "matches the file", "differs": "DIFFERS: bytes were changed", "none": "none"}

@@ -31,7 +31,7 @@ def test_the_whole_way(
         "cnntk export runs/lenet-digits",
     ):
         assert text in out
-    assert err.startswith("epoch 1/1  loss ")
+    assert not err or err.startswith("epoch 1/1  loss "), "nothing, unless it took 10 s"
     status, out, err = run(capfd, "--epochs", "1", "--resume", "--json")
     assert (status, json.loads(out)["status"]) == (0, "finished before")
     assert err == "runs/lenet-digits: the training is finished, there is nothing to resume\n"
