@@ -23,7 +23,7 @@ from cnntk.cli.output import (
     print_sections,
     require_jinja,
 )
-from cnntk.progress import StageProgress
+from cnntk.cli.progress import StageProgress
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import check_output
 

@@ -8,9 +8,9 @@ import click
 
 from cnntk.cli.options import add_options, command, device_option, json_option, option, to_options
 from cnntk.cli.output import check_report, is_quiet, note, pick, show, warn
+from cnntk.cli.progress import StageProgress
 from cnntk.evaluation.arguments import check_arguments
 from cnntk.evaluation.options import EvaluateOptions
-from cnntk.progress import StageProgress
 
 _UNREADABLE_IMAGES = 8
 """Images that can't be read of which text names each."""

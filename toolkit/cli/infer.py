@@ -11,7 +11,7 @@ import click
 
 from cnntk.cli.options import command, device_option, json_option, option
 from cnntk.cli.output import is_quiet, note, pick, print_json, print_table, problem, shown
-from cnntk.progress import ProgressLine
+from cnntk.cli.progress import ProgressLine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

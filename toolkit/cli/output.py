@@ -20,7 +20,7 @@ from typing import Any, Protocol, TextIO
 
 import click
 
-from cnntk.progress import hide_live_line
+from cnntk.cli.progress import hide_live_line
 from cnntk.runtime.errors import MissingDependency
 from cnntk.runtime.files import check_output, model_file
 from cnntk.runtime.inert import inert, json_text

@@ -10,8 +10,8 @@ import click
 
 from cnntk.cli.options import add_options, command, json_option, option, to_options
 from cnntk.cli.output import check_report, is_quiet, note, pick, show
+from cnntk.cli.progress import StageProgress
 from cnntk.cli.signals import FINISHES, STATUS
-from cnntk.progress import StageProgress
 from cnntk.quantization.arguments import check_arguments
 from cnntk.quantization.options import QuantizeOptions
 

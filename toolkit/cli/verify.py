@@ -10,9 +10,9 @@ import click
 
 from cnntk.cli.options import command, device_option, json_option, option
 from cnntk.cli.output import is_quiet, pick, show, warn
+from cnntk.cli.progress import ProgressLine
 from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.source_kind import check_source
-from cnntk.progress import ProgressLine
 from cnntk.runtime.errors import DataError
 
 _UNREADABLE_IMAGES = 8

@@ -31,7 +31,7 @@ from cnntk.training.loop import Loop
 from cnntk.training.network import TrainPlan, plan_for
 from cnntk.training.options import Settings, TrainOptions, settings_for
 from cnntk.training.preprocessing import measure_preprocessing
-from cnntk.training.progress import EpochProgress, TrainProgress
+from cnntk.training.progress import TrainProgress
 from cnntk.training.report import EpochResult, TrainReport
 from cnntk.training.resuming import DATA_LOCATION, TrainRequest, check_unchanged, data_location
 from cnntk.training.seeding import Purpose, seeded
@@ -48,7 +48,7 @@ def train(
     options: TrainOptions | None = None,
     *,
     network_ref: Network | None = None,
-    progress: TrainProgress | bool = True,
+    progress: TrainProgress | None = None,
     **fields: Any,
 ) -> TrainReport:
     """Trains a network and writes a checkpoint: a folder with ``model.safetensors`` and ``spec.json``.
@@ -65,7 +65,7 @@ def train(
         output: Folder of the checkpoint. Default: ``runs/NETWORK-DATA``.
         options: Options of the training.
         network_ref: How to build a module that is passed as ``network`` again, for `ModelSpec.network`.
-        progress: Receiver of the progress; True for lines on standard error, False for none.
+        progress: Receiver of the progress.
         **fields: Fields of `TrainOptions` that replace those of ``options``.
 
     Raises:
@@ -80,7 +80,7 @@ def train(
     request = TrainRequest(network, data, options)
     if before.settings:
         request = request.completed(before.settings, folder.path)
-    return _job(request, network_ref, folder).run(_listener(progress), before)
+    return _job(request, network_ref, folder).run(progress or TrainProgress(), before)
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,9 +241,3 @@ class _Job:
             device=str(self.device),
             settings=settings,
         )
-
-
-def _listener(progress: TrainProgress | bool) -> TrainProgress:
-    if isinstance(progress, bool):
-        return EpochProgress() if progress else TrainProgress()
-    return progress

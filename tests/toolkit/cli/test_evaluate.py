@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnntk import progress
+from cnntk.cli import progress
 from cnntk.shipped import shipped_model
 
 

@@ -162,7 +162,7 @@ def test_the_first_file_that_is_opened_is_not_standard_output(tmp_path: Path) ->
     assert (tmp_path / "m.onnx").read_bytes() == shipped_model().read_bytes()
 
 
-PRINTING = {f"toolkit/{name}.py" for name in ("cli/output", "cli/__init__", "training/progress", "progress")}
+PRINTING = {f"toolkit/{name}.py" for name in ("cli/output", "cli/__init__", "cli/progress")}
 
 
 def printing(source: str) -> list[int]:

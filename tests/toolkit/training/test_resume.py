@@ -156,7 +156,7 @@ def command(network: str, folder: Path, seed: int = 0, resume: bool = False) -> 
     program = (
         "import cnntk, torch; torch.set_num_threads(1); "
         f"cnntk.train({network!r}, 'digits', output={str(folder)!r}, epochs={EPOCHS}, seed={seed}, "
-        f"augment=('shift', 'flip'), resume={resume}, progress=False)"
+        f"augment=('shift', 'flip'), resume={resume})"
     )
     return [sys.executable, "-c", program]
 

@@ -44,18 +44,16 @@ def test_no_option_has_to_be_repeated(interrupted: Path, monkeypatch: pytest.Mon
     (interrupted.parent / "elsewhere").mkdir()
     monkeypatch.chdir(interrupted.parent / "elsewhere")
     with pytest.raises(UsageError, match=r"run: names '.*nets\.py:net' .* it is not run; look into it first"):
-        train(output=interrupted, resume=True, progress=False)
-    report = train(output=interrupted, resume=True, trust=True, progress=False)
+        train(output=interrupted, resume=True)
+    report = train(output=interrupted, resume=True, trust=True)
     assert (report.status, len(report.history), report.network) == ("resumed", 2, "net")
     assert report.settings["network_arguments"] == {"num_classes": 10, "image_size": 9, "dropout": 0.25}
     assert (report.settings["seed"], report.settings["augment"]) == (3, ["zoom"])
-    assert train(output=interrupted, resume=True, trust=True, progress=False).status == "finished before"
+    assert train(output=interrupted, resume=True, trust=True).status == "finished before"
 
 
 def test_repeated_options_are_the_same(interrupted: Path) -> None:
-    report = train(
-        "nets.py:net", "digits", output=interrupted, seed=3, dropout=0.25, resume=True, progress=False
-    )
+    report = train("nets.py:net", "digits", output=interrupted, seed=3, dropout=0.25, resume=True)
     assert report.status == "resumed"
 
 
@@ -74,12 +72,12 @@ def test_what_differs_is_named_as_the_user_says_it(
     interrupted: Path, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message) as raised:
-        train(output=interrupted, resume=True, trust=True, progress=False, **options)
+        train(output=interrupted, resume=True, trust=True, **options)
     assert "{" not in str(raised.value)
 
 
 def test_a_body_is_resumed(split: Split, tmp_path: Path) -> None:
-    train("lenet", split, output=tmp_path / "body", epochs=1, progress=False)
+    train("lenet", split, output=tmp_path / "body", epochs=1)
     with pytest.raises(KeyboardInterrupt):
         train(
             data=split,
@@ -90,10 +88,10 @@ def test_a_body_is_resumed(split: Split, tmp_path: Path) -> None:
             progress=Stop(),
         )
     with pytest.raises(UsageError, match="was started with --freeze on, not off"):
-        train(data=split, freeze=False, output=tmp_path / "run", resume=True, progress=False)
+        train(data=split, freeze=False, output=tmp_path / "run", resume=True)
     with pytest.raises(UsageError, match="was started with --data noise; pass the data again"):
-        train(output=tmp_path / "run", resume=True, progress=False)
-    report = train(data=split, output=tmp_path / "run", resume=True, progress=False)
+        train(output=tmp_path / "run", resume=True)
+    report = train(data=split, output=tmp_path / "run", resume=True)
     assert (report.status, report.trainable_parameters) == ("resumed", 84 * 3 + 3)
 
 
@@ -102,8 +100,8 @@ def test_a_module_has_to_be_passed_again(split: Split, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(module, split, output=tmp_path / "run", epochs=2, progress=Stop())
     with pytest.raises(UsageError, match="started with a module of your own, Sequential; pass it again"):
-        train(data=split, output=tmp_path / "run", resume=True, progress=False)
-    assert train(module, split, output=tmp_path / "run", resume=True, progress=False).status == "resumed"
+        train(data=split, output=tmp_path / "run", resume=True)
+    assert train(module, split, output=tmp_path / "run", resume=True).status == "resumed"
 
 
 def test_a_body_that_changed() -> None:

@@ -27,11 +27,11 @@ def small() -> nn.Module:
 
 
 def short(network: nn.Module, data: Split, output: Path, **options: object):  # type: ignore[no-untyped-def]
-    return train(network, data, output=output, progress=False, **{"epochs": 2, "batch_size": 16, **options})  # type: ignore[arg-type]
+    return train(network, data, output=output, **{"epochs": 2, "batch_size": 16, **options})  # type: ignore[arg-type]
 
 
 def test_digits_learn_and_the_runtime_sees_what_training_saw(tmp_path: Path) -> None:
-    report = train("lenet", "digits", output=tmp_path / "run", epochs=20, progress=False)
+    report = train("lenet", "digits", output=tmp_path / "run", epochs=20)
     assert report.accuracy > 0.9
     assert (report.status, len(report.history), report.parameters) == ("trained", 20, 61706)
     assert sorted(f.name for f in (tmp_path / "run").iterdir()) == [
@@ -74,7 +74,7 @@ def test_the_same_arguments_give_the_same_bits_and_another_seed_does_not(
     split: Split, tmp_path: Path
 ) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        train("lenet", split, output=tmp_path / name, epochs=1, seed=seed, progress=False)
+        train("lenet", split, output=tmp_path / name, epochs=1, seed=seed)
     a, b, c = ((tmp_path / n / "model.safetensors").read_bytes() for n in "abc")
     assert a == b != c
     assert (tmp_path / "a" / "spec.json").read_bytes() == (tmp_path / "b" / "spec.json").read_bytes()
@@ -92,7 +92,7 @@ def test_nothing_global_is_left_changed(split: Split, tmp_path: Path) -> None:
         ]
 
     before = everything()
-    train("lenet", split, output=tmp_path / "run", epochs=1, progress=False)
+    train("lenet", split, output=tmp_path / "run", epochs=1)
     assert everything() == before
 
 
@@ -151,7 +151,7 @@ def test_photos_of_any_size(tmp_path: Path) -> None:
         for i in range(10):
             Image.new("RGB", (20 + i, 30 - i), color).save(tmp_path / "photos" / name / f"{i}.png")
     data = f"folder:{tmp_path / 'photos'}"
-    report = train("lenet", data, output=tmp_path / "run", epochs=40, progress=False)
+    report = train("lenet", data, output=tmp_path / "run", epochs=40)
     assert (report.accuracy, report.data, report.test_images) == (1.0, "folder:photos", 4)
     spec = load_checkpoint(tmp_path / "run").spec
     assert spec.preprocessing is not None
@@ -162,15 +162,13 @@ def test_photos_of_any_size(tmp_path: Path) -> None:
     )
     (tmp_path / "photos" / "red" / "3.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"3\.png: is empty"):
-        train("lenet", data, output=tmp_path / "other", progress=False)
+        train("lenet", data, output=tmp_path / "other")
 
 
 @pytest.mark.parametrize("freeze", [True, False])
 def test_a_body_with_a_new_head(split: Split, tmp_path: Path, freeze: bool) -> None:
-    train("lenet", "digits", output=tmp_path / "body", epochs=1, progress=False)
-    report = train(
-        data=split, body=tmp_path / "body", freeze=freeze, epochs=1, output=tmp_path / "run", progress=False
-    )
+    train("lenet", "digits", output=tmp_path / "body", epochs=1)
+    report = train(data=split, body=tmp_path / "body", freeze=freeze, epochs=1, output=tmp_path / "run")
     body, new = (load_checkpoint(tmp_path / name) for name in ("body", "run"))
     weights = new.module.state_dict()
     unchanged = [
@@ -186,7 +184,7 @@ def test_a_body_with_a_new_head(split: Split, tmp_path: Path, freeze: bool) -> N
 
 
 def test_what_does_not_go_with_a_body(split: Split, tmp_path: Path) -> None:
-    train("lenet", split, output=tmp_path / "body", epochs=1, progress=False)
+    train("lenet", split, output=tmp_path / "body", epochs=1)
     with pytest.raises(UsageError, match="its network is lenet, not nin"):
         train("nin", split, body=tmp_path / "body", output=tmp_path / "run")
     with pytest.raises(UsageError, match="a body keeps its image size"):
@@ -198,7 +196,7 @@ def test_what_does_not_go_with_a_body(split: Split, tmp_path: Path) -> None:
 
 def test_the_default_folder(split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert train("lenet", split, epochs=1, progress=False).checkpoint == "runs/lenet-noise"
+    assert train("lenet", split, epochs=1).checkpoint == "runs/lenet-noise"
     assert (tmp_path / "runs" / "lenet-noise" / "spec.json").is_file()
 
 
@@ -250,12 +248,12 @@ def test_a_body_of_a_body(split: Split, tmp_path: Path, custom: bool) -> None:
 
     (tmp_path / "nets.py").write_text(CUSTOM_NETWORK)
     network = f"{tmp_path / 'nets.py'}:Net" if custom else "lenet"
-    train(network, split, output=tmp_path / "0", epochs=1, progress=False)
+    train(network, split, output=tmp_path / "0", epochs=1)
     for number, freeze in ((1, True), (2, False)):
         body = tmp_path / str(number - 1)
         output = tmp_path / str(number)
         options = {"freeze": freeze, "epochs": 1, "trust": custom}
-        report = train(data=split, body=body, output=output, progress=False, **options)
+        report = train(data=split, body=body, output=output, **options)
         assert (report.trainable_parameters < report.parameters) is freeze
         (command,) = [text for label, text in report.sections()[0].lines if label == "next"]
         assert command == f"cnntk export {output}{' --trust' if custom else ''}"

@@ -9,8 +9,8 @@ from typing import TextIO
 
 import pytest
 
-from cnntk import progress
-from cnntk.progress import ProgressLine, StageProgress, duration_text, hide_live_line
+from cnntk.cli import progress
+from cnntk.cli.progress import ProgressLine, StageProgress, duration_text, hide_live_line
 
 ERASED = "\r\x1b[K"
 

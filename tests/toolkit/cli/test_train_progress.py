@@ -2,9 +2,8 @@
 
 import pytest
 
-from cnntk import progress as lines
-from cnntk.training import progress
-from cnntk.training.progress import EpochProgress
+from cnntk.cli import progress, train
+from cnntk.cli.train import EpochProgress
 from cnntk.training.report import EpochResult
 
 RESULT = EpochResult(1, 0.5, 0.75, 0.8, 2.0)
@@ -13,7 +12,7 @@ RESULT = EpochResult(1, 0.5, 0.75, 0.8, 2.0)
 def test_lines_show_epoch_loss_and_accuracy(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lines, "LOG_EVERY_S", 0)
+    monkeypatch.setattr(progress, "LOG_EVERY_S", 0)
     shown = EpochProgress()
     shown.begin(3, 10, 0)
     shown.epoch(RESULT)
@@ -40,16 +39,16 @@ def test_short_trainings_show_nothing(capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.mark.parametrize(("limit_s", "warned"), [(1e-9, True), (3600, False)])
 def test_long_trainings_are_announced_after_their_first_steps(
-    limit_s: float, warned: bool, monkeypatch: pytest.MonkeyPatch
+    limit_s: float, warned: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(progress, "LONG_S", limit_s)
-    monkeypatch.setattr(progress, "_MEASURED_S", 0)
-    warnings: list[str] = []
-    shown = EpochProgress(warn=warnings.append)
+    monkeypatch.setattr(train, "LONG_S", limit_s)
+    monkeypatch.setattr(train, "_MEASURED_S", 0)
+    shown = EpochProgress()
     shown.begin(12, 1000, 2)
     shown.step(1, 0.6, 0.7)
-    assert not warnings, "the first step also waits for memory"
+    assert capsys.readouterr().err == "", "the first step also waits for memory"
     for step in (2, 4, 8):
         shown.step(step, 0.6, 0.7)
-    assert len(warnings) == warned
-    assert all("for each of 10,000 steps" in text and "--max-images N" in text for text in warnings)
+    err = capsys.readouterr().err
+    assert err.count("warning: this training takes about ") == warned
+    assert ("for each of 10,000 steps" in err and "--max-images N" in err) is warned
