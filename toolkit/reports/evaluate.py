@@ -29,6 +29,8 @@ _TITLE_HEIGHT = 22.0
 _LEFT, _RIGHT, _TOP, _PLOT_HEIGHT, _STRIP_HEIGHT = 44, 10, 26, 270, 46
 
 _GAP, _CAPTION_HEIGHT = 16.0, 17.0
+_BOLD = 1.1
+"""Width of bold text relative to that of other text."""
 
 
 def draw_confusion(chart: Chart, width: int) -> Figure | None:
@@ -53,7 +55,7 @@ def draw_confusion(chart: Chart, width: int) -> Figure | None:
     for i in range(count + 1):
         marks.append(Line(((left, top + i * cell), (right, top + i * cell)), "line"))
         marks.append(Line(((left + i * cell, top), (left + i * cell, bottom)), "line"))
-    every = math.ceil((_LETTER + 2) / cell)
+    every = math.ceil(_LETTER / cell)
     letters = int(_LONGEST_NAME / text_width("x", _LETTER))
     for i, label in enumerate(data.labels):
         if i % every == 0:
@@ -137,7 +139,7 @@ def draw_thumbnails(chart: Chart, width: int) -> Figure | None:
     pitch = (width + _GAP) / columns
     lines = max(len(texts) for *_, texts in data.pictures)
     height = data.side + 8 + lines * _CAPTION_HEIGHT + _GAP
-    letters = int((pitch - _GAP) / text_width("x", 12))
+    letters = int((pitch - _GAP) / text_width("x", 12) / _BOLD)
     marks: list[Mark] = []
     for i, (picture, wide, high, texts) in enumerate(data.pictures):
         x, y = i % columns * pitch, i // columns * height
