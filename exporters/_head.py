@@ -1,7 +1,7 @@
 """The head: a classifier's graph has the outputs ``logits`` and ``probabilities``, always both, in float32.
 
-The values of the network's output on the test inputs say what it is (`_output_values.py`), and its last nodes
-say where the logits are::
+The values of the network's output on the test inputs say what it is (`cnntk.runtime.output_values`), and its
+last nodes say where the logits are::
 
     Softmax(f(x)), then only shape  logits = f(x)         probabilities = the output
     LogSoftmax(f(x))                logits = f(x)         probabilities = Softmax(logits)
@@ -20,7 +20,6 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from cnntk.exporters._output_values import OutputEvidence, describe_output, is_softmax_of
 from cnntk.exporters.checks.reference import PROBABILITIES
 from cnntk.exporters.options import HeadOption
 from cnntk.exporters.passes.graph import (
@@ -33,42 +32,24 @@ from cnntk.exporters.passes.graph import (
 from cnntk.exporters.session import Arrays, GraphSession
 from cnntk.runtime.artifact.spec import Head
 from cnntk.runtime.errors import ExportCheckError, UnsupportedArtifact, UsageError
+from cnntk.runtime.output_values import (
+    OTHER_NAMES,
+    OTHER_REASONS,
+    OutputEvidence,
+    describe_output,
+    is_softmax_of,
+)
 
 HEAD_SCOPE = "head/"
 """Prefix of the names of added nodes."""
 
 LOGITS = "logits"
 
-_OTHER_NAMES = frozenset(
-    {
-        "bbox",
-        "bboxes",
-        "boxes",
-        "embedding",
-        "embeddings",
-        "features",
-        "hidden_states",
-        "image_embeds",
-        "keypoints",
-        "landmarks",
-        "last_hidden_state",
-        "pooler_output",
-        "pred_boxes",
-    }
-)
-"""Names of outputs that are no logits, as transformers, timm and torchvision use them."""
-
 _SAME_VALUE = frozenset({"Identity", "Cast", "Flatten"})
 """Operators of added nodes behind which the network's value is the same."""
 
 _SMALLEST = 1.1754944e-38
 """Smallest normal float32: its logarithm stands for that of 0."""
-
-_REASONS = {
-    "unit vector": "an embedding",
-    "fractions": "several labels may apply at once, and they do not sum to 1",
-    "box": "a box",
-}
 
 
 @dataclass(frozen=True)
@@ -299,9 +280,9 @@ def _other_output(output: ir.Value, evidence: OutputEvidence | None, required: b
     """Why an output of this name and these values is none of a classifier; None where it may be one."""
     if required:
         return None
-    if evidence is not None and evidence.kind in _REASONS:
-        return f"{evidence.text}: {_REASONS[evidence.kind]}; --head classifier takes it as logits"
-    if str(output.name).lower() in _OTHER_NAMES:
+    if evidence is not None and evidence.kind in OTHER_REASONS:
+        return f"{evidence.text}: {OTHER_REASONS[evidence.kind]}; --head classifier takes it as logits"
+    if str(output.name).lower() in OTHER_NAMES:
         return f"it is named {output.name}; --head classifier takes it as logits"
     return None
 

@@ -22,7 +22,6 @@ from cnntk.exporters.checks.reference import (
     SOFTMAX_ERROR,
     Reference,
     round_up,
-    softmax,
     usual_error,
 )
 from cnntk.exporters.session import Arrays
@@ -30,6 +29,7 @@ from cnntk.exporters.sources.precision import EPSILON
 from cnntk.runtime.artifact.canonical import canonical_inputs
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, Pattern, SelfTest, SelfTestCase, TensorSpec
 from cnntk.runtime.errors import ParityError
+from cnntk.runtime.output_values import softmax
 
 __all__ = [
     "SELF_TEST_INPUTS",

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cnntk.exporters._head import HEAD_SCOPE, LOGITS, add_temperature
 from cnntk.exporters.artifact import append_spec, write_hashed
 from cnntk.exporters.checks._head import check_softmax
-from cnntk.exporters.checks.reference import PROBABILITIES, SOFTMAX_ERROR, round_up, softmax
+from cnntk.exporters.checks.reference import PROBABILITIES, SOFTMAX_ERROR, round_up
 from cnntk.exporters.external_data import staged_artifact
 from cnntk.exporters.self_test_vectors import values_text
 from cnntk.runtime.artifact.canonical import canonical_inputs
@@ -27,6 +27,7 @@ from cnntk.runtime.artifact.spec import METADATA_KEY, Layer, ModelSpec, SelfTest
 from cnntk.runtime.codec import as_json
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import ParityError, UnsupportedArtifact
+from cnntk.runtime.output_values import softmax
 
 __all__ = ["write_with_temperature"]
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cnntk.runtime.batching.batching import BatchingEngine, BatchingStats
     from cnntk.runtime.classifier import Classifier, Prediction, Predictions
     from cnntk.runtime.engine import Engine
+    from cnntk.runtime.image_engine import ImageEngine
     from cnntk.runtime.images._pixels import Pixels
     from cnntk.runtime.images.reading import ImageSource
     from cnntk.runtime.session.binding import Binding
@@ -41,6 +42,7 @@ __all__ = [
     "DeviceUnavailable",
     "Engine",
     "EngineClosed",
+    "ImageEngine",
     "ImageError",
     "ImageSource",
     "InferenceError",
@@ -68,6 +70,7 @@ __getattr__, __dir__ = lazy_names(
         "cnntk.runtime.batching.batching": ("BatchingEngine", "BatchingStats"),
         "cnntk.runtime.classifier": ("Classifier", "Prediction", "Predictions"),
         "cnntk.runtime.engine": ("Engine",),
+        "cnntk.runtime.image_engine": ("ImageEngine",),
         "cnntk.runtime.images._pixels": ("Pixels",),
         "cnntk.runtime.images.reading": ("ImageSource",),
         "cnntk.runtime.session.binding": ("Binding",),

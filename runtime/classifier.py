@@ -1,21 +1,20 @@
-"""`Classifier`: classifies images with an artifact."""
+"""`Classifier`: classifies images with a model."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.runtime.artifact.spec import IMAGE_INPUT
+from cnntk.runtime.artifact.spec import Preprocessing
+from cnntk.runtime.class_scores import ClassScores, class_scores
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import InferenceError, UnsupportedArtifact
-from cnntk.runtime.images.reading import MAX_MEGAPIXELS, DecodedImage, ImageSource, Pixels, decode_image
-from cnntk.runtime.preprocessing.preprocess import normalize, resize_and_crop
-from cnntk.runtime.preprocessing.resizing import shrink, shrinkable
+from cnntk.runtime.image_engine import ImageEngine
+from cnntk.runtime.images.reading import ImageSource, Pixels
 
 __all__ = ["Classifier", "Prediction", "Predictions"]
 
@@ -59,20 +58,21 @@ class Predictions:
         return iter(self.top(len(self.labels)))
 
 
-class Classifier:
-    """Classifies images with an artifact and the preprocessing in its spec.
+class Classifier(ImageEngine):
+    """Classifies images with a model and its preprocessing.
 
     Args:
-        model: Path or bytes of an artifact, or an `Engine`.
+        model: Path or bytes of an ``.onnx`` file, or an `Engine`.
         device: Device as for `Engine`.
         threads: Threads as for `Engine`.
+        preprocessing: Preprocessing from an image to the model's input, for files that do not state it.
 
     Attributes:
-        engine: Engine that runs the model.
         labels: Class labels in the model's order.
+        scores: Output with the scores of the classes.
 
     Raises:
-        UnsupportedArtifact: The file has no preprocessing in its spec, or is not a classifier.
+        UnsupportedArtifact: Nothing states the preprocessing, or the model is not a classifier.
     """
 
     def __init__(
@@ -81,23 +81,12 @@ class Classifier:
         device: str = "cpu",
         *,
         threads: int | None = None,
+        preprocessing: Preprocessing | None = None,
     ) -> None:
-        self.engine = model if isinstance(model, Engine) else Engine(model, device, threads=threads)
+        super().__init__(model, device, threads=threads, preprocessing=preprocessing)
+        self.scores = class_scores(self.engine, self.preprocessing)
         spec = self.engine.spec
-        if spec is None or spec.preprocessing is None:
-            raise UnsupportedArtifact(
-                f"{self.engine.name}: has no preprocessing in its spec, so it takes arrays only; use Engine"
-            )
-        if spec.head != "classifier":
-            raise UnsupportedArtifact(f"{self.engine.name}: is not a classifier; use Engine")
-        if all(output.name != "probabilities" for output in self.engine.outputs):
-            raise UnsupportedArtifact(f"{self.engine.name}: has no output 'probabilities'; use Engine")
-        if len(self.engine.inputs) > 1:
-            names = ", ".join(each.name for each in self.engine.inputs)
-            raise UnsupportedArtifact(f"{self.engine.name}: takes several inputs ({names}); use Engine")
-        self._preprocessing, self.labels = spec.preprocessing, spec.labels or _numbers(self.engine)
-        self._input = self.engine.inputs[0]
-        self._in_graph = self._input.name == IMAGE_INPUT and self._input.dtype == "uint8"
+        self.labels = (spec.labels if spec is not None else ()) or _numbers(self.engine, self.scores)
 
     def __call__(self, image: ImageSource) -> Predictions:
         """Classifies one image of any form that `read_image` accepts.
@@ -111,34 +100,11 @@ class Classifier:
         """Classifies images of any sizes as one batch, in order."""
         return self.classify_pixels([self.read(image) for image in images])
 
-    def read(self, image: ImageSource) -> Pixels:
-        """Reads the pixels of an image like `decode`."""
-        return self.decode(image).pixels
-
-    def decode(self, image: ImageSource, *, max_megapixels: float = MAX_MEGAPIXELS) -> DecodedImage:
-        """Reads the pixels of an image like `decode_image`; gray for networks with gray input.
-
-        Transparency is composed on the background in the artifact's spec.
-        """
-        background = self._preprocessing.background
-        gray = self._preprocessing.color == "gray"
-        return decode_image(image, background=background, max_megapixels=max_megapixels, gray=gray)
-
     def classify_pixels(self, images: Sequence[Pixels]) -> list[Predictions]:
         """Classifies pixels from `read` of any sizes, in as few batches as their sizes allow."""
-        if self._in_graph and len(images) == 1:
+        if self.takes_images and len(images) == 1:
             return self.classify_prepared(images)
         return self.classify_prepared([self.prepare(image) for image in images])
-
-    def prepare(self, image: Pixels) -> Pixels:
-        """Resizes and crops a decoded image to what the network uses, of one size if possible.
-
-        This is the part of preprocessing that threads can run in parallel, image by image.
-        `classify_prepared` does the rest; both together give the result of `classify_pixels`.
-        """
-        if not self._in_graph:
-            return resize_and_crop(image, self._preprocessing)
-        return shrink(image, self._preprocessing) if shrinkable(self._preprocessing) else image
 
     def classify_prepared(self, images: Sequence[Pixels]) -> list[Predictions]:
         """Classifies images from `prepare`, in order, those of one size as one batch."""
@@ -154,13 +120,8 @@ class Classifier:
 
     def _predictions(self, images: Sequence[Pixels]) -> list[Predictions]:
         """Classifies images of one size as one batch."""
-        batch: NDArray[Any] = images[0][None] if len(images) == 1 else np.stack(images)
-        if not self._in_graph:
-            batch = normalize(batch, self._preprocessing).astype(self._input.dtype, copy=False)
-        # A fixed batch is filled up, and a larger one is run in several.
-        run = self.engine.run_many if isinstance(self._input.shape[0], int) else self.engine.run
-        outputs = run({self._input.name: batch})
-        probabilities, logits = outputs["probabilities"], outputs.get("logits")
+        outputs = self.run_batch(self.batch(images))
+        probabilities, logits = self.scores.probabilities(outputs), self.scores.logits(outputs)
         # The shape that a graph declares of an output is only a claim.
         if probabilities.shape != (len(images), len(self.labels)):
             raise InferenceError(
@@ -172,9 +133,8 @@ class Classifier:
         return [Predictions(self.labels, *rows) for rows in zip(probabilities, logits, strict=True)]
 
 
-def _numbers(engine: Engine) -> tuple[str, ...]:
+def _numbers(engine: Engine, scores: ClassScores) -> tuple[str, ...]:
     """Labels of classes without names: their numbers."""
-    classes = next(output.shape[-1] for output in engine.outputs if output.name == "probabilities")
-    if not isinstance(classes, int) or classes > _MAX_NUMBERS:
+    if not 0 < scores.classes <= _MAX_NUMBERS:
         raise UnsupportedArtifact(f"{engine.name}: has no labels, and no number of classes; use Engine")
-    return tuple(map(str, range(classes)))
+    return tuple(map(str, range(scores.classes)))

@@ -11,10 +11,11 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from cnntk.exporters.checks._candidate import Candidate, Check
-from cnntk.exporters.checks.reference import FLOOR, Float64, Outputs, softmax, tensor_of
+from cnntk.exporters.checks.reference import FLOOR, Float64, Outputs, tensor_of
 from cnntk.exporters.session import Arrays
 from cnntk.exporters.sources.inputs import dtype_of, parameters_of
 from cnntk.runtime.errors import ExportCheckError, ParityError
+from cnntk.runtime.output_values import softmax
 
 _REPEATED = 2
 """Images on which the module is called twice."""

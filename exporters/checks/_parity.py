@@ -26,11 +26,11 @@ from cnntk.exporters.checks.reference import (
     max_error_per_image,
     round_up,
     scale_per_image,
-    softmax,
 )
 from cnntk.exporters.session import Arrays
 from cnntk.exporters.sources.precision import EPSILON
 from cnntk.runtime.errors import ParityError
+from cnntk.runtime.output_values import softmax
 
 LARGEST_SHARE = 0.01
 """Largest limit on ordinary images, relative to the largest output, of a classifier."""

@@ -52,7 +52,6 @@ __all__ = [
     "reference_outputs",
     "round_up",
     "scale_per_image",
-    "softmax",
     "tensor_of",
     "usual_error",
 ]
@@ -225,12 +224,6 @@ def max_error_per_image(a: NDArray[Any], b: NDArray[Any]) -> Float64:
 def scale_per_image(array: NDArray[Any]) -> Float64:
     """Largest absolute value of each image."""
     return np.asarray(np.abs(array.astype(np.float64)).reshape(len(array), -1).max(axis=1, initial=0.0))
-
-
-def softmax(logits: NDArray[Any]) -> Float64:
-    """Softmax over the last axis in float64; the maximum is subtracted first."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
 
 
 class ProgramReference:

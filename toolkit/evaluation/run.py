@@ -39,13 +39,11 @@ from cnntk.evaluation.result import (
     PairedComparison,
 )
 from cnntk.evaluation.temperature import calibrate_model
-from cnntk.inference.pipeline import load_classifier
 from cnntk.runtime.artifact.digest import sha256_of
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DataError, MissingDependency, UsageError
 from cnntk.runtime.files import model_file, scratch_folder
-from cnntk.runtime.session.cores import usable_cores
 
 __all__ = ["Progress", "evaluate"]
 
@@ -142,11 +140,11 @@ def _notify(progress: Progress, stage: str, total: int, done: int) -> None:
 @contextmanager
 def _opened(path: str | os.PathLike[str], options: EvaluateOptions) -> Iterator[tuple[Path, Classifier]]:
     """Opens an artifact; another ``.onnx`` file is exported to a temporary one first."""
-    file, cores = model_file(path), options.threads or usable_cores()
+    file = model_file(path)
     if Engine(file).spec is not None:
         if options.preprocessing:
             raise UsageError(f"{file}: is an artifact; --preprocessing is for other .onnx files only")
-        yield file, load_classifier(file, options.device, cores, many=True)
+        yield file, Classifier(file, options.device, threads=1)
         return
     try:
         from cnntk.exporters import export
@@ -157,7 +155,7 @@ def _opened(path: str | os.PathLike[str], options: EvaluateOptions) -> Iterator[
     with scratch_folder() as folder:
         artifact = folder / file.name
         export(file, artifact, preprocessing=options.preprocessing, head="classifier")
-        yield artifact, load_classifier(artifact, options.device, cores, many=True)
+        yield artifact, Classifier(artifact, options.device, threads=1)
 
 
 def _score(path: str, classifier: Classifier, images: LabeledImages, outcomes: Outcomes) -> ModelScore:

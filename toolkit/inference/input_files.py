@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from cnntk.inference.result import ImageResult
@@ -15,24 +15,28 @@ __all__ = ["STANDARD_INPUT", "expand"]
 
 STANDARD_INPUT = "-"
 
+_NAMED = 4
+"""Missing names that a message lists."""
+
 
 def expand(names: Iterable[str], left_out: LeftOutFiles | None = None) -> Iterator[str | ImageResult]:
     """Yields the images behind files, folders (recursively, in order of name) and patterns; ``-`` stays.
 
-    `find_images` says which files of a folder are images. A folder or pattern without images, or a folder
-    that can't be read, gives a result with an error. Memory holds the names of one folder per level of the
-    tree.
+    `find_images` says which files of a folder are images. A folder without images, or one that can't be
+    read, gives a result with an error. Memory holds the names of one folder per level of the tree.
 
     Args:
         names: Files, folders and patterns.
         left_out: Counter of the files in folders that are not images.
 
     Raises:
-        UsageError: None of the names gives an image, or ``-`` is named twice.
+        UsageError: A name is of no file, a pattern matches none, no folder has an image, or ``-`` is named
+            twice.
     """
     names = list(names)
     if names.count(STANDARD_INPUT) > 1:
         raise UsageError("- is named twice: standard input can be read only once")
+    _check_exist(names)
     entries = chain.from_iterable(_expand_one(name, left_out) for name in names)
     errors: list[ImageResult] = []
     for entry in entries:
@@ -50,10 +54,24 @@ def _expand_one(name: str, left_out: LeftOutFiles | None) -> Iterator[str | Imag
     elif os.path.isdir(name):
         yield from _or_error(_images_in(name, left_out), name, f"contains no image ({readable_formats()})")
     elif os.path.exists(name) or not glob.has_magic(name):
-        yield name  # a missing file is reported where it is read, among the other results
+        yield name
     else:
-        matches = (f for f in sorted(glob.iglob(name, recursive=True)) if not os.path.isdir(f))
-        yield from _or_error(matches, name, "no file matches this pattern")
+        yield from sorted(_matches(name))
+
+
+def _check_exist(names: Sequence[str]) -> None:
+    """Refuses names of nothing, all of them at once, before any work."""
+    missing = [name for name in names if name != STANDARD_INPUT and not os.path.lexists(name)]
+    patterns = [name for name in missing if glob.has_magic(name)]
+    problems = [f"{name}: no such file" for name in missing if name not in patterns]
+    problems += [f"{p}: no file matches this pattern" for p in patterns if next(_matches(p), None) is None]
+    if problems:
+        more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
+        raise UsageError("; ".join(problems[:_NAMED]) + more)
+
+
+def _matches(pattern: str) -> Iterator[str]:
+    return (file for file in glob.iglob(pattern, recursive=True) if not os.path.isdir(file))
 
 
 def _or_error(

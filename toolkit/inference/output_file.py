@@ -6,16 +6,23 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 
 from cnntk.inference.journal import Journal
-from cnntk.inference.pipeline import InputFile, ModelLike, default_batch, infer, load_classifier
-from cnntk.inference.rows import Format, Row, format_of, row_writer
-from cnntk.runtime.artifact.spec import ModelSpec
+from cnntk.inference.model import ModelLike, load_model
+from cnntk.inference.pipeline import InputFile, default_batch, infer
+from cnntk.inference.result import ImageResult
+from cnntk.inference.rows import Format, Row, format_of, row_writer, spellings, written_rows
+from cnntk.runtime.artifact.digest import sha256_of
 from cnntk.runtime.classifier import Classifier
+from cnntk.runtime.codec import as_json
+from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import atomic_write, check_output, follow_links, is_device, output_mode
+from cnntk.runtime.image_engine import ImageEngine
 from cnntk.runtime.images.reading import MAX_MEGAPIXELS
+from cnntk.runtime.preprocessing.choice import PreprocessingChoice
 from cnntk.runtime.session.cores import usable_cores
 
 __all__ = ["InferenceSummary", "infer_to_file", "part_file"]
@@ -32,12 +39,14 @@ class InferenceSummary:
         images: Number of images, which are its rows.
         failed: Number of rows with an error.
         resumed: Number of rows from an earlier run.
+        finished_before: Whether an earlier run had written the file, and nothing was done.
     """
 
     path: str
     images: int
     failed: int
     resumed: int
+    finished_before: bool = False
 
 
 def infer_to_file(
@@ -55,15 +64,18 @@ def infer_to_file(
     resume: bool = False,
     force: bool = False,
     keep_formulas: bool = False,
+    preprocessing: PreprocessingChoice | None = None,
+    notify: Callable[[str], object] = lambda text: None,
     progress: Progress = lambda done: None,
 ) -> InferenceSummary:
-    """Classifies image files and writes a row for each to ``output``, which appears when all are finished.
+    """Runs a model on image files and writes a row each to ``output``, which appears when all are finished.
 
     Args:
         model: Model, as `infer` takes it.
         files: Files, as `infer` takes them.
         output: Path of the file.
-        form: Format: ``json``, an object per line; ``csv``; ``parquet``. Default: that of the file's suffix.
+        form: Format: ``json``, one array; ``jsonl``, an object per line; ``csv``; ``parquet``; ``npz`` for
+            the arrays themselves, an entry a file. Default: that of the file's suffix.
         top: Number of classes in a row.
         device: Device, as `Engine` takes it.
         threads: Number of threads. Default: one for each core available to this process.
@@ -71,10 +83,13 @@ def infer_to_file(
         max_megapixels: Size in megapixels above which an image is refused.
         limit_name: Name of ``max_megapixels`` in messages: the caller's option.
         resume: Whether to write the rows to ``output`` + ``.part`` first, after those of an interrupted run.
-            Files are identified by their names, not by their content.
+            Files are identified by their names, not by their content. Where the file has a row for each,
+            there is nothing to do.
         force: Whether to replace an existing file.
         keep_formulas: Whether CSV cells that begin with =, +, - or @ get no ' before them, by which a
             spreadsheet takes them as text.
+        preprocessing: Preprocessing of a model that states none.
+        notify: Function that receives remarks about the model.
         progress: Function that is called after each image with the number of finished ones.
 
     Raises:
@@ -84,19 +99,42 @@ def infer_to_file(
         CnntkError: The model is not usable, or fails.
     """
     target = Path(output)
-    check_output(target, force=force)
     part = part_file(target)
+    if resume and not force and target.is_file() and not part.exists():
+        return _finished(target, format_of(target, form), files)
+    check_output(target, force=force)
     if resume and is_device(target):
         raise UsageError(f"{target}: is a device or a pipe, so that --resume can't continue it; name a file")
     if part.exists() and not resume and not force:
         raise UsageError(f"{part}: belongs to an unfinished run; --resume continues it, --force starts again")
     kind = format_of(target, form)
     cores = threads or usable_cores()
-    classifier = load_classifier(model, device, cores, many=True)
-    batch = batch or default_batch(classifier)
+    if resume and kind == "npz":
+        raise UsageError(f"{target}: a run that writes npz can't be resumed; leave out --resume")
+    choice, arrays = preprocessing, kind == "npz"
+    loaded = load_model(model, device, cores, many=True, preprocessing=choice, arrays=arrays, notify=notify)
+    batch = batch or default_batch(loaded)
     limits = max_megapixels, limit_name
-    run = _Run(classifier, files, target, kind, top, keep_formulas, cores, batch, *limits, progress)
+    run = _Run(loaded, files, target, kind, top, keep_formulas, cores, batch, *limits, progress)
     return run.write_resumable(part) if resume else run.write(part)
+
+
+def _finished(target: Path, form: Format, files: Iterable[InputFile]) -> InferenceSummary:
+    """Summary of a file that an earlier run finished.
+
+    Raises:
+        UsageError: Its rows are of other images.
+    """
+    names = (file.file if isinstance(file, ImageResult) else os.fspath(file) for file in files)
+    images = failed = 0
+    for row, name in zip_longest(written_rows(target, form), names):
+        if row is None or name is None or row.file not in spellings(name):
+            raise UsageError(
+                f"{target}: an earlier run has finished it, with a row for {row.file if row else 'no image'} "
+                f"where {name or 'no image'} is now; --force replaces it"
+            )
+        images, failed = images + 1, failed + row.failed
+    return InferenceSummary(str(target), images, failed, images, finished_before=True)
 
 
 def part_file(output: str | os.PathLike[str]) -> Path:
@@ -109,7 +147,7 @@ def part_file(output: str | os.PathLike[str]) -> Path:
 class _Run:
     """Checked arguments of `infer_to_file`."""
 
-    classifier: Classifier
+    model: ImageEngine
     files: Iterable[InputFile]
     target: Path
     form: Format
@@ -146,7 +184,9 @@ class _Run:
         images = failed = 0
         with (
             atomic_write(self.target) as temporary,
-            row_writer(temporary, self.form, self.top, keep_formulas=self.keep_formulas) as writer,
+            row_writer(
+                temporary, self.form, self.top, outputs=self._outputs(), keep_formulas=self.keep_formulas
+            ) as writer,
         ):
             for row in rows:
                 writer.write(row)
@@ -157,20 +197,28 @@ class _Run:
 
     def _rows(self, files: Iterable[InputFile]) -> Iterable[Row]:
         results = infer(
-            self.classifier,
+            self.model,
             files,
             threads=self.cores,
             batch=self.batch,
             max_megapixels=self.max_megapixels,
             limit_name=self.limit_name,
+            arrays=self.form == "npz",
         )
-        return (result.row(self.top) for result in results)
+        return (result.arrays_row() if self.form == "npz" else result.row(self.top) for result in results)
+
+    def _outputs(self) -> tuple[str, ...]:
+        """Names of the outputs whose statistics are in the rows; none of a classifier."""
+        return () if isinstance(self.model, Classifier) else tuple(o.name for o in self.model.engine.outputs)
 
     def _origin(self) -> dict[str, object]:
         """Everything that the rows depend on."""
-        engine = self.classifier.engine
+        engine = self.model.engine
+        spec = engine.spec
+        is_stated = spec is None or spec.preprocessing is None
         return {
-            "model": _identity(engine.spec),
+            "model": _identity(engine),
+            **({"preprocessing": as_json(self.model.preprocessing)} if is_stated else {}),
             "device": engine.device,
             "top": self.top,
             "batch": self.batch,
@@ -178,9 +226,10 @@ class _Run:
         }
 
 
-def _identity(spec: ModelSpec | None) -> str:
-    """Name and digest of the model; the digest of its spec where the file has none."""
-    if spec is None:  # not with a Classifier
-        return "unknown"
+def _identity(engine: Engine) -> str:
+    """Name and digest of the model; the digest of its spec, or its file, where there is no embedded one."""
+    spec = engine.spec
+    if spec is None:
+        return f"{Path(engine.name).stem} {sha256_of(Path(engine.name))[:16]}"
     digest = spec.digest or hashlib.sha256(spec.to_json().encode()).hexdigest()
     return f"{spec.name} {digest[:16]}"

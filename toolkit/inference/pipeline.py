@@ -12,32 +12,24 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
-from typing import cast
+from typing import Any, cast
 
 from cnntk.inference.input_files import STANDARD_INPUT
+from cnntk.inference.model import ModelLike, load_model
 from cnntk.inference.result import ImageResult
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.errors import ImageError
+from cnntk.runtime.image_engine import ImageEngine
 from cnntk.runtime.images.reading import MAX_MEGAPIXELS, DecodedImage, ImageSource, Pixels
+from cnntk.runtime.preprocessing.choice import PreprocessingChoice
 from cnntk.runtime.session.cores import usable_cores
 
-__all__ = [
-    "BATCH",
-    "DEVICE_BATCH",
-    "InputFile",
-    "ModelLike",
-    "NamedImage",
-    "default_batch",
-    "infer",
-    "load_classifier",
-]
-
-ModelLike = Classifier | str | os.PathLike[str] | bytes
+__all__ = ["BATCH", "DEVICE_BATCH", "InputFile", "NamedImage", "default_batch", "infer"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,15 +69,18 @@ def infer(
     batch: int | None = None,
     max_megapixels: float = MAX_MEGAPIXELS,
     limit_name: str = "max_megapixels",
+    preprocessing: PreprocessingChoice | None = None,
+    arrays: bool = False,
+    notify: Callable[[str], object] = lambda text: None,
 ) -> Iterator[ImageResult]:
-    """Classifies image files, in order; files that can't be read give a result with an error.
+    """Runs a model on image files, in order; files that can't be read give a result with an error.
 
     Results are yielded while later files are processed. A bounded number of names is read ahead, so ``files``
     may be infinite.
 
     Args:
-        model: Artifact, or a `Classifier`, which is used as it is; for many images create it with
-            ``threads=1``, as is done for an artifact.
+        model: An ``.onnx`` file, or a `Classifier` or `ImageEngine`, which is used as it is; for many images
+            create it with ``threads=1``, as is done for a file.
         files: Paths, ``-`` for standard input, named images, and finished results, which are passed on;
             `expand` yields them for folders and patterns.
         device: Device, as `Engine` takes it.
@@ -94,6 +89,9 @@ def infer(
             all cores.
         max_megapixels: Size in megapixels above which an image is refused.
         limit_name: Name of ``max_megapixels`` in messages: the caller's option.
+        preprocessing: Preprocessing of a model that states none.
+        arrays: Whether results hold a classifier's arrays instead of predictions.
+        notify: Function that receives remarks about the model.
 
     Raises:
         CnntkError: The model is not usable, or fails.
@@ -106,28 +104,29 @@ def infer(
     files = iter(files)
     full = cores * BATCH
     head = list(islice(files, 2 if batch else full))
-    classifier = load_classifier(model, device, cores, many=len(head) > 1)
+    loaded = load_model(
+        model,
+        device,
+        cores,
+        many=len(head) > 1,
+        preprocessing=preprocessing,
+        arrays=arrays,
+        notify=notify,
+    )
     if batch is None:
-        batch = default_batch(classifier) if len(head) == full else max(1, -(-len(head) // cores))
-    work = _Work(classifier, max_megapixels, limit_name, _gate(classifier, cores))
+        batch = default_batch(loaded) if len(head) == full else max(1, -(-len(head) // cores))
+    work = _Work(loaded, arrays, max_megapixels, limit_name, _gate(loaded, cores))
     return _results(work, chain(head, files), cores, batch)
 
 
-def load_classifier(model: ModelLike, device: str, cores: int, *, many: bool) -> Classifier:
-    """Loads the model, with one thread per call for ``many`` images, else with all cores."""
-    if isinstance(model, Classifier):
-        return model
-    return Classifier(model, device, threads=1 if many else cores)
-
-
-def default_batch(classifier: Classifier) -> int:
+def default_batch(model: ImageEngine) -> int:
     """Number of images in a batch, where there are enough."""
-    return BATCH if classifier.engine.device == "cpu" else DEVICE_BATCH
+    return BATCH if model.engine.device == "cpu" else DEVICE_BATCH
 
 
-def _gate(classifier: Classifier, cores: int) -> threading.BoundedSemaphore:
+def _gate(model: ImageEngine, cores: int) -> threading.BoundedSemaphore:
     """Semaphore that admits as many calls of the network as there are cores for them."""
-    engine = classifier.engine
+    engine = model.engine
     return threading.BoundedSemaphore(max(1, cores // engine.threads) if engine.device == "cpu" else 1)
 
 
@@ -148,14 +147,16 @@ class _Work:
     """Work on a batch of files, which is shared by all workers.
 
     Attributes:
-        classifier: Classifier.
+        model: Model, a `Classifier` or another.
+        arrays: Whether results hold a classifier's arrays.
         max_megapixels: Size in megapixels above which an image is refused.
         limit_name: Name of that limit in messages.
         gate: Semaphore that is held while the network runs.
         stopped: Event that is set when no more results are needed.
     """
 
-    classifier: Classifier
+    model: ImageEngine
+    arrays: bool
     max_megapixels: float
     limit_name: str
     gate: AbstractContextManager[object]
@@ -176,39 +177,43 @@ class _Work:
             except ImageError as error:
                 results.append(self.refused(file.file, error))
                 continue
-            waiting.append((len(results), self.classifier.prepare(decoded.pixels)))
+            waiting.append((len(results), self.model.prepare(decoded.pixels)))
             results.append(ImageResult(file.file, None, notes=decoded.notes))
             if sum(pixels.nbytes for _, pixels in waiting) > _BATCH_BYTES:
-                self._classify(waiting, results)
-        self._classify(waiting, results)
+                self._run(waiting, results)
+        self._run(waiting, results)
         return results
 
     def decode(self, source: ImageSource | _StandardInput | DecodedImage) -> DecodedImage:
         """Decodes the pixels."""
         if isinstance(source, DecodedImage):
             return source
-        return self.classifier.decode(cast(ImageSource, source), max_megapixels=self.max_megapixels)
+        return self.model.decode(cast(ImageSource, source), max_megapixels=self.max_megapixels)
 
     def refused(self, file: str, error: ImageError) -> ImageResult:
         """The result of an image that can't be read."""
         return ImageResult(file, None, error.for_option(self.limit_name))
 
-    def _classify(self, waiting: list[tuple[int, Pixels]], results: list[ImageResult]) -> None:
-        """Classifies the waiting pixels and fills in the results at their indices."""
+    def _run(self, waiting: list[tuple[int, Pixels]], results: list[ImageResult]) -> None:
+        """Runs the model on the waiting pixels and fills in the results at their indices."""
         if not waiting or self.stopped.is_set():
             return
+        images = [pixels for _, pixels in waiting]
         with self.gate:
-            batch = self.classifier.classify_prepared([pixels for _, pixels in waiting])
-        for (index, _), predictions in zip(waiting, batch, strict=True):
-            done = results[index]
-            results[index] = ImageResult(done.file, predictions, notes=done.notes)
+            if isinstance(self.model, Classifier) and not self.arrays:
+                predictions = self.model.classify_prepared(images)
+                fields: list[dict[str, Any]] = [{"predictions": each} for each in predictions]
+            else:  # one by one: outputs of other models need no axis for the batch
+                fields = [{"outputs": self.model.run_prepared(image)} for image in images]
+        for (index, _), values in zip(waiting, fields, strict=True):
+            results[index] = replace(results[index], **values)
         waiting.clear()
 
 
 def _results(
     work: _Work, files: Iterator[InputFile | NamedImage], cores: int, batch: int
 ) -> Iterator[ImageResult]:
-    on_cpu = work.classifier.engine.device == "cpu"
+    on_cpu = work.model.engine.device == "cpu"
     workers = cores if on_cpu else cores + 1  # one of them waits for the device
     batches = _batches(work, files, batch)
     pending: deque[Future[list[ImageResult]]] = deque()

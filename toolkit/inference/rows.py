@@ -1,33 +1,52 @@
-"""Rows, one for each image, as lines of JSON, CSV or Parquet.
+"""Rows, one for each image, as JSON, lines of JSON, CSV or Parquet; and arrays as npz.
 
-All three contain the same data: numbers in JSON and CSV read back as the float32 of the network, to the bit.
+All but npz contain the same data: numbers in JSON and CSV read back as the network's float32, to the bit.
 Text in CSV is inert (`cnntk.runtime.inert`), and begins with a ' where a spreadsheet would compute it.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import json
+import zipfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TextIO, get_args
 
+import numpy as np
+
+from cnntk.inference.result import STATISTICS
 from cnntk.runtime.errors import MissingDependency, UsageError
 from cnntk.runtime.inert import inert, json_text, spreadsheet_cell
 
-__all__ = ["CsvRows", "Format", "JsonRows", "Row", "RowWriter", "check_format", "format_of", "row_writer"]
+__all__ = [
+    "CsvRows",
+    "Format",
+    "JsonRows",
+    "Row",
+    "RowWriter",
+    "WrittenRow",
+    "check_format",
+    "format_of",
+    "row_writer",
+    "spellings",
+    "written_rows",
+]
 
-Format = Literal["json", "csv", "parquet"]
+Format = Literal["json", "jsonl", "csv", "parquet", "npz"]
 
 Row = dict[str, Any]
 """Result of `ImageResult.row`."""
 
 _SUFFIXES: dict[str, Format] = {
     ".json": "json",
-    ".jsonl": "json",
-    ".ndjson": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
     ".csv": "csv",
     ".parquet": "parquet",
+    ".npz": "npz",
 }
 _ROW_GROUP = 8192
 
@@ -46,10 +65,13 @@ def format_of(output: Path, form: str | None) -> Format:
         UsageError: There is no such format, or none for the suffix.
         MissingDependency: The format needs pyarrow, which is not installed.
     """
+    of_suffix = _SUFFIXES.get(output.suffix.lower())
+    if form is None or (form, of_suffix) == ("json", "jsonl"):
+        form = of_suffix
     if form is None:
-        form = _SUFFIXES.get(output.suffix.lower())
-        if form is None:
-            raise UsageError(f"{output}: name it .json, .csv or .parquet, or choose one with --format")
+        raise UsageError(
+            f"{output}: name it .json, .jsonl, .csv, .parquet or .npz, or choose one with --format"
+        )
     return check_format(form)
 
 
@@ -69,61 +91,95 @@ def check_format(form: str) -> Format:
 
 
 @contextmanager
-def row_writer(path: Path, form: Format, top: int, *, keep_formulas: bool = False) -> Iterator[RowWriter]:
-    """Opens a writer of ``path`` with ``top`` classes per row; the file is complete after the block."""
+def row_writer(
+    path: Path, form: Format, top: int, *, outputs: Sequence[str] = (), keep_formulas: bool = False
+) -> Iterator[RowWriter]:
+    """Opens a writer of ``path``; the file is complete after the block.
+
+    Args:
+        path: Path of the file.
+        form: Format.
+        top: Number of classes in a row.
+        outputs: Outputs of a model whose rows have statistics of arrays instead of classes.
+        keep_formulas: Whether cells of CSV that a spreadsheet would compute get no ' before them.
+    """
     if form == "parquet":
-        with _ParquetRows(path, top) as parquet:
+        with _ParquetRows(path, top, outputs) as parquet:
             yield parquet
-        return
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        yield JsonRows(stream) if form == "json" else CsvRows(stream, top, keep_formulas=keep_formulas)
+    elif form == "npz":
+        with zipfile.ZipFile(path, "w") as archive:
+            yield _NpzRows(archive)
+    else:
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            if form == "csv":
+                yield CsvRows(stream, top, outputs=outputs, keep_formulas=keep_formulas)
+                return
+            rows = JsonRows(stream, array=form == "json")
+            yield rows
+            rows.end()
 
 
 class JsonRows:
-    """Writes lines of ``{"file", "predictions": [{"label", "probability"}]}`` or ``{"file", "error"}``.
+    """Writes results of `ImageResult.row` as JSON, a line each.
 
     Args:
         stream: Stream to write to, which stays open.
+        array: Whether the lines are the elements of one array, which `end` closes.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO, *, array: bool = False) -> None:
+        self._stream, self._array = stream, array
+        self._before = "[\n" if array else ""
 
     def write(self, row: Row) -> None:
         """Adds ``row``, in ASCII where the stream's encoding lacks a character of it."""
-        self._stream.write(json_text(row, self._stream.encoding) + "\n")
+        end = "" if self._array else "\n"
+        self._stream.write(f"{self._before}{json_text(row, self._stream.encoding)}{end}")
+        self._before = ",\n" if self._array else ""
+
+    def end(self) -> None:
+        """Closes the array, if it is one."""
+        if self._array:
+            self._stream.write("[]\n" if self._before.startswith("[") else "\n]\n")
 
 
 class CsvRows:
     """Writes a header and a line per image: file, error, and ``top`` times label and probability, best first.
 
+    Where ``outputs`` are named, their statistics follow instead.
+
     Args:
         stream: Stream to write to, which stays open.
         top: Number of classes; for a network with fewer the last columns are empty.
+        outputs: Names of the outputs of a model whose rows have statistics of arrays.
         keep_formulas: Whether cells that a spreadsheet would compute get no ' before them.
     """
 
-    def __init__(self, stream: TextIO, top: int, *, keep_formulas: bool = False) -> None:
+    def __init__(
+        self, stream: TextIO, top: int, *, outputs: Sequence[str] = (), keep_formulas: bool = False
+    ) -> None:
         self._cell = inert if keep_formulas else spreadsheet_cell
         self._writer = csv.writer(stream, lineterminator="\n")
-        self._width = 2 + 2 * top
-        self._writer.writerow(_columns(top))
+        names = _columns(top, outputs)
+        self._width = len(names)
+        self._writer.writerow(map(self._cell, names))
 
     def write(self, row: Row) -> None:
         """Adds ``row``."""
         cells = [self._cell(row["file"]), self._cell(row.get("error") or "")]
-        for prediction in row.get("predictions", ()):
-            cells += (self._cell(prediction["label"]), repr(prediction["probability"]))
+        cells += (self._cell(v) if isinstance(v, str) else "" if v is None else repr(v) for v in _values(row))
         self._writer.writerow(cells + [""] * (self._width - len(cells)))
 
 
 class _ParquetRows:
     """Writes the columns of CSV with types: strings and float32, null for missing values."""
 
-    def __init__(self, path: Path, top: int) -> None:
+    def __init__(self, path: Path, top: int, outputs: Sequence[str]) -> None:
         pyarrow, parquet = _pyarrow()
-        kinds = [pyarrow.string()] * 2 + [pyarrow.string(), pyarrow.float32()] * top
-        self._names = _columns(top)
+        text = pyarrow.string()
+        statistics = [text, text, *[pyarrow.float64()] * 3] * len(outputs)
+        kinds = [text, text, *(statistics or [text, pyarrow.float32()] * top)]
+        self._names = _columns(top, outputs)
         self._schema = pyarrow.schema(list(zip(self._names, kinds, strict=True)))
         self._table = pyarrow.Table.from_pylist
         self._writer = parquet.ParquetWriter(path, self._schema)
@@ -132,8 +188,7 @@ class _ParquetRows:
     def write(self, row: Row) -> None:
         error = row.get("error")
         cells: list[object] = [_text(row["file"]), error if error is None else _text(error)]
-        for prediction in row.get("predictions", ()):
-            cells += (_text(prediction["label"]), prediction["probability"])
+        cells += (_text(v) if isinstance(v, str) else v for v in _values(row))
         self._rows.append(dict(zip(self._names, cells, strict=False)))
         if len(self._rows) == _ROW_GROUP:
             self._flush()
@@ -156,8 +211,73 @@ class _ParquetRows:
             self._rows.clear()
 
 
-def _columns(top: int) -> list[str]:
-    return ["file", "error", *(f"{x}_{i}" for i in range(1, top + 1) for x in ("label", "probability"))]
+class _NpzRows:
+    """Writes the arrays of each image, an entry a file, or one per output: ``file`` or ``file/output``."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        self._names: set[str] = set()
+
+    def write(self, row: Row) -> None:
+        """Adds the arrays of ``row``; an image that is named twice is written once."""
+        arrays = row.get("arrays", {})
+        for output, array in arrays.items():
+            name = _text(row["file"] if len(arrays) == 1 else f"{row['file']}/{output}")
+            if name not in self._names:
+                self._names.add(name)
+                with self._archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                    np.lib.format.write_array(entry, array, allow_pickle=False)
+
+
+def _columns(top: int, outputs: Sequence[str]) -> list[str]:
+    statistics = [f"{_text(output)}_{statistic}" for output in outputs for statistic in STATISTICS]
+    classes = [f"{x}_{i}" for i in range(1, top + 1) for x in ("label", "probability")]
+    return ["file", "error", *(statistics or classes)]
+
+
+def _values(row: Row) -> Iterator[str | float | None]:
+    """Values of a row behind file and error, in the order of `_columns`."""
+    for prediction in row.get("predictions", ()):
+        yield from (prediction["label"], prediction["probability"])
+    for statistics in row.get("outputs", {}).values():
+        shape, *others = (statistics[name] for name in STATISTICS)
+        yield from ("x".join(map(str, shape)), *others)
+
+
+@dataclass(frozen=True)
+class WrittenRow:
+    """Name of the file that a row is of, as its format spells it, and whether it has an error."""
+
+    file: str
+    failed: bool
+
+
+def written_rows(path: Path, form: Format) -> Iterator[WrittenRow]:
+    """Reads the rows of a file that `row_writer` wrote, in order.
+
+    Raises:
+        UsageError: The file has other content.
+    """
+    try:
+        if form == "parquet":
+            columns = _pyarrow()[1].read_table(path, columns=["file", "error"]).to_pylist()
+            yield from (WrittenRow(row["file"], row["error"] is not None) for row in columns)
+            return
+        with path.open(encoding="utf-8", newline="") as stream:
+            if form == "csv":
+                yield from (WrittenRow(row["file"], bool(row["error"])) for row in csv.DictReader(stream))
+                return
+            for line in stream:
+                if (text := line.strip().rstrip(",")) not in ("[", "]", "[]"):
+                    row = json.loads(text)
+                    yield WrittenRow(row["file"], "error" in row)
+    except (ValueError, KeyError, TypeError) as error:  # of pyarrow, too
+        raise UsageError(f"{path}: it has no rows of cnntk infer; --force replaces it") from error
+
+
+def spellings(name: str) -> set[str]:
+    """The name of a file as each format spells it."""
+    return {name, _text(name), inert(name), spreadsheet_cell(name)}
 
 
 def _text(name: str) -> str:

@@ -6,9 +6,10 @@ from torch import nn
 
 from cnntk.exporters.checks._inputs import KINDS, CheckInputs, OutputCache
 from cnntk.exporters.checks._parity import Parity, compare_outputs
-from cnntk.exporters.checks.reference import Outputs, ProgramReference, reference_outputs, softmax
+from cnntk.exporters.checks.reference import Outputs, ProgramReference, reference_outputs
 from cnntk.exporters.session import GraphSession
 from cnntk.runtime.errors import ParityError
+from cnntk.runtime.output_values import softmax
 
 EPS = float(np.finfo(np.float32).eps)
 

@@ -13,7 +13,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.exporters.checks.reference import softmax
+__all__ = [
+    "OTHER_NAMES",
+    "OTHER_REASONS",
+    "OutputEvidence",
+    "OutputKind",
+    "describe_output",
+    "is_softmax_of",
+    "softmax",
+]
 
 OutputKind = Literal["distribution", "log distribution", "unit vector", "fractions", "box", "numbers"]
 
@@ -39,6 +47,33 @@ _FEWEST_ROWS = 4
 _FEWEST_BOXES = 6
 
 
+OTHER_NAMES = frozenset(
+    {
+        "bbox",
+        "bboxes",
+        "boxes",
+        "embedding",
+        "embeddings",
+        "features",
+        "hidden_states",
+        "image_embeds",
+        "keypoints",
+        "landmarks",
+        "last_hidden_state",
+        "pooler_output",
+        "pred_boxes",
+    }
+)
+"""Names of outputs that are no logits, as transformers, timm and torchvision use them."""
+
+OTHER_REASONS = {
+    "unit vector": "an embedding",
+    "fractions": "several labels may apply at once, and they do not sum to 1",
+    "box": "a box",
+}
+"""What outputs of these kinds are, which a classifier's are not."""
+
+
 @dataclass(frozen=True)
 class OutputEvidence:
     """What the rows of an output are, and by which figures.
@@ -52,6 +87,12 @@ class OutputEvidence:
     kind: OutputKind
     text: str
     finite: bool = True
+
+
+def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+    """Softmax over the last axis in float64; the maximum is subtracted first."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
 
 
 def describe_output(values: NDArray[Any]) -> OutputEvidence:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cnntk.exporters._output_values import describe_output, is_softmax_of
+from cnntk.runtime.output_values import describe_output, is_softmax_of
 
 RNG = np.random.default_rng(0)
 SCALES = np.array([1, 1e4, 1, 1, 1e-39, 1, 1, 1])[:, None]
