@@ -84,19 +84,22 @@ def _recognized(engine: Engine, preprocessing: Preprocessing | None) -> ClassSco
         raise UnsupportedArtifact(
             f"{engine.name}: it can't be seen whether it is a classifier: {error}"
         ) from error
-    shape = "x".join(map(str, values.shape[1:]))
-    if values.ndim != 3 or values.shape[1] != 1:
-        raise _no_classifier(engine, f"its output {name} has the shape {shape} for an image, not 1xK")
+    batch = _shape_of_one(engine.inputs[0], None)[0]
+    if values.ndim != 3 or values.shape[1] != batch:
+        shape = "x".join(map(str, values.shape[1:]))
+        raise _no_classifier(
+            engine, f"its output {name} has the shape {shape} for a batch of {batch}, not {batch}xK"
+        )
     rows = values[:, 0]
     if rows.shape[1] < 2:
         raise _no_classifier(engine, f"its output {name} is one number an image, like a regression's")
     evidence = describe_output(rows)
-    if evidence.kind in OTHER_REASONS:
-        raise _no_classifier(engine, f"its output {name}, {evidence.text}, is {_other(evidence.kind)}")
     if rows.shape[1] > 2 and (np.diff(rows, axis=1) <= 0).all():
         raise _no_classifier(
             engine, f"its output {name} holds the largest values in order, not those of each class"
         )
+    if evidence.kind in OTHER_REASONS:
+        raise _no_classifier(engine, f"its output {name}, {evidence.text}, is {_other(evidence.kind)}")
     kind = evidence.kind if evidence.kind in ("distribution", "log distribution") else "logits"
     return ClassScores(name, kind, rows.shape[1], evidence.text)
 
@@ -126,7 +129,7 @@ def _outputs_on_noise(engine: Engine, name: str, p: Preprocessing | None) -> NDA
     values = []
     for contrast in _CONTRASTS:
         inputs = {spec.name: _noise(rng, spec, shapes[spec.name], contrast) for spec in engine.inputs}
-        values.append(engine.run(inputs, allow_nonfinite=True)[name][:1])
+        values.append(engine.run(inputs, allow_nonfinite=True)[name])
     return np.stack(values)
 
 

@@ -26,9 +26,19 @@ from typing import Any, Literal, TypeVar
 import click
 
 from cnntk.cli.output import json_alone
+from cnntk.runtime.preprocessing.choice import parse_preprocessing
 from cnntk.runtime.session.devices import parse_device_name
 
-__all__ = ["Command", "add_options", "command", "device_option", "json_option", "option", "to_options"]
+__all__ = [
+    "Command",
+    "add_options",
+    "command",
+    "device_option",
+    "json_option",
+    "option",
+    "preprocessing_option",
+    "to_options",
+]
 
 T = TypeVar("T")
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -120,6 +130,18 @@ def device_option(group: str = "Options") -> Decorator:
         group=group,
         help="Device: cpu, cuda, cuda:1 or auto.",
         callback=callback,
+    )
+
+
+def preprocessing_option(group: str, text: str) -> Decorator:
+    """The option by which a user states how images become a model's input."""
+    return option(
+        "--preprocessing",
+        metavar="PRESET|K=V",
+        multiple=True,
+        callback=_parser(parse_preprocessing),
+        group=group,
+        help=text,
     )
 
 

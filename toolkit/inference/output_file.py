@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 from cnntk.inference.journal import Journal
 from cnntk.inference.model import ModelLike, load_model
@@ -83,40 +84,40 @@ def infer_to_file(
         max_megapixels: Size in megapixels above which an image is refused.
         limit_name: Name of ``max_megapixels`` in messages: the caller's option.
         resume: Whether to write the rows to ``output`` + ``.part`` first, after those of an interrupted run.
-            Files are identified by their names, not by their content. Where the file has a row for each,
-            there is nothing to do.
+            Files are identified by their names. A finished ``output`` stays as it is.
         force: Whether to replace an existing file.
-        keep_formulas: Whether CSV cells that begin with =, +, - or @ get no ' before them, by which a
-            spreadsheet takes them as text.
+        keep_formulas: Whether CSV cells that a spreadsheet would compute get no ' before them.
         preprocessing: Preprocessing of a model that states none.
         notify: Function that receives remarks about the model.
         progress: Function that is called after each image with the number of finished ones.
 
     Raises:
-        UsageError: The file exists, or can't be written; the run to resume has another model, other options
-            or other files.
+        UsageError: The file can't be written, or the run to resume has another model, options or files.
         MissingDependency: The format needs pyarrow, which is not installed.
         CnntkError: The model is not usable, or fails.
     """
-    target = Path(output)
-    part = part_file(target)
+    target, part = Path(output), part_file(output)
+    kind = format_of(target, form)
+    if resume and kind == "npz":
+        raise UsageError(f"{target}: a run that writes npz can't be resumed; leave out --resume")
     if resume and not force and target.is_file() and not part.exists():
-        return _finished(target, format_of(target, form), files)
+        return _finished(target, kind, files)
+    _check_target(target, part, resume=resume, force=force)
+    cores = threads or usable_cores()
+    how: dict[str, Any] = {"preprocessing": preprocessing, "arrays": kind == "npz", "notify": notify}
+    loaded = load_model(model, device, cores, many=True, **how)
+    batch = batch or default_batch(loaded)
+    rows = kind, top, keep_formulas
+    run = _Run(loaded, files, target, *rows, cores, batch, max_megapixels, limit_name, progress)
+    return run.write_resumable(part) if resume else run.write(part)
+
+
+def _check_target(target: Path, part: Path, *, resume: bool, force: bool) -> None:
     check_output(target, force=force)
     if resume and is_device(target):
         raise UsageError(f"{target}: is a device or a pipe, so that --resume can't continue it; name a file")
     if part.exists() and not resume and not force:
         raise UsageError(f"{part}: belongs to an unfinished run; --resume continues it, --force starts again")
-    kind = format_of(target, form)
-    cores = threads or usable_cores()
-    if resume and kind == "npz":
-        raise UsageError(f"{target}: a run that writes npz can't be resumed; leave out --resume")
-    choice, arrays = preprocessing, kind == "npz"
-    loaded = load_model(model, device, cores, many=True, preprocessing=choice, arrays=arrays, notify=notify)
-    batch = batch or default_batch(loaded)
-    limits = max_megapixels, limit_name
-    run = _Run(loaded, files, target, kind, top, keep_formulas, cores, batch, *limits, progress)
-    return run.write_resumable(part) if resume else run.write(part)
 
 
 def _finished(target: Path, form: Format, files: Iterable[InputFile]) -> InferenceSummary:

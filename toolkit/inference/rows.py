@@ -212,7 +212,10 @@ class _ParquetRows:
 
 
 class _NpzRows:
-    """Writes the arrays of each image, an entry a file, or one per output: ``file`` or ``file/output``."""
+    """Writes the arrays of each image, an entry a file, or one per output: ``file`` or ``file/output``.
+
+    The entry of an image that can't be read is ``file/error``, text.
+    """
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
@@ -220,9 +223,11 @@ class _NpzRows:
 
     def write(self, row: Row) -> None:
         """Adds the arrays of ``row``; an image that is named twice is written once."""
-        arrays = row.get("arrays", {})
+        arrays = row.get("arrays", {"error": np.array(row.get("error"))})
         for output, array in arrays.items():
-            name = _text(row["file"] if len(arrays) == 1 else f"{row['file']}/{output}")
+            name = _text(
+                row["file"] if len(arrays) == 1 and "error" not in row else f"{row['file']}/{output}"
+            )
             if name not in self._names:
                 self._names.add(name)
                 with self._archive.open(f"{name}.npy", "w", force_zip64=True) as entry:

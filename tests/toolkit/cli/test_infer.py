@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
@@ -41,12 +43,11 @@ def test_one_document(cnntk: Callable, seven: Path) -> None:
 
 
 def test_the_good_are_answered_and_the_bad_named(cnntk: Callable, seven: Path, text_png: Path) -> None:
-    done = cnntk("infer", text_png, seven, "gone.png")
+    done = cnntk("infer", text_png, seven)
     assert done.status == 1
     assert str(seven) in done.out
     assert f"cnntk: {text_png}: not a readable image" in done.err
-    assert "cnntk: gone.png: no such file" in done.err
-    assert "cnntk: 2 of 3 images could not be read\n" in done.err
+    assert "cnntk: 1 of 2 images could not be read\n" in done.err
     lines = cnntk("infer", text_png, seven, "--format", "json").out.splitlines()
     assert [set(json.loads(line)) for line in lines] == [{"file", "error"}, {"file", "predictions"}]
 
@@ -87,10 +88,86 @@ def test_standard_input(seven: Path, tmp_path: Path) -> None:
     assert document["predictions"][0]["label"] == "7"
 
 
-def test_a_model_that_takes_no_images(cnntk: Callable, seven: Path, foreign_onnx: Path) -> None:
+def test_a_missing_file_is_wrong_use(cnntk: Callable, seven: Path) -> None:
+    done = cnntk("infer", seven, "gone.png", "-o", "out.csv")
+    assert (done.status, os.listdir()) == (2, [])
+    assert "cnntk: gone.png: no such file\n" in done.err
+
+
+def test_a_file_that_states_no_preprocessing(cnntk: Callable, seven: Path, foreign_onnx: Path) -> None:
     done = cnntk("infer", "-m", foreign_onnx, seven)
     assert done.status == 2
-    assert "has no preprocessing in its spec" in done.err
+    assert "does not state how images become its input input (float32 [N, 1, 4, 4])" in done.err
+    suggestion = done.err.splitlines()[-1].removeprefix("For example: ").split()
+    done = cnntk("infer", "-m", foreign_onnx, seven, *suggestion)
+    assert (done.status, len(done.out.splitlines())) == (0, 2)
+    assert "probabilities is taken as probabilities (rows non-negative, sum 1 within" in done.err
+
+
+def test_an_artifact_that_states_its_own(cnntk: Callable, seven: Path) -> None:
+    done = cnntk("infer", seven, "--preprocessing", "unit,std=0.5")
+    assert done.status == 2
+    assert "lenet.onnx: states its own preprocessing, with " in done.err
+    assert cnntk("infer", seven, "--preprocessing", "color=gray").status == 0
+
+
+def detector(path: Path, **inputs: list) -> Path:
+    """A graph of two outputs that are no classes."""
+    nodes = [
+        onnx.helper.make_node("GlobalMaxPool", ["x"], ["peaks"]),
+        onnx.helper.make_node("Shape", ["x"], ["shape"]),
+    ]
+    values = [onnx.helper.make_tensor_value_info(n, 1, shape) for n, shape in inputs.items()]
+    outputs = [
+        onnx.helper.make_tensor_value_info("peaks", 1, None),
+        onnx.helper.make_tensor_value_info("shape", 7, [4]),
+    ]
+    graph = onnx.helper.make_graph(nodes, "g", values, outputs)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(model, path)
+    return path
+
+
+def test_a_model_that_is_no_classifier(cnntk: Callable, seven: Path, text_png: Path, tmp_path: Path) -> None:
+    model = detector(tmp_path / "peaks.onnx", x=[1, 3, 8, 8])
+    args = ("infer", "-m", model, seven, text_png, "--preprocessing", "none")
+    done = cnntk(*args)
+    assert done.status == 1
+    header, first, second = (line.split() for line in done.out.splitlines())
+    assert header == ["image", "output", "shape", "dtype", "min", "mean", "max"]
+    assert first[1:4] == ["peaks", "1x3x1x1", "float32"]
+    assert second[1:] == ["shape", "4", "int64", "1", "5", "8"]
+    assert (
+        "peaks.onnx: is not a classifier: its output peaks has the shape 1x3x1x1 for a batch of 1" in done.err
+    )
+    rows = [json.loads(line) for line in cnntk(*args, "--format", "json").out.splitlines()]
+    assert rows[0]["outputs"]["shape"] == {
+        "shape": [4],
+        "dtype": "int64",
+        "min": 1.0,
+        "mean": 5.0,
+        "max": 8.0,
+    }
+    assert (
+        cnntk(*args, "--format", "csv").out.splitlines()[0].startswith("file,error,peaks_shape,peaks_dtype")
+    )
+    done = cnntk(*args, "-o", "out.npz")
+    assert "1 of 2 images could not be read; their entries say why" in done.err
+    with np.load("out.npz") as arrays:
+        assert arrays.files == [f"{seven}/peaks", f"{seven}/shape", f"{text_png}/error"]
+
+
+def test_a_model_that_takes_no_images(cnntk: Callable, seven: Path, tmp_path: Path) -> None:
+    """What is printed runs."""
+    model = detector(tmp_path / "two.onnx", x=["N", 3, "H", 8], age=["N"])
+    done = cnntk("infer", "-m", model, seven)
+    assert done.status == 2
+    message, *lines = done.err.splitlines()
+    assert "two.onnx: takes 2 inputs (x, age), not one image, so it takes arrays only. In Python:" in message
+    assert len(lines) == 3
+    variables: dict = {}
+    exec("\n".join(lines), variables)
+    assert variables["outputs"]["shape"].tolist() == [1, 3, 224, 8]
 
 
 def test_csv(cnntk: Callable, seven: Path, text_png: Path) -> None:
@@ -106,15 +183,23 @@ def test_into_a_file(cnntk: Callable, seven: Path, text_png: Path) -> None:
     done = cnntk("infer", seven, seven, "-o", "out.json")
     assert (done.status, done.out) == (0, "")
     assert "wrote out.json: 2 images" in done.err
-    lines = Path("out.json").read_text().splitlines()
-    assert lines == cnntk("infer", seven, seven, "--format", "json").out.splitlines()
+    text = Path("out.json").read_text()
+    lines = cnntk("infer", seven, seven, "--format", "json").out.splitlines()
+    assert json.loads(text) == [json.loads(line) for line in lines]
+    assert cnntk("infer", seven, seven, "-o", "out.jsonl").status == 0
+    assert Path("out.jsonl").read_text().splitlines() == lines
     again = cnntk("infer", seven, "-o", "out.json")
-    assert (again.status, Path("out.json").read_text().splitlines()) == (2, lines)
+    assert (again.status, Path("out.json").read_text()) == (2, text)
     assert "out.json: exists already; --force replaces it" in again.err
     forced = cnntk("infer", seven, text_png, "-o", "out.json", "--force", "--json")
     assert forced.status == 1
-    assert forced.json == {"path": "out.json", "images": 2, "failed": 1, "resumed": 0}
-    assert "1 of 2 images could not be read; their rows say why" in forced.err
+    summary = {"path": "out.json", "images": 2, "failed": 1, "resumed": 0, "finished_before": False}
+    assert forced.json == summary
+    assert "1 of 2 images could not be read; their entries say why" in forced.err
+    finished = cnntk("infer", seven, "-o", "out.jsonl", "--resume")
+    assert (finished.status, "with a row for" in finished.err) == (2, True)
+    finished = cnntk("infer", seven, seven, "-o", "out.jsonl", "--resume")
+    assert (finished.status, "has rows for all 2 images already; nothing to do" in finished.err) == (0, True)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +210,7 @@ def test_into_a_file(cnntk: Callable, seven: Path, text_png: Path) -> None:
         (["--format", "parquet"], "--format parquet needs --output FILE"),
         (["--format", "csv", "--json"], "--json prints one JSON document"),
         (["--format", "table", "-o", "x.csv"], "--format table does not go with --output"),
-        (["-o", "x.txt"], "x.txt: name it .json, .csv or .parquet"),
+        (["-o", "x.txt"], "x.txt: name it .json, .jsonl, .csv"),
     ],
 )
 def test_options_that_do_not_go_together(

@@ -18,7 +18,19 @@ def tree(root: Path, *files: str) -> Path:
 def test_a_file_with_a_pattern_in_its_name_is_a_file(tmp_path: Path) -> None:
     odd = tmp_path / "odd[1].png"
     odd.touch()
-    assert list(expand([str(odd), "-", "gone.png"])) == [str(odd), "-", "gone.png"]
+    assert list(expand([str(odd), "-"])) == [str(odd), "-"]
+
+
+def test_missing_names_are_wrong_use_before_any_work(tmp_path: Path) -> None:
+    root = tree(tmp_path / "f", "a.png")
+    with pytest.raises(UsageError) as error:
+        expand([str(root), "gone.png", f"{root}/*.gif", f"{root}/*.png", "b", "c", "d"])
+    assert (
+        str(error.value)
+        == "gone.png: no such file; b: no such file; c: no such file; d: no such file; and 1 more"
+    )
+    with pytest.raises(UsageError, match=r"f/\*\.gif: no file matches this pattern$"):
+        expand([str(root), f"{root}/*.gif"])
 
 
 def test_a_folder_is_read_through_in_order_of_name(tmp_path: Path) -> None:
@@ -57,17 +69,17 @@ def test_a_folder_that_goes_is_a_row(tmp_path: Path) -> None:
 def test_what_holds_nothing_is_a_row_among_others(tmp_path: Path) -> None:
     root = tree(tmp_path / "f", "a.png")
     (tmp_path / "empty").mkdir()
-    first, second, third = expand([str(tmp_path / "empty"), str(root), f"{root}/*.gif"])
-    assert (getattr(first, "file", None), second) == (str(tmp_path / "empty"), str(root / "a.png"))
-    assert isinstance(third, ImageResult)
-    assert third.error == f"{root}/*.gif: no file matches this pattern"
+    first, second = expand([str(tmp_path / "empty"), str(root)])
+    assert isinstance(first, ImageResult)
+    assert (first.file, second) == (str(tmp_path / "empty"), str(root / "a.png"))
+    assert "contains no image" in str(first.error)
 
 
 def test_nothing_at_all_is_wrong_use(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"contains no image \((AVIF, )?BMP, "):
-        expand([str(tmp_path), "*.none"])
+        expand([str(tmp_path)])
     with pytest.raises(UsageError, match="- is named twice"):
-        expand(["-", "a.png", "-"])
+        expand(["-", "-"])
 
 
 def test_files_that_are_not_images_are_counted_in_folders_only(tmp_path: Path) -> None:

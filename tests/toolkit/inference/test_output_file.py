@@ -7,14 +7,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
 from cnntk.inference import InferenceSummary, infer, infer_to_file
 from cnntk.inference.output_file import part_file
 from cnntk.runtime.errors import MissingDependency, UsageError
+from cnntk.runtime.image_engine import ImageEngine
 
 
 def expected(model: Path, images: list[str], top: int = 3) -> list[dict[str, object]]:
@@ -27,13 +30,12 @@ def test_a_row_for_each_image(tiny_onnx: Path, images: list[str], tmp_path: Path
     done = infer_to_file(tiny_onnx, files, output, top=2, progress=numbers.append)
     assert done == InferenceSummary(str(output), images=22, failed=1, resumed=0)
     assert numbers == list(range(1, 23))
-    rows_read = [json.loads(line) for line in output.read_text().splitlines()]
-    assert rows_read == expected(tiny_onnx, files, top=2)
+    assert json.loads(output.read_text()) == expected(tiny_onnx, files, top=2)
     assert os.listdir(tmp_path).count("out.json") == 1
     assert not [name for name in os.listdir(tmp_path) if name.endswith((".tmp", ".part"))]
 
 
-@pytest.mark.parametrize("name", ["out.json", "out.csv", "out.parquet"])
+@pytest.mark.parametrize("name", ["out.json", "out.jsonl", "out.csv", "out.parquet"])
 def test_resuming_gives_the_same_file(tiny_onnx: Path, images: list[str], tmp_path: Path, name: str) -> None:
     if name.endswith("parquet"):
         pytest.importorskip("pyarrow")
@@ -51,6 +53,55 @@ def test_resuming_gives_the_same_file(tiny_onnx: Path, images: list[str], tmp_pa
     assert resumed.read_bytes() == direct.read_bytes()
     assert (done.images, done.failed) == (21, 0)
     assert not Path(f"{resumed}.part").exists()
+    again = infer_to_file(tiny_onnx, images, resumed, batch=4, resume=True)
+    assert again == replace(done, resumed=21, finished_before=True)
+    with pytest.raises(UsageError, match=rf"has finished it, with a row for .* where {images[1]} is now"):
+        infer_to_file(tiny_onnx, images[1:], resumed, batch=4, resume=True)
+    with pytest.raises(
+        UsageError, match=r"with a row for no image where more.png is now; --force replaces it"
+    ):
+        infer_to_file(tiny_onnx, [*images, "more.png"], resumed, batch=4, resume=True)
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
+def test_a_finished_file_of_something_else(tiny_onnx: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("hello, world\n1,2\n")
+    with pytest.raises(UsageError, match="has no rows of cnntk infer; --force replaces it"):
+        infer_to_file(tiny_onnx, ["a.png"], tmp_path / name, resume=True)
+    assert (tmp_path / name).read_text().startswith("hello")
+
+
+def test_arrays_are_entries_of_their_files(tiny_onnx: Path, images: list[str], tmp_path: Path) -> None:
+    output = tmp_path / "out.npz"
+    files = [*images[:3], images[0], "gone.png"]
+    done = infer_to_file(tiny_onnx, files, output)
+    assert (done.images, done.failed) == (5, 1)
+    model = ImageEngine(tiny_onnx)
+    with np.load(output) as arrays:
+        names = [f"{file}/{name}" for file in images[:3] for name in ("logits", "probabilities")]
+        assert arrays.files == [*names, "gone.png/error"]
+        for file in images[:3]:
+            for name, array in model.run(file).items():
+                np.testing.assert_array_equal(arrays[f"{file}/{name}"], array)
+        assert "no such file" in str(arrays["gone.png/error"])
+    with pytest.raises(UsageError, match="npz can't be resumed"):
+        infer_to_file(tiny_onnx, files, tmp_path / "other.npz", resume=True)
+
+
+def test_another_preprocessing_does_not_resume(foreign_onnx: Path, images: list[str], tmp_path: Path) -> None:
+    output = tmp_path / "out.csv"
+
+    def stop(done: int) -> None:
+        if done == 18:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        infer_to_file(foreign_onnx, images, output, batch=4, resume=True, preprocessing="unit", progress=stop)
+    with pytest.raises(UsageError, match="was started with preprocessing"):
+        infer_to_file(foreign_onnx, images, output, batch=4, resume=True, preprocessing="none")
+    assert (
+        infer_to_file(foreign_onnx, images, output, batch=4, resume=True, preprocessing="unit").resumed == 16
+    )
 
 
 def test_what_is_done_is_not_done_again(tiny_onnx: Path, images: list[str], tmp_path: Path) -> None:

@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnntk.inference.rows import CsvRows, JsonRows, Row, check_format, format_of, row_writer
+from cnntk.inference.rows import (
+    CsvRows,
+    JsonRows,
+    Row,
+    check_format,
+    format_of,
+    row_writer,
+    spellings,
+    written_rows,
+)
 from cnntk.runtime.errors import MissingDependency, UsageError
 
 PROBABILITIES = np.random.default_rng(0).random(40, np.float32)
@@ -31,9 +40,14 @@ def written(path: Path, form: Any) -> Path:
     return path
 
 
-def test_json_is_an_object_a_line(tmp_path: Path) -> None:
-    lines = written(tmp_path / "rows.json", "json").read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line) for line in lines] == rows()
+def test_json_is_an_array_and_jsonl_an_object_a_line(tmp_path: Path) -> None:
+    text = written(tmp_path / "rows.json", "json").read_text(encoding="utf-8")
+    lines = written(tmp_path / "rows.jsonl", "jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(text) == [json.loads(line) for line in lines] == rows()
+    assert text == "[\n" + ",\n".join(lines) + "\n]\n"
+    with row_writer(tmp_path / "none.json", "json", 2):
+        pass
+    assert json.loads((tmp_path / "none.json").read_text()) == []
     assert "é" in lines[40]
     assert lines[41].isascii(), "what is no UTF-8 is told in ASCII"
 
@@ -90,7 +104,14 @@ def test_parquet_without_pyarrow_says_what_to_install(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(
     ("name", "form", "expected"),
-    [("a.json", None, "json"), ("a.JSONL", None, "json"), ("a.csv", None, "csv"), ("a.txt", "csv", "csv")],
+    [
+        ("a.json", None, "json"),
+        ("a.JSONL", None, "jsonl"),
+        ("a.ndjson", "json", "jsonl"),
+        ("a.txt", "json", "json"),
+        ("a.csv", None, "csv"),
+        ("a.txt", "csv", "csv"),
+    ],
 )
 def test_the_suffix_says_the_format_where_form_is_none(name: str, form: str | None, expected: str) -> None:
     assert format_of(Path(name), form) == expected
@@ -98,8 +119,38 @@ def test_the_suffix_says_the_format_where_form_is_none(name: str, form: str | No
 
 @pytest.mark.parametrize(
     ("name", "form", "message"),
-    [("a.txt", None, r"name it \.json, \.csv or \.parquet"), ("a.csv", "table", "format 'table'")],
+    [("a.txt", None, r"name it \.json, \.jsonl, \.csv"), ("a.csv", "table", "format 'table'")],
 )
 def test_no_format(name: str, form: str | None, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         format_of(Path(name), form)
+
+
+STATISTICS = {"shape": [1, 2], "dtype": "float32", "min": -1.5, "mean": 0.0, "max": 1.5}
+TEXTS = {"shape": [1], "dtype": "str32", "min": None, "mean": None, "max": None}
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_statistics_are_columns(tmp_path: Path, form: Any) -> None:
+    path = tmp_path / f"rows.{form}"
+    with row_writer(path, form, 3, outputs=("=boxes", "t")) as writer:
+        writer.write({"file": "a.png", "outputs": {"=boxes": STATISTICS, "t": TEXTS}})
+        writer.write({"file": "b.png", "error": "why"})
+    if form == "csv":
+        header, first, second = csv.reader(path.read_text().splitlines())
+        assert header[2:7] == ["'=boxes_shape", *(f"'=boxes_{n}" for n in ("dtype", "min", "mean", "max"))]
+        assert first == ["a.png", "", "1x2", "float32", "-1.5", "0.0", "1.5", "1", "str32", "", "", ""]
+        assert second == ["b.png", "why", *[""] * 10]
+    else:
+        parquet = pytest.importorskip("pyarrow.parquet")
+        first, second = parquet.read_table(path).to_pylist()
+        assert (first["=boxes_shape"], first["=boxes_max"], first["t_min"]) == ("1x2", 1.5, None)
+        assert (second["error"], second["=boxes_shape"]) == ("why", None)
+
+
+def test_what_was_written_is_read_again(tmp_path: Path) -> None:
+    for form in ("json", "jsonl", "csv"):
+        read = list(written_rows(written(tmp_path / f"rows.{form}", form), form))
+        assert [row.failed for row in read] == [False] * 41 + [True]
+        assert all(row.file in spellings(other["file"]) for row, other in zip(read, rows(), strict=True))
+        assert read[0].file not in spellings("1.png")
