@@ -13,7 +13,7 @@ from cnntk.runtime.images._formats import missing_decoder, readable_formats
 from cnntk.runtime.images.reading import source_name
 from cnntk.runtime.images.signatures import HEAD_BYTES, IMAGE_SUFFIXES, file_format, is_image
 
-__all__ = ["LeftOutFiles", "find_images", "readable_formats", "unreadable_formats"]
+__all__ = ["LeftOutFiles", "find_images", "is_image_file", "readable_formats", "unreadable_formats"]
 
 _SUFFIXES = tuple(IMAGE_SUFFIXES)
 _ALWAYS_READ = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -69,10 +69,15 @@ def find_images(
         path = os.path.join(folder, name)
         if name in folders:
             yield from find_images(path, left_out)
-        elif name.lower().endswith(_SUFFIXES) or _has_image_content(path):
+        elif is_image_file(path):
             yield path
         elif left_out is not None:
             left_out.add(name)
+
+
+def is_image_file(path: str) -> bool:
+    """Whether a file is an image by its suffix or its first bytes, of a format that is read or not."""
+    return path.lower().endswith(_SUFFIXES) or _has_image_content(path)
 
 
 def unreadable_formats(paths: Iterable[str]) -> Iterator[ImageError]:

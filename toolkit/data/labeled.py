@@ -20,7 +20,7 @@ from cnntk.inference.input_files import expand
 from cnntk.inference.pipeline import NamedImage
 from cnntk.runtime.errors import DataError, UsageError
 from cnntk.runtime.images.reading import Pixels
-from cnntk.runtime.images.search import LeftOutFiles, readable_formats
+from cnntk.runtime.images.search import LeftOutFiles, is_image_file, readable_formats
 from cnntk.runtime.inert import cell_text
 
 __all__ = [
@@ -147,7 +147,8 @@ def open_labeled(data: str | os.PathLike[str]) -> LabeledImages:
     files = _read_folder(inner or folder, errors, left_out)
     classes = tuple(sorted({name for _, name in files}))
     numbers = {name: number for number, name in enumerate(classes)}
-    notes = (f"the images of {inner} are used" if inner else "", str(left_out))
+    used = f"the images of {inner} are used" if inner else ""
+    notes = (used, _unlabeled_note(inner or folder), str(left_out))
     return LabeledImages(
         folder.resolve().name,
         FileImages(tuple(Path(path) for path, _ in files)),
@@ -202,7 +203,7 @@ def labeled_files(folder: str | os.PathLike[str], labels: Sequence[str]) -> Labe
         )
     unknown = [name for name in names if name not in indices]
     unmatched = f"left out, because not exactly one label of the model matches: {_first_few(unknown)}"
-    notes = (unmatched if unknown else "", str(left_out))
+    notes = (unmatched if unknown else "", _unlabeled_note(folder), str(left_out))
     matched = [(path, indices[name]) for path, name in files if name in indices]
     return LabeledFiles(
         tuple(path for path, _ in matched),
@@ -281,6 +282,15 @@ def _from_folders(folder: Path, errors: list[str], left_out: LeftOutFiles) -> li
             f"({readable_formats()})"
         )
     return files
+
+
+def _unlabeled_note(folder: Path) -> str:
+    """A note on the images beside the class folders, which have no label; empty without any."""
+    if (folder / TABLE).is_file():
+        return ""
+    files = sorted(entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith("."))
+    names = [file.name for file in files if is_image_file(str(file))]
+    return f"left out, because they are in no class folder: {_first_few(names)}" if names else ""
 
 
 def _from_table(file: Path) -> list[tuple[str, str]]:

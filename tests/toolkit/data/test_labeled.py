@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnntk.data.labeled import LabeledFiles, labeled_files
+from cnntk.data.labeled import LabeledFiles, class_indices, labeled_files, open_labeled
 from cnntk.runtime.errors import DataError
 
 LABELS = ("cat", "dog", "Tench, Tinca tinca", "crane", "crane")
@@ -115,3 +115,48 @@ def test_a_sample_is_balanced() -> None:
 def test_a_sample_of_many_classes_is_random() -> None:
     files = LabeledFiles(tuple(map(str, range(100))), tuple(range(100)))
     assert max(files.sample(10, seed=0).labels) > 30
+
+
+def test_images_beside_the_class_folders_are_named(tmp_path: Path) -> None:
+    photos(tmp_path, "cat", "dog")
+    (tmp_path / "cat" / "0.png").rename(tmp_path / "stray.png")
+    photos(tmp_path, "cat")
+    (tmp_path / "notes.txt").write_text("no image")
+    note = "left out, because they are in no class folder: 'stray.png'"
+    assert labeled_files(tmp_path, LABELS).notes == (note,)
+    assert open_labeled(str(tmp_path)).notes == (note,)
+
+
+def test_data_has_its_own_classes(tmp_path: Path) -> None:
+    images = open_labeled(f"folder:{photos(tmp_path, 'dog', 'cat', 'cow')}")
+    assert (images.classes, images.labels.tolist()) == (("cat", "cow", "dog"), [0, 1, 2])
+    assert [Path(image.file).parent.name for image in images] == ["cat", "cow", "dog"]
+    assert len(images.sample(2, 0)) == 2
+    digits = open_labeled("digits")
+    assert (digits.image(3).file, len(digits), digits.name) == ("number 4", 359, "digits")
+    sample = digits.sample(20, 0)
+    assert Counter(sample.labels.tolist()) == dict.fromkeys(range(10), 2)
+    assert sample.image(5).file == f"number {sample.indices[5] + 1}"
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels", "expected"),
+    [
+        (("a", "b"), ("b", "a"), (1, 0)),
+        (("1", "0"), ("x", "y", "z"), (1, 0)),
+        (("cat", "dog"), ("0", "1"), (0, 1)),
+        (("cat", "dog"), ("0", "1", "2"), "'cat' is not one of net's labels"),
+        (("cat", "cow"), ("cat", "dog"), "'cow' is not one of net's labels .*; name each class"),
+        (("cow", "owl"), ("cat", "dog"), "2 of its 2 classes have no label"),
+        (("crane",), ("crane", "Crane"), (0,)),
+        (("CRANE",), ("crane", "Crane"), "'CRANE' is several of net's labels"),
+    ],
+)
+def test_class_indices(
+    classes: tuple[str, ...], labels: tuple[str, ...], expected: tuple[int, ...] | str
+) -> None:
+    if isinstance(expected, str):
+        with pytest.raises(DataError, match=expected):
+            class_indices(classes, labels, "data", "net")
+    else:
+        assert class_indices(classes, labels, "data", "net") == expected
