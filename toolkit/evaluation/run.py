@@ -39,10 +39,11 @@ from cnntk.evaluation.result import (
     PairedComparison,
 )
 from cnntk.evaluation.temperature import calibrate_model
+from cnntk.inference.model import open_classifier
 from cnntk.runtime.artifact.digest import sha256_of
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.errors import DataError, MissingDependency, UsageError
+from cnntk.runtime.errors import DataError, MissingDependency
 from cnntk.runtime.files import model_file, scratch_folder
 
 __all__ = ["Progress", "evaluate"]
@@ -73,7 +74,8 @@ def evaluate(
     name, in whatever order they are.
 
     Args:
-        models: Artifacts, or other ``.onnx`` classifiers with the option ``preprocessing``; one or several.
+        models: ``.onnx`` files of classifiers, one or several; for those that state no preprocessing, the
+            option ``preprocessing`` does.
         options: Options; ``fields`` replace some of them.
         progress: Callback that receives the stage, the number of finished images, and of all.
         **fields: Fields of `EvaluateOptions`, like ``data="digits"``.
@@ -139,18 +141,17 @@ def _notify(progress: Progress, stage: str, total: int, done: int) -> None:
 
 @contextmanager
 def _opened(path: str | os.PathLike[str], options: EvaluateOptions) -> Iterator[tuple[Path, Classifier]]:
-    """Opens an artifact; another ``.onnx`` file is exported to a temporary one first."""
+    """Opens a classifier; one that is no artifact and gets a temperature is exported to a temporary file."""
     file = model_file(path)
-    if Engine(file).spec is not None:
-        if options.preprocessing:
-            raise UsageError(f"{file}: is an artifact; --preprocessing is for other .onnx files only")
-        yield file, Classifier(file, options.device, threads=1)
+    engine = Engine(file, options.device, threads=1)
+    if engine.spec is not None or not options.calibrate:
+        yield file, open_classifier(engine, options.preprocessing)
         return
     try:
         from cnntk.exporters import export
     except ImportError as error:
         raise MissingDependency(
-            f"{file}: not made by cnntk, so it is exported first; run: pip install 'cnntk[export]'"
+            f"{file}: not made by cnntk, so --calibrate exports it first; run: pip install 'cnntk[export]'"
         ) from error
     with scratch_folder() as folder:
         artifact = folder / file.name

@@ -229,20 +229,33 @@ def test_models_are_compared_on_the_same_images(tmp_path: Path) -> None:
     assert any("worse than" in text for text in texts)
 
 
-def test_another_onnx_file_is_exported_first(foreign_onnx: Path, tmp_path: Path) -> None:
-    """The tiny network of the tests: dark, light, and light on the left; its classes have numbers only."""
+@pytest.fixture
+def tiny_images(tmp_path: Path) -> str:
+    """An image for each class of the tiny network: dark, light, and light on the left."""
     left = np.where(np.arange(4) < 2, 255, 0).astype(np.uint8)[None].repeat(4, 0)
     for label, pixels in enumerate((np.zeros((4, 4), np.uint8), np.full((4, 4), 255, np.uint8), left)):
         (folder := tmp_path / "images" / str(label)).mkdir(parents=True)
         Image.fromarray(pixels).save(folder / "a.png")
-    result = evaluate(
-        foreign_onnx, data=str(tmp_path / "images"), preprocessing={"color": "gray", "scale": "1/255"}
-    )
+    return str(tmp_path / "images")
+
+
+def test_an_onnx_file_of_somebody_else(foreign_onnx: Path, tiny_images: str, tmp_path: Path) -> None:
+    """Its classes have numbers only; its input is float32, which the stated preprocessing fills."""
+    result = evaluate(foreign_onnx, data=tiny_images, preprocessing="unit")
     assert result.models[0].correct == 3
-    with pytest.raises(UnsupportedArtifact, match="preprocessing"):
-        evaluate(foreign_onnx, data=str(tmp_path / "images"))
-    with pytest.raises(UsageError, match="is an artifact; --preprocessing is for other"):
-        evaluate(LENET, data="digits", preprocessing={"scale": "1/255"})
+    model = onnx.load(foreign_onnx)
+    del model.graph.output[0]  # its logits
+    onnx.save(model, tmp_path / "probabilities.onnx")
+    other = evaluate(tmp_path / "probabilities.onnx", data=tiny_images, preprocessing="unit").models[0]
+    assert other.correct == 3
+    assert other.loss.value == pytest.approx(result.models[0].loss.value)
+
+
+def test_what_can_not_be_evaluated(foreign_onnx: Path, tiny_images: str) -> None:
+    with pytest.raises(UnsupportedArtifact, match="--preprocessing"):
+        evaluate(foreign_onnx, data=tiny_images)
+    with pytest.raises(UsageError, match="preprocessing"):
+        evaluate(LENET, data="digits", preprocessing="clip")
 
 
 def test_all_models_are_checked_before_one_is_run(digit_folders: Callable[..., Path], tmp_path: Path) -> None:
