@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from cnntk.benchmark.statistics.classification import Calibration
 from cnntk.benchmark.statistics.intervals import Estimate
@@ -166,6 +166,8 @@ class TemperatureFit:
         path: File that was written; None where the loss is not lower.
         digest: Embedded digest of that file.
     """
+
+    JSON_PROPERTIES: ClassVar[tuple[str, ...]] = ("helps",)
 
     temperature: float
     half_temperatures: tuple[float, float]

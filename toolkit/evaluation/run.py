@@ -96,7 +96,7 @@ def evaluate(
         images = images.sample(options.max_images, options.seed)
     scores, outcomes, temperature = [], [], None
     with ExitStack() as stack:
-        opened = [stack.enter_context(_opened(path, options)) for path in paths]
+        opened = [stack.enter_context(_opened(path, options, len(paths) > 1)) for path in paths]
         notes = [_numbering_note(images, options.data, classifier) for _, classifier in opened]
         for path, (file, classifier) in zip(paths, opened, strict=True):
             stage = "images" if len(paths) == 1 else Path(path).name
@@ -140,12 +140,18 @@ def _notify(progress: Progress, stage: str, total: int, done: int) -> None:
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str], options: EvaluateOptions) -> Iterator[tuple[Path, Classifier]]:
-    """Opens a classifier; one that is no artifact and gets a temperature is exported to a temporary file."""
+def _opened(
+    path: str | os.PathLike[str], options: EvaluateOptions, several: bool
+) -> Iterator[tuple[Path, Classifier]]:
+    """Opens a classifier; one that is no artifact and gets a temperature is exported to a temporary file.
+
+    Of several models, the preprocessing of the options is for those that state none.
+    """
     file = model_file(path)
     engine = Engine(file, options.device, threads=1)
     if engine.spec is not None or not options.calibrate:
-        yield file, open_classifier(engine, options.preprocessing)
+        stated = several and engine.spec is not None and engine.spec.preprocessing is not None
+        yield file, open_classifier(engine, None if stated else options.preprocessing)
         return
     try:
         from cnntk.exporters import export

@@ -118,7 +118,7 @@ def calibrate_model(
         _check_probabilities(after, fit.temperature)
 
     record = {**as_json(fit), "data": images.name}
-    for name in ("path", "digest"):
+    for name in ("path", "digest", "helps"):
         del record[name]
     final = write_with_temperature(model, target, fit.temperature, record, check)
     return replace(fit, path=str(target), digest=final.digest)

@@ -251,6 +251,16 @@ def test_an_onnx_file_of_somebody_else(foreign_onnx: Path, tiny_images: str, tmp
     assert other.loss.value == pytest.approx(result.models[0].loss.value)
 
 
+def test_of_several_models_preprocessing_is_for_those_that_state_none(
+    foreign_onnx: Path, tiny_onnx: Path, tiny_images: str
+) -> None:
+    """The artifact states its own, with another interpolation."""
+    with pytest.raises(UsageError, match="states its own preprocessing"):
+        evaluate(tiny_onnx, data=tiny_images, preprocessing="unit")
+    result = evaluate([tiny_onnx, foreign_onnx], data=tiny_images, preprocessing="unit")
+    assert [score.correct for score in result.models] == [3, 3]
+
+
 def test_what_can_not_be_evaluated(foreign_onnx: Path, tiny_images: str) -> None:
     with pytest.raises(UnsupportedArtifact, match="--preprocessing"):
         evaluate(foreign_onnx, data=tiny_images)
@@ -288,3 +298,4 @@ def test_json_has_the_whole_confusion_and_no_pixels() -> None:
     assert document["holds"] is True
     assert "thumbnail" not in score["mistakes"][0]
     assert score["calibration"]["bins"][-1]["high"] == 1.0
+    assert score["calibration"]["verdict"] == "overconfident"

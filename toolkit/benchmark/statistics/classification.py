@@ -14,7 +14,7 @@ Bröcker and L. A. Smith, Increasing the reliability of reliability diagrams, We
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,8 @@ class Calibration:
         accuracy: Share of images that are classified correctly, 0 to 1.
         bins: Bins with images, in the order of confidence.
     """
+
+    JSON_PROPERTIES: ClassVar[tuple[str, ...]] = ("verdict",)
 
     ece: float
     chance_ece: float
