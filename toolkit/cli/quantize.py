@@ -29,7 +29,8 @@ def quantize(model: str | None, report: str | None, dry_run: bool, as_json: bool
     """Make MODEL smaller and faster, within an accuracy limit.
 
     Every candidate is compared with MODEL on images that it was not calibrated with, and timed against it.
-    Layers that would be slower stay in float32. Ctrl-C writes the best candidate so far.
+    Layers that would be slower stay in float32. Ctrl-C writes the best candidate so far. If none is accepted,
+    no file is written, and the exit status is 1.
 
     MODEL is an .onnx file. Left out, it is $CNNTK_MODEL, else the only float artifact in this folder, else
     the LeNet that ships with cnntk.
@@ -55,4 +56,6 @@ def quantize(model: str | None, report: str | None, dry_run: bool, as_json: bool
         write_report(result, report)
         note(f"report: {report}")
     show(result, as_json, result.notes, result.warnings)
-    return STATUS[signal.SIGINT] if result.interrupted else 0
+    if result.interrupted:
+        return STATUS[signal.SIGINT]
+    return 1 if result.path is None else 0

@@ -45,6 +45,7 @@ class QuantizeOptions:
             squared error.
         threads: Number of threads that all models are timed with (default: as many as MODEL uses).
         output: File to write (default: the name of MODEL with -int8, in the current folder).
+        copy: Write a copy of MODEL where no candidate is accepted; without it no file is written then.
         force: Replace an existing file.
         work_folder: Folder for the measurements, from which an interrupted search resumes.
         time_layers: Time each layer of the quantized model, and compare it with the limits of the machine.
@@ -70,6 +71,7 @@ class QuantizeOptions:
     output: str | os.PathLike[str] | None = field(
         default=None, metadata={"flag": "-o --output", "metavar": "FILE", "group": "Output"}
     )
+    copy: bool = field(default=False, metadata={"group": "Output"})
     force: bool = field(default=False, metadata={"group": "Output"})
     work_folder: str | os.PathLike[str] | None = field(
         default=None, metadata={"flag": "--resume", "metavar": "FOLDER", "group": "Output"}

@@ -89,8 +89,8 @@ def quantize(
 ) -> QuantizeReport:
     """Quantizes a classifier, layer by layer, as far as measured accuracy and speed allow.
 
-    If nothing that is faster (or smaller, if size is preferred) is within the accuracy limit, the file is a
-    copy of the original, and the report says why.
+    If nothing that is faster (or smaller, if size is preferred) is within the accuracy limit, no file is
+    written, or with ``copy`` a copy of the original, and the report says why.
 
     Args:
         model: Artifact, or another ``.onnx`` file, which is exported first.
@@ -135,7 +135,8 @@ def quantize(
         layers = _layers(evaluator, result)
         report = replace(_report(result, original, setup, file), layers=layers, warnings=warnings)
         if options.time_layers:
-            report = replace(report, layers=_with_times(report.layers, file.path, original))
+            timed = original.file if file is None else file.path
+            report = replace(report, layers=_with_times(report.layers, timed, original))
     return replace(report, seconds=round(time.monotonic() - started, 2))
 
 
@@ -307,10 +308,10 @@ def _equalize(
 
 def _write(
     evaluator: CandidateEvaluator, selected: CandidateResult | None, target: Path, setup: QuantizeSetup
-) -> QuantizedFile:
+) -> QuantizedFile | None:
     original = evaluator.original
     if selected is None:
-        return _copy(original, target)
+        return _copy(original, target) if setup.options.copy else None
     options, speed = setup.options, selected.speed
     timing = {"threads": setup.threads, "machine": setup.machine}
     record = {
@@ -359,9 +360,11 @@ def _without_folder(data: str) -> str:
 
 
 def _report(
-    result: SearchResult, original: Original, setup: QuantizeSetup, file: QuantizedFile
+    result: SearchResult, original: Original, setup: QuantizeSetup, file: QuantizedFile | None
 ) -> QuantizeReport:
-    selected = result.selected
+    selected, spec = result.selected, original.engine.spec if file is None else file.spec
+    if spec is None:
+        raise DataError(f"{original.file}: has no spec")
     notes = [str(refinement) for refinement in result.refinements]
     if result.interrupted:
         notes.append("the search was interrupted: this is the best so far, a better one can exist")
@@ -371,8 +374,8 @@ def _report(
             "the original's own probabilities"
         )
     return QuantizeReport(
-        path=str(file.path),
-        name=file.spec.name,
+        path=None if file is None else str(file.path),
+        name=spec.name,
         changed=selected is not None,
         reason=result.reason,
         portable_to=PORTABLE_TO["any" if selected is None else setup.options.target],
@@ -380,11 +383,11 @@ def _report(
         layers=(),
         accuracy=selected.accuracy if selected is not None else None,
         speed=selected.speed if selected is not None else None,
-        size_bytes=file.size_bytes,
+        size_bytes=original.size_bytes if file is None else file.size_bytes,
         original_size_bytes=original.size_bytes,
         candidates=result.candidates,
         interrupted=result.interrupted,
-        digest=file.spec.digest,
+        digest="" if file is None else spec.digest,
         source_digest=original.engine.spec.digest if original.engine.spec is not None else "",
         notes=tuple(notes),
     )

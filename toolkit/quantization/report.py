@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from cnntk.quantization.options import QuantizeOptions
 from cnntk.runtime.sections import (
@@ -157,15 +157,15 @@ class QuantizeReport:
     """Result of `quantize`.
 
     Attributes:
-        path: File that was written.
+        path: File that was written; None if no candidate was accepted, and no copy was requested.
         name: Name of the model.
-        changed: Whether the file is quantized; otherwise it is a copy of the original.
+        changed: Whether the file is quantized; otherwise it is a copy of the original, if there is one.
         reason: Why this result was selected.
         portable_to: CPUs that compute the same outputs.
         setup: What was requested, and what it was measured on.
         layers: Linear layers, in the order of the graph.
-        accuracy: Accuracy compared with the original; None for a copy.
-        speed: Speed compared with the original; None for a copy.
+        accuracy: Accuracy compared with the original; None if nothing changed.
+        speed: Speed compared with the original; None if nothing changed.
         size_bytes: Size of the file, including external data.
         original_size_bytes: Size of the original, including external data.
         candidates: All measured candidates, in order.
@@ -177,7 +177,9 @@ class QuantizeReport:
         notes: Notes for the user.
     """
 
-    path: str
+    JSON_PROPERTIES: ClassVar[tuple[str, ...]] = ("file_to_ship",)
+
+    path: str | None
     name: str
     changed: bool
     reason: str
@@ -195,6 +197,11 @@ class QuantizeReport:
     source_digest: str = ""
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
+
+    @property
+    def file_to_ship(self) -> str:
+        """The quantized file, or the original where no candidate was accepted."""
+        return self.path if self.path is not None and self.changed else self.setup.source
 
     def sections(self) -> tuple[Section, ...]:
         """What was written, and what it costs and gains, for text and pages."""
@@ -229,16 +236,19 @@ class QuantizeReport:
             tone,
             highlights,
             f"Selected because {self.reason}.",
-            model=self.path,
+            model=self.file_to_ship,
             digests=tuple(digest for digest in (self.digest, self.source_digest) if digest),
             machine=f"{self.setup.machine}, {threads_text(self.setup.threads)}",
             images=self.setup.options.evaluation or self.setup.options.calibration,
         )
 
     def _lines(self) -> Iterator[tuple[str, str]]:
-        wrote = f"{self.path} ({size_text(self.size_bytes)})"
-        yield "wrote", wrote if self.changed else f"{wrote}: {self.setup.source}, unchanged"
-        yield "selected because", self.reason
+        if self.path is None:
+            yield "wrote", f"nothing: ship {self.file_to_ship} as it is (--copy writes a copy all the same)"
+        else:
+            wrote = f"{self.path} ({size_text(self.size_bytes)})"
+            yield "wrote", wrote if self.changed else f"{wrote}: {self.setup.source}, unchanged"
+        yield "selected because" if self.changed else "unchanged because", self.reason
         if self.accuracy is not None:
             yield "accuracy", str(self.accuracy)
         if self.speed is not None:

@@ -14,6 +14,7 @@ from cnntk.cli import main
 from cnntk.cli.inspect import inspect
 from cnntk.cli.quantize import quantize
 from cnntk.quantization import pipeline, search
+from cnntk.runtime.errors import UsageError
 from cnntk.shipped import shipped_model
 
 
@@ -56,12 +57,25 @@ def test_the_printed_result(digits: Path, clock: object) -> None:
     assert "every CPU" in result.stdout
     assert "0: only 288 weights" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
-    assert "note: calibration: only 40 images" in result.stderr
+    assert "warning: calibration: only 40 images" in result.stderr
 
 
-def test_an_unchanged_original_is_not_a_failure(digits: Path, clock: Callable[[float], None]) -> None:
+def test_where_nothing_is_better_no_file_is_written(digits: Path, clock: Callable[[float], None]) -> None:
     clock(0.5)
-    result = run(digits, "--calibration", "digits", "--calibration-images", 40, "-o", "x.onnx")
+    result = run(digits, "--calibration", "digits", "--calibration-images", 40)
+    assert result.return_value == 1
+    assert f"nothing:ship{digits}asitis(--copy" in "".join(result.stdout.split())
+    assert "selected because" not in result.stdout
+    assert not list(Path().glob("*-int8.onnx"))
+    result = run(digits, "--calibration", "digits", "--calibration-images", 40, "--json")
+    document = json.loads(result.stdout)
+    assert (result.return_value, document["changed"], document["path"]) == (1, False, None)
+    assert document["file_to_ship"] == str(digits)
+
+
+def test_a_copy_on_request(digits: Path, clock: Callable[[float], None]) -> None:
+    clock(0.5)
+    result = run(digits, "--calibration", "digits", "--calibration-images", 40, "-o", "x.onnx", "--copy")
     assert result.return_value == 0
     assert "unchanged" in " ".join(result.stdout.split())
     assert "2.00x slower than the original" in " ".join(result.stdout.split())
@@ -104,7 +118,7 @@ def test_the_shipped_lenet_by_default(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     clock(0.5)
-    result = run("--calibration", "digits", "--calibration-images", 40)
+    result = run("--calibration", "digits", "--calibration-images", 40, "--copy")
     assert result.return_value == 0
     assert "the LeNet that ships with cnntk" in result.stderr
     assert Path("lenet-int8.onnx").read_bytes() == shipped_model().read_bytes()
@@ -143,8 +157,9 @@ def test_an_interrupted_search_is_reported(digits: Path, monkeypatch: pytest.Mon
 )
 def test_wrong_use(digits: Path, args: tuple[str, ...], message: str) -> None:
     result = run(digits, *args)
-    assert isinstance(result.exception, click.UsageError)
-    assert message in result.exception.format_message()
+    error = result.exception
+    assert isinstance(error, click.UsageError | UsageError)
+    assert message in (error.format_message() if isinstance(error, click.UsageError) else str(error))
 
 
 def test_a_report_that_cannot_be_written_is_refused_at_once(digits: Path) -> None:

@@ -96,14 +96,18 @@ def test_the_prediction_is_that_of_the_original(digits: Path, output: Path) -> N
     assert before.label == after.label
 
 
-def test_the_original_is_copied_if_integers_are_slower(digits: Path, output: Path) -> None:
+@pytest.mark.parametrize("copy", [False, True])
+def test_the_original_stays_if_integers_are_slower(digits: Path, output: Path, copy: bool) -> None:
     report = quantize(
-        digits, calibration="digits", output=output, calibration_images=40, compare_calls=SLOWER
+        digits, calibration="digits", output=output, calibration_images=40, compare_calls=SLOWER, copy=copy
     )
     assert not report.changed
+    assert report.file_to_ship == str(digits)
     assert report.reason.startswith("speed: ")
     assert report.accuracy is None
-    assert output.read_bytes() == digits.read_bytes()
+    assert report.path == (str(output) if copy else None)
+    assert output.exists() is copy
+    assert not copy or output.read_bytes() == digits.read_bytes()
     assert all(layer.precision == "float32" and layer.reason for layer in report.layers)
 
 
