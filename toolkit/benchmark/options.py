@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from cnntk.exporters.options import InputShape, parse_input
+from cnntk.exporters.options import PREPROCESSING_OPTION, InputShape, parse_input
 from cnntk.runtime.errors import UsageError
+from cnntk.runtime.preprocessing.choice import PreprocessingChoice
 
 if TYPE_CHECKING:
     from cnntk.benchmark.baseline import Baseline
@@ -69,6 +70,8 @@ class BenchOptions:
         end_to_end: Measure from image file to label too: read, decode, preprocess, run. Without --image, an
             image is made.
         images: Image file, folder or pattern to measure end to end with; may be repeated.
+        preprocessing: Preprocessing of a MODEL that states none, for measurements from image file to label,
+            as for export.
         against: Also time OTHER, interleaved: an .onnx file, torch, torch:SOURCE or openvino; may be
             repeated.
         weights: Weights file of an --against torch:SOURCE that has no weights of its own.
@@ -101,6 +104,7 @@ class BenchOptions:
     images: tuple[str | os.PathLike[str] | bytes, ...] = field(
         default=(), metadata={"flag": "--image", "metavar": "IMAGE"}
     )
+    preprocessing: PreprocessingChoice | None = field(default=None, metadata=PREPROCESSING_OPTION)
     against: tuple[str, ...] = field(default=(), metadata={"metavar": "OTHER", "group": "Comparison"})
     weights: str | None = field(default=None, metadata={"metavar": "FILE", "group": "Comparison"})
     random: bool = field(default=False, metadata={"group": "Comparison"})
@@ -129,6 +133,8 @@ class BenchOptions:
             raise UsageError(f"seconds {self.seconds}: expected a positive number of seconds (--seconds)")
         if self.fail_above is not None and not 0 <= self.fail_above < math.inf:
             raise UsageError(f"fail_above {self.fail_above}: expected a percentage of 0 or more")
+        if self.preprocessing and not self.is_end_to_end:
+            raise UsageError("--preprocessing (preprocessing) belongs to --end-to-end and --image")
         if self.fail_above is not None and self.baseline is None:
             raise UsageError("--fail-above (fail_above) needs a baseline: --compare FILE (baseline)")
         if (self.weights is not None or self.random) and not any(

@@ -130,7 +130,7 @@ MEASUREMENTS = (
     Measurement(
         "stages",
         "end to end",
-        lambda c: measure_stages(c.workload, c.images),
+        lambda c: measure_stages(c.workload, c.images, c.options.preprocessing),
         lambda c: c.options.is_end_to_end,
     ),
     Measurement(
@@ -175,7 +175,7 @@ def bench(
     batch = choose_batch(engine, next(iter(options.all_batches), None))
     check.check_settings({"device": engine.device, "threads": engine.threads, "batch": batch})
     if options.is_end_to_end:
-        check_images(classifier_of(engine), images)
+        check_images(classifier_of(engine, options.preprocessing), images)
     sizes = open_sizes(engine, options.input_shape)
     workload = Workload(engine.name, engine.device, engine.threads, batch, options.seconds, sizes)
     context = _Context(engine, workload, batch, images, options, progress or (lambda name: None))

@@ -26,6 +26,7 @@ from cnntk.benchmark.statistics.intervals import Estimate, median_estimate
 from cnntk.benchmark.statistics.system_load import read_counters
 from cnntk.benchmark.workload import Workload
 from cnntk.inference.input_files import expand
+from cnntk.inference.model import open_classifier
 from cnntk.inference.result import ImageResult
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, Preprocessing
 from cnntk.runtime.classifier import Classifier, Prediction, Predictions
@@ -34,7 +35,7 @@ from cnntk.runtime.errors import ImageError, NonFiniteOutput, UnsupportedArtifac
 from cnntk.runtime.files import readable_file
 from cnntk.runtime.images.reading import Pixels
 from cnntk.runtime.images.signatures import HEAD_BYTES, file_format
-from cnntk.runtime.preprocessing.preprocess import normalize, resize_and_crop
+from cnntk.runtime.preprocessing.choice import PreprocessingChoice
 from cnntk.runtime.sections import (
     Bar,
     Bars,
@@ -191,7 +192,9 @@ def _bar(row: FormatStages) -> Bar:
     return Bar(f"{row.format}: {number(row.sum_ms)} ms", parts, one_call)
 
 
-def measure_stages(workload: Workload, images: Sequence[ImageFile] = ()) -> Stages:
+def measure_stages(
+    workload: Workload, images: Sequence[ImageFile] = (), preprocessing: PreprocessingChoice | None = None
+) -> Stages:
     """Measures the steps from image to label, one image at a time.
 
     Args:
@@ -199,17 +202,18 @@ def measure_stages(workload: Workload, images: Sequence[ImageFile] = ()) -> Stag
             each format are made, or 3 if a run takes over a second, which may take longer.
         images: Image files, or their bytes, that `check_images` accepts; by default one made in memory, of
             the model's input size, as PNG and as JPEG.
+        preprocessing: Preprocessing of a model that states none.
 
     Raises:
         UsageError: There is no such model or device.
         UnsupportedArtifact: The model is not a classifier, or its file has no preprocessing.
         ImageError: An image can't be read.
     """
-    classifier = classifier_of(workload.engine())
-    files = list(images) or list(_example_images(_preprocessing(classifier)))
+    classifier = classifier_of(workload.engine(), preprocessing)
+    files = list(images) or list(_example_images(classifier.preprocessing))
     finite = _has_finite_outputs(classifier, files[0])
     if not finite:
-        classifier = classifier_of(workload.engine(allow_nonfinite=True))
+        classifier = classifier_of(workload.engine(allow_nonfinite=True), preprocessing)
     groups: dict[str, list[ImageFile]] = {}
     for image in files:
         groups.setdefault(_format(image), []).append(image)
@@ -223,19 +227,18 @@ def measure_stages(workload: Workload, images: Sequence[ImageFile] = ()) -> Stag
     return Stages(rows, engine.device, engine.threads, notes)
 
 
-def classifier_of(engine: Engine) -> Classifier:
+def classifier_of(engine: Engine, preprocessing: PreprocessingChoice | None = None) -> Classifier:
     """A classifier of the engine's model.
 
     Raises:
         UnsupportedArtifact: The model is not a classifier, or its file has no preprocessing.
     """
     try:
-        return Classifier(engine)
+        return open_classifier(engine, preprocessing)
     except UnsupportedArtifact as error:
         raise UnsupportedArtifact(
-            f"{engine.name}: can't be measured end to end, which needs a classifier with its preprocessing "
-            "and labels in the file, as cnntk export writes it; leave out --end-to-end and --image "
-            "(end_to_end, images)"
+            f"{str(error).removesuffix('; use Engine')}; it can't be measured end to end: leave out "
+            "--end-to-end and --image (end_to_end, images)"
         ) from error
 
 
@@ -284,25 +287,14 @@ def classify_in_stages(classifier: Classifier, image: ImageFile) -> tuple[Predic
     marks.append(clock())
     outputs = engine.run({engine.inputs[0].name: batch})
     marks.append(clock())
-    best = Predictions(classifier.labels, outputs["probabilities"][0]).best
+    best = Predictions(classifier.labels, classifier.scores.probabilities(outputs)[0]).best
     marks.append(clock())
     return best, [after - before for before, after in pairwise(marks)]
 
 
 def _network_input(classifier: Classifier, pixels: Pixels) -> NDArray[Any]:
     """The network's input, (1, ...), as `Classifier` makes it of one image."""
-    spec = classifier.engine.inputs[0]
-    if spec.name == IMAGE_INPUT and spec.dtype == "uint8":
-        return pixels[None]
-    p = _preprocessing(classifier)
-    return normalize(resize_and_crop(pixels, p)[None], p).astype(spec.dtype, copy=False)
-
-
-def _preprocessing(classifier: Classifier) -> Preprocessing:
-    spec = classifier.engine.spec
-    if spec is None or spec.preprocessing is None:
-        raise ValueError(f"{classifier.engine.name}: has no preprocessing, which a classifier must have")
-    return spec.preprocessing
+    return classifier.batch([pixels if classifier.takes_images else classifier.prepare(pixels)])
 
 
 def _has_finite_outputs(classifier: Classifier, image: ImageFile) -> bool:
@@ -388,7 +380,7 @@ def _example_images(p: Preprocessing) -> Iterator[bytes]:
 def _notes(
     classifier: Classifier, images: Sequence[ImageFile], rows: Iterable[FormatStages]
 ) -> Iterator[str]:
-    height, width = _preprocessing(classifier).fitted_size
+    height, width = classifier.preprocessing.fitted_size
     if not images:
         yield f"no images: measured with one of {width}x{height} pixels, made in memory"
     if all(isinstance(image, bytes) for image in images):

@@ -21,7 +21,7 @@ from typing import Any, Protocol, TextIO
 import click
 
 from cnntk.cli.progress import hide_live_line
-from cnntk.runtime.errors import MissingDependency
+from cnntk.runtime.errors import MissingDependency, UsageError
 from cnntk.runtime.files import check_output, model_file
 from cnntk.runtime.inert import inert, json_text
 from cnntk.runtime.sections import Align, Header, Section, Table, shorten
@@ -68,6 +68,9 @@ _JSON_STREAM = "cnntk.cli.json"
 ARGUMENTS = "arguments"
 """Key of the context's object where `main` puts the arguments of the command line."""
 
+_CANDIDATES = 8
+"""Models to choose from that a message lists."""
+
 _PLAIN_SIGNS = str.maketrans({"×": "x", "µ": "u", "±": "+-", "²": "^2", "…": "...", "→": "->"})
 """What stands for the signs of results where standard output lacks them."""
 
@@ -106,15 +109,25 @@ def command_line(*more: str) -> str:
     return shlex.join(["cnntk", *arguments, *added])
 
 
+def _command() -> click.Command:
+    return click.get_current_context().command
+
+
 def pick(model: str | None) -> Path:
     """The model's file; a note says which one where the user named none.
 
     Raises:
         UsageError: It does not exist or can't be a model.
     """
-    from cnntk.shipped.model_choice import choose_model
+    from cnntk.shipped.model_choice import choose_model, model_candidates
 
-    choice = choose_model(model)
+    try:
+        choice = choose_model(model)
+    except UsageError as error:
+        by_option = any(p.name == "model" and p.param_type_name == "option" for p in _command().params)
+        for file in model_candidates()[:_CANDIDATES]:
+            error.add_note(command_line(*["-m"] * by_option, str(file)))
+        raise
     if choice.reason:
         note(f"model: {choice.path.name} ({choice.reason})")
     return model_file(choice.path)

@@ -12,7 +12,7 @@ from cnntk.cli.options import add_options, command, json_option, option, to_opti
 from cnntk.cli.output import check_report, is_quiet, note, pick, show
 from cnntk.cli.progress import StageProgress
 from cnntk.cli.signals import FINISHES, STATUS
-from cnntk.quantization.arguments import check_arguments
+from cnntk.quantization.arguments import check_arguments, check_model
 from cnntk.quantization.options import QuantizeOptions
 
 
@@ -40,6 +40,7 @@ def quantize(model: str | None, report: str | None, dry_run: bool, as_json: bool
     options = replace(to_options(QuantizeOptions, values), time_layers=bool(report))
     check_arguments(picked, options)
     check_report(report, force=options.force)
+    check_model(picked, options)
     if dry_run and (report or options.work_folder):
         raise click.UsageError("--dry-run measures nothing: leave out --report and --resume")
     from cnntk.quantization.pipeline import preview_quantize

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from cnntk.cli.options import command, device_option, json_option, option
+from cnntk.cli.options import command, device_option, json_option, option, preprocessing_option
 from cnntk.cli.output import is_quiet, pick, show, warn
 from cnntk.cli.progress import ProgressLine
 from cnntk.exporters.options import ExportOptions
@@ -54,6 +54,11 @@ _UNREADABLE_IMAGES = 8
     group="Preprocessing",
     help="Number of images of FOLDER to use at most.  [default: 300]",
 )
+@preprocessing_option(
+    "Preprocessing",
+    "How an image becomes the input of a MODEL that does not state it: imagenet, clip, unit ..., or fields "
+    "like mean=0.5,std=0.5, as for export.",
+)
 @device_option()
 @json_option
 def verify(
@@ -64,6 +69,7 @@ def verify(
     trust: bool,
     images: str | None,
     max_images: int | None,
+    preprocessing: dict[str, str],
     device: str,
     as_json: bool,
 ) -> int:
@@ -84,13 +90,15 @@ def verify(
         raise click.UsageError("--images excludes --against: it checks the preprocessing of MODEL alone")
     if images is None and max_images is not None:
         raise click.UsageError("--max-images belongs to --images")
+    if images is None and preprocessing:
+        raise click.UsageError("--preprocessing belongs to --images")
     if images is not None and not Path(images).is_dir():
         raise DataError(f"{images}: no such folder; expected one that contains a folder per class")
     if against is not None:
         check_source(against, ExportOptions(weights=weights, random=random, trust=trust), needs_input=False)
     path = pick(model)
     if images is not None:
-        return _check_images(path, images, max_images, device, as_json)
+        return _check_images(path, images, max_images, preprocessing, device, as_json)
     if against is not None and ":" in against:
         sys.path.append(os.getcwd())  # behind the installed packages, so that none of them is shadowed
     from cnntk.verification.artifact import verify as verify_model
@@ -100,12 +108,21 @@ def verify(
     return 0 if verification.holds else 1
 
 
-def _check_images(model: Path, images: str, max_images: int | None, device: str, as_json: bool) -> int:
+def _check_images(
+    model: Path,
+    images: str,
+    max_images: int | None,
+    preprocessing: dict[str, str],
+    device: str,
+    as_json: bool,
+) -> int:
     from cnntk.evaluation.preprocessing_check import MAX_IMAGES, check_preprocessing
 
     count = max_images or MAX_IMAGES
     with ProgressLine("images", wanted=not is_quiet()) as line:
-        report = check_preprocessing(model, images, max_images=count, device=device, progress=line)
+        report = check_preprocessing(
+            model, images, max_images=count, preprocessing=preprocessing, device=device, progress=line
+        )
     show(report, as_json, report.notes, report.unreadable[:_UNREADABLE_IMAGES])
     if len(report.unreadable) > _UNREADABLE_IMAGES:
         warn(f"{len(report.unreadable)} images cannot be read; --json names all of them")

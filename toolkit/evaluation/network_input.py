@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.runtime.artifact.spec import IMAGE_INPUT, Preprocessing
+from cnntk.runtime.artifact.spec import Preprocessing
+from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.errors import ArtifactError, UsageError
+from cnntk.runtime.errors import ArtifactError
 from cnntk.runtime.preprocessing.preprocess import normalize, resize_and_crop
 
 if TYPE_CHECKING:
@@ -37,20 +38,16 @@ class NetworkInput:
     """Logits of a model for pixel values behind its preprocessing.
 
     Args:
-        model: Path of an artifact with preprocessing.
-        engine: Engine of the artifact.
+        model: Path of the model.
+        classifier: Classifier of the model.
 
     Attributes:
         note: Reason why some pixel values can't be tried; None where all can.
     """
 
-    def __init__(self, model: str | os.PathLike[str], engine: Engine) -> None:
-        if engine.spec is None or engine.spec.preprocessing is None:
-            raise ValueError(f"{engine.name}: has no preprocessing")
-        if len(engine.inputs) != 1:
-            raise UsageError(f"{engine.name}: has {len(engine.inputs)} inputs; expected one, an image")
-        self._engine, self._p = engine, engine.spec.preprocessing
-        self._takes_images = engine.inputs[0].name == IMAGE_INPUT and engine.inputs[0].dtype == "uint8"
+    def __init__(self, model: str | os.PathLike[str], classifier: Classifier) -> None:
+        self._classifier, self._engine = classifier, classifier.engine
+        self._p, self._takes_images = classifier.preprocessing, classifier.takes_images
         self._extracted: Engine | None = None
         self.note: str | None = None
         if self._takes_images:
@@ -67,14 +64,23 @@ class NetworkInput:
             Logits (N, K); None where the model can't receive these pixel values.
         """
         if not self._takes_images:
-            return _logits(self._engine, normalize(pixels, preprocessing))
+            return self._logits(normalize(pixels, preprocessing))
         if _range(preprocessing) == _range(self._p):
             images = _image_of(pixels, self._p)
             if images is not None:
-                return _logits(self._engine, images)
+                return self._logits(images)
         if self._extracted is None:
             return None
         return _logits(self._extracted, self._before_normalizing(normalize(pixels, preprocessing)))
+
+    def _logits(self, batch: Array) -> Array:
+        """Logits of the whole model; of probabilities alone their logarithm."""
+        outputs = self._classifier.run_batch(batch.astype(self._engine.inputs[0].dtype, copy=False))
+        logits = self._classifier.scores.logits(outputs)
+        if logits is not None:
+            return logits
+        smallest = np.finfo(np.float32).tiny
+        return np.asarray(np.log(np.maximum(self._classifier.scores.probabilities(outputs), smallest)))
 
     def _before_normalizing(self, values: Array) -> Array:
         """Input of the graph's normalization that gives ``values`` (``exporters.preprocessing``)."""
@@ -105,7 +111,7 @@ class NetworkInput:
         images = _image_of(pixels, p)
         if images is None or self._extracted is None:
             raise AssertionError("dark noise is the result of an image, whatever the preprocessing")
-        expected = _logits(self._engine, images)
+        expected = self._logits(images)
         actual = _logits(self._extracted, self._before_normalizing(normalize(pixels, p)))
         difference = float(np.abs(expected - actual).max()) / (float(np.abs(expected).max()) or 1.0)
         if not difference <= _TOLERANCE:

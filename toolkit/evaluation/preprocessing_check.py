@@ -20,11 +20,13 @@ from cnntk.benchmark.statistics.paired_tests import calibrated, holm, log_likeli
 from cnntk.data.labeled import labeled_files
 from cnntk.evaluation.network_input import NetworkInput
 from cnntk.evaluation.preprocessing_variants import Variant, variants_of
-from cnntk.runtime.artifact.spec import ModelSpec, Preprocessing
+from cnntk.inference.model import open_classifier
+from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DataError, ImageError, MissingDependency, UnsupportedArtifact
 from cnntk.runtime.files import model_file
 from cnntk.runtime.images.reading import read_image
+from cnntk.runtime.preprocessing.choice import PreprocessingChoice
 from cnntk.runtime.sections import Column, Section, Table, Tone
 from cnntk.runtime.session.cores import usable_cores
 
@@ -157,6 +159,7 @@ def check_preprocessing(
     max_images: int = MAX_IMAGES,
     seed: int = 0,
     device: str = "cpu",
+    preprocessing: PreprocessingChoice | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> PreprocessingCheck:
     """Tries variants of the preprocessing for the common mistakes on labeled images.
@@ -166,12 +169,13 @@ def check_preprocessing(
     must be independent of each other: frames of one video are not.
 
     Args:
-        model: Artifact of a classifier with preprocessing.
+        model: File of a classifier.
         folder: Folder with a folder per class, named by the model's label or its number from 0; or with a
             ``labels.csv`` of the columns ``file`` and ``label``.
         max_images: Number of images to use at most.
         seed: Seed of the choice of images, where there are more.
         device: Device, as `Engine` takes it.
+        preprocessing: Preprocessing of a model that states none.
         progress: Function that is called with the number of finished images and of all images.
 
     Raises:
@@ -184,9 +188,10 @@ def check_preprocessing(
         raise ValueError(f"max_images must be at least 1, got {max_images}")
     path = model_file(model)
     engine = Engine(path, device)
-    spec, p = _classifier(engine)
-    files = labeled_files(Path(folder), spec.labels).sample(max_images, seed)
-    network_input = NetworkInput(path, engine)
+    classifier = _classifier(engine, preprocessing)
+    p = classifier.preprocessing
+    files = labeled_files(Path(folder), classifier.labels).sample(max_images, seed)
+    network_input = NetworkInput(path, classifier)
     variants = (Variant("spec", "", p), *variants_of(p))
     scores = _Scores(variants, network_input)
     errors = _score(scores, files.paths, files.labels, progress or (lambda *_: None))
@@ -208,18 +213,12 @@ def check_preprocessing(
     )
 
 
-def _classifier(engine: Engine) -> tuple[ModelSpec, Preprocessing]:
-    spec = engine.spec
-    if spec is None or spec.preprocessing is None:
-        raise UnsupportedArtifact(
-            f"{engine.name}: has no preprocessing in its spec, so there is nothing to check; "
-            "export it with --preprocessing K=V"
-        )
-    if spec.head != "classifier":
-        raise UnsupportedArtifact(
-            f"{engine.name}: its head is {spec.head}, not classifier, so labeled images can't score it"
-        )
-    return spec, spec.preprocessing
+def _classifier(engine: Engine, preprocessing: PreprocessingChoice | None) -> Classifier:
+    try:
+        return open_classifier(engine, preprocessing)
+    except UnsupportedArtifact as error:
+        text = str(error).removesuffix("; use Engine")
+        raise UnsupportedArtifact(f"{text}; labeled images can't score it") from error
 
 
 class _Scores:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from cnntk.data.source import check_data
 from cnntk.quantization.options import QuantizeOptions
-from cnntk.runtime.errors import UsageError
+from cnntk.runtime.errors import UnsupportedArtifact, UsageError
 from cnntk.runtime.files import check_output, model_file
 
-__all__ = ["check_arguments"]
+__all__ = ["check_arguments", "check_model"]
 
 
 def check_arguments(model: str | os.PathLike[str], options: QuantizeOptions) -> Path:
@@ -32,3 +32,30 @@ def check_arguments(model: str | os.PathLike[str], options: QuantizeOptions) -> 
     if options.work_folder is not None and Path(options.work_folder).is_file():
         raise UsageError(f"{options.work_folder}: is a file; name a folder for the measurements")
     return target
+
+
+def check_model(model: str | os.PathLike[str], options: QuantizeOptions) -> None:
+    """Checks, before long work, that a file which is no artifact is a classifier of images.
+
+    Raises:
+        UnsupportedArtifact: It is not, or nothing states how images become its input.
+        UsageError: The stated preprocessing does not fit the input, or the artifact states another.
+    """
+    from cnntk.inference.model import stated_preprocessing
+    from cnntk.runtime.class_scores import class_scores
+    from cnntk.runtime.engine import Engine
+
+    engine = Engine(model)
+    if engine.spec is not None and options.preprocessing:
+        stated_preprocessing(engine, options.preprocessing)
+    if engine.spec is not None or options.input_shape is not None:  # it states sizes that are open
+        return
+    is_open = any(isinstance(size, str) for spec in engine.inputs for size in spec.shape[1:])
+    preprocessing = stated_preprocessing(engine, options.preprocessing) if is_open else None
+    try:
+        class_scores(engine, preprocessing)
+    except UnsupportedArtifact as error:
+        text = f"{error}. quantize judges candidates by the classes that they predict"
+        raise UnsupportedArtifact(text) from error
+    if not is_open:
+        stated_preprocessing(engine, options.preprocessing)

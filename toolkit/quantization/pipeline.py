@@ -17,7 +17,7 @@ from cnntk.benchmark.machine import detect_machine
 from cnntk.benchmark.statistics.samples import time_runs
 from cnntk.benchmark.workload import Workload
 from cnntk.data.calibration import CalibrationSplit, split_images
-from cnntk.quantization.arguments import check_arguments
+from cnntk.quantization.arguments import check_arguments, check_model
 from cnntk.quantization.options import Progress, QuantizeOptions
 from cnntk.quantization.report import (
     CandidateResult,
@@ -176,6 +176,7 @@ def _open(model: str | os.PathLike[str], options: QuantizeOptions) -> Iterator[O
     """Opens an artifact; another ``.onnx`` file is exported to a temporary one first."""
     with ExitStack() as stack:
         file = Path(model)
+        check_model(file, options)
         engine = Engine(file, threads=options.threads)
         if engine.spec is None:
             from cnntk.exporters import export
@@ -188,9 +189,8 @@ def _open(model: str | os.PathLike[str], options: QuantizeOptions) -> Iterator[O
                 input_shape=options.input_shape,
             )
             file, engine = exported, Engine(exported, threads=options.threads)
-        elif options.preprocessing or options.input_shape:
-            option = "--preprocessing" if options.preprocessing else "--input"
-            raise UsageError(f"{file}: is an artifact; {option} is for other .onnx files only")
+        elif options.input_shape:
+            raise UsageError(f"{file}: is an artifact; --input is for other .onnx files only")
         graph = ir.load(file)
         graph.metadata_props.pop(METADATA_KEY, None)
         spec = engine.spec
@@ -223,8 +223,8 @@ def _classifier_spec(original: Original) -> ModelSpec:
         )
     if spec.preprocessing is None:
         raise UnsupportedArtifact(
-            f"{original.file.name}: has no preprocessing, so that images can't calibrate it; specify it, "
-            "like --preprocessing scale=1/255"
+            f"{original.file.name}: has no preprocessing, so that images can't calibrate it; export it again "
+            "with it, like --preprocessing imagenet"
         )
     return spec
 

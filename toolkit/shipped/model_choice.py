@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from cnntk.runtime.errors import CnntkError, UsageError
 from cnntk.runtime.files import model_file
 from cnntk.shipped import shipped_model
 
-__all__ = ["ModelChoice", "choose_model"]
+__all__ = ["ModelChoice", "choose_model", "model_candidates"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def choose_model(model: str | None, folder: Path | None = None) -> ModelChoice:
     if not files:
         return ModelChoice(shipped_model(), "the LeNet that ships with cnntk")
     specs = {file: _spec_of(file) for file in files}
-    floats = [file for file, spec in specs.items() if spec is not None and not spec.get("quantization")]
+    floats = _floats(specs)
     if len(floats) == 1:
         return ModelChoice(floats[0], "the only float artifact here")
     if len(files) == 1 and specs[files[0]] is None:
@@ -57,6 +58,17 @@ def choose_model(model: str | None, folder: Path | None = None) -> ModelChoice:
         f"found {len(floats)} float artifacts in {len(files)} .onnx files here ({names}), "
         "expected exactly one; name the model"
     )
+
+
+def model_candidates(folder: Path | None = None) -> tuple[Path, ...]:
+    """Files of a folder to choose a model from: float artifacts, the newest first, then others by name."""
+    specs = {file: _spec_of(file) for file in sorted((folder or Path()).glob("*.onnx"))}
+    floats = sorted(_floats(specs), key=lambda file: file.stat().st_mtime, reverse=True)
+    return (*floats, *(file for file in specs if file not in floats))
+
+
+def _floats(specs: Mapping[Path, Mapping[str, Any] | None]) -> list[Path]:
+    return [file for file, spec in specs.items() if spec is not None and not spec.get("quantization")]
 
 
 def _spec_of(file: Path) -> dict[str, Any] | None:

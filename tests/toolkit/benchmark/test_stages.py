@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from cnntk.benchmark import _inputs
+from cnntk.benchmark.options import BenchOptions
 from cnntk.benchmark.stages import STAGES, check_images, classify_in_stages, expand_images, measure_stages
 from cnntk.benchmark.workload import Workload
 from cnntk.runtime import Classifier
@@ -89,7 +90,9 @@ def test_what_is_no_image_is_refused(tiny_onnx: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_no_classifier_is_refused(foreign_onnx: Path) -> None:
-    with pytest.raises(UnsupportedArtifact, match="needs a classifier with its preprocessing"):
+    with pytest.raises(
+        UnsupportedArtifact, match=r"does not state how .*; it can't be measured end to end: leave"
+    ):
         measure_stages(Workload(foreign_onnx))
 
 
@@ -139,3 +142,10 @@ def test_of_slow_runs_there_are_fewer(tiny_onnx: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(_inputs, "SLOW_S", 0)
     (row,) = measure_stages(Workload(tiny_onnx, seconds=1e-6), [drawn("PNG", 4)]).formats
     assert row.runs == 3
+
+
+def test_a_file_of_others_with_stated_preprocessing(foreign_onnx: Path) -> None:
+    result = measure_stages(Workload(foreign_onnx, seconds=0.02), [drawn("PNG", 8)], "unit")
+    assert [stage.name for stage in result.formats[0].stages] == list(STAGES)
+    with pytest.raises(UsageError, match="belongs to --end-to-end"):
+        BenchOptions(preprocessing="unit")

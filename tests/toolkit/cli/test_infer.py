@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -274,3 +275,17 @@ def test_names_of_any_bytes_are_a_row_each(encoding: str, seven: Path, tmp_path:
     assert sorted(os.path.basename(os.fsencode(line["file"])) for line in lines) == sorted(NAMES)
     assert json.loads("\n".join(rows("--json")))["results"] == lines
     assert len(rows()) == 1 + len(NAMES)
+
+
+def test_the_choice_among_models_is_listed_as_commands(cnntk: Callable, seven: Path) -> None:
+    """Each of them can be copied."""
+    for name in ("a b.onnx", "c.onnx"):
+        assert cnntk("export", "-o", name).status == 0
+    done = cnntk("infer", seven, "--top", "1")
+    assert (done.status, done.out) == (2, "")
+    message, *commands = done.err.splitlines()
+    assert "found 2 float artifacts in 2 .onnx files here" in message
+    assert sorted(shlex.split(line)[-1] for line in commands) == ["a b.onnx", "c.onnx"]
+    for line in commands:
+        assert cnntk(*shlex.split(line)[1:]).status == 0
+    assert cnntk("inspect").err.splitlines()[-1].startswith("cnntk inspect ")

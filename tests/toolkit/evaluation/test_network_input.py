@@ -17,6 +17,7 @@ from torch import nn
 from cnntk.evaluation.network_input import NetworkInput
 from cnntk.exporters import export
 from cnntk.runtime.artifact.spec import METADATA_KEY, Preprocessing
+from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.preprocessing.preprocess import normalize, resize_and_crop
 
@@ -86,7 +87,7 @@ def test_levels_and_ranges_of_any_kind(name: str, padding: int, tmp_path: Path) 
     p = SPECS[name]
     module = network(p, padding)
     file = exported(p, module, tmp_path)
-    network_input = NetworkInput(file, Engine(file))
+    network_input = NetworkInput(file, Classifier(file))
     assert network_input.note is None
     rng = np.random.default_rng(0)
     levels = rng.integers(0, 256, (5, p.height, p.width, p.channels), dtype=np.uint8)
@@ -113,7 +114,7 @@ def test_bytes_alone_go_through_the_file_itself(
     module = network(p, 1)
     file = exported(p, module, tmp_path)
     monkeypatch.setitem(sys.modules, "onnx_ir", None)
-    network_input = NetworkInput(file, Engine(file))
+    network_input = NetworkInput(file, Classifier(file))
     assert network_input.note is not None
     image = np.random.default_rng(0).integers(0, 256, (31, 23, 3), dtype=np.uint8)
     levels = np.stack(
@@ -133,7 +134,7 @@ def test_bytes_alone_go_through_the_file_itself(
 def test_a_file_with_preprocessing_on_the_host_takes_all(tmp_path: Path) -> None:
     module = network(COLOR, 1)
     file = exported(COLOR, module, tmp_path, "host")
-    network_input = NetworkInput(file, Engine(file))
+    network_input = NetworkInput(file, Classifier(file))
     levels = np.random.default_rng(0).integers(0, 256, (2, 12, 10, 3), dtype=np.uint8)
     wanted = replace(COLOR, scale=1.0)
     with torch.inference_mode():
@@ -144,7 +145,7 @@ def test_a_file_with_preprocessing_on_the_host_takes_all(tmp_path: Path) -> None
 def test_a_network_that_answers_otherwise_alone_is_not_used(tmp_path: Path) -> None:
     """A graph that is cut in another place than is meant: it would be asked in the wrong units."""
     file = renamed(exported(COLOR, network(COLOR, 1), tmp_path), "preprocess/less_mean", "preprocess/more")
-    network_input = NetworkInput(file, Engine(file))
+    network_input = NetworkInput(file, Classifier(file))
     assert "gives logits that differ" in str(network_input.note)
     levels = np.zeros((1, 12, 10, 3), np.uint8)
     assert network_input.logits(levels, COLOR) is not None
@@ -153,4 +154,4 @@ def test_a_network_that_answers_otherwise_alone_is_not_used(tmp_path: Path) -> N
 
 def test_a_graph_whose_preprocessing_bears_no_names_is_not_cut(tmp_path: Path) -> None:
     file = renamed(exported(COLOR, network(COLOR, 1), tmp_path), "preprocess/", "before/")
-    assert "0 values lead" in str(NetworkInput(file, Engine(file)).note)
+    assert "0 values lead" in str(NetworkInput(file, Classifier(file)).note)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import onnx
 import pytest
 import striped
 import torch
@@ -285,9 +286,26 @@ def test_the_report_is_json(exported: Exported, photos: Path) -> None:
 
 
 def test_other_files_are_refused(foreign_onnx: Path, tiny_onnx: Path, photos: Path) -> None:
-    with pytest.raises(UnsupportedArtifact, match="has no preprocessing in its spec"):
+    with pytest.raises(UnsupportedArtifact, match="does not state how images become its input"):
         check_preprocessing(foreign_onnx, photos)
     with pytest.raises(DataError, match="none of its classes is one of the model's"):
         check_preprocessing(tiny_onnx, photos)
     with pytest.raises(DataError, match="no such folder"):
         check_preprocessing(tiny_onnx, photos / "nowhere")
+
+
+def test_a_file_of_others_with_stated_preprocessing(exported: Exported, photos: Path, tmp_path: Path) -> None:
+    """The scores are those of the artifact, and a wrong statement is found out."""
+    model = onnx.load(exported("host"))
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "foreign.onnx")
+    for number, label in enumerate(striped.LABELS):
+        shutil.copytree(photos / label, tmp_path / "photos" / str(number))
+    report = check_preprocessing(tmp_path / "foreign.onnx", tmp_path / "photos", preprocessing=RIGHT)
+    assert report.holds
+    assert report.spec.accuracy == check_preprocessing(exported("host"), photos).spec.accuracy
+    wrong = check_preprocessing(
+        tmp_path / "foreign.onnx", tmp_path / "photos", preprocessing={**RIGHT, "color": "bgr"}
+    )
+    assert wrong.best is not None
+    assert wrong.best.name == "RGB"

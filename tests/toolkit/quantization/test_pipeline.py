@@ -288,14 +288,31 @@ def test_existing_files_are_not_replaced(digits: Path, output: Path) -> None:
     assert output.read_text() == "mine"
 
 
+def boxes(file: Path) -> Path:
+    """The file with one output, which is no classifier's by its name."""
+    model = onnx.load(file)
+    del model.graph.output[1:]
+    model.graph.node.append(onnx.helper.make_node("Identity", ["logits"], ["boxes"]))
+    model.graph.output[0].name = "boxes"
+    onnx.save(model, file.with_name("boxes.onnx"))
+    return file.with_name("boxes.onnx")
+
+
 def test_unsuitable_models_and_options_are_refused(digits: Path, output: Path, foreign_onnx: Path) -> None:
-    with pytest.raises(UnsupportedArtifact, match=r"has no preprocessing, .*--preprocessing scale=1/255"):
+    with pytest.raises(
+        UnsupportedArtifact,
+        match="does not state how images become its input",
+    ):
         quantize(foreign_onnx, calibration="digits", output=output)
+    with pytest.raises(
+        UnsupportedArtifact, match=r"boxes\.onnx: is not a classifier: .*named boxes\. quantize"
+    ):
+        quantize(boxes(foreign_onnx), calibration="digits", output=output)
     with pytest.raises(UsageError, match="no such file"):
         quantize("nothing.onnx", calibration="digits", output=output)
     with pytest.raises(UsageError, match="max_drop: expected 0 to 100"):
         quantize(digits, calibration="digits", output=output, max_drop=-1)
-    with pytest.raises(UsageError, match="is an artifact; --preprocessing is for other"):
+    with pytest.raises(UsageError, match="states its own preprocessing, with scale "):
         quantize(digits, calibration="digits", output=output, preprocessing={"scale": "1"})
     with pytest.raises(DataError, match="at least 10 are needed"):
         quantize(digits, calibration="digits", output=output, calibration_images=3)

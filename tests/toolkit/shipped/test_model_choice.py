@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ import pytest
 from cnntk.runtime.artifact.protobuf import metadata_entry
 from cnntk.runtime.errors import UsageError
 from cnntk.shipped import shipped_model
-from cnntk.shipped.model_choice import choose_model
+from cnntk.shipped.model_choice import choose_model, model_candidates
 
 
 @pytest.fixture(autouse=True)
@@ -62,3 +63,13 @@ def test_other_files_are_not_guessed(tmp_path: Path, content: bytes) -> None:
         UsageError, match=r"0 float artifacts in 2 \.onnx files here \(a\.onnx, b\.onnx\), expected"
     ):
         choose_model(None, tmp_path)
+
+
+def test_candidates_are_float_artifacts_first_the_newest_in_front(tmp_path: Path) -> None:
+    for age, name in enumerate(("b.onnx", "c.onnx", "a.onnx")):
+        write_artifact(tmp_path / name, quantization=None)
+        os.utime(tmp_path / name, (1000 - age, 1000 - age))
+    write_artifact(tmp_path / "0-int8.onnx", quantization={"config": {}})
+    (tmp_path / "1.onnx").write_bytes(b"not a model")
+    names = [path.name for path in model_candidates(tmp_path)]
+    assert names == ["b.onnx", "c.onnx", "a.onnx", "0-int8.onnx", "1.onnx"]
