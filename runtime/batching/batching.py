@@ -289,13 +289,16 @@ class _WorkerPool:
             result = self._runner.run_alone(inputs, timeout)
         finally:
             with self._changed:
-                self._caller = None
-                if self._closed:
-                    self._changed.notify_all()
+                self._leave()
                 if not isinstance(result, InputError):
                     self._requests += 1
                     self._batches += 1
         return result
+
+    def _leave(self) -> None:
+        self._caller = None
+        if self._closed:
+            self._changed.notify_all()
 
     def _others_expected(self) -> bool:
         """Whether a batch of several requests ended less than ``max_wait_ms`` ago."""
