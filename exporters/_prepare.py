@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
@@ -33,12 +33,13 @@ from cnntk.exporters.checks.reference import (
 from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.passes import deterministic
 from cnntk.exporters.passes.graph import epsilon
-from cnntk.exporters.passes.infra import PassRecord
+from cnntk.exporters.passes.infra import GraphPass, PassRecord
+from cnntk.exporters.passes.order import PASSES, REPAIRS
 from cnntk.exporters.passes.run import run_passes
 from cnntk.exporters.shapes.shape_table import layer_table
 from cnntk.exporters.source import Source
 from cnntk.runtime.artifact.spec import Layer
-from cnntk.runtime.errors import CaptureError, InferenceError
+from cnntk.runtime.errors import CaptureError, InferenceError, UsageError
 
 _LARGE = 500_000_000
 """Multiply-adds of an image from which a network is checked on `FEW` inputs: float64 is slow."""
@@ -78,6 +79,8 @@ def prepare(source: Source, options: ExportOptions, samples: Samples | None = No
         ExportCheckError: Its softmax is applied twice, or over the batch.
         UsageError: The head or the preprocessing does not fit the model.
     """
+    if options.static_size:
+        _check_static_size(source, options)
     captured = capture(source)
     if captured.program is not None:
         widen_attributes(captured.model)
@@ -86,7 +89,7 @@ def prepare(source: Source, options: ExportOptions, samples: Samples | None = No
     first, others = inputs.ordinary[:1], inputs.ordinary[1:3]
     batches = [inputs.select(numbers) for numbers in ([first] if large else [first, others])]
     try:
-        model, passes = run_passes(captured.model, batches)
+        model, passes = run_passes(captured.model, batches, _passes(options))
         names = {id(v): v.name for node in model.graph for v in node.outputs}
         head = _add_head(model, source, options, _HEAD_INPUTS if large else len(KINDS))
     except InferenceError as error:
@@ -102,9 +105,9 @@ def prepare(source: Source, options: ExportOptions, samples: Samples | None = No
         source=source,
         captured=captured,
         model=model,
-        interface=add_interface(model, source, options.preprocess, inputs.batch(2)),
+        interface=add_interface(model, source, options, inputs.batch(2)),
         reference=flatten_reference(_reference(source, captured, outputs, substitutions), flat),
-        inputs=inputs,
+        inputs=_with_batch(inputs, options.batch),
         eps=max(_precision(model), _coarsest(model.graph.outputs, default=0.0)),
         module=None if substitutions else source.module,
         output_names=_output_names(
@@ -118,6 +121,33 @@ def prepare(source: Source, options: ExportOptions, samples: Samples | None = No
         skipped=tuple(line for p in passes for line in p.rewrites.skipped),
     )
     return Prepared(candidate, head, passes, layer_table(model))
+
+
+def _passes(options: ExportOptions) -> tuple[GraphPass, ...]:
+    """All passes, or those alone without which the model would be wrong."""
+    return tuple(each for each in PASSES if options.simplify == "safe" or each.name in REPAIRS)
+
+
+def _check_static_size(source: Source, options: ExportOptions) -> None:
+    p = source.preprocessing
+    if p is None or not takes_images(source, options.preprocess):
+        raise UsageError(
+            "--static-size fixes the size of an image input, but the file takes arrays, which have one size"
+        )
+    if p.levels != "uint8":
+        raise UsageError(
+            f"--static-size: {source.name} resizes to {p.levels} pixel values, but images are uint8; use "
+            "--preprocess host"
+        )
+
+
+def _with_batch(inputs: CheckInputs, batch: int | None) -> CheckInputs:
+    """The same inputs for a graph that takes only batches of this size."""
+    if batch is None or batch == inputs.fixed_batch:
+        return inputs
+    if inputs.fixed_batch is not None:
+        raise UsageError(f"--batch {batch}: the graph takes only batches of {inputs.fixed_batch}")
+    return replace(inputs, batches=(batch,), fixed_batch=batch)
 
 
 def _add_head(model: ir.Model, source: Source, options: ExportOptions, count: int) -> HeadRecord:

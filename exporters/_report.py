@@ -201,7 +201,8 @@ class ExportReport:
         """The inputs, and how the graph prepares an image."""
         lines = [f"{t.name}: {t.dtype} {'x'.join(map(str, t.shape))}" for t in self.inputs]
         if self.preprocessing is not None:
-            lines[0] += f", any size; {self.preprocessing.nodes} nodes preprocess it"
+            size = "any size" if isinstance(self.inputs[0].shape[1], str) else "one size"
+            lines[0] += f", {size}; {self.preprocessing.nodes} nodes preprocess it"
             lines += self.preprocessing.folded
         return lines
 

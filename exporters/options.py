@@ -30,6 +30,7 @@ __all__ = [
     "InputShape",
     "PreprocessOption",
     "SamplesLike",
+    "SimplifyOption",
     "format_input",
     "parse_input",
 ]
@@ -40,6 +41,7 @@ InputShape = tuple[int, ...] | Mapping[str, tuple[int, ...] | TensorSpec]
 Dtype = Literal["auto", "float32", "float16", "float64"]
 PreprocessOption = Literal["graph", "host", "none"]
 HeadOption = Literal["auto", "classifier", "none"]
+SimplifyOption = Literal["safe", "none"]
 
 SamplesLike = str | os.PathLike[str] | Mapping[str, NDArray[Any]] | Sequence[ImageSource]
 """A folder of images, an ``.npz`` file, arrays by input, or images."""
@@ -130,9 +132,11 @@ def _read_labels(file: str) -> tuple[str, ...]:
 PREPROCESSING_OPTION = {"metavar": "PRESET|K=V", "repeated": True, "parse": parse_preprocessing}
 """Metadata of a field that is a `PreprocessingChoice`, for the command line."""
 
-_SOURCE, _PREPROCESSING, _CHECKS, _FILE = (
-    {"group": title} for title in ("Source", "Preprocessing", "Checks", "Output")
+_SOURCE, _PREPROCESSING, _CHECKS, _DEVICE, _FILE = (
+    {"group": title} for title in ("Source", "Preprocessing", "Checks", "Device", "Output")
 )
+
+_CHOICES = {"dtype": Dtype, "head": HeadOption, "preprocess": PreprocessOption, "simplify": SimplifyOption}
 
 
 @dataclass(frozen=True)
@@ -169,6 +173,14 @@ class ExportOptions:
             on ordinary images is refused. What was accepted is recorded in the artifact.
         samples: Also check the export on these inputs: a folder of images, or an .npz with an array (n, ...)
             per input; in Python also arrays by input, or images. The first 4 are used, 2 for large networks.
+        opset: Version of ONNX's operators, 11 to 25 (default: 18, which loads in every runtime that was
+            tried). An operator that does not exist there is refused by name.
+        batch: Fixed number of images of a run, for devices that need fixed sizes; by default any.
+            `Engine.run_many` and `Classifier` fill up smaller batches and split larger ones.
+        static_size: Fix height and width of the image input to the network's own size, so that the graph has
+            no resize. Whoever reads the image resizes it (and pads it), as `Classifier` does.
+        simplify: Rewrites of the graph: safe ones, each checked; or none, but repairs and what an older opset
+            needs.
         layer_errors: Measure the error of each layer for the report.
         external_data: Write weights of 64 KiB and more to a .data file beside the .onnx file, which processes
             can share. Weights of over 2 GB, protobuf's limit, always are.
@@ -195,13 +207,22 @@ class ExportOptions:
     )
     tolerance: float | None = field(default=None, metadata={"min": 0, **_CHECKS})
     samples: SamplesLike | None = field(default=None, metadata={"metavar": "PATH", **_CHECKS})
+    opset: int | None = field(default=None, metadata={"min": 11, "max": 25, **_DEVICE})
+    batch: int | None = field(default=None, metadata={"min": 1, **_DEVICE})
+    static_size: bool = field(default=False, metadata=_DEVICE)
+    simplify: SimplifyOption = field(default="safe", metadata=_DEVICE)
     layer_errors: bool = field(default=False, metadata={"flag": None})
     external_data: bool = field(default=False, metadata=_FILE)
     force: bool = field(default=False, metadata=_FILE)
 
     def __post_init__(self) -> None:
-        for name, choices in (("dtype", Dtype), ("head", HeadOption), ("preprocess", PreprocessOption)):
+        for name, choices in _CHOICES.items():
             if getattr(self, name) not in get_args(choices):
                 raise UsageError(
                     f"{name}: {getattr(self, name)!r}, expected one of {', '.join(get_args(choices))}"
                 )
+        for name, low, high in (("opset", 11, 25), ("batch", 1, None)):
+            value = getattr(self, name)
+            if value is not None and (value < low or (high is not None and value > high)):
+                limits = f"at least {low}" if high is None else f"{low} to {high}"
+                raise UsageError(f"{name}: {value}, expected {limits}")

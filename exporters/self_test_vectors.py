@@ -125,7 +125,9 @@ def make_self_test(candidate: Candidate) -> SelfTest:
         graph = GraphPreprocessing(interface.model, interface.preprocessing, interface.record)
         from_images = _ImageReference(reference, graph, candidate.source.inputs[0])
         runs = from_images.runs(candidate.eps)
-        inputs, sizes = (*inputs, _RESIZED_INPUT), interface.preprocessing.image_sizes
+        sizes = interface.preprocessing.image_sizes
+        if isinstance(interface.inputs[0].shape[1], str):
+            inputs = (*inputs, _RESIZED_INPUT)
     return self_test_of(
         *runs,
         specs=interface.inputs,

@@ -102,7 +102,7 @@ class Classifier(ImageEngine):
 
     def classify_pixels(self, images: Sequence[Pixels]) -> list[Predictions]:
         """Classifies pixels from `read` of any sizes, in as few batches as their sizes allow."""
-        if self.takes_images and len(images) == 1:
+        if self.takes_images and not self.takes_one_size and len(images) == 1:
             return self.classify_prepared(images)
         return self.classify_prepared([self.prepare(image) for image in images])
 

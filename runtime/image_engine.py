@@ -13,7 +13,7 @@ from cnntk.runtime.artifact.spec import IMAGE_INPUT, Preprocessing
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UnsupportedArtifact
 from cnntk.runtime.images.reading import MAX_MEGAPIXELS, DecodedImage, ImageSource, Pixels, decode_image
-from cnntk.runtime.preprocessing.preprocess import normalize, resize_and_crop
+from cnntk.runtime.preprocessing.preprocess import fit, normalize, resize_and_crop
 from cnntk.runtime.preprocessing.resizing import shrink, shrinkable
 
 __all__ = ["ImageEngine"]
@@ -34,6 +34,7 @@ class ImageEngine:
         engine: Engine that runs the model.
         preprocessing: Preprocessing of images.
         takes_images: Whether the graph preprocesses images itself.
+        takes_one_size: Whether it takes only images of one size, which are resized before.
 
     Raises:
         UnsupportedArtifact: Nothing states the preprocessing, or the model has several inputs.
@@ -63,6 +64,8 @@ class ImageEngine:
             spec is not None and self._input.name == IMAGE_INPUT and self._input.dtype == "uint8"
         )
 
+        self.takes_one_size = self.takes_images and isinstance(self._input.shape[1], int)
+
     def run(self, image: ImageSource) -> Arrays:
         """Runs the model on one image: each output by name, as the model returns it for a batch of one.
 
@@ -91,6 +94,8 @@ class ImageEngine:
         """
         if not self.takes_images:
             return resize_and_crop(image, self.preprocessing)
+        if self.takes_one_size:
+            return fit(image, self.preprocessing)
         return shrink(image, self.preprocessing) if shrinkable(self.preprocessing) else image
 
     def run_prepared(self, image: Pixels) -> Arrays:

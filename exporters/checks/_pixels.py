@@ -38,7 +38,7 @@ from cnntk.exporters.session import Arrays, GraphSession, extract_model
 from cnntk.models.preprocess import Preprocess
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, Preprocessing
 from cnntk.runtime.errors import ParityError
-from cnntk.runtime.preprocessing.preprocess import luma, preprocess
+from cnntk.runtime.preprocessing.preprocess import fit, luma, preprocess
 
 Array = NDArray[Any]
 Photographs = Mapping[str, NDArray[np.uint8]]
@@ -205,14 +205,22 @@ class GraphPreprocessing:
 
     def __init__(self, model: ir.Model, p: Preprocessing, record: PreprocessingRecord) -> None:
         self.preprocessing = p
+        self._is_static = isinstance(record.input.shape[1], int)
         nodes = extract_model(model, IMAGE_INPUT, record.pixel_values)
         self._sessions = [GraphSession(nodes, optimize=optimize) for optimize in (False, True)]
         shape = (1, -1, 1, 1) if p.layout == "NCHW" else (1, 1, 1, -1)
         self._shift, self.step = (np.array(v).reshape(shape) for v in (record.shift, record.factor))
 
+    def fitted(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The images at the size that the graph takes, where it takes only one: as `Classifier` does it."""
+        if not self._is_static:
+            return images
+        return np.stack([fit(image, self.preprocessing) for image in images])
+
     def __call__(self, images: NDArray[np.uint8], name: str) -> NDArray[np.float64]:
-        """The network's input, normalized in float64."""
-        plain, optimized = (next(iter(s.run({IMAGE_INPUT: images}).values())) for s in self._sessions)
+        """The network's input, normalized in float64, for images of any size."""
+        inputs = {IMAGE_INPUT: self.fitted(images)}
+        plain, optimized = (next(iter(s.run(inputs).values())) for s in self._sessions)
         if not np.array_equal(plain, optimized):
             raise ParityError(
                 f"pixels: on {name} onnxruntime's optimized graph differs from the plain one by "
@@ -317,7 +325,7 @@ def _compare_outputs(
     largest, same = 0.0, 0
     for name, image in images.items():
         floats = graph(image[None], name).astype(np.float32)
-        actual = end_to_end.images({**end_to_end.others, IMAGE_INPUT: image[None]})
+        actual = end_to_end.images({**end_to_end.others, IMAGE_INPUT: graph.fitted(image[None])})
         expected = end_to_end.floats({**end_to_end.others, end_to_end.input: floats})
         for output, bound in end_to_end.bounds.items():
             largest = max(largest, _relative_difference(output, name, actual, expected, bound))

@@ -246,7 +246,8 @@ class _Sources:
         node.outputs[0].name, node.outputs[0].type = "output", value.type
         graph = ir.Graph([value], node.outputs, nodes=[node], opset_imports=self.graph.opset_imports.copy())
         model = ir.Model(graph, ir_version=self._candidate.captured.model.ir_version)
-        add_preprocessing(model, p)
+        is_static = isinstance(self._candidate.interface.inputs[0].shape[1], int)
+        add_preprocessing(model, p, static_size=is_static)
         origins = ((recorded_origin(v), v.const_value) for v in model.graph.initializers.values())
         return {o.name: t.numpy() for o, t in origins if o is not None and t is not None}
 

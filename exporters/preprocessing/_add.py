@@ -74,8 +74,10 @@ class PreprocessingRecord:
         return len(self.operators)
 
 
-def image_spec(p: Preprocessing, batch: int | str = "N") -> TensorSpec:
+def image_spec(p: Preprocessing, batch: int | str = "N", *, static_size: bool = False) -> TensorSpec:
     """Returns the input of a graph with this preprocessing: gray networks take gray images, others any."""
+    if static_size:
+        return TensorSpec(IMAGE_INPUT, "uint8", (batch, *p.fitted_size, p.channels))
     return TensorSpec(IMAGE_INPUT, "uint8", (batch, "H", "W", 1 if p.channels == 1 else "C"))
 
 
@@ -85,6 +87,8 @@ def add_preprocessing(
     *,
     others: Mapping[str, NDArray[Any]] | None = None,
     images: int = 2,
+    static_size: bool = False,
+    fold: bool = True,
 ) -> PreprocessingRecord:
     """Replaces a model's first input by ``image``, uint8 (N, H, W, C), RGB or gray.
 
@@ -95,18 +99,20 @@ def add_preprocessing(
         p: Preprocessing from the image to that input.
         others: Arrays for the model's other inputs, ``images`` rows each, on which folding is checked.
         images: Number of images on which folding is checked.
+        static_size: Whether the graph takes images of ``p.fitted_size`` only, and has no resize.
+        fold: Whether the network's first layer takes over the normalization, where it can.
 
     Raises:
         UsageError: ONNX has no operator for a step, or the model's input does not fit.
     """
     network = _checked(model, p)
     batch, *_ = dimensions(network) or ("N",)
-    spec = image_spec(p, batch if isinstance(batch, int) else "N")
+    spec = image_spec(p, batch if isinstance(batch, int) else "N", static_size=static_size)
     n = normalization_of(p)
     name = fresh_name(model.graph, f"{PREPROCESS_SCOPE}/pixel_values")
     pixels = ir.Value(name=name, type=ir.TensorType(FLOAT), shape=ir.Shape((spec.shape[0], *_shape(p)[1:])))
     steps = _normalize(model, network, pixels, n)
-    folding = _fold(model, steps, pixels, n, others or {}, images)
+    folding = _fold(model, steps, pixels, n, others or {}, images) if fold else None
     _free_image_name(model)
     image = ir.Value(name=IMAGE_INPUT, type=ir.TensorType(UINT8), shape=ir.Shape(spec.shape))
     builder = NodeBuilder(model, PREPROCESS_SCOPE)
@@ -114,22 +120,22 @@ def add_preprocessing(
     pixels.replace_all_uses_with(value, replace_graph_outputs=True)
     model.graph.inputs[0] = image
     remaining = [node.op_type for node in steps if node.graph is not None]
-    rollback = (folding.rollback_reason,) if folding.rollback_reason else ()
     return PreprocessingRecord(
         input=spec,
         operators=(*(node.op_type for node in builder.nodes), *remaining),
         pixel_values=str(value.name),
         shift=tuple(n.shift.tolist()),
         factor=tuple(n.factor.tolist()),
-        folded=folding.rewrites.applied if folding.status == "applied" else (),
-        not_folded=(*folding.rewrites.skipped, *rollback),
-        max_rel_diff=folding.max_rel_diff,
+        folded=folding.rewrites.applied if folding and folding.status == "applied" else (),
+        not_folded=(*folding.rewrites.skipped, *filter(None, [folding.rollback_reason])) if folding else (),
+        max_rel_diff=folding.max_rel_diff if folding else None,
     )
 
 
 def _prepare(builder: NodeBuilder, image: ImageValue, p: Preprocessing, n: Normalization) -> ir.Value:
     """Adds all steps but the normalization, in the order of `Preprocessing`."""
-    image = resize(builder, image, p)
+    if isinstance(image.dims[1], str):
+        image = resize(builder, image, p)
     if p.resize != "longest":
         image = crop(builder, image, p)
     image = _to_layout(builder, image, p)

@@ -51,7 +51,7 @@ def resize(builder: NodeBuilder, image: ImageValue, p: Preprocessing) -> ImageVa
 def crop(builder: NodeBuilder, image: ImageValue, p: Preprocessing) -> ImageValue:
     """Crops the center, height x width from `Preprocessing.crop_offset` on."""
     if image.sizes is None:
-        return image
+        return _crop_fixed(builder, image, p)
     target = builder.constant("cropped_size", [p.height, p.width], INT64)
     margin = builder.add("Sub", [image.sizes, target], name="crop_margin")
     two = builder.constant("two", 2, INT64)
@@ -63,6 +63,21 @@ def crop(builder: NodeBuilder, image: ImageValue, p: Preprocessing) -> ImageValu
     end = builder.add("Add", [start, target], name="crop_end")
     inputs = [image.value, start, end, builder.constant("crop_axes", [1, 2], INT64)]
     dims = image.with_size(p.height, p.width)
+    return ImageValue(builder.add("Slice", inputs, name="cropped", shape=dims), dims)
+
+
+def _crop_fixed(builder: NodeBuilder, image: ImageValue, p: Preprocessing) -> ImageValue:
+    """Crops images whose size is known."""
+    sides, target = [d for d in image.dims[1:3] if isinstance(d, int)], (p.height, p.width)
+    if tuple(sides) == target:
+        return image
+    starts = [p.crop_offset(side - size) for side, size in zip(sides, target, strict=True)]
+    ends = [start + size for start, size in zip(starts, target, strict=True)]
+    limits = [
+        builder.constant(name, numbers, INT64) for name, numbers in (("crop_from", starts), ("crop_to", ends))
+    ]
+    inputs = [image.value, *limits, builder.constant("crop_axes", [1, 2], INT64)]
+    dims = image.with_size(*target)
     return ImageValue(builder.add("Slice", inputs, name="cropped", shape=dims), dims)
 
 

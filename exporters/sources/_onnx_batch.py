@@ -59,8 +59,8 @@ def follow_batch(
         if shapes is not None:
             return _with_shapes(model, shapes), ()
         batch, claim = 1, "the batch was declared dynamic, but the graph takes only 1"
-        _set_batch(original, batch)
-        _set_batch(model, batch)
+        set_batch(original, batch)
+        set_batch(model, batch)
     reference = _SingleImages.of(original, batch, images)
     reason = _batch_statistics(model)
     for trial, changes in () if reason else ((_declared(model), ()), _rewritten(model, batch)):
@@ -140,7 +140,7 @@ def _with_shapes(model: ir.Model, shapes: Mapping[str, Dims]) -> ir.Model:
     return model
 
 
-def _set_batch(model: ir.Model, batch: int | str) -> None:
+def set_batch(model: ir.Model, batch: int | str) -> None:
     """Declares the batch of all inputs, and no other shape."""
     for value in model.graph.inputs:
         value.shape = ir.Shape((batch, *(value.shape or ())[1:]))
@@ -152,7 +152,7 @@ def _set_batch(model: ir.Model, batch: int | str) -> None:
 def _declared(model: ir.Model) -> ir.Model:
     """A copy whose declared batch is dynamic."""
     trial = model.clone()
-    _set_batch(trial, BATCH)
+    set_batch(trial, BATCH)
     return trial
 
 
@@ -168,7 +168,7 @@ def _rewritten(model: ir.Model, batch: int) -> tuple[ir.Model, tuple[str, ...]]:
             continue
         if rewrite(trial, node, batch, varying):
             changed.append(label(node))
-    _set_batch(trial, BATCH)
+    set_batch(trial, BATCH)
     return trial, tuple(changed)
 
 

@@ -10,9 +10,10 @@ from PIL import Image
 
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.images.reading import Pixels, luma
+from cnntk.runtime.preprocessing.resizing import resize_by_graph, shrink
 from cnntk.runtime.preprocessing.sampling import resize_interpolated, resize_nearest
 
-__all__ = ["LIGHT_MARGIN", "luma", "normalize", "preprocess", "resize_and_crop"]
+__all__ = ["LIGHT_MARGIN", "fit", "luma", "normalize", "preprocess", "resize_and_crop"]
 
 Array = NDArray[Any]
 
@@ -53,6 +54,32 @@ def resize_and_crop(image: Pixels, p: Preprocessing) -> Array:
         levels = levels[top : top + p.height, left : left + p.width]
     levels = _invert(_to_channels(levels, p), p)
     return _padded(levels, p) if p.resize == "longest" else levels
+
+
+def fit(image: Pixels, p: Preprocessing) -> Pixels:
+    """Resizes, and pads where ``p`` does, an image for a graph of one size, which does the rest.
+
+    What is padded is black in the network. So where ``light-background`` says so, an image is inverted before
+    it is padded: the graph then finds a dark edge, and leaves it as it is.
+
+    Args:
+        image: Pixels, uint8 (H, W, 3) RGB or (H, W, 1) gray.
+        p: Preprocessing of the model; its levels are uint8.
+
+    Returns:
+        Pixels, uint8 ``(*p.fitted_size, p.channels)``.
+    """
+    if p.color == "gray" and image.shape[2] == 3:
+        image = luma(image)
+    if p.resize != "longest":
+        pixels = shrink(image, p)
+    else:
+        pixels = resize_by_graph(image, p.resized_size(*image.shape[:2]), p)
+        if pixels.shape[:2] != p.fitted_size:
+            pixels = _invert(pixels, p)
+            padded = _padded(pixels, p)
+            pixels = 255 - padded if p.invert == "always" else padded
+    return pixels if pixels.shape[2] == p.channels else np.repeat(pixels, p.channels, axis=2)
 
 
 def normalize(levels: Array, p: Preprocessing) -> NDArray[np.float32]:

@@ -15,10 +15,10 @@ import numpy as np
 from cnntk.runtime.artifact.protobuf import encode_message
 from cnntk.runtime.artifact.spec import Interpolation, Preprocessing
 from cnntk.runtime.images.reading import Pixels
-from cnntk.runtime.preprocessing.sampling import resize_nearest
+from cnntk.runtime.preprocessing.sampling import resize_interpolated, resize_nearest
 from cnntk.runtime.session.devices import import_onnxruntime
 
-__all__ = ["ONNX_MODES", "resize_attributes", "shrink", "shrinkable"]
+__all__ = ["ONNX_MODES", "resize_attributes", "resize_by_graph", "shrink", "shrinkable"]
 
 _IR_VERSION, _OPSET = 10, 18
 ONNX_MODES = {"bilinear": "linear", "bicubic": "cubic"}
@@ -49,19 +49,26 @@ def shrinkable(p: Preprocessing) -> bool:
 def shrink(image: Pixels, p: Preprocessing) -> Pixels:
     """Resizes an image like the graph of a `shrinkable` preprocessing, and crops it to ``p.fitted_size``."""
     size = p.resized_size(*image.shape[:2])
-    if image.shape[:2] == size:
-        resized = image
-    elif p.interpolation == "nearest":
-        resized = resize_nearest(image, size)
-    else:
-        inputs = {"image": np.ascontiguousarray(image)[None], "size": np.array(size, dtype=np.int64)}
-        resized = np.asarray(_session(p.interpolation).run(None, inputs)[0][0])
+    resized = resize_by_graph(image, size, p)
     if p.resize == "stretch":
         return resized
     (e, f), (height, width) = p.edges, size
     top = p.crop_offset(height - p.height) - p.crop_offset(e - p.height)
     left = p.crop_offset(width - p.width) - p.crop_offset(f - p.width)
     return resized[top : top + e, left : left + f]
+
+
+def resize_by_graph(image: Pixels, size: tuple[int, int], p: Preprocessing) -> Pixels:
+    """Resizes an image to height and width as the graph of ``p`` does, whose levels are uint8."""
+    if image.shape[:2] == size:
+        return image
+    if p.interpolation == "nearest":
+        return resize_nearest(image, size)
+    if not p.antialias:
+        levels = resize_interpolated(image, size, cubic=p.interpolation == "bicubic")
+        return np.rint(levels).clip(0, 255).astype(np.uint8)
+    inputs = {"image": np.ascontiguousarray(image)[None], "size": np.array(size, dtype=np.int64)}
+    return np.asarray(_session(p.interpolation).run(None, inputs)[0][0])
 
 
 @functools.cache
