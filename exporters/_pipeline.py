@@ -170,6 +170,7 @@ def _spec(prepared: Prepared, checks: tuple[Check, ...], lint: LintReport, self_
         check_results={
             "checks": as_json(checks),
             "parity": as_json(_rows(checks, "parity")),
+            **({"tolerance": candidate.tolerance} if candidate.tolerance else {}),
             "graph_lint": as_json(lint),
             "repaired": _rewrites(prepared, repairs=True),
             "simplified": _rewrites(prepared, repairs=False),

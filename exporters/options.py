@@ -167,10 +167,11 @@ class ExportOptions:
             inception, mnist, cifar10, unit (0 to 1), none (0 to 255), and fields of `Preprocessing` like
             mean=0.5,0.5,0.5, which replace those of the preset or the source. A whole `Preprocessing` is used
             for sources that have none.
-        tolerance: Error to accept on inputs that no photograph resembles (black, white, one bright pixel,
-            values of ±1e4 and denormal ones), and limit of the bounds on all others, relative to the largest
-            output, like 0.01. By default the measured bounds hold, and a classifier whose bound is over 1 %
-            on ordinary images is refused. What was accepted is recorded in the artifact.
+        tolerance: Your own limit of the error, relative to the largest output, like 0.001. On ordinary images
+            it holds where it is stricter than the derived limit; on inputs that no photograph resembles
+            (black, white, one bright pixel, values of ±1e4 and denormal ones) where it is laxer. A classifier
+            whose derived limit is over 1 % on ordinary images is refused, unless this accepts it. Both limits
+            are in the report and in the artifact.
         samples: Also check the export on these inputs: a folder of images, or an .npz with an array (n, ...)
             per input; in Python also arrays by input, or images. The first 4 are used, 2 for large networks.
         opset: Version of ONNX's operators, 11 to 25 (default: 18, which loads in every runtime that was

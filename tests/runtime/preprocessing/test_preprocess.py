@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from cnntk.runtime.artifact.spec import Preprocessing
-from cnntk.runtime.preprocessing.preprocess import normalize, preprocess, resize_and_crop
+from cnntk.runtime.preprocessing.preprocess import fit, normalize, preprocess, resize_and_crop
 from cnntk.runtime.preprocessing.sampling import resize_interpolated
 
 RNG = np.random.default_rng(0)
@@ -180,3 +180,29 @@ def test_normalize_is_the_formula() -> None:
 
 def test_a_batch_of_several_sizes() -> None:
     assert preprocess([RGB, RGB[:5], RGB[:, :3]], P).shape == (3, 3, 16, 16)
+
+
+@pytest.mark.parametrize("invert", ["never", "always", "light-background"])
+@pytest.mark.parametrize("light", [False, True], ids=["dark", "light"])
+@pytest.mark.parametrize("resize", ["stretch", "shortest", "longest"])
+@pytest.mark.parametrize("size", [(30, 40), (16, 16), (50, 7)])
+def test_a_fitted_image_needs_no_resize_and_gives_the_same(
+    size: tuple[int, int], resize: str, light: bool, invert: str
+) -> None:
+    image = RNG.integers(0, 100, (*size, 3), dtype=np.uint8) + (150 if light else 0)
+    p = replace(P, resize=resize, invert=invert)
+    fitted = fit(image.astype(np.uint8), p)
+    assert fitted.shape == (*p.fitted_size, 3)
+    assert fitted.dtype == np.uint8
+    actual, expected = (resize_and_crop(each, p).astype(int) for each in (fitted, image.astype(np.uint8)))
+    assert np.abs(actual - expected).max() <= 1  # Pillow and onnxruntime round apart
+    assert np.abs(actual - np.roll(expected, 1, 0)).max() > 9
+
+
+def test_a_fitted_image_has_the_networks_channels() -> None:
+    assert fit(RGB[:, :, :1], P).shape == (16, 16, 3)
+    assert fit(RGB, GRAY).shape == (16, 16, 1)
+    luma = np.asarray(Image.fromarray(RGB).convert("L"))[:, :, None]
+    assert np.array_equal(fit(RGB, GRAY), fit(luma, GRAY))
+        fit(RGB, GRAY), fit(np.asarray(Image.fromarray(RGB).convert("L"))[:, :, None], GRAY)
+    )
