@@ -204,5 +204,3 @@ def test_a_fitted_image_has_the_networks_channels() -> None:
     assert fit(RGB, GRAY).shape == (16, 16, 1)
     luma = np.asarray(Image.fromarray(RGB).convert("L"))[:, :, None]
     assert np.array_equal(fit(RGB, GRAY), fit(luma, GRAY))
-        fit(RGB, GRAY), fit(np.asarray(Image.fromarray(RGB).convert("L"))[:, :, None], GRAY)
-    )
