@@ -110,7 +110,7 @@ def test_what_onnx_has_no_operator_for_is_refused(small_cnn: nn.Module) -> None:
 def test_a_source_that_says_nothing_takes_arrays(small_cnn: nn.Module) -> None:
     report = export(small_cnn, "m.onnx", input_shape=SHAPE)
     assert Engine("m.onnx").inputs[0].dtype == "float32"
-    assert any("does not say how images become its input" in note for note in report.notes)
+    assert any("does not state how images become its input" in note for note in report.notes)
 
 
 def test_a_graph_that_resizes_otherwise_never_leaves(
