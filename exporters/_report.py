@@ -17,6 +17,7 @@ from cnntk.exporters.passes.order import REPAIRS
 from cnntk.exporters.preprocessing import PreprocessingRecord
 from cnntk.exporters.shapes.shape_table import ShapeRow
 from cnntk.runtime.artifact.spec import DataFile, Layer, SelfTest, TensorSpec
+from cnntk.runtime.notebook import summary_html
 from cnntk.runtime.sections import (
     Chart,
     Column,
@@ -173,6 +174,10 @@ class ExportReport:
             digests=(self.digest,) if self.digest else (),
             images=self.samples,
         )
+
+    def _repr_html_(self) -> str:
+        """The head of its page, for notebooks."""
+        return summary_html(self.header())
 
     @property
     def of_torch(self) -> bool:

@@ -18,6 +18,9 @@ from cnntk.runtime.images.reading import ImageSource, Pixels
 
 __all__ = ["Classifier", "Prediction", "Predictions"]
 
+_SHOWN = 5
+"""Number of classes that a notebook shows."""
+
 _MAX_NUMBERS = 1 << 20
 """Limit of classes that get numbers for labels."""
 
@@ -56,6 +59,14 @@ class Predictions:
 
     def __iter__(self) -> Iterator[Prediction]:
         return iter(self.top(len(self.labels)))
+
+    def _repr_html_(self) -> str:
+        """The most probable classes, for notebooks."""
+        from cnntk.runtime.notebook import predictions_html
+
+        return predictions_html(
+            [(p.label, p.probability) for p in self.top(_SHOWN)], len(self.labels) - _SHOWN
+        )
 
 
 class Classifier(ImageEngine):

@@ -39,6 +39,13 @@ addEventListener("load", () => {
       sections: Object.fromEntries(
         [...page.querySelectorAll("section[id], details[id]")].map(e => [e.id, box(e)])),
       figures: [...page.querySelectorAll("svg.figure")].filter(seen).map(box),
+      clipped: [...page.querySelectorAll("body *")].filter(seen).filter(e => {
+        const figure = e.closest("svg"), b = e.getBoundingClientRect();
+        if (e.closest("thead") || (figure && e.tagName != "text")) return false;
+        const c = figure ? figure.getBoundingClientRect() : {left: 0, right: root.clientWidth};
+        const overflows = !figure && e.clientWidth > 0 && e.scrollWidth > e.clientWidth + 1;
+        return b.left < c.left - 1 || b.right > c.right + 1 || overflows;
+      }).map(e => `${e.tagName} ${e.textContent.trim().slice(0, 60)}`),
     };
   });
   document.getElementById("found").textContent = JSON.stringify(found);
@@ -60,7 +67,8 @@ class Window:
 
 
 def measured(windows: Sequence[Window]) -> list[dict[str, Any]]:
-    """How each lies: ``width``, ``scroll_width``, ``height``, boxes of ``sections`` and shown ``figures``."""
+    """How each lies: ``width``, ``scroll_width``, ``height``, boxes of ``sections`` and shown ``figures``,
+    and texts of ``clipped`` elements, which reach out of their boxes or the page."""
     dom = _chromium("".join(window.frame(1000) for window in windows) + _MEASURE, "--dump-dom")
     match = re.search(r'<pre id="found">(.*?)</pre>', dom, re.DOTALL)
     if match is None or not match[1]:

@@ -19,6 +19,7 @@ from cnntk.benchmark.statistics.findings import Finding
 from cnntk.benchmark.sweep import Sweep
 from cnntk.benchmark.targets import Target
 from cnntk.runtime.codec import NOT_IN_JSON
+from cnntk.runtime.notebook import summary_html
 from cnntk.runtime.sections import (
     Chart,
     Column,
@@ -163,6 +164,10 @@ class BenchResult:
             digests=self.digests,
             machine=self.machine.summary,
         )
+
+    def _repr_html_(self) -> str:
+        """The head of its page, for notebooks."""
+        return summary_html(self.header())
 
     def _highlights(self, batch: str) -> tuple[Highlight, ...]:
         latency = self.latency

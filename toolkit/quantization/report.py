@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cnntk.quantization.options import QuantizeOptions
+from cnntk.runtime.notebook import summary_html
 from cnntk.runtime.sections import (
     Chart,
     Column,
@@ -228,6 +229,10 @@ class QuantizeReport:
             verdict, "good", (*_speed_highlight(self), size, *_accuracy_highlight(self.accuracy))
         )
 
+    def _repr_html_(self) -> str:
+        """The head of its page, for notebooks."""
+        return summary_html(self.header())
+
     def _header(self, verdict: str, tone: Tone, highlights: tuple[Highlight, ...]) -> Header:
         return Header(
             self.name,
@@ -276,13 +281,13 @@ def _speed_highlight(report: QuantizeReport) -> tuple[Highlight, ...]:
 
 
 def _fastest_highlight(candidates: Iterable[CandidateResult]) -> tuple[Highlight, ...]:
-    timed = [candidate for candidate in candidates if candidate.speed is not None]
-    if not timed:
+    fastest = max(candidates, key=lambda candidate: candidate.ratio, default=None)
+    if fastest is None or fastest.speed is None:
         return ()
-    fastest = max(timed, key=lambda candidate: candidate.ratio)
     factor = max(fastest.ratio, 1 / fastest.ratio)
     value = f"{number(factor)}x {'faster' if fastest.ratio >= 1 else 'slower'}"
-    meaning = f"than the original: {fastest.change}. Not used, because {fastest.verdict}."
+    ends = speed_interval(fastest.ratio, fastest.speed.low, fastest.speed.high)
+    meaning = f"than the original ({ends}), not used: {fastest.change}."
     return (Highlight(value, "The fastest of them", meaning),)
 
 

@@ -114,9 +114,9 @@ def render_report(result: PageResult, navigation: str = "") -> str:
     )
 
 
-def is_wide(table: Table) -> bool:
-    """Whether a table is wider than a phone, which then shows each row as a list."""
-    return table_width(table) > _NARROW
+def is_wide(table: Table, limit: float = _NARROW) -> bool:
+    """Whether a table is wider than a page, by default a phone's, which then shows each row as a list."""
+    return table_width(table) > limit
 
 
 def table_width(table: Table) -> float:

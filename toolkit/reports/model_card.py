@@ -21,7 +21,7 @@ from cnntk.runtime.artifact.spec import IMAGE_INPUT, ModelSpec, Preprocessing, T
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.errors import CnntkError
 from cnntk.runtime.images.reading import Pixels, read_image
-from cnntk.runtime.sections import Header, amount, dims, first_names, percent, size_text
+from cnntk.runtime.sections import Header, amount, dims, first_names, percent, shorten, size_text
 from cnntk.verification.inspection import Inspection, inspect
 
 __all__ = ["Example", "ModelCard", "model_card", "preprocessing_steps"]
@@ -103,7 +103,7 @@ def _what(inspection: Inspection) -> str:
         size = f" It has {layers} and {amount(inspection.parameters)} weights."
     if spec is not None and spec.labels:
         kind = "" if spec.quantization is None else ", computing in integers"
-        names = first_names([label.partition(",")[0] for label in spec.labels], _NAMED_LABELS)
+        names = first_names([shorten(label.partition(",")[0], 24) for label in spec.labels], _NAMED_LABELS)
         if str(spec.provenance.get("weights", "")).startswith("random"):
             size += " Its weights are random: it is not trained."
         return f"An image classifier with {len(spec.labels):,} classes ({names}){kind}.{size}"
