@@ -142,14 +142,14 @@ class ExportReport:
         """What the page of the export begins with."""
         failures = [f"parity of {p.output} on {p.kind}" for p in self.parity if not p.holds]
         failures += [f"shape of {row.layer}" for row in self.shapes if not row.agree]
-        source = "PyTorch network" if self.of_torch else "ONNX file"
+        source = "its PyTorch network" if self.of_torch else "the original ONNX file"
         if failures:
             verdict, passed = f"Checks failed: {first_names(failures, _MAX_FAILURES)}", False
         elif passed := bool(self.parity):
             checks = f"All {len(self.checks)} checks passed."
-            verdict = f"Checked: the file computes what its {source} computes. {checks}"
+            verdict = f"Checked: the file computes what {source} computes. {checks}"
         else:
-            verdict = f"Not compared with its {source}"
+            verdict = f"Not compared with {source}"
         file = "in one file" if self.data is None else f"with {self.data.file} beside it"
         highlights = (
             *self._error_highlight(source),
@@ -190,7 +190,7 @@ class ExportReport:
         if worst is None:
             return ()
         meaning = (
-            f"The largest difference from its {source} is {error_text(worst.onnx_error)} (in {worst.output}, "
+            f"The largest difference from {source} is {error_text(worst.onnx_error)} (in {worst.output}, "
             f"on {worst.kind}). Rounding explains up to {error_text(worst.bound)}: 100 %."
         )
         return (Highlight(percent(_limit_share(worst)), "Of the error limit", meaning),)

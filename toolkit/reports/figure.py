@@ -184,7 +184,7 @@ class Figure:
 
 def text_width(text: str, size: float = 11.0) -> float:
     """Width of a text in a sans serif font, rather over- than underestimated."""
-    return 0.58 * size * len(text)
+    return 0.62 * size * len(text)
 
 
 def layer_label(name: str, op: str, letters: int) -> str:

@@ -48,7 +48,7 @@ _NAME_SHARE, _NAME_SIZE = 0.34, 11.5
 """Largest share of the width for names, and their size."""
 
 _HEIGHT = 380
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 30, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 30, 40
 _MAX_RADIUS, _MIN_RADIUS = 15.0, 2.5
 _LEGEND_PITCH = 18
 _LABELED = 8
