@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DEMO_READY := $(VENV)/.ready-demo
 CNNTK := $(BIN)/cnntk
 LOWEST := $(VENV)-lowest
 TOOLS := $(VENV)-release
@@ -13,27 +14,36 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist l
 
 .PHONY: demo test test-lowest slow soak check size lint types bench release pins clean
 
-$(READY): pyproject.toml constraints.txt
+define venv
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+endef
+
+$(READY): pyproject.toml constraints.txt
+	$(call venv)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS)]' --group dev
 	@touch $@
 
-demo: $(READY)
+# What `make demo` uses, without tests, lint and what the examples need.
+$(DEMO_READY): pyproject.toml constraints.txt
+	$(call venv)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[cpu,export,train]'
+	@touch $@
+
+demo: $(DEMO_READY)
 	@mkdir -p demo
-	$(CNNTK) train lenet --data digits -o demo/lenet-digits --force
-	$(CNNTK) export demo/lenet-digits -o demo/lenet-digits.onnx --report demo/report.html --force
-	$(CNNTK) verify demo/lenet-digits.onnx
-	$(CNNTK) inspect demo/lenet-digits.onnx
-	$(CNNTK) quantize demo/lenet-digits.onnx --calibration digits --prefer size -o demo/lenet-digits-int8.onnx \
+	$(CNNTK) train examples/residual_net.py:residual_net --data digits --image-size 16 --epochs 4 -o demo/digits --force
+	$(CNNTK) export demo/digits --trust -o demo/digits.onnx --report demo/report.html --force
+	$(CNNTK) verify demo/digits.onnx
+	$(CNNTK) quantize demo/digits.onnx --calibration digits --threads 1 -o demo/digits-int8.onnx \
 		--report demo/quantized.html --force
 	$(BIN)/python -m cnntk.data.digits 7 demo/seven.png
-	$(CNNTK) infer -m demo/lenet-digits.onnx demo/seven.png
-	$(CNNTK) bench demo/lenet-digits.onnx --report demo/bench.html
-	@echo; echo "In demo/: the checkpoint lenet-digits/, the artifact lenet-digits.onnx, the quantized lenet-digits-int8.onnx,"; \
-	echo "the image seven.png, and three pages for a browser: report.html (the export and its checks),"; \
-	echo "quantized.html (the candidates of the quantization) and bench.html (the measurements)"
+	$(CNNTK) infer -m demo/digits-int8.onnx demo/seven.png
+	$(CNNTK) bench demo/digits-int8.onnx --against demo/digits.onnx --seconds 1 --report demo/bench.html --force
+	@echo; echo "In demo/: the checkpoint digits/, the artifact digits.onnx, its quantized form digits-int8.onnx, the image"; \
+	echo "seven.png, and three pages for a browser: report.html (the export and its checks), quantized.html (the"; \
+	echo "candidates of the quantization) and bench.html (the measurements)"
 
 test: $(READY)
 	$(PYTEST) -m 'not slow'
