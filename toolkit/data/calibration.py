@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnntk.data import ArrayImages, Dataset, FileImages, check_data, open_data
-from cnntk.data.folder import read_to_judge
+from cnntk.data.folder import held_out_folder, read_classes, read_to_judge
 from cnntk.data.images import Images, image_files, read_file
 from cnntk.data.labeled import class_indices
 from cnntk.data.source import is_labeled
@@ -145,6 +145,9 @@ def split_images(
 ) -> CalibrationSplit:
     """Splits DATA for calibration and evaluation: labeled data as for training, a bare folder in halves.
 
+    A bare folder that contains a folder for each of its classes, named by the model's labels, is labeled.
+    With other data to evaluate on, all labeled images calibrate that are not set apart as ``test``.
+
     Args:
         data: Images in one of the forms that `calibration_images` accepts.
         spec: Spec of the model, whose labels and background color are used.
@@ -157,11 +160,46 @@ def split_images(
     """
     background = spec.preprocessing.background if spec.preprocessing is not None else _WHITE
     max_evaluation = max_evaluation_images(spec)
-    if evaluation is None and not is_labeled(data):
-        return _split_in_half(data, max_calibration_images, max_evaluation, background)
-    calibration = calibration_images(data, max_calibration_images, background)
+    data, evaluation = _labeled_form(data, spec), evaluation and _labeled_form(evaluation, spec)
+    dataset = _undivided_folder(data)
+    few = dataset is not None and min(np.bincount(dataset.labels)) < 2
+    if evaluation is None and (few or not is_labeled(data)):
+        everything = (
+            calibration_images(data, sys.maxsize, background)
+            if dataset is None
+            else _with_model_labels(_select(dataset, range(len(dataset)), background), spec, data)
+        )
+        return _split_in_half(everything, data, max_calibration_images, max_evaluation)
+    if evaluation is not None and dataset is not None:
+        indices = _balanced_rounds(dataset.labels, max_calibration_images)
+        calibration = _select(dataset, indices, background)
+    else:
+        calibration = calibration_images(data, max_calibration_images, background)
     judges = _evaluation_images(evaluation or data, max_evaluation, background, held_out=evaluation is None)
     return CalibrationSplit(calibration, _with_model_labels(judges, spec, evaluation or data))
+
+
+def _labeled_form(data: str, spec: ModelSpec) -> str:
+    """``folder:DIR`` for a bare folder whose folders are classes of the model; else ``data``."""
+    folder = Path(data).expanduser()
+    if is_labeled(data) or not folder.is_dir():
+        return data
+    inner = folder / "train" if held_out_folder(folder) is not None else folder
+    names = sorted(f.name for f in inner.iterdir() if f.is_dir() and not f.name.startswith("."))
+    try:
+        class_indices(names, spec.labels, data, spec.name)
+    except DataError:
+        return data
+    return f"folder:{folder}" if len(names) > 1 else data
+
+
+def _undivided_folder(data: str) -> Dataset | None:
+    """All images of a ``folder:DIR`` of which none are set apart to judge by; None for other DATA."""
+    kind, _, path = data.partition(":")
+    folder = Path(path).expanduser()
+    if not is_labeled(data) or kind != "folder" or held_out_folder(folder) is not None:
+        return None
+    return read_classes(folder)
 
 
 def max_evaluation_images(spec: ModelSpec) -> int:
@@ -189,10 +227,9 @@ def _evaluation_images(
 
 
 def _split_in_half(
-    data: str, max_calibration: int, max_evaluation: int, background: Sequence[int]
+    everything: CalibrationImages, data: str, max_calibration: int, max_evaluation: int
 ) -> CalibrationSplit:
-    """Splits a folder: each image is in one half only."""
-    everything = calibration_images(data, sys.maxsize, background)
+    """Splits images: each is in one half only."""
     count = len(everything)
     if count < 2:
         raise DataError(
@@ -202,7 +239,11 @@ def _split_in_half(
     rest = sorted(set(range(count)) - set(calibration))
     evaluation = [rest[i] for i in _evenly_spaced(len(rest), max_evaluation)]
     first, second = (
-        replace(everything, indices=tuple(everything.indices[i] for i in half))
+        replace(
+            everything,
+            indices=tuple(everything.indices[i] for i in half),
+            labels=tuple(everything.labels[i] for i in half) if everything.labels else (),
+        )
         for half in (calibration, evaluation)
     )
     return CalibrationSplit(first, second)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,18 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.images)
 
+    def limited(self, max_images: int) -> Dataset:
+        """At most so many images, always the same, with classes balanced as far as they have images."""
+        if len(self) <= max_images:
+            return self
+        order = np.random.RandomState(0).permutation(len(self))  # unlike default_rng, the same in every numpy
+        turns, counts = np.empty(len(self), np.int64), np.zeros(len(self.classes), np.int64)
+        for position, label in enumerate(self.labels[order]):
+            turns[position] = counts[label]
+            counts[label] += 1
+        chosen = np.sort(order[np.argsort(turns, kind="stable")[:max_images]])
+        return Dataset(self.images.select(chosen), self.labels[chosen], self.classes)
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -78,6 +90,19 @@ class Split:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the logits."""
         return self.train.classes
+
+    def limited(self, max_images: int) -> Split:
+        """At most so many images to train on, and as many to test with, for a quick try.
+
+        Raises:
+            DataError: These are fewer than there are classes.
+        """
+        if max_images < len(self.classes):
+            classes = len(self.classes)
+            raise DataError(
+                f"{self.name}: {max_images} images (--max-images) are fewer than its {classes} classes"
+            )
+        return replace(self, train=self.train.limited(max_images), test=self.test.limited(max_images))
 
     def fingerprint(self) -> str:
         """SHA-256 over classes, labels and images in their order, which identifies the data.

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.data.dataset import Dataset, Labels, Split, held_out
+from cnntk.data.dataset import Dataset, Split, held_out
 from cnntk.data.images import FileImages, image_files
 from cnntk.runtime.errors import DataError
 
@@ -92,8 +92,5 @@ def _subfolder(folder: Path, *names: str) -> Path | None:
 
 
 def _subset(dataset: Dataset, mask: NDArray[np.bool_]) -> Dataset:
-    paths = dataset.images.paths if isinstance(dataset.images, FileImages) else ()
-    labels: Labels = dataset.labels[mask]
-    return Dataset(
-        FileImages(tuple(p for p, m in zip(paths, mask, strict=True) if m)), labels, dataset.classes
-    )
+    indices = np.flatnonzero(mask)
+    return Dataset(dataset.images.select(indices), dataset.labels[indices], dataset.classes)

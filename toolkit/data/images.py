@@ -67,6 +67,10 @@ class Images(Protocol):
         """SHA-256 of the pixels in memory, or of the names and sizes of files."""
         ...
 
+    def select(self, indices: Indices) -> Images:
+        """Only the images at ``indices``."""
+        ...
+
     def take(self, indices: Indices, preprocessing: Preprocessing) -> Pixels:
         """The images at ``indices``, all but the normalization done: uint8 (n, height, width, C)."""
         ...
@@ -100,6 +104,10 @@ class ArrayImages:
         digest = hashlib.sha256(repr(self.pixels.shape).encode())
         digest.update(np.ascontiguousarray(self.pixels).data)
         return digest.digest()
+
+    def select(self, indices: Indices) -> ArrayImages:
+        """Only the images at ``indices``."""
+        return ArrayImages(self.pixels[np.asarray(indices, dtype=np.int64)])
 
     def take(self, indices: Indices, preprocessing: Preprocessing) -> Pixels:
         """The images at ``indices``, prepared: uint8 (n, height, width, C)."""
@@ -149,6 +157,10 @@ class FileImages:
             name = path.relative_to(folder).as_posix()
             digest.update(f"{name}\0{_size_bytes(path)}\0".encode())
         return digest.digest()
+
+    def select(self, indices: Indices) -> FileImages:
+        """Only the images at ``indices``."""
+        return FileImages(tuple(self.paths[i] for i in indices), self.size)
 
     def take(self, indices: Indices, preprocessing: Preprocessing) -> Pixels:
         """The images at ``indices``, decoded and prepared: uint8 (n, height, width, C).

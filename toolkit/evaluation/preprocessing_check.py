@@ -16,7 +16,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cnntk.benchmark.statistics.paired_tests import calibrated, holm, log_likelihoods, mcnemar, sign_flips
+from cnntk.benchmark.statistics.paired_tests import (
+    calibrated,
+    holm,
+    images_to_tell,
+    log_likelihoods,
+    mcnemar,
+    sign_flips,
+)
 from cnntk.data.labeled import labeled_files
 from cnntk.evaluation.network_input import NetworkInput
 from cnntk.evaluation.preprocessing_variants import Variant, variants_of
@@ -118,10 +125,19 @@ class PreprocessingCheck:
         """Result in one line, with what to do."""
         best, spec = self.best, self.spec
         if best is None:
-            tried = len([c for c in self.variants if c.differing])
+            tried = [c for c in self.variants if c.differing]
+            likely = max(tried, key=lambda c: c.accuracy, default=spec)
+            number = images_to_tell(likely.gained, likely.lost, spec.images, ALPHA / (2 * max(len(tried), 1)))
+            if number is None:
+                return (
+                    f"no mismatch: none of {len(tried)} variants scores better than the spec's "
+                    f"{_percent(spec)} on {spec.images} images"
+                )
+            number = max(number, spec.images + 1)
             return (
-                f"no mismatch: none of {tried} variants scores better than the spec's "
-                f"{_percent(spec)} on {spec.images} images"
+                f"no mismatch shown: nothing is surely better than the spec's {_percent(spec)} on "
+                f"{spec.images} images; {likely.name} has {_percent(likely)}, and "
+                f"{number:,} images would tell, if that is its accuracy"
             )
         options = " ".join(f"--preprocessing {option}" for option in best.options)
         fix = (

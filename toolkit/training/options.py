@@ -60,6 +60,8 @@ class TrainOptions:
         image_size: Height and width of the network's input, in pixels.
         init: Distribution of the initial weights: xavier, or normal with standard deviation 0.01.
         dropout: Share of activations to drop, 0 to 1, in networks that have dropout.
+        max_images: Number of training images to use at most, balanced by class, for a quick try; as many test
+            images at most.
         seed: Seed of initial weights, image order, augmentation and dropout (default: 0).
         device: Device to train on: cpu (default), cuda, cuda:1 or auto. CUDA computes in bfloat16 where the
             GPU supports it.
@@ -83,6 +85,7 @@ class TrainOptions:
     image_size: int | None = field(default=None, metadata=_NETWORK | {"min": 1})
     init: Initialization | None = field(default=None, metadata=_NETWORK)
     dropout: float | None = field(default=None, metadata=_NETWORK | {"min": 0, "max": 1})
+    max_images: int | None = field(default=None, metadata={"min": 1, "group": "Data"})
     seed: int | None = field(default=None, metadata=_TRAINING | {"min": 0})
     device: str | None = field(default=None, metadata=_TRAINING)
     body: str | os.PathLike[str] | None = field(default=None, metadata=_NETWORK | {"metavar": "CHECKPOINT"})
@@ -92,7 +95,7 @@ class TrainOptions:
     force: bool = field(default=False, metadata=_OUTPUT)
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "image_size"):
+        for name in ("epochs", "batch_size", "image_size", "max_images"):
             _check_number(name, getattr(self, name), lowest=1)
         for name in ("learning_rate", "weight_decay", "seed"):
             _check_number(name, getattr(self, name), lowest=0)

@@ -29,6 +29,7 @@ _OPTIONS = (
     "learning_rate",
     "weight_decay",
     "schedule",
+    "max_images",
     "seed",
     "device",
 )

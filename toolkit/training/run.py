@@ -100,6 +100,8 @@ class _Before:
 def _job(request: TrainRequest, network_ref: Network | None, folder: RunFolder) -> _Job:
     options, data = request.options, "digits" if request.data is None else request.data
     split = open_data(data) if isinstance(data, str) else data
+    if options.max_images is not None:
+        split = split.limited(options.max_images)
     with seeded(Purpose.WEIGHTS, options.seed or 0):
         plan = plan_for(request.network, split, options, network_ref)
     settings = settings_for(options, plan.recipe, split)
@@ -215,6 +217,7 @@ class _Job:
             "body": os.path.abspath(self.options.body) if self.options.body is not None else None,
             "network": network.factory if network else self.plan.name,
             "image_size": p.height,
+            "max_images": self.options.max_images,
             "network_arguments": network.kwargs if network and not self.plan.is_module else None,
             **asdict(self.settings),
             "device": self.device.type,

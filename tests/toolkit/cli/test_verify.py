@@ -139,7 +139,7 @@ def test_images_of_a_model_whose_preprocessing_is_wrong(digits: Path, tmp_path: 
     lines = result.stdout.splitlines()
     assert all(len(line) <= 80 for line in lines)
     start = next(i for i, line in enumerate(lines) if line.startswith("variant"))
-    verdict, table = " ".join(lines[:start]), lines[start:]
+    verdict, table = " ".join(" ".join(lines[:start]).split()), lines[start:]
     assert table[0].split() == ["variant", "accuracy", "log-lik.", "gained", "lost", "p"]
     assert table[1].startswith("spec")
     assert table[2].startswith("inverted")

@@ -239,3 +239,34 @@ def test_a_sample_of_the_held_out_images_has_all_classes(monkeypatch: pytest.Mon
     labels = split_images("digits", SPEC, 10).evaluation.labels
     assert len(labels) == 40
     assert min(np.bincount(labels, minlength=10)) >= 3
+
+
+@pytest.fixture
+def by_class(tmp_path: Path) -> Path:
+    """A bare folder with a folder for each of three digits, four photos each."""
+    for name in "257":
+        for i in range(4):
+            save(tmp_path / name / f"{i}.png", i)
+    return tmp_path
+
+
+def test_a_bare_folder_of_class_folders_is_labeled(by_class: Path) -> None:
+    split = split_images(str(by_class), SPEC, 100)
+    assert len(split.evaluation) > 0
+    assert all(str(image.label) == Path(image.name).parent.name for image in split.evaluation)
+    assert not {i.name for i in split.calibration} & {i.name for i in split.evaluation}
+    (by_class / "other").mkdir()
+    save(by_class / "other" / "0.png", 0)
+    assert not split_images(str(by_class), SPEC, 100).evaluation.labels, "which is no class of the model"
+
+
+def test_one_photo_a_class_calibrates_where_others_judge(by_class: Path, tmp_path: Path) -> None:
+    few = tmp_path.parent / f"{tmp_path.name}-few"
+    for name in "257":
+        save(few / name / "0.png", 0)
+    split = split_images(f"folder:{few}", SPEC, 100, evaluation=str(by_class))
+    assert len(split.calibration) == 3
+    assert len(split.evaluation) == 12
+    alone = split_images(f"folder:{few}", SPEC, 100)
+    assert (len(alone.calibration), len(alone.evaluation)) == (1, 2)
+    assert len(alone.evaluation.labels) == 2

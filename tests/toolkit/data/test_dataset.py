@@ -7,6 +7,7 @@ import pytest
 
 from cnntk.data.dataset import Dataset, Split, held_out
 from cnntk.data.images import ArrayImages, FileImages, Images
+from cnntk.data.source import open_data
 from cnntk.runtime.errors import DataError
 
 
@@ -94,3 +95,14 @@ def test_it_is_fixed_for_good() -> None:
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_at_least_one(count: int) -> None:
     assert held_out(np.zeros(count, np.int64)).sum() == 1
+
+
+def test_limited_data_is_balanced_and_always_the_same() -> None:
+    split = open_data("digits").limited(50)
+    assert len(split.train) == len(split.test) == 50
+    assert np.bincount(split.train.labels).tolist() == [5] * 10
+    assert split.fingerprint() == open_data("digits").limited(50).fingerprint()
+    assert split.fingerprint() != open_data("digits").fingerprint()
+    assert len(open_data("digits").limited(10**6).train) == 1438
+    with pytest.raises(DataError, match=r"9 images .* fewer than its 10 classes"):
+        split.limited(9)

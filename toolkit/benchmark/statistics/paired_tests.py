@@ -16,7 +16,8 @@ each classifier: any change of contrast would otherwise seem to improve an over-
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import comb
+from math import ceil, comb
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ __all__ = [
     "best_sharpness",
     "calibrated",
     "holm",
+    "images_to_tell",
     "log_likelihoods",
     "mcnemar",
     "mcnemar_two_sided",
@@ -97,6 +99,26 @@ def mcnemar(gained: int, lost: int) -> float:
 def mcnemar_two_sided(gained: int, lost: int) -> float:
     """Probability by chance of a difference at least as large, whichever is better."""
     return min(1.0, 2 * mcnemar(max(gained, lost), min(gained, lost)))
+
+
+def images_to_tell(gained: int, lost: int, images: int, alpha: float, power: float = 0.8) -> int | None:
+    """Number of images on which McNemar's test shows the difference, with two significant digits, rounded up.
+
+    Shares of gained and lost images are those seen, g and l, with d = g - l:
+    ``n = (z(1 - alpha) sqrt(g + l) + z(power) sqrt(g + l - d^2))^2 / d^2``.
+    Connor, Biometrics 43 (1987) 207.
+
+    Returns:
+        The number; None where nothing was gained over what was lost.
+    """
+    if gained <= lost:
+        return None
+    changed, gain = (gained + lost) / images, (gained - lost) / images
+    z = NormalDist().inv_cdf
+    root: float = z(1 - alpha) * changed**0.5 + z(power) * (changed - gain**2) ** 0.5
+    count = ceil((root / gain) ** 2)
+    step = int(10 ** max(len(str(count)) - 2, 0))
+    return -(-count // step) * step
 
 
 def sign_flips(differences: Float64, seed: int = 0) -> float:

@@ -12,6 +12,7 @@ from cnntk.benchmark.statistics.paired_tests import (
     FLOOR,
     calibrated,
     holm,
+    images_to_tell,
     log_likelihoods,
     mcnemar,
     mcnemar_two_sided,
@@ -95,3 +96,22 @@ def test_two_sided(gained: int, lost: int) -> None:
     assert (
         mcnemar_two_sided(gained, lost) == mcnemar_two_sided(lost, gained) == pytest.approx(min(1, 2 * tail))
     )
+
+
+@pytest.mark.parametrize(("gained", "lost", "images"), [(6, 3, 100), (2, 0, 30), (30, 10, 300)])
+def test_so_many_images_show_the_difference_four_times_in_five(gained: int, lost: int, images: int) -> None:
+    alpha, number = 0.01, images_to_tell(gained, lost, images, alpha=0.01)
+    assert number is not None
+    rng = np.random.default_rng(0)
+    shares = [gained / images, lost / images, 1 - (gained + lost) / images]
+    drawn = rng.multinomial(number, shares, 1000)[:, :2]
+    power = np.mean([mcnemar(int(g), int(lost_)) < alpha for g, lost_ in drawn])
+    assert 0.7 < power < 0.92
+    fewer = rng.multinomial(number // 2, shares, 1000)[:, :2]
+    assert np.mean([mcnemar(int(g), int(lost_)) < alpha for g, lost_ in fewer]) < 0.65
+    assert number % 10 ** (len(str(number)) - 2) == 0
+
+
+def test_no_number_of_images_shows_what_is_not_there() -> None:
+    assert images_to_tell(3, 3, 100, 0.05) is None
+    assert images_to_tell(0, 2, 100, 0.05) is None
