@@ -26,6 +26,7 @@ __all__ = ["main"]
 COMMANDS = ("train", "export", "verify", "inspect", "evaluate", "quantize", "infer", "bench", "doctor")
 
 OUTPUT_LOST = 1
+_COMPLETION = "_CNNTK_COMPLETE"
 INTERNAL_ERROR = 70
 
 
@@ -109,6 +110,8 @@ def _run(argv: Sequence[str] | None, state: dict[str, Any]) -> int:
         number = state.get("signal", signal.SIGINT)
         return _fail(ENDINGS[number], STATUS[number], state)
     except SystemExit as error:
+        if _COMPLETION in os.environ:  # a shell asks click for completions
+            return int(error.code or 0)
         # click wraps standard output and exits where a pipe's reader has enough, as with `| head`.
         if sys.stdout is not stdout:
             return 0

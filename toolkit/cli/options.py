@@ -24,6 +24,7 @@ from dataclasses import MISSING, Field, fields
 from typing import Any, Literal, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from cnntk.cli.output import json_alone
 from cnntk.runtime.preprocessing.choice import parse_preprocessing
@@ -44,8 +45,19 @@ T = TypeVar("T")
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 GENERAL = "General"
+_PATHS = ("FILE", "FOLDER", "PATH", "IMAGE", "OTHER", "CHECKPOINT")
+"""Names of values that are paths."""
+
 _ENTRY = re.compile(r"(\w+): (.*)")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z`])")
+
+
+class _PathText(click.types.StringParamType):
+    """Text that a shell completes to the names of files and folders."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        """Leaves the completion to the shell."""
+        return [CompletionItem(incomplete, type="file")]
 
 
 class _Option(click.Option):
@@ -54,7 +66,9 @@ class _Option(click.Option):
     def __init__(self, *args: Any, group: str = "Options", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.group = group
-        if self.metavar is None and isinstance(self.type, click.types.IntParamType):
+        if self.metavar in _PATHS:
+            self.type = _PathText()
+        elif self.metavar is None and isinstance(self.type, click.types.IntParamType):
             self.metavar = "N"
         elif self.metavar is None and isinstance(self.type, click.types.FloatParamType):
             self.metavar = "NUMBER"
@@ -106,6 +120,9 @@ def command(*examples: str) -> Callable[[Callable[..., Any]], Command]:
     def decorate(function: Callable[..., Any]) -> Command:
         decorated = click.command(cls=Command)(function)
         decorated.examples = examples
+        for param in decorated.params:
+            if isinstance(param, click.Argument):
+                param.type = _PathText()
         return decorated
 
     return decorate

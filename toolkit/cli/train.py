@@ -73,6 +73,7 @@ class EpochProgress(TrainProgress):
 
     def begin(self, epochs: int, steps: int, done: int) -> None:
         """Starts the line."""
+        self._line = ProgressLine("training", unit="steps")
         self._epochs, self._steps, self._done = epochs, steps, done
         self._line(done * steps, epochs * steps)
 

@@ -75,11 +75,12 @@ class TrainReport:
         """Network, data, accuracy, time and the next command, for text and pages."""
         weights = f"{self.parameters:,} parameters, {self.trainable_parameters:,} trained"
         images = f"{self.train_images:,} images to train on, {self.test_images:,} held out"
+        epochs = f"{len(self.history)} epoch{'s' * (len(self.history) != 1)}"
         lines = (
             ("network", f"{self.network}: {weights}"),
             ("data", f"{self.data}: {images}"),
             ("accuracy", f"{self.accuracy:.2%} on the held-out images"),
-            ("time", f"{self.seconds:.1f} s, {len(self.history)} epochs on {self.device} ({self.status})"),
+            ("time", f"{self.seconds:.1f} s, {epochs} on {self.device} ({self.status})"),
             ("wrote", self.checkpoint),
             ("next", f"cnntk export {self.checkpoint}{' --trust' if self._runs_code else ''}"),
         )

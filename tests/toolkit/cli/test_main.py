@@ -101,3 +101,22 @@ def test_who_handles_sigterm_keeps_their_handler(cnntk: Callable) -> None:
         signal.signal(signal.SIGTERM, before)
     assert cnntk("--version").status == 0
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("cnntk ver", "plain,verify"),
+        ("cnntk verify --dev", "plain,--device"),
+        ("cnntk quantize --prefer s", "plain,speed\nplain,size"),
+        ("cnntk verify len", "file,len"),
+        ("cnntk export --weights len", "file,len"),
+    ],
+)
+def test_shells_complete_commands_options_and_files(words: str, expected: str) -> None:
+    request = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    environment = {**os.environ, "_CNNTK_COMPLETE": "bash_complete", **request}
+    done = subprocess.run(
+        [sys.executable, "-m", "cnntk"], env=environment, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout.strip(), done.stderr) == (expected, "")

@@ -1,9 +1,11 @@
 """CIFAR-10 in both of its forms; pickles that ask for more than arrays are refused."""
 
+import gzip
 import os
 import pickle
 import re
 import struct
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -150,3 +152,53 @@ def test_names_that_are_no_names(cifar_batches: Path) -> None:
     (cifar_batches / "batches.meta").write_bytes(pickle.dumps({"label_names": [1, 2]}))
     with pytest.raises(DataError, match=r"batches\.meta: label_names is not a list of names"):
         open_cifar10(cifar_batches)
+
+
+def archive_of(folder: Path, file: Path, prefix: str = "") -> Path:
+    with tarfile.open(file, "w:gz") as archive:
+        archive.add(folder, prefix or ".")
+    return file
+
+
+def test_an_archive_of_batches(cifar_batches: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    file = archive_of(cifar_batches, tmp_path_factory.mktemp("a") / "c.tar.gz", "../cifar-10-batches-py")
+    assert open_cifar10(file).fingerprint() == open_cifar10(cifar_batches).fingerprint()
+    assert os.listdir(file.parent) == ["c.tar.gz"], "nothing is extracted"
+    (cifar_batches / "data_batch_3").unlink()
+    with pytest.raises(DataError, match=r"c.tar.gz/data_batch_3: is missing"):
+        open_cifar10(archive_of(cifar_batches, file))
+    (cifar_batches / "test_batch").write_bytes(pickle.dumps(os.system))
+    with pytest.raises(DataError, match=r"which is refused|is missing"):
+        open_cifar10(archive_of(cifar_batches, file))
+
+
+@pytest.mark.parametrize("size", [32, 31])
+def test_an_archive_of_images(size: int, tmp_path: Path) -> None:
+    for part, level in (("train", 100), ("test", 200)):
+        for name in ("cat", "dog"):
+            (folder := tmp_path / "data" / part / name).mkdir(parents=True)
+            Image.new("RGB", (size, size), (level, 0, 0)).save(folder / "0.png")
+    file = archive_of(tmp_path / "data", tmp_path / "c.tar.gz")
+    if size != 32:
+        with pytest.raises(DataError, match=r"cat/0.png: is 31x31, expected 32x32"):
+            open_cifar10(file)
+        return
+    split = open_cifar10(file)
+    assert (len(split.train), len(split.test), split.classes) == (2, 2, ("cat", "dog"))
+    assert split.test.images.take([1], AS_IT_IS)[0, 0, 0].tolist() == [200, 0, 0]
+
+
+def test_other_files_are_no_archive(tmp_path: Path) -> None:
+    (file := tmp_path / "c.tar.gz").write_bytes(b"no archive")
+    with pytest.raises(DataError, match=r"not a valid .tar.gz archive"):
+        open_cifar10(file)
+    with tarfile.open(file, "w:gz"):
+        pass
+    with pytest.raises(DataError, match="has neither train/"):
+        open_cifar10(file)
+    large = tarfile.TarInfo("data_batch_1")
+    large.size = 600_000_000
+    with gzip.open(file, "wb") as stream:
+        stream.write(large.tobuf())
+    with pytest.raises(DataError, match="is larger than CIFAR-10 can be"):
+        open_cifar10(file)
