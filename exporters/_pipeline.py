@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -54,6 +55,8 @@ def export(
     source: str | os.PathLike[str] | nn.Module | torch.export.ExportedProgram,
     output: str | os.PathLike[str] | None = None,
     options: ExportOptions | None = None,
+    *,
+    progress: Callable[[str], None] | None = None,
     **fields: Any,
 ) -> ExportReport:
     """Exports a model as one ``.onnx`` file that was checked to be the same model; or writes nothing.
@@ -64,6 +67,7 @@ def export(
             torch module or exported program.
         output: Path of the file; by default the source's name with ``.onnx``, in the current folder.
         options: Options of the export.
+        progress: Callback that receives the name of each stage when it starts.
         **fields: Fields of `ExportOptions`, which replace those of ``options``.
 
     Raises:
@@ -75,6 +79,8 @@ def export(
     """
     started = time.monotonic()
     options = replace(options or ExportOptions(), **fields)
+    notify = progress or (lambda stage: None)
+    notify("opening the source")
     model = open_source(source, options)
     target = Path(output) if output is not None else Path(f"{model.name}.onnx")
     check_output(target, force=options.force)
@@ -83,8 +89,11 @@ def export(
     model = ensure_runnable(model, options.dtype)
     if options.preprocessing:
         model = with_preprocessing(model, options.preprocessing)
+    notify("capturing and simplifying the graph")
     prepared = prepare(model, options, _samples(model, options))
+    notify("checking the graph")
     checks = run_checks(prepared.candidate, "static")
+    notify("running torch and onnxruntime on test inputs")
     return _write(prepared, checks, target, options, started)
 
 

@@ -56,6 +56,13 @@ WRONG_USE = {
     "train": (["--data", "mnist:x"], ["--data", "x"], ["x"], ["--device", "x"], ["-o", "{file}"]),
     "verify": (["x.onnx"], ["--against", "x.onnx"], ["--images", "x"], ["--device", "x"], ["--random"]),
     "inspect": (["x.onnx"],),
+    "export": (
+        ["lenet", "--random", "-o", "x/y.onnx"],
+        ["lenet", "--random", "-o", "{file}"],
+        ["lenet", "--random", "--samples", "x"],
+        ["lenet", "--random", "--report", "{file}"],
+        ["x"],
+    ),
     "quantize": (
         ["--calibration", "x"],
         ["x.onnx", "--calibration", "digits"],

@@ -49,6 +49,14 @@ def test_a_zoo_network_with_random_weights() -> None:
     assert os.listdir() == ["lenet.onnx"]
 
 
+def test_stages_are_reported_in_order() -> None:
+    stages: list[str] = []
+    export("lenet", "stages.onnx", random=True, progress=stages.append)
+    assert stages[0] == "opening the source"
+    assert stages[-1] == "running torch and onnxruntime on test inputs"
+    assert len(set(stages)) == len(stages) == 4
+
+
 def test_the_same_seed_gives_the_same_bytes() -> None:
     for name, seed in [("a.onnx", 1), ("b.onnx", 1), ("c.onnx", 2)]:
         export("lenet", name, random=True, seed=seed)

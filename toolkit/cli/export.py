@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
 from cnntk.cli.options import add_options, command, json_option, option, to_options
-from cnntk.cli.output import check_report, command_line, note, print_json, print_line, show
+from cnntk.cli.output import check_report, command_line, is_quiet, note, print_json, print_line, show
+from cnntk.cli.progress import StageProgress
 from cnntk.exporters.options import ExportOptions
+from cnntk.runtime.errors import UsageError
+from cnntk.runtime.files import check_output
 from cnntk.runtime.sections import size_text
 
 
@@ -44,11 +48,16 @@ def export(source: str | None, output: str | None, report: str | None, as_json: 
 
     options = to_options(ExportOptions, values)
     check_source(source, options)
+    if output is not None:
+        check_output(Path(output), force=options.force)
+    if isinstance(options.samples, str) and not Path(options.samples).exists():
+        raise UsageError(f"{options.samples}: no such folder or .npz file (from --samples)")
+    check_report(report, force=options.force)
     from cnntk.exporters import export as export_source
 
-    check_report(report, force=options.force)
-    with contextlib.redirect_stdout(sys.stderr):  # what the user's code prints is no part of the answer
-        result = export_source(source, output, options, layer_errors=report is not None)
+    # What the user's code prints is no part of the answer.
+    with contextlib.redirect_stdout(sys.stderr), StageProgress(wanted=not is_quiet()) as progress:
+        result = export_source(source, output, options, progress=progress, layer_errors=report is not None)
     if report:
         from cnntk.reports import write_report
 
