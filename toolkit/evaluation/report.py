@@ -19,6 +19,7 @@ from cnntk.evaluation.result import (
     TemperatureFit,
 )
 from cnntk.runtime.codec import NOT_IN_JSON
+from cnntk.runtime.notebook import summary_html
 from cnntk.runtime.sections import (
     Bins,
     Chart,
@@ -97,6 +98,10 @@ class Evaluation:
             digests=tuple(score.digest for score in self.models),
             images=self.source,
         )
+
+    def _repr_html_(self) -> str:
+        """The head of its page, for notebooks."""
+        return summary_html(self.header())
 
     def sections(self) -> tuple[Section, ...]:
         """The scores, for text and pages."""

@@ -22,9 +22,9 @@ from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.errors import CnntkError
 from cnntk.runtime.images.reading import Pixels, read_image
 from cnntk.runtime.sections import Header, amount, dims, first_names, percent, shorten, size_text
-from cnntk.verification.inspection import Inspection, inspect
+from cnntk.verification.inspection import Inspection, inspect, preprocessing_text
 
-__all__ = ["Example", "ModelCard", "model_card", "preprocessing_steps"]
+__all__ = ["Example", "ModelCard", "model_card"]
 
 _MAX_PICTURE = 320
 """Height and width in pixels of a picture in a page; larger ones are resized."""
@@ -37,8 +37,6 @@ _DIGITS = ("digits", "mnist")
 
 _PACKAGES = {"timm": "timm:", "torchvision": "torchvision.models:", "transformers": "transformers:"}
 """How `cnntk export` names the networks of a package, by the package whose version the file records."""
-
-_COLORS = {"rgb": "RGB", "bgr": "BGR", "gray": "grayscale"}
 
 
 @dataclass(frozen=True)
@@ -121,10 +119,8 @@ def _lines(inspection: Inspection, sha256: str, machine: str) -> Iterator[tuple[
         yield "weights' file", f"{spec.data.file} ({size_text(spec.data.size_bytes)}), in the same folder"
     for title, tensors in (("input", inspection.inputs), ("output", inspection.outputs)):
         yield title, "; ".join(_tensor(tensor) for tensor in tensors)
-    if spec is not None and spec.preprocessing is not None:
-        in_graph = any(tensor.name == IMAGE_INPUT for tensor in spec.inputs)
-        steps = ", ".join(preprocessing_steps(spec.preprocessing))
-        yield "preprocessing", f"{'inside the file' if in_graph else 'to be done by the app'}: {steps}"
+    if spec is not None and (text := preprocessing_text(spec)):
+        yield "preprocessing", text
     elif spec is not None:
         yield "preprocessing", "none is recorded: the app prepares the arrays"
     yield from _origin(spec)
@@ -141,35 +137,10 @@ def _lines(inspection: Inspection, sha256: str, machine: str) -> Iterator[tuple[
 
 def _tensor(tensor: TensorSpec) -> str:
     text = f"{tensor.name}: {tensor.dtype} {dims(tensor.shape)}"
-    return f"{text}, pixel values 0 to 255 of images of any size" if tensor.name == IMAGE_INPUT else text
-
-
-def preprocessing_steps(p: Preprocessing) -> tuple[str, ...]:
-    """What happens to an image, step by step, in words: ``RGB``, ``resize shortest side to 256``, ..."""
-    height, width = p.edges
-    size, edges = f"{p.height}×{p.width}", f"{height}" if height == width else f"{height}×{width}"
-    filters = p.interpolation if p.antialias else f"{p.interpolation}, without antialiasing"
-    resize = {
-        "stretch": f"resize to {height}×{width} ({filters})",
-        "shortest": f"resize shortest side to {edges} ({filters})",
-        "longest": f"resize longest side to fit {size} ({filters}), pad with black",
-    }[p.resize]
-    crop = (
-        (f"center crop {size}",) if p.resize != "longest" and (height, width) != (p.height, p.width) else ()
-    )
-    invert = {
-        "never": (),
-        "always": ("invert",),
-        "light-background": ("invert images with a light background",),
-    }[p.invert]
-    divisor = f"{1 / p.scale:g}"
-    exact = abs(float(divisor) * p.scale - 1) < 1e-6
-    scale = f"divide by {divisor}" if exact else f"multiply by {p.scale:g}"
-    scales = () if p.scale == 1 else (scale,)
-    plain = not any(p.mean) and set(p.std) == {1.0}
-    numbers = [" ".join(f"{v:.4g}" for v in values) for values in (p.mean, p.std)]
-    normalize = () if plain else (f"mean {numbers[0]}", f"std {numbers[1]}")
-    return _COLORS[p.color], resize, *crop, *invert, *scales, *normalize
+    if tensor.name != IMAGE_INPUT:
+        return text
+    size = "this" if isinstance(tensor.shape[1], int) else "any"
+    return f"{text}, pixel values 0 to 255 of images of {size} size"
 
 
 def _origin(spec: ModelSpec | None) -> Iterator[tuple[str, str]]:

@@ -145,6 +145,12 @@ def test_a_page_of_several_models(result: Evaluation, tmp_path: Path) -> None:
     assert "lenet.onnx, copy.onnx" in page
 
 
+def test_a_notebook_shows_verdict_and_figures(result: Evaluation) -> None:
+    html, header = result._repr_html_(), result.header()
+    assert header.verdict in html
+    assert all(one.value in html for one in header.highlights)
+
+
 def test_names_are_inert(tmp_path: Path) -> None:
     """Folders are the classes, and files the images: both may be named by somebody else."""
     folder = tmp_path / "images"

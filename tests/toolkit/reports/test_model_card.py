@@ -12,21 +12,10 @@ import pytest
 from PIL import Image
 
 from cnntk.data.digits import write_digit
-from cnntk.reports.model_card import ModelCard, model_card, preprocessing_steps
+from cnntk.reports.model_card import ModelCard, model_card
 from cnntk.runtime.artifact.digest import sha256_of
-from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.sections import Header
 from cnntk.shipped import shipped_model
-
-IMAGENET = Preprocessing(
-    "rgb",
-    224,
-    224,
-    resize="shortest",
-    crop_ratio=0.875,
-    mean=(0.485, 0.456, 0.406),
-    std=(0.229, 0.224, 0.225),
-)
 
 
 def card_of(images: str = "", digests: tuple[str, ...] = ()) -> ModelCard:
@@ -49,17 +38,6 @@ def test_what_an_engineer_needs() -> None:
     assert facts["accuracy"] == "99.24 % of 10,000 test images right"
     assert "opset 18, IR 10" in facts["format"]
     assert facts["SHA-256"] == sha256_of(shipped_model())
-
-
-def test_steps_in_words() -> None:
-    assert ", ".join(preprocessing_steps(IMAGENET)) == (
-        "RGB, resize shortest side to 256 (bilinear), center crop 224×224, divide by 255, "
-        "mean 0.485 0.456 0.406, std 0.229 0.224 0.225"
-    )
-    plain = Preprocessing("bgr", 32, 64, antialias=False, scale=1.0, mean=(0.0,) * 3, std=(1.0,) * 3)
-    assert preprocessing_steps(plain) == ("BGR", "resize to 32×64 (bilinear, without antialiasing)")
-    inverted = Preprocessing("gray", 8, 8, invert="always", scale=1 / 127.5, mean=(1.0,), std=(1.0,))
-    assert preprocessing_steps(inverted)[2:] == ("invert", "divide by 127.5", "mean 1", "std 1")
 
 
 def test_a_digit_and_its_answer(tmp_path: Path) -> None:
