@@ -157,6 +157,7 @@ def _write(
         seconds=round(time.monotonic() - started, 2),
         suggested_preset=suggested_preset(spec.inputs[0]) if _unstated(spec, options) else None,
         samples=os.fspath(options.samples) if isinstance(options.samples, str | os.PathLike) else "",
+        source_notes=candidate.source.notes,
     )
 
 

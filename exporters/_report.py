@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from cnntk.exporters.checks._candidate import Check
@@ -17,6 +17,7 @@ from cnntk.exporters.passes.order import REPAIRS
 from cnntk.exporters.preprocessing import PreprocessingRecord
 from cnntk.exporters.shapes.shape_table import ShapeRow
 from cnntk.runtime.artifact.spec import DataFile, Layer, SelfTest, TensorSpec
+from cnntk.runtime.codec import NOT_IN_JSON
 from cnntk.runtime.notebook import summary_html
 from cnntk.runtime.sections import (
     Chart,
@@ -73,6 +74,7 @@ class ExportReport:
         suggested_preset: Value of ``--preprocessing`` to try, where the source does not state how images
             become its input; None for other sources.
         samples: Path of the user's own inputs that were checked; empty for none.
+        source_notes: Those of the notes that concern the source, like which weights of a file were taken.
     """
 
     JSON_PROPERTIES: ClassVar = ("parameters", "multiply_adds")
@@ -100,6 +102,7 @@ class ExportReport:
     seconds: float
     suggested_preset: str | None = None
     samples: str = ""
+    source_notes: tuple[str, ...] = field(default=(), metadata=NOT_IN_JSON)
 
     @property
     def parameters(self) -> int:

@@ -252,7 +252,7 @@ class _TorchRunner:
         from cnntk.models.preprocess import Preprocess
 
         self.network = _network(source).to(engine.device)
-        self.note = f"torch {torch.__version__}"
+        self.note, self.source_notes = f"torch {torch.__version__}", source.notes
         self.model = engine.name
         self._device, self._tensors = engine.device, tuple(tensors)
         p = engine.spec.preprocessing if engine.spec is not None else None
@@ -280,7 +280,8 @@ def _eager(runner: _TorchRunner, title: str) -> Target:
     except (RuntimeError, TypeError, ValueError) as error:  # what a network raises at a wrong shape
         message = f"torch:{title}: the inputs differ from those of {runner.model}: {_first_line(error)}"
         raise UsageError(message) from error
-    return Target("torch, eager", functools.partial(runner.run, runner.network), runner.note)
+    note = _joined(*runner.source_notes, runner.note)
+    return Target("torch, eager", functools.partial(runner.run, runner.network), note)
 
 
 def _compiled(runner: _TorchRunner) -> Target:

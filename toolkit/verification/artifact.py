@@ -216,7 +216,8 @@ def verify(
         file = Path(against)
         if file.suffix != ".onnx":
             options = ExportOptions(weights=weights, random=random, trust=trust)
-            file = _exported(os.fspath(against), Engine(path), folder, options)
+            file, notes = _exported(os.fspath(against), Engine(path), folder, options)
+            result = replace(result, notes=(*result.notes, *notes))
         return _compared(result, file, os.fspath(against), device)
 
 
@@ -277,8 +278,10 @@ def _with_self_test(result: Verification, spec: ModelSpec | None, device: str) -
         return replace(result, damage=str(error))
 
 
-def _exported(source: str, engine: Engine, folder: Path, options: ExportOptions) -> Path:
-    """Exports a torch source to a file with the same inputs as ``engine``."""
+def _exported(
+    source: str, engine: Engine, folder: Path, options: ExportOptions
+) -> tuple[Path, tuple[str, ...]]:
+    """Exports a torch source to a file with the same inputs as ``engine``; returns notes on the source, too."""
     try:
         from cnntk.exporters import export
     except ImportError as error:
@@ -290,7 +293,7 @@ def _exported(source: str, engine: Engine, folder: Path, options: ExportOptions)
     mode: Literal["graph", "host", "none"] = "none" if p is None else "host"
     if p is not None and engine.inputs[0].name == IMAGE_INPUT:
         mode = "graph"
-    export(
+    report = export(
         source,
         file,
         options,
@@ -299,7 +302,7 @@ def _exported(source: str, engine: Engine, folder: Path, options: ExportOptions)
         preprocessing=p,
         dtype=_cast_to(engine),
     )
-    return file
+    return file, report.source_notes
 
 
 def _cast_to(engine: Engine) -> Literal["auto", "float32", "float16", "float64"]:

@@ -111,6 +111,21 @@ def test_a_factory_is_named_as_for_verify(factory: Path, weights: Path, small_on
 
 
 @pytest.mark.usefixtures("no_compiler")
+def test_the_choice_of_weights_is_noted(
+    factory: Path, weights: Path, small_onnx: Path, tmp_path: Path
+) -> None:
+    state = torch.load(weights)
+    run = tmp_path / "run.pt"
+    torch.save({"ema": {f"module.{k}": v for k, v in state.items()}, "epoch": 3}, run)
+    eager, compiled = against(f"torch:{factory}:net", small_onnx, weights=str(run))
+    assert eager.same_outputs
+    assert eager.note.startswith(
+        "weights of run.pt: those under 'ema', a moving average; the prefix 'module.'"
+    )
+    assert "weights" not in compiled.note
+
+
+@pytest.mark.usefixtures("no_compiler")
 def test_other_weights_are_a_finding(factory: Path, small_onnx: Path) -> None:
     eager, _ = against(f"torch:{factory}:net", small_onnx, random=True)
     assert eager.call is not None

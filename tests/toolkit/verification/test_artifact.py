@@ -332,6 +332,28 @@ def test_an_artifact_is_compared_with_its_torch_source(tmp_path: Path) -> None:
     assert result.comparison.first_difference.layer == "0"
 
 
+def test_which_weights_a_source_was_compared_with(tmp_path: Path) -> None:
+    """A checkpoint with weights, and their moving average behind a prefix."""
+    from torch import nn
+
+    from cnntk.exporters import export as export_source
+
+    source, weights, path = (tmp_path / name for name in ("mine.py", "run.pth", "mine.onnx"))
+    text = "nn.Sequential(nn.Flatten(), nn.Linear(192, 5))"
+    source.write_text(f"from torch import nn\n\ndef make():\n    return {text}\n")
+    states = [nn.Sequential(nn.Flatten(), nn.Linear(192, 5)).state_dict() for _ in range(2)]
+    averaged = {f"module.{name}": value for name, value in states[1].items()}
+    torch.save({"model": states[0], "ema": averaged}, weights)
+    export_source(f"{source}:make", path, input_shape=(3, 8, 8), weights=str(weights))
+    result = verify(path, f"{source}:make", weights=str(weights))
+    assert result.holds
+    (note,) = result.notes
+    assert note.startswith("weights of run.pth: those under 'ema', a moving average; the prefix 'module.' is")
+    result = verify(path, f"{source}:make", weights=f"{weights}#model")
+    assert not result.holds
+    assert result.notes == ("weights of run.pth: those under 'model'",)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 def test_a_cast_artifact_is_compared_with_its_source_cast_the_same(tmp_path: Path, dtype: str) -> None:
     from cnntk.exporters import export as export_source
