@@ -281,7 +281,7 @@ def _with_self_test(result: Verification, spec: ModelSpec | None, device: str) -
 def _exported(
     source: str, engine: Engine, folder: Path, options: ExportOptions
 ) -> tuple[Path, tuple[str, ...]]:
-    """Exports a torch source to a file with the same inputs as ``engine``; returns notes on the source, too."""
+    """Exports a torch source to a file with the same inputs as ``engine``; also returns notes."""
     try:
         from cnntk.exporters import export
     except ImportError as error:
