@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,8 +23,8 @@ class Preprocess(nn.Module):
     """Converts decoded images of one size to the network's input, step by step as `Preprocessing` has them.
 
     Takes uint8 (N, H, W, C), RGB or gray, and returns float32 (N, C, height, width), or (N, height, width, C)
-    where ``p.layout`` is NHWC. Filters are torch's: those of uint8 images differ from Pillow's by at most 1
-    gray level, those of floats by rounding.
+    where ``p.layout`` is NHWC. Filters of uint8 images equal Pillow's to the bit; those of floats are torch's,
+    which differ by rounding.
 
     Args:
         p: Preprocessing to apply.
@@ -74,20 +76,55 @@ def _resize(images: Tensor, size: tuple[int, int], p: Preprocessing) -> Tensor:
     if not p.antialias:
         levels = F.interpolate(images.float(), size, mode=p.interpolation)
         return levels if p.levels == "float32" else levels.round().clamp(0, 255).to(torch.uint8)
-    wide = _filtered(images.to(dtype), (images.shape[2], size[1]), p)
-    if size[1] > 1:
-        return _filtered(wide, size, p)
+    if p.levels == "uint8":
+        wide = _filtered(images.transpose(2, 3), size[1], p).transpose(2, 3)
+        return _filtered(wide, size[0], p)
     # torch 2.13 returns wrong values where it resizes the height of an image one pixel wide.
-    return _filtered(wide.expand(-1, -1, -1, 2), (size[0], 2), p)[..., :1]
+    images = images.float() if size[1] > 1 else images.float().expand(-1, -1, -1, max(2, images.shape[3]))
+    return F.interpolate(images, (size[0], max(2, size[1])), mode=p.interpolation, antialias=True)[
+        ..., : size[1]
+    ]
 
 
-def _filtered(images: Tensor, size: tuple[int, int], p: Preprocessing) -> Tensor:
-    """Filters along one axis at a time, the width first, as Pillow does: bytes are rounded after each."""
-    if images.shape[2:] == size:
+def _filtered(images: Tensor, resized: int, p: Preprocessing) -> Tensor:
+    """Resizes the height of uint8 (N, C, H, W) as Pillow does (13, ``Resample.c``).
+
+    Weights are rounded to 22 bits, so that sums in float64 are exact and end at the same bytes everywhere.
+    """
+    size = images.shape[2]
+    if size == resized:
         return images
-    if images.dtype == torch.uint8 and images.device.type != "cpu":  # where torch filters floats alone
-        return _filtered(images.float(), size, p).round().clamp(0, 255).to(torch.uint8)
-    return F.interpolate(images, size, mode=p.interpolation, antialias=True)
+    support, kernel = _KERNELS[p.interpolation]
+    reach = support * max(1.0, size / resized)
+    count = min(size, math.floor(2 * reach) + 2)
+    center = (2 * torch.arange(resized, device=images.device) + 1) * size  # in 1 / (2 resized) pixels
+    first = ((center / (2 * resized) - reach).ceil().long() - 1).clamp(0, size - count)
+    pixels = first[:, None] + torch.arange(count, device=images.device)
+    distance = ((2 * pixels + 1) * resized - center[:, None]).double() / (2 * max(size, resized))
+    weights = kernel(distance.abs())
+    weights = (weights / weights.sum(1, keepdim=True) * 2**22).round()
+    rows = images.double().movedim(2, 0)  # (H, N, C, W)
+    total = sum(weights[:, k].view(-1, 1, 1, 1) * rows[pixels[:, k]] for k in range(count))
+    levels = (total * 2.0**-22 + 0.5).floor().clamp(0, 255)
+    return levels.to(torch.uint8).movedim(0, 2)
+
+
+def _linear(x: Tensor) -> Tensor:
+    return (1 - x).clamp(min=0)
+
+
+def _cubic(x: Tensor) -> Tensor:
+    """The cubic convolution kernel with a = -0.5 (Keys 1981)."""
+    near, far = (1.5 * x - 2.5) * x * x + 1, (((x - 5) * x + 8) * x - 4) * -0.5
+    return torch.where(x < 1, near, far * (x < 2))
+
+
+def _lanczos(x: Tensor) -> Tensor:
+    return torch.sinc(x) * torch.sinc(x / 3) * (x < 3)
+
+
+_KERNELS = {"bilinear": (1, _linear), "bicubic": (2, _cubic), "lanczos": (3, _lanczos)}
+"""Half the width of each of Pillow's filters, and its value at a distance of 0 or more."""
 
 
 def _nearest(size: int, resized: int, device: torch.device) -> Tensor:

@@ -1,5 +1,7 @@
 """Resize as Pillow does it, in ONNX's own operators, then crop or pad to the network's size.
 
+Large networks' images are resized by matrix products (`_products`); the rest of this page is on the operator.
+
 ONNX's Resize is Pillow's with ``antialias=1``, ``exclude_outside=1`` (weights outside the image are dropped
 and the rest sum to 1), ``half_pixel`` and ``cubic_coeff_a=-0.5``: on floats within 0.002 gray levels of 255;
 on bytes, which both round after each axis, within 1 level for linear and 2 for cubic filters. ONNX's defaults
@@ -29,13 +31,19 @@ from cnntk.exporters.preprocessing._node_builder import (
     NodeBuilder,
     as_float,
 )
+from cnntk.exporters.preprocessing._products import resize_and_crop
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.preprocessing.resizing import ONNX_MODES, resize_attributes
 
 
 def resize(builder: NodeBuilder, image: ImageValue, p: Preprocessing) -> ImageValue:
-    """Resizes uint8 images; pixel values stay integers where ``p.levels`` is uint8."""
+    """Resizes uint8 images; pixel values stay integers where ``p.levels`` is uint8.
+
+    Products give planes, (N, C, height, width), cropped already unless they are padded later.
+    """
     sizes = resized_size(builder, image.value, p)
+    if p.resize_form != "operator":
+        return resize_and_crop(builder, image, sizes, p)
     if p.resize == "stretch":
         dims, dynamic_sizes = image.with_size(*p.edges), None if p.edges == (p.height, p.width) else sizes
     else:

@@ -54,6 +54,7 @@ Invert = Literal["never", "always", "light-background"]
 Levels = Literal["uint8", "float32"]
 Layout = Literal["NCHW", "NHWC"]
 CropStart = Literal["floor", "round"]
+ResizeForm = Literal["operator", "exact", "fast"]
 Head = Literal["classifier", "none"]
 Pattern = Literal["noise", "ramp", "constant"]
 
@@ -93,6 +94,9 @@ class Preprocessing:
         std: Standard deviation, one value per channel, none of them 0.
         background: Color behind transparent pixels, RGB, 0 to 255.
         layout: Layout of the network's input; ``NCHW`` is (N, C, height, width), as in torch.
+        resize_form: How a graph resizes: by ONNX's operator Resize, within 1 level of Pillow; ``exact``, by
+            matrix products of integers that equal Pillow's resize to the bit; or ``fast``, by the same
+            products in float32, where ties may round the other way. The host always resizes like Pillow.
     """
 
     color: Color
@@ -110,6 +114,7 @@ class Preprocessing:
     background: tuple[int, ...] = (255, 255, 255)
     layout: Layout = "NCHW"
     crop_start: CropStart = "floor"
+    resize_form: ResizeForm = "operator"
 
     def __post_init__(self) -> None:
         channels = self.channels
@@ -117,6 +122,8 @@ class Preprocessing:
             "height": 1 <= self.height <= MAX_SIDE,
             "width": 1 <= self.width <= MAX_SIDE,
             "antialias": self.antialias or self.interpolation != "lanczos",
+            "resize_form": self.resize_form == "operator"
+            or (self.antialias and self.interpolation != "nearest" and self.levels == "uint8"),
             "crop_ratio": max(self.height, self.width) / MAX_SIDE <= self.crop_ratio <= 1,
             "scale": 0 < self.scale <= _LARGEST,
             "mean": len(self.mean) == channels and all(abs(v) <= _LARGEST for v in self.mean),
@@ -125,7 +132,7 @@ class Preprocessing:
         }
         for name, holds in valid.items():
             if not holds:
-                context = f"{self.interpolation if name == 'antialias' else self.color!r}"
+                context = f"{self.interpolation if name in ('antialias', 'resize_form') else self.color!r}"
                 raise ValueError(
                     f"Preprocessing.{name} = {brief(getattr(self, name))} is not valid with {context}"
                 )

@@ -6,22 +6,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.images.reading import Pixels, luma
 from cnntk.runtime.preprocessing.resizing import resize_by_graph, shrink
-from cnntk.runtime.preprocessing.sampling import resize_interpolated, resize_nearest
+from cnntk.runtime.preprocessing.sampling import resize_filtered, resize_interpolated, resize_nearest
 
 __all__ = ["LIGHT_MARGIN", "fit", "luma", "normalize", "preprocess", "resize_and_crop"]
 
 Array = NDArray[Any]
-
-_FILTERS = {
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
 
 LIGHT_MARGIN = 0.25
 """Threshold of a light background: the sum over the outermost pixels of value - 127.5. For integer values
@@ -107,22 +100,7 @@ def _resize(image: Pixels, size: tuple[int, int], p: Preprocessing) -> Array:
     if not p.antialias:
         levels = resize_interpolated(image, size, cubic=p.interpolation == "bicubic")
         return levels if p.levels == "float32" else np.rint(levels).clip(0, 255).astype(np.uint8)
-    if p.levels == "float32":
-        planes = [_filtered(image[:, :, c].astype(np.float32), size, p) for c in range(image.shape[2])]
-        return np.stack(planes, axis=2)
-    if image.shape[2] == 1:
-        return _filtered(image[:, :, 0], size, p)[:, :, None]
-    return _filtered(image, size, p)
-
-
-def _filtered(plane: Array, size: tuple[int, int], p: Preprocessing) -> Array:
-    """Resizes uint8 (H, W) or (H, W, 3), or float32 (H, W), with Pillow.
-
-    The width is resized first, by a separate call: Pillow 13 begins with the height if that shrinks more, and
-    earlier versions never do, which changes values by up to 20 if a bicubic filter overshoots.
-    """
-    image, resample = Image.fromarray(np.ascontiguousarray(plane)), _FILTERS[p.interpolation]
-    return np.asarray(image.resize((size[1], image.height), resample).resize((size[1], size[0]), resample))
+    return resize_filtered(image.astype(p.levels, copy=False), size, p.interpolation)
 
 
 def _invert(levels: Array, p: Preprocessing) -> Array:

@@ -15,7 +15,7 @@ import numpy as np
 from cnntk.runtime.artifact.protobuf import encode_message
 from cnntk.runtime.artifact.spec import Interpolation, Preprocessing
 from cnntk.runtime.images.reading import Pixels
-from cnntk.runtime.preprocessing.sampling import resize_interpolated, resize_nearest
+from cnntk.runtime.preprocessing.sampling import resize_filtered, resize_interpolated, resize_nearest
 from cnntk.runtime.session.devices import import_onnxruntime
 
 __all__ = ["ONNX_MODES", "resize_attributes", "resize_by_graph", "shrink", "shrinkable"]
@@ -42,7 +42,9 @@ def resize_attributes(interpolation: Interpolation) -> dict[str, Any]:
 
 def shrinkable(p: Preprocessing) -> bool:
     """Whether `shrink` returns images of one size without an effect on the graph's outputs."""
-    filtered = p.interpolation in ONNX_MODES and p.antialias
+    if p.resize_form == "fast":  # whose sums in float32 only the graph itself repeats
+        return False
+    filtered = (p.interpolation in ONNX_MODES or p.resize_form == "exact") and p.antialias
     return p.levels == "uint8" and p.resize != "longest" and (filtered or p.interpolation == "nearest")
 
 
@@ -67,6 +69,8 @@ def resize_by_graph(image: Pixels, size: tuple[int, int], p: Preprocessing) -> P
     if not p.antialias:
         levels = resize_interpolated(image, size, cubic=p.interpolation == "bicubic")
         return np.rint(levels).clip(0, 255).astype(np.uint8)
+    if p.resize_form != "operator":  # whose products equal Pillow's filters
+        return resize_filtered(image, size, p.interpolation)
     inputs = {"image": np.ascontiguousarray(image)[None], "size": np.array(size, dtype=np.int64)}
     return np.asarray(_session(p.interpolation).run(None, inputs)[0][0])
 

@@ -1,0 +1,400 @@
+"""Resize and crop as two matrix products, columns first, equal to Pillow's resize to the bit.
+
+A row of the resized image is a weighted sum of a few rows of the image, so blocks of rows are products of a
+small matrix and a few rows. The graph computes the weights from the image's shape, reads only what the crop
+needs, and multiplies in one of three ways:
+
+- ``integers``: weights of 22 bits, as Pillow's, in three signed bytes for MatMulInteger. Exact.
+- ``double``: the same weights in float64, whose sums are exact, too.
+- ``float``: the same in float32: the fastest on images up to 2 megapixels; halves may round the other way.
+
+ONNX's Resize with antialias is a loop over output bytes in onnxruntime, and OpenVINO ignores its antialias.
+The method is Pillow's (Pillow 13, ``Resample.c``): filters widen when the image shrinks, weights sum to 1, the
+width is resized and rounded to bytes before the height.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from cnntk.exporters.preprocessing._node_builder import FLOAT, INT64, UINT8, Dims, ImageValue, NodeBuilder
+from cnntk.runtime.artifact.spec import Interpolation, Preprocessing
+
+Method = Literal["integers", "double", "float"]
+
+METHODS: dict[str, tuple[Method, Method]] = {"exact": ("integers", "double"), "fast": ("float", "float")}
+"""Methods of the product over columns and of that over rows."""
+
+_COLUMNS, _ROWS = 8, 16  # sizes of blocks: more of them share fewer weights that are 0
+_BITS = 22  # of a weight's fraction, in Pillow
+_ABOVE_TIES = 1 - 2.0**-20  # QuantizeLinear rounds halves to even, Pillow up
+DOUBLE, INT32 = ir.DataType.DOUBLE, ir.DataType.INT32
+
+
+class Nodes:
+    """Nodes of a subgraph, whose names begin with ``scope``."""
+
+    def __init__(self, scope: str) -> None:
+        self._scope = scope
+        self._nodes: list[ir.Node] = []
+        self._constants: dict[tuple[Any, ...], ir.Value] = {}
+
+    def add(
+        self,
+        operator: str,
+        *inputs: Expression | ir.Value,
+        dtype: ir.DataType | None = None,
+        **attributes: Any,
+    ) -> Expression:
+        """Adds a node; its type is by default that of the first input."""
+        return self.add_several(operator, *inputs, count=1, dtype=dtype, **attributes)[0]
+
+    def add_several(
+        self,
+        operator: str,
+        *inputs: Expression | ir.Value,
+        count: int,
+        dtype: ir.DataType | None = None,
+        **attributes: Any,
+    ) -> list[Expression]:
+        """Adds a node of ``count`` outputs."""
+        values = [x.value if isinstance(x, Expression) else x for x in inputs]
+        node = ir.node(operator, values, attributes, num_outputs=count)
+        node.name = f"{self._scope}/{operator}_{len(self._nodes)}"
+        for i, output in enumerate(node.outputs):
+            output.name = f"{node.name}.{i}" if count > 1 else node.name
+            output.dtype = dtype or values[0].dtype
+        self._nodes.append(node)
+        return [Expression(self, output) for output in node.outputs]
+
+    def constant(self, numbers: float | Sequence[int] | NDArray[Any], dtype: ir.DataType) -> Expression:
+        """Adds a weight, once for equal numbers."""
+        array = np.array(numbers, dtype.numpy())
+        key = (array.tobytes(), array.shape, dtype)
+        if key not in self._constants:
+            name = f"{self._scope}/constant_{len(self._constants)}"
+            tensor = ir.tensor(array, name=name)
+            self._constants[key] = ir.Value(
+                name=name, shape=tensor.shape, type=ir.TensorType(dtype), const_value=tensor
+            )
+        return Expression(self, self._constants[key])
+
+    def int64(self, numbers: int | Sequence[int] | NDArray[np.int64]) -> Expression:
+        """Adds an int64 weight."""
+        return self.constant(numbers, INT64)
+
+    def graph(self, output: Expression, name: str) -> ir.Graph:
+        """The subgraph without inputs that returns ``output``."""
+        constants = list(self._constants.values())
+        return ir.Graph([], [output.value], nodes=self._nodes, initializers=constants, name=name)
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A value of a subgraph, with numpy's operators, which add nodes; numbers get the type of the value."""
+
+    nodes: Nodes
+    value: ir.Value
+
+    def _binary(self, operator: str, other: Expression | float) -> Expression:
+        return self.nodes.add(operator, self, self._like(other))
+
+    def _like(self, other: Expression | float) -> Expression:
+        return other if isinstance(other, Expression) else self.nodes.constant(other, self.dtype)
+
+    @property
+    def dtype(self) -> ir.DataType:
+        """Type of the value."""
+        assert self.value.dtype is not None
+        return self.value.dtype
+
+    def __add__(self, other: Expression | float) -> Expression:
+        return self._binary("Add", other)
+
+    def __sub__(self, other: Expression | float) -> Expression:
+        return self._binary("Sub", other)
+
+    def __mul__(self, other: Expression | float) -> Expression:
+        return self._binary("Mul", other)
+
+    def __truediv__(self, other: Expression | float) -> Expression:
+        """The quotient; of integers, without its fraction."""
+        return self._binary("Div", other)
+
+    def __rsub__(self, other: float) -> Expression:
+        return self._like(other) - self
+
+    def __lt__(self, other: Expression | float) -> Expression:
+        return self.nodes.add("Less", self, self._like(other), dtype=ir.DataType.BOOL)
+
+    def max(self, other: Expression | float) -> Expression:
+        """The larger of two values."""
+        return self._binary("Max", other)
+
+    def min(self, other: Expression | float) -> Expression:
+        """The smaller of two values."""
+        return self._binary("Min", other)
+
+    def cast(self, dtype: ir.DataType) -> Expression:
+        """The value as another type."""
+        return self if self.dtype == dtype else self.nodes.add("Cast", self, dtype=dtype, to=int(dtype))
+
+    def slice(self, start: int | Expression, end: int | Expression, axes: Sequence[int]) -> Expression:
+        """A part of the value, from ``start`` to ``end``, which have one number an axis."""
+        ends = [x if isinstance(x, Expression) else self.nodes.int64([x]) for x in (start, end)]
+        return self.nodes.add("Slice", self, *ends, self.nodes.int64(axes))
+
+    def gather(self, indices: Expression, axis: int) -> Expression:
+        """The elements of these indices."""
+        return self.nodes.add("Gather", self, indices, axis=axis)
+
+    def reshape(self, *sizes: int | Expression) -> Expression:
+        """The value with another shape; 0 keeps a size, -1 is what is left."""
+        if all(isinstance(size, int) for size in sizes):
+            shape = self.nodes.int64([size for size in sizes if isinstance(size, int)])
+        else:
+            parts = [size if isinstance(size, Expression) else self.nodes.int64([size]) for size in sizes]
+            shape = self.nodes.add("Concat", *parts, axis=0)
+        return self.nodes.add("Reshape", self, shape)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """How one side of an image is resized and cropped; all numbers are int64 [1].
+
+    Attributes:
+        size: Length of the side.
+        resized: Length after the resize.
+        start: First pixel of the resized side that is kept.
+        kept: Number of pixels kept: a number, or an expression where the graph computes it.
+    """
+
+    size: Expression
+    resized: Expression
+    start: Expression
+    kept: int | Expression
+
+
+@dataclass(frozen=True)
+class Taps:
+    """The pixels that blocks of B resized pixels are computed from, K for each of the blocks.
+
+    Attributes:
+        first: First pixel of the side that is read, int64 [1].
+        end: Pixel after the last one, int64 [1].
+        offsets: Pixels of each block, counted from ``first``, int64 [blocks, K].
+        weights: Weights times 2^22, whole numbers in float64 [blocks, B, K].
+    """
+
+    first: Expression
+    end: Expression
+    offsets: Expression
+    weights: Expression
+
+
+def taps(nodes: Nodes, axis: Axis, block: int, interpolation: Interpolation, *, whole: bool) -> Taps:
+    """Adds the nodes that compute which pixels are read, and their weights.
+
+    Positions are integers in units of ``1 / (2 * resized)`` pixels, so that no rounding moves a filter.
+
+    Args:
+        nodes: Nodes to add to.
+        axis: Resize of the side.
+        block: Number of resized pixels of a block.
+        interpolation: Filter.
+        whole: Whether weights are rounded to 22 bits, as for bytes.
+    """
+    support, kernel = _FILTERS[interpolation]
+    size, unit = axis.size, axis.resized * 2
+    wide = size.max(axis.resized)
+    reach = wide * (2 * support)
+    center = ((_indices(nodes, axis.kept, block) + axis.start) * 2 + 1) * size
+    lead = center.slice(0, 1, [1])
+    count = ((size * (2 * (block - 1)) + reach * 2) / unit + 2).min(size)
+    start = ((lead - reach + axis.resized) / unit).max(0).min(size - count)
+    first, last = (start.slice(a, b, [0]).reshape(1) for a, b in ((0, 1), (-1, np.iinfo(np.int64).max)))
+    scalars = [
+        x.value if isinstance(x, Expression) else x for x in (nodes.int64(0), count.reshape(), nodes.int64(1))
+    ]
+    tap = nodes.add("Range", *scalars)
+    relative = (center - start * unit - axis.resized).cast(DOUBLE)
+    scale = (wide * 2).cast(DOUBLE)
+    position = (tap * unit).cast(DOUBLE) / scale
+    distance = nodes.add("Unsqueeze", relative / scale, nodes.int64([2]))
+    weights = kernel(nodes.add("Abs", position - distance))
+    weights = weights / nodes.add("ReduceSum", weights, nodes.int64([2]), keepdims=1)
+    if whole:
+        weights = nodes.add("Round", weights * 2.0**_BITS)
+    return Taps(first, last + count, start - first + tap, weights)
+
+
+def _indices(nodes: Nodes, kept: int | Expression, block: int) -> Expression:
+    """The pixels 0 to ``kept - 1`` in blocks, [blocks, block]; the last one fills the last block."""
+    if isinstance(kept, int):
+        blocks = -(-kept // block)
+        return nodes.int64(np.minimum(np.arange(blocks * block), kept - 1).reshape(blocks, block))
+    end = (kept + (block - 1)) / block * block
+    indices = nodes.add("Range", nodes.int64(0), end.reshape(), nodes.int64(1))
+    return indices.min(kept - 1).reshape(-1, block)
+
+
+def _linear(x: Expression) -> Expression:
+    return (1.0 - x).max(0.0)
+
+
+def _cubic(x: Expression) -> Expression:
+    """The cubic convolution kernel with a = -0.5 (Keys 1981)."""
+    near = (x * 1.5 - 2.5) * x * x + 1.0
+    y = x.min(2.0)
+    far = (((y - 5.0) * y + 8.0) * y - 4.0) * -0.5
+    return x.nodes.add("Where", x < 1.0, near, far, dtype=DOUBLE)
+
+
+def _lanczos(x: Expression) -> Expression:
+    """``sinc(x) * sinc(x / 3)`` up to 3."""
+    sinc = [x.nodes.add("Sin", y) / y for y in (x.max(1e-9) * np.pi, x.max(1e-9) * (np.pi / 3))]
+    zero = x.nodes.constant(0.0, DOUBLE)
+    return x.nodes.add("Where", x < 3.0, sinc[0] * sinc[1], zero, dtype=DOUBLE)
+
+
+_FILTERS: dict[Interpolation, tuple[int, Callable[[Expression], Expression]]] = {
+    "bilinear": (1, _linear),
+    "bicubic": (2, _cubic),
+    "lanczos": (3, _lanczos),
+}
+"""Half the width of each filter, and its value at a distance of 0 or more."""
+
+
+def multiply(weights: Expression, pixels: Expression, method: Method, axis: int) -> Expression:
+    """The product of weights [blocks, B, K], times 2^22, and pixels uint8 [..., blocks, K, M], rounded to uint8.
+
+    Args:
+        weights: Whole numbers in float64.
+        pixels: Pixel values.
+        method: Arithmetic of the product.
+        axis: Axis of B in the result.
+    """
+    nodes = weights.nodes
+    if method == "float":
+        product = nodes.add("MatMul", (weights * 2.0**-_BITS).cast(FLOAT), pixels.cast(FLOAT))
+        return _rounded(product, _ABOVE_TIES)
+    if method == "double":  # sums of whole numbers below 2^53 have no rounding
+        product = nodes.add("MatMul", weights * 2.0**-_BITS, pixels.cast(DOUBLE)) + 0.5
+        limits = [nodes.constant(limit, DOUBLE) for limit in (0.0, 255.0)]
+        return nodes.add("Clip", product, *limits).cast(UINT8)
+    high = nodes.add("Floor", (weights + 128.0) * 2.0**-8)  # weights = (high * 256 + middle) * 256 + low
+    top = nodes.add("Floor", (high + 128.0) * 2.0**-8)
+    parts = [top, high - top * 256.0, weights - high * 256.0]
+    signed = (nodes.add("Concat", *parts, axis=1) + 128.0).cast(UINT8)
+    products = nodes.add("MatMulInteger", signed, pixels, nodes.constant(128, UINT8), dtype=INT32)
+    top, middle, low = nodes.add_several("Split", products, count=3, axis=axis, num_outputs=3)
+    total = (top * 256 + middle) * 256 + low
+    # Without its last 7 bits a sum is exact in float32; with 64 in their place it is never half a level.
+    kept = nodes.add("BitwiseAnd", total, nodes.constant(-128, INT32))
+    kept = nodes.add("BitwiseOr", kept, nodes.constant(64, INT32))
+    return _rounded(kept.cast(FLOAT), 2.0**_BITS)
+
+
+def _rounded(values: Expression, level: float) -> Expression:
+    """Values in units of ``level``, rounded and clipped to bytes."""
+    nodes = values.nodes
+    scale, zero = nodes.constant(level, FLOAT), nodes.constant(0, UINT8)
+    return nodes.add("QuantizeLinear", values, scale, zero, dtype=UINT8)
+
+
+def resize_and_crop(builder: NodeBuilder, image: ImageValue, sizes: ir.Value, p: Preprocessing) -> ImageValue:
+    """Resizes uint8 images (N, H, W, C), and crops them unless ``p.resize`` is ``longest``.
+
+    Args:
+        builder: Builder of the graph.
+        image: Images of any size.
+        sizes: Height and width to resize to, int64 [2].
+        p: Preprocessing whose form is one of `METHODS`.
+
+    Returns:
+        uint8 (N, C, height, width), in one node, If: images of the right size are only cropped.
+    """
+    size = builder.add(
+        "Shape", [image.value], {"start": 1, "end": 3}, name="image_size", dtype=INT64, shape=(2,)
+    )
+    fits = _fits(builder, size, sizes, p)
+    whole = p.resize == "longest"
+    height, width = ("resized_height", "resized_width") if whole else (p.height, p.width)
+    dims: Dims = (image.dims[0], image.channels, height, width)
+    branches = {
+        "then_branch": _cropped(image, sizes, p),
+        "else_branch": _resized(image, size, sizes, p),
+    }
+    value = builder.add("If", [fits], branches, name="resize_and_crop", dtype=UINT8, shape=dims)
+    return ImageValue(value, dims, sizes if whole else None, (2, 3))
+
+
+def _fits(builder: NodeBuilder, size: ir.Value, sizes: ir.Value, p: Preprocessing) -> ir.Value:
+    """Whether images have the size to resize to already."""
+    equal = builder.add("Equal", [size, sizes], name="sides_fit", dtype=ir.DataType.BOOL)
+    count = builder.add("Cast", [equal], {"to": int(ir.DataType.INT32)}, name="sides_fit_count", dtype=INT32)
+    both = builder.add("ReduceMin", [count], {"keepdims": 0}, name="both_fit", shape=())
+    return builder.add("Cast", [both], {"to": int(ir.DataType.BOOL)}, name="fits", dtype=ir.DataType.BOOL)
+
+
+def _cropped(image: ImageValue, sizes: ir.Value, p: Preprocessing) -> ir.Graph:
+    nodes = Nodes("preprocess/cropped")
+    value = Expression(nodes, image.value)
+    if p.resize != "longest" and p.edges != (p.height, p.width):
+        start = _crop_start(nodes, Expression(nodes, sizes), p)
+        value = value.slice(start, start + nodes.int64([p.height, p.width]), [1, 2])
+    return nodes.graph(nodes.add("Transpose", value, perm=[0, 3, 1, 2]), "cropped")
+
+
+def _crop_start(nodes: Nodes, sizes: Expression, p: Preprocessing) -> Expression:
+    """`Preprocessing.crop_offset` of both sides."""
+    excess = sizes - nodes.int64([p.height, p.width])
+    if p.crop_start == "round":
+        half = excess / 2
+        excess = excess + (half - half / 2 * 2)
+    return excess / 2
+
+
+def _resized(image: ImageValue, size: ir.Value, sizes: ir.Value, p: Preprocessing) -> ir.Graph:
+    nodes = Nodes("preprocess/resized")
+    whole = p.resize == "longest"
+    resized = Expression(nodes, sizes)
+    start = resized - resized if whole else _crop_start(nodes, resized, p)
+    sides = [
+        Axis(
+            size=Expression(nodes, size).slice(i, i + 1, [0]),
+            resized=(side := resized.slice(i, i + 1, [0])),
+            start=start.slice(i, i + 1, [0]),
+            kept=side if whole else (p.height, p.width)[i],
+        )
+        for i in range(2)
+    ]
+    rows = taps(nodes, sides[0], _ROWS, p.interpolation, whole=True)
+    columns = taps(nodes, sides[1], _COLUMNS, p.interpolation, whole=True)
+    by_columns, by_rows = METHODS[p.resize_form]
+    height, width = (side.kept for side in sides)
+    shape = nodes.add("Shape", image.value, start=3, dtype=INT64)
+    channels: Expression | int = image.channels if isinstance(image.channels, int) else shape
+    first, end = (
+        nodes.add("Concat", *pair, axis=0) for pair in ((rows.first, columns.first), (rows.end, columns.end))
+    )
+    value = Expression(nodes, image.value).slice(first, end, [1, 2])
+    value = nodes.add("Transpose", value, perm=[0, 2, 3, 1]).reshape(0, 0, -1)
+    value = multiply(columns.weights, value.gather(columns.offsets, 1), by_columns, 2)
+    value = _to(value.reshape(0, -1, channels, rows.end - rows.first), width, _COLUMNS, 1)
+    value = nodes.add("Transpose", value, perm=[0, 2, 3, 1]).gather(rows.offsets, 2)
+    value = multiply(rows.weights, value, by_rows, 3)
+    return nodes.graph(_to(value.reshape(0, 0, -1, width), height, _ROWS, 2), "resized")
+
+
+def _to(value: Expression, length: int | Expression, block: int, axis: int) -> Expression:
+    """Removes the pixels that only fill the last block."""
+    if isinstance(length, int) and length % block == 0:
+        return value
+    return value.slice(0, length, [axis])
