@@ -23,8 +23,8 @@ class Preprocess(nn.Module):
     """Converts decoded images of one size to the network's input, step by step as `Preprocessing` has them.
 
     Takes uint8 (N, H, W, C), RGB or gray, and returns float32 (N, C, height, width), or (N, height, width, C)
-    where ``p.layout`` is NHWC. Filters of uint8 images equal Pillow's to the bit; those of floats are torch's,
-    which differ by rounding.
+    where ``p.layout`` is NHWC. Filters of uint8 images equal Pillow's to the bit; those of floats are
+    torch's, which differ by rounding.
 
     Args:
         p: Preprocessing to apply.

@@ -4,17 +4,18 @@ A row of the resized image is a weighted sum of a few rows of the image, so bloc
 small matrix and a few rows. The graph computes the weights from the image's shape, reads only what the crop
 needs, and multiplies in one of three ways:
 
-- ``integers``: weights of 22 bits, as Pillow's, in three signed bytes for MatMulInteger. Exact.
-- ``double``: the same weights in float64, whose sums are exact, too.
-- ``float``: the same in float32: the fastest on images up to 2 megapixels; halves may round the other way.
+- ``float``: in float32, where halves may round the other way.
+- ``pieces``: weights of 22 bits, as Pillow's, in pieces of 14 and 8 bits, whose sums are exact in float32.
+- ``bytes``: the same in three signed bytes for MatMulInteger: less memory, and faster on large images.
 
 ONNX's Resize with antialias is a loop over output bytes in onnxruntime, and OpenVINO ignores its antialias.
-The method is Pillow's (Pillow 13, ``Resample.c``): filters widen when the image shrinks, weights sum to 1, the
-width is resized and rounded to bytes before the height.
+The method is Pillow's (Pillow 13, ``Resample.c``): filters widen when the image shrinks, weights sum to 1,
+the width is resized and rounded to bytes before the height.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,15 +27,14 @@ from numpy.typing import NDArray
 from cnntk.exporters.preprocessing._node_builder import FLOAT, INT64, UINT8, Dims, ImageValue, NodeBuilder
 from cnntk.runtime.artifact.spec import Interpolation, Preprocessing
 
-Method = Literal["integers", "double", "float"]
+Method = Literal["float", "pieces", "bytes"]
 
-METHODS: dict[str, tuple[Method, Method]] = {"exact": ("integers", "double"), "fast": ("float", "float")}
-"""Methods of the product over columns and of that over rows."""
+_LARGE = 3 << 19
+"""Pixels of an image from which on ``bytes`` are faster than ``pieces``: 1.6 million."""
 
 _COLUMNS, _ROWS = 8, 16  # sizes of blocks: more of them share fewer weights that are 0
 _BITS = 22  # of a weight's fraction, in Pillow
-_ABOVE_TIES = 1 - 2.0**-20  # QuantizeLinear rounds halves to even, Pillow up
-DOUBLE, INT32 = ir.DataType.DOUBLE, ir.DataType.INT32
+DOUBLE = ir.DataType.DOUBLE
 
 
 class Nodes:
@@ -89,6 +89,16 @@ class Nodes:
         """Adds an int64 weight."""
         return self.constant(numbers, INT64)
 
+    def select(
+        self, condition: Expression, then: Callable[[Nodes], Expression], other: Callable[[Nodes], Expression]
+    ) -> Expression:
+        """Adds an If of two expressions, whose nodes the functions add."""
+        branches = [Nodes(f"{self._scope}/{side}") for side in ("then", "else")]
+        values = [build(nodes) for build, nodes in zip((then, other), branches, strict=True)]
+        graphs = [nodes.graph(value, nodes._scope) for nodes, value in zip(branches, values, strict=True)]
+        dtype = values[0].dtype
+        return self.add("If", condition, dtype=dtype, then_branch=graphs[0], else_branch=graphs[1])
+
     def graph(self, output: Expression, name: str) -> ir.Graph:
         """The subgraph without inputs that returns ``output``."""
         constants = list(self._constants.values())
@@ -111,8 +121,7 @@ class Expression:
     @property
     def dtype(self) -> ir.DataType:
         """Type of the value."""
-        assert self.value.dtype is not None
-        return self.value.dtype
+        return self.value.dtype or FLOAT
 
     def __add__(self, other: Expression | float) -> Expression:
         return self._binary("Add", other)
@@ -271,33 +280,38 @@ _FILTERS: dict[Interpolation, tuple[int, Callable[[Expression], Expression]]] = 
 """Half the width of each filter, and its value at a distance of 0 or more."""
 
 
-def multiply(weights: Expression, pixels: Expression, method: Method, axis: int) -> Expression:
-    """The product of weights [blocks, B, K], times 2^22, and pixels uint8 [..., blocks, K, M], rounded to uint8.
+def multiply(nodes: Nodes, weights: Expression, pixels: Expression, method: Method, axis: int) -> Expression:
+    """The product of weights, times 2^22, and pixels uint8 [..., blocks, K, M], rounded to uint8.
 
     Args:
-        weights: Whole numbers in float64.
+        nodes: Nodes to add to.
+        weights: Whole numbers in float64 [blocks, B, K].
         pixels: Pixel values.
         method: Arithmetic of the product.
         axis: Axis of B in the result.
     """
-    nodes = weights.nodes
+    weights, pixels = Expression(nodes, weights.value), Expression(nodes, pixels.value)
     if method == "float":
         product = nodes.add("MatMul", (weights * 2.0**-_BITS).cast(FLOAT), pixels.cast(FLOAT))
-        return _rounded(product, _ABOVE_TIES)
-    if method == "double":  # sums of whole numbers below 2^53 have no rounding
-        product = nodes.add("MatMul", weights * 2.0**-_BITS, pixels.cast(DOUBLE)) + 0.5
-        limits = [nodes.constant(limit, DOUBLE) for limit in (0.0, 255.0)]
-        return nodes.add("Clip", product, *limits).cast(UINT8)
-    high = nodes.add("Floor", (weights + 128.0) * 2.0**-8)  # weights = (high * 256 + middle) * 256 + low
+        return _rounded(product, 1 - 2.0**-20)  # QuantizeLinear rounds halves to even, Pillow up
+    high = nodes.add("Floor", (weights + 128.0) * 2.0**-8)
+    low = weights - high * 256.0  # -128 to 127
+    if method == "pieces":
+        # high sums to less than 2^14 * 255 * 2, low to less than 2^15 a pixel: exact for 512 pixels.
+        stacked = nodes.add("Concat", high, low * 2.0**-8, axis=1).cast(FLOAT)
+        product = nodes.add("MatMul", stacked, pixels.cast(FLOAT))
+        high, low = nodes.add_several("Split", product, count=2, axis=axis, num_outputs=2)
+        return _rounded(high + (nodes.add("Floor", low) + 0.5), 2.0 ** (_BITS - 8))  # never a tie
     top = nodes.add("Floor", (high + 128.0) * 2.0**-8)
-    parts = [top, high - top * 256.0, weights - high * 256.0]
-    signed = (nodes.add("Concat", *parts, axis=1) + 128.0).cast(UINT8)
-    products = nodes.add("MatMulInteger", signed, pixels, nodes.constant(128, UINT8), dtype=INT32)
-    top, middle, low = nodes.add_several("Split", products, count=3, axis=axis, num_outputs=3)
+    stacked = nodes.add("Concat", top, high - top * 256.0, low, axis=1) + 128.0
+    product = nodes.add(
+        "MatMulInteger", stacked.cast(UINT8), pixels, nodes.constant(128, UINT8), dtype=ir.DataType.INT32
+    )
+    top, middle, low = nodes.add_several("Split", product, count=3, axis=axis, num_outputs=3)
     total = (top * 256 + middle) * 256 + low
-    # Without its last 7 bits a sum is exact in float32; with 64 in their place it is never half a level.
-    kept = nodes.add("BitwiseAnd", total, nodes.constant(-128, INT32))
-    kept = nodes.add("BitwiseOr", kept, nodes.constant(64, INT32))
+    # Without its last 7 bits a sum is exact in float32; with 64 in their place it is never a tie.
+    kept = nodes.add("BitwiseAnd", total, nodes.constant(-128, ir.DataType.INT32))
+    kept = nodes.add("BitwiseOr", kept, nodes.constant(64, ir.DataType.INT32))
     return _rounded(kept.cast(FLOAT), 2.0**_BITS)
 
 
@@ -315,7 +329,7 @@ def resize_and_crop(builder: NodeBuilder, image: ImageValue, sizes: ir.Value, p:
         builder: Builder of the graph.
         image: Images of any size.
         sizes: Height and width to resize to, int64 [2].
-        p: Preprocessing whose form is one of `METHODS`.
+        p: Preprocessing whose form is ``exact`` or ``fast``.
 
     Returns:
         uint8 (N, C, height, width), in one node, If: images of the right size are only cropped.
@@ -338,7 +352,9 @@ def resize_and_crop(builder: NodeBuilder, image: ImageValue, sizes: ir.Value, p:
 def _fits(builder: NodeBuilder, size: ir.Value, sizes: ir.Value, p: Preprocessing) -> ir.Value:
     """Whether images have the size to resize to already."""
     equal = builder.add("Equal", [size, sizes], name="sides_fit", dtype=ir.DataType.BOOL)
-    count = builder.add("Cast", [equal], {"to": int(ir.DataType.INT32)}, name="sides_fit_count", dtype=INT32)
+    count = builder.add(
+        "Cast", [equal], {"to": int(ir.DataType.INT32)}, name="sides_fit_count", dtype=ir.DataType.INT32
+    )
     both = builder.add("ReduceMin", [count], {"keepdims": 0}, name="both_fit", shape=())
     return builder.add("Cast", [both], {"to": int(ir.DataType.BOOL)}, name="fits", dtype=ir.DataType.BOOL)
 
@@ -377,7 +393,6 @@ def _resized(image: ImageValue, size: ir.Value, sizes: ir.Value, p: Preprocessin
     ]
     rows = taps(nodes, sides[0], _ROWS, p.interpolation, whole=True)
     columns = taps(nodes, sides[1], _COLUMNS, p.interpolation, whole=True)
-    by_columns, by_rows = METHODS[p.resize_form]
     height, width = (side.kept for side in sides)
     shape = nodes.add("Shape", image.value, start=3, dtype=INT64)
     channels: Expression | int = image.channels if isinstance(image.channels, int) else shape
@@ -386,10 +401,21 @@ def _resized(image: ImageValue, size: ir.Value, sizes: ir.Value, p: Preprocessin
     )
     value = Expression(nodes, image.value).slice(first, end, [1, 2])
     value = nodes.add("Transpose", value, perm=[0, 2, 3, 1]).reshape(0, 0, -1)
-    value = multiply(columns.weights, value.gather(columns.offsets, 1), by_columns, 2)
+    value = value.gather(columns.offsets, 1)
+    if p.resize_form == "fast":
+        value = multiply(nodes, columns.weights, value, "float", 2)
+    else:
+        large = nodes.add(
+            "Greater", sides[0].size * sides[1].size, nodes.int64([_LARGE]), dtype=ir.DataType.BOOL
+        )
+        by: list[Callable[[Nodes], Expression]] = [
+            functools.partial(multiply, weights=columns.weights, pixels=value, method=method, axis=2)
+            for method in ("bytes", "pieces")
+        ]
+        value = nodes.select(large, *by)
     value = _to(value.reshape(0, -1, channels, rows.end - rows.first), width, _COLUMNS, 1)
     value = nodes.add("Transpose", value, perm=[0, 2, 3, 1]).gather(rows.offsets, 2)
-    value = multiply(rows.weights, value, by_rows, 3)
+    value = multiply(nodes, rows.weights, value, "float" if p.resize_form == "fast" else "pieces", 3)
     return nodes.graph(_to(value.reshape(0, 0, -1, width), height, _ROWS, 2), "resized")
 
 
