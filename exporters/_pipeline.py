@@ -40,6 +40,7 @@ from cnntk.exporters.graph_lint.lint import LintReport, lint_graph
 from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.passes.order import REPAIRS
 from cnntk.exporters.passes.origins import describe_origins
+from cnntk.exporters.preprocessing import with_resize_form
 from cnntk.exporters.self_test_vectors import make_self_test
 from cnntk.exporters.source import Source, with_preprocessing
 from cnntk.exporters.sources import open_source
@@ -89,6 +90,10 @@ def export(
     model = ensure_runnable(model, options.dtype)
     if options.preprocessing:
         model = with_preprocessing(model, options.preprocessing)
+    if model.preprocessing is not None and takes_images(model, options.preprocess):
+        # Where the graph has no resize, the host has Pillow's.
+        form = "exact" if options.static_size else options.resize
+        model = replace(model, preprocessing=with_resize_form(model.preprocessing, form))
     notify("capturing and simplifying the graph")
     prepared = prepare(model, options, _samples(model, options))
     notify("checking the graph")

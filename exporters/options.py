@@ -29,6 +29,7 @@ __all__ = [
     "HeadOption",
     "InputShape",
     "PreprocessOption",
+    "ResizeOption",
     "SamplesLike",
     "SimplifyOption",
     "format_input",
@@ -40,6 +41,7 @@ InputShape = tuple[int, ...] | Mapping[str, tuple[int, ...] | TensorSpec]
 
 Dtype = Literal["auto", "float32", "float16", "float64"]
 PreprocessOption = Literal["graph", "host", "none"]
+ResizeOption = Literal["exact", "fast"]
 HeadOption = Literal["auto", "classifier", "none"]
 SimplifyOption = Literal["safe", "none"]
 
@@ -136,7 +138,13 @@ _SOURCE, _PREPROCESSING, _CHECKS, _DEVICE, _FILE = (
     {"group": title} for title in ("Source", "Preprocessing", "Checks", "Device", "Output")
 )
 
-_CHOICES = {"dtype": Dtype, "head": HeadOption, "preprocess": PreprocessOption, "simplify": SimplifyOption}
+_CHOICES = {
+    "dtype": Dtype,
+    "head": HeadOption,
+    "preprocess": PreprocessOption,
+    "resize": ResizeOption,
+    "simplify": SimplifyOption,
+}
 
 
 @dataclass(frozen=True)
@@ -167,6 +175,8 @@ class ExportOptions:
             inception, mnist, cifar10, unit (0 to 1), none (0 to 255), and fields of `Preprocessing` like
             mean=0.5,0.5,0.5, which replace those of the preset or the source. A whole `Preprocessing` is used
             for sources that have none.
+        resize: Arithmetic of the resize in the graph, for networks of 96 pixels and more: exact equals Pillow
+            to the bit; fast computes in float32, where ties may round the other way, by 1 of 255.
         tolerance: Your own limit of the error, relative to the largest output, like 0.001. On ordinary images
             it holds where it is stricter than the derived limit; on inputs that no photograph resembles
             (black, white, one bright pixel, values of ±1e4 and denormal ones) where it is laxer. A classifier
@@ -206,6 +216,7 @@ class ExportOptions:
     preprocessing: PreprocessingChoice | None = field(
         default=None, metadata={**PREPROCESSING_OPTION, **_PREPROCESSING}
     )
+    resize: ResizeOption = field(default="exact", metadata=_PREPROCESSING)
     tolerance: float | None = field(default=None, metadata={"min": 0, **_CHECKS})
     samples: SamplesLike | None = field(default=None, metadata={"metavar": "PATH", **_CHECKS})
     opset: int | None = field(default=None, metadata={"min": 11, "max": 25, **_DEVICE})

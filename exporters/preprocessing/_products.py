@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -35,6 +35,17 @@ _LARGE = 3 << 19
 _COLUMNS, _ROWS = 8, 16  # sizes of blocks: more of them share fewer weights that are 0
 _BITS = 22  # of a weight's fraction, in Pillow
 DOUBLE = ir.DataType.DOUBLE
+
+
+_SMALL = 96
+"""Sides below which ONNX's Resize is faster: weights cost 40 µs."""
+
+
+def with_resize_form(p: Preprocessing, form: Literal["exact", "fast"]) -> Preprocessing:
+    """Returns preprocessing that resizes in this form, if matrix products can, and are faster."""
+    filters = p.antialias and p.levels == "uint8" and p.interpolation in _FILTERS
+    small = max(p.height, p.width) < _SMALL and p.interpolation != "lanczos"  # which ONNX's Resize lacks
+    return replace(p, resize_form=form if filters and not small else "operator")
 
 
 class Nodes:
