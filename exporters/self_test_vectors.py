@@ -276,7 +276,7 @@ class _ImageReference:
             lambda inputs: reference.run_float64(self._prepared(inputs)),
             lambda inputs: reference.run_native(self._prepared(inputs)),
             lambda inputs, is_flat: _rounded(reference, eps, self._prepared(inputs), is_flat),
-            self._run_resized,
+            None if self._graph.preprocessing.resize_form == "exact" else self._run_resized,
         )
 
     def _run_resized(self, inputs: Arrays) -> Arrays:

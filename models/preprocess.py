@@ -79,11 +79,12 @@ def _resize(images: Tensor, size: tuple[int, int], p: Preprocessing) -> Tensor:
     if p.levels == "uint8":
         wide = _filtered(images.transpose(2, 3), size[1], p).transpose(2, 3)
         return _filtered(wide, size[0], p)
+    wide = images.float()
+    if images.shape[3] != size[1]:
+        wide = F.interpolate(wide, (images.shape[2], size[1]), mode=p.interpolation, antialias=True)
     # torch 2.13 returns wrong values where it resizes the height of an image one pixel wide.
-    images = images.float() if size[1] > 1 else images.float().expand(-1, -1, -1, max(2, images.shape[3]))
-    return F.interpolate(images, (size[0], max(2, size[1])), mode=p.interpolation, antialias=True)[
-        ..., : size[1]
-    ]
+    wide = wide if size[1] > 1 else wide.expand(-1, -1, -1, 2)
+    return F.interpolate(wide, (size[0], wide.shape[3]), mode=p.interpolation, antialias=True)[..., : size[1]]
 
 
 def _filtered(images: Tensor, resized: int, p: Preprocessing) -> Tensor:

@@ -243,11 +243,9 @@ def taps(nodes: Nodes, axis: Axis, block: int, interpolation: Interpolation, *, 
         x.value if isinstance(x, Expression) else x for x in (nodes.int64(0), count.reshape(), nodes.int64(1))
     ]
     tap = nodes.add("Range", *scalars)
-    relative = (center - start * unit - axis.resized).cast(DOUBLE)
-    scale = (wide * 2).cast(DOUBLE)
-    position = (tap * unit).cast(DOUBLE) / scale
-    distance = nodes.add("Unsqueeze", relative / scale, nodes.int64([2]))
-    weights = kernel(nodes.add("Abs", position - distance))
+    relative = nodes.add("Unsqueeze", center - start * unit - axis.resized, nodes.int64([2]))
+    distance = nodes.add("Abs", tap * unit - relative).cast(DOUBLE)
+    weights = kernel(distance / (wide * 2).cast(DOUBLE))
     weights = weights / nodes.add("ReduceSum", weights, nodes.int64([2]), keepdims=1)
     if whole:
         weights = nodes.add("Round", weights * 2.0**_BITS)
@@ -373,7 +371,7 @@ def _fits(builder: NodeBuilder, size: ir.Value, sizes: ir.Value, p: Preprocessin
 def _cropped(image: ImageValue, sizes: ir.Value, p: Preprocessing) -> ir.Graph:
     nodes = Nodes("preprocess/cropped")
     value = Expression(nodes, image.value)
-    if p.resize != "longest" and p.edges != (p.height, p.width):
+    if p.resize == "shortest" or (p.resize == "stretch" and p.edges != (p.height, p.width)):
         start = _crop_start(nodes, Expression(nodes, sizes), p)
         value = value.slice(start, start + nodes.int64([p.height, p.width]), [1, 2])
     return nodes.graph(nodes.add("Transpose", value, perm=[0, 3, 1, 2]), "cropped")

@@ -1,0 +1,123 @@
+"""Matrix products against Pillow's own resize, to the bit; and weights that are not Pillow's."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from pixel_graphs import Run, echo, gap, graph, open_session
+
+from cnntk.exporters.preprocessing import _products, add_preprocessing, with_resize_form
+from cnntk.exporters.preprocessing._products import Expression
+from cnntk.runtime.artifact.spec import Preprocessing
+
+P = Preprocessing("rgb", 112, 96, mean=(0.0,) * 3, std=(1.0,) * 3, scale=1.0, resize_form="exact")
+RULES = [
+    {"resize": "shortest", "crop_ratio": 0.875},
+    {"resize": "shortest", "crop_ratio": 0.9, "crop_start": "round"},
+    {"resize": "stretch", "crop_ratio": 0.875},
+    {"resize": "longest"},
+    {"resize": "shortest", "height": 101, "width": 101, "color": "gray", "mean": (0.0,), "std": (1.0,)},
+]
+SIZES = [(1, 1), (1, 50), (13, 400), (150, 101), (257, 333), (112, 96), (700, 90)]
+
+
+def images(size: tuple[int, int], channels: int = 3) -> np.ndarray:
+    """Noise, a checkerboard and lines, on which resized values are often halfway between two levels."""
+    shape = (*size, channels)
+    rows, columns = np.indices(size)
+    board, lines = ((x % 2 * 255)[:, :, None] for x in (rows + columns, rows))
+    noise = np.random.default_rng(size).integers(0, 256, shape)
+    return np.stack([np.broadcast_to(x, shape) for x in (noise, board, lines)]).astype(np.uint8)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule['resize']}-{len(rule)}")
+def test_levels_are_pillows(interpolation: str, rule: dict[str, object]) -> None:
+    p = replace(P, interpolation=interpolation, **rule)
+    exact, fast = (graph(replace(p, resize_form=form)) for form in ("exact", "fast"))
+    for size in SIZES:
+        batch = images(size, p.channels)
+        assert gap(exact, batch, p) == 0, size
+        assert gap(fast, batch, p) <= 2, size
+
+
+def test_pillow_itself() -> None:
+    """The host resizes like Pillow's `resize`, where that begins with the width."""
+    (image, *_) = images((150, 170))  # whose width shrinks more, so that Pillow begins with it
+    expected = np.asarray(Image.fromarray(image).resize((96, 112), Image.Resampling.BICUBIC))
+    output = graph(replace(P, interpolation="bicubic"))(image[None])[0]
+    assert np.array_equal(output.transpose(1, 2, 0), expected)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_large_images_are_multiplied_in_bytes(interpolation: str) -> None:
+    p = replace(P, interpolation=interpolation, resize="shortest", crop_ratio=0.875)
+    batch = images((1200, 1400))[:1]
+    assert batch.shape[1] * batch.shape[2] > _products._LARGE
+    assert gap(graph(p), batch, p) == 0
+
+
+def _corners(x: Expression) -> Expression:
+    return _products._linear(x * 1.001)
+
+
+def test_other_weights_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_products._FILTERS, "bilinear", (1, _corners))
+    assert gap(graph(P), images((257, 333)), P) >= 1
+
+
+def test_sums_of_low_bits_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights of 14 bits alone give other levels, so the test above sees the second piece."""
+    round_weights = Expression.__mul__
+
+    def cut(self: Expression, other: Expression | float) -> Expression:
+        product = round_weights(self, other)
+        return product * 0.0 if other == 2.0**-8 and self.nodes is not None and _is_low(self) else product
+
+    def _is_low(value: Expression) -> bool:
+        producer = value.value.producer()
+        return producer is not None and producer.op_type == "Sub"
+
+    monkeypatch.setattr(Expression, "__mul__", cut)
+    assert gap(graph(P), images((257, 333)), P) >= 1
+
+
+@pytest.mark.parametrize("form", ["exact", "fast"])
+def test_one_node_resizes_and_crops(form: str) -> None:
+    model = echo(p := replace(P, resize_form=form))
+    record = add_preprocessing(model, p)
+    assert record.operators.count("If") == 1
+    assert record.nodes < 12
+
+
+def test_images_of_the_right_size_are_only_cropped() -> None:
+    model = echo(P)
+    add_preprocessing(model, P)
+    node = next(node for node in model.graph if node.op_type == "If")
+    assert [inner.op_type for inner in node.attributes["then_branch"].as_graph()] == ["Transpose"]
+
+
+def run_of(p: Preprocessing) -> Run:
+    model = echo(p)
+    add_preprocessing(model, p)
+    session = open_session(model)
+    return lambda batch: session.run(None, {"image": batch})[0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "form"),
+    [
+        ({}, "exact"),
+        ({"height": 95, "width": 95}, "operator"),
+        ({"height": 95, "width": 95, "interpolation": "lanczos"}, "exact"),
+        ({"interpolation": "nearest"}, "operator"),
+        ({"antialias": False}, "operator"),
+        ({"levels": "float32"}, "operator"),
+    ],
+    ids=str,
+)
+def test_products_are_for_filters_and_large_networks(fields: dict[str, object], form: str) -> None:
+    p = with_resize_form(replace(P, resize_form="operator", **fields), "exact")
+    assert p.resize_form == form
+    assert run_of(p)(images((40, 50))).shape == (3, 3, p.height, p.width)
