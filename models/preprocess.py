@@ -105,7 +105,9 @@ def _filtered(images: Tensor, resized: int, p: Preprocessing) -> Tensor:
     weights = kernel(distance.abs())
     weights = (weights / weights.sum(1, keepdim=True) * 2**22).round()
     rows = images.double().movedim(2, 0)  # (H, N, C, W)
-    total = sum(weights[:, k].view(-1, 1, 1, 1) * rows[pixels[:, k]] for k in range(count))
+    total = torch.zeros(resized, *rows.shape[1:], dtype=torch.float64, device=images.device)
+    for k in range(count):
+        total += weights[:, k].view(-1, 1, 1, 1) * rows[pixels[:, k]]
     levels = (total * 2.0**-22 + 0.5).floor().clamp(0, 255)
     return levels.to(torch.uint8).movedim(0, 2)
 

@@ -80,7 +80,7 @@ class Nodes:
         node.name = f"{self._scope}/{operator}_{len(self._nodes)}"
         for i, output in enumerate(node.outputs):
             output.name = f"{node.name}.{i}" if count > 1 else node.name
-            output.dtype = dtype or values[0].dtype
+            output.type = ir.TensorType(dtype or values[0].dtype or FLOAT)
         self._nodes.append(node)
         return [Expression(self, output) for output in node.outputs]
 
@@ -92,7 +92,7 @@ class Nodes:
             name = f"{self._scope}/constant_{len(self._constants)}"
             tensor = ir.tensor(array, name=name)
             self._constants[key] = ir.Value(
-                name=name, shape=tensor.shape, type=ir.TensorType(dtype), const_value=tensor
+                name=name, shape=ir.Shape(array.shape), type=ir.TensorType(dtype), const_value=tensor
             )
         return Expression(self, self._constants[key])
 
