@@ -185,7 +185,7 @@ class Expression:
 
 
 @dataclass(frozen=True)
-class Axis:
+class ResizedSide:
     """How one side of an image is resized and cropped; all numbers are int64 [1].
 
     Attributes:
@@ -218,32 +218,32 @@ class Taps:
     weights: Expression
 
 
-def taps(nodes: Nodes, axis: Axis, block: int, interpolation: Interpolation, *, whole: bool) -> Taps:
+def taps(nodes: Nodes, side: ResizedSide, block: int, interpolation: Interpolation, *, whole: bool) -> Taps:
     """Adds the nodes that compute which pixels are read, and their weights.
 
     Positions are integers in units of ``1 / (2 * resized)`` pixels, so that no rounding moves a filter.
 
     Args:
         nodes: Nodes to add to.
-        axis: Resize of the side.
+        side: Side that is resized.
         block: Number of resized pixels of a block.
         interpolation: Filter.
         whole: Whether weights are rounded to 22 bits, as for bytes.
     """
     support, kernel = _FILTERS[interpolation]
-    size, unit = axis.size, axis.resized * 2
-    wide = size.max(axis.resized)
+    size, unit = side.size, side.resized * 2
+    wide = size.max(side.resized)
     reach = wide * (2 * support)
-    center = ((_indices(nodes, axis.kept, block) + axis.start) * 2 + 1) * size
+    center = ((_indices(nodes, side.kept, block) + side.start) * 2 + 1) * size
     lead = center.slice(0, 1, [1])
     count = ((size * (2 * (block - 1)) + reach * 2) / unit + 2).min(size)
-    start = ((lead - reach + axis.resized) / unit).max(0).min(size - count)
+    start = ((lead - reach + side.resized) / unit).max(0).min(size - count)
     first, last = (start.slice(a, b, [0]).reshape(1) for a, b in ((0, 1), (-1, np.iinfo(np.int64).max)))
     scalars = [
         x.value if isinstance(x, Expression) else x for x in (nodes.int64(0), count.reshape(), nodes.int64(1))
     ]
     tap = nodes.add("Range", *scalars)
-    relative = nodes.add("Unsqueeze", center - start * unit - axis.resized, nodes.int64([2]))
+    relative = nodes.add("Unsqueeze", center - start * unit - side.resized, nodes.int64([2]))
     distance = nodes.add("Abs", tap * unit - relative).cast(DOUBLE)
     weights = kernel(distance / (wide * 2).cast(DOUBLE))
     weights = weights / nodes.add("ReduceSum", weights, nodes.int64([2]), keepdims=1)
@@ -297,7 +297,7 @@ def multiply(nodes: Nodes, weights: Expression, pixels: Expression, method: Meth
         weights: Whole numbers in float64 [blocks, B, K].
         pixels: Pixel values.
         method: Arithmetic of the product.
-        axis: Axis of B in the result.
+        axis: ResizedSide of B in the result.
     """
     weights, pixels = Expression(nodes, weights.value), Expression(nodes, pixels.value)
     if method == "float":
@@ -392,7 +392,7 @@ def _resized(image: ImageValue, size: ir.Value, sizes: ir.Value, p: Preprocessin
     resized = Expression(nodes, sizes)
     start = resized - resized if whole else _crop_start(nodes, resized, p)
     sides = [
-        Axis(
+        ResizedSide(
             size=Expression(nodes, size).slice(i, i + 1, [0]),
             resized=(side := resized.slice(i, i + 1, [0])),
             start=start.slice(i, i + 1, [0]),
