@@ -66,7 +66,8 @@ def export(
         source: Folder of a checkpoint, zoo name, ``package.module:NAME``, ``path/file.py:NAME``,
             ``.pt2`` or ``.onnx`` file, ``transformers:NAME``, ``timm:NAME``, ``torchvision.models:NAME``,
             torch module or exported program.
-        output: Path of the file; by default the source's name with ``.onnx``, in the current folder.
+        output: Path of the file; by default the source's name with ``.onnx``, in the current folder; with
+            ``-cnntk.onnx`` where that is the source itself.
         options: Options of the export.
         progress: Callback that receives the name of each stage when it starts.
         **fields: Fields of `ExportOptions`, which replace those of ``options``.
@@ -83,7 +84,7 @@ def export(
     notify = progress or (lambda stage: None)
     notify("opening the source")
     model = open_source(source, options)
-    target = Path(output) if output is not None else Path(f"{model.name}.onnx")
+    target = Path(output) if output is not None else _default_output(model.name, source)
     check_output(target, force=options.force)
     if options.external_data:
         check_data_target(target)
@@ -100,6 +101,15 @@ def export(
     checks = run_checks(prepared.candidate, "static")
     notify("running torch and onnxruntime on test inputs")
     return _write(prepared, checks, target, options, started)
+
+
+def _default_output(name: str, source: object) -> Path:
+    """The file beside which a source that is an ``.onnx`` file of this folder stays."""
+    path = Path(f"{name}.onnx")
+    is_source = (
+        isinstance(source, str | os.PathLike) and path.exists() and path.resolve() == Path(source).resolve()
+    )
+    return path.with_stem(f"{name}-cnntk") if is_source else path
 
 
 def _samples(source: Source, options: ExportOptions) -> Samples | None:

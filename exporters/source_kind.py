@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Any, Literal
 
-from cnntk.exporters.options import ExportOptions, InputShape, format_input
+from cnntk.exporters.options import ExportOptions, format_input
 from cnntk.models import zoo
 from cnntk.models.plugins import PluginGroup
-from cnntk.models.python_names import check_reference, names_of_file
+from cnntk.models.python_names import check_reference, name_missing
 from cnntk.models.weights_reference import is_weights_file, split_reference
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import model_file, readable_file
@@ -92,7 +93,7 @@ def check_source(text: str, options: ExportOptions, *, needs_input: bool = True)
             if options.weights is None and not options.random:
                 raise UsageError(weights_missing(text))
         case "python file":
-            raise _name_missing(text, options.input_shape)
+            raise _name_missing(text, options)
         case "folder":
             raise _no_checkpoint(Path(text))
         case "weights":
@@ -108,18 +109,13 @@ def weights_missing(name: str) -> str:
     return text if is_library else f"{text}, or train it first (cnntk train {name} --data DATA)"
 
 
-def _name_missing(text: str, shape: InputShape | None) -> UsageError:
-    """For a Python file alone: the commands for the networks in it."""
-    names = names_of_file(Path(text)).networks
-    if not names:
-        return UsageError(
-            f"{text}: not a network; name the function, class or module in it, like {text}:function"
-        )
-    error = UsageError(f"{text}: not a network; name one that is in it, and its input:")
-    size = format_input(shape) if shape is not None else "CxHxW"
-    for name in names:
-        error.add_note(f"  cnntk export {text}:{name} --input {size}")
-    error.add_note("with --weights FILE, or --random to try it, where its code does not load its weights")
+def _name_missing(text: str, options: ExportOptions) -> UsageError:
+    """For a Python file alone: the commands for the networks in it, with the weights that the user named."""
+    size = format_input(options.input_shape) if options.input_shape is not None else "CxHxW"
+    weights = f" --weights {shlex.quote(str(options.weights))}" if options.weights is not None else ""
+    error = name_missing(text, "export", f"--input {size}{weights}{' --random' if options.random else ''}")
+    if options.weights is None and not options.random and hasattr(error, "__notes__"):
+        error.add_note("with --weights FILE, or --random to try it, where its code does not load its weights")
     return error
 
 

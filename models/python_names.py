@@ -13,7 +13,7 @@ from pathlib import Path
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import readable_file
 
-__all__ = ["PythonNames", "check_reference", "file_of_module", "names_of_file"]
+__all__ = ["PythonNames", "check_reference", "file_of_module", "name_missing", "names_of_file"]
 
 _DYNAMIC = frozenset({"globals", "locals", "vars", "setattr", "exec", "eval", "__getattr__"})
 """Names whose use may define others that can't be read from the text."""
@@ -29,7 +29,8 @@ class PythonNames:
         defined: Names at the top of the file.
         is_complete: Whether there can be no others; else the file has a star import, or makes names when it
             runs.
-        networks: Those that look like networks: modules, classes, and functions without required arguments.
+        networks: Those that look like networks: modules, and classes and functions that build one without
+            arguments; classes with required arguments only where there are no others.
     """
 
     defined: frozenset[str]
@@ -56,11 +57,29 @@ def names_of_file(path: Path) -> PythonNames:
     for statement in _statements(tree.body):
         collected.add(statement)
     dynamic = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} | collected.defined.keys()
+    networks = tuple(name for name, is_network in collected.defined.items() if is_network)
     return PythonNames(
         frozenset(collected.defined),
         is_complete=not collected.star and not dynamic & _DYNAMIC,
-        networks=tuple(name for name, is_network in collected.defined.items() if is_network),
+        networks=tuple(name for name in networks if name not in collected.incomplete) or networks,
     )
+
+
+def name_missing(file: str, verb: str, options: str) -> UsageError:
+    """Returns the error of a Python file alone as a network; its notes are commands for the networks in it.
+
+    Raises:
+        UsageError: The file can't be read.
+    """
+    names = names_of_file(Path(file)).networks
+    if not names:
+        return UsageError(
+            f"{file}: not a network; name the function, class or module in it, like {file}:function"
+        )
+    error = UsageError(f"{file}: not a network; name one that is in it:")
+    for name in names:
+        error.add_note(f"  cnntk {verb} {file}:{name} {options}")
+    return error
 
 
 def check_reference(reference: str) -> None:
@@ -116,9 +135,13 @@ def _find_spec(name: str, path: list[str]) -> ModuleSpec | None:
 
 @dataclass
 class _Collected:
-    """The names that were read so far, and whether each looks like a network."""
+    """The names that were read so far, and whether each looks like a network.
+
+    Classes in ``incomplete`` are built with arguments only.
+    """
 
     defined: dict[str, bool] = field(default_factory=dict)
+    incomplete: set[str] = field(default_factory=set)
     star: bool = False
 
     def add(self, statement: ast.stmt) -> None:
@@ -126,6 +149,8 @@ class _Collected:
         match statement:
             case ast.ClassDef(name=name):
                 self.defined[name] = self._is_network_class(statement)
+                if any(_required(each) > 1 for each in _methods(statement) if each.name == "__init__"):
+                    self.incomplete.add(name)
             case ast.FunctionDef(name=name):
                 self.defined[name] = not name.startswith("_") and _builds(statement)
             case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
@@ -170,7 +195,7 @@ class _Collected:
         bases = [ast.unparse(base) for base in node.bases]
         if any(base.endswith(_CONTAINERS) or self.defined.get(base, False) for base in bases):
             return True
-        members = [each for each in node.body if isinstance(each, ast.FunctionDef)]
+        members = _methods(node)
         has_forward = any(each.name == "forward" for each in members)
         return has_forward or any("self.net =" in ast.unparse(each) for each in members)
 
@@ -188,8 +213,16 @@ def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 def _builds(node: ast.FunctionDef) -> bool:
     """Whether a function can be called without arguments and returns something."""
+    returns = any(isinstance(n, ast.Return) and n.value is not None for n in ast.walk(node))
+    return _required(node) == 0 and returns
+
+
+def _methods(node: ast.ClassDef) -> list[ast.FunctionDef]:
+    return [each for each in node.body if isinstance(each, ast.FunctionDef)]
+
+
+def _required(node: ast.FunctionDef) -> int:
+    """Number of its arguments without a default."""
     arguments = node.args
     required = len(arguments.posonlyargs) + len(arguments.args) - len(arguments.defaults)
-    required += sum(default is None for default in arguments.kw_defaults)
-    returns = any(isinstance(n, ast.Return) and n.value is not None for n in ast.walk(node))
-    return required == 0 and returns
+    return required + sum(default is None for default in arguments.kw_defaults)

@@ -53,4 +53,6 @@ def _is_machinery(module: str, file: str) -> bool:
 
 def _is_installed(file: str) -> bool:
     homes = (sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib"))
-    return any(Path(file).is_relative_to(home) for home in homes)
+    path = Path(file)
+    # Other folders of packages: pip install --user, a virtual environment with the system's, a .pth file.
+    return bool({"site-packages", "dist-packages"} & set(path.parts)) or any(map(path.is_relative_to, homes))

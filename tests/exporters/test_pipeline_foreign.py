@@ -88,6 +88,17 @@ def test_a_file_that_no_pass_changes_is_its_own_reference(tmp_path: Path, adopt:
     assert_same(file, engine, images(3))
 
 
+def test_the_default_output_is_not_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = Net().save(tmp_path / "m.onnx")
+    content = file.read_bytes()
+    assert export("m.onnx", preprocess="none").path == "m-cnntk.onnx"
+    assert file.read_bytes() == content
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert export(file, preprocess="none").path == "m.onnx"
+
+
 def test_reports_of_a_foreign_file_claim_no_float64_reference(tmp_path: Path, adopt: Callable) -> None:
     report, engine = adopt(Net().save(tmp_path / "m.onnx"))
     parity = next(check.detail for check in report.checks if check.name == "parity")

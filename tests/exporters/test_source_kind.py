@@ -96,6 +96,9 @@ def test_a_python_file_lists_its_networks() -> None:
     commands = ["  cnntk export nets.py:LeNet --input CxHxW", "  cnntk export nets.py:Net --input CxHxW"]
     assert notes("nets.py")[:2] == commands
     assert notes("nets.py", input_shape=(1, 28, 28))[0].endswith("--input 1x28x28")
+    Path("w.safetensors").touch()
+    with_weights = notes("nets.py", weights="w.safetensors")
+    assert with_weights == [f"{command} --weights w.safetensors" for command in commands]
     Path("empty.py").write_text("size = 3")
     with pytest.raises(
         UsageError, match=r"empty.py: not a network; name the function, class or module in it"

@@ -67,6 +67,17 @@ def test_networks_in_the_order_of_the_file(file: Path) -> None:
     assert not {"nothing", "forward", "x", "module"} & names.defined
 
 
+def test_networks_with_required_arguments_only_where_there_are_no_others(tmp_path: Path) -> None:
+    file, block = (
+        tmp_path / "model.py",
+        "class Block(nn.Module):\n    def __init__(self, width, stride=1): ...\n",
+    )
+    file.write_text(block)
+    assert names_of_file(file).networks == ("Block",)
+    file.write_text(f"{block}class Net(nn.Module):\n    def __init__(self, classes=3): ...\n")
+    assert names_of_file(file).networks == ("Net",)
+
+
 @pytest.mark.parametrize(
     "line",
     [

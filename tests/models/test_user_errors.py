@@ -24,6 +24,14 @@ def test_the_innermost_location_in_the_users_code(tmp_path: Path) -> None:
     assert blamed(file, source).endswith(f"({file}:2)"), "neither json's own line nor the call of f"
 
 
+def test_packages_outside_the_environment_are_no_user_code(tmp_path: Path) -> None:
+    other = tmp_path / "lib" / "site-packages" / "package.py"
+    other.parent.mkdir(parents=True)
+    other.write_text("def check(): raise ValueError('odd')")
+    source = f"import runpy\nrunpy.run_path({str(other)!r})['check']()"
+    assert blamed(tmp_path / "nets.py", source).endswith(f"({tmp_path / 'nets.py'}:2)")
+
+
 def test_cnntk_and_code_without_a_file_have_no_location(tmp_path: Path) -> None:
     source = "raise ValueError('odd')"
     assert blamed(tmp_path / "nets.py", source) == f"ValueError: odd ({tmp_path / 'nets.py'}:1)"

@@ -134,7 +134,8 @@ def _run(argv: Sequence[str] | None, state: dict[str, Any]) -> int:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    problem(f"{category.__name__}: {message}", "warning")
+    kind = "warning" if category is UserWarning else category.__name__
+    problem(f"{kind}: {message}", "warning")
 
 
 def _fail(message: str, status: int, state: dict[str, Any]) -> int:

@@ -28,7 +28,7 @@ from cnntk.runtime.sections import size_text
     "--output",
     metavar="FILE",
     group="Output",
-    help="Path of the .onnx file; by default the source's name.",
+    help="Path of the .onnx file; by default the source's name, with -cnntk where that is the source.",
 )
 @add_options(ExportOptions)
 @option("--report", metavar="FILE", group="Output", help="Write an HTML report of the export.")

@@ -25,7 +25,7 @@ _MEASURED_S = 2.0
 
 @command(
     "cnntk train lenet --data digits",
-    "cnntk train lenet --data folder:photos --epochs 2 -o runs/photos",
+    "cnntk train model.py:net --data folder:photos --epochs 2 -o runs/photos",
 )
 @click.argument("network", required=False, metavar="[NET]")
 @option(
@@ -45,7 +45,10 @@ _MEASURED_S = 2.0
 @add_options(TrainOptions)
 @json_option
 def train(network: str | None, data: str | None, output: str | None, as_json: bool, **values: Any) -> None:
-    """Train NET, a network of the zoo (default: lenet) or package.module:function.
+    """Train NET: a network of the zoo (default: lenet), path/file.py:NAME or package.module:NAME.
+
+    NAME is a function or class that builds a network, or a network; path/file.py alone lists the commands
+    for its networks.
 
     Options that are left out follow the recipe of the network, or with --resume the training that is resumed.
     Writes a checkpoint: a folder that cnntk export reads.

@@ -131,8 +131,11 @@ def _numbering_note(images: LabeledImages, data: str, classifier: Classifier) ->
     pairs = [(a, labels[i]) for a, i in zip(images.classes, indices, strict=True)]
     if not all(label.isdecimal() and not a.isdecimal() for a, label in pairs):
         return ""
-    first = ", ".join(f"{a!r} is {label}" for a, label in pairs[:3])
-    return f"{name}: has no labels but numbers, so classes are numbered in their order: {first}, ..."
+    first = ", ".join(f"{a!r} is {label}" for a, label in pairs[:3]) + (", ..." if len(pairs) > 3 else "")
+    return (
+        f"{name}: has no labels but numbers, so classes are numbered in the order of their names: {first}; "
+        "cnntk export --labels FILE names them in another order"
+    )
 
 
 def _notify(progress: Progress, stage: str, total: int, done: int) -> None:

@@ -364,10 +364,11 @@ class _Search:
         fastest = max(slow, key=lambda candidate: candidate.ratio, default=start)
         work = sum(layer.multiply_adds for layer in self.evaluator.layers.values())
         conversions = self.evaluator.graph_stats(start.config).conversions
-        nodes = f"passing {conversions} nodes that convert" if conversions > 0 else "converting"
+        nodes = f" in {conversions} nodes" if conversions > 0 else ""
         return (
-            f"speed: {fastest.change}: {fastest.verdict}, the fastest of {len(slow)} tried; for {work:,} "
-            f"multiply-adds {nodes} to integers and back takes longer than integers save"
+            f"speed: {fastest.change}: {fastest.verdict}, the fastest of {len(slow)} tried; the network is "
+            f"small ({work:,} multiply-adds), and conversions to integers and back{nodes} cost more time "
+            "than integers save"
         )
 
     def _extend(self, default: QuantConfig) -> None:

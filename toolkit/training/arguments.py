@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnntk.data.source import check_data
 from cnntk.models import zoo
-from cnntk.models.python_names import check_reference
+from cnntk.models.python_names import check_reference, name_missing
 from cnntk.runtime.artifact.spec import Network
 from cnntk.runtime.errors import UsageError
 from cnntk.training.folder import RunFolder
@@ -38,7 +39,7 @@ def check_arguments(
     path = output or _default_folder(network, data, options.body)
     folder = RunFolder.open(path, resume=options.resume, force=options.force)
     if isinstance(network, str):
-        _check_reference(network)
+        _check_reference(network, data if isinstance(data, str) else "digits")
     if isinstance(data, str) or (data is None and not options.resume):
         check_data(data or "digits")
     if options.body is not None and not Path(options.body).exists():
@@ -46,8 +47,10 @@ def check_arguments(
     return folder
 
 
-def _check_reference(network: str) -> None:
+def _check_reference(network: str, data: str) -> None:
     """A network of the zoo, or the file of one that is the user's own."""
+    if network.endswith(".py"):
+        raise name_missing(network, "train", f"--data {shlex.quote(data)}")
     if ":" not in network:
         zoo.find(network)
     else:

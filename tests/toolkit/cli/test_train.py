@@ -59,6 +59,7 @@ def test_options_arrive(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> No
     ("arguments", "message"),
     [
         (["lenett"], "unknown network 'lenett'"),
+        (["gone.py"], "gone.py: no such file"),
         (["--data", "digit"], "data 'digit': expected one of digits, mnist:DIR"),
         (["--data", "mnist:/nowhere"], "/nowhere: no such folder"),
         (["--optimizer", "adam"], "'adam' is not one of 'adamw', 'sgd'"),
