@@ -297,7 +297,7 @@ def multiply(nodes: Nodes, weights: Expression, pixels: Expression, method: Meth
         weights: Whole numbers in float64 [blocks, B, K].
         pixels: Pixel values.
         method: Arithmetic of the product.
-        axis: ResizedSide of B in the result.
+        axis: Axis of B in the result.
     """
     weights, pixels = Expression(nodes, weights.value), Expression(nodes, pixels.value)
     if method == "float":
