@@ -17,13 +17,13 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from cnntk.exporters.external_data import ExternalData, raw_bytes
+from cnntk.exporters.external_data import ExternalData, raw_bytes, staged_artifact
 from cnntk.runtime.artifact.digest import insert_digest
 from cnntk.runtime.artifact.fingerprint import STRUCTURE, fingerprint, limit_fingerprints
 from cnntk.runtime.artifact.protobuf import metadata_entry
 from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec
 
-__all__ = ["Written", "append_spec", "without_weights", "write_graph", "write_hashed"]
+__all__ = ["Written", "append_spec", "copy_artifact", "without_weights", "write_graph", "write_hashed"]
 
 _TORCH_NOTES = ("pkg.torch.onnx.", "namespace")
 
@@ -95,6 +95,18 @@ def append_spec(file: Path, spec: ModelSpec, written: Written | None = None) -> 
     with file.open("ab") as stream:
         stream.write(insert_digest(unsealed, digest))
     return replace(spec, digest=digest)
+
+
+def copy_artifact(source: Path, target: Path, spec: ModelSpec) -> None:
+    """Writes an artifact's graph and weights with another spec, with new fingerprints and digest.
+
+    Raises:
+        UsageError: The file can't be written.
+    """
+    model = ir.load(source)
+    model.metadata_props.pop(METADATA_KEY, None)
+    with staged_artifact(model, target, required=spec.data is not None) as (temporary, external):
+        append_spec(temporary, spec, write_hashed(model, temporary, external))
 
 
 def _parts(

@@ -23,6 +23,7 @@ else:  # the command line reads the annotations, without numpy and Pillow
 
 __all__ = [
     "INPUT",
+    "LABELS_OPTION",
     "PREPROCESSING_OPTION",
     "Dtype",
     "ExportOptions",
@@ -34,6 +35,7 @@ __all__ = [
     "SimplifyOption",
     "format_input",
     "parse_input",
+    "read_labels",
 ]
 
 InputShape = tuple[int, ...] | Mapping[str, tuple[int, ...] | TensorSpec]
@@ -120,7 +122,12 @@ def _parse_value(text: str) -> Any:
         return text
 
 
-def _read_labels(file: str) -> tuple[str, ...]:
+def read_labels(file: str) -> tuple[str, ...]:
+    """Reads labels from a text file, one a line.
+
+    Raises:
+        UsageError: There is no such file, or it has no labels.
+    """
     try:
         text = readable_file(file, "a text file of labels").read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -133,6 +140,9 @@ def _read_labels(file: str) -> tuple[str, ...]:
 
 PREPROCESSING_OPTION = {"metavar": "PRESET|K=V", "repeated": True, "parse": parse_preprocessing}
 """Metadata of a field that is a `PreprocessingChoice`, for the command line."""
+
+LABELS_OPTION = {"metavar": "FILE", "parse": read_labels}
+"""Metadata of a field with the names of classes, for the command line."""
 
 _SOURCE, _PREPROCESSING, _CHECKS, _DEVICE, _FILE = (
     {"group": title} for title in ("Source", "Preprocessing", "Checks", "Device", "Output")
@@ -203,9 +213,7 @@ class ExportOptions:
     )
     weights: str | None = field(default=None, metadata={"metavar": "FILE", **_SOURCE})
     kwargs: Mapping[str, Any] = field(default_factory=dict, metadata={"parse": _parse_value, **_SOURCE})
-    labels: Sequence[str] | None = field(
-        default=None, metadata={"metavar": "FILE", "parse": _read_labels, **_SOURCE}
-    )
+    labels: Sequence[str] | None = field(default=None, metadata={**LABELS_OPTION, **_SOURCE})
     random: bool = field(default=False, metadata=_SOURCE)
     trust: bool = field(default=False, metadata=_SOURCE)
     seed: int = field(default=0, metadata={"min": 0, "max": 2**63 - 1, **_SOURCE})

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.class_scores import ClassScores, class_scores
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.errors import InferenceError, UnsupportedArtifact
+from cnntk.runtime.errors import InferenceError, UnsupportedArtifact, UsageError
 from cnntk.runtime.image_engine import ImageEngine
 from cnntk.runtime.images.reading import ImageSource, Pixels
 
@@ -77,6 +77,7 @@ class Classifier(ImageEngine):
         device: Device as for `Engine`.
         threads: Threads as for `Engine`.
         preprocessing: Preprocessing from an image to the model's input, for files that do not state it.
+        labels: Class labels in the model's order, for files that have only numbers.
 
     Attributes:
         labels: Class labels in the model's order.
@@ -84,6 +85,7 @@ class Classifier(ImageEngine):
 
     Raises:
         UnsupportedArtifact: Nothing states the preprocessing, or the model is not a classifier.
+        UsageError: There are not as many labels as classes, or the file has other ones.
     """
 
     def __init__(
@@ -93,11 +95,11 @@ class Classifier(ImageEngine):
         *,
         threads: int | None = None,
         preprocessing: Preprocessing | None = None,
+        labels: Sequence[str] | None = None,
     ) -> None:
         super().__init__(model, device, threads=threads, preprocessing=preprocessing)
         self.scores = class_scores(self.engine, self.preprocessing)
-        spec = self.engine.spec
-        self.labels = (spec.labels if spec is not None else ()) or _numbers(self.engine, self.scores)
+        self.labels = _labels(self.engine, self.scores, labels)
 
     def __call__(self, image: ImageSource) -> Predictions:
         """Classifies one image of any form that `read_image` accepts.
@@ -142,6 +144,22 @@ class Classifier(ImageEngine):
         if logits is None or logits.shape != probabilities.shape:
             return [Predictions(self.labels, row) for row in probabilities]
         return [Predictions(self.labels, *rows) for rows in zip(probabilities, logits, strict=True)]
+
+
+def _labels(engine: Engine, scores: ClassScores, stated: Sequence[str] | None) -> tuple[str, ...]:
+    """Labels that the file or, where it has only numbers, the caller states."""
+    labels = (engine.spec.labels if engine.spec is not None else ()) or _numbers(engine, scores)
+    if stated is None or tuple(stated) == labels:
+        return labels
+    if labels != tuple(map(str, range(len(labels)))):
+        names = ", ".join(map(repr, labels[:3]))
+        raise UsageError(
+            f"{engine.name}: states its own labels ({names}, ...), others than the stated ones; leave out "
+            "--labels, or export the model again with it"
+        )
+    if len(stated) != len(labels):
+        raise UsageError(f"--labels: {len(stated)} labels, but {engine.name} has {len(labels)} classes")
+    return tuple(stated)
 
 
 def _numbers(engine: Engine, scores: ClassScores) -> tuple[str, ...]:

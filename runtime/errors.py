@@ -60,9 +60,14 @@ __all__ = [
 
 
 class CnntkError(Exception):
-    """Base class. Messages have one or two lines: the file or tensor, what is wrong, and what to do."""
+    """Base class. Messages have one or two lines: the file or tensor, what is wrong, and what to do.
+
+    Attributes:
+        missing_arguments: Arguments that the same command needs besides to work; empty where none are known.
+    """
 
     exit_status = 2
+    missing_arguments: tuple[str, ...] = ()
 
 
 class UsageError(CnntkError):

@@ -6,6 +6,7 @@ A command's module is loaded when it is named, and loads its libraries when it r
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import traceback
@@ -143,8 +144,12 @@ def _fail(message: str, status: int, state: dict[str, Any]) -> int:
         for line in traceback.format_exc().splitlines():
             problem(line, "")
     problem(f"cnntk: {message}")
-    for line in getattr(sys.exception(), "__notes__", ()):
+    error = sys.exception()
+    for line in getattr(error, "__notes__", ()):
         problem(line, "")
+    if isinstance(error, CnntkError) and error.missing_arguments:
+        command = shlex.join(["cnntk", *state[ARGUMENTS], *error.missing_arguments])
+        problem(f"For example: {command}", "")
     return status
 
 

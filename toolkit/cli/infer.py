@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnntk.cli.options import command, device_option, json_option, option, preprocessing_option
+from cnntk.cli.options import command, device_option, json_option, labels_option, option, preprocessing_option
 from cnntk.cli.output import is_quiet, note, pick, print_json, print_table, problem, shown
 from cnntk.cli.progress import ProgressLine
 
@@ -51,6 +51,7 @@ _ARRAY_COLUMNS = ("image", "output", "shape", "dtype", "min", "mean", "max")
     "How an image becomes the input of a MODEL that does not state it: imagenet, imagenet-bicubic, clip, "
     "inception, mnist, cifar10, unit (0 to 1), none (0 to 255), or fields like mean=0.5,std=0.5.",
 )
+@labels_option("Options")
 @option(
     "--format",
     "form",

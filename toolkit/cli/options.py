@@ -27,6 +27,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from cnntk.cli.output import json_alone
+from cnntk.exporters.options import read_labels
 from cnntk.runtime.preprocessing.choice import parse_preprocessing
 from cnntk.runtime.session.devices import parse_device_name
 
@@ -159,6 +160,17 @@ def preprocessing_option(group: str, text: str) -> Decorator:
         callback=_parser(parse_preprocessing),
         group=group,
         help=text,
+    )
+
+
+def labels_option(group: str) -> Decorator:
+    """The option by which a user names the classes of a model that has only their numbers."""
+    return option(
+        "--labels",
+        metavar="FILE",
+        callback=_parser(read_labels),
+        group=group,
+        help="Names of the classes of a MODEL that has only numbers: a text file with one a line.",
     )
 
 

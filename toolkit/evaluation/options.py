@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cnntk.exporters.options import PREPROCESSING_OPTION
+from cnntk.exporters.options import LABELS_OPTION, PREPROCESSING_OPTION
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.preprocessing.choice import PreprocessingChoice
 
@@ -28,6 +29,8 @@ class EvaluateOptions:
         seed: Seed of that sample, and of the halves that a temperature is judged on.
         preprocessing: Preprocessing of a MODEL that states none: imagenet, clip, unit ..., or fields like
             scale=1/255, as for export.
+        labels: Names of the classes of a MODEL that has only numbers, in the order of its outputs; on the
+            command line a text file with one a line.
         device: Device: cpu, cuda, cuda:1 or auto.
         threads: Number of threads on the CPU (default: all available cores).
         batch: Number of images per run (default: 8, on a GPU 32).
@@ -44,6 +47,7 @@ class EvaluateOptions:
     preprocessing: PreprocessingChoice | None = field(
         default=None, metadata={**PREPROCESSING_OPTION, **_IMAGES}
     )
+    labels: Sequence[str] | None = field(default=None, metadata={**LABELS_OPTION, **_IMAGES})
     device: str = field(default="cpu", metadata=_EXECUTION)
     threads: int | None = field(default=None, metadata={"min": 1, "max": 1024, **_EXECUTION})
     batch: int | None = field(default=None, metadata={"min": 1, "max": 65536, **_EXECUTION})

@@ -39,12 +39,13 @@ from cnntk.evaluation.result import (
     PairedComparison,
 )
 from cnntk.evaluation.temperature import calibrate_model
+from cnntk.exporters.options import ExportOptions
 from cnntk.inference.model import open_classifier
 from cnntk.runtime.artifact.digest import sha256_of
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DataError, MissingDependency
-from cnntk.runtime.files import model_file, scratch_folder
+from cnntk.runtime.files import model_file
 
 __all__ = ["Progress", "evaluate"]
 
@@ -146,25 +147,28 @@ def _notify(progress: Progress, stage: str, total: int, done: int) -> None:
 def _opened(
     path: str | os.PathLike[str], options: EvaluateOptions, several: bool
 ) -> Iterator[tuple[Path, Classifier]]:
-    """Opens a classifier; one that is no artifact and gets a temperature is exported to a temporary file.
+    """Opens a classifier; one that gets a temperature has to be an artifact that states its preprocessing.
 
-    Of several models, the preprocessing of the options is for those that state none.
+    Of several models, preprocessing and labels of the options are for those that state none.
     """
     file = model_file(path)
     engine = Engine(file, options.device, threads=1)
-    if engine.spec is not None or not options.calibrate:
-        stated = several and engine.spec is not None and engine.spec.preprocessing is not None
-        yield file, open_classifier(engine, None if stated else options.preprocessing)
+    spec, preprocessing, labels = engine.spec, options.preprocessing, options.labels
+    if several and spec is not None:
+        preprocessing = preprocessing if spec.preprocessing is None else None
+        labels = labels if spec.labels == tuple(map(str, range(len(spec.labels)))) else None
+    classifier = open_classifier(engine, preprocessing, labels)
+    if not options.calibrate:
+        yield file, classifier
         return
     try:
-        from cnntk.exporters import export
+        from cnntk.exporters.completion import complete_artifact
     except ImportError as error:
         raise MissingDependency(
-            f"{file}: not made by cnntk, so --calibrate exports it first; run: pip install 'cnntk[export]'"
+            f"--calibrate needs {error.name}, which is not installed; run: pip install 'cnntk[export]'"
         ) from error
-    with scratch_folder() as folder:
-        artifact = folder / file.name
-        export(file, artifact, preprocessing=options.preprocessing, head="classifier")
+    exporting = ExportOptions(preprocessing=preprocessing or None, labels=labels, head="classifier")
+    with complete_artifact(engine, exporting) as artifact:
         yield artifact, Classifier(artifact, options.device, threads=1)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cnntk.runtime.artifact.spec import Preprocessing, TensorSpec
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.engine import Engine
-from cnntk.runtime.errors import UnsupportedArtifact
+from cnntk.runtime.errors import UnsupportedArtifact, UsageError
 from cnntk.runtime.image_engine import ImageEngine
 from cnntk.runtime.preprocessing.choice import (
     PreprocessingChoice,
@@ -32,6 +32,7 @@ def load_model(
     *,
     many: bool,
     preprocessing: PreprocessingChoice | None = None,
+    labels: Sequence[str] | None = None,
     arrays: bool = False,
     notify: Notify = lambda text: None,
 ) -> ImageEngine:
@@ -43,6 +44,7 @@ def load_model(
         cores: Number of cores to use.
         many: Whether there are several images.
         preprocessing: Preprocessing of a file that states none.
+        labels: Names of the classes of a file that states none.
         arrays: Whether a classifier's arrays are wanted, too.
         notify: Function that receives remarks about the model.
 
@@ -50,6 +52,7 @@ def load_model(
         A `Classifier`, or an `ImageEngine` for other models and for ``arrays``.
 
     Raises:
+        UsageError: Preprocessing or labels contradict the file, or labels have no use.
         UnsupportedArtifact: The model takes no images, or nothing states how they become its input. The
             error's notes have lines of Python that run it on arrays.
     """
@@ -58,10 +61,14 @@ def load_model(
     engine = Engine(model, device, threads=1 if many else cores)
     p = stated_preprocessing(engine, preprocessing)
     if arrays:
+        if labels is not None:
+            raise UsageError("--labels: arrays have no labels; leave it out")
         return ImageEngine(engine, preprocessing=p)
     try:
-        classifier = Classifier(engine, preprocessing=p)
+        classifier = Classifier(engine, preprocessing=p, labels=labels)
     except UnsupportedArtifact as error:
+        if labels is not None:
+            raise UsageError(f"--labels: {error}") from error
         notify(f"{str(error).removesuffix('; use Engine')}; --format npz -o FILE keeps its arrays")
         return ImageEngine(engine, preprocessing=p)
     if classifier.scores.evidence:
@@ -70,14 +77,19 @@ def load_model(
     return classifier
 
 
-def open_classifier(engine: Engine, preprocessing: PreprocessingChoice | None = None) -> Classifier:
-    """Returns a classifier of an engine's model, with its own preprocessing or the stated one.
+def open_classifier(
+    engine: Engine,
+    preprocessing: PreprocessingChoice | None = None,
+    labels: Sequence[str] | None = None,
+) -> Classifier:
+    """Returns a classifier of an engine's model, with its own preprocessing and labels or the stated ones.
 
     Raises:
+        UsageError: Preprocessing or labels contradict the file.
         UnsupportedArtifact: The model takes no images, nothing states its preprocessing, or it is not a
             classifier.
     """
-    return Classifier(engine, preprocessing=stated_preprocessing(engine, preprocessing))
+    return Classifier(engine, preprocessing=stated_preprocessing(engine, preprocessing), labels=labels)
 
 
 def stated_preprocessing(engine: Engine, choice: PreprocessingChoice | None) -> Preprocessing:
@@ -98,7 +110,7 @@ def stated_preprocessing(engine: Engine, choice: PreprocessingChoice | None) -> 
     p = agreed_preprocessing(engine.name, current, tensor, choice)
     if p is None:
         error = UnsupportedArtifact(f"{engine.name}: {unstated(tensor)}")
-        error.add_note(f"For example: --preprocessing {suggested_preset(tensor)}")
+        error.missing_arguments = ("--preprocessing", suggested_preset(tensor) or "unit")
         raise error
     return p
 

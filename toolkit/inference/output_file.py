@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 from cnntk.inference.journal import Journal
 from cnntk.inference.model import ModelLike, load_model
@@ -66,6 +65,7 @@ def infer_to_file(
     force: bool = False,
     keep_formulas: bool = False,
     preprocessing: PreprocessingChoice | None = None,
+    labels: Sequence[str] | None = None,
     notify: Callable[[str], object] = lambda text: None,
     progress: Progress = lambda done: None,
 ) -> InferenceSummary:
@@ -88,6 +88,7 @@ def infer_to_file(
         force: Whether to replace an existing file.
         keep_formulas: Whether CSV cells that a spreadsheet would compute get no ' before them.
         preprocessing: Preprocessing of a model that states none.
+        labels: Names of the classes of a model that states none.
         notify: Function that receives remarks about the model.
         progress: Function that is called after each image with the number of finished ones.
 
@@ -104,8 +105,16 @@ def infer_to_file(
         return _finished(target, kind, files)
     _check_target(target, part, resume=resume, force=force)
     cores = threads or usable_cores()
-    how: dict[str, Any] = {"preprocessing": preprocessing, "arrays": kind == "npz", "notify": notify}
-    loaded = load_model(model, device, cores, many=True, **how)
+    loaded = load_model(
+        model,
+        device,
+        cores,
+        many=True,
+        preprocessing=preprocessing,
+        labels=labels,
+        arrays=kind == "npz",
+        notify=notify,
+    )
     batch = batch or default_batch(loaded)
     rows = kind, top, keep_formulas
     run = _Run(loaded, files, target, *rows, cores, batch, max_megapixels, limit_name, progress)
@@ -217,9 +226,11 @@ class _Run:
         engine = self.model.engine
         spec = engine.spec
         is_stated = spec is None or spec.preprocessing is None
+        labels = self.model.labels if isinstance(self.model, Classifier) else ()
         return {
             "model": _identity(engine),
             **({"preprocessing": as_json(self.model.preprocessing)} if is_stated else {}),
+            **({"labels": list(labels)} if labels != (spec.labels if spec is not None else ()) else {}),
             "device": engine.device,
             "top": self.top,
             "batch": self.batch,

@@ -70,6 +70,7 @@ def infer(
     max_megapixels: float = MAX_MEGAPIXELS,
     limit_name: str = "max_megapixels",
     preprocessing: PreprocessingChoice | None = None,
+    labels: Sequence[str] | None = None,
     arrays: bool = False,
     notify: Callable[[str], object] = lambda text: None,
 ) -> Iterator[ImageResult]:
@@ -90,6 +91,7 @@ def infer(
         max_megapixels: Size in megapixels above which an image is refused.
         limit_name: Name of ``max_megapixels`` in messages: the caller's option.
         preprocessing: Preprocessing of a model that states none.
+        labels: Names of the classes of a model that states none.
         arrays: Whether results hold a classifier's arrays instead of predictions.
         notify: Function that receives remarks about the model.
 
@@ -110,6 +112,7 @@ def infer(
         cores,
         many=len(head) > 1,
         preprocessing=preprocessing,
+        labels=labels,
         arrays=arrays,
         notify=notify,
     )

@@ -46,11 +46,13 @@ def check_model(model: str | os.PathLike[str], options: QuantizeOptions) -> None
     from cnntk.runtime.engine import Engine
 
     engine = Engine(model)
-    if engine.spec is not None and options.preprocessing:
+    spec = engine.spec
+    lacks_one = spec is not None and spec.head == "classifier" and spec.preprocessing is None
+    if (lacks_one and len(engine.inputs) == 1) or (spec is not None and options.preprocessing):
         stated_preprocessing(engine, options.preprocessing)
-    if engine.spec is not None or options.input_shape is not None:  # it states sizes that are open
+    if spec is not None or options.input_shape is not None:  # it states sizes that are open
         return
-    is_open = any(isinstance(size, str) for spec in engine.inputs for size in spec.shape[1:])
+    is_open = any(isinstance(size, str) for tensor in engine.inputs for size in tensor.shape[1:])
     preprocessing = stated_preprocessing(engine, options.preprocessing) if is_open else None
     try:
         class_scores(engine, preprocessing)

@@ -17,6 +17,7 @@ from cnntk.benchmark.machine import detect_machine
 from cnntk.benchmark.statistics.samples import time_runs
 from cnntk.benchmark.workload import Workload
 from cnntk.data.calibration import CalibrationSplit, split_images
+from cnntk.exporters.options import ExportOptions
 from cnntk.quantization.arguments import check_arguments, check_model
 from cnntk.quantization.options import Progress, QuantizeOptions
 from cnntk.quantization.report import (
@@ -33,13 +34,14 @@ from cnntk.runtime.codec import as_json
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DataError, MissingDependency, UnsupportedArtifact, UsageError
 from cnntk.runtime.example_inputs import example_inputs
-from cnntk.runtime.files import atomic_write, scratch_folder, write_bytes
+from cnntk.runtime.files import atomic_write, write_bytes
 from cnntk.version import __version__
 
 try:
     import onnx_ir as ir
 
     from cnntk.data.batches import batches_of
+    from cnntk.exporters.completion import complete_artifact
     from cnntk.exporters.external_data import check_data_target
     from cnntk.exporters.float32_graph import to_float32
     from cnntk.quantization.calibration import CalibrationData, calibrate, check_calibration
@@ -173,24 +175,17 @@ def _with_fields(options: QuantizeOptions | None, fields: dict[str, Any]) -> Qua
 
 @contextmanager
 def _open(model: str | os.PathLike[str], options: QuantizeOptions) -> Iterator[Original]:
-    """Opens an artifact; another ``.onnx`` file is exported to a temporary one first."""
+    """Opens an artifact, or a temporary one of a file that states no preprocessing."""
     with ExitStack() as stack:
         file = Path(model)
         check_model(file, options)
         engine = Engine(file, threads=options.threads)
-        if engine.spec is None:
-            from cnntk.exporters import export
-
-            exported = stack.enter_context(scratch_folder()) / file.name
-            export(
-                file,
-                exported,
-                preprocessing=options.preprocessing or None,
-                input_shape=options.input_shape,
-            )
-            file, engine = exported, Engine(exported, threads=options.threads)
-        elif options.input_shape:
+        if engine.spec is not None and options.input_shape:
             raise UsageError(f"{file}: is an artifact; --input is for other .onnx files only")
+        exporting = ExportOptions(options.input_shape, preprocessing=options.preprocessing or None)
+        artifact = stack.enter_context(complete_artifact(engine, exporting))
+        if artifact != file:
+            file, engine = artifact, Engine(artifact, threads=options.threads)
         graph = ir.load(file)
         graph.metadata_props.pop(METADATA_KEY, None)
         spec = engine.spec
@@ -220,11 +215,6 @@ def _classifier_spec(original: Original) -> ModelSpec:
         names = ", ".join(each.name for each in spec.inputs)
         raise UnsupportedArtifact(
             f"{original.file.name}: takes several inputs ({names}), so that images alone can't calibrate it"
-        )
-    if spec.preprocessing is None:
-        raise UnsupportedArtifact(
-            f"{original.file.name}: has no preprocessing, so that images can't calibrate it; export it again "
-            "with it, like --preprocessing imagenet"
         )
     return spec
 

@@ -99,10 +99,44 @@ def test_a_file_that_states_no_preprocessing(cnntk: Callable, seven: Path, forei
     done = cnntk("infer", "-m", foreign_onnx, seven)
     assert done.status == 2
     assert "does not state how images become its input input (float32 [N, 1, 4, 4])" in done.err
-    suggestion = done.err.splitlines()[-1].removeprefix("For example: ").split()
-    done = cnntk("infer", "-m", foreign_onnx, seven, *suggestion)
+    command = done.err.splitlines()[-1].removeprefix("For example: cnntk ")
+    assert command == f"infer -m {foreign_onnx} {seven} --preprocessing mnist"
+    done = cnntk(*shlex.split(command))
     assert (done.status, len(done.out.splitlines())) == (0, 2)
     assert "probabilities is taken as probabilities (rows non-negative, sum 1 within" in done.err
+
+
+def test_labels_for_a_file_that_has_only_numbers(
+    cnntk: Callable, seven: Path, foreign_onnx: Path, tmp_path: Path
+) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("dark\nlight\nleft\n")
+    options = ("-m", foreign_onnx, "--preprocessing", "unit", "--labels", labels)
+    done = cnntk("infer", seven, *options)
+    assert done.status == 0
+    assert done.out.splitlines()[1].split()[1] == "light"
+    assert cnntk("infer", seven, *options, "-o", "rows.csv").status == 0
+    assert "light" in Path("rows.csv").read_text()
+    labels.write_text("dark\nlight\n")
+    done = cnntk("infer", seven, *options)
+    assert done.status == 2
+    assert "--labels: 2 labels, but " in done.err
+    assert "foreign.onnx has 3 classes" in done.err
+    done = cnntk("infer", seven, *options, "-o", "arrays.npz")
+    assert done.status == 2
+    assert "--labels: arrays have no labels" in done.err
+
+
+def test_labels_that_contradict_the_file(
+    cnntk: Callable, seven: Path, tiny_onnx: Path, tmp_path: Path
+) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("dark\nlight\nleft\n")
+    assert cnntk("infer", "-m", tiny_onnx, seven, "--labels", labels).status == 0
+    labels.write_text("light\ndark\nleft\n")
+    done = cnntk("infer", "-m", tiny_onnx, seven, "--labels", labels)
+    assert done.status == 2
+    assert "tiny.onnx: states its own labels ('dark', 'light', 'left', ...), others than" in done.err
 
 
 def test_an_artifact_that_states_its_own(cnntk: Callable, seven: Path) -> None:

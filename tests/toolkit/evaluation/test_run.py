@@ -27,6 +27,7 @@ from cnntk.runtime.errors import DataError, UnsupportedArtifact, UsageError
 from cnntk.shipped import shipped_checkpoint, shipped_model
 
 LENET = shipped_model()
+LABELS = ("dark", "light", "left")
 
 
 def torch_logits(pixels: np.ndarray) -> torch.Tensor:
@@ -249,6 +250,23 @@ def test_an_onnx_file_of_somebody_else(foreign_onnx: Path, tiny_images: str, tmp
     other = evaluate(tmp_path / "probabilities.onnx", data=tiny_images, preprocessing="unit").models[0]
     assert other.correct == 3
     assert other.loss.value == pytest.approx(result.models[0].loss.value)
+
+
+def test_labels_of_a_file_that_has_only_numbers(
+    foreign_onnx: Path, tiny_onnx: Path, tiny_images: str
+) -> None:
+    for number, name in enumerate(LABELS):
+        (Path(tiny_images) / str(number)).rename(Path(tiny_images) / name)
+    options = {"data": tiny_images, "preprocessing": "unit"}
+    result = evaluate(foreign_onnx, labels=LABELS, **options)
+    assert (result.notes, result.models[0].correct) == ((), 3)
+    assert {score.label for score in result.models[0].classes} == set(LABELS)
+    swapped = evaluate(foreign_onnx, labels=("light", "dark", "left"), **options)
+    assert swapped.models[0].correct == 1
+    both = evaluate([tiny_onnx, foreign_onnx], labels=LABELS, **options)
+    assert [score.correct for score in both.models] == [3, 3]
+    with pytest.raises(UsageError, match=r"2 labels, but .* has 3 classes"):
+        evaluate(foreign_onnx, labels=("dark", "light"), **options)
 
 
 def test_of_several_models_preprocessing_is_for_those_that_state_none(

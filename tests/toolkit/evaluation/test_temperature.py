@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from cnntk import Classifier, QuantizeOptions, evaluate, inspect, quantize, verify
@@ -16,8 +17,9 @@ from cnntk.benchmark.statistics.classification import log_softmax
 from cnntk.cli.output import print_sections
 from cnntk.evaluation.classify import Outcomes
 from cnntk.evaluation.temperature import _check_same_predictions, fit_temperature
+from cnntk.exporters import export
 from cnntk.runtime.errors import DataError, ExportCheckError, UnsupportedArtifact, UsageError
-from cnntk.shipped import shipped_model
+from cnntk.shipped import shipped_checkpoint, shipped_model
 
 LENET = shipped_model()
 
@@ -105,6 +107,27 @@ def check_written(model: Path, target: Path) -> None:
     assert inspect(target).spec.provenance["calibration"]["temperature"] == fit.temperature  # type: ignore[union-attr]
     lines = dict(line for section in inspect(target).sections() for line in section.lines)
     assert f"{fit.temperature:.4g}: probabilities are softmax(logits / temperature)" in lines["temperature"]
+
+
+@pytest.mark.slow
+def test_a_file_that_states_nothing(tmp_path: Path) -> None:
+    """Another tool's file, and an artifact of arrays: the new file has the stated preprocessing."""
+    files = [tmp_path / name for name in ("arrays.onnx", "foreign.onnx")]
+    export(shipped_checkpoint(), files[0], preprocess="none")
+    model = onnx.load(files[0])
+    del model.metadata_props[:]
+    onnx.save(model, files[1])
+    stated = {"data": "digits", "preprocessing": "mnist,resize=longest,invert=light-background"}
+    for file in files:
+        target = tmp_path / f"{file.stem}-calibrated.onnx"
+        before = evaluate(file, calibrate=True, output=target, labels=tuple("0123456789"), **stated)
+        assert before.temperature.path == str(target)
+        after = evaluate(target, data="digits").models[0]
+        assert after.correct == before.models[0].correct
+        assert after.calibration.ece < before.models[0].calibration.ece
+        assert verify(target).holds
+        with pytest.raises(UnsupportedArtifact, match=rf"{file.name}: does not state how images become"):
+            evaluate(file, data="digits", calibrate=True, output=tmp_path / "x.onnx")
 
 
 def test_a_float_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -175,6 +175,26 @@ def test_a_foreign_file_is_exported_first(digits: Path, output: Path, tmp_path: 
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
+ARRAYS = {"calibration": "digits", "calibration_images": 40, "compare_calls": FASTER}
+
+
+def test_an_artifact_without_preprocessing_takes_the_stated_one(tmp_path: Path, output: Path) -> None:
+    """The new file states it; the original stays as it is."""
+    file, side = tmp_path / "arrays.onnx", digit_nets.SIDE
+    export(digit_nets.trained(), file, input_shape=(1, side, side), preprocess="none", labels="ABCDEFGHIJ")
+    before = file.read_bytes()
+    report = quantize(file, output=output, preprocessing="unit", **ARRAYS)
+    assert report.accuracy.before.top1 > 90
+    spec = Engine(output).spec
+    assert spec.labels == tuple("ABCDEFGHIJ")
+    assert spec.preprocessing.scale == 1 / 255
+    assert verify(output).holds
+    assert file.read_bytes() == before
+    with pytest.raises(UnsupportedArtifact, match=r"arrays\.onnx: does not state how images become") as error:
+        quantize(file, output=tmp_path / "b.onnx", **ARRAYS)
+    assert error.value.missing_arguments == ("--preprocessing", "mnist")
+
+
 def test_a_search_resumes(
     digits: Path, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -375,9 +395,13 @@ def test_several_inputs_can_not_be_calibrated(tmp_path: Path, output: Path) -> N
         "g (float[N, 1, 2, 2] x, float[N, 4] y) => (float[N, 4] logits)"
         "{ f = Flatten (x) logits = Add (f, y) }"
     )
-    onnx.save(model, tmp_path / "m.onnx")
-    with pytest.raises(UnsupportedArtifact, match=r"takes 2 inputs \(x, y\)"):
-        quantize(tmp_path / "m.onnx", calibration="digits", output=output, preprocessing={"scale": "1/255"})
+    file, artifact, stated = tmp_path / "m.onnx", tmp_path / "artifact.onnx", {"scale": "1/255"}
+    onnx.save(model, file)
+    with pytest.raises(UnsupportedArtifact, match=r"takes 2 inputs \(x, y\), not one image"):
+        quantize(file, calibration="digits", output=output, preprocessing=stated)
+    export(file, artifact, preprocessing=stated, head="classifier")
+    with pytest.raises(UnsupportedArtifact, match=r"takes several inputs \(image, y\)"):
+        quantize(artifact, calibration="digits", output=output)
 
 
 def test_the_shipped_lenet_becomes_small(output: Path) -> None:
