@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import pickle
 import re
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,50 @@ from cnntk.runtime.files import readable_file
 __all__ = ["read_weights_file"]
 
 _EXPECTED = f"weights as {', '.join(SUFFIXES)} or {INDEX_SUFFIX.removeprefix('.')}"
+
+
+class _Unread:
+    """Stands for a value that is not read: it takes the arguments and the state of any, and drops them."""
+
+    def __new__(cls, *_: object) -> _Unread:
+        return super().__new__(cls)
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+def _dict(*_: object) -> dict[Any, Any]:
+    return {}
+
+
+def _list(items: Iterable[Any] = (), *_: object) -> list[Any]:
+    return list(items)
+
+
+_NUMPY = ("core.multiarray.scalar", "core.multiarray._reconstruct")
+_PATHS = ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")
+_UNREAD = (
+    "argparse.Namespace",
+    "numpy.dtype",
+    "numpy.ndarray",
+    *(f"numpy.{prefix}{name}" for prefix in ("", "_") for name in _NUMPY),
+    *(f"{module}.{name}" for module in ("pathlib", "pathlib._local") for name in _PATHS),
+)
+
+_PLAIN_DATA: list[Any] = [
+    *((_Unread, name) for name in _UNREAD),
+    (_dict, "collections.defaultdict"),
+    (_list, "collections.deque"),
+    *((kind, f"builtins.{kind.__name__}") for kind in (bool, dict, float, frozenset, int, list, str, tuple)),
+]
+"""What checkpoints hold beside tensors, by name. No class of these names is used: numpy's own reader trusts
+the sizes and types that a file states, and nothing of these values is needed."""
+
+_PLAIN_DATA_LOCK = threading.Lock()
+"""torch's list of allowed names is one for all threads."""
 
 
 def read_weights_file(path: Path) -> dict[str, Any]:
@@ -66,7 +111,8 @@ def _read_safetensors(file: Path) -> dict[str, Any]:
 
 def _read_pickle(file: Path) -> dict[str, Any]:
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        with _PLAIN_DATA_LOCK, torch.serialization.safe_globals(_PLAIN_DATA):
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{file}: {_refusal(error)}") from error
     except Exception as error:  # on damaged bytes torch raises many types

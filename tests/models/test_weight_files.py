@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import collections
 import json
-from pathlib import Path
+import os
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -67,6 +72,57 @@ def test_torchscript_is_refused_by_name(tmp_path: Path) -> None:
         read_weights_file(tmp_path / "w.pt")
     torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "w.pt")
     assert read_weights_file(tmp_path / "w.pt").keys() == {"weight", "bias"}
+
+
+PLAIN = {
+    "Namespace": argparse.Namespace(lr=0.1, nested=argparse.Namespace(sizes=[1])),
+    "numpy numbers": [np.float64(3.5), np.float32(1), np.int64(3), np.bool_(True), np.str_("a")],
+    "numpy arrays": [np.arange(6.0).reshape(2, 3), np.array([None, "a"], object), np.dtype("float32")],
+    "random state": np.random.RandomState(0).get_state(),
+    "collections": [collections.defaultdict(list, a=[1]), collections.deque([1, 2], 3), frozenset({1})],
+    "paths": [Path("a/b"), PurePosixPath("/x"), PureWindowsPath("C:/x")],
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_plain_data_beside_the_weights(tmp_path: Path, name: str) -> None:
+    """Nothing of it is read but what containers hold, and torch's list of allowed names is as before."""
+    weights, before = torch.nn.Linear(2, 2).state_dict(), torch.serialization.get_safe_globals()
+    torch.save({"hyper_parameters": PLAIN[name], "state_dict": weights, "epoch": 3}, tmp_path / "w.ckpt")
+    content = read_weights_file(tmp_path / "w.ckpt")
+    assert content["epoch"] == 3
+    assert all(torch.equal(content["state_dict"][key], value) for key, value in weights.items())
+    assert torch.serialization.get_safe_globals() == before
+    if name == "collections":
+        assert content["hyper_parameters"] == [{"a": [1]}, [1, 2], frozenset({1})]
+
+
+class Command:
+    """A pickle that runs a command when it is read."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: object) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.call
+
+
+@pytest.mark.parametrize("function", [os.system, os.mkdir, eval, exec, getattr], ids=lambda f: f.__name__)
+def test_code_is_refused_and_does_not_run(tmp_path: Path, function: Callable[..., Any]) -> None:
+    ran = tmp_path / "ran"
+    text = str(ran) if function is os.mkdir else f"mkdir {ran}"
+    if function in (eval, exec):
+        text = f"__import__('os').mkdir({str(ran)!r})"
+    for beside in (Command(function, text), argparse.Namespace(inner=Command(function, text))):
+        torch.save({"args": beside, "w": torch.zeros(2)}, tmp_path / "w.pt")
+        with pytest.raises(
+            CheckpointError, match=rf"{function.__name__}.*; save module.state_dict\(\) instead"
+        ):
+            read_weights_file(tmp_path / "w.pt")
+        assert not ran.exists()
+    if function in (os.mkdir, eval):  # the same bytes run for a reader that allows code
+        torch.load(tmp_path / "w.pt", weights_only=False)
+        assert ran.exists()
 
 
 def test_a_key_follows_the_file(tmp_path: Path) -> None:

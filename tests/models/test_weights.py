@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import argparse
 import random
+import types
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +146,7 @@ def test_another_network_is_refused_in_one_line(tmp_path: Path) -> None:
 
 def test_a_file_that_needs_code_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "w.pt"
-    for content in (lenet(), {"state_dict": lenet().state_dict(), "args": argparse.Namespace(lr=1)}):
+    for content in (lenet(), {"state_dict": lenet().state_dict(), "args": types.SimpleNamespace(lr=1)}):
         torch.save(content, file)
         with pytest.raises(
             CheckpointError, match=r"w.pt: needs \S+ to be read, which could run code"

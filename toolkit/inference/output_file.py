@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 from cnntk.inference.journal import Journal
 from cnntk.inference.model import ModelLike, load_model
@@ -75,8 +76,7 @@ def infer_to_file(
         model: Model, as `infer` takes it.
         files: Files, as `infer` takes them.
         output: Path of the file.
-        form: Format: ``json``, one array; ``jsonl``, an object per line; ``csv``; ``parquet``; ``npz`` for
-            the arrays themselves, an entry a file. Default: that of the file's suffix.
+        form: Format: ``json`` (an array), ``jsonl``, ``csv``, ``parquet``, ``npz`` (arrays). Default: suffix.
         top: Number of classes in a row.
         device: Device, as `Engine` takes it.
         threads: Number of threads. Default: one for each core available to this process.
@@ -105,19 +105,10 @@ def infer_to_file(
         return _finished(target, kind, files)
     _check_target(target, part, resume=resume, force=force)
     cores = threads or usable_cores()
-    loaded = load_model(
-        model,
-        device,
-        cores,
-        many=True,
-        preprocessing=preprocessing,
-        labels=labels,
-        arrays=kind == "npz",
-        notify=notify,
-    )
-    batch = batch or default_batch(loaded)
-    rows = kind, top, keep_formulas
-    run = _Run(loaded, files, target, *rows, cores, batch, max_megapixels, limit_name, progress)
+    how: dict[str, Any] = {"preprocessing": preprocessing, "labels": labels, "arrays": kind == "npz"}
+    loaded = load_model(model, device, cores, many=True, notify=notify, **how)
+    work = cores, batch or default_batch(loaded), max_megapixels, limit_name
+    run = _Run(loaded, files, target, kind, top, keep_formulas, *work, progress)
     return run.write_resumable(part) if resume else run.write(part)
 
 
