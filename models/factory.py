@@ -54,8 +54,10 @@ def construct(reference: str, kwargs: dict[str, Any]) -> nn.Module:
     except CnntkError:
         raise  # the message is already for users
     except (TypeError, ValueError) as error:
+        lacks = isinstance(error, TypeError) and "missing" in str(error)
+        hint = "; name a function of yours that calls it with them" if lacks else ""
         raise UsageError(
-            f"{reference}: {describe_error(error)}; its arguments are {_arguments(factory)}"
+            f"{reference}: {describe_error(error)}; its arguments are {_arguments(factory)}{hint}"
         ) from error
     except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise UsageError(f"{reference}: {describe_error(error)}") from error

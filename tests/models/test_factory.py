@@ -103,6 +103,11 @@ def test_what_is_wrong_with_a_file(file: Path) -> None:
         construct(f"{file}:nothing", {})
     with pytest.raises(UsageError, match="is int, expected a function"):
         construct(f"{file}:size", {})
+    file.write_text("def net(arch, rate=0.1): ...")
+    with pytest.raises(UsageError, match=r"are \(arch, rate=0.1\); name a function of yours that calls it"):
+        construct(f"{file}:net", {})
+    with pytest.raises(UsageError, match=r"its arguments are \(arch, rate=0.1\)$"):
+        construct(f"{file}:net", {"size": 3})
     file.write_text("def broken(:\n")
     with pytest.raises(UsageError, match=r"can't be imported: SyntaxError: invalid syntax \(.*nets\.py:1\)$"):
         construct(f"{file}:broken", {})

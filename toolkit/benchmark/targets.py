@@ -130,8 +130,15 @@ def _onnx_file(name: str, engine: Engine, inputs: Arrays) -> Target:
     try:
         other.run(renamed)
     except InputError as error:
-        raise UsageError(f"{name}: the inputs differ from those of {engine.name}: {error}") from error
+        raise UsageError(
+            f"{name}: the inputs differ from those of {engine.name}: it takes {_inputs_text(other)}, not "
+            f"{_inputs_text(engine)}; compare the speed of files with the same inputs, like two exports"
+        ) from error
     return Target(name, functools.partial(other.run, renamed))
+
+
+def _inputs_text(engine: Engine) -> str:
+    return ", ".join(f"{s.name}: {s.dtype} {'x'.join(map(str, s.shape))}" for s in engine.inputs)
 
 
 def _openvino(engine: Engine, inputs: Arrays) -> Target:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cnntk.data import ArrayImages, Dataset, FileImages, check_data, open_data
 from cnntk.data.folder import held_out_folder, read_classes, read_to_judge
 from cnntk.data.images import Images, image_files, read_file
-from cnntk.data.labeled import class_indices
+from cnntk.data.labeled import class_indices, numbering_note
 from cnntk.data.source import is_labeled
 from cnntk.runtime.artifact.spec import ModelSpec
 from cnntk.runtime.errors import DataError, UsageError
@@ -61,6 +61,7 @@ class CalibrationImages:
         labels: Class index of each selected image; empty if unknown.
         classes: Class names.
         background: Color, RGB in 0 to 255, that transparent images are composed on.
+        note: How classes were matched with the model's, where that is nothing but their order; else "".
     """
 
     images: Images
@@ -68,6 +69,7 @@ class CalibrationImages:
     labels: tuple[int, ...] = ()
     classes: tuple[str, ...] = ()
     background: tuple[int, ...] = _WHITE
+    note: str = ""
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -258,7 +260,8 @@ def _with_model_labels(images: CalibrationImages, spec: ModelSpec, data: str) ->
     except DataError as error:
         raise DataError(f"{error}; or use a bare folder of images to judge without labels") from error
     labels = tuple(indices[label] for label in images.labels)
-    return replace(images, labels=labels, classes=spec.labels)
+    note = numbering_note(images.classes, spec.labels, data, spec.name)
+    return replace(images, labels=labels, classes=spec.labels, note=note)
 
 
 def _balanced_rounds(labels: NDArray[np.int64], max_images: int) -> tuple[int, ...]:

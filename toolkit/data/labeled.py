@@ -29,6 +29,7 @@ __all__ = [
     "class_indices",
     "labeled_files",
     "match_classes",
+    "numbering_note",
     "open_labeled",
 ]
 
@@ -257,6 +258,24 @@ def class_indices(classes: Sequence[str], labels: Sequence[str], data: str, mode
             f"{len(labels) - 1}"
         )
     return tuple(indices[name] for name in classes)
+
+
+def numbering_note(classes: Sequence[str], labels: Sequence[str], data: str, model: str) -> str:
+    """Returns a note where `class_indices` matches classes by nothing but their order; else "".
+
+    Raises:
+        DataError: A class is none of the labels.
+    """
+    pairs = [
+        (a, labels[i]) for a, i in zip(classes, class_indices(classes, labels, data, model), strict=True)
+    ]
+    if not all(label.isdecimal() and not a.isdecimal() for a, label in pairs):
+        return ""
+    first = ", ".join(f"{a!r} is {label}" for a, label in pairs[:3]) + (", ..." if len(pairs) > 3 else "")
+    return (
+        f"{model}: has no labels but numbers, so classes are numbered in the order of their names: {first}; "
+        "cnntk export --labels FILE names them in another order"
+    )
 
 
 def _read_folder(folder: Path, errors: list[str], left_out: LeftOutFiles) -> list[tuple[str, str]]:

@@ -25,7 +25,7 @@ from cnntk.benchmark.statistics.intervals import (
     share_estimate,
 )
 from cnntk.benchmark.statistics.paired_tests import holm, mcnemar_two_sided
-from cnntk.data.labeled import LabeledImages, class_indices, open_labeled
+from cnntk.data.labeled import LabeledImages, numbering_note, open_labeled
 from cnntk.evaluation.arguments import check_arguments
 from cnntk.evaluation.classify import Outcomes, classify_images
 from cnntk.evaluation.options import EvaluateOptions
@@ -98,7 +98,10 @@ def evaluate(
     scores, outcomes, temperature = [], [], None
     with ExitStack() as stack:
         opened = [stack.enter_context(_opened(path, options, len(paths) > 1)) for path in paths]
-        notes = [_numbering_note(images, options.data, classifier) for _, classifier in opened]
+        notes = [
+            numbering_note(images.classes, classifier.labels, options.data, classifier.engine.name)
+            for _, classifier in opened
+        ]
         for path, (file, classifier) in zip(paths, opened, strict=True):
             stage = "images" if len(paths) == 1 else Path(path).name
             on_images = partial(_notify, notify, stage, len(images))
@@ -118,24 +121,6 @@ def evaluate(
         unreadable=(*images.unreadable, *outcomes[0].unreadable),
         notes=(*images.notes, *filter(None, dict.fromkeys(notes)), *outcomes[0].notes),
         seconds=round(time.monotonic() - started, 2),
-    )
-
-
-def _numbering_note(images: LabeledImages, data: str, classifier: Classifier) -> str:
-    """A note where classes are matched by nothing but their order.
-
-    Raises:
-        DataError: A class is none of the model's labels.
-    """
-    name, labels = classifier.engine.name, classifier.labels
-    indices = class_indices(images.classes, labels, data, name)
-    pairs = [(a, labels[i]) for a, i in zip(images.classes, indices, strict=True)]
-    if not all(label.isdecimal() and not a.isdecimal() for a, label in pairs):
-        return ""
-    first = ", ".join(f"{a!r} is {label}" for a, label in pairs[:3]) + (", ..." if len(pairs) > 3 else "")
-    return (
-        f"{name}: has no labels but numbers, so classes are numbered in the order of their names: {first}; "
-        "cnntk export --labels FILE names them in another order"
     )
 
 

@@ -136,6 +136,8 @@ def quantize(
         file = _write(evaluator, result.selected, destination, setup)
         layers = _layers(evaluator, result)
         report = replace(_report(result, original, setup, file), layers=layers, warnings=warnings)
+        if split.evaluation.note:
+            report = replace(report, notes=(split.evaluation.note, *report.notes))
         if options.time_layers:
             timed = original.file if file is None else file.path
             report = replace(report, layers=_with_times(report.layers, timed, original))

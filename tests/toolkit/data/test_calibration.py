@@ -260,6 +260,14 @@ def test_a_bare_folder_of_class_folders_is_labeled(by_class: Path) -> None:
     assert not split_images(str(by_class), SPEC, 100).evaluation.labels, "which is no class of the model"
 
 
+def test_classes_that_only_their_order_matches_are_noted(uneven: Path) -> None:
+    spec = replace(SPEC, labels=("0", "1", "2"))
+    note = split_images(f"folder:{uneven}", spec, 9).evaluation.note
+    assert "classes are numbered in the order of their names: 'few' is 0, 'many' is 1, 'more' is 2;" in note
+    named = replace(SPEC, labels=("more", "many", "few"))
+    assert split_images(f"folder:{uneven}", named, 9).evaluation.note == ""
+
+
 def test_one_photo_a_class_calibrates_where_others_judge(by_class: Path, tmp_path: Path) -> None:
     few = tmp_path.parent / f"{tmp_path.name}-few"
     for name in "257":
