@@ -66,8 +66,10 @@ def check_data(text: str, *, bare_folder: bool = False) -> None:
         MissingDependency: ``digits`` needs scikit-learn, which is not installed.
     """
     if not is_labeled(text):
-        if bare_folder and Path(text).expanduser().is_dir():
-            return
+        if Path(text).expanduser().is_dir():
+            if bare_folder:
+                return
+            raise UsageError(f"data {text!r}: is a folder; with a folder per class it is folder:{text}")
         forms = f"{', '.join(FORMS)}{', or a folder' if bare_folder else ''}"
         missing = "no such folder; " if bare_folder else ""
         raise UsageError(f"data {text!r}: {missing}expected one of {forms}")

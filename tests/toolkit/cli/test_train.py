@@ -61,6 +61,7 @@ def test_options_arrive(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> No
         (["lenett"], "unknown network 'lenett'"),
         (["gone.py"], "gone.py: no such file"),
         (["--data", "digit"], "data 'digit': expected one of digits, mnist:DIR"),
+        (["--data", "."], "data '.': is a folder; with a folder per class it is folder:."),
         (["--data", "mnist:/nowhere"], "/nowhere: no such folder"),
         (["--optimizer", "adam"], "'adam' is not one of 'adamw', 'sgd'"),
         (["--epochs", "0"], "0 is not in the range x>=1"),
