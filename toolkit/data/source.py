@@ -66,7 +66,7 @@ def check_data(text: str, *, bare_folder: bool = False) -> None:
         MissingDependency: ``digits`` needs scikit-learn, which is not installed.
     """
     if not is_labeled(text):
-        if Path(text).expanduser().is_dir():
+        if text and Path(text).expanduser().is_dir():
             if bare_folder:
                 return
             raise UsageError(f"data {text!r}: is a folder; with a folder per class it is folder:{text}")

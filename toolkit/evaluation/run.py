@@ -98,10 +98,8 @@ def evaluate(
     scores, outcomes, temperature = [], [], None
     with ExitStack() as stack:
         opened = [stack.enter_context(_opened(path, options, len(paths) > 1)) for path in paths]
-        notes = [
-            numbering_note(images.classes, classifier.labels, options.data, classifier.engine.name)
-            for _, classifier in opened
-        ]
+        numbering = partial(numbering_note, images.classes, data=options.data)
+        notes = [numbering(labels=each.labels, model=each.engine.name) for _, each in opened]
         for path, (file, classifier) in zip(paths, opened, strict=True):
             stage = "images" if len(paths) == 1 else Path(path).name
             on_images = partial(_notify, notify, stage, len(images))

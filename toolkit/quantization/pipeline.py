@@ -135,9 +135,8 @@ def quantize(
         result = search(evaluator, config, max_drop=options.max_drop, prefer=options.prefer, progress=notify)
         file = _write(evaluator, result.selected, destination, setup)
         layers = _layers(evaluator, result)
-        report = replace(_report(result, original, setup, file), layers=layers, warnings=warnings)
-        if split.evaluation.note:
-            report = replace(report, notes=(split.evaluation.note, *report.notes))
+        report = _report(result, original, setup, file, split.evaluation.note)
+        report = replace(report, layers=layers, warnings=warnings)
         if options.time_layers:
             timed = original.file if file is None else file.path
             report = replace(report, layers=_with_times(report.layers, timed, original))
@@ -352,12 +351,12 @@ def _without_folder(data: str) -> str:
 
 
 def _report(
-    result: SearchResult, original: Original, setup: QuantizeSetup, file: QuantizedFile | None
+    result: SearchResult, original: Original, setup: QuantizeSetup, file: QuantizedFile | None, note: str
 ) -> QuantizeReport:
     selected, spec = result.selected, original.engine.spec if file is None else file.spec
     if spec is None:
         raise DataError(f"{original.file}: has no spec")
-    notes = [str(refinement) for refinement in result.refinements]
+    notes = [*filter(None, [note]), *map(str, result.refinements)]
     if result.interrupted:
         notes.append("the search was interrupted: this is the best so far, a better one can exist")
     if not setup.labeled:
