@@ -164,13 +164,19 @@ def test_keys_are_no_attributes(folder: Path) -> None:
 
 
 def test_nothing_is_downloaded_or_unpacked() -> None:
-    """CVE-2024-5187, -7776, CVE-2026-28500: onnx.hub and archives of test data."""
+    """CVE-2024-5187, -7776, CVE-2026-28500: onnx.hub and archives of test data.
+
+    CIFAR-10's archive is read member by member, in memory.
+    """
     for file in source_files():
         for node in ast.walk(ast.parse(file.read_text())):
             names = [a.name for a in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
             module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
-            assert not {"tarfile", "urllib.request", "onnx.hub", "onnx.utils"} & {module, *names}, file
-            assert not (isinstance(node, ast.Attribute) and node.attr in ("hub", "extractall")), file
+            in_memory = file.name == "cifar.py"
+            opened = {module, *names} - ({"tarfile"} if in_memory else set())
+            assert not {"tarfile", "urllib.request", "onnx.hub", "onnx.utils"} & opened, file
+            unpacking = ("hub", "extractall", "extract") if in_memory else ("hub", "extractall")
+            assert not (isinstance(node, ast.Attribute) and node.attr in unpacking), file
 
 
 CRASHES: dict[str, Callable[[], onnx.ModelProto]] = {

@@ -102,8 +102,9 @@ def test_a_gray_network_reads_color_images_as_the_host_does() -> None:
 
 
 def test_what_onnx_has_no_operator_for_is_refused(small_cnn: nn.Module) -> None:
+    fields = {"interpolation": "lanczos", "levels": "float32"}
     with pytest.raises(UsageError, match="ONNX has no such filter; use --preprocess host"):
-        export(small_cnn, "m.onnx", input_shape=SHAPE, preprocessing={"interpolation": "lanczos"})
+        export(small_cnn, "m.onnx", input_shape=SHAPE, preprocessing=fields)
     assert not Path("m.onnx").exists()
 
 

@@ -198,7 +198,7 @@ def _check_rows(name: str, done: bool) -> None:
     if data in (b"", _OLD) and not done:
         return
     lines = data.decode().splitlines()
-    files = [json.loads(line)["file"] for line in lines] if name.endswith("json") else lines[1:]
+    files = [json.loads(line)["file"] for line in lines] if name.endswith("jsonl") else lines[1:]
     expected = [f"{i:03}.png" for i in range(_IMAGES)]
     if len(files) != _IMAGES or any(e not in f for e, f in zip(expected, files, strict=True)):
         raise Failed(f"{name}: {len(files)} rows of {_IMAGES} images, or in another order")
@@ -251,13 +251,13 @@ WRITERS = (
         imports=_INFER,
     ),
     Writer(
-        "infer -o rows.json --resume",
-        _infer("-o", "rows.json", "--resume"),
-        partial(_check_rows, "rows.json"),
-        ("rows.json",),
+        "infer -o rows.jsonl --resume",
+        _infer("-o", "rows.jsonl", "--resume"),
+        partial(_check_rows, "rows.jsonl"),
+        ("rows.jsonl",),
         (),
         280,
-        ("rows.json.part",),
+        ("rows.jsonl.part",),
         _INFER,
     ),
     Writer(

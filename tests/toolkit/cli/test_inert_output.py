@@ -51,9 +51,14 @@ def test_the_check_fails_on_what_it_looks_for() -> None:
 
 @pytest.mark.parametrize("command", ["inspect", "verify", "infer"])
 def test_text_and_json(cnntk: Callable, model: Path, label: str, seven: Path, command: str) -> None:
-    """The image, too, has such a name, and so has one that is missing."""
+    """The images, too, have such names, and so has one that is missing."""
     image = seven.rename(seven.with_name(f"{label}.png".replace("/", "|")))
-    args = ["infer", "-m", model, image, f"gone {image.name}"] if command == "infer" else [command, model]
+    (damaged := image.with_name(f"damaged {image.name}")).write_bytes(b"")
+    args = ["infer", "-m", model, image, damaged] if command == "infer" else [command, model]
+    if command == "infer":
+        missing = cnntk(*args, f"gone {image.name}")
+        assert missing.status == 2
+        assert_inert(missing.out + missing.err)
     done = cnntk(*args)
     assert done.status in (0, 1)
     assert_inert(done.out + done.err)
