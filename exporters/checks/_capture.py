@@ -56,28 +56,29 @@ def check_capture(candidate: Candidate) -> Check | None:
             f"{type(module).__name__}: two calls on one input differ: the module is random, or keeps state "
             "between calls in a buffer. Nothing was written"
         )
-    largest = 0.0
+    largest = limit = 0.0
     count = len(next(iter(inputs.values())))
     for name, tensor in zip(candidate.output_names, outputs, strict=False):
         result = compare_module_output(name, candidate.images_first(name, tensor, count), expected, module)
         if result is None:
             continue
         finite = np.isfinite(result.bounds)
-        errors = result.errors[finite]
-        largest = max(largest, float(errors.max(initial=0.0)))
+        errors, bounds = result.errors[finite], result.bounds[finite]
+        if errors.size and float(errors.max()) >= largest:
+            largest, limit = float(errors.max()), float(bounds[errors.argmax()])
         if not np.isfinite(errors).all():
             raise ParityError(
                 f"{name}: the module returns NaN or infinity where float64 does not: an exponential, "
                 "logarithm or quotient overflows; use torch's own function for it, such as F.logsigmoid. "
                 "Nothing was written"
             )
-        if not (errors <= result.bounds[finite]).all():
+        if not (errors <= bounds).all():
             raise ParityError(
                 f"{name}: the program that torch captured differs from the module by {errors.max():.3g} "
-                f"(limit {result.bounds[finite].max():.3g}): the module depends on values in a way that is "
+                f"(limit {bounds.max():.3g}): the module depends on values in a way that is "
                 "lost in capture. Nothing was written"
             )
-    return Check("capture", f"max abs error of the module vs float64 {largest:.2g}")
+    return Check("capture", f"max abs error of the module vs float64 {largest:.2g} (limit {limit:.2g})")
 
 
 def module_outputs(module: nn.Module, arrays: Arrays) -> list[torch.Tensor]:

@@ -180,15 +180,16 @@ def _score_lines(score: ModelScore) -> Iterator[tuple[str, str]]:
     yield "top-1", f"{_share(score.top1)} (95 % interval {_ends(score.top1)}), {wrong:,} mistakes"
     if score.top5 is not None:
         yield "top-5", f"{_share(score.top5)} ({_ends(score.top5)})"
-    yield "loss", f"{number(score.loss.value)} nats ({interval(score.loss)})"
+    yield "loss", f"{number(score.loss.value)} nats (95 % interval {interval(score.loss)})"
     yield "calibration", _calibration_text(score.calibration)
 
 
 def _calibration_text(calibration: Calibration) -> str:
-    return (
-        f"ECE {100 * calibration.ece:.2f} % (perfectly calibrated: {100 * calibration.chance_ece:.2f} % on "
-        f"average, up to {100 * calibration.chance_ece_limit:.2f} %): {calibration.verdict}"
+    chance = (
+        f"{100 * calibration.chance_ece:.2f} % on average, up to {100 * calibration.chance_ece_limit:.2f} %"
     )
+    ece = f"ECE {100 * calibration.ece:.2f} % (by chance a perfectly calibrated model has {chance})"
+    return f"{ece}: {calibration.verdict}"
 
 
 def _temperature_lines(fit: TemperatureFit) -> Iterator[tuple[str, str]]:
