@@ -136,6 +136,13 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 SLOW = {"train", "quantize", "bench"}
 
+OWN_NETWORK = """
+from torch import nn
+
+def net():
+    return nn.Sequential(nn.LazyConv2d(4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(10))
+"""
+
 
 @pytest.mark.parametrize(
     ("name", "line"),
@@ -150,11 +157,13 @@ def test_examples_work(cnntk: Callable[..., Any], photos: Path, name: str, line:
     shutil.copytree(photos, "photos")
     shutil.copytree(shipped_checkpoint(), "runs/lenet-digits")
     shutil.copy(next(Path("photos").glob("*/*.png")), "photos/one.png")
+    Path("model.py").write_text(OWN_NETWORK)
     if name == "train":
         shutil.rmtree("runs")
     args = [arg for word in shlex.split(line)[1:] for arg in (sorted(map(str, Path().glob(word))) or [word])]
     done = cnntk(*args)
-    assert done.status == 0, done.err
+    nothing_faster = name == "quantize" and done.status == 1 and "ship lenet.onnx as it is" in done.out
+    assert done.status == 0 or nothing_faster, done.err
 
 
 def test_usage_errors_and_help_are_fast() -> None:
