@@ -25,7 +25,7 @@ _MEASURED_S = 2.0
 
 @command(
     "cnntk train lenet --data digits",
-    "cnntk train model.py:net --data folder:photos --epochs 2 -o runs/photos",
+    "cnntk train model.py:net --data folder:photos --image-size 32 --epochs 2 -o runs/photos",
 )
 @click.argument("network", required=False, metavar="[NET]")
 @option(

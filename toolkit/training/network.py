@@ -213,7 +213,7 @@ def _size_of(split: Split, name: str) -> int:
     """Length in pixels of the longer side of the images, where all have one size."""
     if split.train.images.size is None:
         raise UsageError(
-            f"{name}: the images of {split.name} differ in size; choose the input's with --image-size"
+            f"{name}: the images of {split.name} may differ in size; choose the input's with --image-size"
         )
     return max(split.train.images.size)
 
