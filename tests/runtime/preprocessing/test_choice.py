@@ -79,6 +79,7 @@ def torchvision() -> Any:
     return import_torchvision("this test")
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # older timm
 @pytest.mark.usefixtures("torchvision")
 @pytest.mark.parametrize(
     ("preset", "name"),
