@@ -9,6 +9,7 @@ import functools
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ from source_tree import ROOT
 from cnntk.shipped import shipped_model
 
 WORKERS = 2
+OLD_ONNXRUNTIME = tuple(map(int, version("onnxruntime").split(".")[:2])) < (1, 32)
 RECORD = json.loads((ROOT / "docs" / "reliability.json").read_text(encoding="utf-8"))
 
 
@@ -52,6 +54,8 @@ def assert_holds(result: Result, cases: int) -> None:
     ids=lambda value: value.name if isinstance(value, Kind) else str(value),
 )
 def test_damage_is_refused_or_harmless(kind: Kind, cases: int, bundles: Path) -> None:
+    if kind is GRAPHS and OLD_ONNXRUNTIME:
+        pytest.skip("this onnxruntime ends its process at graphs that 1.32 refuses (SECURITY.md)")
     result = run(kind, cases, workers=WORKERS, folder=bundles)
     assert_holds(result, cases)
     assert len([count for count in result.outcomes.values() if count]) >= min(2, len(result.outcomes))
