@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -46,7 +47,7 @@ from cnntk.exporters.source import Source, with_preprocessing
 from cnntk.exporters.sources import open_source
 from cnntk.runtime.artifact.self_test import run_self_test
 from cnntk.runtime.artifact.spec import ModelSpec, SelfTest
-from cnntk.runtime.codec import as_json
+from cnntk.runtime.codec import as_json, brief
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.files import check_output
 from cnntk.runtime.preprocessing.choice import is_image, suggested_preset, unstated
@@ -227,6 +228,9 @@ def _labels(prepared: Prepared) -> tuple[str, ...]:
         raise UsageError(
             f"labels: {len(source.labels)} labels, but {source.name} has {classes} logits; expected one each"
         )
+    for label in source.labels:
+        if "\0" in label or label.encode(errors="ignore").decode() != label:
+            raise UsageError(f"labels: {brief(label)} has the character NUL, or is not valid Unicode text")
     return source.labels or tuple(map(str, range(classes)))
 
 
@@ -263,4 +267,11 @@ def _notes(spec: ModelSpec, options: ExportOptions) -> tuple[str, ...]:
             bool(spec.labels) and spec.labels == numbers and "data" not in spec.provenance
         ),
     }
-    return tuple(note for note, applies in conditions.items() if applies)
+    notes = [note for note, applies in conditions.items() if applies]
+    if repeated := [label for label, count in Counter(spec.labels).items() if count > 1]:
+        shown = ", ".join(map(brief, repeated[:3])) + (", ..." if len(repeated) > 3 else "")
+        notes.append(
+            f"{len(repeated)} of the labels name several classes ({shown}): predictions of these can't be "
+            "told apart"
+        )
+    return tuple(notes)

@@ -115,6 +115,13 @@ def test_an_existing_file_stays_without_force() -> None:
     assert Engine("lenet.onnx").spec.name == "lenet"
 
 
+def test_labels_of_several_classes_are_reported() -> None:
+    for labels, count in (("abcdefghij", 0), ("aacdefghii", 1)):
+        report = export("lenet", f"{labels}.onnx", random=True, labels=list(labels))
+        notes = [note for note in report.notes if "2 of the labels name several classes ('a', 'i')" in note]
+        assert len(notes) == count
+
+
 @pytest.mark.parametrize(
     ("source", "options", "error", "message"),
     [
@@ -122,6 +129,8 @@ def test_an_existing_file_stays_without_force() -> None:
         ("lenet", {"random": True, "weights": "w.pt"}, UsageError, "exclude each other"),
         ("lenett", {"random": True}, UsageError, "lenet"),
         ("lenet", {"random": True, "labels": ["a"]}, UsageError, "1 labels, but lenet has 10 logits"),
+        ("lenet", {"random": True, "labels": ["a\0", *"abcdefghi"]}, UsageError, "the character NUL"),
+        ("lenet", {"random": True, "labels": ["\ud800", *"abcdefghi"]}, UsageError, "not valid Unicode"),
         ("lenet", {"random": True, "input_shape": (1, 28, 3)}, UsageError, "12"),
         ("torch.nn:Flatten", {"random": True}, UsageError, "--input 3x224x224"),
         ("no.such:thing", {"random": True, "input_shape": (3, 8, 8)}, UsageError, "no"),
