@@ -53,6 +53,7 @@ BATCH = 8
 DEVICE_BATCH = 32
 """Default number of images in a batch on another device."""
 
+_THREADS = "cnntk-infer"
 _AHEAD = 6
 """Number of batches per worker that are started ahead, so that a slow image does not block the others."""
 
@@ -220,7 +221,7 @@ def _results(
     workers = cores if on_cpu else cores + 1  # one of them waits for the device
     batches = _batches(work, files, batch)
     pending: deque[Future[list[ImageResult]]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="cnntk-infer")
+    pool = ThreadPoolExecutor(workers, thread_name_prefix=_THREADS)
     try:
         for names in batches:
             pending.append(pool.submit(work, names))
@@ -230,7 +231,9 @@ def _results(
             yield from pending.popleft().result()
     finally:
         work.stopped.set()
-        pool.shutdown(cancel_futures=True)
+        # The garbage collector ends abandoned results in any thread, and none can wait for itself.
+        in_worker = threading.current_thread().name.startswith(_THREADS)
+        pool.shutdown(wait=not in_worker, cancel_futures=True)
 
 
 def _batches(

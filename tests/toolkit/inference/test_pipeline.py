@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,31 @@ def test_nothing_goes_on_after_the_last_result_that_is_wanted(tiny_onnx: Path, i
     assert workers(), "it works ahead"
     results.close()  # type: ignore[attr-defined]
     assert not workers()
+
+
+def test_abandoned_results_may_end_in_a_thread_of_their_own() -> None:
+    """As when the garbage collector runs there: a thread can't wait for itself."""
+    errors: list[RuntimeError] = []
+    ended, abandoned = threading.Event(), threading.Event()
+
+    class Work:
+        model = SimpleNamespace(engine=SimpleNamespace(device="cpu"))
+        stopped = threading.Event()
+
+        def __call__(self, names: list[NamedImage]) -> list[NamedImage]:
+            if names[0].file == "second" and abandoned.wait(60):
+                try:
+                    results.close()
+                except RuntimeError as error:
+                    errors.append(error)
+                ended.set()
+            return names
+
+    results = pipeline._results(Work(), iter(["first", "second", "third"]), 1, 1)  # type: ignore[arg-type]
+    next(results)
+    abandoned.set()
+    assert ended.wait(60)
+    assert errors == []
 
 
 def workers() -> list[threading.Thread]:
