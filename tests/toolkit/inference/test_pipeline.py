@@ -107,13 +107,18 @@ def test_nothing_goes_on_after_the_last_result_that_is_wanted(tiny_onnx: Path, i
 def test_abandoned_results_may_end_in_a_thread_of_their_own() -> None:
     """As when the garbage collector runs there: a thread can't wait for itself."""
     errors: list[RuntimeError] = []
-    ended, abandoned = threading.Event(), threading.Event()
+    submitted, ended, abandoned = (threading.Event() for _ in range(3))
+
+    def files() -> Iterator[str]:
+        yield from ("first", "second")
+        submitted.set()
 
     class Work:
         model = SimpleNamespace(engine=SimpleNamespace(device="cpu"))
         stopped = threading.Event()
 
         def __call__(self, names: list[NamedImage]) -> list[NamedImage]:
+            submitted.wait(60)
             if names[0].file == "second" and abandoned.wait(60):
                 try:
                     results.close()
@@ -122,7 +127,7 @@ def test_abandoned_results_may_end_in_a_thread_of_their_own() -> None:
                 ended.set()
             return names
 
-    results = pipeline._results(Work(), iter(["first", "second", "third"]), 1, 1)  # type: ignore[arg-type]
+    results = pipeline._results(Work(), files(), 1, 1)  # type: ignore[arg-type]
     next(results)
     abandoned.set()
     assert ended.wait(60)
