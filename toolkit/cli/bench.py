@@ -22,6 +22,7 @@ from cnntk.cli.output import (
     print_json,
     print_sections,
     require_jinja,
+    write_page,
 )
 from cnntk.cli.progress import StageProgress
 from cnntk.runtime.errors import UsageError
@@ -58,11 +59,7 @@ def bench(model: str | None, report: str | None, plots: str | None, as_json: boo
         print_json(result)
     else:
         print_sections(result.sections(), result.header())
-    if report:
-        from cnntk.reports import write_report
-
-        write_report(result, report)
-        note(f"report: {report}")
+    write_page(result, report)
     if plots:
         from cnntk.reports import write_plots
 

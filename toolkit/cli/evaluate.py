@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from cnntk.cli.options import add_options, command, device_option, json_option, option, to_options
-from cnntk.cli.output import check_report, is_quiet, note, pick, show, warn
+from cnntk.cli.output import check_report, is_quiet, pick, show, warn, write_page
 from cnntk.cli.progress import StageProgress
 from cnntk.evaluation.arguments import check_arguments
 from cnntk.evaluation.options import EvaluateOptions
@@ -43,11 +43,7 @@ def evaluate(models: tuple[str, ...], report: str | None, as_json: bool, **value
 
     with StageProgress(wanted=not is_quiet()) as progress:
         result = evaluate_models(paths, options, progress=progress)
-    if report:
-        from cnntk.reports import write_report
-
-        write_report(result, report)
-        note(f"report: {report}")
+    write_page(result, report)
     show(result, as_json, result.notes, result.unreadable[:_UNREADABLE_IMAGES])
     if len(result.unreadable) > _UNREADABLE_IMAGES:
         warn(f"{len(result.unreadable)} images cannot be read; --json names all of them")

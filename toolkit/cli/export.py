@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from cnntk.cli.options import add_options, command, json_option, option, to_options
-from cnntk.cli.output import check_report, command_line, is_quiet, note, print_json, print_line, show
+from cnntk.cli.output import check_report, command_line, is_quiet, print_json, print_line, show, write_page
 from cnntk.cli.progress import StageProgress
 from cnntk.exporters.options import ExportOptions
 from cnntk.runtime.errors import UsageError
@@ -58,11 +58,7 @@ def export(source: str | None, output: str | None, report: str | None, as_json: 
     # What the user's code prints is no part of the answer.
     with contextlib.redirect_stdout(sys.stderr), StageProgress(wanted=not is_quiet()) as progress:
         result = export_source(source, output, options, progress=progress, layer_errors=report is not None)
-    if report:
-        from cnntk.reports import write_report
-
-        write_report(result, report)
-        note(f"report: {report}")
+    write_page(result, report)
     first, *others = result.notes or ("",)
     if result.suggested_preset is not None:
         first += f"; like: {command_line('--preprocessing', result.suggested_preset, '--force')}"

@@ -47,6 +47,7 @@ __all__ = [
     "shown",
     "styled",
     "warn",
+    "write_page",
 ]
 
 WIDTH = 80
@@ -259,6 +260,15 @@ def check_report(report: str | None, *, force: bool) -> None:
     if report is not None:
         check_output(Path(report), force=force)
         require_jinja("--report")
+
+
+def write_page(result: Any, report: str | None) -> None:
+    """Writes the page of a result, where the command's ``--report`` names one."""
+    if report is not None:
+        from cnntk.reports import write_report
+
+        write_report(result, report)
+        note(f"report: {report}")
 
 
 def require_jinja(option: str) -> None:

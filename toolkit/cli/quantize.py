@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from cnntk.cli.options import add_options, command, json_option, option, to_options
-from cnntk.cli.output import check_report, is_quiet, note, pick, show
+from cnntk.cli.output import check_report, is_quiet, pick, show, write_page
 from cnntk.cli.progress import StageProgress
 from cnntk.cli.signals import FINISHES, STATUS
 from cnntk.quantization.arguments import check_arguments, check_model
@@ -51,11 +51,7 @@ def quantize(model: str | None, report: str | None, dry_run: bool, as_json: bool
         return 0
     with StageProgress(wanted=not is_quiet()) as progress:
         result = quantize_model(picked, options, progress=progress)
-    if report:
-        from cnntk.reports import write_report
-
-        write_report(result, report)
-        note(f"report: {report}")
+    write_page(result, report)
     show(result, as_json, result.notes, result.warnings)
     if result.interrupted:
         return STATUS[signal.SIGINT]
