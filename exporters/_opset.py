@@ -129,9 +129,9 @@ class _Conversion:
         for name, attribute in list(self.node.attributes.items()):
             if name in after.attributes:
                 continue
-            known = self.before.attributes.get(name)
+            declared = self.before.attributes.get(name)
             value = attribute.value
-            default = helper.get_attribute_value(known.default_value) if known else None
+            default = helper.get_attribute_value(declared.default_value) if declared else None
             if value != (default.decode() if isinstance(default, bytes) else default):
                 text = f"{self.node.op_type} with {name}={value}"
                 raise self.refusal(text, self.since(functools.partial(_has_attribute, name=name)))
@@ -228,10 +228,10 @@ def _pad_axes(conversion: _Conversion, after: defs.OpSchema) -> None:
     if node.inputs[3] is not None:
         if pads is None or axes is None or rank is None:
             raise conversion.refusal("Pad with computed axes", 18)
-        whole = np.zeros(2 * rank, np.int64)
+        all_pads = np.zeros(2 * rank, np.int64)
         for index, axis in enumerate(axes):
-            whole[axis % rank], whole[rank + axis % rank] = pads[index], pads[len(axes) + index]
-        node.replace_input_with(1, conversion.constant(whole.tolist(), np.int64, "pads"))
+            all_pads[axis % rank], all_pads[rank + axis % rank] = pads[index], pads[len(axes) + index]
+        node.replace_input_with(1, conversion.constant(all_pads.tolist(), np.int64, "pads"))
     node.resize_inputs(3)
 
 
@@ -255,10 +255,10 @@ def _shape_of_part(conversion: _Conversion, after: defs.OpSchema) -> None:
         node.attributes.pop(name, None)
     if (start, end) == (0, _END):
         return
-    whole = ir.node("Shape", [node.inputs[0]])
-    conversion.insert(whole, "whole")
+    shape = ir.node("Shape", [node.inputs[0]])
+    conversion.insert(shape, "shape")
     limits = [conversion.constant([n], np.int64, name) for n, name in ((start, "start"), (end, "end"))]
-    replace_node(node.outputs[0], "Slice", [whole.outputs[0], *limits])
+    replace_node(node.outputs[0], "Slice", [shape.outputs[0], *limits])
     remove_unused(conversion.model, node.outputs[0])
 
 

@@ -145,8 +145,8 @@ def _tensor_head(name: str | None, weight: ir.TensorProtocol, external: External
         tensor.data_location = onnx.TensorProto.EXTERNAL
         for key, value in (("location", external.data.file), ("offset", offset), ("length", length)):
             tensor.external_data.add(key=key, value=str(value))
-        whole: bytes = tensor.SerializeToString()
-        return _prefix(_GRAPH_INITIALIZER, len(whole)) + whole
+        message: bytes = tensor.SerializeToString()
+        return _prefix(_GRAPH_INITIALIZER, len(message)) + message
     head: bytes = tensor.SerializeToString() + _prefix(_TENSOR_RAW_DATA, weight.nbytes)
     return _prefix(_GRAPH_INITIALIZER, len(head) + weight.nbytes) + head
 

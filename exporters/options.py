@@ -67,7 +67,7 @@ def parse_input(text: str) -> InputShape:
     Raises:
         UsageError: The text has another form.
     """
-    matches = [_SPEC.fullmatch(part.strip()) for part in text.split(",")]
+    matches = [_SPEC.fullmatch(one.strip()) for one in text.split(",")]
     if len(matches) == 1 and (only := matches[0]) is not None and only["name"] is None:
         shape = _sizes(text, only["shape"])
         if len(shape) == 3:

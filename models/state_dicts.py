@@ -91,12 +91,14 @@ def choose_state_dict(
         CheckpointError: None fits; the message names the tensor that is missing, unexpected or of another
             shape in the one that fits best. Or several fit, and nothing says which is meant.
     """
-    found = list(_state_dicts(content))
-    attempts = [fit for name, state in found for fit in _fits(name, state, expected)]
+    state_dicts = list(_state_dicts(content))
+    attempts = [fit for name, state in state_dicts for fit in _fits(name, state, expected)]
     if key:
         attempts = [a for a in attempts if key in (a.label, a.key) or a.label.startswith(f"{key}.")]
         if not attempts:
-            names = ", ".join(sorted({repr(name) for name, _ in found if name})) or "one state dict only"
+            names = (
+                ", ".join(sorted({repr(name) for name, _ in state_dicts if name})) or "one state dict only"
+            )
             raise CheckpointError(f"no state dict {key!r} in it; it contains {names}")
     if translate is not None and all(a.differences for a in attempts):
         attempts = [_translated(a, translate, expected) for a in attempts]

@@ -25,9 +25,12 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from cnntk.exporters.preprocessing._node_builder import FLOAT, INT64, UINT8, Dims, ImageValue, NodeBuilder
-from cnntk.runtime.artifact.spec import Interpolation, Preprocessing
+from cnntk.runtime.artifact.spec import PREPROCESS_SCOPE, Interpolation, Preprocessing
 
 Method = Literal["float", "pieces", "bytes"]
+
+_EXACT: tuple[Method, Method] = ("bytes", "pieces")
+"""Methods for large and for other images."""
 
 _LARGE = 3 << 19
 """Pixels of an image from which on ``bytes`` are faster than ``pieces``: 1.6 million."""
@@ -35,7 +38,6 @@ _LARGE = 3 << 19
 _COLUMNS, _ROWS = 8, 16  # sizes of blocks: more of them share fewer weights that are 0
 _BITS = 22  # of a weight's fraction, in Pillow
 DOUBLE = ir.DataType.DOUBLE
-
 
 _SMALL = 96
 """Sides below which ONNX's Resize is faster: weights cost 40 µs."""
@@ -192,13 +194,13 @@ class ResizedSide:
         size: Length of the side.
         resized: Length after the resize.
         start: First pixel of the resized side that is kept.
-        kept: Number of pixels kept: a number, or an expression where the graph computes it.
+        length: Number of pixels that stay: a number, or an expression where the graph computes it.
     """
 
     size: Expression
     resized: Expression
     start: Expression
-    kept: int | Expression
+    length: int | Expression
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,7 @@ class Taps:
     weights: Expression
 
 
-def taps(nodes: Nodes, side: ResizedSide, block: int, interpolation: Interpolation, *, whole: bool) -> Taps:
+def taps(nodes: Nodes, side: ResizedSide, block: int, interpolation: Interpolation) -> Taps:
     """Adds the nodes that compute which pixels are read, and their weights.
 
     Positions are integers in units of ``1 / (2 * resized)`` pixels, so that no rounding moves a filter.
@@ -228,38 +230,33 @@ def taps(nodes: Nodes, side: ResizedSide, block: int, interpolation: Interpolati
         side: Side that is resized.
         block: Number of resized pixels of a block.
         interpolation: Filter.
-        whole: Whether weights are rounded to 22 bits, as for bytes.
     """
     support, kernel = _FILTERS[interpolation]
     size, unit = side.size, side.resized * 2
     wide = size.max(side.resized)
     reach = wide * (2 * support)
-    center = ((_indices(nodes, side.kept, block) + side.start) * 2 + 1) * size
+    center = ((_indices(nodes, side.length, block) + side.start) * 2 + 1) * size
     lead = center.slice(0, 1, [1])
     count = ((size * (2 * (block - 1)) + reach * 2) / unit + 2).min(size)
     start = ((lead - reach + side.resized) / unit).max(0).min(size - count)
     first, last = (start.slice(a, b, [0]).reshape(1) for a, b in ((0, 1), (-1, np.iinfo(np.int64).max)))
-    scalars = [
-        x.value if isinstance(x, Expression) else x for x in (nodes.int64(0), count.reshape(), nodes.int64(1))
-    ]
-    tap = nodes.add("Range", *scalars)
+    tap = nodes.add("Range", nodes.int64(0), count.reshape(), nodes.int64(1))
     relative = nodes.add("Unsqueeze", center - start * unit - side.resized, nodes.int64([2]))
     distance = nodes.add("Abs", tap * unit - relative).cast(DOUBLE)
     weights = kernel(distance / (wide * 2).cast(DOUBLE))
     weights = weights / nodes.add("ReduceSum", weights, nodes.int64([2]), keepdims=1)
-    if whole:
-        weights = nodes.add("Round", weights * 2.0**_BITS)
+    weights = nodes.add("Round", weights * 2.0**_BITS)
     return Taps(first, last + count, start - first + tap, weights)
 
 
-def _indices(nodes: Nodes, kept: int | Expression, block: int) -> Expression:
-    """The pixels 0 to ``kept - 1`` in blocks, [blocks, block]; the last one fills the last block."""
-    if isinstance(kept, int):
-        blocks = -(-kept // block)
-        return nodes.int64(np.minimum(np.arange(blocks * block), kept - 1).reshape(blocks, block))
-    end = (kept + (block - 1)) / block * block
+def _indices(nodes: Nodes, length: int | Expression, block: int) -> Expression:
+    """The pixels 0 to ``length - 1`` in blocks, [blocks, block]; the last one fills the last block."""
+    if isinstance(length, int):
+        blocks = -(-length // block)
+        return nodes.int64(np.minimum(np.arange(blocks * block), length - 1).reshape(blocks, block))
+    end = (length + (block - 1)) / block * block
     indices = nodes.add("Range", nodes.int64(0), end.reshape(), nodes.int64(1))
-    return indices.min(kept - 1).reshape(-1, block)
+    return indices.min(length - 1).reshape(-1, block)
 
 
 def _linear(x: Expression) -> Expression:
@@ -319,9 +316,9 @@ def multiply(nodes: Nodes, weights: Expression, pixels: Expression, method: Meth
     top, middle, low = nodes.add_several("Split", product, count=3, axis=axis, num_outputs=3)
     total = (top * 256 + middle) * 256 + low
     # Without its last 7 bits a sum is exact in float32; with 64 in their place it is never a tie.
-    kept = nodes.add("BitwiseAnd", total, nodes.constant(-128, ir.DataType.INT32))
-    kept = nodes.add("BitwiseOr", kept, nodes.constant(64, ir.DataType.INT32))
-    return _rounded(kept.cast(FLOAT), 2.0**_BITS)
+    bits = nodes.add("BitwiseAnd", total, nodes.constant(-128, ir.DataType.INT32))
+    bits = nodes.add("BitwiseOr", bits, nodes.constant(64, ir.DataType.INT32))
+    return _rounded(bits.cast(FLOAT), 2.0**_BITS)
 
 
 def _rounded(values: Expression, level: float) -> Expression:
@@ -331,36 +328,43 @@ def _rounded(values: Expression, level: float) -> Expression:
     return nodes.add("QuantizeLinear", values, scale, zero, dtype=UINT8)
 
 
-def resize_and_crop(builder: NodeBuilder, image: ImageValue, sizes: ir.Value, p: Preprocessing) -> ImageValue:
-    """Resizes uint8 images (N, H, W, C), and crops them unless ``p.resize`` is ``longest``.
+def resize_and_crop(
+    builder: NodeBuilder,
+    image: ImageValue,
+    size: ir.Value,
+    resized: ir.Value,
+    start: ir.Value | None,
+    p: Preprocessing,
+) -> ImageValue:
+    """Resizes uint8 images (N, H, W, C), and crops them.
 
     Args:
         builder: Builder of the graph.
         image: Images of any size.
-        sizes: Height and width to resize to, int64 [2].
+        size: Their height and width, int64 [2].
+        resized: Height and width to resize to, int64 [2].
+        start: First row and column of the crop, int64 [2]; None without a crop.
         p: Preprocessing whose form is ``exact`` or ``fast``.
 
     Returns:
         uint8 (N, C, height, width), in one node, If: images of the right size are only cropped.
     """
-    size = builder.add(
-        "Shape", [image.value], {"start": 1, "end": 3}, name="image_size", dtype=INT64, shape=(2,)
-    )
-    fits = _fits(builder, size, sizes, p)
-    whole = p.resize == "longest"
-    height, width = ("resized_height", "resized_width") if whole else (p.height, p.width)
-    dims: Dims = (image.dims[0], image.channels, height, width)
+    if start is None:
+        dims: Dims = (image.dims[0], image.channels, "resized_height", "resized_width")
+    else:
+        dims = (image.dims[0], image.channels, p.height, p.width)
     branches = {
-        "then_branch": _cropped(image, sizes, p),
-        "else_branch": _resized(image, size, sizes, p),
+        "then_branch": _cropped(image, start, p),
+        "else_branch": _resized(image, size, resized, start, p),
     }
+    fits = _equal(builder, size, resized)
     value = builder.add("If", [fits], branches, name="resize_and_crop", dtype=UINT8, shape=dims)
-    return ImageValue(value, dims, sizes if whole else None, (2, 3))
+    return ImageValue(value, dims, resized if start is None else None, (2, 3))
 
 
-def _fits(builder: NodeBuilder, size: ir.Value, sizes: ir.Value, p: Preprocessing) -> ir.Value:
+def _equal(builder: NodeBuilder, size: ir.Value, resized: ir.Value) -> ir.Value:
     """Whether images have the size to resize to already."""
-    equal = builder.add("Equal", [size, sizes], name="sides_fit", dtype=ir.DataType.BOOL)
+    equal = builder.add("Equal", [size, resized], name="sides_fit", dtype=ir.DataType.BOOL)
     count = builder.add(
         "Cast", [equal], {"to": int(ir.DataType.INT32)}, name="sides_fit_count", dtype=ir.DataType.INT32
     )
@@ -368,41 +372,31 @@ def _fits(builder: NodeBuilder, size: ir.Value, sizes: ir.Value, p: Preprocessin
     return builder.add("Cast", [both], {"to": int(ir.DataType.BOOL)}, name="fits", dtype=ir.DataType.BOOL)
 
 
-def _cropped(image: ImageValue, sizes: ir.Value, p: Preprocessing) -> ir.Graph:
-    nodes = Nodes("preprocess/cropped")
+def _cropped(image: ImageValue, start: ir.Value | None, p: Preprocessing) -> ir.Graph:
+    nodes = Nodes(f"{PREPROCESS_SCOPE}/cropped")
     value = Expression(nodes, image.value)
-    if p.resize == "shortest" or (p.resize == "stretch" and p.edges != (p.height, p.width)):
-        start = _crop_start(nodes, Expression(nodes, sizes), p)
-        value = value.slice(start, start + nodes.int64([p.height, p.width]), [1, 2])
+    if start is not None and (p.resize == "shortest" or p.edges != (p.height, p.width)):
+        first = Expression(nodes, start)
+        value = value.slice(first, first + nodes.int64([p.height, p.width]), [1, 2])
     return nodes.graph(nodes.add("Transpose", value, perm=[0, 3, 1, 2]), "cropped")
 
 
-def _crop_start(nodes: Nodes, sizes: Expression, p: Preprocessing) -> Expression:
-    """`Preprocessing.crop_offset` of both sides."""
-    excess = sizes - nodes.int64([p.height, p.width])
-    if p.crop_start == "round":
-        half = excess / 2
-        excess = excess + (half - half / 2 * 2)
-    return excess / 2
+def _resized(
+    image: ImageValue, size: ir.Value, resized: ir.Value, start: ir.Value | None, p: Preprocessing
+) -> ir.Graph:
+    nodes = Nodes(f"{PREPROCESS_SCOPE}/resized")
 
+    def side(values: ir.Value, index: int) -> Expression:
+        return Expression(nodes, values).slice(index, index + 1, [0])
 
-def _resized(image: ImageValue, size: ir.Value, sizes: ir.Value, p: Preprocessing) -> ir.Graph:
-    nodes = Nodes("preprocess/resized")
-    whole = p.resize == "longest"
-    resized = Expression(nodes, sizes)
-    start = resized - resized if whole else _crop_start(nodes, resized, p)
-    sides = [
-        ResizedSide(
-            size=Expression(nodes, size).slice(i, i + 1, [0]),
-            resized=(side := resized.slice(i, i + 1, [0])),
-            start=start.slice(i, i + 1, [0]),
-            kept=side if whole else (p.height, p.width)[i],
-        )
-        for i in range(2)
-    ]
-    rows = taps(nodes, sides[0], _ROWS, p.interpolation, whole=True)
-    columns = taps(nodes, sides[1], _COLUMNS, p.interpolation, whole=True)
-    height, width = (side.kept for side in sides)
+    vertical, horizontal = (
+        ResizedSide(side(size, i), side(resized, i), nodes.int64([0]), side(resized, i))
+        if start is None
+        else ResizedSide(side(size, i), side(resized, i), side(start, i), length)
+        for i, length in enumerate((p.height, p.width))
+    )
+    rows = taps(nodes, vertical, _ROWS, p.interpolation)
+    columns = taps(nodes, horizontal, _COLUMNS, p.interpolation)
     shape = nodes.add("Shape", image.value, start=3, dtype=INT64)
     channels: Expression | int = image.channels if isinstance(image.channels, int) else shape
     first, end = (
@@ -414,18 +408,16 @@ def _resized(image: ImageValue, size: ir.Value, sizes: ir.Value, p: Preprocessin
     if p.resize_form == "fast":
         value = multiply(nodes, columns.weights, value, "float", 2)
     else:
-        large = nodes.add(
-            "Greater", sides[0].size * sides[1].size, nodes.int64([_LARGE]), dtype=ir.DataType.BOOL
-        )
-        by: list[Callable[[Nodes], Expression]] = [
+        pixels = vertical.size * horizontal.size
+        by_bytes, by_pieces = (
             functools.partial(multiply, weights=columns.weights, pixels=value, method=method, axis=2)
-            for method in ("bytes", "pieces")
-        ]
-        value = nodes.select(large, *by)
-    value = _to(value.reshape(0, -1, channels, rows.end - rows.first), width, _COLUMNS, 1)
+            for method in _EXACT
+        )
+        value = nodes.select(nodes.int64([_LARGE]) < pixels, by_bytes, by_pieces)
+    value = _to(value.reshape(0, -1, channels, rows.end - rows.first), horizontal.length, _COLUMNS, 1)
     value = nodes.add("Transpose", value, perm=[0, 2, 3, 1]).gather(rows.offsets, 2)
     value = multiply(nodes, rows.weights, value, "float" if p.resize_form == "fast" else "pieces", 3)
-    return nodes.graph(_to(value.reshape(0, 0, -1, width), height, _ROWS, 2), "resized")
+    return nodes.graph(_to(value.reshape(0, 0, -1, horizontal.length), vertical.length, _ROWS, 2), "resized")
 
 
 def _to(value: Expression, length: int | Expression, block: int, axis: int) -> Expression:

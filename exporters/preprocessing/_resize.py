@@ -43,7 +43,8 @@ def resize(builder: NodeBuilder, image: ImageValue, p: Preprocessing) -> ImageVa
     """
     sizes = resized_size(builder, image.value, p)
     if p.resize_form != "operator":
-        return resize_and_crop(builder, image, sizes, p)
+        start = None if p.resize == "longest" else _crop_start(builder, sizes, p)
+        return resize_and_crop(builder, image, _image_size(builder, image.value), sizes, start, p)
     if p.resize == "stretch":
         dims, dynamic_sizes = image.with_size(*p.edges), None if p.edges == (p.height, p.width) else sizes
     else:
@@ -61,17 +62,23 @@ def crop(builder: NodeBuilder, image: ImageValue, p: Preprocessing) -> ImageValu
     if image.sizes is None:
         return _crop_fixed(builder, image, p)
     target = builder.constant("cropped_size", [p.height, p.width], INT64)
-    margin = builder.add("Sub", [image.sizes, target], name="crop_margin")
+    start = _crop_start(builder, image.sizes, p)
+    end = builder.add("Add", [start, target], name="crop_end")
+    inputs = [image.value, start, end, builder.constant("crop_axes", [1, 2], INT64)]
+    dims = image.with_size(p.height, p.width)
+    return ImageValue(builder.add("Slice", inputs, name="cropped", shape=dims), dims)
+
+
+def _crop_start(builder: NodeBuilder, sizes: ir.Value, p: Preprocessing) -> ir.Value:
+    """Computes `Preprocessing.crop_offset` of both resized sides, int64 [2]."""
+    target = builder.constant("crop_size", [p.height, p.width], INT64)
+    margin = builder.add("Sub", [sizes, target], name="crop_margin")
     two = builder.constant("two", 2, INT64)
     if p.crop_start == "round":  # an odd margin counts as one more
         half = builder.add("Div", [margin, two], name="crop_half")
         odd = builder.add("Mod", [half, two], name="crop_half_odd")
         margin = builder.add("Add", [margin, odd], name="crop_margin_even")
-    start = builder.add("Div", [margin, two], name="crop_start")
-    end = builder.add("Add", [start, target], name="crop_end")
-    inputs = [image.value, start, end, builder.constant("crop_axes", [1, 2], INT64)]
-    dims = image.with_size(p.height, p.width)
-    return ImageValue(builder.add("Slice", inputs, name="cropped", shape=dims), dims)
+    return builder.add("Div", [margin, two], name="crop_start")
 
 
 def _crop_fixed(builder: NodeBuilder, image: ImageValue, p: Preprocessing) -> ImageValue:

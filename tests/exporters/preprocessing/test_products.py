@@ -67,19 +67,9 @@ def test_other_weights_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert gap(graph(P), images((257, 333)), P) >= 1
 
 
-def test_sums_of_low_bits_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weights of 14 bits alone give other levels, so the test above sees the second piece."""
-    round_weights = Expression.__mul__
-
-    def cut(self: Expression, other: Expression | float) -> Expression:
-        product = round_weights(self, other)
-        return product * 0.0 if other == 2.0**-8 and self.nodes is not None and _is_low(self) else product
-
-    def _is_low(value: Expression) -> bool:
-        producer = value.value.producer()
-        return producer is not None and producer.op_type == "Sub"
-
-    monkeypatch.setattr(Expression, "__mul__", cut)
+def test_weights_of_fewer_bits_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of the two pieces alone has 14 bits, so the tests above see the second one."""
+    monkeypatch.setattr(_products, "_BITS", 14)
     assert gap(graph(P), images((257, 333)), P) >= 1
 
 
