@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -101,3 +103,16 @@ def test_arrays_of_an_image_are_those_of_the_engine(tiny_onnx: Path) -> None:
     batch = model.batch([model.prepare(model.read(pixels))])
     np.testing.assert_array_equal(outputs["logits"], model.engine.run({"input": batch})["logits"])
     assert outputs["logits"].shape == (1, 3)
+
+
+def test_an_artifact_loads_nothing_that_recognizes_scores() -> None:
+    """What other files need is no part of an app's start."""
+    code = """
+import sys
+from cnntk.runtime import Classifier
+from cnntk.shipped import shipped_model
+Classifier(shipped_model())
+print([name for name in ("score_recognition", "output_values") if f"cnntk.runtime.{name}" in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
