@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnntk.models.user_errors import describe_error
 from cnntk.runtime.errors import CnntkError, UsageError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = ["PluginGroup"]
 
@@ -36,6 +38,8 @@ class PluginGroup:
         Raises:
             UsageError: Two distributions provide one name, or one provides a name of cnntk.
         """
+        from importlib.metadata import entry_points  # not for every command line: it costs 15 ms
+
         points: dict[str, EntryPoint] = {}
         for point in entry_points(group=self.group):
             if point.name in self.built_in or point.name in points:
