@@ -13,12 +13,16 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cnntk.runtime.errors import UsageError
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 __all__ = [
     "atomic_write",
+    "check_model_file",
     "check_output",
     "check_writable",
     "follow_links",
@@ -33,9 +37,7 @@ __all__ = [
     "write_bytes",
 ]
 
-_TEMPORARY = re.compile(
-    r"\..+\.(?P<pid>[0-9]{1,9})-(?P<machine>[0-9a-f]{8})(?P<start>[0-9a-f]{8})[0-9a-f]{8}\.tmp", re.DOTALL
-)
+_TEMPORARY = r"(?s)\..+\.(?P<pid>[0-9]{1,9})-(?P<machine>[0-9a-f]{8})(?P<start>[0-9a-f]{8})[0-9a-f]{8}\.tmp"
 _NAME_CHARACTERS = 50
 """Characters of the target's name in a temporary one, so that it is no longer than file systems allow."""
 
@@ -115,6 +117,7 @@ def temporary_folder(target: Path, mode: int = 0o777) -> Iterator[Path]:
 def scratch_folder() -> Iterator[Path]:
     """Yields a new folder among the system's temporary files, for this user only; removed after the block."""
     import tempfile
+    from pathlib import Path
 
     with temporary_folder(Path(tempfile.gettempdir(), "cnntk"), 0o700) as folder:
         yield folder
@@ -191,7 +194,7 @@ def output_mode(target: Path) -> int:
 
 def is_temporary(name: str) -> bool:
     """Whether a file of this name is one that is being written, or whose process was killed."""
-    return _TEMPORARY.fullmatch(name) is not None
+    return re.fullmatch(_TEMPORARY, name) is not None
 
 
 def readable_file(path: str | os.PathLike[str], description: str) -> Path:
@@ -200,10 +203,16 @@ def readable_file(path: str | os.PathLike[str], description: str) -> Path:
     Raises:
         UsageError: The file is missing, a folder or not readable.
     """
-    file = Path(path)
-    if file.is_dir():
+    from pathlib import Path
+
+    return Path(_check_readable(path, description))
+
+
+def _check_readable(path: str | os.PathLike[str], description: str) -> str:
+    file = os.fspath(path)
+    if os.path.isdir(file):
         raise UsageError(f"{file}: is a folder, not {description}")
-    if not file.exists():
+    if not os.path.exists(file):
         raise UsageError(f"{file}: no such file (expected {description})")
     if not os.access(file, os.R_OK):
         raise UsageError(f"{file}: permission denied; check its access rights")
@@ -218,14 +227,21 @@ def remove_temporaries() -> None:
 
 
 def model_file(path: str | os.PathLike[str], description: str = "an ONNX model") -> Path:
-    """Returns ``path`` like `readable_file` if it can be a model, which is not opened for that.
+    """Returns ``path`` if it passes `check_model_file`."""
+    from pathlib import Path
+
+    return Path(check_model_file(path, description))
+
+
+def check_model_file(path: str | os.PathLike[str], description: str = "an ONNX model") -> str:
+    """Returns ``path`` as text if it is a file that can be a model, which is not opened for that.
 
     Raises:
         UsageError: The file is missing, not readable, not a regular file (a pipe or device could be read for
             ever, and only once), or larger than the format allows.
     """
-    file = readable_file(path, description)
-    status = file.stat()
+    file = _check_readable(path, description)
+    status = os.stat(file)
     if not stat.S_ISREG(status.st_mode):
         raise UsageError(f"{file}: is a pipe or a device, not {description}; save the model to a file first")
     if status.st_size >= _MAX_MODEL_BYTES:
@@ -269,7 +285,7 @@ def _process() -> str:
 
 def _is_abandoned(entry: os.DirEntry[str]) -> bool:
     """Whether the process that the name says was killed; one of another machine counts by its age."""
-    match = _TEMPORARY.fullmatch(entry.name)
+    match = re.fullmatch(_TEMPORARY, entry.name)
     if match is None:
         return False
     if match["machine"] == _machine() and os.name != "nt":
@@ -284,7 +300,8 @@ def _is_abandoned(entry: os.DirEntry[str]) -> bool:
 def _machine() -> str:
     """8 hex digits for the numbering of processes: this machine since its start, and this container."""
     try:
-        text = Path("/proc/sys/kernel/random/boot_id").read_text() + os.readlink("/proc/self/ns/pid")
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            text = file.read() + os.readlink("/proc/self/ns/pid")
     except OSError:
         import platform
 
@@ -306,7 +323,8 @@ def _start_of(pid: int) -> str | None:
     except OSError:  # another user's
         pass
     try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            state, *fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return ""
     return None if state in (b"Z", b"X") else f"{int(fields[18]) & 0xFFFFFFFF:08x}"

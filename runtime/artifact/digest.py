@@ -12,8 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
 from cnntk.runtime.artifact.protobuf import file_bytes, last_metadata_entry
 from cnntk.runtime.errors import ArtifactCorrupt
@@ -38,8 +37,7 @@ _END_BYTES = len(_BEFORE) + len(_ZEROS) + len(_AFTER)
 _BUFFER_BYTES = 1 << 17  # stays in the cache of the core that hashes it
 
 
-@dataclass(frozen=True)
-class VerifiedModel:
+class VerifiedModel(NamedTuple):
     """A model whose digest is verified.
 
     Attributes:
@@ -63,7 +61,7 @@ def verified_model(model: str | bytes, name: str) -> Iterator[VerifiedModel]:
     if embedded_digest(model) is None:
         yield VerifiedModel(model, has_digest=False)
     elif _size(model) <= LARGE_BYTES:
-        data = model if isinstance(model, bytes) else Path(model).read_bytes()
+        data = file_bytes(model)[:]
         _check(data, name, threading.Event())
         yield VerifiedModel(data, has_digest=True)
     else:

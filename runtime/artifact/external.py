@@ -20,9 +20,9 @@ import os
 import re
 import stat
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING
 
 from cnntk.runtime.artifact.digest import sha256_of, verified_while_loading
 from cnntk.runtime.artifact.protobuf import (
@@ -35,6 +35,9 @@ from cnntk.runtime.artifact.protobuf import (
 )
 from cnntk.runtime.artifact.spec import DataFile
 from cnntk.runtime.errors import ArtifactCorrupt
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["check_external_tensors", "find_external_tensors", "read_external_weights", "verified_data"]
 
@@ -60,7 +63,7 @@ _FIELDS_WITH_TENSORS: dict[str, dict[int, str]] = {
     "sparse": {1: "tensor", 2: "tensor"},
 }
 
-_DIGITS = re.compile(r"[0-9]{1,19}")
+_DIGITS = "[0-9]{1,19}"
 _ADVICE = "Get the model again from its source, all its files as plain copies"
 
 
@@ -79,8 +82,8 @@ def find_external_tensors(model: str | bytes, name: str) -> tuple[ExternalTensor
 
 
 def check_external_tensors(
-    tensors: Iterable[ExternalTensor],
-    file: Path,
+    tensors: Sequence[ExternalTensor],
+    model: str | os.PathLike[str],
     data_file: DataFile | None,
     *,
     has_digest: bool,
@@ -94,7 +97,11 @@ def check_external_tensors(
     Raises:
         ArtifactCorrupt: A check failed; the message names the tensor and the file.
     """
-    sizes: dict[str, int] = {}
+    if not tensors and data_file is None:
+        return
+    from pathlib import Path
+
+    file, sizes = Path(model), dict[str, int]()
     for tensor in tensors:
         subject = f"{file}: tensor {tensor.name!r}"
         for location in tensor.locations:
@@ -122,8 +129,8 @@ def check_external_tensors(
 
 
 @contextmanager
-def verified_data(file: Path, data_file: DataFile | None) -> Iterator[Callable[[], None]]:
-    """Verifies the SHA-256 of the external weights of the artifact ``file`` while the block loads them.
+def verified_data(model: str | os.PathLike[str], data_file: DataFile | None) -> Iterator[Callable[[], None]]:
+    """Verifies the SHA-256 of the external weights of the artifact ``model`` while the block loads them.
 
     Yields:
         Function that waits for the check. The end of the block waits for it, too.
@@ -134,7 +141,7 @@ def verified_data(file: Path, data_file: DataFile | None) -> Iterator[Callable[[
     if data_file is None:
         yield lambda: None
         return
-    with verified_while_loading(lambda stop: _check_data(file, data_file, stop)) as confirm:
+    with verified_while_loading(lambda stop: _check_data(model, data_file, stop)) as confirm:
         yield confirm
 
 
@@ -152,16 +159,17 @@ def read_external_weights(tensors: Iterable[ExternalTensor], folder: Path) -> di
     return weights
 
 
-def _check_data(file: Path, data_file: DataFile, stop: threading.Event) -> None:
-    path = file.parent / data_file.file
+def _check_data(model: str | os.PathLike[str], data_file: DataFile, stop: threading.Event) -> None:
+    folder, name = os.path.split(model)
+    path = os.path.join(folder, data_file.file)
     try:
         sha256 = sha256_of(path, stop)
     except OSError as error:
-        raise ArtifactCorrupt(f"{path}: {error.strerror}; it holds the weights of {file.name}") from error
+        raise ArtifactCorrupt(f"{path}: {error.strerror}; it holds the weights of {name}") from error
     if sha256 != data_file.sha256:
         raise ArtifactCorrupt(
             f"{path}: is damaged or belongs to another model: its SHA-256 differs from the one stated in "
-            f"{file.name}. Copy both again, together"
+            f"{name}. Copy both again, together"
         )
 
 
@@ -187,6 +195,8 @@ def _search_message(
 
 def _regular_file_size(model: Path, location: str, subject: str, *, may_be_link: bool) -> int:
     """Returns the bytes of a regular file in the model's folder or below."""
+    from pathlib import PurePosixPath, PureWindowsPath
+
     parts = PurePosixPath(location).parts
     windows = PureWindowsPath(location)
     if _IN_MEMORY in location or "\0" in location:
@@ -231,7 +241,7 @@ def _check_range(tensor: ExternalTensor, location: str, size: int, subject: str)
     values = {}
     for key in ("offset", "length"):
         text = tensor.numbers.get(key, "0")
-        if not _DIGITS.fullmatch(text):
+        if not re.fullmatch(_DIGITS, text):
             raise ArtifactCorrupt(f"{subject} has the {key} {text!r} in {location}; expected bytes, from 0")
         values[key] = int(text)
     if (stop := values["offset"] + values["length"]) > size:

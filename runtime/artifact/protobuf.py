@@ -11,7 +11,7 @@ import mmap
 import os
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cnntk.runtime.errors import ArtifactCorrupt
 
@@ -59,8 +59,7 @@ _OTHER_FORMATS = {
 Data = bytes | memoryview | mmap.mmap
 
 
-@dataclass(frozen=True)
-class ParsedNode:
+class ParsedNode(NamedTuple):
     """A node of the graph: its name, operator and the names of its inputs."""
 
     name: str
@@ -68,8 +67,7 @@ class ParsedNode:
     inputs: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class ExternalTensor:
+class ExternalTensor(NamedTuple):
     """A tensor whose values are in another file (ONNX external data).
 
     Attributes:
@@ -83,19 +81,17 @@ class ExternalTensor:
     numbers: dict[str, str]
 
 
-@dataclass(frozen=True)
-class ParsedModel:
+class ParsedModel(NamedTuple):
     """The contents of an ONNX file; ``structure`` has the fields of the graph other than its weights."""
 
-    structure: list[memoryview] = field(default_factory=list)
-    weights: dict[str, memoryview] = field(default_factory=dict)
-    external_tensors: dict[str, ExternalTensor] = field(default_factory=dict)
-    nodes: list[ParsedNode] = field(default_factory=list)
-    metadata: dict[str, str] = field(default_factory=dict)
+    structure: list[memoryview]
+    weights: dict[str, memoryview]
+    external_tensors: dict[str, ExternalTensor]
+    nodes: list[ParsedNode]
+    metadata: dict[str, str]
 
 
-@dataclass(frozen=True)
-class _Field:
+class _Field(NamedTuple):
     """A field of a message: its number, its value, and all its bytes."""
 
     number: int
@@ -123,7 +119,7 @@ def parse_model(data: Data, name: str) -> ParsedModel:
     Raises:
         ArtifactCorrupt: The data is not a protobuf message.
     """
-    model = ParsedModel()
+    model = ParsedModel([], {}, {}, [], {})
     try:
         for item in _fields(memoryview(data)):
             if item.number == _MODEL_GRAPH:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import PurePath
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
@@ -81,7 +80,7 @@ def load_file(
     with image_errors(name, "damaged or cut short"):
         image.load()
         if form == "PNG":  # EXIF may follow the pixels
-            opened = replace(opened, orientation=orientation_of(image))
+            opened = opened._replace(orientation=orientation_of(image))
         if getattr(image, "cut_short", False):  # a JPEG file
             opened = _with_missing_end(opened)
     return opened
@@ -126,7 +125,7 @@ def describe_unreadable(head: bytes, name: str) -> str:
     description = missing_decoder(form) if form else unsupported_format(head)
     if description and description != "text":
         return f"is {description}"
-    if (suffix := PurePath(name).suffix.lower()) in OTHER_SUFFIXES:
+    if (suffix := os.path.splitext(name)[1].lower()) in OTHER_SUFFIXES:
         return f"is a {suffix} file, a format that is not read: convert it to PNG"
     text = ": it is text" if description else ""
     return f"not a readable image, whatever its name says{text}; use one of {readable_formats()}"
@@ -176,7 +175,7 @@ def _reduced(opened: OpenedImage, reduce_to: tuple[int, int]) -> OpenedImage:
     for scale in (8, 4, 2):
         if _can_reduce(image.width, width, scale) and _can_reduce(image.height, height, scale):
             image.draft(image.mode, (image.width // scale, image.height // scale))
-            return replace(opened, notes=(*opened.notes, f"decoded at 1/{scale} of its size"))
+            return opened._replace(notes=(*opened.notes, f"decoded at 1/{scale} of its size"))
     return opened
 
 
@@ -188,7 +187,7 @@ def _with_missing_end(opened: OpenedImage) -> OpenedImage:
     """
     image = opened.image
     if image.info.get("progressive"):
-        return replace(opened, notes=(*opened.notes, "its last scan is incomplete, which refines details"))
+        return opened._replace(notes=(*opened.notes, "its last scan is incomplete, which refines details"))
     width, height = image.size
     limit = _MAX_MISSING * width * height
     rows = _trailing_rows(_without_data(image.crop((width - 1, 0, width, height))))
@@ -198,7 +197,7 @@ def _with_missing_end(opened: OpenedImage) -> OpenedImage:
     if missing > limit:
         raise ValueError(f"about {missing / (width * height):.0%} of its pixels are missing")
     gray = f", {missing} pixels are gray" if missing else ""
-    return replace(opened, notes=(*opened.notes, f"the end of the file is missing{gray}"))
+    return opened._replace(notes=(*opened.notes, f"the end of the file is missing{gray}"))
 
 
 def _without_data(image: PillowImage) -> NDArray[np.bool_]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image, ImageFile
 
@@ -22,8 +21,7 @@ ORIENTATION = 274
 """Tag of the orientation in EXIF and TIFF."""
 
 
-@dataclass(frozen=True)
-class OpenedImage:
+class OpenedImage(NamedTuple):
     """An image in Pillow, and what its file says about the pixels."""
 
     image: PillowImage  # as stored, not yet upright

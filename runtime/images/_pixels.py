@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,7 +53,7 @@ def pixels_from_image(
         transparent = image.has_transparency_data
         if gray and image.mode == "RGB" and not transparent:
             image = image.convert("L")
-            opened = replace(opened, image=image)
+            opened = opened._replace(image=image)
         wide = image.mode.startswith(("I", "F"))
         if wide:
             opened = _with_scale(opened, name)
@@ -185,11 +184,11 @@ def _with_scale(opened: OpenedImage, name: str) -> OpenedImage:
                 f"{name}: floating-point pixels from {low:g} to {high:g} have no defined range, "
                 "expected 0 to 1 or 0 to 255; save it with 8 or 16 bits"
             )
-        return replace(opened, full_scale=1 if high <= 1 else 255)
+        return opened._replace(full_scale=1 if high <= 1 else 255)
     if low < 0 or high > 65535:
         raise ImageError(f"{name}: pixels beyond 0..65535 have no defined range; save it with 16 bits")
     is_12_bit = not opened.states_depth and opened.full_scale == 65535 and 255 < high < 4096
-    return replace(opened, full_scale=4095) if is_12_bit and not opened.white_is_zero else opened
+    return opened._replace(full_scale=4095) if is_12_bit and not opened.white_is_zero else opened
 
 
 def _crops(image: PillowImage) -> Iterator[PillowImage]:

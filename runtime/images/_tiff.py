@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import IO, Any
 
@@ -97,7 +96,7 @@ def open_tiff(stream: IO[bytes], check: CheckSize) -> OpenedImage:
     notes = reduced_to_8_bits(image) + ("damaged TIFF tags skipped",) * tags.damaged
     full_scale = 4095 if tags.bits == {12} else 65535
     opened = OpenedImage(image, tags.orientation, full_scale, _MAX_VALUE in tags, tags.white_is_zero)
-    return replace(opened, notes=first_of(_page_count(stream, tags), "pages") + notes)
+    return opened._replace(notes=first_of(_page_count(stream, tags), "pages") + notes)
 
 
 def _page_count(stream: IO[bytes], tags: _TiffTags) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 __all__ = ["cpu_groups", "cpu_quota", "usable_cores"]
 
@@ -22,7 +21,7 @@ def usable_cores() -> int:
     return cores if quota is None else max(1, min(cores, math.ceil(quota)))
 
 
-def cpu_quota(root: Path = Path("/")) -> float | None:
+def cpu_quota(root: str | os.PathLike[str] = "/") -> float | None:
     """Returns the CPU quota of this process in cores, like 1.5; None without a limit.
 
     The quota is in ``cpu.max`` of version 2 control groups, and in ``cpu.cfs_quota_us`` and
@@ -34,27 +33,27 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def cpu_groups(root: Path = Path("/")) -> Iterator[Path]:
+def cpu_groups(root: str | os.PathLike[str] = "/") -> Iterator[str]:
     """Yields the folders of the control groups that limit this process's CPU time, innermost first."""
     paths = _group_paths(root)
     for version, mount_root, mount_point in _mounts(root):
         path = paths.get(version)
         if path is None:
             continue
-        top = root / mount_point.lstrip("/")
+        top = os.path.join(root, mount_point.lstrip("/"))
         # A container may see the host's path, although its mount begins at the container's group.
         inner = path.removeprefix(mount_root.rstrip("/")) if path.startswith(mount_root) else ""
-        group = top / inner.lstrip("/")
-        while group != top and top in group.parents:
+        group = os.path.join(top, inner.strip("/")).rstrip("/")
+        while len(group) > len(top):
             yield group
-            group = group.parent
+            group = os.path.dirname(group)
         yield top
 
 
-def _group_paths(root: Path) -> dict[str, str]:
+def _group_paths(root: str | os.PathLike[str]) -> dict[str, str]:
     """Returns this process's groups: ``cgroup2``, and ``cgroup`` for version 1's cpu controller."""
     paths = {}
-    for line in _lines(root / "proc/self/cgroup"):
+    for line in _lines(root, "proc/self/cgroup"):
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
         if not controllers:
             paths["cgroup2"] = path
@@ -63,9 +62,9 @@ def _group_paths(root: Path) -> dict[str, str]:
     return paths
 
 
-def _mounts(root: Path) -> Iterator[tuple[str, str, str]]:
+def _mounts(root: str | os.PathLike[str]) -> Iterator[tuple[str, str, str]]:
     """Yields type, root and mount point of each mounted hierarchy (proc(5), mountinfo)."""
-    for line in _lines(root / "proc/self/mountinfo"):
+    for line in _lines(root, "proc/self/mountinfo"):
         before, _, after = line.partition(" - ")
         fields, source = before.split(), after.split()
         if len(fields) < 5 or len(source) < 3:
@@ -74,12 +73,12 @@ def _mounts(root: Path) -> Iterator[tuple[str, str, str]]:
             yield source[0], fields[3], fields[4]
 
 
-def _limit(group: Path) -> float | None:
+def _limit(group: str) -> float | None:
     quota, period = "", ""
-    for line in _lines(group / "cpu.max"):
+    for line in _lines(group, "cpu.max"):
         quota, _, period = line.partition(" ")
-    for line in _lines(group / "cpu.cfs_quota_us"):
-        quota, period = line, "".join(_lines(group / "cpu.cfs_period_us"))
+    for line in _lines(group, "cpu.cfs_quota_us"):
+        quota, period = line, "".join(_lines(group, "cpu.cfs_period_us"))
     try:
         cores = int(quota) / int(period)
     except (ValueError, ZeroDivisionError):  # "max", or no limit of this kind
@@ -87,8 +86,9 @@ def _limit(group: Path) -> float | None:
     return cores if cores > 0 else None  # version 1 says -1 for none
 
 
-def _lines(file: Path) -> list[str]:
+def _lines(folder: str | os.PathLike[str], name: str) -> list[str]:
     try:
-        return file.read_text(errors="replace").splitlines()
+        with open(os.path.join(folder, name), errors="replace") as file:
+            return file.read().splitlines()
     except OSError:
         return []

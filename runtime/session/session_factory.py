@@ -9,8 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from cnntk.runtime.artifact.digest import final_metadata, verified_model
 from cnntk.runtime.artifact.external import check_external_tensors, find_external_tensors, verified_data
@@ -26,7 +25,7 @@ from cnntk.runtime.errors import (
     UnsupportedArtifact,
     UsageError,
 )
-from cnntk.runtime.files import model_file
+from cnntk.runtime.files import check_model_file
 from cnntk.runtime.log import log
 from cnntk.runtime.session.cores import cpu_quota, usable_cores
 from cnntk.runtime.session.devices import Device, import_onnxruntime
@@ -101,8 +100,7 @@ class SessionSettings:
             raise ValueError(f"max_memory must be a whole number of bytes, at least 1, got {limit!r}")
 
 
-@dataclass(frozen=True)
-class LoadedModel:
+class LoadedModel(NamedTuple):
     """A model in onnxruntime's InferenceSession; ``spec`` is None for a file that cnntk did not write."""
 
     session: Any
@@ -129,7 +127,7 @@ def open_session(
         DeviceUnavailable: onnxruntime could not start the device, or runs no node there.
     """
     settings = settings or SessionSettings()
-    source = model if isinstance(model, bytes) else os.fspath(model_file(model))
+    source = model if isinstance(model, bytes) else check_model_file(model)
     name = "<bytes>" if isinstance(source, bytes) else source
     with _memory_errors(name), verified_model(source, name) as verified:
         entry = final_metadata(verified, METADATA_KEY)
@@ -140,9 +138,9 @@ def open_session(
             check_memory(verified.model, name, spec, settings.max_memory)
         data_file = None if spec is None else spec.data
         tensors = _checked_tensors(verified.model, source, name)
-        check_external_tensors(tensors, Path(name), data_file, has_digest=verified.has_digest)
+        check_external_tensors(tensors, name, data_file, has_digest=verified.has_digest)
         threads = _threads(settings, spec)
-        with verified_data(Path(name), data_file) as confirm_data:
+        with verified_data(name, data_file) as confirm_data:
             factory = _SessionFactory(
                 source if tensors else verified.model,
                 name,
@@ -194,8 +192,7 @@ def _memory_errors(name: str) -> Iterator[None]:
         raise OutOfMemory(f"{name}: not enough memory to load it") from error
 
 
-@dataclass(frozen=True)
-class _SessionFactory:
+class _SessionFactory(NamedTuple):
     """Creates the session of one model; ``confirmations`` wait for checks in other threads."""
 
     model: str | bytes
@@ -240,7 +237,7 @@ class _SessionFactory:
         if optimized is not None:
             options.optimized_model_filepath = optimized
             if sharing or self.has_external_weights:
-                weights = Path(optimized).with_suffix(".data").name
+                weights = os.path.splitext(os.path.basename(optimized))[0] + ".data"
                 options.add_session_config_entry(_WEIGHTS_FILE, weights)
                 options.add_session_config_entry(_WEIGHTS_MIN_BYTES, "4096")
                 options.add_session_config_entry(_PACKED, "1" if sharing else "0")
@@ -250,7 +247,7 @@ class _SessionFactory:
         try:
             session = self._session(self.model, options, disabled)
         except _RepeatedNodeName:
-            options.add_session_config_entry(_WEIGHTS_FOLDER, str(Path(self.name).resolve().parent))
+            options.add_session_config_entry(_WEIGHTS_FOLDER, os.path.dirname(os.path.realpath(self.name)))
             session = self._session(without_node_names(file_bytes(self.model)), options, disabled)
         if optimized is not None:
             for confirm in self.confirmations:

@@ -145,7 +145,7 @@ def _throttled_s(root: Path) -> float | None:
     """Of this process' control groups and those above; version 2 counts microseconds, 1 nanoseconds."""
     total = None
     for group in cpu_groups(root):
-        for line in _read_text(group / "cpu.stat").splitlines():
+        for line in _read_text(Path(group, "cpu.stat")).splitlines():
             key, _, value = line.partition(" ")
             unit = {"throttled_usec": 1e-6, "throttled_time": 1e-9}.get(key)
             if unit is not None and value.strip().isdigit():
