@@ -19,6 +19,7 @@ from cnntk.exporters.shapes.shape_table import ShapeRow
 from cnntk.runtime.artifact.spec import DataFile, Layer, SelfTest, TensorSpec
 from cnntk.runtime.codec import NOT_IN_JSON
 from cnntk.runtime.notebook import summary_html
+from cnntk.runtime.preprocessing.steps import preprocessing_text
 from cnntk.runtime.sections import (
     Chart,
     Column,
@@ -132,6 +133,7 @@ class ExportReport:
             *under("wrote", self._files()),
             ("network", f"{self.name}: {size}"),
             *under("input", self._inputs()),
+            *under("preprocessing", self._preprocessing()),
             ("head", f"{self.head} ({self.head_reason})"),
             *under("repaired", map(_rewrites, self.repairs)),
             *under("simplified", map(_rewrites, self.simplifications)),
@@ -206,12 +208,22 @@ class ExportReport:
         return lines
 
     def _inputs(self) -> list[str]:
-        """The inputs, and how the graph prepares an image."""
+        """The inputs, and which images the graph takes."""
         lines = [f"{t.name}: {t.dtype} {'x'.join(map(str, t.shape))}" for t in self.inputs]
         if self.preprocessing is not None:
             size = "any size" if isinstance(self.inputs[0].shape[1], str) else "one size"
-            lines[0] += f", {size}; {self.preprocessing.nodes} nodes preprocess it"
-            lines += self.preprocessing.folded
+            lines[0] += f", {size}"
+        return lines
+
+    def _preprocessing(self) -> list[str]:
+        """What the graph does to an image, and which part of it the first layer does."""
+        record = self.preprocessing
+        if record is None:
+            return []
+        lines = [preprocessing_text(record.preprocessing, self.inputs, "x")]
+        if record.folded:
+            part = "mean and std are" if not record.not_folded else "a part of mean and std is"
+            lines.append(f"{part} in the weights of the first layer")
         return lines
 
 
@@ -265,11 +277,16 @@ def _preprocessing(report: ExportReport) -> Iterator[Section]:
     if report.preprocessing is not None:
         record = report.preprocessing
         headline = (
-            f"{record.nodes} nodes of the graph take images of any size: uint8 {dims(record.input.shape)}"
+            f"uint8 {dims(record.input.shape)}, {preprocessing_text(record.preprocessing, report.inputs)}"
         )
-        operators = " → ".join(record.operators)
+        nodes = f"{record.nodes} before the network"
+        if record.branch_nodes:
+            nodes += (
+                f", {record.branch_nodes} in the two branches of one of them: images of the right size are "
+                "only cropped, others are resized"
+            )
         folded = (*under("folded", record.folded), *under("not folded", record.not_folded))
-        lines = (("operators", operators), *folded)
+        lines = (("nodes", nodes), *folded)
         yield Section("Preprocessing in the graph", headline, lines=lines, folded=True, shown_in="page")
 
 

@@ -306,10 +306,13 @@ def _mean(rows: list[_Difference]) -> float:
 
 def _detail(rows: list[_Difference], generated: int, photographs: int, p: Preprocessing) -> str:
     worst, images = max(row.worst for row in rows), f"{generated} images"
+    limit = max(row.bound for row in rows)
     if photographs:
         images += f" and {photographs} photographs"
-    largest = f"{worst:.2g}" if p.levels == "float32" else f"{worst:.0f}"
-    return f"max difference of graph, host and torch {largest} of 255 on {images}, mean {_mean(rows):.2g}"
+    if limit == _FLOAT:
+        return f"graph, host and torch have the same pixel values to the bit on {images} (limit 0 of 255)"
+    largest = f"{worst:.2g}" if p.levels == "float32" else f"{worst:.0f} of 255 (limit {limit:.0f})"
+    return f"max difference of graph, host and torch {largest} on {images}, mean {_mean(rows):.2g}"
 
 
 def _usable(photographs: Photographs, p: Preprocessing) -> dict[str, NDArray[np.uint8]]:

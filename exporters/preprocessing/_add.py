@@ -8,7 +8,7 @@ there the graph takes (N, H, W, 1), and whoever decodes an image converts it to 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,7 +49,9 @@ class PreprocessingRecord:
 
     Attributes:
         input: The graph's new input.
+        preprocessing: What the nodes do.
         operators: Operators of the nodes before the network, in order.
+        branch_nodes: Number of nodes in the branches of an If among them, of which each image takes one.
         pixel_values: Name of the value that is normalized, float32 in the network's layout.
         shift: One number per channel: the normalization is ``(value - shift) * factor``.
         factor: One number per channel.
@@ -60,7 +62,9 @@ class PreprocessingRecord:
     """
 
     input: TensorSpec
+    preprocessing: Preprocessing
     operators: tuple[str, ...]
+    branch_nodes: int
     pixel_values: str
     shift: tuple[float, ...]
     factor: tuple[float, ...]
@@ -70,7 +74,7 @@ class PreprocessingRecord:
 
     @property
     def nodes(self) -> int:
-        """Number of nodes added."""
+        """Number of nodes added before the network, without those in branches."""
         return len(self.operators)
 
 
@@ -122,7 +126,9 @@ def add_preprocessing(
     remaining = [node.op_type for node in steps if node.graph is not None]
     return PreprocessingRecord(
         input=spec,
+        preprocessing=p,
         operators=(*(node.op_type for node in builder.nodes), *remaining),
+        branch_nodes=sum(1 for node in builder.nodes for _ in _branch_nodes(node)),
         pixel_values=str(value.name),
         shift=tuple(n.shift.tolist()),
         factor=tuple(n.factor.tolist()),
@@ -130,6 +136,12 @@ def add_preprocessing(
         not_folded=(*folding.rewrites.skipped, *filter(None, [folding.rollback_reason])) if folding else (),
         max_rel_diff=folding.max_rel_diff if folding else None,
     )
+
+
+def _branch_nodes(node: ir.Node) -> Iterator[ir.Node]:
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            yield from ir.traversal.RecursiveGraphIterator(attribute.as_graph())
 
 
 def _prepare(builder: NodeBuilder, image: ImageValue, p: Preprocessing, n: Normalization) -> ir.Value:

@@ -21,8 +21,9 @@ from cnntk.runtime.artifact.spec import IMAGE_INPUT, ModelSpec, Preprocessing, T
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.errors import CnntkError
 from cnntk.runtime.images.reading import Pixels, read_image
+from cnntk.runtime.preprocessing.steps import preprocessing_text
 from cnntk.runtime.sections import Header, amount, dims, first_names, percent, shorten, size_text
-from cnntk.verification.inspection import Inspection, inspect, preprocessing_text
+from cnntk.verification.inspection import Inspection, inspect
 
 __all__ = ["Example", "ModelCard", "model_card"]
 
@@ -119,8 +120,8 @@ def _lines(inspection: Inspection, sha256: str, machine: str) -> Iterator[tuple[
         yield "weights' file", f"{spec.data.file} ({size_text(spec.data.size_bytes)}), in the same folder"
     for title, tensors in (("input", inspection.inputs), ("output", inspection.outputs)):
         yield title, "; ".join(_tensor(tensor) for tensor in tensors)
-    if spec is not None and (text := preprocessing_text(spec)):
-        yield "preprocessing", text
+    if spec is not None and spec.preprocessing is not None:
+        yield "preprocessing", preprocessing_text(spec.preprocessing, spec.inputs)
     elif spec is not None:
         yield "preprocessing", "none is recorded: the app prepares the arrays"
     yield from _origin(spec)

@@ -12,10 +12,11 @@ from typing import Any, ClassVar
 
 from cnntk.runtime.artifact.compatibility import FileFormat, oldest_onnxruntime, read_format
 from cnntk.runtime.artifact.protobuf import file_bytes
-from cnntk.runtime.artifact.spec import IMAGE_INPUT, Layer, ModelSpec, Preprocessing, TensorSpec
+from cnntk.runtime.artifact.spec import Layer, ModelSpec, TensorSpec
 from cnntk.runtime.codec import as_json
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import CnntkError
+from cnntk.runtime.preprocessing.steps import preprocessing_text
 from cnntk.runtime.sections import (
     Section,
     dims,
@@ -27,9 +28,7 @@ from cnntk.runtime.sections import (
     under,
 )
 
-__all__ = ["Inspection", "inspect", "preprocessing_steps", "preprocessing_text"]
-
-_COLORS = {"rgb": "RGB", "bgr": "BGR", "gray": "grayscale"}
+__all__ = ["Inspection", "inspect"]
 
 
 @dataclass(frozen=True)
@@ -179,8 +178,8 @@ def _spec_lines(spec: ModelSpec) -> Iterator[tuple[str, str]]:
     if spec.labels:
         more = f", ... ({len(spec.labels)})" if len(spec.labels) > 10 else ""
         yield "labels", ", ".join(spec.labels[:10]) + more
-    if text := preprocessing_text(spec, "x"):
-        yield "preprocessing", text
+    if spec.preprocessing is not None:
+        yield "preprocessing", preprocessing_text(spec.preprocessing, spec.inputs, "x")
     if spec.provenance:
         shown_below = ("outputs", "calibration")
         pairs = [(key, value) for key, value in spec.provenance.items() if key not in shown_below]
@@ -189,46 +188,6 @@ def _spec_lines(spec: ModelSpec) -> Iterator[tuple[str, str]]:
             yield "temperature", _temperature(fit)
         if isinstance(names := spec.provenance.get("outputs"), dict) and names:
             yield "original outputs", ", ".join(f"{old} is {new}" for new, old in names.items())
-
-
-def preprocessing_text(spec: ModelSpec, times: str = "×") -> str:
-    """Which steps the file does and which are left to the app; empty where the spec states none."""
-    if spec.preprocessing is None:
-        return ""
-    image = next((tensor for tensor in spec.inputs if tensor.name == IMAGE_INPUT), None)
-    steps = ", ".join(preprocessing_steps(spec.preprocessing, times))
-    if image is not None and any(isinstance(side, int) for side in image.shape[1:3]):
-        return f"the app resizes images to the input's size, the rest is inside the file: {steps}"
-    return f"{'to be done by the app' if image is None else 'inside the file'}: {steps}"
-
-
-def preprocessing_steps(p: Preprocessing, times: str = "×") -> tuple[str, ...]:
-    """What happens to an image, step by step, in words: ``RGB``, ``resize shortest side to 256``, ..."""
-    height, width = p.edges
-    size, edges = f"{p.height}{times}{p.width}", f"{height}" if height == width else f"{height}{times}{width}"
-    filters = p.interpolation if p.antialias else f"{p.interpolation}, without antialiasing"
-    filters += ", values not rounded" if p.levels == "float32" else ""
-    resize = {
-        "stretch": f"resize to {height}{times}{width} ({filters})",
-        "shortest": f"resize shortest side to {edges} ({filters})",
-        "longest": f"resize longest side to fit {size} ({filters}), pad with black",
-    }[p.resize]
-    crop = (
-        (f"center crop {size}",) if p.resize != "longest" and (height, width) != (p.height, p.width) else ()
-    )
-    invert = {
-        "never": (),
-        "always": ("invert",),
-        "light-background": ("invert images with a light background",),
-    }[p.invert]
-    divisor = f"{1 / p.scale:g}"
-    exact = abs(float(divisor) * p.scale - 1) < 1e-6
-    scale = f"divide by {divisor}" if exact else f"multiply by {p.scale:g}"
-    scales = () if p.scale == 1 else (scale,)
-    plain = not any(p.mean) and set(p.std) == {1.0}
-    numbers = [" ".join(f"{v:.4g}" for v in values) for values in (p.mean, p.std)]
-    normalize = () if plain else (f"mean {numbers[0]}", f"std {numbers[1]}")
-    return _COLORS[p.color], resize, *crop, *invert, *scales, *normalize
 
 
 def _temperature(fit: dict[str, Any]) -> str:

@@ -78,7 +78,8 @@ def test_one_node_resizes_and_crops(form: str) -> None:
     model = echo(p := replace(P, resize_form=form))
     record = add_preprocessing(model, p)
     assert record.operators.count("If") == 1
-    assert record.nodes < 12
+    assert record.nodes < 12 < record.branch_nodes
+    assert add_preprocessing(echo(operator := replace(p, resize_form="operator")), operator).branch_nodes == 0
 
 
 def test_images_of_the_right_size_are_only_cropped() -> None:

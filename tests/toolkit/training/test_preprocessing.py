@@ -1,14 +1,18 @@
 """Preprocessing follows the data; training's arithmetic is the runtime's."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from pixel_graphs import graph
 
 from cnntk.data import ArrayImages, Split, open_data, prepare
+from cnntk.exporters.preprocessing import with_resize_form
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.preprocessing.preprocess import normalize, resize_and_crop
+from cnntk.training.batches import Batches
 from cnntk.training.loop import Normalize
 from cnntk.training.preprocessing import measure_preprocessing, preprocessing_for
 
@@ -41,6 +45,33 @@ def test_constant_images_divide_by_one() -> None:
     images = ArrayImages(np.full((4, 3, 3, 1), 255, np.uint8))
     m = measure_preprocessing(prepare(images, Preprocessing("gray", 3, 3)))
     assert (m.mean, m.std) == (pytest.approx((1.0,)), (1.0,))
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 2**30], ids=["on demand", "in memory"])
+def test_training_sees_the_pixels_of_the_artifact(
+    make_split: Callable[..., Split], memory_bytes: int
+) -> None:
+    """A network is trained on what the exact form of the graph makes of a photograph, to the bit."""
+    split = make_split(channels=3, resize="shortest")
+    p = with_resize_form(preprocessing_for(split, 3, 112), "exact")
+    assert p.resize_form == "exact"
+    photograph = photo((375, 500))
+    dataset = replace(split.train, images=ArrayImages(photograph), labels=np.zeros(1, np.int64))
+    images = prepare(dataset.images, p, memory_bytes)
+    batches = Batches.of(dataset, images, torch.device("cpu"))
+    (pixels, _), *_ = batches.take([torch.tensor([0])])
+    raw = replace(p, scale=1.0)
+    assert np.array_equal(pixels.numpy(), graph(raw)(photograph))
+    other = replace(raw, interpolation="bicubic")
+    assert not np.array_equal(pixels.numpy(), graph(other)(photograph))
+
+
+def photo(size: tuple[int, int]) -> np.ndarray:
+    """Waves and noise, (1, height, width, 3), which nearly no two ways to resize round alike."""
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    waves = 127.5 + 90 * np.sin(rows / 9)[..., None] * np.cos(columns[..., None] / (7, 8, 9))
+    noisy = waves + np.random.default_rng(0).normal(0, 20, waves.shape)
+    return noisy.clip(0, 255).astype(np.uint8)[None]
 
 
 def test_training_normalizes_like_the_runtime() -> None:

@@ -8,20 +8,9 @@ import pytest
 
 from cnntk import inspect
 from cnntk.exporters import export
-from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec, Preprocessing, TensorSpec
+from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec
 from cnntk.runtime.codec import as_json
 from cnntk.shipped import shipped_checkpoint
-from cnntk.verification.inspection import preprocessing_steps, preprocessing_text
-
-IMAGENET = Preprocessing(
-    "rgb",
-    224,
-    224,
-    resize="shortest",
-    crop_ratio=0.875,
-    mean=(0.485, 0.456, 0.406),
-    std=(0.229, 0.224, 0.225),
-)
 
 
 @pytest.fixture
@@ -79,22 +68,6 @@ def test_results_of_the_export_are_read_from_the_spec(checked_onnx: Path) -> Non
     json.dumps(as_json(result))
 
 
-def test_steps_in_words() -> None:
-    assert ", ".join(preprocessing_steps(IMAGENET)) == (
-        "RGB, resize shortest side to 256 (bilinear), center crop 224×224, divide by 255, "
-        "mean 0.485 0.456 0.406, std 0.229 0.224 0.225"
-    )
-    plain = Preprocessing("bgr", 32, 64, antialias=False, scale=1.0, mean=(0.0,) * 3, std=(1.0,) * 3)
-    assert preprocessing_steps(plain) == ("BGR", "resize to 32×64 (bilinear, without antialiasing)")
-    inverted = Preprocessing("gray", 8, 8, invert="always", scale=1 / 127.5, mean=(1.0,), std=(1.0,))
-    assert preprocessing_steps(inverted)[2:] == ("invert", "divide by 127.5", "mean 1", "std 1")
-    exact = Preprocessing("rgb", 8, 8, crop_ratio=0.8, levels="float32", mean=(0.0,) * 3, std=(1.0,) * 3)
-    assert preprocessing_steps(exact, "x")[1:3] == (
-        "resize to 10x10 (bilinear, values not rounded)",
-        "center crop 8x8",
-    )
-
-
 def test_sizes_of_a_file_for_devices(tmp_path: Path) -> None:
     """The input line has the fixed sizes, and the reader learns that images are resized before."""
     file = tmp_path / "fixed.onnx"
@@ -104,11 +77,3 @@ def test_sizes_of_a_file_for_devices(tmp_path: Path) -> None:
     assert lines["output"].startswith("logits: float32 2x10")
     assert lines["preprocessing"].startswith("the app resizes images to the input's size, the rest is inside")
     assert lines["format"].startswith("ONNX opset 13, IR ")
-
-
-def test_who_preprocesses(tiny_onnx: Path) -> None:
-    spec = inspect(tiny_onnx).spec
-    assert preprocessing_text(spec).startswith("to be done by the app: ")
-    image = TensorSpec("image", "uint8", ("N", "H", "W", 1))
-    assert preprocessing_text(replace(spec, inputs=(image,))).startswith("inside the file: ")
-    assert preprocessing_text(replace(spec, preprocessing=None)) == ""
