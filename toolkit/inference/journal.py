@@ -21,7 +21,7 @@ from cnntk.inference.rows import Row
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.files import check_writable, is_device
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "is_finished"]
 
 _KIND = "rows of an unfinished cnntk infer"
 
@@ -107,6 +107,10 @@ class Journal:
             lines.seek(len(self._head))
             yield from map(json.loads, lines)
 
+    def note_output(self, path: Path) -> None:
+        """Notes the file that all rows were written to, which is about to become the output."""
+        self._write(json.dumps(_identity(path)).encode() + b"\n")
+
     def remove(self) -> None:
         """Deletes the journal, after its rows were written to the output."""
         self._file.close()
@@ -173,6 +177,21 @@ class Journal:
 
     def _unwritable(self, error: OSError) -> UsageError:
         return UsageError(f"{self._path}: can't be written: {error.strerror or error}")
+
+
+def is_finished(journal: Path, output: Path) -> bool:
+    """Whether all rows of a journal are in ``output``: its process ended before it removed the journal."""
+    try:
+        last = journal.read_bytes().rpartition(b"\n")[0].rpartition(b"\n")[2]
+        return last == json.dumps(_identity(output)).encode()
+    except OSError:
+        return False
+
+
+def _identity(path: Path) -> list[int]:
+    """What a file keeps when it is renamed; a list, because rows are objects."""
+    status = path.stat()
+    return [status.st_dev, status.st_ino, status.st_size]
 
 
 def _line(row: Mapping[str, object]) -> bytes:

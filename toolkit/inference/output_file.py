@@ -10,7 +10,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from cnntk.inference.journal import Journal
+from cnntk.inference.journal import Journal, is_finished
 from cnntk.inference.model import ModelLike, load_model
 from cnntk.inference.pipeline import InputFile, default_batch, infer
 from cnntk.inference.result import ImageResult
@@ -101,8 +101,8 @@ def infer_to_file(
     kind = format_of(target, form)
     if resume and kind == "npz":
         raise UsageError(f"{target}: a run that writes npz can't be resumed; leave out --resume")
-    if resume and not force and target.is_file() and not part.exists():
-        return _finished(target, kind, files)
+    if resume and not force and target.is_file() and (not part.exists() or is_finished(part, target)):
+        return _finished(target, part, kind, files)
     _check_target(target, part, resume=resume, force=force)
     cores = threads or usable_cores()
     how: dict[str, Any] = {"preprocessing": preprocessing, "labels": labels, "arrays": kind == "npz"}
@@ -120,8 +120,8 @@ def _check_target(target: Path, part: Path, *, resume: bool, force: bool) -> Non
         raise UsageError(f"{part}: belongs to an unfinished run; --resume continues it, --force starts again")
 
 
-def _finished(target: Path, form: Format, files: Iterable[InputFile]) -> InferenceSummary:
-    """Summary of a file that an earlier run finished.
+def _finished(target: Path, part: Path, form: Format, files: Iterable[InputFile]) -> InferenceSummary:
+    """Summary of a file that an earlier run finished; removes what that run could not.
 
     Raises:
         UsageError: Its rows are of other images.
@@ -135,6 +135,7 @@ def _finished(target: Path, form: Format, files: Iterable[InputFile]) -> Inferen
                 f"where {name or 'no image'} is now; --force replaces it"
             )
         images, failed = images + 1, failed + row.failed
+    part.unlink(missing_ok=True)
     return InferenceSummary(str(target), images, failed, images, finished_before=True)
 
 
@@ -162,7 +163,7 @@ class _Run:
 
     def write(self, part: Path) -> InferenceSummary:
         """Writes the file directly, under a temporary name."""
-        summary = self._write_rows(self._rows(self.files), self.progress)
+        summary = self._write_rows(self._rows(self.files), self.progress, lambda file: None)
         if not is_device(self.target):
             part.unlink(missing_ok=True)
         return summary
@@ -177,23 +178,23 @@ class _Run:
                 journal.append(row)
                 self.progress(journal.done)
             journal.flush()
-            summary = self._write_rows(journal.rows(), lambda done: None)
+            summary = self._write_rows(journal.rows(), lambda done: None, journal.note_output)
             journal.remove()
         return replace(summary, resumed=before)
 
-    def _write_rows(self, rows: Iterable[Row], progress: Progress) -> InferenceSummary:
+    def _write_rows(
+        self, rows: Iterable[Row], progress: Progress, on_written: Callable[[Path], None]
+    ) -> InferenceSummary:
         images = failed = 0
-        with (
-            atomic_write(self.target) as temporary,
-            row_writer(
-                temporary, self.form, self.top, outputs=self._outputs(), keep_formulas=self.keep_formulas
-            ) as writer,
-        ):
-            for row in rows:
-                writer.write(row)
-                images += 1
-                failed += "error" in row
-                progress(images)
+        options: dict[str, Any] = {"outputs": self._outputs(), "keep_formulas": self.keep_formulas}
+        with atomic_write(self.target) as temporary:
+            with row_writer(temporary, self.form, self.top, **options) as writer:
+                for row in rows:
+                    writer.write(row)
+                    images += 1
+                    failed += "error" in row
+                    progress(images)
+            on_written(temporary)
         return InferenceSummary(str(self.target), images, failed, 0)
 
     def _rows(self, files: Iterable[InputFile]) -> Iterable[Row]:

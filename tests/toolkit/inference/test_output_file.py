@@ -15,6 +15,7 @@ import onnx
 import pytest
 
 from cnntk.inference import InferenceSummary, infer, infer_to_file
+from cnntk.inference.journal import Journal
 from cnntk.inference.output_file import part_file
 from cnntk.runtime.errors import MissingDependency, UsageError
 from cnntk.runtime.image_engine import ImageEngine
@@ -225,6 +226,36 @@ def test_a_full_disk_leaves_what_can_be_resumed(tiny_onnx: Path, images: list[st
     assert f"cnntk: {output}.part: can't be written: File too large\n" in done.stderr
     assert os.listdir(output.parent) == ["out.csv.part"]
     assert infer_to_file(tiny_onnx, images, output, resume=True).resumed == 8
+
+
+def test_killed_after_its_last_row(
+    tiny_onnx: Path, images: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, part = tmp_path / "out.csv", tmp_path / "out.csv.part"
+
+    def end_here(journal: Journal) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "remove", end_here)
+        with pytest.raises(KeyboardInterrupt):
+            infer_to_file(tiny_onnx, images, output, resume=True)
+    written = output.read_bytes()
+    assert part.exists()
+    assert infer_to_file(tiny_onnx, images, output, resume=True).finished_before
+    assert output.read_bytes() == written
+    assert not part.exists()
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "remove", end_here)
+        with pytest.raises(KeyboardInterrupt):
+            infer_to_file(tiny_onnx, images, output, resume=True, force=True)
+    output.write_bytes(written)  # by somebody else, so that the rows are no longer those of the journal
+    output.rename(tmp_path / "other")
+    (tmp_path / "copy").write_bytes(written)
+    (tmp_path / "copy").rename(output)
+    with pytest.raises(UsageError, match="exists already"):
+        infer_to_file(tiny_onnx, images, output, resume=True)
+    assert infer_to_file(tiny_onnx, images, output, resume=True, force=True).resumed == 16  # whole batches
 
 
 def test_existing_files_are_refused(tiny_onnx: Path, images: list[str], tmp_path: Path) -> None:
