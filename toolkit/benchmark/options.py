@@ -67,8 +67,8 @@ class BenchOptions:
         seconds: Seconds to measure for, for each kind of measurement.
         cold_start: Measure the cold start and the memory too, in processes of their own.
         layers: Measure the time of each layer, and how far each one is from the limits of the machine.
-        end_to_end: Measure from image file to label too: read, decode, preprocess, run. Without --image, an
-            image is made.
+        end_to_end: Measure from image file to label too: read, decode, preprocess, run. Without --image,
+            images are made: one that needs no resize, and two of the sizes of photographs.
         images: Image file, folder or pattern to measure end to end with; may be repeated.
         preprocessing: Preprocessing of a MODEL that states none, for measurements from image file to label,
             as for export.

@@ -2,15 +2,19 @@
 
 Each image is classified twice, interleaved: by `Classifier` in one call, as an app does, and step by step
 with a clock between the steps. The difference of the two is reported.
+
+A graph that resizes images is run with each image once more, resized already: how much longer a run takes
+with the image itself is the time of preprocessing, the rest is that of the network.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
@@ -28,7 +32,7 @@ from cnntk.benchmark.workload import Workload
 from cnntk.inference.input_files import expand
 from cnntk.inference.model import open_classifier
 from cnntk.inference.result import ImageResult
-from cnntk.runtime.artifact.spec import IMAGE_INPUT, Preprocessing
+from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.classifier import Classifier, Prediction, Predictions
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import ImageError, NonFiniteOutput, UnsupportedArtifact, UsageError
@@ -36,6 +40,7 @@ from cnntk.runtime.files import readable_file
 from cnntk.runtime.images.reading import Pixels
 from cnntk.runtime.images.signatures import HEAD_BYTES, file_format
 from cnntk.runtime.preprocessing.choice import PreprocessingChoice
+from cnntk.runtime.preprocessing.preprocess import fit
 from cnntk.runtime.sections import (
     Bar,
     Bars,
@@ -68,6 +73,11 @@ STAGES = ("read", "decode", "preprocess", "run", "postprocess")
 
 _WARM_UP_RUNS, _MIN_RUNS = 3, 20
 
+_PHOTOGRAPHS = ((375, 500), (1080, 1920))
+"""Heights and widths of typical photographs, to measure without images of the user's."""
+
+_PREPROCESS, _RUN = STAGES.index("preprocess"), STAGES.index("run")
+
 ImageFile = str | os.PathLike[str] | bytes
 
 
@@ -77,7 +87,8 @@ class Stage:
 
     Attributes:
         name: Name of the step: read, decode, preprocess, run or postprocess.
-        time_ms: Median time of the step.
+        time_ms: Median time of the step. Where the graph resizes images, that is part of preprocess and not
+            of run.
         share: Share of `FormatStages.sum_ms`, 0 to 1.
     """
 
@@ -88,7 +99,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class FormatStages:
-    """Steps of the images of one file format; decoding differs most between formats.
+    """Steps of the images of one file format, and of one size where bench made them.
 
     Attributes:
         format: File format, like ``PNG``.
@@ -100,6 +111,7 @@ class FormatStages:
         unaccounted_ms: Time that the one call takes more than the steps: the median over pairs of one image,
             one right after the other. It need not be ``call_ms - sum_ms``, which varies more with the load of
             the machine.
+        size: Height and width of images made in memory; None for those of the user.
     """
 
     format: str
@@ -109,6 +121,12 @@ class FormatStages:
     sum_ms: float
     call_ms: float
     unaccounted_ms: Estimate
+    size: tuple[int, int] | None = None
+
+    @property
+    def name(self) -> str:
+        """Format and size: ``JPEG 500x375``."""
+        return self.format if self.size is None else f"{self.format} {self.size[1]}x{self.size[0]}"
 
 
 @dataclass(frozen=True)
@@ -116,7 +134,7 @@ class Stages:
     """Time of each step from image file to label.
 
     Attributes:
-        formats: Steps of each file format, ordered by name.
+        formats: Steps of each file format, ordered by name and size.
         device: Device that ran the model.
         threads: Number of CPU threads of the model.
         notes: Remarks about the figures, a sentence each.
@@ -133,7 +151,7 @@ class Stages:
             return (Section("End to end", notes=self.notes),)
         headline = "; ".join(_longest_step(row) for row in self.formats)
         columns = (
-            Column("format, ms"),
+            Column("image, ms"),
             *(Column(stage.name, "right") for stage in self.formats[0].stages),
             Column("sum", "right"),
             Column("images", "right", optional=True),
@@ -141,7 +159,7 @@ class Stages:
         )
         rows: tuple[tuple[str | TableCell, ...], ...] = tuple(
             (
-                row.format,
+                row.name,
                 *(_stage_cell(stage) for stage in row.stages),
                 number(row.sum_ms),
                 f"{row.images:,}",
@@ -160,7 +178,7 @@ class Stages:
                 "End to end",
                 headline,
                 method,
-                tuple((f"{row.format} in one call", _one_call(row)) for row in self.formats),
+                tuple((f"{row.name} in one call", _one_call(row)) for row in self.formats),
                 (Table(columns, rows),),
                 (Chart("stages", "bars", headline, bars),),
                 self.notes,
@@ -170,7 +188,7 @@ class Stages:
 
 def _longest_step(row: FormatStages) -> str:
     longest = max(row.stages, key=lambda stage: stage.time_ms.value)
-    return f"{row.format} takes {number(row.sum_ms)} ms, {percent(longest.share)} of it to {longest.name}"
+    return f"{row.name} takes {number(row.sum_ms)} ms, {percent(longest.share)} of it to {longest.name}"
 
 
 def _stage_cell(stage: Stage) -> TableCell:
@@ -189,7 +207,7 @@ def _bar(row: FormatStages) -> Bar:
         Part(stage.name, stage.time_ms.value, f"{number(stage.time_ms.value)} ms") for stage in row.stages
     )
     one_call = Part("in one call", row.call_ms, f"{number(row.call_ms)} ms")
-    return Bar(f"{row.format}: {number(row.sum_ms)} ms", parts, one_call)
+    return Bar(f"{row.name}: {number(row.sum_ms)} ms", parts, one_call)
 
 
 def measure_stages(
@@ -200,8 +218,8 @@ def measure_stages(
     Args:
         workload: Artifact that classifies images. Its time is for all formats together; at least 20 runs of
             each format are made, or 3 if a run takes over a second, which may take longer.
-        images: Image files, or their bytes, that `check_images` accepts; by default one made in memory, of
-            the model's input size, as PNG and as JPEG.
+        images: Image files, or their bytes, that `check_images` accepts; by default images made in memory: of
+            the size that needs no resize, as PNG and as JPEG, and of the sizes of photographs, as JPEG.
         preprocessing: Preprocessing of a model that states none.
 
     Raises:
@@ -210,16 +228,22 @@ def measure_stages(
         ImageError: An image can't be read.
     """
     classifier = classifier_of(workload.engine(), preprocessing)
-    files = list(images) or list(_example_images(classifier.preprocessing))
-    finite = _has_finite_outputs(classifier, files[0])
+    groups: dict[tuple[str, tuple[int, ...]], list[ImageFile]] = {}
+    for image in images:
+        groups.setdefault((_format(image), ()), []).append(image)
+    groups = groups or {key: [image] for key, image in _example_images(classifier.preprocessing).items()}
+    finite = _has_finite_outputs(classifier, next(iter(groups.values()))[0])
     if not finite:
         classifier = classifier_of(workload.engine(allow_nonfinite=True), preprocessing)
-    groups: dict[str, list[ImageFile]] = {}
-    for image in files:
-        groups.setdefault(_format(image), []).append(image)
     before = read_counters()
     seconds = workload.seconds / len(groups)
-    rows = tuple(_measure_format(classifier, name, groups[name], seconds) for name in sorted(groups))
+    rows = tuple(
+        replace(
+            _measure_format(classifier, name, groups[name, size], seconds),
+            size=(size[0], size[1]) if size else None,
+        )
+        for name, size in sorted(groups)
+    )
     disturbance = interference(before, read_counters())
     engine = classifier.engine
     nonfinite = () if finite else ("outputs are not finite; Engine refuses them by default, bench does not",)
@@ -297,6 +321,22 @@ def _network_input(classifier: Classifier, pixels: Pixels) -> NDArray[Any]:
     return classifier.batch([pixels if classifier.takes_images else classifier.prepare(pixels)])
 
 
+def _resizes(classifier: Classifier) -> bool:
+    """Whether the graph resizes images."""
+    return classifier.takes_images and not classifier.takes_one_size
+
+
+def _time_without_resize(classifier: Classifier, image: ImageFile) -> float:
+    """Nanoseconds of a run with the image resized already; NaN if it needs no resize."""
+    pixels, p = classifier.read(image), classifier.preprocessing
+    if pixels.shape[:2] == p.fitted_size:
+        return math.nan
+    batch = classifier.batch([fit(pixels, replace(p, levels="uint8"))])
+    start = time.perf_counter_ns()
+    classifier.engine.run({classifier.engine.inputs[0].name: batch})
+    return time.perf_counter_ns() - start
+
+
 def _has_finite_outputs(classifier: Classifier, image: ImageFile) -> bool:
     try:
         classifier(image)
@@ -312,14 +352,21 @@ def _measure_format(
 
     def measure_ms(seconds: float, min_rounds: int) -> NDArray[np.float64]:
         """Milliseconds of each step and of the one call, (rounds, steps + 1); a round has one image."""
-        for_steps, for_call = cycle(images), cycle(images)
-        turns = {
-            "steps": lambda: classify_in_stages(classifier, next(for_steps))[1],
+        for_steps, for_call, for_network = cycle(images), cycle(images), cycle(images)
+        turns: dict[str, Callable[[], list[float]]] = {
+            "steps": lambda: [*classify_in_stages(classifier, next(for_steps))[1]],
             "call": lambda: [_time_call(classifier, next(for_call))],
         }
-        times = Interleaver(seconds, min_rounds).run(turns)
-        rounds = zip(times["steps"], times["call"], strict=True)
-        return np.array([[*steps, *call] for steps, call in rounds], np.float64) / 1e6
+        if _resizes(classifier):
+            turns["network"] = lambda: [_time_without_resize(classifier, next(for_network))]
+        times = {
+            name: np.array(rows) / 1e6 for name, rows in Interleaver(seconds, min_rounds).run(turns).items()
+        }
+        if "network" in times:
+            resize = np.nan_to_num(times["steps"][:, _RUN] - times["network"][:, 0])
+            times["steps"][:, _PREPROCESS] += resize
+            times["steps"][:, _RUN] -= resize
+        return np.hstack([times["steps"], times["call"]])
 
     run_s = float(measure_ms(0, 1).sum()) / 2e3
     if (warm_up_runs := min_runs(_WARM_UP_RUNS, run_s, slow=1) - 1) > 0:
@@ -337,7 +384,7 @@ def _time_call(classifier: Classifier, image: ImageFile) -> int:
 def _row(name: str, images: int, times_ms: NDArray[np.float64]) -> FormatStages:
     """Summary of ``times_ms`` (runs, steps + 1), whose last column is the one call."""
     steps, calls = times_ms[:, :-1], times_ms[:, -1]
-    estimates = [median_estimate(column) for column in steps.T]
+    estimates = [_not_negative(median_estimate(column)) for column in steps.T]
     sum_ms = sum(estimate.value for estimate in estimates)
     return FormatStages(
         format=name,
@@ -353,6 +400,12 @@ def _row(name: str, images: int, times_ms: NDArray[np.float64]) -> FormatStages:
     )
 
 
+def _not_negative(estimate: Estimate) -> Estimate:
+    """A difference of two times may come out below 0."""
+    low, value, high = (max(0.0, x) for x in (estimate.low, estimate.value, estimate.high))
+    return replace(estimate, low=low, value=value, high=high)
+
+
 def _format(image: ImageFile) -> str:
     if isinstance(image, bytes):
         return file_format(image[:HEAD_BYTES]) or "unknown"
@@ -363,18 +416,21 @@ def _format(image: ImageFile) -> str:
         raise ImageError(f"{os.fspath(image)}: can't be opened ({error.strerror})") from None
 
 
-def _example_images(p: Preprocessing) -> Iterator[bytes]:
-    """One image as PNG and as JPEG: waves and noise that compress about as a photo does."""
-    height, width = p.fitted_size
-    rows, columns = np.mgrid[:height, :width]
-    waves = 127.5 + 90 * np.sin(rows / 9)[..., None] * np.cos(columns / 7)[..., None] * np.ones(p.channels)
+def _example_images(p: Preprocessing) -> dict[tuple[str, tuple[int, int]], bytes]:
+    """Images by format and size: one that needs no resize as PNG and as JPEG, photographs as JPEG."""
+    keys = [("PNG", p.fitted_size), *(("JPEG", size) for size in (p.fitted_size, *_PHOTOGRAPHS))]
+    return {(name, size): _example_image(name, size, p.channels) for name, size in keys}
+
+
+def _example_image(file_type: str, size: tuple[int, int], channels: int) -> bytes:
+    """Waves and noise that compress about as a photo does."""
+    rows, columns = np.indices(size)
+    waves = 127.5 + 90 * np.sin(rows / 9)[..., None] * np.cos(columns / 7)[..., None] * np.ones(channels)
     noisy = waves + np.random.default_rng(0).normal(0, 6, waves.shape)
     pixels = noisy.clip(0, 255).astype(np.uint8)
-    image = Image.fromarray(pixels[:, :, 0] if p.channels == 1 else pixels)
-    for file_type in ("PNG", "JPEG"):
-        file = io.BytesIO()
-        image.save(file, file_type)
-        yield file.getvalue()
+    file = io.BytesIO()
+    Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels).save(file, file_type)
+    return file.getvalue()
 
 
 def _notes(
@@ -382,12 +438,18 @@ def _notes(
 ) -> Iterator[str]:
     height, width = classifier.preprocessing.fitted_size
     if not images:
-        yield f"no images: measured with one of {width}x{height} pixels, made in memory"
+        yield (
+            f"no images: measured with images made in memory, of {width}x{height} pixels, which need no "
+            "resize, and of the sizes of photographs"
+        )
     if all(isinstance(image, bytes) for image in images):
         yield "images are bytes in memory: nothing is read"
     else:
         yield "files come from the system's cache, not from the disk, once they were read"
-    if classifier.engine.inputs[0].name == IMAGE_INPUT:
-        yield "the graph preprocesses images itself: that time is in run, not in preprocess"
+    if _resizes(classifier):
+        yield (
+            f"the graph resizes images itself: preprocess is how much longer a run takes than with the same "
+            f"image resized to {width}x{height} before; its other steps are in run"
+        )
     if images and (left := len(images) - sum(row.images for row in rows)):
         yield f"{left} of {len(images)} images were not reached in the time limit"
