@@ -3,7 +3,7 @@
 The steps in order: `resize` with crop or padding, channels and layout (`add`), `inversion`, `normalize`;
 `add` assembles them. Images are NHWC up to the change of layout: Resize is as fast on them as on NCHW, and
 the small image is cheaper to transpose than the large one. Images for large networks are resized by matrix
-products instead (`products`), whose result is NCHW.
+products instead (`products`).
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ def _prepare(builder: NodeBuilder, image: ImageValue, p: Preprocessing, n: Norma
     """Adds all steps but the normalization, in the order of `Preprocessing`."""
     if isinstance(image.dims[1], str):
         image = resize(builder, image, p)
-    if p.resize != "longest" and image.axes == (1, 2):
+    if p.resize != "longest":
         image = crop(builder, image, p)
     image = _to_layout(builder, image, p)
     if p.invert == "light-background":
@@ -160,15 +160,10 @@ def _prepare(builder: NodeBuilder, image: ImageValue, p: Preprocessing, n: Norma
 
 def _to_layout(builder: NodeBuilder, image: ImageValue, p: Preprocessing) -> ImageValue:
     """Converts to (N, C, H, W) or (N, H, W, C), in the network's color order."""
-    if p.layout == "NCHW" and image.axes == (1, 2):
+    if p.layout == "NCHW":
         image = _to_planes(builder, image)
-    elif p.layout == "NHWC" and image.axes == (2, 3):
-        n, channels, height, width = image.dims
-        dims: Dims = (n, height, width, channels)
-        value = builder.add("Transpose", [image.value], {"perm": [0, 2, 3, 1]}, name="pixels", shape=dims)
-        image = ImageValue(value, dims, image.sizes, (1, 2))
     axis = 1 if p.layout == "NCHW" else 3
-    dims = tuple(p.channels if i == axis else d for i, d in enumerate(image.dims))
+    dims: Dims = tuple(p.channels if i == axis else d for i, d in enumerate(image.dims))
     value = image.value
     if image.channels != p.channels:
         shape = builder.constant("three", [p.channels if i == axis else 1 for i in range(4)], INT64)

@@ -39,7 +39,7 @@ from cnntk.runtime.preprocessing.resizing import ONNX_MODES, resize_attributes
 def resize(builder: NodeBuilder, image: ImageValue, p: Preprocessing) -> ImageValue:
     """Resizes uint8 images; pixel values stay integers where ``p.levels`` is uint8.
 
-    Products give planes, (N, C, height, width), cropped already unless they are padded later.
+    Products crop, too, unless images are padded later.
     """
     sizes = resized_size(builder, image.value, p)
     if p.resize_form != "operator":
