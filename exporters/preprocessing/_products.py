@@ -23,7 +23,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from cnntk.exporters.preprocessing._node_builder import FLOAT, INT64, UINT8, Dims, ImageValue, NodeBuilder
+from cnntk.exporters.preprocessing._node_builder import FLOAT, INT64, UINT8, ImageValue, NodeBuilder
 from cnntk.runtime.artifact.spec import PREPROCESS_SCOPE, Interpolation, Preprocessing, ResizeForm
 
 _BLOCKS = (16, 8)
