@@ -17,7 +17,6 @@ from numpy import vdot
 from numpy.typing import NDArray
 
 from cnntk.runtime.artifact.spec import ModelSpec, TensorSpec
-from cnntk.runtime.batch_split import run_in_batches
 from cnntk.runtime.contract import InputContract, is_finite
 from cnntk.runtime.errors import (
     CnntkError,
@@ -232,6 +231,8 @@ class Engine:
             InputError: The inputs have no common batch size, or a name, dtype or shape is wrong.
             InferenceError: onnxruntime failed, or an output has no batch dimension.
         """
+
+        from cnntk.runtime.batch_split import run_in_batches
 
         def run(batch: Arrays) -> Arrays:
             return self.run(batch, timeout=timeout)

@@ -13,8 +13,6 @@ from cnntk.runtime.artifact.spec import IMAGE_INPUT, Preprocessing
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import UnsupportedArtifact
 from cnntk.runtime.images.reading import MAX_MEGAPIXELS, DecodedImage, ImageSource, Pixels, decode_image
-from cnntk.runtime.preprocessing.preprocess import fit, normalize, resize_and_crop
-from cnntk.runtime.preprocessing.resizing import shrink, shrinkable
 
 __all__ = ["ImageEngine"]
 
@@ -93,9 +91,15 @@ class ImageEngine:
         This is the part of preprocessing that threads can run in parallel, image by image.
         """
         if not self.takes_images:
+            from cnntk.runtime.preprocessing.preprocess import resize_and_crop
+
             return resize_and_crop(image, self.preprocessing)
         if self.takes_one_size:
+            from cnntk.runtime.preprocessing.preprocess import fit
+
             return fit(image, self.preprocessing)
+        from cnntk.runtime.preprocessing.resizing import shrink, shrinkable
+
         return shrink(image, self.preprocessing) if shrinkable(self.preprocessing) else image
 
     def run_prepared(self, image: Pixels) -> Arrays:
@@ -107,6 +111,8 @@ class ImageEngine:
         batch: NDArray[Any] = images[0][None] if len(images) == 1 else np.stack(images)
         if self.takes_images:
             return batch
+        from cnntk.runtime.preprocessing.preprocess import normalize
+
         return normalize(batch, self.preprocessing).astype(self._input.dtype, copy=False)
 
     def run_batch(self, batch: NDArray[Any]) -> Arrays:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+from cnntk.runtime.record import Record
 
 if TYPE_CHECKING:
     from cnntk.runtime.artifact.spec import Layer
@@ -18,8 +19,7 @@ Align = Literal["left", "right", "decimal"]
 Tone = Literal["", "good", "bad"]
 
 
-@dataclass(frozen=True)
-class TableCell:
+class TableCell(Record):
     """A cell of a table that is more than its text.
 
     Attributes:
@@ -33,8 +33,7 @@ class TableCell:
     tone: Tone = ""
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(Record):
     """A column of a table.
 
     Attributes:
@@ -52,8 +51,7 @@ class Column:
     optional: bool = False
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(Record):
     """A table; each row has a cell for each column."""
 
     columns: tuple[Column, ...]
@@ -70,8 +68,7 @@ class Table:
         return tuple(i for i in range(len(self.columns)) if any(row[i].text for row in self.cells))
 
 
-@dataclass(frozen=True)
-class Chart:
+class Chart(Record):
     """A chart, which only pages draw: whatever it shows is in the section's lines or tables as well.
 
     Attributes:
@@ -87,8 +84,7 @@ class Chart:
     data: Any
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(Record):
     """A part of a `Bar`: its name, its value, and the value as text with its unit."""
 
     name: str
@@ -96,8 +92,7 @@ class Part:
     text: str
 
 
-@dataclass(frozen=True)
-class Bar:
+class Bar(Record):
     """Parts stacked in one bar, and a value that is marked beside them."""
 
     title: str
@@ -105,16 +100,14 @@ class Bar:
     mark: Part | None = None
 
 
-@dataclass(frozen=True)
-class Bars:
+class Bars(Record):
     """Data of a chart of kind ``bars``: bars with the same parts, whose values have one unit."""
 
     unit: str
     bars: tuple[Bar, ...]
 
 
-@dataclass(frozen=True)
-class Value:
+class Value(Record):
     """A value with the ends of its interval, and the text that a page shows for it."""
 
     value: float
@@ -123,8 +116,7 @@ class Value:
     hint: str = ""
 
 
-@dataclass(frozen=True)
-class Curves:
+class Curves(Record):
     """Data of a chart of kind ``curves``: estimates over positive x values, a line for each name."""
 
     x_title: str
@@ -132,8 +124,7 @@ class Curves:
     lines: tuple[tuple[str, tuple[tuple[float, Value], ...]], ...]
 
 
-@dataclass(frozen=True)
-class Intervals:
+class Intervals(Record):
     """Data of a chart of kind ``intervals``: a row for each name.
 
     Attributes:
@@ -151,8 +142,7 @@ class Intervals:
     log: bool = False
 
 
-@dataclass(frozen=True)
-class Timeline:
+class Timeline(Record):
     """Data of charts of the kinds ``timeline`` and ``histogram``: how long runs took.
 
     Attributes:
@@ -166,8 +156,7 @@ class Timeline:
     marks: tuple[tuple[str, Value], ...]
 
 
-@dataclass(frozen=True)
-class Highlight:
+class Highlight(Record):
     """One of the few values that a page begins with.
 
     Attributes:
@@ -181,8 +170,7 @@ class Highlight:
     meaning: str = ""
 
 
-@dataclass(frozen=True)
-class Matrix:
+class Matrix(Record):
     """Data of a chart of kind ``confusion``: numbers of images by class and prediction.
 
     Attributes:
@@ -194,8 +182,7 @@ class Matrix:
     counts: tuple[tuple[int, ...], ...]
 
 
-@dataclass(frozen=True)
-class Bins:
+class Bins(Record):
     """Data of a chart of kind ``reliability``: accuracy by confidence, all from 0 to 1.
 
     Attributes:
@@ -209,8 +196,7 @@ class Bins:
     confidences: tuple[float, ...]
 
 
-@dataclass(frozen=True)
-class Thumbnails:
+class Thumbnails(Record):
     """Data of a chart of kind ``thumbnails``: small pictures, each with lines of text.
 
     Attributes:
@@ -222,8 +208,7 @@ class Thumbnails:
     side: int
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(Record):
     """What stands at the top of a result's page.
 
     Attributes:
@@ -253,8 +238,7 @@ class Header:
     machine: str = ""
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(Record):
     """A part of a result.
 
     Attributes:

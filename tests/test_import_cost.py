@@ -71,7 +71,13 @@ WRONG_USE = {
         ["--calibration", "digits", "-o", "{file}"],
         ["--calibration", "digits", "--resume", "{file}"],
     ),
-    "infer": (["-m", "x.onnx", "x.png"], ["--device", "x", "x.png"], ["x.png", "--resume"]),
+    "infer": (
+        ["-m", "x.onnx", "x.png"],
+        ["--device", "x", "x.png"],
+        ["x.png"],
+        ["x*.png"],
+        ["x.png", "--resume"],
+    ),
     "bench": (
         ["x.onnx"],
         ["--against", "x"],

@@ -8,12 +8,13 @@ that is understood only in part gives wrong preprocessing.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from cnntk.runtime.artifact.validation import check_spec, parse_document
 from cnntk.runtime.codec import as_json, brief, decode
 from cnntk.runtime.errors import ArtifactCorrupt, UnsupportedArtifact
+from cnntk.runtime.record import Record
 
 __all__ = [
     "IMAGE_INPUT",
@@ -59,8 +60,7 @@ Head = Literal["classifier", "none"]
 Pattern = Literal["noise", "ramp", "constant"]
 
 
-@dataclass(frozen=True)
-class Preprocessing:
+class Preprocessing(Record):
     """Preprocessing of a decoded image, uint8 (H, W, C) RGB or gray, to the network's float32 input.
 
     The steps, in this order: color, resize, center crop, inversion, padding, ``value * scale``,
@@ -187,8 +187,7 @@ class Preprocessing:
         return tall, wide
 
 
-@dataclass(frozen=True)
-class TensorSpec:
+class TensorSpec(Record):
     """Name, numpy dtype and shape of a graph input or output; ``"N"`` in the shape is the batch size."""
 
     name: str
@@ -196,16 +195,14 @@ class TensorSpec:
     shape: tuple[int | str, ...]
 
 
-@dataclass(frozen=True)
-class Network:
+class Network(Record):
     """The factory that builds the torch network, a zoo name or ``module:factory``, and its arguments."""
 
     factory: str
     kwargs: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(Record):
     """A layer of the graph.
 
     Attributes:
@@ -236,8 +233,7 @@ class Layer:
     jump: int | None = None
 
 
-@dataclass(frozen=True)
-class SelfTestCase:
+class SelfTestCase(Record):
     """One run of the self-test.
 
     Attributes:
@@ -256,8 +252,7 @@ class SelfTestCase:
     bounds: dict[str, float]
 
 
-@dataclass(frozen=True)
-class SelfTest:
+class SelfTest(Record):
     """Canonical inputs that any device can compute, and the expected outputs of the model.
 
     Attributes:
@@ -269,8 +264,7 @@ class SelfTest:
     strides: dict[str, int]
 
 
-@dataclass(frozen=True)
-class DataFile:
+class DataFile(Record):
     """The external file with an artifact's large weights, in the same folder.
 
     Attributes:
@@ -284,8 +278,7 @@ class DataFile:
     sha256: str
 
 
-@dataclass(frozen=True)
-class ModelSpec:
+class ModelSpec(Record):
     """The description of a model in its file.
 
     Attributes:

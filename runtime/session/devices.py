@@ -6,10 +6,11 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from cnntk.runtime.errors import DeviceUnavailable, MissingDependency, UsageError
+from cnntk.runtime.record import Record
 
 __all__ = [
     "OLDEST_ONNXRUNTIME",
@@ -46,8 +47,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-@dataclass(frozen=True)
-class Device:
+class Device(Record):
     """A device available in onnxruntime.
 
     Attributes:

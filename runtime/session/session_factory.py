@@ -8,7 +8,6 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from cnntk.runtime.artifact.digest import final_metadata, verified_model
@@ -27,6 +26,7 @@ from cnntk.runtime.errors import (
 )
 from cnntk.runtime.files import check_model_file
 from cnntk.runtime.log import log
+from cnntk.runtime.record import Record
 from cnntk.runtime.session.cores import cpu_quota, usable_cores
 from cnntk.runtime.session.devices import Device, import_onnxruntime
 
@@ -74,8 +74,7 @@ _arena_bytes = 0
 """``max_memory`` of this process's engines, whose sessions share one arena; 0 if none has it."""
 
 
-@dataclass(frozen=True)
-class SessionSettings:
+class SessionSettings(Record):
     """Settings of a session, as `Engine` documents them.
 
     With ``share_weights``, four processes with VGG-11 take 1.3 times the memory of one, else 4 times. With a

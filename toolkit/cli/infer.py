@@ -12,6 +12,7 @@ import click
 from cnntk.cli.options import command, device_option, json_option, labels_option, option, preprocessing_option
 from cnntk.cli.output import is_quiet, note, pick, print_json, print_table, problem, shown
 from cnntk.cli.progress import ProgressLine
+from cnntk.inference.names import check_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -112,6 +113,7 @@ def infer(
     if keep_formulas and form != "csv" and (form is not None or not str(output).lower().endswith(".csv")):
         raise click.UsageError("--keep-formulas belongs to --format csv")
     path = pick(model)
+    check_names(images)
     from cnntk.inference import LeftOutFiles, expand
     from cnntk.inference import infer as classify
 

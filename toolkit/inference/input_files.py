@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import chain
 
+from cnntk.inference.names import STANDARD_INPUT, check_names, matching_files
 from cnntk.inference.result import ImageResult
 from cnntk.runtime.errors import ImageError, UsageError
 from cnntk.runtime.images.search import LeftOutFiles, find_images, readable_formats
 
-__all__ = ["STANDARD_INPUT", "expand"]
-
-STANDARD_INPUT = "-"
-
-_NAMED = 4
-"""Missing names that a message lists."""
+__all__ = ["expand"]
 
 
 def expand(names: Iterable[str], left_out: LeftOutFiles | None = None) -> Iterator[str | ImageResult]:
@@ -34,9 +30,7 @@ def expand(names: Iterable[str], left_out: LeftOutFiles | None = None) -> Iterat
             twice.
     """
     names = list(names)
-    if names.count(STANDARD_INPUT) > 1:
-        raise UsageError("- is named twice: standard input can be read only once")
-    _check_exist(names)
+    check_names(names)
     entries = chain.from_iterable(_expand_one(name, left_out) for name in names)
     errors: list[ImageResult] = []
     for entry in entries:
@@ -56,22 +50,7 @@ def _expand_one(name: str, left_out: LeftOutFiles | None) -> Iterator[str | Imag
     elif os.path.exists(name) or not glob.has_magic(name):
         yield name
     else:
-        yield from sorted(_matches(name))
-
-
-def _check_exist(names: Sequence[str]) -> None:
-    """Refuses names of nothing, all of them at once, before any work."""
-    missing = [name for name in names if name != STANDARD_INPUT and not os.path.lexists(name)]
-    patterns = [name for name in missing if glob.has_magic(name)]
-    problems = [f"{name}: no such file" for name in missing if name not in patterns]
-    problems += [f"{p}: no file matches this pattern" for p in patterns if next(_matches(p), None) is None]
-    if problems:
-        more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
-        raise UsageError("; ".join(problems[:_NAMED]) + more)
-
-
-def _matches(pattern: str) -> Iterator[str]:
-    return (file for file in glob.iglob(pattern, recursive=True) if not os.path.isdir(file))
+        yield from sorted(matching_files(name))
 
 
 def _or_error(

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any, cast
 
-from cnntk.inference.input_files import STANDARD_INPUT
 from cnntk.inference.model import ModelLike, load_model
+from cnntk.inference.names import STANDARD_INPUT
 from cnntk.inference.result import ImageResult
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.errors import ImageError
