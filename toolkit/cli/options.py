@@ -27,8 +27,6 @@ import click
 from click.shell_completion import CompletionItem
 
 from cnntk.cli.output import json_alone
-from cnntk.exporters.options import read_labels
-from cnntk.runtime.preprocessing.choice import parse_preprocessing
 from cnntk.runtime.session.devices import parse_device_name
 
 __all__ = [
@@ -153,11 +151,17 @@ def device_option(group: str = "Options") -> Decorator:
 
 def preprocessing_option(group: str, text: str) -> Decorator:
     """The option by which a user states how images become a model's input."""
+
+    def parse(texts: Sequence[str]) -> object:
+        from cnntk.runtime.preprocessing.choice import parse_preprocessing
+
+        return parse_preprocessing(texts)
+
     return option(
         "--preprocessing",
         metavar="PRESET|K=V",
         multiple=True,
-        callback=_parser(parse_preprocessing),
+        callback=_parser(parse),
         group=group,
         help=text,
     )
@@ -165,10 +169,16 @@ def preprocessing_option(group: str, text: str) -> Decorator:
 
 def labels_option(group: str) -> Decorator:
     """The option by which a user names the classes of a model that has only their numbers."""
+
+    def parse(file: str) -> tuple[str, ...]:
+        from cnntk.exporters.options import read_labels
+
+        return read_labels(file)
+
     return option(
         "--labels",
         metavar="FILE",
-        callback=_parser(read_labels),
+        callback=_parser(parse),
         group=group,
         help="Names of the classes of a MODEL that has only numbers: a text file with one a line.",
     )

@@ -21,18 +21,6 @@ def test_a_file_with_a_pattern_in_its_name_is_a_file(tmp_path: Path) -> None:
     assert list(expand([str(odd), "-"])) == [str(odd), "-"]
 
 
-def test_missing_names_are_wrong_use_before_any_work(tmp_path: Path) -> None:
-    root = tree(tmp_path / "f", "a.png")
-    with pytest.raises(UsageError) as error:
-        expand([str(root), "gone.png", f"{root}/*.gif", f"{root}/*.png", "b", "c", "d"])
-    assert (
-        str(error.value)
-        == "gone.png: no such file; b: no such file; c: no such file; d: no such file; and 1 more"
-    )
-    with pytest.raises(UsageError, match=r"f/\*\.gif: no file matches this pattern$"):
-        expand([str(root), f"{root}/*.gif"])
-
-
 def test_a_folder_is_read_through_in_order_of_name(tmp_path: Path) -> None:
     root = tree(tmp_path / "f", "b.png", "a.JPG", "a/z.png", "c/.hidden/x.png", ".d.png", "c/e.txt", "é.png")
     expected = [str(root / name) for name in ("a/z.png", "a.JPG", "b.png", "é.png")]
