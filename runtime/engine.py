@@ -234,9 +234,7 @@ class Engine:
 
         from cnntk.runtime.batch_split import run_in_batches
 
-        def run(batch: Arrays) -> Arrays:
-            return self.run(batch, timeout=timeout)
-
+        run = functools.partial(self.run, timeout=timeout)
         return run_in_batches(run, self.inputs, self.name, inputs, batch_size)
 
     def bind(
