@@ -3,7 +3,7 @@
     python benchmarks/directory.py [FOLDER of photographs]      # without one, images are made up
 
 The photographs are brought to sizes around 500x375 and saved as JPEG of quality 90; the networks have random
-weights. `infer` is compared with:
+weights, and with --int8 integer layers. `infer` is compared with:
 
 - a plain loop of Pillow, numpy and session.run with its default threads; the bar is to be 1.3 times as fast.
 - the ideal: core-time of an image's decoding, preprocessing and network by the number of cores, each
@@ -36,6 +36,7 @@ from cnntk.benchmark.memory import read_status
 from cnntk.benchmark.statistics.system_load import load_between, read_counters
 from cnntk.inference import infer
 from cnntk.inference.pipeline import BATCH
+from cnntk.quantization import quantize
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.session.cores import usable_cores
@@ -69,6 +70,8 @@ def main() -> None:
             host, model = Path(temporary) / f"{network}-host.onnx", Path(temporary) / f"{network}.onnx"
             export(network, host, "host")
             export(network, model, args.preprocess)
+            if args.int8:
+                host, model = (to_integers(path, photos) for path in (host, model))
             compare(network, model, host, files, args.rounds)
             few, many = grown(model, files, args.many)
             print(f"Memory: {few:.0f} MB after {len(files)} images, {many:.0f} MB after {args.many}.\n")
@@ -79,6 +82,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("folder", nargs="?", type=Path, help="of photographs; by default made-up images")
     parser.add_argument("--networks", nargs="+", default=["nin", "alexnet"], help="of the zoo")
     parser.add_argument("--preprocess", choices=("graph", "host"), default="graph", help="of infer's model")
+    parser.add_argument("--int8", action="store_true", help="quantize the networks before")
     parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--many", type=int, default=4000, help="images after which memory is looked at again")
     parser.add_argument("--rounds", type=int, default=7)
@@ -118,6 +122,13 @@ def export(network: str, path: Path, preprocess: str) -> None:
     from cnntk.exporters import export as export_network
 
     export_network(network, path, random=True, preprocessing=IMAGENET, preprocess=preprocess)  # type: ignore[arg-type]
+
+
+def to_integers(model: Path, photos: Path) -> Path:
+    """The network with as many integer layers as there can be."""
+    output = model.with_stem(f"{model.stem}-int8")
+    quantize(model, calibration=str(photos), output=output, calibration_images=64, max_drop=100.0, threads=1)
+    return output
 
 
 @dataclass(frozen=True)

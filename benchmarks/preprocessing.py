@@ -1,15 +1,18 @@
-"""What preprocessing in the graph costs, and how far its resize is from Pillow's.
+"""What preprocessing in the graph costs, beside Pillow's resize, too, and how far it is from Pillow's.
 
 python benchmarks/preprocessing.py [FOLDER of photographs]      # by default scikit-learn's two
 
 Cost: the same network with and without preprocessing in the graph, run in turn in one process on an image
-that has the size already. Parity: photographs brought to sizes from 32x32 to 3000x4000, resized from there.
+that has the size already. Beside Pillow: all from bytes to the network's floats, against Pillow's resize of
+an image, neither cropped nor converted. Parity: photographs brought to sizes from 32x32 to 3000x4000,
+resized from there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,7 @@ from cnntk.exporters.passes import run_passes
 from cnntk.exporters.preprocessing import add_preprocessing
 from cnntk.exporters.source import Source
 from cnntk.models import build
-from cnntk.runtime.artifact.spec import Network, Preprocessing, TensorSpec
+from cnntk.runtime.artifact.spec import Network, Preprocessing, ResizeForm, TensorSpec
 from cnntk.runtime.preprocessing.preprocess import preprocess, resize_and_crop
 
 LENET = Preprocessing("gray", 28, 28, mean=(0.1307,), std=(0.3081,))
@@ -49,6 +52,9 @@ CASES: tuple[tuple[str, str, Preprocessing, tuple[int, int]], ...] = (
 )
 """Network, what is special, preprocessing, and the size of the image: height and width."""
 
+PHOTOS = ((375, 500), (1080, 1920), (3000, 4000))
+FORMS: tuple[ResizeForm, ...] = ("exact", "fast", "operator")
+
 
 def main() -> None:
     parser = options(__doc__)
@@ -62,6 +68,8 @@ def main() -> None:
         if args.folder
         else samples()
     )
+    print("From 256 of the shortest side, 224x224 of the middle, beside Pillow's resize alone, one thread:\n")
+    print_table(r for size in (PHOTOS[:1] if args.quick else PHOTOS) for r in beside_pillow(size, seconds))
     print("How far levels resized in the graph are from Pillow's, 0 to 255, to 224x224:\n")
     header = ("from", "interpolation", "levels", "photographs", "at the worst", "on average")
     print_table(parity(originals, SIZES[:2] if args.quick else SIZES), header)
@@ -87,6 +95,21 @@ def costs(
         bare, lambda: with_floats.run(None, {"input": preprocess([image], p)}), seconds=seconds
     )
     yield row(f"{name}, {what}: on the host", "floats", host)
+
+
+def beside_pillow(size: tuple[int, int], seconds: float) -> Iterator[tuple[str, ...]]:
+    """Each form of the resize in the graph, against Pillow's resize."""
+    p = replace(IMAGENET, crop_ratio=0.875, **SHORTEST)
+    pixels = next(photos(samples(), size))
+    image, (height, width) = Image.fromarray(pixels), p.resized_size(*size)
+
+    def pillow() -> object:
+        return image.resize((width, height), Image.Resampling.BILINEAR)
+
+    for form in FORMS:
+        run = session(resizer(replace(p, resize_form=form))).run
+        result = compare_interleaved(pillow, partial(run, None, {"image": pixels[None]}), seconds=seconds)
+        yield row(f"{size[0]}x{size[1]}, {form}", "Pillow's resize", result)
 
 
 def network(name: str, p: Preprocessing) -> ir.Model:

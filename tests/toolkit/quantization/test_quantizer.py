@@ -9,8 +9,10 @@ import onnx.parser
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
+from pixel_graphs import echo
 
 from cnntk.data.batches import Batch
+from cnntk.exporters.preprocessing import add_preprocessing
 from cnntk.quantization import first_conv as first
 from cnntk.quantization.calibration import (
     CalibrationData,
@@ -21,6 +23,7 @@ from cnntk.quantization.calibration import (
 from cnntk.quantization.config import LayerPlan, QuantConfig, linear_layers
 from cnntk.quantization.quantizer import quantize_graph
 from cnntk.quantization.weights import can_saturate
+from cnntk.runtime.artifact.spec import Preprocessing, ResizeForm
 
 RNG = np.random.default_rng(0)
 
@@ -315,3 +318,17 @@ def test_layers_without_a_range_stay_float(residual: ir.Model) -> None:
     graph = quantize_graph(residual, config(residual, "int8"), CalibrationData({}))
     assert operators(graph)["QLinearConv"] == 0
     assert operators(graph)["Conv"] == 3
+
+
+@pytest.mark.parametrize(("form", "source"), [("exact", "If"), ("fast", "If"), ("operator", "Slice")])
+def test_first_layers_read_the_bytes_of_resized_images(form: ResizeForm, source: str) -> None:
+    p = Preprocessing("rgb", 96, 96, resize="shortest", mean=(0.5,) * 3, std=(0.25,) * 3, resize_form=form)
+    model = echo(p)
+    add_preprocessing(model, p)
+    factor = model.graph[-1].inputs[0].producer()
+    assert factor.op_type == "Mul"
+    value, mean, expanded = first.trace_to_bytes(factor.inputs[0])
+    assert value.producer().op_type == source
+    assert expanded
+    np.testing.assert_allclose(mean, 0.5 * 255)
+    assert first.trace_to_bytes(factor.outputs[0]) is None
