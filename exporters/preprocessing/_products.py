@@ -2,8 +2,8 @@
 
 A row of the resized image is a weighted sum of a few rows of the image, so blocks of rows are products of a
 small matrix and a few rows. The graph computes the weights from the image's shape, reads only what the crop
-needs, and goes through the blocks in a Loop, so that what is between stays in the processor's cache, which
-takes half the time at 12 megapixels. Products are in float32:
+needs, and goes through the rows in Loops, so that what is between stays in the processor's cache, which takes
+half the time at 12 megapixels. Products are in float32:
 
 - ``fast``: with weights in float32, where halves may round the other way.
 - ``exact``: with weights of 22 bits, as Pillow's, in pieces of 14 and 8 bits, whose sums are exact.
@@ -26,12 +26,11 @@ from numpy.typing import NDArray
 from cnntk.exporters.preprocessing._node_builder import FLOAT, INT64, UINT8, ImageValue, NodeBuilder
 from cnntk.runtime.artifact.spec import PREPROCESS_SCOPE, Interpolation, Preprocessing, ResizeForm
 
-_BLOCKS = (16, 8)
-"""Rows or columns of a block, in images up to `_SMALL_IMAGE` and in larger ones. Blocks of more pixels have
-more weights that are 0, and there are fewer of them: each costs 10 µs to begin with."""
+_BLOCK = 8
+"""Rows or columns of a block: larger ones have more weights that are 0."""
 
-_SMALL_IMAGE = 3 << 18
-"""Pixels of an image: 0.8 million."""
+_STEP = 32
+"""Rows of a step of the Loops, of the image and of the result: what they need stays below 1 MB."""
 
 _BITS = 22  # of a weight's fraction, in Pillow
 DOUBLE = ir.DataType.DOUBLE
@@ -206,13 +205,12 @@ class Blocks:
     """The blocks of resized pixels, along both sides of an image; [2, ...] are height and width.
 
     Attributes:
-        size: Number of pixels of a block, B, int64 [1].
         first: First pixel of the image that each block is computed from, int64 [2, blocks].
         counts: Number of pixels that each block is computed from, int64 [2, 1].
-        weights: Weights times 2^22, whole numbers in float64 [2, blocks, B, K], K the larger of ``counts``.
+        weights: Weights times 2^22, whole numbers in float64 [2, blocks, `_BLOCK`, K]; K is the larger of
+            ``counts``.
     """
 
-    size: Expression
     first: Expression
     counts: Expression
     weights: Expression
@@ -238,14 +236,12 @@ def blocks(
         p: Preprocessing whose form is ``exact`` or ``fast``.
     """
     support, kernel = _FILTERS[p.interpolation]
-    pixels = nodes.add("ReduceProd", size)
-    block = nodes.add("Where", pixels < _SMALL_IMAGE, *map(nodes.int64, ([n] for n in _BLOCKS)), dtype=INT64)
     size, resized = (x.reshape(2, 1, 1, 1) for x in (size, resized))
     unit, wide = resized * 2, size.max(resized)
     reach = wide * (2 * support)
-    center = _centers(nodes, resized, start, block, p) * size
+    center = _centers(nodes, resized, start, p) * size
     lead = center.slice(0, 1, [2])
-    counts = ((size * (block - 1) + reach) / resized + 2).min(size)
+    counts = ((size * (_BLOCK - 1) + reach) / resized + 2).min(size)
     first = ((lead - reach + resized) / unit).max(0).min(size - counts)
     tap = nodes.add("Range", nodes.int64(0), nodes.add("ReduceMax", counts, keepdims=0), nodes.int64(1))
     distance = nodes.add("Abs", tap * unit - (center - first * unit - resized)).cast(DOUBLE)
@@ -254,19 +250,17 @@ def blocks(
     weights = nodes.add("Where", inside, weights, nodes.constant(0.0, DOUBLE), dtype=DOUBLE)
     weights = weights / nodes.add("ReduceSum", weights, nodes.int64([3]), keepdims=1)
     weights = nodes.add("Round", weights * 2.0**_BITS)
-    return Blocks(block, first.reshape(2, -1), counts.reshape(2, 1), weights)
+    return Blocks(first.reshape(2, -1), counts.reshape(2, 1), weights)
 
 
-def _centers(
-    nodes: Nodes, resized: Expression, start: Expression | None, block: Expression, p: Preprocessing
-) -> Expression:
-    """Twice the centers of the resized pixels, [1 or 2, blocks, B, 1]; the last one fills the last block."""
-    count = -(-max(p.height, p.width) // max(_BLOCKS)) * max(_BLOCKS)
+def _centers(nodes: Nodes, resized: Expression, start: Expression | None, p: Preprocessing) -> Expression:
+    """Twice the centers of the resized pixels, [1 or 2, blocks, `_BLOCK`, 1]; the last fills its block."""
+    count = -(-max(p.height, p.width) // _STEP) * _STEP
     if start is None:
-        odd = nodes.int64(2 * np.arange(count)[None] + 1)
-        return odd.reshape(0, -1, block, 1).min(resized * 2 - 1)
+        odd = nodes.int64(2 * np.arange(count).reshape(1, -1, _BLOCK, 1) + 1)
+        return odd.min(resized * 2 - 1)
     indices = np.minimum(np.arange(count), np.array([[p.height], [p.width]]) - 1)
-    return nodes.int64(2 * indices + 1).reshape(0, -1, block, 1) + (start * 2).reshape(2, 1, 1, 1)
+    return nodes.int64(2 * indices.reshape(2, -1, _BLOCK, 1) + 1) + (start * 2).reshape(2, 1, 1, 1)
 
 
 def _linear(x: Expression) -> Expression:
@@ -306,14 +300,14 @@ def _matrices(weights: Expression, form: ResizeForm) -> Expression:
     return nodes.add("Concat", high, low, axis=2).cast(FLOAT)
 
 
-def _multiply(matrix: Expression, pixels: Expression, form: ResizeForm) -> Expression:
-    """The product of a matrix and pixels, uint8 (N, K, M), rounded to uint8 (N, B, M)."""
-    nodes = matrix.nodes
-    product = nodes.add("MatMul", matrix, pixels.cast(FLOAT))
+def _multiply(matrices: Expression, pixels: Expression, form: ResizeForm) -> Expression:
+    """The product of matrices and pixels, uint8 (N, blocks, K, M), as uint8 (N, blocks, `_BLOCK`, M)."""
+    nodes = matrices.nodes
+    product = nodes.add("MatMul", matrices, pixels.cast(FLOAT))
     if form == "fast":
         return _rounded(product, 1 - 2.0**-20)  # QuantizeLinear rounds halves to even, Pillow up
     # high sums to less than 2^14 * 255 * 2, low to less than 2^15 a pixel: exact for 512 weights but 0.
-    high, low = nodes.add_several("Split", product, count=2, axis=1, num_outputs=2)
+    high, low = nodes.add_several("Split", product, count=2, axis=2, num_outputs=2)
     # Sums are whole numbers up to 2^22. A scale of one step less moves halves up, and nothing else.
     return _rounded(high + nodes.add("Floor", low), 2.0 ** (_BITS - 8) * (1 - 2.0**-23))
 
@@ -388,12 +382,13 @@ def _resized(
     shape = nodes.add("Shape", nodes.use(image.value), start=3, dtype=INT64)
     channels = nodes.int64([image.channels]) if isinstance(image.channels, int) else shape
     matrices = _matrices(all_blocks.weights, p.resize_form)
-    rows, columns = (_side(all_blocks, matrices, lengths, i) for i in range(2))
-    value = _columns(nodes, image, rows, columns, all_blocks.size, channels, p.resize_form)
-    value = _rows(nodes, value, rows, p.resize_form)
-    width = (lengths.slice(1, 2, [0]) + (all_blocks.size - 1)) / all_blocks.size * all_blocks.size
+    rows = _side(all_blocks, matrices, lengths, 0, _STEP)
+    columns = _side(all_blocks, matrices, lengths, 1, _BLOCK)
+    value, last = _columns(nodes, image, rows, columns, channels, p.resize_form)
+    value = _rows(nodes, value, rows, last, p.resize_form)
+    width = (lengths.slice(1, 2, [0]) + (_BLOCK - 1)) / _BLOCK * _BLOCK
     value = value.reshape(0, -1, width, channels)
-    if start is None or any(length % max(_BLOCKS) for length in (p.height, p.width)):
+    if start is None or p.height % _STEP or p.width % _BLOCK:
         value = value.slice(nodes.int64([0, 0]), lengths, [1, 2])
     return nodes.graph([value], "resized")
 
@@ -403,65 +398,76 @@ class Side:
     """The blocks along one side.
 
     Attributes:
-        first: First pixel that each block is computed from, int64 [blocks].
-        count: Number of pixels that each block is computed from, K, int64 [1].
+        offsets: Pixels that each block is computed from, counted from ``start``, int64 [blocks, K].
         start: First pixel of all, int64 [1].
         length: Number of pixels from the first of all to the last, int64 [1].
-        matrices: Matrices of the blocks, float32 [blocks, B or 2 B, K].
+        matrices: Matrices of the blocks, float32 [blocks, `_BLOCK` or twice as many, K].
     """
 
-    first: Expression
-    count: Expression
+    offsets: Expression
     start: Expression
     length: Expression
     matrices: Expression
 
 
-def _side(every: Blocks, matrices: Expression, lengths: Expression, axis: int) -> Side:
-    """The blocks along one axis, without those that a shorter side does not have."""
+def _side(every: Blocks, matrices: Expression, lengths: Expression, axis: int, multiple: int) -> Side:
+    """The blocks along one axis that make up ``multiple`` pixels or a multiple of it."""
     nodes = matrices.nodes
     index = nodes.int64(axis)
     count, first = every.counts.gather(index, 0), every.first.gather(index, 0)
-    number = (lengths.slice(axis, axis + 1, [0]) + (every.size - 1)) / every.size
+    number = (lengths.slice(axis, axis + 1, [0]) + (multiple - 1)) / multiple * (multiple // _BLOCK)
     first = first.slice(0, number, [0])
     start, last = first.slice(0, 1, [0]), first.slice(-1, np.iinfo(np.int64).max, [0])
+    tap = nodes.add("Range", nodes.int64(0), count.reshape(), nodes.int64(1))
     ends = nodes.add("Concat", number, count, axis=0)
     matrices = matrices.gather(index, 0).slice(nodes.int64([0, 0]), ends, [0, 2])
-    return Side(first, count, start, last + count - start, matrices)
+    return Side((first - start).reshape(-1, 1) + tap, start, last + count - start, matrices)
 
 
 def _columns(
-    nodes: Nodes,
-    image: ImageValue,
-    rows: Side,
-    columns: Side,
-    block: Expression,
-    channels: Expression,
-    form: ResizeForm,
-) -> Expression:
-    """Resizes the width: uint8 (N, rows that are read, width * C)."""
-    corner = columns.first.reshape(-1, 1) * nodes.int64([0, 1]) + rows.start * nodes.int64([1, 0])
-    end = corner + nodes.add("Concat", rows.length, columns.count, axis=0)
-    shape = nodes.add("Concat", nodes.int64([0]), block, channels, nodes.int64([-1]), axis=0)
+    nodes: Nodes, image: ImageValue, rows: Side, columns: Side, channels: Expression, form: ResizeForm
+) -> tuple[Expression, Expression]:
+    """Resizes the width, step by step of rows; the last step begins earlier, to be as high as the others.
+
+    Returns:
+        uint8 (N, rows, width * C), and where in them the rows of the last step are, which is where they would
+        be and how far they moved, int64 [2].
+    """
+    height = rows.length.min(_STEP)
+    steps = (rows.length + height - 1) / height
+    index = nodes.add("Range", nodes.int64(0), steps.reshape(), nodes.int64(1)).reshape(-1, 1)
+    first = (index * height).min(rows.length - height) + rows.start
+    corner = first * nodes.int64([1, 0]) + columns.start * nodes.int64([0, 1])
+    end = corner + nodes.add("Concat", height, columns.length, axis=0)
+    shape = nodes.add("Concat", nodes.int64([0, -1]), channels, height, axis=0)
 
     def step(body: Nodes, inputs: Sequence[Expression]) -> Expression:
-        matrix, first, last = inputs
+        first, last = inputs
         pixels = body.use(image.value).slice(first, last, [1, 2])
         pixels = body.add("Transpose", pixels, perm=[0, 2, 3, 1]).reshape(0, 0, -1)
-        value = body.add("Reshape", _multiply(matrix, pixels, form), body.use(shape))
-        return body.add("Transpose", value, perm=[0, 3, 1, 2])
+        pixels = pixels.gather(body.use(columns.offsets), 1)
+        value = _multiply(body.use(columns.matrices), pixels, form)
+        return body.add("Transpose", body.add("Reshape", value, body.use(shape)), perm=[0, 3, 1, 2])
 
-    value = nodes.loop([columns.matrices, corner, end], step, "columns")
-    return nodes.add("Transpose", value, perm=[1, 2, 0, 3, 4]).reshape(0, 0, -1)
+    value = nodes.add("Transpose", nodes.loop([corner, end], step, "columns"), perm=[1, 0, 2, 3, 4])
+    value = value.reshape(0, steps * height, -1)
+    return value, nodes.add("Concat", (steps - 1) * height, steps * height - rows.length, axis=0)
 
 
-def _rows(nodes: Nodes, value: Expression, rows: Side, form: ResizeForm) -> Expression:
-    """Resizes the height: uint8 (N, blocks, B, width * C)."""
-    first = (rows.first - rows.start).reshape(-1, 1)
+def _rows(nodes: Nodes, value: Expression, rows: Side, last: Expression, form: ResizeForm) -> Expression:
+    """Resizes the height of what `_columns` returns: uint8 (N, steps, blocks, `_BLOCK`, width * C)."""
+    early = rows.offsets < last.slice(0, 1, [0])
+    moved = rows.offsets + last.slice(1, 2, [0])
+    offsets = nodes.add("Where", early, rows.offsets, moved, dtype=INT64)
+    blocks = _STEP // _BLOCK
+    shape = nodes.add("Shape", rows.matrices, start=1, dtype=INT64)
+    shape = nodes.add("Concat", nodes.int64([-1, blocks]), shape, axis=0)
+    matrices = nodes.add("Reshape", rows.matrices, shape)
 
     def step(body: Nodes, inputs: Sequence[Expression]) -> Expression:
-        matrix, start, end = inputs
-        return _multiply(matrix, body.use(value).slice(start, end, [1]), form)
+        matrices, offsets = inputs
+        return _multiply(matrices, body.use(value).gather(offsets, 1), form)
 
-    resized = nodes.loop([rows.matrices, first, first + rows.count], step, "rows")
-    return nodes.add("Transpose", resized, perm=[1, 0, 2, 3])
+    count = nodes.add("Shape", rows.offsets, start=1, dtype=INT64)
+    resized = nodes.loop([matrices, offsets.reshape(-1, blocks, count)], step, "rows")
+    return nodes.add("Transpose", resized, perm=[1, 0, 2, 3, 4])
