@@ -32,11 +32,11 @@ import numpy as np
 from common import duration, in_turn, options, paired, print_table, row
 from PIL import Image
 
+from cnntk import quantize
 from cnntk.benchmark.memory import read_status
 from cnntk.benchmark.statistics.system_load import load_between, read_counters
 from cnntk.inference import infer
 from cnntk.inference.pipeline import BATCH
-from cnntk.quantization import quantize
 from cnntk.runtime.artifact.spec import Preprocessing
 from cnntk.runtime.classifier import Classifier
 from cnntk.runtime.session.cores import usable_cores
