@@ -26,7 +26,8 @@ def example_inputs(
     ``sizes`` are those of other free dimensions by name, such as of an image that needs no resize.
 
     Raises:
-        UsageError: The model's batch size is fixed at another value, or a further dimension is free.
+        UsageError: The model's batch size is fixed at another value, or a further dimension is free; or it
+            takes values of a type that numpy has not.
     """
     rng = np.random.default_rng(0)
     return {spec.name: _noise(rng, spec, batch, sizes or {}) for spec in specs}
@@ -45,7 +46,14 @@ def _noise(rng: np.random.Generator, spec: TensorSpec, batch: int, sizes: Mappin
     shape = (first if isinstance(first, int) else batch, *(int(d) for d in rest))
     if (size := math.prod(shape)) > _MOST_VALUES:
         raise UsageError(f"{spec.name}: its shape {list(shape)} has {size:,} values; use a smaller one")
-    dtype = np.dtype(spec.dtype)
+    try:
+        dtype = np.dtype(spec.dtype)
+    except TypeError:  # unless ml_dtypes is imported, numpy lacks bfloat16 and others
+        dtype = np.dtype(object)
+    if dtype.kind not in "bfiu":
+        raise UsageError(
+            f"{spec.name}: there are no example inputs of its type {spec.dtype}; run the model with your own"
+        )
     if dtype.kind == "b":
         return rng.integers(0, 2, shape).astype(dtype)
     if dtype.kind == "f":

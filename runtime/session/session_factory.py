@@ -14,6 +14,7 @@ from cnntk.runtime.artifact.digest import final_metadata, verified_model
 from cnntk.runtime.artifact.external import check_external_tensors, find_external_tensors, verified_data
 from cnntk.runtime.artifact.protobuf import ExternalTensor, file_bytes, without_node_names
 from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec, TensorSpec
+from cnntk.runtime.artifact.unsafe_nodes import check_nodes
 from cnntk.runtime.artifact.validation import check_interface
 from cnntk.runtime.codec import brief
 from cnntk.runtime.errors import (
@@ -166,10 +167,7 @@ def open_session(
 def _checked_tensors(data: str | bytes, source: str | bytes, name: str) -> tuple[ExternalTensor, ...]:
     """Checks what onnxruntime does not survive; returns the tensors outside the file."""
     tensors = find_external_tensors(data, name)
-    if (content := file_bytes(data)).find(b"num_outputs") >= 0:
-        from cnntk.runtime.artifact.splits import check_splits
-
-        check_splits(content, name)
+    check_nodes(file_bytes(data), name)
     if tensors and isinstance(source, bytes):
         raise UsageError(
             f"{name}: has external weights in {tensors[0].locations[-1]}, so it can't be loaded from "

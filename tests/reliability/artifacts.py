@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ __all__ = ["ARTIFACTS", "TAMPERING", "odd_spec"]
 REFUSED, EQUAL, FORGED = "refused", "runs with equal outputs", "attack with a right digest, runs"
 _RUN_LIMIT_S = 2
 _FORGED_SHARE = 0.05
+_FORGED_MEMORY = 512 << 20
+"""Memory limit of attacks in bytes: without one, SECURITY.md promises nothing."""
+
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -88,9 +92,9 @@ def load_subjects(folder: Path) -> list[Subject]:
 
 
 def start_mutations(
-    shared: Path, scratch: Path, load: Callable[[Any], Engine] = Engine
+    shared: Path, scratch: Path, load: Callable[..., Engine] = Engine
 ) -> Callable[[int], str]:
-    """Cases of damaged artifacts, loaded by ``load``."""
+    """Cases of damaged artifacts, loaded by ``load``, attacks with a limit of memory."""
     subjects = load_subjects(shared)
     every_file = [data for subject in subjects for data in subject.files.values()]
 
@@ -106,7 +110,8 @@ def start_mutations(
         model = _written(files, scratch) if len(files) > 1 or rng.random() < 0.1 else files[artifact]
         if files == subject.files:
             return EQUAL
-        return _judge(load, model, subject, forged=forged)
+        limited = partial(load, max_memory=_FORGED_MEMORY) if forged else load
+        return _judge(limited, model, subject, forged=forged)
 
     return check
 

@@ -17,16 +17,16 @@ from cnntk.runtime.artifact.protobuf import parse_model
 __all__ = ["fixed_fault", "load_unverified", "logged_seeds", "read_unchecked"]
 
 
-def load_unverified(model: Any) -> Engine:
+def load_unverified(model: Any, max_memory: int | None = None) -> Engine:
     """An Engine that skips the digest: it loads the file without the metadata that has it."""
     data = model if isinstance(model, bytes) else Path(model).read_bytes()
     parse_model(data, "<bytes>")
     data = data[: data.rfind(b"r", 0, data.rfind(b'{"spec"') - 8)]
     if isinstance(model, bytes):
-        return Engine(data)
+        return Engine(data, max_memory=max_memory)
     copy = Path(model).with_name("unverified.onnx")  # beside its data file
     copy.write_bytes(data)
-    return Engine(copy)
+    return Engine(copy, max_memory=max_memory)
 
 
 def fixed_fault(shared: Path, scratch: Path) -> Callable[[int], str]:
