@@ -57,10 +57,10 @@ refused before it is loaded | `test_unsafe_nodes.py` |
 the process in onnxruntime | refused before it is loaded | `test_unsafe_nodes.py` |
 | graphs | a Slice along an axis whose inferred size is negative, behind a kernel larger than its input, \
 ends the process in onnxruntime's shape inference | it still does: see the limits in SECURITY.md | |
-| graphs | an input of a type that numpy has not, such as bfloat16, raised ValueError for the example inputs | \
-refused by name | `test_example_inputs.py` |
-| artifacts | an attack took 4.2 GB while it ran | attacks are loaded with a limit of memory, which refuses \
-it | |
+| graphs | an input of a type that numpy has not, such as bfloat16, raised ValueError for the example \
+inputs | refused by name | `test_example_inputs.py` |
+| artifacts | an attack took 4.2 GB while it ran | attacks are loaded with a limit of memory, which \
+refuses it | |
 | graphs | a Constant with two values, which onnxruntime loads, raised ValueError in `inspect` | inputs and \
 outputs are shown, and why there are no layers | `test_inspection.py` |
 | graphs | a sparse Constant raised an error of onnx_ir in `inspect` and `export` | refused by name | \
