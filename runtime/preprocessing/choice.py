@@ -200,7 +200,8 @@ def _parse(choice: Mapping[str, str]) -> tuple[str | None, dict[str, Any]]:
 
 
 def _parse_field(name: str, text: str) -> Any:
-    hints = get_type_hints(Preprocessing)
+    all_hints = get_type_hints(Preprocessing)
+    hints = {field.name: all_hints[field.name] for field in fields(Preprocessing)}
     if name not in hints:
         raise UsageError(f"--preprocessing {name}: no such field; the fields are {', '.join(hints)}")
     kind, choices = hints[name], get_args(hints[name])

@@ -258,8 +258,8 @@ def _work(
             counts[index[check(seed)]] += 1
         except Failed as error:
             failures.send((seed, str(error)))
-        except Exception:  # anything that is not promised is what the cases look for
-            failures.send((seed, traceback.format_exc(limit=-4)))
+        except Exception as error:  # anything that is not promised is what the cases look for
+            failures.send((seed, _text(error)))
         if (taken := time.monotonic() - state[1]) > state[2]:
             state[2], state[3] = taken, seed
         state[4] = _peak_rss_kib()
@@ -268,6 +268,13 @@ def _work(
             failures.send((seed, f"{state[4] / 1024:.0f} MiB of memory, over {kind.rss_mib}"))
         if os.fstat(log).st_size > 1 << 24:
             os.ftruncate(log, 0)
+
+
+def _text(error: Exception) -> str:
+    """Type and message of an error, and the last lines of code it came through, without folders."""
+    frames = traceback.extract_tb(error.__traceback__, limit=-4)
+    way = ", ".join(f"{os.path.basename(frame.filename)}:{frame.lineno}" for frame in frames)
+    return f"{type(error).__name__}: {error} ({way})"
 
 
 def _peak_rss_kib() -> int:
