@@ -83,8 +83,8 @@ def _check_node(data: bytes | mmap.mmap, start: int, end: int, name: str) -> Non
     if op in _ALL_INPUTS_NAMED and texts[_NODE_DOMAIN] in _ONNX_DOMAINS and 0 in inputs:
         raise ArtifactCorrupt(
             f"{name}: onnxruntime can't run its node {texts[_NODE_NAME].decode('utf-8', 'replace')!r}: "
-            f"input {inputs.index(0) + 1} of {len(inputs)} of the {op.decode()} has an empty name. Leave that "
-            "input out of the node, or export the model again"
+            f"input {inputs.index(0) + 1} of {len(inputs)} of the {op.decode()} has an empty name. Leave "
+            "that input out of the node, or export the model again"
         )
 
 
