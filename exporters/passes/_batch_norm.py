@@ -14,9 +14,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from cnntk.exporters.passes._linear import Affine
+from cnntk.exporters.passes._linear import LINEAR, Affine
 from cnntk.exporters.passes.affine import AffineInput, fold
-from cnntk.exporters.passes.graph import constant, label
+from cnntk.exporters.passes.graph import constant, label, only_user, producer_of
 from cnntk.exporters.passes.infra import Rewrites
 from cnntk.exporters.passes.origins import Origin, origin_of
 
@@ -36,8 +36,20 @@ class FoldBatchNorm:
             elif _read(node) is None:
                 skipped.append(f"{label(node)}: its parameters are not constant")
             else:
+                lines = len(applied) + len(skipped)
                 fold(model, node, _of_channels, applied, skipped)
+                if len(applied) + len(skipped) == lines:
+                    skipped.append(f"{label(node)}: {_obstacle(node)}")
         return Rewrites(tuple(applied), tuple(skipped))
+
+
+def _obstacle(node: ir.Node) -> str:
+    """Why no layer next to a batch norm can take it over, though its own parameters are constant."""
+    layer = producer_of(node.inputs[0], *LINEAR) or only_user(node.outputs[0])
+    if layer is None or layer.op_type not in LINEAR:
+        return "no linear layer next to it"
+    computed = next((v for v in layer.inputs[1:] if v is not None and constant(v) is None), None)
+    return f"not into {label(layer)}" + (f": its {computed.name} is not constant" if computed else "")
 
 
 def _of_channels(node: ir.Node, axis: int, channels: int) -> AffineInput | None:

@@ -4,7 +4,7 @@ There are three steps. Constant nodes become weights of the graph. onnxscript's 
 small numbers, and knows the result of a Shape, Reshape or Expand even where the batch is dynamic. The
 remaining expressions of weights only (weight norm, spectral norm, transposed weights) are run in
 onnxruntime, which would otherwise run them each time; they stay where the result would be more than twice
-as large as the weights it comes from.
+as large as the weights it comes from, and larger than a weight that is read with it (a bias of a layer).
 """
 
 from __future__ import annotations
@@ -157,7 +157,9 @@ def _has_other_reader(value: ir.Value, constants: Collection[ir.Value]) -> bool:
 
 def _grows(value: ir.Value, leaves: frozenset[ir.Value]) -> bool:
     size = _size(value)
-    return size is None or size > max(_SMALL, _GROWTH * sum(_size(w) or 0 for w in leaves))
+    beside = (w for use in value.uses() for w in use.node.inputs if w is not None and w.is_initializer())
+    largest = max((_size(w) or 0 for w in beside), default=0)
+    return size is None or size > max(_SMALL, _GROWTH * sum(_size(w) or 0 for w in leaves), largest)
 
 
 def _size(value: ir.Value) -> int | None:

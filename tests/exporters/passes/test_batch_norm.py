@@ -29,6 +29,17 @@ def test_into_the_convolution_in_front(captured, apply, operators) -> None:
     assert conv.inputs[1].name == "0.weight"
 
 
+def test_into_a_wide_convolution_without_bias(captured, apply, operators) -> None:
+    """torch writes its missing bias as an Expand of one zero."""
+    channels = 1280
+    model = captured(
+        lambda: nn.Sequential(nn.Conv2d(3, channels, 1, bias=False), nn.BatchNorm2d(channels)), 3, 4, 4
+    )
+    assert "Expand" in operators(model)
+    rewritten, record = apply(model, FoldConstants(), FoldBatchNorm())
+    assert (operators(rewritten), record.rewrites.skipped) == (["Conv"], ())
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     groups=st.integers(1, 3),
@@ -117,3 +128,12 @@ def test_a_variance_below_zero_stays(written, apply) -> None:
         h = Conv(x, w)  y = BatchNormalization(h, g, b, m, v) }"""
     bad = {**BN, "v": np.array([1, -1, 1], np.float32)}
     assert "not finite" in skipped(written(text, w=normal(3, 3, 1, 1), **bad), apply)
+
+
+def test_what_stays_is_listed_with_its_reason(written, apply) -> None:
+    computed = """g (float[N,3,5,5] x, float[3] c) => (float[N,3,5,5] y) {
+        h = Conv(x, w, c)  y = BatchNormalization(h, g, b, m, v) }"""
+    assert "its c is not constant" in skipped(written(computed, w=normal(3, 3, 1, 1), **BN), apply)
+    alone = """g (float[N,3,5,5] x) => (float[N,3,5,5] y) {
+        h = Sigmoid(x)  y = BatchNormalization(h, g, b, m, v) }"""
+    assert "no linear layer next to it" in skipped(written(alone, **BN), apply)
