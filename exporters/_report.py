@@ -137,6 +137,7 @@ class ExportReport:
             ("head", f"{self.head} ({self.head_reason})"),
             *under("repaired", map(_rewrites, self.repairs)),
             *under("simplified", map(_rewrites, self.simplifications)),
+            *under("not simplified", map(_declined, filter(lambda p: p.rewrites.skipped, self.passes))),
             *under("rolled back", rolled_back),
             *under("checks passed", [f"{check.name}: {check.detail}" for check in self.checks]),
             ("time", f"{self.seconds:.1f} s"),
@@ -318,6 +319,10 @@ def _pass(record: PassRecord) -> tuple[str | TableCell, ...]:
         reason,
         first_names(record.rewrites.applied, _MAX_REWRITES, "; ") + _skipped(record),
     )
+
+
+def _declined(record: PassRecord) -> str:
+    return f"{record.name}: {first_names(record.rewrites.skipped, _MAX_REWRITES, '; ')}"
 
 
 def _skipped(record: PassRecord) -> str:
