@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cnntk.exporters.passes.graph import constant, producer_of
 from cnntk.quantization.calibration import CalibrationData
 from cnntk.quantization.first_conv import trace_to_bytes
-from cnntk.quantization.weights import PAIR_LIMIT, BlockWeights, dequantize_blocks
+from cnntk.quantization.weights import BIAS_LIMIT, PAIR_LIMIT, BlockWeights, dequantize_blocks
 from cnntk.runtime.errors import ExportCheckError
 
 Array = NDArray[Any]
@@ -49,9 +49,9 @@ def check_quantized_weights(
     for node in after.graph:
         _check_scales(node)
         original = nodes.get(str(node.name))
-        if original is not None and node.op_type in ("QLinearConv", "MatMulNBits"):
+        check = _CHECKS.get(node.op_type)
+        if original is not None and check is not None:
             means = None if calibration is None else _means(original, calibration, corrected)
-            check = _check_convolution if node.op_type == "QLinearConv" else _check_dense
             check(_LayerPair(original, node, means, unknown=corrected and calibration is None))
     _check_floats(before, after)
 
@@ -121,6 +121,8 @@ def _check_scales(node: ir.Node) -> None:
 
 _SCALES = {
     "QLinearConv": (1, 4, 6),
+    "QLinearGlobalAveragePool": (1, 3),
+    "MatMulIntegerToFloat": (2, 3),
     "QLinearAdd": (1, 4, 6),
     "QLinearConcat": (0,),
     "QuantizeLinear": (1,),
@@ -134,42 +136,73 @@ def _check_convolution(layer: _LayerPair) -> None:
     weight = layer.float_input(1)
     if weight is None:
         return
-    numbers, scales = weight.astype(np.float64), layer.integers(4).astype(np.float64)
-    stored = layer.integers(3)
-    _check_range(layer, numbers, scales)
+    numbers, scales, stored = weight.astype(np.float64), *_first_outputs(layer, len(weight))
+    _check_range(layer, numbers.reshape(len(numbers), -1), scales)
     ideal = numbers / scales[:, None, None, None]
-    values, rest = _by_columns(stored.astype(np.float64), numbers.shape)
+    values, rest = _by_columns(stored.astype(np.float64), numbers.shape, offset := _offset(layer, stored))
     layer.refuse("a weight beyond the window", rest != 0, rest, np.zeros_like(rest))
     off = np.abs(values - ideal) > _NEAREST
     if off.any():  # in the order in which the kernel sums, where neighbors are pairs
         rows, columns = stored.transpose(0, 2, 3, 1), stored.shape[1] // numbers.shape[1]
-        arranged = _to_columns(ideal, columns, stored.shape).transpose(0, 2, 3, 1)
+        arranged = _to_columns(ideal, columns, stored.shape, offset).transpose(0, 2, 3, 1)
         wrong = _unlimited(rows.reshape(len(rows), -1).astype(np.float64), arranged.reshape(len(rows), -1))
         layer.refuse("weight", wrong.reshape(rows.shape), rows, arranged)
     _check_integer_bias(layer, numbers, values * scales[:, None, None, None] - numbers, scales)
 
 
+def _first_outputs(layer: _LayerPair, count: int) -> tuple[Array, Array]:
+    """Scales and weights of the first columns of the output; those of other columns are the same, moved."""
+    scales, stored = layer.integers(4).astype(np.float64), layer.integers(3)
+    first = stored[:count]
+    copies, rows = len(stored) // count, first.transpose(0, 2, 3, 1).reshape(count, first.shape[2], -1)
+    for i in range(1, copies):
+        part = slice(i * count, (i + 1) * count)
+        moved = stored[part].transpose(0, 2, 3, 1).reshape(rows.shape)
+        step = i * first.shape[1] // copies
+        wrong = moved != np.pad(rows, ((0, 0), (0, 0), (step, 0)))[:, :, : rows.shape[2]]
+        layer.refuse(f"in column {i} of the output, weight", wrong, moved, rows)
+        layer.refuse("scale", scales[part] != scales[:count], scales[part], scales[:count])
+        bias = layer.integers(8)
+        layer.refuse("bias", bias[part] != bias[:count], bias[part], bias[:count])
+    return scales[:count], first
+
+
+def _offset(layer: _LayerPair, stored: Array) -> int:
+    """Number of columns of the first group that lie before the window, where the padding is whole groups."""
+    columns = stored.shape[1] // max(layer.before.inputs[1].shape[1], 1)  # type: ignore[union-attr, index]
+    left = layer.before.attributes.get_ints("pads", [0] * 4)[1]
+    groups = layer.after.attributes.get_ints("pads", [0] * 4)[1]
+    return int(groups * columns - left) if groups else 0
+
+
 def _check_range(layer: _LayerPair, numbers: Array, scales: Array) -> None:
-    """The largest weight of a channel is 127, or as little as 64, of its scales."""
-    largest = np.abs(numbers).reshape(len(numbers), -1).max(axis=1)
+    """The largest weight of a channel is 127, or as little as 64, of its scales.
+
+    It is less where a bias would else need more than `BIAS_LIMIT` steps.
+    """
+    largest = np.abs(numbers).max(axis=1)
     low, high = largest / 127 * (1 - 1e-5), largest / (PAIR_LIMIT // 2 - 0.5) * (1 + 1e-5)
+    if layer.after.op_type == "QLinearConv":
+        steps = np.abs(layer.integers(8)[: len(scales)].astype(np.float64))
+        high = np.where(steps > BIAS_LIMIT / 4, np.inf, high)
     layer.refuse("scale", (largest > 1e-9) & ~((low <= scales) & (scales <= high)), scales, largest / 127)
 
 
-def _by_columns(values: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
+def _by_columns(values: Array, shape: tuple[int, ...], offset: int) -> tuple[Array, Array]:
     """Weights (M, s C, h, w / s), where s columns are one, as (M, C, h, w), and what is beyond."""
     count, channels, height, width = shape
     columns, groups = values.shape[1] // channels, values.shape[3]
     parts = values.reshape(count, columns, channels, height, groups).transpose(0, 2, 3, 4, 1)
     wide = parts.reshape(count, channels, height, groups * columns)
-    return wide[..., :width], wide[..., width:]
+    beyond = np.concatenate([wide[..., :offset], wide[..., offset + width :]], axis=-1)
+    return wide[..., offset : offset + width], beyond
 
 
-def _to_columns(weights: Array, columns: int, shape: tuple[int, ...]) -> Array:
+def _to_columns(weights: Array, columns: int, shape: tuple[int, ...], offset: int) -> Array:
     """The inverse of `_by_columns`, with zeros beyond."""
     count, channels, height, width = weights.shape
     padded = np.zeros((count, channels, height, shape[3] * columns))
-    padded[..., :width] = weights
+    padded[..., offset : offset + width] = weights
     parts = padded.reshape(count, channels, height, shape[3], columns)
     return parts.transpose(0, 4, 1, 2, 3).reshape(shape)
 
@@ -204,13 +237,15 @@ def _check_integer_bias(layer: _LayerPair, numbers: Array, errors: Array, scales
         and input_scale == 1
         and producer_of(layer.after.inputs[0], "QuantizeLinear") is None
     ):
-        subtracted = np.broadcast_to(origin[1], (channels * groups,))
+        zero_point = float(layer.integers(2))
+        subtracted = np.broadcast_to(origin[1] - zero_point, (channels * groups,))
         expected = expected - (numbers.sum(axis=(2, 3)) * _read(subtracted, groups, len(numbers))).sum(axis=1)
         means = None if means is None else means + subtracted
     if means is not None:
         expected = expected - (errors.sum(axis=(2, 3)) * _read(means, groups, len(numbers))).sum(axis=1)
     largest = 2**31 - 1
-    ideal, actual = (expected / (input_scale * scales)).clip(-largest, largest), layer.integers(8)
+    ideal = (expected / (input_scale * scales)).clip(-largest, largest)
+    actual = layer.integers(8)[: len(ideal)]
     layer.refuse("bias", np.abs(actual - ideal) > _NEAREST + 1e-6 * np.abs(ideal), actual, ideal)
 
 
@@ -219,12 +254,29 @@ def _read(means: Array, groups: int, outputs: int) -> Array:
     return np.repeat(means.reshape(groups, -1), outputs // groups, axis=0)
 
 
-def _check_dense(layer: _LayerPair) -> None:
-    weight, attributes = layer.float_input(1), layer.after.attributes
-    if weight is None:
-        return
+def _dense_numbers(layer: _LayerPair) -> Array | None:
+    """Weights (N, K) in float64."""
+    weight = layer.float_input(1)
     transposed = layer.before.op_type == "Gemm" and layer.before.attributes.get_int("transB", 0) != 0
-    numbers = weight.astype(np.float64) if transposed else weight.T.astype(np.float64)
+    return None if weight is None else (weight if transposed else weight.T).astype(np.float64)
+
+
+def _check_dense_integers(layer: _LayerPair) -> None:
+    numbers = _dense_numbers(layer)
+    if numbers is None:
+        return
+    stored, scales = layer.integers(1).T, layer.integers(3).astype(np.float64)
+    _check_range(layer, numbers, scales)
+    ideal = numbers / scales[:, None]
+    wrong = _unlimited(stored.astype(np.float64), ideal) & (np.abs(stored - ideal) > _NEAREST)
+    layer.refuse("weight", wrong, stored, ideal)
+    _check_float_bias(layer, 6, numbers, stored * scales[:, None])
+
+
+def _check_dense(layer: _LayerPair) -> None:
+    numbers, attributes = _dense_numbers(layer), layer.after.attributes
+    if numbers is None:
+        return
     bits, block = attributes.get_int("bits", 0), attributes.get_int("block_size", 0)
     stored = BlockWeights(layer.integers(1), layer.integers(2), bits, block)
     width, middle = numbers.shape[1], 1 << (bits - 1)
@@ -237,14 +289,22 @@ def _check_dense(layer: _LayerPair) -> None:
     distance = np.abs(values - padded)
     wrong = ~((distance <= _NEAREST * scales) | (beyond & (distance <= limit * scales)))
     layer.refuse("weight", wrong, values, padded)
-    _check_float_bias(layer, numbers, values[:, :width])
+    _check_float_bias(layer, 5, numbers, values[:, :width])
 
 
-def _check_float_bias(layer: _LayerPair, numbers: Array, values: Array) -> None:
+_CHECKS = {
+    "QLinearConv": _check_convolution,
+    "MatMulIntegerToFloat": _check_dense_integers,
+    "MatMulNBits": _check_dense,
+}
+
+
+def _check_float_bias(layer: _LayerPair, index: int, numbers: Array, values: Array) -> None:
+    """Checks the bias of a dense layer, which is input ``index`` of its quantized node."""
     bias, means = layer.float_input(2), layer.means
     if bias is None or layer.unknown:
         return
-    actual, expected = layer.integers(5).astype(np.float64), bias.astype(np.float64)
+    actual, expected = layer.integers(index).astype(np.float64), bias.astype(np.float64)
     if np.array_equal(actual, expected):
         return  # not every input of a dense layer has means
     scale = np.abs(expected)

@@ -30,7 +30,9 @@ __all__ = [
     "channels_to_calibrate",
     "check_calibration",
     "clip_limits",
+    "dense_reader",
     "is_non_negative",
+    "is_spatial_mean",
     "tensors_to_calibrate",
 ]
 
@@ -155,10 +157,11 @@ class CalibrationData:
 
 
 def tensors_to_calibrate(model: ir.Model) -> tuple[str, ...]:
-    """Values whose ranges quantization needs: inputs of convolutions, and outputs of them and of sums."""
+    """Values whose ranges quantization needs: inputs of convolutions, and outputs of them, sums and means."""
     names: dict[str, None] = {}
     for node in model.graph:
-        if node.op_type not in ("Conv", "Add", "Concat") or node.domain:
+        pooled = is_spatial_mean(node) and dense_reader(node.outputs[0]) is not None
+        if not pooled and (node.op_type not in ("Conv", "Add", "Concat") or node.domain):
             continue
         if node.outputs[0].dtype is not ir.DataType.FLOAT:  # arithmetic on an image's sizes
             continue
@@ -192,6 +195,28 @@ def is_non_negative(value: ir.Value) -> bool:
         value = user.outputs[0]
     readers = [use.node for use in value.uses()]
     return bool(readers) and not value.is_graph_output() and all(map(_is_relu, readers))
+
+
+def is_spatial_mean(node: ir.Node) -> bool:
+    """Whether a node computes the mean over height and width of (N, C, H, W)."""
+    if node.domain or node.op_type not in ("GlobalAveragePool", "ReduceMean"):
+        return False
+    axes = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    spatial = axes is not None and sorted(int(a) % 4 for a in np.ravel(axes)) == [2, 3]
+    return node.op_type == "GlobalAveragePool" or spatial
+
+
+def dense_reader(value: ir.Value) -> ir.Node | None:
+    """The fully connected layer that alone reads a mean (N, C), also as (N, C, 1, 1) behind a Reshape."""
+    user = only_user(value)
+    while user is not None and not user.domain and user.op_type in ("Reshape", "Flatten", "Squeeze"):
+        shape = user.outputs[0].shape
+        if user.inputs[0] is not value or shape is None or len(shape) != 2:
+            return None
+        value = user.outputs[0]
+        user = only_user(value)
+    is_dense = user is not None and not user.domain and user.op_type in ("Gemm", "MatMul")
+    return user if is_dense and user is not None and user.inputs[0] is value else None
 
 
 def clip_limits(node: ir.Node) -> tuple[float | None, float | None]:

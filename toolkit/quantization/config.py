@@ -12,7 +12,15 @@ from cnntk.exporters.shapes.dataflow import weight_of
 from cnntk.quantization.options import Target
 from cnntk.runtime.errors import UsageError
 
-__all__ = ["PRECISIONS", "LayerPlan", "Precision", "QuantConfig", "default_config", "linear_layers"]
+__all__ = [
+    "PRECISIONS",
+    "LayerPlan",
+    "Precision",
+    "QuantConfig",
+    "default_config",
+    "is_depthwise",
+    "linear_layers",
+]
 
 Precision = Literal["float32", "float16", "bfloat16", "int8", "int4"]
 
@@ -100,6 +108,13 @@ def linear_layers(model: ir.Model) -> tuple[ir.Node, ...]:
         and weight_of(node) is not None
         and node.name
     )
+
+
+def is_depthwise(node: ir.Node) -> bool:
+    """Whether each channel of a convolution's output is computed from one channel of its own."""
+    weight = weight_of(node)
+    groups = node.attributes.get_int("group", 1)
+    return weight is not None and groups > 1 and weight.shape[1] == 1 and weight.shape[0] == groups
 
 
 def default_config(model: ir.Model, target: Target = "any") -> QuantConfig:

@@ -7,9 +7,12 @@ An artifact's graph subtracts the mean of each channel from the pixels, which is
 So the bytes are the quantized value, with scale 1 and zero point 0, and nothing is rounded. If the layer
 pads, it pads with zeros after the mean is subtracted. In bytes that is the mean, rounded, in the border.
 
-Three channels are short runs of memory. If the window moves by s > 1 columns, s columns are read as channels
-of one: (N, H, W, C) is (N, H, W / s, s C) without moving a byte, and a window of w columns is one of
-ceil(w / s) that moves by 1, its weights padded with zeros.
+Where all channels have one whole number as their mean, it is the zero point, and no border is needed.
+
+Three channels are short runs of memory, and the fast kernels read four bytes at a time. If the window moves
+by s > 1 columns, s columns are read as channels of one: (N, H, W, C) is (N, H, W / s, s C) without moving a
+byte. Where s C is not a multiple of 4, 2 s columns are one, from which 2 columns of the output are computed
+as channels of one, with the same weights, moved by s columns: (N, H, W / 2, 2 M) is (N, H, W, M).
 """
 
 from __future__ import annotations
@@ -30,6 +33,12 @@ __all__ = ["ConvWindow", "ImageBytes", "image_bytes", "trace_to_bytes"]
 
 _FEW_CHANNELS = 8
 """Number of channels below which the kernel reads them slowly."""
+
+_READ_BYTES = 4
+"""Number of bytes that the kernel reads at a time."""
+
+_MOST_WASTE = 1.5
+"""Largest ratio of the columns that are read to those of the windows."""
 
 
 @dataclass(frozen=True)
@@ -62,27 +71,39 @@ class ImageBytes:
     """The image's bytes as input of a convolution.
 
     Attributes:
-        quantized: Bytes with scale 1; with ``columns`` s, (N, H, W / s, s C).
-        mean: Mean that the float graph subtracts, (C,).
+        quantized: Bytes with scale 1; in groups of g columns (N, H, W / g, g C).
+        mean: What the float graph subtracts besides the zero point, (C,).
         window: Window of the convolution on these bytes.
-        columns: Number of image columns that are read as channels of one.
+        columns: Number g of image columns that are read as channels of one.
+        outputs: Number of columns of the output that are computed as channels of one.
+        offset: Number of columns in the first group that lie before the window.
     """
 
     quantized: QuantizedValue
     mean: NDArray[Any]
     window: ConvWindow
     columns: int = 1
+    outputs: int = 1
+    offset: int = 0
 
     def weights(self, weights: NDArray[Any]) -> NDArray[Any]:
-        """The convolution's weights (M, C, h, w), arranged for ``window``."""
+        """The convolution's weights (M, C, h, w) for the first column of the output: (M, g C, h, w')."""
         if self.columns == 1:
             return weights
         count, channels, height, width = weights.shape
         groups = self.window.kernel[1]
         padded = np.zeros((count, channels, height, groups * self.columns), weights.dtype)
-        padded[..., :width] = weights
+        padded[..., self.offset : self.offset + width] = weights
         parts = padded.reshape(count, channels, height, groups, self.columns)
         return parts.transpose(0, 4, 1, 2, 3).reshape(count, -1, height, groups)
+
+    def for_all_outputs(self, weights: NDArray[Any]) -> NDArray[Any]:
+        """Weights (M, g C, h, w') of the first column, moved for the other ones: (outputs M, g C, h, w')."""
+        count, bytes_, height, groups = weights.shape
+        rows = weights.transpose(0, 2, 3, 1).reshape(count, height, -1)  # in the order of memory
+        step = bytes_ // self.outputs
+        moved = np.concatenate([np.roll(rows, i * step, axis=2) for i in range(self.outputs)])
+        return moved.reshape(-1, height, groups, bytes_).transpose(0, 3, 1, 2)
 
 
 def image_bytes(value: ir.Value, window: ConvWindow, builder: GraphBuilder) -> ImageBytes | None:
@@ -97,18 +118,28 @@ def image_bytes(value: ir.Value, window: ConvWindow, builder: GraphBuilder) -> I
     if origin is None:
         return None
     source, mean, expanded = origin
-    quantized = QuantizedValue(source, Scaling(1.0, 0))
+    zero_point = _zero_point(mean)
+    quantized, mean = QuantizedValue(source, Scaling(1.0, zero_point)), mean - zero_point
     sizes = _sizes(value)
-    padded = any(window.pads) and mean.any()
+    padded = any(window.pads) and bool(mean.any())
     if sizes is None and (expanded or padded):
         return None
     if expanded and sizes is not None:  # gray images, which a color network sees as three equal channels
         shape = builder.add_weight("channels", np.array([1, 1, 1, sizes[0]], np.int64))
         quantized = replace(quantized, value=builder.add_node("Expand", [source, shape]))
-    columns = _columns(window, sizes)
+    columns, outputs = _columns(window, sizes)
+    image = ImageBytes(quantized, mean, window, columns, outputs)
     if sizes is None or (columns == 1 and not padded):
-        return ImageBytes(quantized, mean, window)
-    return _with_border(ImageBytes(quantized, mean, window, columns), sizes, builder)
+        return image
+    if not padded and (grouped := _in_groups(image, sizes)) is not None:
+        return _group(grouped, sizes, builder)
+    return _with_border(image, sizes, builder)
+
+
+def _zero_point(mean: NDArray[Any]) -> int:
+    """The mean, where it is one byte for all channels; else 0."""
+    level = float(mean.reshape(-1)[0])
+    return int(level) if (mean == level).all() and level.is_integer() and 0 <= level <= 255 else 0
 
 
 def trace_to_bytes(value: ir.Value) -> tuple[ir.Value, NDArray[Any], bool] | None:
@@ -134,40 +165,71 @@ def trace_to_bytes(value: ir.Value) -> tuple[ir.Value, NDArray[Any], bool] | Non
     return None
 
 
-def _columns(window: ConvWindow, sizes: tuple[int, int, int] | None) -> int:
-    """Number of columns that are best read as one."""
+def _columns(window: ConvWindow, sizes: tuple[int, int, int] | None) -> tuple[int, int]:
+    """Number of image columns that are best read as one, and of columns of the output from each."""
     step = window.strides[1]
-    fits = sizes is not None and sizes[0] < _FEW_CHANNELS and window.dilations[1] == 1
-    return step if fits and window.kernel[1] >= 2 * step else 1
+    if sizes is None or sizes[0] >= _FEW_CHANNELS or window.dilations[1] > 1 or step == 1:
+        return 1, 1
+    two = (sizes[0] * step) % _READ_BYTES == 2 and _width_out(window, sizes[2]) % 2 == 0
+    outputs = 2 if two else 1
+    columns, width = step * outputs, (outputs - 1) * step + window.kernel[1]
+    read = -(-width // columns) * columns
+    return (columns, outputs) if read <= _MOST_WASTE * outputs * window.kernel[1] else (1, 1)
+
+
+def _width_out(window: ConvWindow, width: int) -> int:
+    return (window.pads[1] + width + window.pads[3] - window.kernel[1]) // window.strides[1] + 1
+
+
+def _in_groups(image: ImageBytes, sizes: tuple[int, int, int]) -> ImageBytes | None:
+    """The image in whole groups of columns, with padding in groups; None where its width is none of these."""
+    window, columns = image.window, image.columns
+    top, left, bottom, _ = window.pads
+    before = -(-left // columns)
+    offset = before * columns - left
+    groups = -(-(offset + (image.outputs - 1) * window.strides[1] + window.kernel[1]) // columns)
+    after = _width_out(window, sizes[2]) // image.outputs - 1 + groups - before - sizes[2] // columns
+    if sizes[2] % columns or after < 0 or max(before, after) >= groups:
+        return None
+    pads = top, before, bottom, after
+    grouped = ConvWindow((window.kernel[0], groups), (window.strides[0], 1), window.dilations, pads)
+    return replace(image, window=grouped, offset=offset)
+
+
+def _group(image: ImageBytes, sizes: tuple[int, int, int], builder: GraphBuilder) -> ImageBytes:
+    channels, height, width = sizes
+    shape = np.array([0, height, width // image.columns, image.columns * channels], np.int64)
+    value = builder.add_node("Reshape", [image.quantized.value, builder.add_weight("columns", shape)])
+    return replace(image, quantized=replace(image.quantized, value=value))
 
 
 def _with_border(image: ImageBytes, sizes: tuple[int, int, int], builder: GraphBuilder) -> ImageBytes:
     """Adds the border, makes the image as wide as the windows need, and groups its columns."""
     channels, height, width = sizes
-    window, columns = image.window, image.columns
+    window, columns, level = image.window, image.columns, image.quantized.scaling.zero_point
     top, left, bottom, right = window.pads
-    groups = -(-window.kernel[1] // columns)
+    step, kernel = window.strides[1], window.kernel[1]
+    groups = -(-((image.outputs - 1) * step + kernel) // columns)
     if columns > 1:
-        windows = (left + width + right - window.kernel[1]) // columns + 1
-        right = (windows + groups - 1) * columns - left - width
+        right = (_width_out(window, width) // image.outputs + groups - 1) * columns - left - width
     value = image.quantized.value
     if any((top, left, bottom, right)):  # rows as one dimension: Pad is ten times as fast on three
         rows = builder.add_weight("rows", np.array([0, height, -1], np.int64))
         flat = builder.add_node("Reshape", [value, rows])
         border = np.array([0, top, left * channels, 0, bottom, right * channels], np.int64)
-        value = builder.add_node("Pad", [flat, builder.add_weight("border", border)])
+        inputs = [flat, builder.add_weight("border", border)]
+        value = builder.add_node("Pad", [*inputs, *([builder.zero_point(level)] if level else [])])
         height, width = top + height + bottom, left + width + right
         if any(window.pads) and image.mean.any():  # Pad has one value for all channels, so it pads with 0
             mean = np.broadcast_to(image.mean, channels)
             frame = _frame(mean, (height, width), (top, left, bottom, right))
             value = builder.add_node("Max", [value, builder.add_weight("border_levels", frame)])
-    shape = np.array([0, height, width // columns, columns * channels], np.int64)
-    value = builder.add_node("Reshape", [value, builder.add_weight("columns", shape)])
-    kernel, strides = window.kernel, window.strides
+    kernel_shape, strides = window.kernel, window.strides
     if columns > 1:
-        kernel, strides = (kernel[0], groups), (strides[0], 1)
-    grouped = ConvWindow(kernel, strides, window.dilations, (0, 0, 0, 0))
-    return replace(image, quantized=replace(image.quantized, value=value), window=grouped)
+        kernel_shape, strides = (window.kernel[0], groups), (strides[0], 1)
+    grouped = ConvWindow(kernel_shape, strides, window.dilations, (0, 0, 0, 0))
+    padded = replace(image, quantized=replace(image.quantized, value=value), window=grouped)
+    return _group(padded, (channels, height, width), builder)
 
 
 def _frame(mean: NDArray[Any], size: tuple[int, int], pads: Sequence[int]) -> NDArray[np.uint8]:

@@ -23,14 +23,18 @@ from cnntk.quantization.calibration import (
     CalibrationData,
     behind_activation,
     clip_limits,
+    dense_reader,
     is_non_negative,
+    is_spatial_mean,
 )
-from cnntk.quantization.config import QuantConfig, linear_layers
-from cnntk.quantization.first_conv import ConvWindow, image_bytes
+from cnntk.quantization.config import QuantConfig, is_depthwise, linear_layers
+from cnntk.quantization.first_conv import ConvWindow, ImageBytes, image_bytes
 from cnntk.quantization.options import RangeMethod
 from cnntk.quantization.ranges import Scaling, find_range, scale_and_zero_point
 from cnntk.quantization.weights import (
+    BIAS_LIMIT,
     ChannelWeights,
+    coarser,
     dequantize_blocks,
     full_range,
     no_saturation,
@@ -104,6 +108,7 @@ class _GraphQuantizer:
         self._linear = {node: str(node.name) for node in linear_layers(model)}
         self._quantized: dict[ir.Value, QuantizedValue] = {}
         self._floats: dict[ir.Value, ir.Value] = {}
+        self._rows: dict[ir.Value, QuantizedValue] = {}  # uint8 (N, C), of means over the map
         self._rules: dict[str, Callable[[ir.Node], bool]] = {
             "Conv": self._conv,
             "Gemm": self._fully_connected,
@@ -156,25 +161,24 @@ class _GraphQuantizer:
         means = self._channel_means(x)
         if image is not None:  # what is subtracted from every pixel goes into the bias
             offsets = offsets - (numbers.sum(axis=(2, 3)) * image.mean).sum(axis=1)
-            numbers, window = image.weights(numbers), image.window
             means = None if means is None else np.tile(means + image.mean, image.columns)
+            numbers, window = image.weights(numbers), image.window
+        integers = self._conv_integers(node, numbers, offsets, quantized.scaling.scale, means)
         self._quantized[node.outputs[0]] = self._integer_conv(
-            node, quantized, numbers, offsets, window, means, output
+            node, quantized, integers, window, output, image
         )
         return True
 
-    def _integer_conv(
-        self,
-        node: ir.Node,
-        x: QuantizedValue,
-        weight: Any,
-        bias: Any,
-        window: ConvWindow,
-        means: Any,
-        output: Scaling,
-    ) -> QuantizedValue:
+    def _conv_integers(
+        self, node: ir.Node, weight: Any, bias: Any, input_scale: float, means: Any
+    ) -> tuple[Any, Any, Any]:
+        """Weights int8 (M, C, h, w), their scales float32 (M,) and biases int32 (M,)."""
         rows = weight.transpose(0, 2, 3, 1)  # the kernel sums over height, width, channels
-        integers = self._conv_weights(node, rows.reshape(len(rows), -1))
+        integers = coarser(
+            self._conv_weights(node, rows.reshape(len(rows), -1)),
+            rows.reshape(len(rows), -1),
+            np.abs(bias) / (input_scale * BIAS_LIMIT),
+        )
         values = np.ascontiguousarray(integers.values.reshape(rows.shape).transpose(0, 3, 1, 2))
         if means is not None:
             errors = (values * integers.scales[:, None, None, None].astype(np.float64) - weight).sum(
@@ -184,17 +188,35 @@ class _GraphQuantizer:
             groups = _groups(node)
             read = np.repeat(means.reshape(groups, -1), len(values) // groups, axis=0)
             bias = bias - (errors * read).sum(axis=1)
-        steps = x.scaling.scale * integers.scales.astype(np.float64)
+        steps = input_scale * integers.scales.astype(np.float64)
         limit = 2**31 - 1
-        offsets = np.rint(bias / steps).clip(-limit, limit).astype(np.int32)
+        return values, integers.scales, np.rint(bias / steps).clip(-limit, limit).astype(np.int32)
+
+    def _integer_conv(
+        self,
+        node: ir.Node,
+        x: QuantizedValue,
+        integers: tuple[Any, Any, Any],
+        window: ConvWindow,
+        output: Scaling,
+        image: ImageBytes | None,
+    ) -> QuantizedValue:
+        values, scales, bias = integers
+        channels, copies = len(values), 1 if image is None else image.outputs
+        if image is not None and copies > 1:
+            values, scales, bias = (
+                image.for_all_outputs(values),
+                np.tile(scales, copies),
+                np.tile(bias, copies),
+            )
         builder, name = self._builder, str(node.name)
         inputs = [
             *builder.inputs_of(x),
             builder.add_weight(f"{name}_weight", values),
-            builder.add_weight(f"{name}_scales", integers.scales),
+            builder.add_weight(f"{name}_scales", scales),
             builder.add_weight(f"{name}_zeros", np.zeros(len(values), np.int8)),
             *builder.scaling(output),
-            builder.add_weight(f"{name}_bias", offsets),
+            builder.add_weight(f"{name}_bias", bias),
         ]
         attributes = {
             "channels_last": 1,
@@ -205,6 +227,9 @@ class _GraphQuantizer:
             "dilations": window.dilations,
         }
         value = builder.add_node("QLinearConv", inputs, attributes, domain=MICROSOFT, replaces=node)
+        if copies > 1:
+            shape = builder.add_weight("one_column", np.array([0, 0, -1, channels], np.int64))
+            value = builder.add_node("Reshape", [value, shape])
         return QuantizedValue(value, output)
 
     def _fully_connected(self, node: ir.Node) -> bool:
@@ -214,6 +239,9 @@ class _GraphQuantizer:
         if precision == "float32" or x is None or layer is None:
             return False
         numbers, bias = layer
+        if precision == "int8" and x in self._rows:
+            self._dense_on_integers(node, self._rows[x], numbers, bias)
+            return True
         bits = 4 if precision == "int4" else 8
         blocks = self._cached((node.name, bits), lambda: quantize_blocks(numbers, bits, _BLOCK))
         builder, name = self._builder, str(node.name)
@@ -237,6 +265,29 @@ class _GraphQuantizer:
         output = builder.add_node("MatMulNBits", inputs, attributes, domain=MICROSOFT, replaces=node)
         self._replace(node.outputs[0], output)
         return True
+
+    def _dense_on_integers(
+        self, node: ir.Node, x: QuantizedValue, numbers: Any, bias: ir.Value | None
+    ) -> None:
+        """A fully connected layer whose products are integers on every CPU, and whose outputs are floats."""
+        form = full_range if self._config.target == "vnni" else no_saturation
+        integers: ChannelWeights = self._cached((node.name, form), lambda: form(numbers))
+        builder, name = self._builder, str(node.name)
+        if bias is not None and (means := self._channel_means(node.inputs[0])) is not None:
+            errors = integers.values * integers.scales[:, None].astype(np.float64) - numbers
+            bias = builder.add_weight(f"{name}_bias", (constant(bias) - errors @ means).astype(np.float32))
+        scale, zero_point = builder.scaling(x.scaling)
+        inputs = [
+            x.value,
+            builder.add_weight(f"{name}_weight", np.ascontiguousarray(integers.values.T)),
+            scale,
+            builder.add_weight(f"{name}_scales", integers.scales),
+            zero_point,
+            builder.add_weight(f"{name}_zero", np.array(0, np.int8)),
+            *([bias] if bias is not None else []),
+        ]
+        output = builder.add_node("MatMulIntegerToFloat", inputs, domain=MICROSOFT, replaces=node)
+        self._replace(node.outputs[0], output)
 
     def _half_weights(self, node: ir.Node) -> bool:
         """Stores weights in 16 bits; onnxruntime makes them float32 once, when it loads the model."""
@@ -328,9 +379,18 @@ class _GraphQuantizer:
     def _mean(self, node: ir.Node) -> bool:
         """Computes the mean over height and width from floats in the order of the integers."""
         x = self._quantized_input(node)
-        if x is None or not _is_spatial_mean(node):
+        if x is None or not is_spatial_mean(node):
             return False
         builder = self._builder
+        layer, scaling = dense_reader(node.outputs[0]), self._output_scaling(node.outputs[0])
+        in_integers = layer is not None and self._precision(layer) == "int8" and _dense_weights(layer)
+        if in_integers and layer is not None and layer.inputs[0] is not None and scaling:
+            inputs = [*builder.inputs_of(x), *builder.scaling(scaling)]
+            attributes = {"channels_last": 1}
+            pooled = builder.add_node("QLinearGlobalAveragePool", inputs, attributes, domain=MICROSOFT)
+            rows = builder.add_node("Reshape", [pooled, builder.add_weight("rows", np.array([0, -1]))])
+            self._rows[layer.inputs[0]] = QuantizedValue(rows, scaling)
+            return True
         floats = builder.dequantize(x)
         axes = builder.add_weight("spatial", np.array([1, 2], np.int64))
         mean = builder.add_node("ReduceMean", [floats, axes], {"keepdims": 0}, replaces=node)
@@ -345,9 +405,10 @@ class _GraphQuantizer:
         return "float32" if plan is None else plan.precision
 
     def _conv_weights(self, node: ir.Node, rows: Any) -> ChannelWeights:
-        # Kernels for grouped convolutions sum in other orders.
-        portable = seven_bits if _groups(node) > 1 else no_saturation
-        form = full_range if self._config.target == "vnni" else portable
+        if self._config.target == "vnni" or is_depthwise(node):
+            form = full_range
+        else:  # kernels for grouped convolutions sum in other orders
+            form = seven_bits if _groups(node) > 1 else no_saturation
         weights: ChannelWeights = self._cached((node.name, form), lambda: form(rows))
         return weights
 
@@ -415,13 +476,6 @@ def _groups(node: ir.Node) -> int:
 
 def _has_explicit_pads(node: ir.Node) -> bool:
     return node.attributes.get_string("auto_pad", "NOTSET") == "NOTSET"
-
-
-def _is_spatial_mean(node: ir.Node) -> bool:
-    if node.op_type == "GlobalAveragePool":
-        return True
-    axes = constant(node.inputs[1]) if len(node.inputs) > 1 else None
-    return axes is not None and sorted(int(a) % 4 for a in np.ravel(axes)) == [2, 3]
 
 
 def _dense_weights(node: ir.Node) -> tuple[Any, ir.Value | None] | None:

@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "BIAS_LIMIT",
     "PAIR_LIMIT",
     "BlockWeights",
     "ChannelWeights",
     "can_saturate",
+    "coarser",
     "dequantize_blocks",
     "full_range",
     "no_saturation",
@@ -30,6 +32,9 @@ Array = NDArray[Any]
 
 PAIR_LIMIT = 128
 """Maximum sum of the weights of a pair, of either sign: 128 * 255 fits into 16 bits."""
+
+BIAS_LIMIT = 2**30
+"""Largest bias in steps: half of 32 bits, the other half is for the sum of products."""
 
 _TINY = 1e-12
 _COARSER = np.linspace(1, 2, 11)
@@ -81,6 +86,21 @@ def _symmetric(weights: Array, largest: int) -> ChannelWeights:
     scales = np.maximum(np.abs(weights).max(axis=1), _TINY) / largest
     values = np.rint(weights / scales[:, None]).clip(-largest, largest)
     return ChannelWeights(values.astype(np.int8), scales.astype(np.float32))
+
+
+def coarser(integers: ChannelWeights, weights: Array, least_scales: Array) -> ChannelWeights:
+    """Channels with at least these scales, (M,): a bias is counted in steps of the weights' scales.
+
+    A channel with next to no weight and a usual bias would need more steps than 32 bits hold. Its scale is at
+    least doubled, so that no pair exceeds `PAIR_LIMIT`.
+    """
+    small = integers.scales < least_scales
+    if not small.any():
+        return integers
+    values, scales = integers.values.copy(), integers.scales.copy()
+    scales[small] = np.maximum(least_scales[small], 2 * scales[small])
+    values[small] = np.rint(weights[small] / scales[small, None].astype(np.float64)).astype(np.int8)
+    return ChannelWeights(values, scales)
 
 
 def no_saturation(weights: Array) -> ChannelWeights:

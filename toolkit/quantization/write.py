@@ -129,7 +129,7 @@ def _layers(spec: ModelSpec, before: ir.Model, after: ir.Model) -> tuple[Layer, 
     return tuple(layers)
 
 
-_PARAMETER_INPUTS = {"QLinearConv": (3, 8), "MatMulNBits": (1, 5)}
+_PARAMETER_INPUTS = {"QLinearConv": (3, 8), "MatMulNBits": (1, 5), "MatMulIntegerToFloat": (1, 6)}
 """Inputs that are weights or biases; scales and zero points are neither, and layers can share them."""
 
 
@@ -175,15 +175,25 @@ def _case(
 def _refuse_saturation(model: ir.Model, target: Path) -> None:
     """Checks the weights as they are in the graph, in the order in which the kernel sums."""
     for node in model.graph:
-        weight = weight_of(node, 3) if node.op_type == "QLinearConv" else None
-        if weight is None:
-            continue
-        values = weight.numpy()
-        if can_saturate(values.transpose(0, 2, 3, 1).reshape(len(values), -1)):
+        rows = _summed_rows(node)
+        if rows is not None and can_saturate(rows):
             raise ExportCheckError(
                 f"{target}: weights of {node.name} can saturate 16-bit sums, so that CPUs without VNNI would "
                 "compute other outputs. Nothing was written; --target vnni allows it"
             )
+
+
+def _summed_rows(node: ir.Node) -> Any:
+    """Weights (M, K) in the order of the sum; None where the kernels of all CPUs sum in 32 bits."""
+    weight = weight_of(node, 3 if node.op_type == "QLinearConv" else 1)
+    if weight is None or node.op_type not in ("QLinearConv", "MatMulIntegerToFloat"):
+        return None
+    values = weight.numpy()
+    if node.op_type == "MatMulIntegerToFloat":
+        return values.T
+    if node.attributes.get_int("group", 1) == len(values) and values.shape[1] == 1:
+        return None  # depthwise
+    return values.transpose(0, 2, 3, 1).reshape(len(values), -1)
 
 
 def _check_self_test(engine: Engine, target: Path) -> None:

@@ -14,6 +14,7 @@ from pixel_graphs import echo
 from cnntk.data.batches import Batch
 from cnntk.exporters.preprocessing import add_preprocessing
 from cnntk.quantization import first_conv as first
+from cnntk.quantization._weight_check import check_quantized_weights
 from cnntk.quantization.calibration import (
     CalibrationData,
     calibrate,
@@ -132,8 +133,13 @@ def test_no_weight_can_saturate_unless_the_target_is_vnni(
 
     def any_saturates(target: str) -> bool:
         model = quantize_graph(residual, config(residual, "int8", target), calibration)
-        weights = [n.inputs[3].const_value.numpy() for n in model.graph if n.op_type == "QLinearConv"]
-        return any(can_saturate(w.transpose(0, 2, 3, 1).reshape(len(w), -1)) for w in weights)
+        weights = {n.name: n.inputs[3].const_value.numpy() for n in model.graph if n.op_type == "QLinearConv"}
+        depthwise = weights.pop("three")
+        assert np.abs(depthwise).max() == 127  # its kernels sum in 32 bits
+        rows = [w.transpose(0, 2, 3, 1).reshape(len(w), -1) for w in weights.values()]
+        rows += [n.inputs[1].const_value.numpy().T for n in model.graph if "IntegerToFloat" in n.op_type]
+        assert len(rows) == 3
+        return any(map(can_saturate, rows))
 
     assert not any_saturates("any")
     assert any_saturates("vnni")
@@ -171,13 +177,14 @@ def test_the_first_layer_reads_the_bytes_of_the_image(pads: str) -> None:
         assert relative_error(run(graph, x)["y"], run(model, x)["y"]) < 0.02
 
 
-@pytest.mark.parametrize("width", [12, 13, 14, 15])
+@pytest.mark.parametrize("mean", ["120.0, 110.0, 100.0", "127.0, 127.0, 127.0"])
+@pytest.mark.parametrize("width", [12, 13, 14, 15, 16])
 @pytest.mark.parametrize("pads", ["0, 0, 0, 0", "1, 1, 1, 1", "2, 0, 1, 3"])
-@pytest.mark.parametrize(("kernel", "stride"), [(4, 2), (5, 2), (7, 3)])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (4, 2), (5, 2), (7, 3), (4, 4)])
 def test_columns_are_read_as_channels(
-    width: int, pads: str, kernel: int, stride: int, monkeypatch: pytest.MonkeyPatch
+    mean: str, width: int, pads: str, kernel: int, stride: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = PIXELS.replace("8, 8, 3] image", f"9, {width}, 3] image")
+    text = PIXELS.replace("8, 8, 3] image", f"9, {width}, 3] image").replace("120.0, 110.0, 100.0", mean)
     text = text.replace("N, 4, 8, 8] y", "N, 4, H, W] y").replace("3, 3] w", f"{kernel}, {kernel}] w")
     text = text.replace("pads = [PADS]", f"pads = [{pads}], strides = [{stride}, {stride}]")
     model = with_weights(text, {"w": (4, 3, kernel, kernel), "b": (4,)})
@@ -187,9 +194,13 @@ def test_columns_are_read_as_channels(
     graph = quantize_graph(*arguments)
     monkeypatch.setattr(first, "_FEW_CHANNELS", 0)
     plain = quantize_graph(*arguments)
-    for model_, strides in ((graph, [stride, 1]), (plain, [stride, stride])):
-        (conv,) = (node for node in model_.graph if node.op_type == "QLinearConv")
-        assert list(conv.attributes.get_ints("strides")) == strides
+    convs = [next(n for n in g.graph if n.op_type == "QLinearConv") for g in (graph, plain)]
+    steps = [list(conv.attributes.get_ints("strides")) for conv in convs]
+    left, right = (int(n) for n in pads.split(", ")[1::2])
+    if (kernel, stride) != (3, 2) or (left + width + right - kernel) // stride % 2 == 1:
+        assert steps[0] == [stride, 1]
+    assert steps[1] == [stride, stride]
+    check_quantized_weights(model, graph, None, corrected=False)
     for x in images[:4]:
         assert np.array_equal(run(graph, x)["y"], run(plain, x)["y"])
 
@@ -332,3 +343,33 @@ def test_first_layers_read_the_bytes_of_resized_images(form: ResizeForm, source:
     assert expanded
     np.testing.assert_allclose(mean, 0.5 * 255)
     assert first.trace_to_bytes(factor.outputs[0]) is None
+@pytest.mark.parametrize("groups", [48, 1])
+def test_what_depthwise_convolutions_compute_is_exact(groups: int) -> None:
+    """All 8 bits, neighbors of one sign: what saturates 16 bits elsewhere."""
+    text = SINGLE.replace("GROUPS", str(groups)).replace("EACH", str(48 // groups))
+    model = with_weights(text, {"w": (48, 48 // groups, 3, 3)})
+    model.graph.initializers["w"].const_value = ir.tensor(np.full((48, 48 // groups, 3, 3), 1.0, np.float32))
+    x = {"x": np.full((1, 48, 6, 6), 255.0, np.float32)}
+    y = run(quantize_graph(model, config(model, "int8"), calibrated(model, [x])), x)["y"]
+    assert relative_error(y, run(model, x)["y"]) < 0.01
+
+
+SINGLE = """
+<ir_version: 10, opset_import: ["" : 18]>
+single (float[N, 48, 6, 6] x) => (float[N, 48, 4, 4] y) <float[48, EACH, 3, 3] w>
+{ [one] y = Conv <group = GROUPS> (x, w) }
+"""
+
+
+def test_biases_of_channels_with_next_to_no_weight() -> None:
+    model = with_weights(PIXELS.replace("PADS", "1, 1, 1, 1"), {"w": (4, 3, 3, 3), "b": (4,)})
+    weight, bias = (model.graph.initializers[name].const_value.numpy().copy() for name in "wb")
+    weight[:2], bias[:2] = weight[:2] * 1e-9, [300, -200]
+    for name, array in (("w", weight), ("b", bias)):
+        model.graph.initializers[name].const_value = ir.tensor(array, name=name)
+    images = [{"image": RNG.integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)} for _ in range(12)]
+    graph = quantize_graph(model, config(model, "int8"), calibrated(model, images))
+    assert relative_error(run(graph, images[0])["y"], run(model, images[0])["y"]) < 0.02
+    scales = next(n for n in graph.graph if n.op_type == "QLinearConv").inputs[4].const_value.numpy()
+    assert scales[0] > 1e-8  # of finer steps 300 would take more than 2^31
+    assert scales[2] < 0.1

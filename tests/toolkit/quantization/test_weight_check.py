@@ -113,11 +113,14 @@ def test_sound_weights(
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("one_weight", add(2, 1, 2, 3, 1), r"one: weight \[1, 3, 1, 2\]"),
+        ("one_weight", add(2, 1, 2, 3, 1), r"one: in column 1 of the output, weight \[1, 3, "),
+        ("one_weight", add(2, slice(None), 2, 3, 0), r"one: in column 1 of the output"),
+        ("one_scales", add(0.1, 9), r"one: scale \[1\]"),
         ("two_weight", add(-2, 7, 0, 2, 2), r"two: weight \[7, 2, 2, 0\]"),
         ("three_weight", add(1, 0, 0, 0, 0), r"three: weight"),
         ("two_scales", add(0.1, 3), r"two: scale \[3\]"),
         ("one_bias", add(2, 4), r"one: bias \[4\]"),
+        ("one_bias", add(2, slice(4, None, 8)), r"one: bias \[4\]"),
         ("two_bias", add(-2, 0), r"two: bias \[0\]"),
         ("four_weight", add(1, 2, 0, 5), r"four: weight \[2, 5\]"),
         ("four_scales", add(0.01, 6), r"four: weight \[6"),
@@ -159,3 +162,31 @@ def test_weights_that_stay_floats(network: ir.Model, calibration: CalibrationDat
         changed = with_change(graph, name, add(0.01, 1, 0, 1, 1))
         with pytest.raises(ExportCheckError, match=f"weight {name}: differs from the float32 graph's"):
             check_quantized_weights(network, changed, calibration, corrected=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("four_weight", add(2, 5, 2), r"four: weight \[2, 5\]"),
+        ("four_scales", add(0.01, 6), r"four: (weight|scale) \[6"),
+        ("four_bias", add(0.01, 1), r"four: bias \[1\]"),
+    ],
+)
+def test_each_changed_number_of_a_dense_layer_in_integers(
+    name: str, change: Callable[[np.ndarray], None], message: str
+) -> None:
+    rng = np.random.default_rng(2)
+    text = GRAPH.replace("    r3 = Relu (m)\n", "").replace("(r3, w4, b4)", "(m, w4, b4)")
+    model = onnx.parser.parse_model(text)
+    for weight, shape in {"mean": (3, 1, 1), **SHAPES}.items():
+        value = rng.standard_normal(shape).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(value, weight))
+    network = ir.from_proto(onnx.shape_inference.infer_shapes(model))
+    images = [rng.integers(0, 256, (1, 16, 16, 3), dtype=np.uint8) for _ in range(4)]
+    batches = [Batch({"image": x}, (str(i),), (None,)) for i, x in enumerate(images)]
+    calibration = calibrate(network, batches)
+    graph = quantize_graph(network, config(network, "int8"), calibration)
+    assert "MatMulIntegerToFloat" in {node.op_type for node in graph.graph}
+    check_quantized_weights(network, graph, calibration, corrected=True)
+    with pytest.raises(ExportCheckError, match=message):
+        check_quantized_weights(network, with_change(graph, name, change), calibration, corrected=True)
