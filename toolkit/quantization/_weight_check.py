@@ -139,7 +139,8 @@ def _check_convolution(layer: _LayerPair) -> None:
     numbers, scales, stored = weight.astype(np.float64), *_first_outputs(layer, len(weight))
     _check_range(layer, numbers.reshape(len(numbers), -1), scales)
     ideal = numbers / scales[:, None, None, None]
-    values, rest = _by_columns(stored.astype(np.float64), numbers.shape, offset := _offset(layer, stored))
+    offset = _offset(layer, stored.shape[1] // numbers.shape[1])
+    values, rest = _by_columns(stored.astype(np.float64), numbers.shape, offset)
     layer.refuse("a weight beyond the window", rest != 0, rest, np.zeros_like(rest))
     off = np.abs(values - ideal) > _NEAREST
     if off.any():  # in the order in which the kernel sums, where neighbors are pairs
@@ -167,12 +168,11 @@ def _first_outputs(layer: _LayerPair, count: int) -> tuple[Array, Array]:
     return scales[:count], first
 
 
-def _offset(layer: _LayerPair, stored: Array) -> int:
+def _offset(layer: _LayerPair, columns: int) -> int:
     """Number of columns of the first group that lie before the window, where the padding is whole groups."""
-    columns = stored.shape[1] // max(layer.before.inputs[1].shape[1], 1)  # type: ignore[union-attr, index]
     left = layer.before.attributes.get_ints("pads", [0] * 4)[1]
     groups = layer.after.attributes.get_ints("pads", [0] * 4)[1]
-    return int(groups * columns - left) if groups else 0
+    return groups * columns - left if groups else 0
 
 
 def _check_range(layer: _LayerPair, numbers: Array, scales: Array) -> None:

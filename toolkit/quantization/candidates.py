@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -54,7 +54,8 @@ T = TypeVar("T")
 _COMPARE_S, _MIN_PAIRS = 2.0, 15
 _MAX_LOADED = 2
 _CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast", "Transpose"})
-_STORE_VERSION = 2
+_VIEWS = frozenset({"Reshape", "Pad", "Max"})
+_STORE_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -114,11 +115,13 @@ class GraphStats:
         size_bytes: Size of its file.
         conversions: Number of nodes that only convert or transpose values, less those of the original.
         unsupported: Layers that stay float32 against the config, because integers can't compute them.
+        edges: Layers in integers that read or write floats, or read the pixels.
     """
 
     size_bytes: int
     conversions: int
     unsupported: tuple[str, ...]
+    edges: tuple[str, ...] = ()
 
 
 class MeasurementStore:
@@ -329,7 +332,7 @@ class CandidateEvaluator:
         unchanged = {str(node.name) for node in linear_layers(model)}
         conversions = _count_conversions(model) - _count_conversions(original.model)
         unsupported = tuple(name for name in config.reduced if name in unchanged)
-        return engine, GraphStats(size, conversions, unsupported)
+        return engine, GraphStats(size, conversions, unsupported, _edges(model, config.reduced))
 
 
 def _any_batch(engine: Engine) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -364,6 +367,20 @@ def _half_precision(node: ir.Node) -> Precision:
     weight = weight_of(node)
     largest = 0.0 if weight is None else float(np.abs(weight.numpy()).max(initial=0.0))
     return "float16" if largest <= np.finfo(np.float16).max else "bfloat16"
+
+
+def _edges(model: ir.Model, layers: Collection[str]) -> tuple[str, ...]:
+    """The layers of a quantized graph next to a conversion, or to what is no layer: the pixels, the head."""
+    edges = []
+    for node in model.graph:
+        if node.name not in layers:
+            continue
+        value = node.inputs[0]
+        neighbors = [use.node for use in node.outputs[0].uses()]
+        source = None if value is None else value.producer()
+        if source is None or any(n.op_type in _CONVERSIONS | _VIEWS for n in (source, *neighbors)):
+            edges.append(str(node.name))
+    return tuple(edges)
 
 
 def _count_conversions(model: ir.Model) -> int:

@@ -32,9 +32,6 @@ _LARGE_DENSE = 1 << 17
 _FOUR_BIT_DENSE = 1 << 20
 """Number of weights from which 4 bits gain enough speed for what they cost in accuracy."""
 
-_SMALL_CONV = 1 << 10
-"""Number of weights below which converting a convolution's input costs more than integers gain."""
-
 
 @dataclass(frozen=True)
 class LayerPlan:
@@ -120,7 +117,7 @@ def is_depthwise(node: ir.Node) -> bool:
 def default_config(model: ir.Model, target: Target = "any") -> QuantConfig:
     """Config to try first: convolutions in int8, large fully connected layers in int4, the last one in int8.
 
-    Small layers stay in float32. Errors of the last layer go straight into the logits.
+    Small fully connected layers stay in float32. Errors of the last layer go straight into the logits.
     """
     layers = linear_layers(model)
     return QuantConfig({str(n.name): _default_plan(n, last=n is layers[-1]) for n in layers}, target)
@@ -130,8 +127,6 @@ def _default_plan(node: ir.Node, *, last: bool) -> LayerPlan:
     weight = weight_of(node)
     size = 0 if weight is None else int(weight.size)
     if node.op_type == "Conv":
-        if size < _SMALL_CONV:
-            return LayerPlan("float32", f"only {size} weights: converting its input would cost more")
         return LayerPlan("int8", "a convolution")
     if size < _LARGE_DENSE:
         return LayerPlan("float32", f"only {size} weights")

@@ -240,7 +240,7 @@ class _GraphQuantizer:
             return False
         numbers, bias = layer
         if precision == "int8" and x in self._rows:
-            self._dense_on_integers(node, self._rows[x], numbers, bias)
+            self._dense_on_integers(node, self._rows[x], numbers, bias, self._channel_means(x))
             return True
         bits = 4 if precision == "int4" else 8
         blocks = self._cached((node.name, bits), lambda: quantize_blocks(numbers, bits, _BLOCK))
@@ -267,13 +267,13 @@ class _GraphQuantizer:
         return True
 
     def _dense_on_integers(
-        self, node: ir.Node, x: QuantizedValue, numbers: Any, bias: ir.Value | None
+        self, node: ir.Node, x: QuantizedValue, numbers: Any, bias: ir.Value | None, means: Any
     ) -> None:
         """A fully connected layer whose products are integers on every CPU, and whose outputs are floats."""
         form = full_range if self._config.target == "vnni" else no_saturation
         integers: ChannelWeights = self._cached((node.name, form), lambda: form(numbers))
         builder, name = self._builder, str(node.name)
-        if bias is not None and (means := self._channel_means(node.inputs[0])) is not None:
+        if bias is not None and means is not None:
             errors = integers.values * integers.scales[:, None].astype(np.float64) - numbers
             bias = builder.add_weight(f"{name}_bias", (constant(bias) - errors @ means).astype(np.float32))
         scale, zero_point = builder.scaling(x.scaling)

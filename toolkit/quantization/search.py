@@ -102,8 +102,7 @@ def search(
        with the most work are then tried in integers once more.
     2. If that is not faster than the original: only the half of the layers with the most work in integers, a
        quarter, ... down to one layer; the fastest accepted candidate is selected.
-    3. Convolutions that the config has in float32, in integers, if that is faster.
-    4. Small layers in float32, one by one, if that is faster.
+    3. Small layers between floats and integers in float32, one by one, if that is faster.
 
     With ``prefer="size"`` only steps 0 and 1 are done, layers that the config keeps in float32 for their
     speed are quantized, too, and what is then in float32 is stored in 16 bits. Ctrl-C ends a search with the
@@ -213,7 +212,6 @@ class _Search:
             return
         if not candidate.accepted:
             self._try_fewer_layers(candidate)
-        self._extend(config)
         self._trim()
 
     def result(self, *, interrupted: bool = False) -> SearchResult:
@@ -371,34 +369,17 @@ class _Search:
             "than integers save"
         )
 
-    def _extend(self, default: QuantConfig) -> None:
-        """Tries convolutions that are in float32: between integers they can cost more than they save."""
-        best, layers = self.best, self.evaluator.layers
-        if best is None:
-            return
-        names = [
-            name
-            for name in default.layers
-            if name not in default.reduced and name not in best.config.reduced and layers[name].op == "Conv"
-        ]
-        config = best.config
-        for name in names:
-            config = config.with_precision(name, "int8", "for speed: faster than in float32")
-        unsupported = bool(names) and self.evaluator.graph_stats(config).unsupported
-        if not names or unsupported or not self._is_faster(config, best.config):
-            return
-        candidate = self._try(config, f"layer{'s' * (len(names) > 1)} {self._titles(names)} in int8, too")
-        if candidate.accepted:
-            self.best = candidate
-
     def _trim(self) -> None:
-        """Tries small layers in float32, each against the best so far."""
+        """Tries small layers in float32, each against the best so far.
+
+        Between layers in integers one in float32 would add two conversions, so those are not tried.
+        """
         best = self.best
         if best is None:
             return
-        order = self._by_work(best.config)
-        work = sum(self._work(name) for name in order)
-        small = [n for n in reversed(order) if self._work(n) <= _SMALL_SHARE * work][:_MAX_TRIMMED]
+        order, edges = self._by_work(best.config), self.evaluator.graph_stats(best.config).edges
+        most = _SMALL_SHARE * sum(self._work(name) for name in order)
+        small = [n for n in reversed(order) if self._work(n) <= most and n in edges][:_MAX_TRIMMED]
         for index, name in enumerate(small):
             self.progress("trying small layers in float32", index, len(small))
             reason = f"for speed: faster than as {best.config.layers[name].precision}"

@@ -55,7 +55,7 @@ def test_the_printed_result(digits: Path, clock: object) -> None:
     assert "2.00x faster than the original (95 % interval 1.98x to 2.02x, 1.00 ms vs 2.00 ms)" in joined
     assert "drop " in result.stdout
     assert "every CPU" in result.stdout
-    assert "0: only 288 weights" in result.stdout
+    assert "9: only 32768 weights" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
     assert "warning: calibration: only 40 images" in result.stderr
 
