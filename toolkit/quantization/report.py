@@ -296,8 +296,11 @@ def _accuracy_highlight(accuracy: Accuracy | None) -> tuple[Highlight, ...]:
         return ()
     same = f"the same answer for {accuracy.agreement:.2f} % of {accuracy.images:,} images"
     if accuracy.before is None or accuracy.after is None:
-        meaning = f"points of accuracy, expected from the answers that changed; it gives {same}."
-        return (Highlight(f"{accuracy.expected_drop:.3f}", "Expected accuracy cost", meaning),)
+        meaning = (
+            f"points of accuracy (at most {accuracy.expected_high:.2f}), expected from the answers that "
+            f"change; it gives {same}. Labels, or more images, make this more certain."
+        )
+        return (Highlight(f"{accuracy.expected_drop:.2f}", "Expected accuracy cost", meaning),)
     meaning = (
         f"of the answers are right; the drop is {accuracy.drop_low:.2f} to {accuracy.drop_high:.2f} points "
         f"(95 %). It gives {same}."
@@ -427,7 +430,7 @@ def _accuracy(accuracy: Any) -> tuple[str, str]:
         return "", ""
     agreement = f"{accuracy.agreement:.2f} %"
     if accuracy.drop is None:
-        return f"{accuracy.expected_drop:.3f} (expected)", agreement
+        return f"{accuracy.expected_drop:.2f} (expected, up to {accuracy.expected_high:.2f})", agreement
     return f"{accuracy.drop:.2f} ({accuracy.drop_low:.2f} to {accuracy.drop_high:.2f})", agreement
 
 

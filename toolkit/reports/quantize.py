@@ -149,9 +149,9 @@ def _drop_scale(drops: Sequence[tuple[float, float, float]], max_drop: float, fr
 
 
 def _drop(accuracy: Accuracy) -> tuple[float, float, float]:
-    """The drop in points with its interval; without labels the expected drop, without an interval."""
+    """The drop in points with its interval; without labels the expected one, with its upper end."""
     if accuracy.drop is None or accuracy.drop_low is None or accuracy.drop_high is None:
-        return (accuracy.expected_drop,) * 3
+        return accuracy.expected_drop, accuracy.expected_drop, accuracy.expected_high
     return accuracy.drop, accuracy.drop_low, accuracy.drop_high
 
 

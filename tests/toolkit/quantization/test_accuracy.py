@@ -67,23 +67,52 @@ def test_equal_logits_are_ordered_by_their_number() -> None:
     assert result.agreement == 100
 
 
-def test_changed_predictions_weigh_their_margin() -> None:
-    """``p = softmax(log 6, log 3, log 1)``: a change from the first to the second costs 0.6 - 0.3."""
-    row = np.log([6.0, 3.0, 1.0]).tolist()
-    result = compare_outputs(outputs([row, row]), outputs([row, [0, 1, 0]]))
+def test_a_changed_sure_prediction_costs_what_its_probability_says() -> None:
+    """``p = softmax(log 8, log 1, log 1)``: a change from the first to the second costs 0.8 - 0.1."""
+    row = np.log([8.0, 1.0, 1.0]).tolist()
+    result = compare_outputs(outputs([row, row]), outputs([row, [0, 3, 0]]))
     assert result.drop is None
-    assert result.expected_drop == pytest.approx(100 * 0.3 / 2, rel=1e-6)
+    assert result.expected_drop == pytest.approx(100 * 0.7 / 2, rel=1e-6)
     assert result.judged_drop == result.expected_drop
     assert result.agreement == 50
 
 
-def test_a_changed_sure_prediction_costs_more_than_a_doubtful_one() -> None:
-    flipped = outputs([[0, 1]])
-    doubtful, sure = (
-        compare_outputs(outputs([[0.01, 0]]), flipped),
-        compare_outputs(outputs([[9, 0]]), flipped),
-    )
-    assert doubtful.expected_drop < 1 < sure.expected_drop
+def noisy(scale: float, noise: float, images: int = 400, seed: int = 0) -> tuple[ClassifierOutputs, ...]:
+    rng = np.random.default_rng(seed)
+    logits = rng.standard_normal((images, 10))
+    changed = logits + noise * rng.standard_normal(logits.shape)
+    return tuple(ClassifierOutputs((scale * a).astype(np.float32)) for a in (logits, changed))
+
+
+def test_the_expected_drop_does_not_depend_on_how_flat_the_probabilities_are() -> None:
+    """A network for metric learning has cosines as logits, whose probabilities are all alike."""
+    usual, flat = (compare_outputs(*noisy(scale, 0.05)) for scale in (1.0, 0.01))
+    assert flat.changed == pytest.approx(usual.changed, rel=1e-6)
+    assert flat.expected_drop == pytest.approx(0.4 * flat.changed)
+    assert compare_outputs(*noisy(0.01, 2.0)).expected_drop > 20
+
+
+def test_changed_predictions_are_estimated_better_than_counted() -> None:
+    """Over many draws of 100 images, the estimate is as large as the count, and spreads less."""
+    counts, estimates = [], []
+    for seed in range(200):
+        result = compare_outputs(*noisy(1.0, 0.02, 100, seed))
+        counts.append(100 - result.agreement)
+        estimates.append(result.changed)
+        assert result.expected_drop <= result.expected_high
+    assert np.mean(estimates) == pytest.approx(np.mean(counts), rel=0.15)
+    assert np.std(estimates) < 0.7 * np.std(counts)
+
+
+def test_changes_of_some_images_only_are_counted() -> None:
+    """The estimate takes changes for alike in all images; here only those with small margins change."""
+    before, _ = noisy(1.0, 0.0)
+    swapped = np.sort(before.logits, axis=1)
+    margins = swapped[:, -1] - swapped[:, -2]
+    after = before.logits.copy()
+    after[margins < 0.1] = after[margins < 0.1][:, ::-1]
+    result = compare_outputs(before, ClassifierOutputs(after))
+    assert result.changed >= 0.9 * (100 - result.agreement)
 
 
 def test_the_interval_by_hand() -> None:
