@@ -92,6 +92,21 @@ class GraphBuilder:
         value.type = ir.TensorType(ir.DataType.FLOAT)
         return value
 
+    def convert(self, quantized: QuantizedValue) -> ir.Value:
+        """Adds the same conversion in plain arithmetic, ``(q - zero point) * scale``.
+
+        onnxruntime computes a linear layer between DequantizeLinear and QuantizeLinear in integers, with
+        weights that it rounds itself, to one scale for all channels.
+        """
+        scaling = quantized.scaling
+        value = self.add_node("Cast", [quantized.value], {"to": int(ir.DataType.FLOAT)})
+        if scaling.zero_point:
+            zero_point = self.add_weight("float_zero_point", np.array(scaling.zero_point, np.float32))
+            value = self.add_node("Sub", [value, zero_point])
+        value = self.add_node("Mul", [value, self.add_weight("scale", np.array(scaling.scale, np.float32))])
+        value.type = ir.TensorType(ir.DataType.FLOAT)
+        return value
+
     def inputs_of(self, quantized: QuantizedValue) -> list[ir.Value]:
         """A value with its scale and zero point, as onnxruntime's operators read them."""
         return [quantized.value, *self.scaling(quantized.scaling)]

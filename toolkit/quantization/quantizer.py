@@ -63,6 +63,8 @@ products, larger layers are very slow."""
 
 _HALVES = {"float16": ir.DataType.FLOAT16, "bfloat16": ir.DataType.BFLOAT16}
 
+_LINEAR = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+
 _CHANNELS_LAST, _CHANNELS_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
@@ -460,7 +462,11 @@ class _GraphQuantizer:
             transposed = self._builder.add_node(
                 "Transpose", [quantized.value], {"perm": list(_CHANNELS_FIRST)}
             )
-            floats = self._builder.dequantize(replace(quantized, value=transposed))
+            transposed_integers = replace(quantized, value=transposed)
+            if any(use.node.op_type in _LINEAR for use in value.uses()):
+                floats = self._builder.convert(transposed_integers)
+            else:
+                floats = self._builder.dequantize(transposed_integers)
             floats.shape = value.shape
             self._floats[value] = floats
         return self._floats[value]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
 from cnntk.exporters.artifact import append_spec, write_hashed
@@ -27,6 +28,9 @@ from cnntk.runtime.artifact.spec import Layer, ModelSpec, SelfTest, SelfTestCase
 from cnntk.runtime.codec import as_json
 from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import ExportCheckError, ParityError, UnsupportedArtifact
+from cnntk.runtime.files import scratch_folder
+from cnntk.runtime.sections import first_names
+from cnntk.runtime.session.devices import import_onnxruntime
 
 __all__ = ["PORTABLE_TO", "QuantizedFile", "write_quantized"]
 
@@ -96,6 +100,7 @@ def write_quantized(
     check_quantized_weights(before, model, calibration, corrected=config.bias_correction)
     with staged_artifact(model, target) as (temporary, external):
         written = write_hashed(model, temporary, external)
+        _refuse_rewriting(temporary, model, target)
         engine = Engine(temporary, threads=original.engine.threads)
         quantized_spec = replace(
             spec,
@@ -194,6 +199,30 @@ def _summed_rows(node: ir.Node) -> Any:
     if node.attributes.get_int("group", 1) == len(values) and values.shape[1] == 1:
         return None  # depthwise
     return values.transpose(0, 2, 3, 1).reshape(len(values), -1)
+
+
+_INTEGER_LAYERS = frozenset(
+    {"QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat"}
+    | {"DynamicQuantizeMatMul", "MatMulNBits"}
+)
+
+
+def _refuse_rewriting(file: Path, model: ir.Model, target: Path) -> None:
+    """Checks that onnxruntime computes in integers what the graph has in integers, and nothing else."""
+    onnxruntime = import_onnxruntime()
+    with scratch_folder() as folder:
+        optimized = folder / "optimized.onnx"
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level, options.optimized_model_filepath = 4, str(optimized)
+        onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        after = onnx.load(optimized, load_external_data=False).graph.node
+        names = {str(node.name) for node in model.graph if node.op_type in _INTEGER_LAYERS}
+        rewritten = [n.name for n in after if n.op_type in _INTEGER_LAYERS and n.name not in names]
+    if rewritten:
+        raise ExportCheckError(
+            f"{target}: onnxruntime {onnxruntime.__version__} computes {first_names(rewritten, 3)} in "
+            "integers, which the graph has in float32. Nothing was written; please report it"
+        )
 
 
 def _check_self_test(engine: Engine, target: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ from cnntk.data.batches import Batch
 from cnntk.exporters.preprocessing import add_preprocessing
 from cnntk.quantization import first_conv as first
 from cnntk.quantization._weight_check import check_quantized_weights
+from cnntk.quantization.builder import GraphBuilder
 from cnntk.quantization.calibration import (
     CalibrationData,
     calibrate,
@@ -25,8 +27,18 @@ from cnntk.quantization.config import LayerPlan, QuantConfig, linear_layers
 from cnntk.quantization.quantizer import quantize_graph
 from cnntk.quantization.weights import can_saturate
 from cnntk.runtime.artifact.spec import Preprocessing, ResizeForm
+from cnntk.quantization.write import _refuse_rewriting
+from cnntk.runtime.errors import ExportCheckError
 
 RNG = np.random.default_rng(0)
+_START = RNG.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def same_numbers() -> None:
+    """Each test draws the same numbers, whichever run before it."""
+    RNG.bit_generator.state = _START
+
 
 RESIDUAL = """
 <ir_version: 10, opset_import: ["" : 18]>
@@ -111,6 +123,40 @@ def test_a_float_layer_is_between_conversions(
     assert operators(graph)["Conv"] == 1
     for x in images[:3]:
         assert relative_error(run(graph, x)["logits"], run(residual, x)["logits"]) < 0.05
+
+
+CHAIN = """
+<ir_version: 10, opset_import: ["" : 18]>
+chain (float[N, 3, 8, 8] x) => (float[N, 8, 8, 8] y)
+<float[8, 3, 1, 1] w1, float[8, 1, 3, 3] w2, float[8] b2, float[8, 8, 1, 1] w3, float low = {0},
+ float high = {6}>
+{
+    [one] c1 = Conv (x, w1)
+    r1 = Clip (c1, low, high)
+    [two] c2 = Conv <group = 8, pads = [1, 1, 1, 1]> (r1, w2, b2)
+    r2 = Clip (c2, low, high)
+    [three] y = Conv (r2, w3)
+}
+"""
+
+
+def test_onnxruntime_leaves_a_float_layer_in_float(
+    images: list[dict[str, np.ndarray]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between DequantizeLinear and QuantizeLinear it would not: the negative control."""
+    model = with_weights(CHAIN, {"w1": (8, 3, 1, 1), "w2": (8, 1, 3, 3), "b2": (8,), "w3": (8, 8, 1, 1)})
+    mixed = config(model, "int8").with_precision("two", "float32", "tried")
+    calibration, file = calibrated(model, images), tmp_path / "m.onnx"
+    graph = quantize_graph(model, mixed, calibration)
+    ir.save(graph, file)
+    _refuse_rewriting(file, graph, file)
+    for x in images[:3]:
+        assert relative_error(run(graph, x)["y"], run(model, x)["y"]) < 0.05
+    monkeypatch.setattr(GraphBuilder, "convert", GraphBuilder.dequantize)
+    rewritten = quantize_graph(model, mixed, calibration)
+    ir.save(rewritten, file)
+    with pytest.raises(ExportCheckError, match=r"computes two.* in integers"):
+        _refuse_rewriting(file, rewritten, file)
 
 
 def test_float_layers_change_no_bit(residual: ir.Model, images: list[dict[str, np.ndarray]]) -> None:
