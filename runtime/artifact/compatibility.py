@@ -16,6 +16,7 @@ from cnntk.runtime.session.devices import release_numbers
 
 __all__ = [
     *(
+        "BYTE_OPERATORS",
         "IR_VERSIONS",
         "OPERATORS",
         "OPSETS",
@@ -33,12 +34,15 @@ OPSETS = {21: "1.18", 22: "1.21", 23: "1.23", 25: "1.24", 26: "1.25", 28: "1.32"
 OPERATORS = {"MatMulNBits": "1.23"}
 """First release that runs onnxruntime's own operators as `cnntk quantize` writes them; all run the others."""
 
+BYTE_OPERATORS = {"Max": "1.24", "Min": "1.24"}
+"""First release that runs these operators on bytes."""
+
 _MODEL_IR_VERSION, _MODEL_PRODUCER, _MODEL_PRODUCER_VERSION, _MODEL_GRAPH, _MODEL_OPSET = 1, 2, 3, 7, 8
 _DOMAIN, _VERSION = 1, 2
 _STANDARD = "ai.onnx"
 _SHOWN_DOMAINS = 2
 
-_GRAPH_INITIALIZER, _TENSOR_DIMS, _TENSOR_DTYPE = 5, 1, 2
+_GRAPH_INITIALIZER, _TENSOR_DIMS, _TENSOR_DTYPE, _TENSOR_NAME = 5, 1, 2, 8
 _BYTES = 2
 _DTYPES = {
     1: "float32",
@@ -106,29 +110,38 @@ def read_format(data: Data) -> FileFormat:
                 read_varint(data, fields[_VERSION][0])[0] if _VERSION in fields else 0
             )
         elif number == _MODEL_GRAPH:
-            for dtype, count in _weights(data, start, stop):
+            for _, dtype, count in _weights(data, start, stop):
                 values[dtype] += count
     return FileFormat(
         ir_version, opsets, " ".join(filter(None, producer.values())), dict(values.most_common())
     )
 
 
-def _weights(data: Data, start: int, stop: int) -> Iterator[tuple[str, int]]:
-    """Data type and number of values of each weight of a graph."""
+def _weights(data: Data, start: int, stop: int) -> Iterator[tuple[str, str, int]]:
+    """Name, data type and number of values of each weight of a graph."""
     for number, _, first, last in field_spans(data, start, stop):
         if number != _GRAPH_INITIALIZER:
             continue
-        dtype, dims = 0, []
+        name, dtype, dims = "", 0, []
         for field, wire_type, a, b in field_spans(data, first, last):
             if field == _TENSOR_DTYPE:
                 dtype = read_varint(data, a)[0]
+            elif field == _TENSOR_NAME:
+                name = bytes(data[a:b]).decode("utf-8", "replace")
             elif field == _TENSOR_DIMS and wire_type == _BYTES:
                 while a < b:
                     value, a = read_varint(data, a)
                     dims.append(value)
             elif field == _TENSOR_DIMS:
                 dims.append(read_varint(data, a)[0])
-        yield _DTYPES.get(dtype, f"type {dtype}"), math.prod(dims)
+        yield name, _DTYPES.get(dtype, f"type {dtype}"), math.prod(dims)
+
+
+def _byte_weights(data: Data) -> set[str]:
+    """Names of the weights in uint8 or int8."""
+    graphs = [(a, b) for number, _, a, b in field_spans(data, 0, len(data)) if number == _MODEL_GRAPH]
+    weights = (weight for graph in graphs for weight in _weights(data, *graph))
+    return {name for name, dtype, _ in weights if dtype in ("uint8", "int8")}
 
 
 def first_release(releases: dict[int, str], version: int) -> str | None:
@@ -142,8 +155,13 @@ def oldest_onnxruntime(data: Data, name: str) -> str | None:
     Raises:
         ArtifactCorrupt: The data is not a valid ONNX file.
     """
-    operators = {node.op for node in parse_model(data, name).nodes}
+    nodes = parse_model(data, name).nodes
+    operators, on_bytes = {node.op for node in nodes}, set[str]()
+    if operators & BYTE_OPERATORS.keys():
+        bytes_ = _byte_weights(data)
+        on_bytes = {node.op for node in nodes if not bytes_.isdisjoint(node.inputs)}
     releases: list[str | None] = [release for op, release in OPERATORS.items() if op in operators]
+    releases += [release for op, release in BYTE_OPERATORS.items() if op in on_bytes]
     stated = read_format(data)
     if stated.ir_version is not None:
         releases.append(first_release(IR_VERSIONS, stated.ir_version))

@@ -54,6 +54,14 @@ def test_operators_that_need_a_later_release() -> None:
     assert oldest_onnxruntime(model_of(18, 10), "m") == "1.18"
 
 
+def test_operators_that_need_a_later_release_on_bytes() -> None:
+    """Of the releases from 1.18 on, 1.24 is the first with a kernel for Max of uint8."""
+    for dtype, values, release in (("uint8", "{7}", "1.24"), ("float", "{7.0}", "1.18")):
+        text = f"""<ir_version: 10, opset_import: ["" : 18]>
+            g ({dtype}[N] x) => ({dtype}[N] y) <{dtype} least = {values}> {{ y = Max (x, least) }}"""
+        assert oldest_onnxruntime(onnx.parser.parse_model(text).SerializeToString(), "m") == release
+
+
 def test_the_standard_domain_has_two_names(tiny_onnx: Path) -> None:
     model = onnx.load(tiny_onnx)
     model.opset_import[0].domain, model.opset_import[0].version = "ai.onnx", 23
