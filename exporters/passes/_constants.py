@@ -157,8 +157,8 @@ def _has_other_reader(value: ir.Value, constants: Collection[ir.Value]) -> bool:
 
 def _grows(value: ir.Value, leaves: frozenset[ir.Value]) -> bool:
     size = _size(value)
-    beside = (w for use in value.uses() for w in use.node.inputs if w is not None and w.is_initializer())
-    largest = max((_size(w) or 0 for w in beside), default=0)
+    siblings = (w for use in value.uses() for w in use.node.inputs if w is not None and w.is_initializer())
+    largest = max((_size(w) or 0 for w in siblings), default=0)
     return size is None or size > max(_SMALL, _GROWTH * sum(_size(w) or 0 for w in leaves), largest)
 
 

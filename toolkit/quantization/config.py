@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
+import numpy as np
 import onnx_ir as ir
 
+from cnntk.exporters.passes.graph import constant
 from cnntk.exporters.shapes.dataflow import weight_of
 from cnntk.quantization.options import Target
 from cnntk.runtime.errors import UsageError
@@ -18,6 +20,7 @@ __all__ = [
     "Precision",
     "QuantConfig",
     "default_config",
+    "dense_weights",
     "is_depthwise",
     "linear_layers",
 ]
@@ -112,6 +115,25 @@ def is_depthwise(node: ir.Node) -> bool:
     weight = weight_of(node)
     groups = node.attributes.get_int("group", 1)
     return weight is not None and groups > 1 and weight.shape[1] == 1 and weight.shape[0] == groups
+
+
+def dense_weights(node: ir.Node) -> tuple[Any, ir.Value | None] | None:
+    """Weights (N, K) and bias of a fully connected layer; None if it computes more than that."""
+    weight = weight_of(node)
+    if weight is None or len(weight.shape) != 2:
+        return None
+    numbers = weight.numpy().astype(np.float64)
+    if node.op_type == "MatMul":
+        return numbers.T, None
+    attributes = node.attributes
+    factors = attributes.get_float("alpha", 1.0), attributes.get_float("beta", 1.0)
+    if attributes.get_int("transA", 0) != 0 or factors != (1.0, 1.0):
+        return None
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    numbers_of_bias = constant(bias)
+    if bias is not None and (numbers_of_bias is None or numbers_of_bias.ndim != 1):
+        return None
+    return (numbers if attributes.get_int("transB", 0) != 0 else numbers.T), bias
 
 
 def default_config(model: ir.Model, target: Target = "any") -> QuantConfig:

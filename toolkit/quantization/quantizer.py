@@ -27,7 +27,7 @@ from cnntk.quantization.calibration import (
     is_non_negative,
     is_spatial_mean,
 )
-from cnntk.quantization.config import QuantConfig, is_depthwise, linear_layers
+from cnntk.quantization.config import QuantConfig, dense_weights, is_depthwise, linear_layers
 from cnntk.quantization.first_conv import ConvWindow, ImageBytes, image_bytes
 from cnntk.quantization.options import RangeMethod
 from cnntk.quantization.ranges import Scaling, find_range, scale_and_zero_point
@@ -235,7 +235,7 @@ class _GraphQuantizer:
         return QuantizedValue(value, output)
 
     def _fully_connected(self, node: ir.Node) -> bool:
-        precision, x, layer = self._precision(node), node.inputs[0], _dense_weights(node)
+        precision, x, layer = self._precision(node), node.inputs[0], dense_weights(node)
         if precision in _HALVES:
             return self._half_weights(node)
         if precision == "float32" or x is None or layer is None:
@@ -385,7 +385,7 @@ class _GraphQuantizer:
             return False
         builder = self._builder
         layer, scaling = dense_reader(node.outputs[0]), self._output_scaling(node.outputs[0])
-        in_integers = layer is not None and self._precision(layer) == "int8" and _dense_weights(layer)
+        in_integers = layer is not None and self._precision(layer) == "int8" and dense_weights(layer)
         if in_integers and layer is not None and layer.inputs[0] is not None and scaling:
             inputs = [*builder.inputs_of(x), *builder.scaling(scaling)]
             attributes = {"channels_last": 1}
@@ -482,22 +482,3 @@ def _groups(node: ir.Node) -> int:
 
 def _has_explicit_pads(node: ir.Node) -> bool:
     return node.attributes.get_string("auto_pad", "NOTSET") == "NOTSET"
-
-
-def _dense_weights(node: ir.Node) -> tuple[Any, ir.Value | None] | None:
-    """Weights (N, K) and bias of a fully connected layer; None if it computes more than that."""
-    weight = weight_of(node)
-    if weight is None or len(weight.shape) != 2:
-        return None
-    numbers = weight.numpy().astype(np.float64)
-    if node.op_type == "MatMul":
-        return numbers.T, None
-    attributes = node.attributes
-    factors = attributes.get_float("alpha", 1.0), attributes.get_float("beta", 1.0)
-    if attributes.get_int("transA", 0) != 0 or factors != (1.0, 1.0):
-        return None
-    bias = node.inputs[2] if len(node.inputs) > 2 else None
-    numbers_of_bias = constant(bias)
-    if bias is not None and (numbers_of_bias is None or numbers_of_bias.ndim != 1):
-        return None
-    return (numbers if attributes.get_int("transB", 0) != 0 else numbers.T), bias

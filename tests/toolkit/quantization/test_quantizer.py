@@ -26,8 +26,8 @@ from cnntk.quantization.calibration import (
 from cnntk.quantization.config import LayerPlan, QuantConfig, linear_layers
 from cnntk.quantization.quantizer import quantize_graph
 from cnntk.quantization.weights import can_saturate
-from cnntk.runtime.artifact.spec import Preprocessing, ResizeForm
 from cnntk.quantization.write import _refuse_rewriting
+from cnntk.runtime.artifact.spec import Preprocessing, ResizeForm
 from cnntk.runtime.errors import ExportCheckError
 
 RNG = np.random.default_rng(0)
@@ -389,6 +389,8 @@ def test_first_layers_read_the_bytes_of_resized_images(form: ResizeForm, source:
     assert expanded
     np.testing.assert_allclose(mean, 0.5 * 255)
     assert first.trace_to_bytes(factor.outputs[0]) is None
+
+
 @pytest.mark.parametrize("groups", [48, 1])
 def test_what_depthwise_convolutions_compute_is_exact(groups: int) -> None:
     """All 8 bits, neighbors of one sign: what saturates 16 bits elsewhere."""
