@@ -8,7 +8,7 @@ CNNTK := $(BIN)/cnntk
 LOWEST := $(VENV)-lowest
 TOOLS := $(VENV)-release
 RUNTIME := $(VENV)-runtime
-EXTRAS := cpu,export,train,parquet,transformers,timm
+EXTRAS := cpu,export,quantize,train,parquet,transformers,timm
 # One process per core, each with one torch thread: otherwise they compete for the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 

@@ -29,7 +29,8 @@ from cnntk.exporters._prepare import prepare
 from cnntk.exporters.artifact import append_spec, write_hashed
 from cnntk.exporters.checks._candidate import Candidate
 from cnntk.exporters.checks._order import CHECKS
-from cnntk.exporters.checks.reference import SOFTMAX_ERROR, reference_outputs
+from cnntk.exporters.checks.limits import SOFTMAX_ERROR
+from cnntk.exporters.checks.reference import reference_outputs
 from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.self_test_vectors import make_self_test
 from cnntk.exporters.source import Source

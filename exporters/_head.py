@@ -20,7 +20,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from cnntk.exporters.checks.reference import PROBABILITIES
+from cnntk.exporters.checks.limits import PROBABILITIES
 from cnntk.exporters.options import HeadOption
 from cnntk.exporters.passes.graph import (
     dimensions,

@@ -16,6 +16,7 @@ from typing import Any
 
 import onnx
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from cnntk.exporters.external_data import ExternalData, raw_bytes, staged_artifact
 from cnntk.runtime.artifact.digest import insert_digest
@@ -23,7 +24,15 @@ from cnntk.runtime.artifact.fingerprint import STRUCTURE, fingerprint, limit_fin
 from cnntk.runtime.artifact.protobuf import metadata_entry
 from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec
 
-__all__ = ["Written", "append_spec", "copy_artifact", "without_weights", "write_graph", "write_hashed"]
+__all__ = [
+    "Written",
+    "append_spec",
+    "copy_artifact",
+    "values_text",
+    "without_weights",
+    "write_graph",
+    "write_hashed",
+]
 
 _TORCH_NOTES = ("pkg.torch.onnx.", "namespace")
 
@@ -182,3 +191,8 @@ def _inside(message: Any) -> Iterator[Any]:
         yield from (*message.node, *message.value_info)
     elif isinstance(message, onnx.NodeProto):
         yield from (a.g for a in message.attribute if a.HasField("g"))
+
+
+def values_text(array: NDArray[Any], stride: int) -> str:
+    """Every stride-th value with nine digits: a hundredth of float32's own rounding."""
+    return " ".join(f"{value:.9g}" for value in array.reshape(-1)[::stride].tolist())

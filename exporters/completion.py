@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from cnntk.exporters._pipeline import export
 from cnntk.exporters.artifact import copy_artifact
 from cnntk.exporters.options import ExportOptions
 from cnntk.runtime.engine import Engine
@@ -44,5 +43,7 @@ def complete_artifact(engine: Engine, options: ExportOptions) -> Iterator[Path]:
         if changed is not None:
             copy_artifact(file, artifact, changed)
         else:
+            from cnntk.exporters._pipeline import export  # needs torch, which an artifact does not
+
             export(file, artifact, options)
         yield artifact

@@ -12,20 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cnntk.exporters.artifact import values_text
 from cnntk.exporters.checks._candidate import Candidate
 from cnntk.exporters.checks._inputs import Run, numpy_dtype
 from cnntk.exporters.checks._pixels import GraphPreprocessing
-from cnntk.exporters.checks.reference import (
-    FACTOR,
-    FLOOR,
-    SMALLEST,
-    SOFTMAX_ERROR,
-    Reference,
-    round_up,
-    usual_error,
-)
+from cnntk.exporters.checks.limits import EPSILON, FACTOR, FLOOR, SMALLEST, SOFTMAX_ERROR, round_up
+from cnntk.exporters.checks.reference import Reference, usual_error
 from cnntk.exporters.session import Arrays
-from cnntk.exporters.sources.precision import EPSILON
 from cnntk.runtime.artifact.canonical import canonical_inputs
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, Pattern, SelfTest, SelfTestCase, TensorSpec
 from cnntk.runtime.errors import ParityError
@@ -37,7 +30,6 @@ __all__ = [
     "SelfTestInput",
     "make_self_test",
     "self_test_of",
-    "values_text",
 ]
 
 _VALUES = 2500
@@ -310,11 +302,6 @@ def _strides(results: Sequence[_ReferenceRun]) -> dict[str, int]:
 
 def _prime(least: int) -> int:
     return next(n for n in count(max(2, least)) if all(n % d for d in range(2, math.isqrt(n) + 1)))
-
-
-def values_text(array: NDArray[Any], stride: int) -> str:
-    """Every stride-th value with nine digits: a hundredth of float32's own rounding."""
-    return " ".join(f"{value:.9g}" for value in array.reshape(-1)[::stride].tolist())
 
 
 def _largest(array: NDArray[Any]) -> float:

@@ -17,11 +17,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from cnntk.exporters._head import HEAD_SCOPE, LOGITS, add_temperature
-from cnntk.exporters.artifact import append_spec, write_hashed
+from cnntk.exporters.artifact import append_spec, values_text, write_hashed
 from cnntk.exporters.checks._head import check_softmax
-from cnntk.exporters.checks.reference import PROBABILITIES, SOFTMAX_ERROR, round_up
+from cnntk.exporters.checks.limits import PROBABILITIES, SOFTMAX_ERROR, round_up
 from cnntk.exporters.external_data import staged_artifact
-from cnntk.exporters.self_test_vectors import values_text
 from cnntk.runtime.artifact.canonical import canonical_inputs
 from cnntk.runtime.artifact.spec import METADATA_KEY, Layer, ModelSpec, SelfTest, SelfTestCase
 from cnntk.runtime.codec import as_json

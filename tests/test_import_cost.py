@@ -106,6 +106,15 @@ def test_evaluation_needs_neither_torch_nor_onnx(tmp_path: Path) -> None:
     assert loaded_by(code) <= {"numpy", "PIL", "onnxruntime"}
 
 
+def test_quantization_of_artifacts_needs_no_torch() -> None:
+    model = str(shipped_model())
+    arguments = [model, "--calibration", "digits", "--calibration-images", "8", "--dry-run"]
+    code = f"from cnntk.cli import main; assert main(['quantize', *{arguments!r}]) == 0"
+    assert "torch" not in loaded_by(code)
+    code = "import cnntk.quantization.pipeline"
+    assert loaded_by(code, ("torch", "onnx_ir")) == {"onnx_ir"}
+
+
 def test_a_first_answer_loads_one_decoder(tmp_path: Path) -> None:
     Image.new("L", (28, 28)).save(image := tmp_path / "image.png")
     code = f"from cnntk.runtime import Classifier; Classifier({str(shipped_model())!r})({str(image)!r}).best"

@@ -11,7 +11,8 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from cnntk.exporters.checks._candidate import Candidate, Check
-from cnntk.exporters.checks.reference import FLOOR, Float64, Outputs, tensor_of
+from cnntk.exporters.checks.limits import FLOOR
+from cnntk.exporters.checks.reference import Float64, Outputs, tensor_of
 from cnntk.exporters.session import Arrays
 from cnntk.exporters.sources.inputs import dtype_of, parameters_of
 from cnntk.runtime.errors import ExportCheckError, ParityError

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from cnntk.exporters._head import HEAD_SCOPE
 from cnntk.exporters.checks._candidate import Candidate, Check
-from cnntk.exporters.checks.reference import PROBABILITIES
+from cnntk.exporters.checks.limits import EPSILON, PROBABILITIES
 from cnntk.exporters.session import GraphSession, extract_model
-from cnntk.exporters.sources.precision import EPSILON
 from cnntk.runtime.errors import ExportCheckError
 
 LIMIT = 1e4

@@ -17,18 +17,9 @@ from numpy.typing import NDArray
 from cnntk.exporters.checks._candidate import Candidate, Check
 from cnntk.exporters.checks._inputs import PHOTOGRAPHIC, OutputCache
 from cnntk.exporters.checks.divergence import first_divergence
-from cnntk.exporters.checks.reference import (
-    PROBABILITIES,
-    SMALLEST,
-    SOFTMAX_ERROR,
-    Outputs,
-    ReferenceNames,
-    max_error_per_image,
-    round_up,
-    scale_per_image,
-)
+from cnntk.exporters.checks.limits import EPSILON, PROBABILITIES, SMALLEST, SOFTMAX_ERROR, round_up
+from cnntk.exporters.checks.reference import Outputs, ReferenceNames, max_error_per_image, scale_per_image
 from cnntk.exporters.session import Arrays
-from cnntk.exporters.sources.precision import EPSILON
 from cnntk.runtime.errors import ParityError
 from cnntk.runtime.output_values import softmax
 

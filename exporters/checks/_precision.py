@@ -12,10 +12,8 @@ from cnntk.exporters.checks._batch_axis import batch_first
 from cnntk.exporters.checks._candidate import Candidate, Check
 from cnntk.exporters.checks._capture import ModuleErrors, compare_module_output, module_outputs
 from cnntk.exporters.checks._inputs import CheckInputs
+from cnntk.exporters.checks.limits import EPSILON, FACTOR, FLOOR, PROBABILITIES
 from cnntk.exporters.checks.reference import (
-    FACTOR,
-    FLOOR,
-    PROBABILITIES,
     Outputs,
     max_error_per_image,
     reference_outputs,
@@ -26,7 +24,6 @@ from cnntk.exporters.float32_graph import to_float32
 from cnntk.exporters.session import GraphSession
 from cnntk.exporters.shapes.dataflow import node_origin
 from cnntk.exporters.source import Source
-from cnntk.exporters.sources.precision import EPSILON
 from cnntk.runtime.errors import InferenceError, ParityError
 
 _CAST_FACTOR = 4.0

@@ -29,16 +29,11 @@ from cnntk.exporters.checks._interpreters import (
     Visitor,
 )
 from cnntk.exporters.checks._perturbed import perturbed_model
+from cnntk.exporters.checks.limits import EPSILON, FACTOR, FLOOR, SMALLEST
 from cnntk.exporters.session import Arrays, GraphSession, inner_nodes
-from cnntk.exporters.sources.precision import EPSILON
 from cnntk.runtime.errors import ExportCheckError
 
 __all__ = [
-    "FACTOR",
-    "FLOOR",
-    "PROBABILITIES",
-    "SMALLEST",
-    "SOFTMAX_ERROR",
     "Float64",
     "Float64Reference",
     "GraphReference",
@@ -50,7 +45,6 @@ __all__ = [
     "flatten_reference",
     "max_error_per_image",
     "reference_outputs",
-    "round_up",
     "scale_per_image",
     "tensor_of",
     "usual_error",
@@ -58,24 +52,8 @@ __all__ = [
 
 Float64 = NDArray[np.float64]
 
-FACTOR = 4.0
-"""Limit of the exported model's error, in errors of torch: two sound float32 programs differ in the order of
-their sums, which changes the largest error by a small factor."""
-
-FLOOR = 8.0
-"""Least limit in steps (eps) of the model's precision, relative to an image's largest output: torch may be
-exact by chance, for instance where all weights are 0."""
-
 _SMALLEST_STEP = {2.0**-10: 2.0**-24}
 """Step of float16 below its smallest normal number, by the relative step of the type."""
-
-SMALLEST = 1.2e-38
-"""Smallest normal float32: below it rounding is no longer relative."""
-
-SOFTMAX_ERROR = 1e-6
-"""Absolute error of onnxruntime's float32 softmax; probabilities are at most 1."""
-
-PROBABILITIES = "probabilities"
 
 _FLOAT32_TO_FLOAT64 = EPSILON["float64"] / EPSILON["float32"]
 
@@ -208,11 +186,6 @@ def usual_error(errors: Float64, scales: Float64) -> float:
     """Median of the errors relative to their scales, where those are not negligible; 0 where none is."""
     telling = scales > _TELLING_SHARE * scales.max(initial=0.0)
     return float(np.median(errors[telling] / scales[telling])) if telling.any() else 0.0
-
-
-def round_up(bound: float, digits: int = 3) -> float:
-    """``bound`` with so many digits, never less."""
-    return float(f"{bound * (1 + 5 * 10.0**-digits):.{digits}g}")
 
 
 def max_error_per_image(a: NDArray[Any], b: NDArray[Any]) -> Float64:

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-import torch
 
 from cnntk.exporters.passes._linear import (
     LINEAR,
@@ -264,21 +263,38 @@ def _adjoint(chain: _Chain) -> tuple[Array, Array]:
         raise ValueError(f"{label(chain.first.node)}: shapes are unknown")
     rows = _matrix(chain.last)
     ints = first.node.attributes.get_ints
-    strides, dilations = ints("strides", (1, 1)), ints("dilations", (1, 1))
-    pads = ints("pads", (0, 0, 0, 0))[:2]
-    back = [
-        (n - 1) * s - 2 * p + d * (k - 1) + 1
-        for n, s, p, d, k in zip(out[1:], strides, pads, dilations, first.weight.shape[2:], strict=True)
-    ]
-    extra = [n - b for n, b in zip(into[1:], back, strict=True)]
-    weight = torch.nn.functional.conv_transpose2d(
-        torch.from_numpy(rows.reshape(-1, *out)),
-        torch.from_numpy(first.weight.astype(np.float64)),
-        stride=tuple(strides),
-        padding=tuple(pads),
-        output_padding=tuple(extra),
-        groups=first.groups,
-        dilation=tuple(dilations),
+    weight = _spread(
+        rows.reshape(-1, *out),
+        first.weight.astype(np.float64),
+        into,
+        first.groups,
+        tuple(ints("strides", (1, 1))),
+        tuple(ints("pads", (0, 0, 0, 0)))[:2],
+        tuple(ints("dilations", (1, 1))),
     )
     spread = np.repeat(first.bias, out[1] * out[2])
-    return weight.numpy().reshape(rows.shape[0], -1), rows @ spread + chain.last.bias
+    return weight.reshape(rows.shape[0], -1), rows @ spread + chain.last.bias
+
+
+def _spread(
+    rows: Array,
+    weight: Array,
+    into: tuple[int, int, int],
+    groups: int,
+    strides: tuple[int, ...],
+    pads: tuple[int, ...],
+    dilations: tuple[int, ...],
+) -> Array:
+    """The adjoint of a convolution: what (N, C', H', W') at its output weighs at its input, (N, C, H, W)."""
+    count, channels, *positions = rows.shape
+    grouped = rows.reshape(count, groups, channels // groups, *positions)
+    kernel = weight.reshape(groups, channels // groups, *weight.shape[1:])
+    padded = np.zeros((count, into[0], *(n + 2 * p for n, p in zip(into[1:], pads, strict=True))))
+    for y, x in np.ndindex(*weight.shape[2:]):
+        part = np.einsum("ngohw,goc->ngchw", grouped, kernel[..., y, x], optimize=True)
+        rows_at, columns_at = (
+            slice(tap * d, tap * d + (n - 1) * s + 1, s)
+            for tap, d, n, s in zip((y, x), dilations, positions, strides, strict=True)
+        )
+        padded[:, :, rows_at, columns_at] += part.reshape(count, into[0], *positions)
+    return padded[:, :, pads[0] : pads[0] + into[1], pads[1] : pads[1] + into[2]]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
+from cnntk.exporters.checks.limits import EPSILON
 from cnntk.exporters.options import ExportOptions
 from cnntk.exporters.source import Source
 from cnntk.exporters.sources.inputs import form, one_shape, refuse_build_options
-from cnntk.exporters.sources.precision import EPSILON
 from cnntk.models.checkpoint import load_checkpoint
 from cnntk.runtime.errors import UsageError
 

@@ -9,16 +9,15 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
+from cnntk.exporters.checks.limits import EPSILON
 from cnntk.exporters.options import Dtype
 from cnntk.exporters.source import Source
 from cnntk.exporters.sources._evaluation import cast_weights
 from cnntk.runtime.artifact.spec import TensorSpec
 from cnntk.runtime.errors import UsageError
 
-__all__ = ["EPSILON", "cast_source", "weight_dtypes"]
+__all__ = ["cast_source", "weight_dtypes"]
 
-EPSILON = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 2.0**-23, "float64": 2.0**-52}
-"""The step between 1 and the next larger number, for each type that a network may have."""
 
 _NO_BFLOAT16 = "is in bfloat16, for which onnxruntime's CPU provider has no kernels"
 

@@ -60,7 +60,7 @@ try:
     from cnntk.quantization.write import PORTABLE_TO, QuantizedFile, write_quantized
 except ImportError as error:
     raise MissingDependency(
-        f"quantization needs {error.name}, which is not installed; run: pip install 'cnntk[export]'"
+        f"quantization needs {error.name}, which is not installed; run: pip install 'cnntk[quantize]'"
     ) from error
 
 __all__ = ["preview_quantize", "quantize"]

@@ -11,11 +11,10 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from cnntk.exporters.artifact import append_spec, write_hashed
-from cnntk.exporters.checks.reference import FACTOR, FLOOR, SOFTMAX_ERROR, round_up
+from cnntk.exporters.artifact import append_spec, values_text, write_hashed
+from cnntk.exporters.checks.limits import FACTOR, FLOOR, SOFTMAX_ERROR, round_up
 from cnntk.exporters.external_data import staged_artifact
 from cnntk.exporters.passes.graph import producer_of
-from cnntk.exporters.self_test_vectors import values_text
 from cnntk.exporters.session import Arrays, GraphSession
 from cnntk.exporters.shapes.dataflow import weight_of
 from cnntk.quantization._weight_check import check_quantized_weights
