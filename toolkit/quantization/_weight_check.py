@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from cnntk.exporters.passes.graph import constant, producer_of
 from cnntk.quantization.calibration import CalibrationData
+from cnntk.quantization.config import bias_add
 from cnntk.quantization.first_conv import trace_to_bytes
 from cnntk.quantization.weights import BIAS_LIMIT, PAIR_LIMIT, BlockWeights, dequantize_blocks
 from cnntk.runtime.errors import ExportCheckError
@@ -301,7 +302,8 @@ _CHECKS = {
 
 def _check_float_bias(layer: _LayerPair, index: int, numbers: Array, values: Array) -> None:
     """Checks the bias of a dense layer, which is input ``index`` of its quantized node."""
-    bias, means = layer.float_input(2), layer.means
+    added, means = bias_add(layer.before), layer.means
+    bias = layer.float_input(2) if added is None or index >= len(layer.after.inputs) else constant(added[1])
     if bias is None or layer.unknown:
         return
     actual, expected = layer.integers(index).astype(np.float64), bias.astype(np.float64)

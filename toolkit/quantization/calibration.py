@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cnntk.data.batches import Batch
 from cnntk.exporters.passes.graph import constant, only_user
 from cnntk.exporters.session import Arrays, GraphSession
-from cnntk.quantization.config import linear_layers
+from cnntk.quantization.config import linear_layers, reads_integers
 from cnntk.quantization.histogram import ChannelStats, Histogram, HistogramRecord
 from cnntk.runtime.codec import as_json, decode
 from cnntk.runtime.contract import InputContract
@@ -157,10 +157,17 @@ class CalibrationData:
 
 
 def tensors_to_calibrate(model: ir.Model) -> tuple[str, ...]:
-    """Values whose ranges quantization needs: inputs of convolutions, and outputs of them, sums and means."""
+    """Values whose ranges quantization needs.
+
+    They are inputs of convolutions and of fully connected layers that read integers, and outputs of
+    convolutions, sums and means.
+    """
     names: dict[str, None] = {}
+    dense = {node for node in linear_layers(model) if reads_integers(node)}
     for node in model.graph:
         pooled = is_spatial_mean(node) and dense_reader(node.outputs[0]) is not None
+        if node in dense and node.inputs[0] is not None:
+            names[str(node.inputs[0].name)] = None
         if not pooled and (node.op_type not in ("Conv", "Add", "Concat") or node.domain):
             continue
         if node.outputs[0].dtype is not ir.DataType.FLOAT:  # arithmetic on an image's sizes
@@ -174,11 +181,10 @@ def tensors_to_calibrate(model: ir.Model) -> tuple[str, ...]:
 
 def channels_to_calibrate(model: ir.Model) -> dict[str, int]:
     """Inputs of linear layers and their channel axis, for bias correction and equalization."""
-    inputs = (node.inputs[0] for node in linear_layers(model))
     return {
-        str(v.name): 1
-        for v in inputs
-        if v is not None and v.name and v.shape is not None and len(v.shape) > 1
+        str(v.name): 1 if node.op_type == "Conv" else len(v.shape) - 1
+        for node in linear_layers(model)
+        if (v := node.inputs[0]) is not None and v.name and v.shape is not None and len(v.shape) > 1
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
@@ -9,7 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import onnx_ir as ir
 
-from cnntk.exporters.passes.graph import constant
+from cnntk.exporters.passes.graph import constant, dimensions, only_user
 from cnntk.exporters.shapes.dataflow import weight_of
 from cnntk.quantization.options import Target
 from cnntk.runtime.errors import UsageError
@@ -19,10 +20,15 @@ __all__ = [
     "LayerPlan",
     "Precision",
     "QuantConfig",
+    "bias_add",
     "default_config",
     "dense_weights",
+    "groups_of",
+    "has_explicit_pads",
     "is_depthwise",
     "linear_layers",
+    "reads_integers",
+    "rows_per_image",
 ]
 
 Precision = Literal["float32", "float16", "bfloat16", "int8", "int4"]
@@ -31,6 +37,15 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 _LARGE_DENSE = 1 << 17
 """Number of weights from which a fully connected layer takes as long as reading them."""
+
+_MANY_ROWS = 8
+"""Number of rows from which a fully connected layer takes as long as its products, not as reading weights."""
+
+_INTEGER_DENSE = 1 << 15
+"""Number of weights from which float products with 8-bit weights are slow."""
+
+_MANY_PRODUCTS = 1 << 18
+"""Number of products from which integers gain more time than the conversion of their input takes."""
 
 _FOUR_BIT_DENSE = 1 << 20
 """Number of weights from which 4 bits gain enough speed for what they cost in accuracy."""
@@ -110,10 +125,20 @@ def linear_layers(model: ir.Model) -> tuple[ir.Node, ...]:
     )
 
 
+def groups_of(node: ir.Node) -> int:
+    """Number of groups of a convolution."""
+    return node.attributes.get_int("group", 1)
+
+
+def has_explicit_pads(node: ir.Node) -> bool:
+    """Whether a convolution or pooling states its padding in numbers."""
+    return node.attributes.get_string("auto_pad", "NOTSET") == "NOTSET"
+
+
 def is_depthwise(node: ir.Node) -> bool:
     """Whether each channel of a convolution's output is computed from one channel of its own."""
     weight = weight_of(node)
-    groups = node.attributes.get_int("group", 1)
+    groups = groups_of(node)
     return weight is not None and groups > 1 and weight.shape[1] == 1 and weight.shape[0] == groups
 
 
@@ -136,8 +161,38 @@ def dense_weights(node: ir.Node) -> tuple[Any, ir.Value | None] | None:
     return (numbers if attributes.get_int("transB", 0) != 0 else numbers.T), bias
 
 
+def bias_add(node: ir.Node) -> tuple[ir.Node, ir.Value] | None:
+    """The Add of a constant (N,), the only reader of a matrix product, and that constant."""
+    add = only_user(node.outputs[0])
+    if add is None or add.domain or add.op_type != "Add" or add.outputs[0].is_graph_output():
+        return None
+    bias = add.inputs[1 if add.inputs[0] is node.outputs[0] else 0]
+    weight, numbers = weight_of(node), constant(bias)
+    fits = numbers is not None and weight is not None and numbers.shape == (weight.shape[-1],)
+    return (add, bias) if fits and bias is not None else None
+
+
+def rows_per_image(node: ir.Node) -> int:
+    """Number of rows that a fully connected layer multiplies for each image; 1 if it is unknown."""
+    shape = dimensions(node.inputs[0])
+    rows = shape[1:-1] if shape is not None else ()
+    return math.prod(n for n in rows if isinstance(n, int)) if all(isinstance(n, int) for n in rows) else 1
+
+
+def reads_integers(node: ir.Node) -> bool:
+    """Whether products of a fully connected layer's int8 weights with its input in integers are no slower.
+
+    With blocks of weights and floats for inputs, products in integers round the inputs, on some CPUs only.
+    """
+    weight = weight_of(node)
+    large = weight is not None and weight.size >= _INTEGER_DENSE
+    return node.op_type != "Conv" and (large or rows_per_image(node) >= _MANY_ROWS)
+
+
 def default_config(model: ir.Model, target: Target = "any") -> QuantConfig:
     """Config to try first: convolutions in int8, large fully connected layers in int4, the last one in int8.
+
+    Those that multiply many rows for each image, like the tokens of a transformer, are in int8.
 
     Small fully connected layers stay in float32. Errors of the last layer go straight into the logits.
     """
@@ -150,6 +205,9 @@ def _default_plan(node: ir.Node, *, last: bool) -> LayerPlan:
     size = 0 if weight is None else int(weight.size)
     if node.op_type == "Conv":
         return LayerPlan("int8", "a convolution")
+    if (rows := rows_per_image(node)) >= _MANY_ROWS:
+        small = rows * size < _MANY_PRODUCTS
+        return LayerPlan("float32" if small else "int8", f"{rows * size} multiply-adds")
     if size < _LARGE_DENSE:
         return LayerPlan("float32", f"only {size} weights")
     if last or size < _FOUR_BIT_DENSE:

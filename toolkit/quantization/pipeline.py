@@ -57,7 +57,7 @@ try:
     from cnntk.quantization.config import QuantConfig, default_config
     from cnntk.quantization.equalize import equalize_channels
     from cnntk.quantization.search import SearchResult, initial_config, search
-    from cnntk.quantization.write import PORTABLE_TO, QuantizedFile, write_quantized
+    from cnntk.quantization.write import QuantizedFile, write_quantized
 except ImportError as error:
     raise MissingDependency(
         f"quantization needs {error.name}, which is not installed; run: pip install 'cnntk[quantize]'"
@@ -369,7 +369,7 @@ def _report(
         name=spec.name,
         changed=selected is not None,
         reason=result.reason,
-        portable_to=PORTABLE_TO["any" if selected is None else setup.options.target],
+        portable_to=str((spec.quantization or {}).get("portable_to", "")) if selected is not None else "",
         setup=setup,
         layers=(),
         accuracy=selected.accuracy if selected is not None else None,

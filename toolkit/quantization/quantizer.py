@@ -27,7 +27,16 @@ from cnntk.quantization.calibration import (
     is_non_negative,
     is_spatial_mean,
 )
-from cnntk.quantization.config import QuantConfig, dense_weights, is_depthwise, linear_layers
+from cnntk.quantization.config import (
+    QuantConfig,
+    bias_add,
+    dense_weights,
+    groups_of,
+    has_explicit_pads,
+    is_depthwise,
+    linear_layers,
+    reads_integers,
+)
 from cnntk.quantization.first_conv import ConvWindow, ImageBytes, image_bytes
 from cnntk.quantization.options import RangeMethod
 from cnntk.quantization.ranges import Scaling, find_range, scale_and_zero_point
@@ -42,7 +51,7 @@ from cnntk.quantization.weights import (
     seven_bits,
 )
 
-__all__ = ["WeightCache", "quantize_graph"]
+__all__ = ["INT8_PRODUCTS", "WeightCache", "quantize_graph"]
 
 WeightCache = MutableMapping[Hashable, Any]
 """Quantized weights by layer and form: the candidates of one model share most of them."""
@@ -50,16 +59,15 @@ WeightCache = MutableMapping[Hashable, Any]
 _BLOCK = 128
 """Number of weights in a block of a fully connected layer."""
 
-_FLOAT_PRODUCTS, _INT8_PRODUCTS = 1, 4
+_FLOAT_PRODUCTS, INT8_PRODUCTS = 1, 4
 """MatMulNBits' accuracy_level: activations in float32, or in 8 bits with products in integers.
 
 CPUs without an int8 kernel for it (Nehalem, Cortex-A53) use floats in either case, and LeNet's logits
 differed by 1.2 steps there; with floats everywhere by 0.00005.
 """
 
-_SMALL_DENSE = {4: 1 << 20, 8: 1 << 15}
-"""Number of weights, by their bits, below which float products cost no measurable time. With 8 bits and float
-products, larger layers are very slow."""
+_SMALL_DENSE = 1 << 20
+"""Number of weights below which float products cost no measurable time."""
 
 _HALVES = {"float16": ir.DataType.FLOAT16, "bfloat16": ir.DataType.BFLOAT16}
 
@@ -150,7 +158,7 @@ class _GraphQuantizer:
             return self._half_weights(node)
         if self._precision(node) != "int8" or weight is None or x is None or len(weight.shape) != 4:
             return False
-        if (bias_value is not None and bias is None) or not _has_explicit_pads(node):
+        if (bias_value is not None and bias is None) or not has_explicit_pads(node):
             return False
         output = self._output_scaling(node.outputs[0])
         numbers = weight.numpy().astype(np.float64)
@@ -187,7 +195,7 @@ class _GraphQuantizer:
                 axis=(2, 3)
             )
             # The means (C,) as each output channel reads them: (M, C / groups).
-            groups = _groups(node)
+            groups = groups_of(node)
             read = np.repeat(means.reshape(groups, -1), len(values) // groups, axis=0)
             bias = bias - (errors * read).sum(axis=1)
         steps = input_scale * integers.scales.astype(np.float64)
@@ -222,7 +230,7 @@ class _GraphQuantizer:
         ]
         attributes = {
             "channels_last": 1,
-            "group": _groups(node),
+            "group": groups_of(node),
             "kernel_shape": window.kernel,
             "strides": window.strides,
             "pads": window.pads,
@@ -241,8 +249,8 @@ class _GraphQuantizer:
         if precision == "float32" or x is None or layer is None:
             return False
         numbers, bias = layer
-        if precision == "int8" and x in self._rows:
-            self._dense_on_integers(node, self._rows[x], numbers, bias, self._channel_means(x))
+        if precision == "int8" and (rows := self._integer_rows(node, x)) is not None:
+            self._dense_on_integers(node, rows, numbers, bias, self._channel_means(x))
             return True
         bits = 4 if precision == "int4" else 8
         blocks = self._cached((node.name, bits), lambda: quantize_blocks(numbers, bits, _BLOCK))
@@ -256,22 +264,31 @@ class _GraphQuantizer:
             builder.add_weight(f"{name}_scales", blocks.scales),
             *((None, None, bias) if bias is not None else ()),
         ]
-        portable = self._config.target == "any" and numbers.size < _SMALL_DENSE[bits]
+        portable = self._config.target == "any" and numbers.size < _SMALL_DENSE
         attributes = {
             "N": numbers.shape[0],
             "K": numbers.shape[1],
             "bits": bits,
             "block_size": _BLOCK,
-            "accuracy_level": _FLOAT_PRODUCTS if portable else _INT8_PRODUCTS,
+            "accuracy_level": _FLOAT_PRODUCTS if portable else INT8_PRODUCTS,
         }
         output = builder.add_node("MatMulNBits", inputs, attributes, domain=MICROSOFT, replaces=node)
         self._replace(node.outputs[0], output)
         return True
 
+    def _integer_rows(self, node: ir.Node, x: ir.Value) -> QuantizedValue | None:
+        """The input of a fully connected layer as uint8, where that is no slower than reading floats."""
+        if x not in self._rows and reads_integers(node) and (integers := self._quantize(x)) is not None:
+            self._rows[x] = integers
+        return self._rows.get(x)
+
     def _dense_on_integers(
         self, node: ir.Node, x: QuantizedValue, numbers: Any, bias: ir.Value | None, means: Any
     ) -> None:
         """A fully connected layer whose products are integers on every CPU, and whose outputs are floats."""
+        output_of = node
+        if bias is None and (add := bias_add(node)) is not None:
+            output_of, bias = add
         form = full_range if self._config.target == "vnni" else no_saturation
         integers: ChannelWeights = self._cached((node.name, form), lambda: form(numbers))
         builder, name = self._builder, str(node.name)
@@ -289,7 +306,7 @@ class _GraphQuantizer:
             *([bias] if bias is not None else []),
         ]
         output = builder.add_node("MatMulIntegerToFloat", inputs, domain=MICROSOFT, replaces=node)
-        self._replace(node.outputs[0], output)
+        self._replace(output_of.outputs[0], output)
 
     def _half_weights(self, node: ir.Node) -> bool:
         """Stores weights in 16 bits; onnxruntime makes them float32 once, when it loads the model."""
@@ -337,7 +354,7 @@ class _GraphQuantizer:
 
     def _max_pool(self, node: ir.Node) -> bool:
         x = self._quantized_input(node)
-        if x is None or not _has_explicit_pads(node) or len(node.outputs) > 1:
+        if x is None or not has_explicit_pads(node) or len(node.outputs) > 1:
             return False
         names = ("kernel_shape", "strides", "pads", "dilations")
         attributes: dict[str, Any] = {
@@ -410,7 +427,7 @@ class _GraphQuantizer:
         if self._config.target == "vnni" or is_depthwise(node):
             form = full_range
         else:  # kernels for grouped convolutions sum in other orders
-            form = seven_bits if _groups(node) > 1 else no_saturation
+            form = seven_bits if groups_of(node) > 1 else no_saturation
         weights: ChannelWeights = self._cached((node.name, form), lambda: form(rows))
         return weights
 
@@ -442,18 +459,23 @@ class _GraphQuantizer:
         """The quantized form of a value, which is converted from floats if it does not exist yet."""
         if value in self._quantized:
             return self._quantized[value]
-        histogram = self._calibration.histograms.get(str(value.name))
-        if histogram is None:
+        if (integers := self._quantize(value)) is None:
             return None
-        builder, scaling = self._builder, scale_and_zero_point(find_range(histogram, self._range_method))
-        constants = builder.scaling(scaling)
-        integers = builder.add_node("QuantizeLinear", [value, *constants])
-        transposed = builder.add_node("Transpose", [integers], {"perm": list(_CHANNELS_LAST)})
-        quantized = QuantizedValue(transposed, scaling)
+        transposed = self._builder.add_node("Transpose", [integers.value], {"perm": list(_CHANNELS_LAST)})
+        quantized = replace(integers, value=transposed)
         if producer_of(value) is not None or value.is_graph_input():
             self._quantized[value] = quantized
             self._floats[value] = value
         return quantized
+
+    def _quantize(self, value: ir.Value) -> QuantizedValue | None:
+        """Converts floats, in the same order of dimensions; None without a range."""
+        histogram = self._calibration.histograms.get(str(value.name))
+        if histogram is None:
+            return None
+        scaling = scale_and_zero_point(find_range(histogram, self._range_method))
+        inputs = [value, *self._builder.scaling(scaling)]
+        return QuantizedValue(self._builder.add_node("QuantizeLinear", inputs), scaling)
 
     def _float(self, value: ir.Value) -> ir.Value:
         """The float32 form of a value, (N, C, H, W), which is converted if it does not exist yet."""
@@ -474,11 +496,3 @@ class _GraphQuantizer:
     def _replace(self, old: ir.Value, new: ir.Value) -> None:
         new.type, new.shape = old.type, None if old.shape is None else old.shape.copy()
         replace_uses(old, new)
-
-
-def _groups(node: ir.Node) -> int:
-    return node.attributes.get_int("group", 1)
-
-
-def _has_explicit_pads(node: ir.Node) -> bool:
-    return node.attributes.get_string("auto_pad", "NOTSET") == "NOTSET"

@@ -378,7 +378,7 @@ def _page_sections(report: QuantizeReport) -> Iterator[Section]:
     setup, options = report.setup, report.setup.options
     lines = (
         ("source", setup.source),
-        ("portable to", report.portable_to),
+        *([("portable to", report.portable_to)] if report.portable_to else []),
         ("calibration", f"{setup.calibration_images:,} images of {options.calibration}"),
         ("evaluation", f"{setup.evaluation_images:,} images of {options.evaluation or options.calibration}"),
         (

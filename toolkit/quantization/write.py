@@ -21,6 +21,7 @@ from cnntk.quantization._weight_check import check_quantized_weights
 from cnntk.quantization.candidates import Equalized, Original
 from cnntk.quantization.config import QuantConfig
 from cnntk.quantization.options import Target
+from cnntk.quantization.quantizer import INT8_PRODUCTS
 from cnntk.quantization.weights import can_saturate
 from cnntk.runtime.artifact.canonical import canonical_inputs
 from cnntk.runtime.artifact.spec import Layer, ModelSpec, SelfTest, SelfTestCase
@@ -39,6 +40,11 @@ PORTABLE_TO: dict[Target, str] = {
     "on others 16-bit sums can saturate, and outputs differ",
 }
 """CPUs that compute the same outputs, by the target of the config."""
+
+_BLOCK_KERNELS = (
+    "; {names} round activations to 8 bits where a CPU has kernels for that (x86 with AVX2, ARM with dot "
+    "products), and multiply floats elsewhere (WebAssembly, Cortex-A53), so that logits differ"
+)
 
 _EPS = float(np.finfo(np.float32).eps)
 
@@ -107,7 +113,7 @@ def write_quantized(
             provenance={**spec.provenance, "quantized_from": spec.digest},
             # Other results of the original's checks don't apply: the record has measurements instead.
             check_results={k: v for k, v in spec.check_results.items() if k == "graph_lint"},
-            quantization={**record, "portable_to": PORTABLE_TO[config.target], "config": as_json(config)},
+            quantization={**record, "portable_to": _portable_to(config, model), "config": as_json(config)},
             self_test=_self_test(spec, spec.self_test, engine, model, logit_step),
             fingerprints={},
             data=None,
@@ -174,6 +180,16 @@ def _case(
         # A logit that moves by e moves a probability by at most e/2.
         bounds["probabilities"] = round_up(bounds["logits"] / 2 + SOFTMAX_ERROR)
     return replace(case, expected=texts, bounds=bounds)
+
+
+def _portable_to(config: QuantConfig, model: ir.Model) -> str:
+    """CPUs that compute the same outputs, and the layers whose activations are rounded on some of them."""
+    names = [
+        str(node.name)
+        for node in model.graph
+        if node.op_type == "MatMulNBits" and node.attributes.get_int("accuracy_level", 0) == INT8_PRODUCTS
+    ]
+    return PORTABLE_TO[config.target] + (_BLOCK_KERNELS.format(names=first_names(names, 3)) if names else "")
 
 
 def _refuse_saturation(model: ir.Model, target: Path) -> None:

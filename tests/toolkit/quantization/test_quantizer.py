@@ -23,7 +23,7 @@ from cnntk.quantization.calibration import (
     channels_to_calibrate,
     tensors_to_calibrate,
 )
-from cnntk.quantization.config import LayerPlan, QuantConfig, linear_layers
+from cnntk.quantization.config import LayerPlan, QuantConfig, default_config, linear_layers, rows_per_image
 from cnntk.quantization.quantizer import quantize_graph
 from cnntk.quantization.weights import can_saturate
 from cnntk.quantization.write import _refuse_rewriting
@@ -421,3 +421,52 @@ def test_biases_of_channels_with_next_to_no_weight() -> None:
     scales = next(n for n in graph.graph if n.op_type == "QLinearConv").inputs[4].const_value.numpy()
     assert scales[0] > 1e-8  # of finer steps 300 would take more than 2^31
     assert scales[2] < 0.1
+
+
+TOKENS = """
+<ir_version: 10, opset_import: ["" : 18]>
+tokens (float[N, 64, 64] x) => (float[N, 64, 64] y)
+<float[64, 64] w1, float[64] b1, float[64, 64] w2, float[64, 64] w3, float[64] b3>
+{
+    [query] q0 = MatMul (x, w1)
+    q = Add (b1, q0)
+    [key] k = MatMul (x, w2)
+    p = Mul (q, k)
+    [out] o = MatMul (p, w3)
+    s = Add (o, b3)
+    y = Add (s, x)
+}
+"""
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_layers_with_many_rows_multiply_integers(corrected: bool) -> None:
+    shapes = {"w1": (64, 64), "b1": (64,), "w2": (64, 64), "w3": (64, 64), "b3": (64,)}
+    model = with_weights(TOKENS, shapes)
+    inputs = [{"x": RNG.standard_normal((1, 64, 64)).astype(np.float32)} for _ in range(12)]
+    plan = default_config(model)
+    assert {layer.precision for layer in plan.layers.values()} == {"int8"}
+    batches = [Batch(x, (str(i),), (None,)) for i, x in enumerate(inputs)]
+    calibration = calibrate(
+        model, batches, tensors_to_calibrate(model), channels=channels_to_calibrate(model)
+    )
+    assert {len(c.mean) for c in calibration.channels.values()} == {64}
+    graph = quantize_graph(model, replace(plan, bias_correction=corrected), calibration)
+    assert operators(graph)["MatMulIntegerToFloat"] == 3
+    assert operators(graph)["QuantizeLinear"] == 2  # both readers of x share one
+    assert operators(graph)["Add"] == 1
+    check_quantized_weights(model, graph, calibration, corrected=corrected)
+    for x in inputs[:3]:
+        assert relative_error(run(graph, x)["y"], run(model, x)["y"]) < 0.05
+    bias = next(n for n in graph.graph if n.name == "out").inputs[6]
+    bias.const_value = ir.tensor(bias.const_value.numpy() + 1e-3, name=bias.name)
+    with pytest.raises(ExportCheckError, match=r"out: bias|weight b3"):
+        check_quantized_weights(model, graph, calibration, corrected=corrected)
+
+
+def test_few_rows_and_few_products_stay_floats() -> None:
+    short = with_weights(TOKENS.replace("N, 64", "N, 63"), {"w1": (64, 64), "w2": (64, 64), "w3": (64, 64)})
+    assert {plan.reason for plan in default_config(short).layers.values()} == {"258048 multiply-adds"}
+    assert default_config(short).is_float
+    open_length = with_weights(TOKENS.replace("N, 64", "N, T"), {"w1": (64, 64)})
+    assert [rows_per_image(node) for node in linear_layers(open_length)] == [1]

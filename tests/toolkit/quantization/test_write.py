@@ -17,7 +17,7 @@ from cnntk.quantization.calibration import calibrate, tensors_to_calibrate
 from cnntk.quantization.candidates import Original
 from cnntk.quantization.config import LayerPlan, QuantConfig, linear_layers
 from cnntk.quantization.quantizer import quantize_graph
-from cnntk.quantization.write import PORTABLE_TO, QuantizedFile, write_quantized
+from cnntk.quantization.write import PORTABLE_TO, QuantizedFile, _portable_to, write_quantized
 from cnntk.runtime.artifact.spec import ModelSpec
 from cnntk.runtime.codec import decode
 from cnntk.runtime.engine import Engine
@@ -70,6 +70,19 @@ def test_the_spec_records_the_quantization(
     assert spec.provenance["quantized_from"] == before.digest
     assert (spec.name, spec.labels, spec.preprocessing) == (before.name, before.labels, before.preprocessing)
     assert "parity" not in spec.check_results
+
+
+@pytest.mark.parametrize(("level", "named"), [(1, False), (4, True)])
+def test_layers_with_activations_that_some_cpus_round_are_named(
+    model: ir.Model, config: QuantConfig, level: int, named: bool
+) -> None:
+    dense = ir.node("MatMulNBits", [], {"accuracy_level": level}, domain="com.microsoft", name="head")
+    copy = model.clone()
+    assert _portable_to(config, copy) == PORTABLE_TO["any"]
+    copy.graph.append(dense)
+    text = _portable_to(config, copy)
+    assert text.startswith(PORTABLE_TO["any"])
+    assert ("; head round activations" in text) == named
 
 
 def test_a_spec_without_quantization_reads_as_before(original: Original) -> None:
