@@ -7,7 +7,8 @@ An artifact's graph subtracts the mean of each channel from the pixels, which is
 So the bytes are the quantized value, with scale 1 and zero point 0, and nothing is rounded. If the layer
 pads, it pads with zeros after the mean is subtracted. In bytes that is the mean, rounded, in the border.
 
-Where all channels have one whole number as their mean, it is the zero point, and no border is needed.
+Where that is one byte for all channels, it is the zero point, and padding needs no border of its own; what
+is left of the mean goes into the bias.
 
 Three channels are short runs of memory, and the fast kernels read four bytes at a time. If the window moves
 by s > 1 columns, s columns are read as channels of one: (N, H, W, C) is (N, H, W / s, s C) without moving a
@@ -119,9 +120,9 @@ def image_bytes(value: ir.Value, window: ConvWindow, builder: GraphBuilder) -> I
         return None
     source, mean, expanded = origin
     zero_point = _zero_point(mean)
-    quantized, mean = QuantizedValue(source, Scaling(1.0, zero_point)), mean - zero_point
-    sizes = _sizes(value)
-    padded = any(window.pads) and bool(mean.any())
+    quantized = QuantizedValue(source, Scaling(1.0, zero_point or 0))
+    sizes, mean = _sizes(value), mean - (zero_point or 0)
+    padded = any(window.pads) and zero_point is None
     if sizes is None and (expanded or padded):
         return None
     if expanded and sizes is not None:  # gray images, which a color network sees as three equal channels
@@ -136,10 +137,10 @@ def image_bytes(value: ir.Value, window: ConvWindow, builder: GraphBuilder) -> I
     return _with_border(image, sizes, builder)
 
 
-def _zero_point(mean: NDArray[Any]) -> int:
-    """The mean, where it is one byte for all channels; else 0."""
-    level = float(mean.reshape(-1)[0])
-    return int(level) if (mean == level).all() and level.is_integer() and 0 <= level <= 255 else 0
+def _zero_point(mean: NDArray[Any]) -> int | None:
+    """The mean, rounded, where it is one byte for all channels."""
+    levels = np.rint(mean).reshape(-1)
+    return int(levels[0]) if (levels == levels[0]).all() and 0 <= levels[0] <= 255 else None
 
 
 def trace_to_bytes(value: ir.Value) -> tuple[ir.Value, NDArray[Any], bool] | None:
@@ -220,7 +221,9 @@ def _with_border(image: ImageBytes, sizes: tuple[int, int, int], builder: GraphB
         inputs = [flat, builder.add_weight("border", border)]
         value = builder.add_node("Pad", [*inputs, *([builder.zero_point(level)] if level else [])])
         height, width = top + height + bottom, left + width + right
-        if any(window.pads) and image.mean.any():  # Pad has one value for all channels, so it pads with 0
+        if (
+            any(window.pads) and np.rint(image.mean).any()
+        ):  # Pad has one value for all channels, so it pads with 0
             mean = np.broadcast_to(image.mean, channels)
             frame = _frame(mean, (height, width), (top, left, bottom, right))
             value = builder.add_node("Max", [value, builder.add_weight("border_levels", frame)])
