@@ -1,24 +1,7 @@
 """Pixels: graph, host and torch preprocess an image to the same input of the network.
 
 They are compared in pixel values, 0 to 255, on images for which ways to resize differ most, and on the user's
-photographs. Limits of the difference, in pixel values:
-
-| what                     | bound               | reason                                                  |
-|--------------------------|---------------------|---------------------------------------------------------|
-| integers, exact form,    | 0                   | all compute Pillow's integers                           |
-| and torch and host       |                     |                                                         |
-| integers, other forms of | 2                   | each rounds after each axis: a tie on the first moves   |
-| the graph                |                     | the second by up to 1.3 (a cubic's weights), which may  |
-|                          |                     | be a tie again; the mean shows that they are few        |
-| their mean, all images   | 0.05                | 0.001 is usual                                          |
-| same, without antialias  | 1                   | rounded once                                            |
-| floats                   | 255 k 2^-22         | positions of up to n pixels in float32, twice 2^-23,    |
-|                          |                     | and up to 255 from one pixel to the next. With          |
-|                          |                     | antialias the filter is n / m pixels wide where n       |
-|                          |                     | become m, so k = min(n, m); without, k = n              |
-| nearest, or no resize    | 0                   | integers                                                |
-
-0.005 is added to all: values are compared after the normalization, in float32.
+photographs. `cnntk.runtime.preprocessing.limits` has the limits of the difference.
 """
 
 from __future__ import annotations
@@ -40,14 +23,14 @@ from cnntk.exporters.session import Arrays, GraphSession, extract_model
 from cnntk.models.preprocess import Preprocess
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, Preprocessing
 from cnntk.runtime.errors import ParityError
+from cnntk.runtime.preprocessing.limits import ROUNDING, pixel_limit
 from cnntk.runtime.preprocessing.preprocess import fit, luma, preprocess
 
 Array = NDArray[Any]
 Photographs = Mapping[str, NDArray[np.uint8]]
 
-_FLOAT = 0.005
 _MEAN = 0.05
-_POSITION = 255 * 2.0**-22
+"""Limit of the mean over all images; 0.001 is usual."""
 
 _PIXELS = 2_000_000
 """Size of the largest image in values: ten times the input's height and width where that is small."""
@@ -248,7 +231,8 @@ def _compare(
     for ways, actual in (("graph and host", graph(batch, name)), ("torch and host", by_torch)):
         expected = (preprocess(list(batch), variant) for variant in variants)
         exact = p.resize_form == "exact" or ways == "torch and host"
-        pairs = [_difference(name, ways, actual, each, p, _bound(image, p, exact)) for each in expected]
+        bound = pixel_limit((image.shape[0], image.shape[1]), p, exact=exact)
+        pairs = [_difference(name, ways, actual, each, p, bound) for each in expected]
         rows.append(min(pairs, key=lambda row: np.nan_to_num(row.worst, nan=np.inf)))
     return rows
 
@@ -271,17 +255,6 @@ def _either_inversion(p: Preprocessing) -> tuple[Preprocessing, ...]:
     if p.invert != "light-background":
         return (p,)
     return replace(p, invert="never"), replace(p, invert="always")
-
-
-def _bound(image: NDArray[np.uint8], p: Preprocessing, exact: bool) -> float:
-    size: tuple[int, int] = image.shape[0], image.shape[1]
-    resized = p.resized_size(*size)
-    if p.interpolation == "nearest" or resized == size:
-        return _FLOAT
-    if p.levels == "uint8":
-        return _FLOAT + ((0 if exact else 2) if p.antialias else 1)
-    pixels = max(map(min, size, resized)) if p.antialias else max(size)
-    return _FLOAT + _POSITION * pixels
 
 
 def _check_differences(rows: list[_Difference], p: Preprocessing) -> None:
@@ -309,7 +282,7 @@ def _detail(rows: list[_Difference], generated: int, photographs: int, p: Prepro
     limit = max(row.bound for row in rows)
     if photographs:
         images += f" and {photographs} photographs"
-    if limit == _FLOAT:
+    if limit == ROUNDING:
         return f"graph, host and torch have the same pixel values to the bit on {images} (limit 0 of 255)"
     largest = f"{worst:.2g}" if p.levels == "float32" else f"{worst:.0f} of 255 (limit {limit:.0f})"
     return f"max difference of graph, host and torch {largest} on {images}, mean {_mean(rows):.2g}"

@@ -23,7 +23,7 @@ from cnntk.runtime.preprocessing.preprocess import normalize, resize_and_crop
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-__all__ = ["NetworkInput"]
+__all__ = ["NetworkInput", "NoNetwork", "normalization_input"]
 
 Array = NDArray[Any]
 
@@ -100,7 +100,7 @@ class NetworkInput:
             self._extracted = Engine(_network(model), self._engine.device, threads=self._engine.threads)
         except ImportError:
             self.note = "trying another scale, mean or std needs onnx; run: pip install 'cnntk[export]'"
-        except (_NoNetwork, ArtifactError) as error:
+        except (NoNetwork, ArtifactError) as error:
             self.note = f"another scale, mean or std can't be tried: {error}"
         else:
             self._check()
@@ -122,8 +122,8 @@ class NetworkInput:
             )
 
 
-class _NoNetwork(Exception):  # noqa: N818 - it is not public
-    """The network can't be extracted from the graph."""
+class NoNetwork(Exception):  # noqa: N818 - it never leaves the package
+    """Network and preprocessing can't be extracted from the graph."""
 
 
 def _network(model: str | os.PathLike[str]) -> bytes:
@@ -131,7 +131,7 @@ def _network(model: str | os.PathLike[str]) -> bytes:
     import onnx_ir as ir
 
     whole = ir.load(model)
-    graph = ir.convenience.extract(whole.graph, [_normalization_input(whole)], list(whole.graph.outputs))
+    graph = ir.convenience.extract(whole.graph, [normalization_input(whole)], list(whole.graph.outputs))
     graph.opset_imports.update(whole.graph.opset_imports)
     functions = list(whole.functions.values())
     try:
@@ -139,25 +139,28 @@ def _network(model: str | os.PathLike[str]) -> bytes:
             ir.Model(graph, ir_version=whole.ir_version, functions=functions)
         ).SerializeToString()
     except ValueError as error:
-        raise _NoNetwork(f"a second copy of its weights does not fit in memory ({error})") from error
+        raise NoNetwork(f"a second copy of its weights does not fit in memory ({error})") from error
     return data
 
 
-def _normalization_input(model: ir.Model) -> ir.Value:
+def normalization_input(model: ir.Model) -> ir.Value:
     """Input of the normalization, or of the first layer where the normalization was folded into it.
 
-    The names of preprocessing nodes begin with `_SCOPE`.
+    The names of preprocessing nodes, and of those in their branches, begin with `_SCOPE`.
     """
-    preprocessing = {node.name for node in model.graph if (node.name or "").startswith(_SCOPE)}
+
+    def prepares(node: ir.Node) -> bool:
+        return (node.name or "").startswith(_SCOPE)
+
     outputs = [
         value
         for node in model.graph
-        if node.name in preprocessing
+        if prepares(node)
         for value in node.outputs
-        if any(use.node.name not in preprocessing for use in value.uses())
+        if any(not prepares(use.node) for use in value.uses())
     ]
     if len(outputs) != 1:
-        raise _NoNetwork(f"{len(outputs)} values lead from its preprocessing into the network; expected one")
+        raise NoNetwork(f"{len(outputs)} values lead from its preprocessing into the network; expected one")
     value = outputs[0]
     while (node := value.producer()) is not None and str(node.name).removeprefix(_SCOPE).startswith(
         _NORMALIZING

@@ -25,7 +25,8 @@ from cnntk.benchmark.statistics.paired_tests import (
     sign_flips,
 )
 from cnntk.data.labeled import labeled_files
-from cnntk.evaluation.network_input import NetworkInput
+from cnntk.evaluation.graph_pixels import GraphPixels, PixelComparison, joined
+from cnntk.evaluation.network_input import NetworkInput, NoNetwork
 from cnntk.evaluation.preprocessing_variants import Variant, variants_of
 from cnntk.inference.model import open_classifier
 from cnntk.runtime.classifier import Classifier
@@ -98,6 +99,8 @@ class PreprocessingCheck:
         untested: Names of the variants that could not be tried; `notes` say why.
         unreadable: Errors of the images that can't be read, a line each.
         notes: Remarks on the result.
+        pixels: Pixels of the graph compared with the host's; None where the host prepares images, or `notes`
+            say why.
     """
 
     JSON_PROPERTIES: ClassVar[tuple[str, ...]] = ("holds", "verdict")
@@ -109,6 +112,7 @@ class PreprocessingCheck:
     untested: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    pixels: PixelComparison | None = None
 
     @property
     def best(self) -> VariantScore | None:
@@ -117,13 +121,15 @@ class PreprocessingCheck:
 
     @property
     def holds(self) -> bool:
-        """Whether no variant is better than the spec."""
-        return self.best is None
+        """Whether no variant is better than the spec, and the graph's pixels are those of the spec."""
+        return self.best is None and (self.pixels is None or self.pixels.holds)
 
     @property
     def verdict(self) -> str:
         """Result in one line, with what to do."""
         best, spec = self.best, self.spec
+        if self.pixels is not None and not self.pixels.holds:
+            return f"mismatch: {self.pixels.verdict}; export again"
         if best is None:
             tried = [c for c in self.variants if c.differing]
             likely = max(tried, key=lambda c: c.accuracy, default=spec)
@@ -156,7 +162,8 @@ class PreprocessingCheck:
         columns = (Column("variant"), *(Column(title, "right") for title in titles), Column(""))
         rows = tuple(_row(score) for score in (self.spec, *self.variants))
         tone: Tone = "good" if self.holds else "bad"
-        return (Section("", self.verdict, tables=(Table(columns, rows),), tone=tone),)
+        lines = (("pixels", self.pixels.verdict),) if self.pixels is not None and self.pixels.holds else ()
+        return (Section("", self.verdict, lines=lines, tables=(Table(columns, rows),), tone=tone),)
 
 
 def _row(score: VariantScore) -> tuple[str, ...]:
@@ -180,9 +187,9 @@ def check_preprocessing(
 ) -> PreprocessingCheck:
     """Tries variants of the preprocessing for the common mistakes on labeled images.
 
-    Images are prepared on the host for the spec and the variants alike, so that they differ in nothing else;
-    preprocessing in a graph differs from that by at most two pixel levels, which export checks. The images
-    must be independent of each other: frames of one video are not.
+    Images are prepared on the host for the spec and the variants alike, so that they differ in nothing else.
+    What a graph makes of them is compared with that, pixel by pixel. The images must be independent of each
+    other: frames of one video are not.
 
     Args:
         model: File of a classifier.
@@ -209,7 +216,8 @@ def check_preprocessing(
     files = labeled_files(Path(folder), classifier.labels).sample(max_images, seed)
     network_input = NetworkInput(path, classifier)
     variants = (Variant("spec", "", p), *variants_of(p))
-    scores = _Scores(variants, network_input)
+    graph, graph_note = _graph_pixels(path, classifier)
+    scores = _Scores(variants, network_input, graph)
     errors = _score(scores, files.paths, files.labels, progress or (lambda *_: None))
     unreadable = (*files.unreadable, *errors)
     if not scores.truth:
@@ -219,13 +227,20 @@ def check_preprocessing(
         raise MissingDependency(f"{path}: {network_input.note}")
     spec_score, rest = _compare(scores)
     equal = _no_worse(scores, [c.name for c in rest if c.better])
-    notes = [*files.notes]
+    notes = [*files.notes, *graph_note]
     if untested:
         cause = network_input.note or "no uint8 image can express them"
         notes.append(f"not tried: {', '.join(untested)}; {cause}")
     notes += _caveats(spec_score, rest, equal, set(scores.truth))
     return PreprocessingCheck(
-        os.fspath(path), os.fspath(folder), spec_score, rest, untested, unreadable, tuple(notes)
+        os.fspath(path),
+        os.fspath(folder),
+        spec_score,
+        rest,
+        untested,
+        unreadable,
+        tuple(notes),
+        joined(scores.comparisons),
     )
 
 
@@ -237,11 +252,27 @@ def _classifier(engine: Engine, preprocessing: PreprocessingChoice | None) -> Cl
         raise UnsupportedArtifact(f"{text}; labeled images can't score it") from error
 
 
+def _graph_pixels(path: Path, classifier: Classifier) -> tuple[GraphPixels | None, tuple[str, ...]]:
+    """The graph's preprocessing, or the note why it can't be compared with the host's."""
+    if not classifier.takes_images:
+        return None, ()
+    try:
+        return GraphPixels(path, classifier.preprocessing, classifier.engine.device), ()
+    except ImportError:
+        reason = "that needs onnx; run: pip install 'cnntk[export]'"
+    except NoNetwork as error:
+        reason = str(error)
+    return None, (f"the graph's pixels are not compared: {reason}",)
+
+
 class _Scores:
     """Logits of all variants, collected in batches."""
 
-    def __init__(self, variants: Sequence[Variant], network_input: NetworkInput) -> None:
-        self.variants = variants
+    def __init__(
+        self, variants: Sequence[Variant], network_input: NetworkInput, graph: GraphPixels | None
+    ) -> None:
+        self.variants, self._graph = variants, graph
+        self.comparisons: list[PixelComparison] = []
         self.truth: list[int] = []
         self.untested: set[str] = set()
         self.differing = dict.fromkeys((variant.name for variant in variants), 0)
@@ -255,6 +286,8 @@ class _Scores:
             image = read_image(path, background=self.variants[0].preprocessing.background)
         except ImageError as error:
             return error.for_option("")
+        if self._graph is not None:
+            self.comparisons.append(self._graph.compare(image, path))
         return {key: variant.pixel_values(image) for key, variant in self._by_pixels.items()}
 
     def add(self, batch: Sequence[dict[Any, Array]], truth: Iterable[int]) -> None:

@@ -30,6 +30,7 @@ SPECS = {
     "letterbox, dark": replace(COLOR, resize="longest", invert="light-background"),
     "no mean": replace(COLOR, mean=(0.0,) * 3, std=(1.0,) * 3),
     "nothing": replace(COLOR, mean=(0.0,) * 3, std=(1.0,) * 3, scale=1.0),
+    "products": replace(COLOR, height=96, width=100, resize="shortest", crop_ratio=0.9),
     "last": replace(COLOR, layout="NHWC"),
     "floats": replace(COLOR, levels="float32"),
     "gray": Preprocessing(

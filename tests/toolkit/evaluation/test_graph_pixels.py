@@ -1,0 +1,89 @@
+"""The graph's pixels are the host's, or near them; a graph that does something else is seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from pixel_graphs import echo
+
+from cnntk.evaluation.graph_pixels import GraphPixels, PixelComparison, joined
+from cnntk.evaluation.network_input import NoNetwork
+from cnntk.exporters.preprocessing import add_preprocessing
+from cnntk.runtime.artifact.spec import Preprocessing
+
+EXACT = Preprocessing(
+    "rgb", 97, 97, "shortest", crop_ratio=0.87, mean=(0.5,) * 3, std=(0.5, 0.4, 0.5), resize_form="exact"
+)
+SIZES = [(130, 210), (210, 90), (111, 111)]
+
+
+def written(folder: Path, p: Preprocessing, *, static_size: bool = False) -> Path:
+    model = echo(p)
+    add_preprocessing(model, p, static_size=static_size)
+    file = folder / "model.onnx"
+    ir.save(model, file)
+    return file
+
+
+def compared(file: Path, p: Preprocessing) -> PixelComparison:
+    graph, rng = GraphPixels(file, p), np.random.default_rng(0)
+    images = [
+        rng.integers(0, 128, (*size, channels), dtype=np.uint8) for size in SIZES for channels in (3, 1)
+    ]
+    result = joined([graph.compare(image, f"image {i}") for i, image in enumerate(images)])
+    assert result is not None
+    return result
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"interpolation": "bicubic", "color": "bgr", "invert": "always"},
+        {"resize": "longest", "crop_ratio": 1.0, "invert": "light-background", "layout": "NHWC"},
+        {"color": "gray", "mean": (0.0,), "std": (1.0,)},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("static_size", [False, True])
+def test_pixels_of_the_exact_form_are_equal(
+    fields: dict[str, object], static_size: bool, tmp_path: Path
+) -> None:
+    p = replace(EXACT, **fields)
+    result = compared(written(tmp_path, p, static_size=static_size), p)
+    assert (result.images, result.max_difference, result.mean_difference) == (6, 0, 0)
+    assert result.holds
+    assert result.verdict == "the graph's equal the host's to the bit on 6 images (limit 0 of 255)"
+    assert not replace(result, max_difference=1.0).holds
+
+
+@pytest.mark.parametrize("form", ["fast", "operator"])
+def test_pixels_of_other_forms_are_near(form: str, tmp_path: Path) -> None:
+    p = replace(EXACT, resize_form=form)
+    result = compared(written(tmp_path, p), p)
+    assert result.holds
+    assert result.limit == 2
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"crop_start": "round"}, {"interpolation": "bicubic"}, {"color": "bgr"}, {"resize": "stretch"}],
+    ids=str,
+)
+def test_a_graph_that_does_something_else_is_seen(fields: dict[str, object], tmp_path: Path) -> None:
+    """The graph of one spec, in a file that states another."""
+    result = compared(written(tmp_path, EXACT), replace(EXACT, **fields))
+    assert not result.holds
+    assert f"on {result.worst} (limit 0 of 255): the graph does not do what the spec says" in result.verdict
+
+
+def test_nothing_to_compare(tmp_path: Path) -> None:
+    assert joined([]) is None
+    file = tmp_path / "echo.onnx"
+    ir.save(echo(EXACT), file)
+    with pytest.raises(NoNetwork, match="0 values lead from its preprocessing"):
+        GraphPixels(file, EXACT)
