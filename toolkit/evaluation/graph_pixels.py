@@ -29,7 +29,7 @@ class PixelComparison:
 
     Attributes:
         images: Number of images that were compared.
-        max_difference: Largest difference in pixel values, 0 to 255; of images beyond their limit if there are.
+        max_difference: Largest difference in pixel values, 0 to 255; of images beyond their limit if any.
         mean_difference: Mean of the images' mean differences in pixel values.
         limit: Largest limit of an image, which depends on its size; of `worst` if that is beyond its limit.
         worst: Image of the largest difference.
@@ -58,10 +58,10 @@ class PixelComparison:
                 "graph does not do what the spec says, or not on this device"
             )
         if self.max_difference == 0:
-            return f"the graph's equal the host's to the bit on {self.images:,} images ({limit})"
+            return f"the graph's pixels equal the host's to the bit on {self.images:,} images ({limit})"
         mean = error_text(self.mean_difference)
         return (
-            f"the graph's differ from the host's by at most {largest} ({limit}), mean {mean}, on "
+            f"the graph's pixels differ from the host's by at most {largest} ({limit}), mean {mean}, on "
             f"{self.images:,} images"
         )
 

@@ -212,10 +212,9 @@ def check_preprocessing(
     path = model_file(model)
     engine = Engine(path, device)
     classifier = _classifier(engine, preprocessing)
-    p = classifier.preprocessing
     files = labeled_files(Path(folder), classifier.labels).sample(max_images, seed)
     network_input = NetworkInput(path, classifier)
-    variants = (Variant("spec", "", p), *variants_of(p))
+    variants = variants_of(classifier.preprocessing)
     graph, graph_note = _graph_pixels(path, classifier)
     scores = _Scores(variants, network_input, graph)
     errors = _score(scores, files.paths, files.labels, progress or (lambda *_: None))

@@ -59,13 +59,14 @@ class Variant:
 
 
 def variants_of(p: Preprocessing) -> tuple[Variant, ...]:
-    """Variants of ``p`` for the common mistakes, without duplicates and without ``p`` itself."""
+    """``p`` itself, called ``spec``, and its variants for the common mistakes, all as the host does them."""
+    p = replace(p, resize_form="operator")  # which only graphs obey, and which not all filters have
     spec = Variant("spec", "", p)
     variants = {_key(spec): spec}
     for generate in (_colors, _ranges, _sizes, _filters, _inversions):
         for variant in generate(p):
             variants.setdefault(_key(variant), variant)
-    return tuple(variants.values())[1:]
+    return tuple(variants.values())
 
 
 def _key(variant: Variant) -> tuple[Any, ...]:
