@@ -95,7 +95,9 @@ class GraphPixels:
         (actual,) = self._nodes.run({IMAGE_INPUT: prepared[None]}).values()
         size = (image.shape[0], image.shape[1])
         limit = pixel_limit(size, p, exact=p.resize_form == "exact") - ROUNDING
-        differences = [np.abs(actual[0] - expected) for expected in _expected(image, p, either=limit > 0)]
+        planes = p.layout == "NCHW" and actual.dtype != np.uint8  # integer networks read images as they are
+        expected = _expected(image, p, either=limit > 0)
+        differences = [np.abs(actual[0] - (e.transpose(2, 0, 1) if planes else e)) for e in expected]
         nearest = min(differences, key=lambda d: float(d.max()))
         return PixelComparison(1, float(nearest.max()), float(nearest.mean()), limit, name)
 
@@ -112,7 +114,10 @@ def joined(comparisons: list[PixelComparison]) -> PixelComparison | None:
 
 
 def _expected(image: Pixels, p: Preprocessing, *, either: bool) -> list[NDArray[Any]]:
-    """Values in front of the graph's normalization; where rounding may decide about an inversion, either."""
+    """Values (height, width, C) in front of the graph's normalization.
+
+    Where rounding may decide about an inversion, both are right.
+    """
     either = either and p.invert == "light-background"
     variants = (replace(p, invert="never"), replace(p, invert="always")) if either else (p,)
     values = [resize_and_crop(image, variant).astype(np.float32) for variant in variants]
@@ -120,7 +125,7 @@ def _expected(image: Pixels, p: Preprocessing, *, either: bool) -> list[NDArray[
         values = [255 - value for value in values]
     elif p.invert == "light-background":
         values = [value - _MIDDLE for value in values]
-    return [value.transpose(2, 0, 1) if p.layout == "NCHW" else value for value in values]
+    return values
 
 
 def _preprocessing_nodes(model: str | os.PathLike[str]) -> bytes:

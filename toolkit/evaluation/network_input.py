@@ -106,6 +106,11 @@ class NetworkInput:
             self._check()
 
     def _check(self) -> None:
+        """Drops the extracted network where it does not take the values before the normalization."""
+        if self._extracted is not None and self._extracted.inputs[0].dtype == "uint8":
+            self._extracted = None
+            self.note = "its first layer reads bytes; verify the model that was quantized to try all"
+            return
         p, rng = self._p, np.random.default_rng(0)
         pixels = rng.integers(0, 128, (2, p.height, p.width, p.channels), dtype=np.uint8)
         images = _image_of(pixels, p)

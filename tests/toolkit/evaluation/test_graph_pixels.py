@@ -12,11 +12,13 @@ from PIL import Image
 from pixel_graphs import echo
 from torch import nn
 
+from cnntk.benchmark.compare import Comparison
 from cnntk.evaluation.graph_pixels import GraphPixels, PixelComparison, joined
 from cnntk.evaluation.network_input import NoNetwork
 from cnntk.evaluation.preprocessing_check import check_preprocessing
 from cnntk.exporters import export
 from cnntk.exporters.preprocessing import add_preprocessing
+from cnntk.quantization.pipeline import quantize
 from cnntk.runtime.artifact.spec import Preprocessing
 
 EXACT = Preprocessing(
@@ -96,22 +98,32 @@ def test_nothing_to_compare(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_labeled_images(tmp_path: Path) -> None:
-    """The whole check of an artifact that resizes by products."""
+    """The whole check of an artifact that resizes by products, in floats and in integers."""
     file, photos, rng = tmp_path / "model.onnx", tmp_path / "photos", np.random.default_rng(0)
     for label in "01":
         (photos / label).mkdir(parents=True)
-        for i, size in enumerate(SIZES):
-            Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(
-                photos / label / f"{i}.png"
-            )
-    network = nn.Sequential(nn.Conv2d(3, 2, 9, 8), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        for size in [(height + i, width) for height, width in SIZES for i in range(4)]:
+            image = Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8))
+            image.save(photos / label / f"{size}.png")
+    network = nn.Sequential(nn.Conv2d(3, 16, 9, 8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 2))
     fields = {"resize": "shortest", "crop_ratio": "0.87"}
     export(network, file, input_shape=(3, 97, 97), labels=["0", "1"], preprocessing=fields)
-    report = check_preprocessing(file, photos)
+    small = tmp_path / "small.onnx"
+    faster = Comparison(2.0, 1.98, 2.02, 2.0, 1.0, 60)
+    result = quantize(
+        file, calibration=str(photos), output=small, max_drop=100, compare_calls=lambda *_: faster
+    )
+    assert result.changed
+    report, in_integers = check_preprocessing(file, photos), check_preprocessing(small, photos)
+    for each in (report, in_integers):
+        assert each.pixels is not None
+        assert (each.pixels.images, each.pixels.max_difference) == (24, 0)
+        assert each.sections()[0].lines == (("pixels", each.pixels.verdict),)
+        assert {"nearest", "no antialias"} <= {variant.name for variant in each.variants}
+    assert report.untested == ()
+    assert "Caffe" in in_integers.untested
+    assert any("its first layer reads bytes" in note for note in in_integers.notes)
     assert report.pixels is not None
-    assert (report.pixels.images, report.pixels.max_difference) == (6, 0)
-    assert report.sections()[0].lines == (("pixels", report.pixels.verdict),)
-    assert {"nearest", "no antialias"} <= {variant.name for variant in report.variants}
     wrong = replace(report, pixels=replace(report.pixels, max_difference=3.0))
     assert report.holds
     assert not wrong.holds
