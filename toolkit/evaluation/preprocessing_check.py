@@ -210,8 +210,7 @@ def check_preprocessing(
     if max_images < 1:
         raise ValueError(f"max_images must be at least 1, got {max_images}")
     path = model_file(model)
-    engine = Engine(path, device)
-    classifier = _classifier(engine, preprocessing)
+    classifier = _classifier(Engine(path, device), preprocessing)
     files = labeled_files(Path(folder), classifier.labels).sample(max_images, seed)
     network_input = NetworkInput(path, classifier)
     variants = variants_of(classifier.preprocessing)
