@@ -45,7 +45,12 @@ def photos(count: int, seed: int) -> tuple[list[NDArray[np.uint8]], NDArray[np.i
 
 
 def trained(p: Preprocessing = TRUE, before: Callable[[Any], Any] = lambda image: image) -> nn.Module:
-    """A network that reads nine of ten photos right, if they are prepared by ``before`` and ``p``."""
+    """A network that reads nine of ten photos right, if they are prepared by ``before`` and ``p``.
+
+    It is trained by one thread, so that it is the same network on every number of cores.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     images, labels = photos(800, seed=0)
     x, y = torch.from_numpy(preprocess([before(image) for image in images], p)), torch.from_numpy(labels)
     with torch.random.fork_rng(devices=[]):
@@ -66,6 +71,7 @@ def trained(p: Preprocessing = TRUE, before: Callable[[Any], Any] = lambda image
                 optimizer.zero_grad()
                 nn.functional.cross_entropy(network(x[batch]), y[batch]).backward()
                 optimizer.step()
+    torch.set_num_threads(threads)
     return network.eval()
 
 

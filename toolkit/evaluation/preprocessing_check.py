@@ -212,32 +212,23 @@ def check_preprocessing(
     path = model_file(model)
     classifier = _classifier(Engine(path, device), preprocessing)
     files = labeled_files(Path(folder), classifier.labels).sample(max_images, seed)
-    network_input = NetworkInput(path, classifier)
-    variants = variants_of(classifier.preprocessing)
-    graph, graph_note = _graph_pixels(path, classifier)
-    scores = _Scores(variants, network_input, graph)
+    scores = _Scores(path, classifier)
     errors = _score(scores, files.paths, files.labels, progress or (lambda *_: None))
     unreadable = (*files.unreadable, *errors)
     if not scores.truth:
         raise DataError(f"{folder}: none of its images can be read; the first: {unreadable[0]}")
-    untested = tuple(v.name for v in variants if v.name in scores.untested)
-    if variants[0].name in untested:
-        raise MissingDependency(f"{path}: {network_input.note}")
+    if scores.variants[0].name in scores.untested:
+        raise MissingDependency(f"{path}: {'; '.join(scores.notes)}")
     spec_score, rest = _compare(scores)
     equal = _no_worse(scores, [c.name for c in rest if c.better])
-    notes = [*files.notes, *graph_note]
-    if untested:
-        cause = network_input.note or "no uint8 image can express them"
-        notes.append(f"not tried: {', '.join(untested)}; {cause}")
-    notes += _caveats(spec_score, rest, equal, set(scores.truth))
     return PreprocessingCheck(
         os.fspath(path),
         os.fspath(folder),
         spec_score,
         rest,
-        untested,
+        tuple(v.name for v in scores.variants if v.name in scores.untested),
         unreadable,
-        tuple(notes),
+        (*files.notes, *scores.notes, *_caveats(spec_score, rest, equal, set(scores.truth))),
         joined(scores.comparisons),
     )
 
@@ -266,17 +257,23 @@ def _graph_pixels(path: Path, classifier: Classifier) -> tuple[GraphPixels | Non
 class _Scores:
     """Logits of all variants, collected in batches."""
 
-    def __init__(
-        self, variants: Sequence[Variant], network_input: NetworkInput, graph: GraphPixels | None
-    ) -> None:
-        self.variants, self._graph = variants, graph
+    def __init__(self, path: Path, classifier: Classifier) -> None:
+        self.variants = variants = variants_of(classifier.preprocessing)
+        self._graph, self._graph_note = _graph_pixels(path, classifier)
         self.comparisons: list[PixelComparison] = []
         self.truth: list[int] = []
         self.untested: set[str] = set()
         self.differing = dict.fromkeys((variant.name for variant in variants), 0)
-        self._network_input = network_input
+        self._network_input = NetworkInput(path, classifier)
         self._logits: dict[str, list[Array]] = {variant.name: [] for variant in variants}
         self._by_pixels = {variant.pixels_key: variant for variant in variants}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was not tried and compared, with the reason."""
+        untested = [variant.name for variant in self.variants if variant.name in self.untested]
+        cause = self._network_input.note or "no uint8 image can express them"
+        return *([f"not tried: {', '.join(untested)}; {cause}"] if untested else []), *self._graph_note
 
     def pixel_values(self, path: str) -> dict[Any, Array] | str:
         """Pixel values of an image by the key of each variant; the error where it can't be read."""
