@@ -186,7 +186,8 @@ class ExportOptions:
             mean=0.5,0.5,0.5, which replace those of the preset or the source. A whole `Preprocessing` is used
             for sources that have none.
         resize: Arithmetic of the resize in the graph, for networks of 96 pixels and more: exact equals Pillow
-            to the bit; fast computes in float32, where ties may round the other way, by 1 of 255.
+            to the bit; fast computes in float32, where ties may round the other way, by 1 of 255, and is used
+            where values are not rounded.
         tolerance: Your own limit of the error, relative to the largest output, like 0.001. On ordinary images
             it holds where it is stricter than the derived limit; on inputs that no photograph resembles
             (black, white, one bright pixel, values of ±1e4 and denormal ones) where it is laxer. A classifier

@@ -5,7 +5,7 @@ small matrix and a few rows. The graph computes the weights from the image's sha
 needs, and goes through the rows in Loops, so that what is between stays in the processor's cache, which takes
 half the time at 12 megapixels. Products are in float32:
 
-- ``fast``: with weights in float32, where halves may round the other way.
+- ``fast``: with weights in float32, where halves may round the other way; all that is not rounded.
 - ``exact``: with weights of 22 bits, as Pillow's, in pieces of 14 and 8 bits, whose sums are exact.
 
 ONNX's Resize with antialias is a loop over output bytes in onnxruntime, and OpenVINO ignores its antialias.
@@ -41,7 +41,8 @@ _SMALL = 96
 
 def with_resize_form(p: Preprocessing, form: Literal["exact", "fast"]) -> Preprocessing:
     """Returns preprocessing that resizes in this form, if matrix products can, and are faster."""
-    filters = p.antialias and p.levels == "uint8" and p.interpolation in _FILTERS
+    filters = p.antialias and p.interpolation in _FILTERS
+    form = form if p.levels == "uint8" else "fast"
     small = max(p.height, p.width) < _SMALL and p.interpolation != "lanczos"  # which ONNX's Resize lacks
     return replace(p, resize_form=form if filters and not small else "operator")
 
@@ -300,11 +301,13 @@ def _matrices(weights: Expression, form: ResizeForm) -> Expression:
     return nodes.add("Concat", high, low, axis=2).cast(FLOAT)
 
 
-def _multiply(matrices: Expression, pixels: Expression, form: ResizeForm) -> Expression:
-    """The product of matrices and pixels, uint8 (N, blocks, K, M), as uint8 (N, blocks, `_BLOCK`, M)."""
+def _multiply(matrices: Expression, pixels: Expression, p: Preprocessing) -> Expression:
+    """The product of matrices and pixels (N, blocks, K, M), (N, blocks, `_BLOCK`, M) of type ``p.levels``."""
     nodes = matrices.nodes
     product = nodes.add("MatMul", matrices, pixels.cast(FLOAT))
-    if form == "fast":
+    if p.levels == "float32":
+        return product
+    if p.resize_form == "fast":
         return _rounded(product, 1 - 2.0**-20)  # QuantizeLinear rounds halves to even, Pillow up
     # high sums to less than 2^14 * 255 * 2, low to less than 2^15 a pixel: exact for 512 weights but 0.
     high, low = nodes.add_several("Split", product, count=2, axis=2, num_outputs=2)
@@ -338,7 +341,7 @@ def resize_and_crop(
         p: Preprocessing whose form is ``exact`` or ``fast``.
 
     Returns:
-        uint8 (N, height, width, C), in one node, If: images of the right size are only cropped.
+        ``p.levels`` (N, height, width, C), in one node, If: images of the right size are only cropped.
     """
     dims = image.with_size(*(("resized_height", "resized_width") if start is None else (p.height, p.width)))
     branches = {
@@ -346,7 +349,8 @@ def resize_and_crop(
         "else_branch": _resized(image, size, resized, start, p),
     }
     fits = _equal(builder, size, resized)
-    value = builder.add("If", [fits], branches, name="resize_and_crop", dtype=UINT8, shape=dims)
+    dtype = UINT8 if p.levels == "uint8" else FLOAT
+    value = builder.add("If", [fits], branches, name="resize_and_crop", dtype=dtype, shape=dims)
     return ImageValue(value, dims, resized if start is None else None)
 
 
@@ -368,7 +372,7 @@ def _cropped(image: ImageValue, start: ir.Value | None, p: Preprocessing) -> ir.
         value = value.slice(first, first + nodes.int64([p.height, p.width]), [1, 2])
     else:
         value = nodes.add("Identity", value)
-    return nodes.graph([value], "cropped")
+    return nodes.graph([value if p.levels == "uint8" else value.cast(FLOAT)], "cropped")
 
 
 def _resized(
@@ -384,8 +388,8 @@ def _resized(
     matrices = _matrices(all_blocks.weights, p.resize_form)
     rows = _side(all_blocks, matrices, lengths, 0, _STEP)
     columns = _side(all_blocks, matrices, lengths, 1, _BLOCK)
-    value, last = _columns(nodes, image, rows, columns, channels, p.resize_form)
-    value = _rows(nodes, value, rows, last, p.resize_form)
+    value, last = _columns(nodes, image, rows, columns, channels, p)
+    value = _rows(nodes, value, rows, last, p)
     width = (lengths.slice(1, 2, [0]) + (_BLOCK - 1)) / _BLOCK * _BLOCK
     value = value.reshape(0, -1, width, channels)
     if start is None or p.height % _STEP or p.width % _BLOCK:
@@ -425,13 +429,13 @@ def _side(every: Blocks, matrices: Expression, lengths: Expression, axis: int, m
 
 
 def _columns(
-    nodes: Nodes, image: ImageValue, rows: Side, columns: Side, channels: Expression, form: ResizeForm
+    nodes: Nodes, image: ImageValue, rows: Side, columns: Side, channels: Expression, p: Preprocessing
 ) -> tuple[Expression, Expression]:
     """Resizes the width, step by step of rows; the last step begins earlier, to be as high as the others.
 
     Returns:
-        uint8 (N, rows, width * C), and where in them the rows of the last step are, which is where they would
-        be and how far they moved, int64 [2].
+        ``p.levels`` (N, rows, width * C), and where in them the rows of the last step are, which is where
+        they would be and how far they moved, int64 [2].
     """
     height = rows.length.min(_STEP)
     steps = (rows.length + height - 1) / height
@@ -446,7 +450,7 @@ def _columns(
         pixels = body.use(image.value).slice(first, last, [1, 2])
         pixels = body.add("Transpose", pixels, perm=[0, 2, 3, 1]).reshape(0, 0, -1)
         pixels = pixels.gather(body.use(columns.offsets), 1)
-        value = _multiply(body.use(columns.matrices), pixels, form)
+        value = _multiply(body.use(columns.matrices), pixels, p)
         return body.add("Transpose", body.add("Reshape", value, body.use(shape)), perm=[0, 3, 1, 2])
 
     value = nodes.add("Transpose", nodes.loop([corner, end], step, "columns"), perm=[1, 0, 2, 3, 4])
@@ -454,8 +458,8 @@ def _columns(
     return value, nodes.add("Concat", (steps - 1) * height, steps * height - rows.length, axis=0)
 
 
-def _rows(nodes: Nodes, value: Expression, rows: Side, last: Expression, form: ResizeForm) -> Expression:
-    """Resizes the height of what `_columns` returns: uint8 (N, steps, blocks, `_BLOCK`, width * C)."""
+def _rows(nodes: Nodes, value: Expression, rows: Side, last: Expression, p: Preprocessing) -> Expression:
+    """Resizes the height of what `_columns` returns: (N, steps, blocks, `_BLOCK`, width * C)."""
     early = rows.offsets < last.slice(0, 1, [0])
     moved = rows.offsets + last.slice(1, 2, [0])
     offsets = nodes.add("Where", early, rows.offsets, moved, dtype=INT64)
@@ -466,7 +470,7 @@ def _rows(nodes: Nodes, value: Expression, rows: Side, last: Expression, form: R
 
     def step(body: Nodes, inputs: Sequence[Expression]) -> Expression:
         matrices, offsets = inputs
-        return _multiply(matrices, body.use(value).gather(offsets, 1), form)
+        return _multiply(matrices, body.use(value).gather(offsets, 1), p)
 
     count = nodes.add("Shape", rows.offsets, start=1, dtype=INT64)
     resized = nodes.loop([matrices, offsets.reshape(-1, blocks, count)], step, "rows")

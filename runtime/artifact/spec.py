@@ -96,7 +96,8 @@ class Preprocessing(Record):
         layout: Layout of the network's input; ``NCHW`` is (N, C, height, width), as in torch.
         resize_form: How a graph resizes: by ONNX's operator Resize, within 1 level of Pillow; ``exact``, by
             matrix products of integers that equal Pillow's resize to the bit; or ``fast``, by the same
-            products in float32, where ties may round the other way. The host always resizes like Pillow.
+            products in float32, where ties may round the other way, and which values that are not rounded
+            always have. The host always resizes like Pillow.
     """
 
     color: Color
@@ -123,7 +124,11 @@ class Preprocessing(Record):
             "width": 1 <= self.width <= MAX_SIDE,
             "antialias": self.antialias or self.interpolation != "lanczos",
             "resize_form": self.resize_form == "operator"
-            or (self.antialias and self.interpolation != "nearest" and self.levels == "uint8"),
+            or (
+                self.antialias
+                and self.interpolation != "nearest"
+                and (self.levels == "uint8" or self.resize_form == "fast")
+            ),
             "crop_ratio": max(self.height, self.width) / MAX_SIDE <= self.crop_ratio <= 1,
             "scale": 0 < self.scale <= _LARGEST,
             "mean": len(self.mean) == channels and all(abs(v) <= _LARGEST for v in self.mean),

@@ -42,6 +42,16 @@ def test_levels_are_pillows(interpolation: str, rule: dict[str, object]) -> None
         assert gap(fast, batch, p) <= 2, size
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("rule", RULES[:4:3], ids=lambda rule: rule["resize"])
+def test_values_that_are_not_rounded(interpolation: str, rule: dict[str, object]) -> None:
+    rounded = replace(P, interpolation=interpolation, resize_form="fast", **rule)
+    run = graph(p := replace(rounded, levels="float32"))
+    for size in SIZES:
+        assert gap(run, images(size), p) < 0.002, size
+    assert gap(graph(rounded), images((257, 333)), p) > 0.4
+
+
 def test_pillow_itself() -> None:
     """The host resizes like Pillow's `resize`, where that begins with the width."""
     (image, *_) = images((150, 170))  # whose width shrinks more, so that Pillow begins with it
@@ -96,7 +106,8 @@ def run_of(p: Preprocessing) -> Run:
         ({"height": 95, "width": 95, "interpolation": "lanczos"}, "exact"),
         ({"interpolation": "nearest"}, "operator"),
         ({"antialias": False}, "operator"),
-        ({"levels": "float32"}, "operator"),
+        ({"levels": "float32"}, "fast"),
+        ({"levels": "float32", "height": 95, "width": 95}, "operator"),
     ],
     ids=str,
 )
