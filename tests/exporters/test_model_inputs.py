@@ -10,7 +10,7 @@ from torch import nn
 from cnntk.exporters import export
 from cnntk.runtime import Classifier, Engine
 from cnntk.runtime.artifact.spec import METADATA_KEY, ModelSpec, Preprocessing
-from cnntk.runtime.errors import ParityError, UsageError
+from cnntk.runtime.errors import ParityError
 from cnntk.runtime.preprocessing.preprocess import preprocess
 
 IMAGE = {"mean": "0.485,0.456,0.406", "std": "0.229,0.224,0.225", "resize": "shortest", "crop_ratio": "0.8"}
