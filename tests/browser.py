@@ -26,6 +26,8 @@ _FLAGS = (
 _CHROME = 200
 """Pixels of height that the window needs beside the page."""
 
+_UTF8 = '<meta charset="utf-8">'
+
 _MEASURE = """
 <pre id="found"></pre>
 <script>
@@ -69,7 +71,7 @@ class Window:
 def measured(windows: Sequence[Window]) -> list[dict[str, Any]]:
     """How each lies: ``width``, ``scroll_width``, ``height``, boxes of ``sections`` and shown ``figures``,
     and texts of ``clipped`` elements, which reach out of their boxes or the page."""
-    dom = _chromium("".join(window.frame(1000) for window in windows) + _MEASURE, "--dump-dom")
+    dom = _chromium(_UTF8 + "".join(window.frame(1000) for window in windows) + _MEASURE, "--dump-dom")
     match = re.search(r'<pre id="found">(.*?)</pre>', dom, re.DOTALL)
     if match is None or not match[1]:
         raise RuntimeError(f"chromium measured nothing: {dom[-500:]}")
@@ -85,7 +87,9 @@ def screenshots(windows: Sequence[Window], height: int, *, dark: bool = False) -
         file = Path(folder, "page.png")
         size = f"--window-size={width},{height + _CHROME}"
         scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
-        _chromium(f'<body style="margin:0;display:flex">{frames}', f"--screenshot={file}", size, scheme)
+        _chromium(
+            f'{_UTF8}<body style="margin:0;display:flex">{frames}', f"--screenshot={file}", size, scheme
+        )
         image = Image.open(file).convert("RGB")
     lefts = accumulate((window.width for window in windows), initial=0)
     return [image.crop((x, 0, x + w.width, height)) for x, w in zip(lefts, windows, strict=False)]
