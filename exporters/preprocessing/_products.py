@@ -107,7 +107,8 @@ class Nodes:
     ) -> Expression:
         """Adds a Loop over the first axis of the inputs; ``build`` adds the nodes of one step.
 
-        Not a Scan, whose steps in OpenVINO 2026.4 cannot read values of the outer graph.
+        Not a Scan, whose steps in OpenVINO 2026.4 cannot read values of the outer graph. It does not read a
+        Loop whose body returns an input either: Identity makes another value of it.
         """
         body = Nodes(f"{self._scope}/{name}")
         types = {"step": INT64, "more": ir.DataType.BOOL}
@@ -116,7 +117,7 @@ class Nodes:
             for key, dtype in types.items()
         )
         output = build(body, [body.use(x).gather(body.use(step), 0) for x in inputs])
-        graph = body.graph([body.use(more), output], body._scope, [step, more])
+        graph = body.graph([body.add("Identity", more), output], body._scope, [step, more])
         count = self.add("Shape", inputs[0], start=0, end=1, dtype=INT64).reshape()
         always = self.constant(True, ir.DataType.BOOL)
         return self.add("Loop", count, always, dtype=output.dtype, body=graph)

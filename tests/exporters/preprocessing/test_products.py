@@ -84,6 +84,16 @@ def test_one_node_resizes_and_crops(form: str) -> None:
     assert add_preprocessing(echo(operator := replace(p, resize_form="operator")), operator).branch_nodes == 0
 
 
+def test_no_loop_returns_an_input_of_its_body() -> None:
+    """OpenVINO 2026.4 refuses such a graph."""
+    model = echo(P)
+    add_preprocessing(model, P)
+    resized = next(node for node in model.graph if node.op_type == "If").attributes["else_branch"].as_graph()
+    bodies = [node.attributes["body"].as_graph() for node in resized if node.op_type == "Loop"]
+    assert len(bodies) == 2
+    assert all(output.producer() is not None for body in bodies for output in body.outputs)
+
+
 def test_images_of_the_right_size_are_only_cropped() -> None:
     model = echo(P)
     add_preprocessing(model, P)
