@@ -115,6 +115,7 @@ class _Quantization(TypedDict, total=False):
     accuracy: _Accuracy | None
     speed: _Speed | None
     portable_to: str
+    operators: str
 
 
 def parse_document(text: str | bytes) -> Any:

@@ -20,6 +20,7 @@ from cnntk.exporters.passes.graph import constant, producer_of
 from cnntk.quantization.calibration import CalibrationData
 from cnntk.quantization.config import bias_add
 from cnntk.quantization.first_conv import trace_to_bytes
+from cnntk.quantization.integer_layers import IntegerLayer, integer_layer
 from cnntk.quantization.weights import BIAS_LIMIT, PAIR_LIMIT, BlockWeights, dequantize_blocks
 from cnntk.runtime.errors import ExportCheckError
 
@@ -49,11 +50,15 @@ def check_quantized_weights(
     nodes = {str(node.name): node for node in before.graph if node.name}
     for node in after.graph:
         _check_scales(node)
-        original = nodes.get(str(node.name))
-        check = _CHECKS.get(node.op_type)
-        if original is not None and check is not None:
-            means = None if calibration is None else _means(original, calibration, corrected)
-            check(_LayerPair(original, node, means, unknown=corrected and calibration is None))
+        original, integers = nodes.get(str(node.name)), integer_layer(node)
+        if original is None or (integers is None and node.op_type != "MatMulNBits"):
+            continue
+        means = None if calibration is None else _means(original, calibration, corrected)
+        layer = _LayerPair(original, node, integers, means, unknown=corrected and calibration is None)
+        if integers is None:
+            _check_dense(layer)
+        else:
+            (_check_convolution if integers.is_conv else _check_dense_integers)(layer)
     _check_floats(before, after)
 
 
@@ -64,12 +69,14 @@ class _LayerPair:
     Attributes:
         before: Node in float32.
         after: Node in integers.
+        stored: Its weights, scales and biases; None if they are in blocks.
         means: Mean of each channel that the layer reads, by which its bias is corrected; None: it is not.
         unknown: Whether the bias may be corrected by means that are not known.
     """
 
     before: ir.Node
     after: ir.Node
+    stored: IntegerLayer | None
     means: Array | None
     unknown: bool
 
@@ -77,11 +84,12 @@ class _LayerPair:
         """A constant of the layer in float32; None where it has none."""
         return constant(self.before.inputs[index]) if index < len(self.before.inputs) else None
 
-    def integers(self, index: int) -> Array:
-        """A constant of the quantized layer."""
-        array = constant(self.after.inputs[index])
+    def integers(self, field: str | int) -> Array:
+        """A constant of the quantized layer: a field of `IntegerLayer`, or an input of its node by number."""
+        value = self.after.inputs[field] if isinstance(field, int) else getattr(self.stored, field)
+        array = constant(value)
         if array is None:
-            raise ExportCheckError(f"{self.after.name}: input {index} of the quantized layer is not constant")
+            raise ExportCheckError(f"{self.after.name}: {field} of the quantized layer is not constant")
         return array
 
     def refuse(self, what: str, wrong: Array, actual: Array, expected: Array) -> None:
@@ -154,7 +162,7 @@ def _check_convolution(layer: _LayerPair) -> None:
 
 def _first_outputs(layer: _LayerPair, count: int) -> tuple[Array, Array]:
     """Scales and weights of the first columns of the output; those of other columns are the same, moved."""
-    scales, stored = layer.integers(4).astype(np.float64), layer.integers(3)
+    scales, stored = layer.integers("scales").astype(np.float64), layer.integers("weight")
     first = stored[:count]
     copies, rows = len(stored) // count, first.transpose(0, 2, 3, 1).reshape(count, first.shape[2], -1)
     for i in range(1, copies):
@@ -164,7 +172,7 @@ def _first_outputs(layer: _LayerPair, count: int) -> tuple[Array, Array]:
         wrong = moved != np.pad(rows, ((0, 0), (0, 0), (step, 0)))[:, :, : rows.shape[2]]
         layer.refuse(f"in column {i} of the output, weight", wrong, moved, rows)
         layer.refuse("scale", scales[part] != scales[:count], scales[part], scales[:count])
-        bias = layer.integers(8)
+        bias = layer.integers("bias")
         layer.refuse("bias", bias[part] != bias[:count], bias[part], bias[:count])
     return scales[:count], first
 
@@ -183,8 +191,8 @@ def _check_range(layer: _LayerPair, numbers: Array, scales: Array) -> None:
     """
     largest = np.abs(numbers).max(axis=1)
     low, high = largest / 127 * (1 - 1e-5), largest / (PAIR_LIMIT // 2 - 0.5) * (1 + 1e-5)
-    if layer.after.op_type == "QLinearConv":
-        steps = np.abs(layer.integers(8)[: len(scales)].astype(np.float64))
+    if layer.stored is not None and layer.stored.is_conv:
+        steps = np.abs(layer.integers("bias")[: len(scales)].astype(np.float64))
         high = np.where(steps > BIAS_LIMIT / 4, np.inf, high)
     layer.refuse("scale", (largest > 1e-9) & ~((low <= scales) & (scales <= high)), scales, largest / 127)
 
@@ -230,15 +238,16 @@ def _check_integer_bias(layer: _LayerPair, numbers: Array, errors: Array, scales
         return
     bias = layer.float_input(2)
     expected = np.zeros(len(numbers)) if bias is None else bias.astype(np.float64)
-    input_scale, channels = float(layer.integers(1)), numbers.shape[1]
+    input_scale, channels = float(layer.integers("x_scale")), numbers.shape[1]
     means, groups = layer.means, layer.before.attributes.get_int("group", 1)
     origin = trace_to_bytes(layer.before.inputs[0]) if layer.before.inputs[0] is not None else None
     if (
         origin is not None
         and input_scale == 1
-        and producer_of(layer.after.inputs[0], "QuantizeLinear") is None
+        and layer.stored is not None
+        and producer_of(layer.stored.x, "QuantizeLinear") is None
     ):
-        zero_point = float(layer.integers(2))
+        zero_point = float(layer.integers("x_zero_point"))
         subtracted = np.broadcast_to(origin[1] - zero_point, (channels * groups,))
         expected = expected - (numbers.sum(axis=(2, 3)) * _read(subtracted, groups, len(numbers))).sum(axis=1)
         means = None if means is None else means + subtracted
@@ -246,7 +255,7 @@ def _check_integer_bias(layer: _LayerPair, numbers: Array, errors: Array, scales
         expected = expected - (errors.sum(axis=(2, 3)) * _read(means, groups, len(numbers))).sum(axis=1)
     largest = 2**31 - 1
     ideal = (expected / (input_scale * scales)).clip(-largest, largest)
-    actual = layer.integers(8)[: len(ideal)]
+    actual = layer.integers("bias")[: len(ideal)]
     layer.refuse("bias", np.abs(actual - ideal) > _NEAREST + 1e-6 * np.abs(ideal), actual, ideal)
 
 
@@ -266,12 +275,14 @@ def _check_dense_integers(layer: _LayerPair) -> None:
     numbers = _dense_numbers(layer)
     if numbers is None:
         return
-    stored, scales = layer.integers(1).T, layer.integers(3).astype(np.float64)
+    stored, scales = layer.integers("weight").T, layer.integers("scales").astype(np.float64)
     _check_range(layer, numbers, scales)
     ideal = numbers / scales[:, None]
     wrong = _unlimited(stored.astype(np.float64), ideal) & (np.abs(stored - ideal) > _NEAREST)
     layer.refuse("weight", wrong, stored, ideal)
-    _check_float_bias(layer, 6, numbers, stored * scales[:, None])
+    field = "bias" if layer.stored is not None and layer.stored.bias is not None else None
+    steps = scales * float(layer.integers("x_scale"))
+    _check_dense_bias(layer, field, numbers, stored * scales[:, None], steps)
 
 
 def _check_dense(layer: _LayerPair) -> None:
@@ -290,30 +301,30 @@ def _check_dense(layer: _LayerPair) -> None:
     distance = np.abs(values - padded)
     wrong = ~((distance <= _NEAREST * scales) | (beyond & (distance <= limit * scales)))
     layer.refuse("weight", wrong, values, padded)
-    _check_float_bias(layer, 5, numbers, values[:, :width])
+    _check_dense_bias(layer, 5 if len(layer.after.inputs) > 5 else None, numbers, values[:, :width])
 
 
-_CHECKS = {
-    "QLinearConv": _check_convolution,
-    "MatMulIntegerToFloat": _check_dense_integers,
-    "MatMulNBits": _check_dense,
-}
-
-
-def _check_float_bias(layer: _LayerPair, index: int, numbers: Array, values: Array) -> None:
-    """Checks the bias of a dense layer, which is input ``index`` of its quantized node."""
+def _check_dense_bias(
+    layer: _LayerPair, field: str | int | None, numbers: Array, values: Array, steps: Array | None = None
+) -> None:
+    """Checks the bias of a dense layer, which is in float32 or in integers that count ``steps``."""
     added, means = bias_add(layer.before), layer.means
-    bias = layer.float_input(2) if added is None or index >= len(layer.after.inputs) else constant(added[1])
+    bias = layer.float_input(2) if added is None or field is None else constant(added[1])
     if bias is None or layer.unknown:
         return
-    actual, expected = layer.integers(index).astype(np.float64), bias.astype(np.float64)
+    if field is None:
+        raise ExportCheckError(f"{layer.after.name}: the quantized layer has no bias. Nothing was written")
+    stored, expected, rounding = layer.integers(field), bias.astype(np.float64), np.zeros(1)
+    actual = stored.astype(np.float64)
+    if stored.dtype == np.int32 and steps is not None:
+        actual, rounding = actual * steps, _NEAREST * steps
     if np.array_equal(actual, expected):
         return  # not every input of a dense layer has means
     scale = np.abs(expected)
     if means is not None:
         expected = expected - (values - numbers) @ means
         scale = scale + np.abs(values - numbers) @ np.abs(means)
-    layer.refuse("bias", ~(np.abs(actual - expected) <= 1e-6 * scale + 1e-30), actual, expected)
+    layer.refuse("bias", ~(np.abs(actual - expected) <= 1e-6 * scale + rounding + 1e-30), actual, expected)
 
 
 def _check_floats(before: ir.Model, after: ir.Model) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -190,7 +190,7 @@ def _damaged(file: Path | None, error: Exception) -> DataError:
 def config_key(config: QuantConfig) -> str:
     """16 hex characters, the same for configs that create the same model, whatever their reasons."""
     precisions = {name: plan.precision for name, plan in config.layers.items()}
-    text = json.dumps([config.target, config.bias_correction, config.equalized, precisions])
+    text = json.dumps([config.target, config.format, config.bias_correction, config.equalized, precisions])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -330,8 +330,10 @@ class CandidateEvaluator:
             size = file.stat().st_size + (0 if spec is None else len(spec.to_json().encode()))
             engine = Engine(file, threads=original.engine.threads)
         unchanged = {str(node.name) for node in linear_layers(model)}
-        conversions = _count_conversions(model) - _count_conversions(original.model)
         unsupported = tuple(name for name in config.reduced if name in unchanged)
+        if config.format != "onnxruntime":  # conversions as they are when it runs
+            model = self.model(replace(config, format="onnxruntime"))
+        conversions = _count_conversions(model) - _count_conversions(original.model)
         return engine, GraphStats(size, conversions, unsupported, _edges(model, config.reduced))
 
 

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from cnntk.exporters.passes.graph import constant, dimensions, only_user
 from cnntk.exporters.shapes.dataflow import weight_of
-from cnntk.quantization.options import Target
+from cnntk.quantization.options import Format, Target
 from cnntk.runtime.errors import UsageError
 
 __all__ = [
@@ -74,12 +74,14 @@ class QuantConfig:
         layers: Plans by node name, in the order of the graph.
         target: ``any``: no 16-bit sum can saturate, so that every CPU computes the same; ``vnni``: all 8 bits
             of the weights are used, which CPUs without VNNI compute wrongly.
+        format: ``onnxruntime``: its own integer operators; ``portable``: standard operators, in 8 bits only.
         bias_correction: Whether biases compensate the mean shift that rounding the weights causes.
         equalized: Whether channels are scaled to similar ranges first.
     """
 
     layers: Mapping[str, LayerPlan]
     target: Target = "any"
+    format: Format = "onnxruntime"
     bias_correction: bool = False
     equalized: bool = False
 
@@ -99,6 +101,11 @@ class QuantConfig:
     def reduced(self) -> tuple[str, ...]:
         """Names of the layers that are not in float32."""
         return tuple(name for name, plan in self.layers.items() if plan.precision != "float32")
+
+    @property
+    def smallest_dense(self) -> Precision:
+        """Precision with the fewest bits of a fully connected layer: 4 only in onnxruntime's operators."""
+        return "int8" if self.format == "portable" else "int4"
 
     @property
     def is_float(self) -> bool:
@@ -189,7 +196,7 @@ def reads_integers(node: ir.Node) -> bool:
     return node.op_type != "Conv" and (large or rows_per_image(node) >= _MANY_ROWS)
 
 
-def default_config(model: ir.Model, target: Target = "any") -> QuantConfig:
+def default_config(model: ir.Model, target: Target = "any", format: Format = "onnxruntime") -> QuantConfig:
     """Config to try first: convolutions in int8, large fully connected layers in int4, the last one in int8.
 
     Those that multiply many rows for each image, like the tokens of a transformer, are in int8.
@@ -197,7 +204,13 @@ def default_config(model: ir.Model, target: Target = "any") -> QuantConfig:
     Small fully connected layers stay in float32. Errors of the last layer go straight into the logits.
     """
     layers = linear_layers(model)
-    return QuantConfig({str(n.name): _default_plan(n, last=n is layers[-1]) for n in layers}, target)
+    plans = {str(n.name): _default_plan(n, last=n is layers[-1]) for n in layers}
+    config = QuantConfig(plans, target, format)
+    for name, plan in plans.items():
+        if plan.precision == "int4" and config.smallest_dense != "int4":
+            reason = f"{plan.reason}, but blocks of 4 bits need operators of onnxruntime"
+            config = config.with_precision(name, config.smallest_dense, reason)
+    return config
 
 
 def _default_plan(node: ir.Node, *, last: bool) -> LayerPlan:

@@ -11,9 +11,10 @@ from cnntk.exporters.options import PREPROCESSING_OPTION, InputShape, parse_inpu
 from cnntk.runtime.errors import UsageError
 from cnntk.runtime.preprocessing.choice import PreprocessingChoice
 
-__all__ = ["Prefer", "Progress", "QuantizeOptions", "RangeMethod", "Target"]
+__all__ = ["Format", "Prefer", "Progress", "QuantizeOptions", "RangeMethod", "Target"]
 
 Target = Literal["any", "vnni"]
+Format = Literal["onnxruntime", "portable"]
 Prefer = Literal["speed", "size"]
 RangeMethod = Literal["mse"]
 
@@ -41,6 +42,8 @@ class QuantizeOptions:
             that only CPUs with VNNI multiply correctly.
         prefer: Goal of the search: speed for the fastest model, never slower than MODEL, or size for the
             smallest at any speed.
+        format: Operators of the file: onnxruntime for its own integer operators, or portable for standard
+            ONNX operators between DequantizeLinear and QuantizeLinear, which OpenVINO and tract read, too.
         range_method: Method that chooses the range of each activation from its histogram: mse for the least
             squared error.
         threads: Number of threads that all models are timed with (default: as many as MODEL uses).
@@ -66,6 +69,7 @@ class QuantizeOptions:
     )
     target: Target = field(default="any", metadata={"group": "Search"})
     prefer: Prefer = field(default="speed", metadata={"group": "Search"})
+    format: Format = field(default="onnxruntime", metadata={"group": "Output"})
     range_method: RangeMethod = field(default="mse", metadata={"flag": None})
     threads: int | None = field(default=None, metadata={"min": 1, "max": 1024, "group": "Search"})
     output: str | os.PathLike[str] | None = field(
@@ -83,7 +87,12 @@ class QuantizeOptions:
             raise UsageError(f"max_drop: expected 0 to 100 percentage points, got {self.max_drop}")
         if self.calibration_images < 1:
             raise UsageError(f"calibration_images: expected at least 1, got {self.calibration_images}")
-        for name, choices in (("target", Target), ("prefer", Prefer), ("range_method", RangeMethod)):
+        for name, choices in (
+            ("target", Target),
+            ("prefer", Prefer),
+            ("format", Format),
+            ("range_method", RangeMethod),
+        ):
             if getattr(self, name) not in get_args(choices):
                 expected = ", ".join(get_args(choices))
                 raise UsageError(f"{name}: expected one of {expected}, got {getattr(self, name)!r}")

@@ -131,7 +131,7 @@ def quantize(
             compare_calls=compare_calls,
             on_images=lambda count: notify("comparing outputs", count, len(split.evaluation)),
         )
-        config = default_config(original.model, options.target)
+        config = default_config(original.model, options.target, options.format)
         result = search(evaluator, config, max_drop=options.max_drop, prefer=options.prefer, progress=notify)
         file = _write(evaluator, result.selected, destination, setup)
         layers = _layers(evaluator, result)
@@ -156,7 +156,8 @@ def preview_quantize(
         spec = _classifier_spec(original)
         split = split_images(options.calibration, spec, options.calibration_images, options.evaluation)
         layers = layer_infos(original)
-        config = initial_config(default_config(original.model, options.target), layers, options.prefer)
+        config = default_config(original.model, options.target, options.format)
+        config = initial_config(config, layers, options.prefer)
         image_s = _seconds_per_image(original.engine)
         shortest, longest = _estimate(image_s, config, split)
         return QuantizePreview(

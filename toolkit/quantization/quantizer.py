@@ -39,6 +39,7 @@ from cnntk.quantization.config import (
 )
 from cnntk.quantization.first_conv import ConvWindow, ImageBytes, image_bytes
 from cnntk.quantization.options import RangeMethod
+from cnntk.quantization.portable import to_portable
 from cnntk.quantization.ranges import Scaling, find_range, scale_and_zero_point
 from cnntk.quantization.weights import (
     BIAS_LIMIT,
@@ -96,6 +97,8 @@ def quantize_graph(
     """
     copy = model.clone()
     _GraphQuantizer(copy, config, calibration, {} if cache is None else cache, range_method).run()
+    if config.format == "portable":
+        to_portable(copy)
     RemoveUnusedNodesPass()(copy)
     return copy
 
@@ -252,6 +255,8 @@ class _GraphQuantizer:
         if precision == "int8" and (rows := self._integer_rows(node, x)) is not None:
             self._dense_on_integers(node, rows, numbers, bias, self._channel_means(x))
             return True
+        if self._config.format == "portable":
+            return False
         bits = 4 if precision == "int4" else 8
         blocks = self._cached((node.name, bits), lambda: quantize_blocks(numbers, bits, _BLOCK))
         builder, name = self._builder, str(node.name)

@@ -139,7 +139,7 @@ def initial_config(config: QuantConfig, layers: Mapping[str, LayerInfo], prefer:
     last = next(reversed(tuple(config.layers)), "")
     for name, plan in config.layers.items():
         small = prefer == "size" and name != last and layers[name].op != "Conv"
-        precision: Precision = "int4" if small else "int8"
+        precision: Precision = config.smallest_dense if small else "int8"
         if plan.precision not in (precision, "int4"):
             reason = "for its size" if prefer == "size" else "to measure it"
             config = config.with_precision(name, precision, reason)

@@ -9,18 +9,19 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.numpy_helper
 import onnx_ir as ir
 
 from cnntk.exporters.artifact import append_spec, values_text, write_hashed
 from cnntk.exporters.checks.limits import FACTOR, FLOOR, SOFTMAX_ERROR, round_up
 from cnntk.exporters.external_data import staged_artifact
-from cnntk.exporters.passes.graph import producer_of
+from cnntk.exporters.passes.graph import constant, producer_of
 from cnntk.exporters.session import Arrays, GraphSession
-from cnntk.exporters.shapes.dataflow import weight_of
 from cnntk.quantization._weight_check import check_quantized_weights
 from cnntk.quantization.candidates import Equalized, Original
 from cnntk.quantization.config import QuantConfig
-from cnntk.quantization.options import Target
+from cnntk.quantization.integer_layers import integer_layer
+from cnntk.quantization.options import Format, Target
 from cnntk.quantization.quantizer import INT8_PRODUCTS
 from cnntk.quantization.weights import can_saturate
 from cnntk.runtime.artifact.canonical import canonical_inputs
@@ -32,7 +33,7 @@ from cnntk.runtime.files import scratch_folder
 from cnntk.runtime.sections import first_names
 from cnntk.runtime.session.devices import import_onnxruntime
 
-__all__ = ["PORTABLE_TO", "QuantizedFile", "write_quantized"]
+__all__ = ["OPERATORS", "PORTABLE_TO", "QuantizedFile", "write_quantized"]
 
 PORTABLE_TO: dict[Target, str] = {
     "any": "every CPU: no 16-bit sum of two products can saturate",
@@ -40,6 +41,12 @@ PORTABLE_TO: dict[Target, str] = {
     "on others 16-bit sums can saturate, and outputs differ",
 }
 """CPUs that compute the same outputs, by the target of the config."""
+
+OPERATORS: dict[Format, str] = {
+    "onnxruntime": "onnxruntime's integer operators",
+    "portable": "standard ONNX operators, 8-bit integers between QuantizeLinear and DequantizeLinear",
+}
+"""What the files of each format consist of."""
 
 _BLOCK_KERNELS = (
     "; {names} round activations to 8 bits where a CPU has kernels for that (x86 with AVX2, ARM with dot "
@@ -92,7 +99,9 @@ def write_quantized(
 
     Raises:
         UnsupportedArtifact: The original has no self-test.
-        ExportCheckError: Weights can saturate although the config excludes it, or differ from ``source``.
+        ExportCheckError: Weights can saturate although the config excludes it, or differ from ``source``;
+            onnxruntime computes other layers in integers than the graph; a portable graph has operators that
+            are not of the ONNX standard.
         ParityError: The written file does not compute what its self-test expects; it was removed.
         UsageError: The file can't be written.
     """
@@ -101,6 +110,8 @@ def write_quantized(
         raise UnsupportedArtifact(f"{original.file}: has no self-test; export it with this version of cnntk")
     if config.target == "any":
         _refuse_saturation(model, target)
+    if config.format == "portable":
+        _refuse_other_domains(model, target)
     before, calibration = (original.model, None) if source is None else (source.model, source.calibration)
     check_quantized_weights(before, model, calibration, corrected=config.bias_correction)
     with staged_artifact(model, target) as (temporary, external):
@@ -113,7 +124,12 @@ def write_quantized(
             provenance={**spec.provenance, "quantized_from": spec.digest},
             # Other results of the original's checks don't apply: the record has measurements instead.
             check_results={k: v for k, v in spec.check_results.items() if k == "graph_lint"},
-            quantization={**record, "portable_to": _portable_to(config, model), "config": as_json(config)},
+            quantization={
+                **record,
+                "portable_to": _portable_to(config, model),
+                "operators": OPERATORS[config.format],
+                "config": as_json(config),
+            },
             self_test=_self_test(spec, spec.self_test, engine, model, logit_step),
             fingerprints={},
             data=None,
@@ -139,14 +155,15 @@ def _layers(spec: ModelSpec, before: ir.Model, after: ir.Model) -> tuple[Layer, 
     return tuple(layers)
 
 
-_PARAMETER_INPUTS = {"QLinearConv": (3, 8), "MatMulNBits": (1, 5), "MatMulIntegerToFloat": (1, 6)}
-"""Inputs that are weights or biases; scales and zero points are neither, and layers can share them."""
-
-
 def _parameters(node: ir.Node) -> Iterator[ir.Value]:
-    """Weights and bias of a node; those that are stored in 16 bits are behind a conversion."""
-    for index in _PARAMETER_INPUTS.get(node.op_type, (1, 2)):
-        value = node.inputs[index] if index < len(node.inputs) else None
+    """Weights and bias of a node; those that are stored in 16 bits are behind a conversion.
+
+    Scales and zero points are neither, and layers can share them.
+    """
+    integers = integer_layer(node)
+    indices = (1, 5) if node.op_type == "MatMulNBits" else (1, 2)
+    values = [node.inputs[i] for i in indices if i < len(node.inputs)]
+    for value in values if integers is None else (integers.weight, integers.bias):
         cast = producer_of(value, "Cast")
         value = value if cast is None else cast.inputs[0]
         if value is not None:
@@ -203,41 +220,83 @@ def _refuse_saturation(model: ir.Model, target: Path) -> None:
             )
 
 
+def _refuse_other_domains(model: ir.Model, target: Path) -> None:
+    """Checks that every operator, in subgraphs too, is of the ONNX standard."""
+    others = {f"{node.domain}.{node.op_type}" for node in model.graph.all_nodes() if node.domain}
+    if others:
+        raise ExportCheckError(
+            f"{target}: has {first_names(sorted(others), 3)}, which is not of the ONNX standard, so that other "
+            "runtimes can't read it. Nothing was written; --format onnxruntime allows it"
+        )
+
+
 def _summed_rows(node: ir.Node) -> Any:
     """Weights (M, K) in the order of the sum; None where the kernels of all CPUs sum in 32 bits."""
-    weight = weight_of(node, 3 if node.op_type == "QLinearConv" else 1)
-    if weight is None or node.op_type not in ("QLinearConv", "MatMulIntegerToFloat"):
+    layer = integer_layer(node)
+    values = None if layer is None else constant(layer.weight)
+    if layer is None or values is None:
         return None
-    values = weight.numpy()
-    if node.op_type == "MatMulIntegerToFloat":
+    if not layer.is_conv:
         return values.T
     if node.attributes.get_int("group", 1) == len(values) and values.shape[1] == 1:
         return None  # depthwise
     return values.transpose(0, 2, 3, 1).reshape(len(values), -1)
 
 
-_INTEGER_LAYERS = frozenset(
-    {"QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat"}
-    | {"DynamicQuantizeMatMul", "MatMulNBits"}
-)
+_WEIGHTS_AND_SCALES = {
+    **dict.fromkeys(("QLinearConv", "QLinearMatMul", "QGemm"), (3, 4)),
+    "MatMulIntegerToFloat": (1, 3),
+    "DynamicQuantizeMatMul": (1, 2),
+    "MatMulNBits": (1, 2),
+    **dict.fromkeys(("ConvInteger", "MatMulInteger"), (1,)),
+}
+"""Inputs of onnxruntime's integer operators that are weights, and their scales."""
 
 
 def _refuse_rewriting(file: Path, model: ir.Model, target: Path) -> None:
-    """Checks that onnxruntime computes in integers what the graph has in integers, and nothing else."""
+    """Checks that onnxruntime computes each layer in integers that the graph has in integers, and no other.
+
+    Layers are told apart by their weights and scales, so that both are those of the graph.
+    """
     onnxruntime = import_onnxruntime()
     with scratch_folder() as folder:
         optimized = folder / "optimized.onnx"
         options = onnxruntime.SessionOptions()
         options.log_severity_level, options.optimized_model_filepath = 4, str(optimized)
         onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        after = onnx.load(optimized, load_external_data=False).graph.node
-        names = {str(node.name) for node in model.graph if node.op_type in _INTEGER_LAYERS}
-        rewritten = [n.name for n in after if n.op_type in _INTEGER_LAYERS and n.name not in names]
-    if rewritten:
-        raise ExportCheckError(
-            f"{target}: onnxruntime {onnxruntime.__version__} computes {first_names(rewritten, 3)} in "
-            "integers, which the graph has in float32. Nothing was written; please report it"
-        )
+        graph = onnx.load(optimized, load_external_data=False).graph
+    computed, stated = dict(_computed_integers(graph)), dict(_stated_integers(model))
+    for names, run_time, file_text in (
+        ([name for key, name in computed.items() if key not in stated], "integers", "float32"),
+        ([name for key, name in stated.items() if key not in computed], "float32", "integers"),
+    ):
+        if names:
+            raise ExportCheckError(
+                f"{target}: onnxruntime {onnxruntime.__version__} computes {first_names(names, 3)} in "
+                f"{run_time}, which the graph has in {file_text}. Nothing was written; please report it"
+            )
+
+
+def _stated_integers(model: ir.Model) -> Iterator[tuple[tuple[bytes, ...], str]]:
+    """Weights and scales of the layers that a graph has in integers, and their names."""
+    for node in model.graph:
+        layer = integer_layer(node)
+        values = None if layer is None else (layer.weight, layer.scales)
+        if node.op_type == "MatMulNBits":
+            values = (node.inputs[1], node.inputs[2])
+        if values is not None:
+            arrays = [constant(value) for value in values]
+            yield tuple(b"" if a is None else a.tobytes() for a in arrays), str(node.name)
+
+
+def _computed_integers(graph: onnx.GraphProto) -> Iterator[tuple[tuple[bytes, ...], str]]:
+    """The same of the graph that onnxruntime runs."""
+    weights = {weight.name: weight for weight in graph.initializer}
+    for node in graph.node:
+        if (indices := _WEIGHTS_AND_SCALES.get(node.op_type)) is not None:
+            names = [node.input[i] for i in indices]
+            arrays = [onnx.numpy_helper.to_array(weights[name]) for name in names if name in weights]
+            yield tuple(array.tobytes() for array in arrays), node.name
 
 
 def _check_self_test(engine: Engine, target: Path) -> None:

@@ -234,6 +234,8 @@ def _quantization(record: dict[str, Any]) -> Iterator[str]:
     if speed:
         text = speed_text(speed["ratio"], "the original", ends=(speed["low"], speed["high"]))
         yield f"{text} on {speed['machine']}"
+    if "operators" in record:
+        yield record["operators"]
     if "portable_to" in record:
         yield f"portable to {record['portable_to']}"
 
