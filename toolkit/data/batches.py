@@ -94,4 +94,6 @@ def _stack(images: Sequence[CalibrationImage], spec: ModelSpec, p: Preprocessing
     first = spec.inputs[0]
     pixels: NDArray[Any] = np.stack([image.pixels for image in images])
     array = pixels if in_graph else normalize(pixels, p).astype(first.dtype, copy=False)
+    if in_graph and first.shape[-1] == 3 and array.shape[-1] == 1:  # an input with fixed sizes
+        array = np.repeat(array, 3, axis=-1)
     return Batch({first.name: array}, tuple(i.name for i in images), tuple(i.label for i in images))

@@ -281,8 +281,7 @@ def _check_dense_integers(layer: _LayerPair) -> None:
     wrong = _unlimited(stored.astype(np.float64), ideal) & (np.abs(stored - ideal) > _NEAREST)
     layer.refuse("weight", wrong, stored, ideal)
     field = "bias" if layer.stored is not None and layer.stored.bias is not None else None
-    steps = scales * float(layer.integers("x_scale"))
-    _check_dense_bias(layer, field, numbers, stored * scales[:, None], steps)
+    _check_dense_bias(layer, field, numbers, stored * scales[:, None])
 
 
 def _check_dense(layer: _LayerPair) -> None:
@@ -304,27 +303,22 @@ def _check_dense(layer: _LayerPair) -> None:
     _check_dense_bias(layer, 5 if len(layer.after.inputs) > 5 else None, numbers, values[:, :width])
 
 
-def _check_dense_bias(
-    layer: _LayerPair, field: str | int | None, numbers: Array, values: Array, steps: Array | None = None
-) -> None:
-    """Checks the bias of a dense layer, which is in float32 or in integers that count ``steps``."""
+def _check_dense_bias(layer: _LayerPair, field: str | int | None, numbers: Array, values: Array) -> None:
+    """Checks the bias of a dense layer, a field of `IntegerLayer` or an input of its node."""
     added, means = bias_add(layer.before), layer.means
     bias = layer.float_input(2) if added is None or field is None else constant(added[1])
     if bias is None or layer.unknown:
         return
     if field is None:
         raise ExportCheckError(f"{layer.after.name}: the quantized layer has no bias. Nothing was written")
-    stored, expected, rounding = layer.integers(field), bias.astype(np.float64), np.zeros(1)
-    actual = stored.astype(np.float64)
-    if stored.dtype == np.int32 and steps is not None:
-        actual, rounding = actual * steps, _NEAREST * steps
+    actual, expected = layer.integers(field).astype(np.float64), bias.astype(np.float64)
     if np.array_equal(actual, expected):
         return  # not every input of a dense layer has means
     scale = np.abs(expected)
     if means is not None:
         expected = expected - (values - numbers) @ means
         scale = scale + np.abs(values - numbers) @ np.abs(means)
-    layer.refuse("bias", ~(np.abs(actual - expected) <= 1e-6 * scale + rounding + 1e-30), actual, expected)
+    layer.refuse("bias", ~(np.abs(actual - expected) <= 1e-6 * scale + 1e-30), actual, expected)
 
 
 def _check_floats(before: ir.Model, after: ir.Model) -> None:

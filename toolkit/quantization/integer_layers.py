@@ -22,7 +22,7 @@ class IntegerLayer:
         x_zero_point: Zero point of the input.
         weight: Weights, int8.
         scales: Scales of the weights, one for each output channel.
-        bias: Bias, int32 in steps of ``x_scale * scales``, or float32; None without one.
+        bias: Bias: of a convolution int32 in steps of ``x_scale * scales``, else float32; None without one.
     """
 
     is_conv: bool
@@ -43,21 +43,27 @@ def integer_layer(node: ir.Node) -> IntegerLayer | None:
     if (order := _ORDERS.get(node.op_type)) is not None:
         parts = (node.inputs[i] if i < len(node.inputs) else None for i in order)
         return IntegerLayer(node.op_type == "QLinearConv", *parts)
-    if node.domain or node.op_type not in ("Conv", "Gemm", "MatMul"):
+    if node.domain or node.op_type not in ("Conv", "MatMul"):
         return None
-    parts = [producer_of(value, "DequantizeLinear") for value in node.inputs[:2]]
-    x, weight = (() if part is None else part.inputs for part in parts)
-    if len(x) < 3 or len(weight) < 2 or constant(weight[0]) is None:
+    x, weight = (producer_of(value, "DequantizeLinear") for value in node.inputs[:2])
+    if x is None or len(x.inputs) < 3 or weight is None or constant(weight.inputs[0]) is None:
         return None
-    return IntegerLayer(node.op_type == "Conv", x[0], x[1], x[2], weight[0], weight[1], _bias(node))
+    x_scale, x_zero_point = x.inputs[1:3]
+    return IntegerLayer(
+        is_conv=node.op_type == "Conv",
+        x=x.inputs[0],
+        x_scale=x_scale,
+        x_zero_point=x_zero_point,
+        weight=weight.inputs[0],
+        scales=weight.inputs[1],
+        bias=_bias(node),
+    )
 
 
 def _bias(node: ir.Node) -> ir.Value | None:
-    """Bias of a layer in standard operators; that of a MatMul is added behind it, in float32."""
+    """Bias of a layer in standard operators: that of a MatMul is added behind it."""
     if node.op_type == "MatMul":
         add = only_user(node.outputs[0])
-        is_bias = add is not None and add.op_type == "Add" and constant(add.inputs[1]) is not None
-        return add.inputs[1] if add is not None and is_bias else None
-    value = node.inputs[2] if len(node.inputs) > 2 else None
-    dequantized = producer_of(value, "DequantizeLinear")
-    return value if dequantized is None else dequantized.inputs[0]
+        return add.inputs[1] if add is not None and add.op_type == "Sum" else None
+    bias = producer_of(node.inputs[2], "DequantizeLinear") if len(node.inputs) > 2 else None
+    return None if bias is None else bias.inputs[0]

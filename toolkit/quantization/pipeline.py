@@ -76,6 +76,11 @@ _LAYER_TIMES_S = 2.0
 _COMPARE_S, _BUILD_S, _UNOPTIMIZED = 2.5, 1.0, 2.0
 """For estimates: seconds to compare speed and to create a candidate; slowdown without optimizations."""
 
+_OPEN_SIZES = (
+    "the file takes images of any size, and resizes them in nodes that tract can't read, and with which "
+    "OpenVINO's first outputs can be wrong; for these, quantize a MODEL that was exported with --static-size"
+)
+
 _INTEGER_OPERATORS = frozenset(
     {"QLinearConv", "QLinearMatMul", "MatMulNBits", "ConvInteger", "MatMulInteger"}
 )
@@ -357,6 +362,7 @@ def _report(
     selected, spec = result.selected, original.engine.spec if file is None else file.spec
     if spec is None:
         raise DataError(f"{original.file}: has no spec")
+    record = {} if selected is None else spec.quantization or {}
     notes = [*filter(None, [note]), *map(str, result.refinements)]
     if result.interrupted:
         notes.append("the search was interrupted: this is the best so far, a better one can exist")
@@ -365,12 +371,16 @@ def _report(
             "the images have no labels: the limit applies to the drop to expect from changed predictions by "
             "the original's own probabilities"
         )
+    has_open_sizes = any(isinstance(size, str) for size in spec.inputs[0].shape[1:])
+    if selected is not None and setup.options.format == "portable" and has_open_sizes:
+        notes.append(_OPEN_SIZES)
     return QuantizeReport(
         path=None if file is None else str(file.path),
         name=spec.name,
         changed=selected is not None,
         reason=result.reason,
-        portable_to=str((spec.quantization or {}).get("portable_to", "")) if selected is not None else "",
+        portable_to=record.get("portable_to", ""),
+        operators=record.get("operators", ""),
         setup=setup,
         layers=(),
         accuracy=selected.accuracy if selected is not None else None,

@@ -13,15 +13,14 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from cnntk.exporters.passes.graph import constant, dimensions, producer_of, replace_uses
+from cnntk.exporters.passes.graph import constant, producer_of, replace_uses
 from cnntk.quantization.builder import MICROSOFT, GraphBuilder
 
 __all__ = ["to_portable"]
 
 _CHANNELS_LAST, _CHANNELS_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
-
-_LARGEST = 2**31 - 1
 
 Values = Sequence[ir.Value | None]
 
@@ -29,9 +28,12 @@ Values = Sequence[ir.Value | None]
 def to_portable(model: ir.Model) -> None:
     """Replaces onnxruntime's operators in a graph of `quantize_graph`, in place.
 
-    Operators without a rule here stay as they are; nodes that nothing reads any more stay, too.
+    Operators without a rule here stay as they are.
     """
     _Portable(model).run()
+    RemoveUnusedNodesPass()(model)
+    if not any(node.domain == MICROSOFT for node in model.graph):
+        del model.graph.opset_imports[MICROSOFT]
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,6 @@ class _Portable:
             rule = self._rules.get(node.op_type)
             if rule is None or not rule(node):
                 self._restore_inputs(node)
-        if not any(node.domain == MICROSOFT and _is_used(node) for node in self._model.graph):
-            del self._model.graph.opset_imports[MICROSOFT]
 
     def _restore_inputs(self, node: ir.Node) -> None:
         """Lets a node that stays as it is read values with channels last, as before."""
@@ -134,27 +134,22 @@ class _Portable:
         return self._replace(node, "Reshape", parts, moved.scaling)
 
     def _dense(self, node: ir.Node) -> bool:
+        """A matrix product; Sum adds the bias.
+
+        onnxruntime would rather join Gemm with an activation that follows, and compute both in float32, and
+        of MatMul and Add it makes Gemm.
+        """
         x, weight, x_scale, scales, x_zero, _, *bias = node.inputs
-        moved = self._moved.get(x) if x is not None else None
-        if moved is None and x is not None:
-            moved = _Quantized(x, (x_scale, x_zero))
         numbers = constant(scales)
-        if moved is None or numbers is None:
+        if x is None or numbers is None:
             return False
+        moved = self._moved.get(x, _Quantized(x, (x_scale, x_zero)))
         zeros = self._builder.add_weight(f"{node.name}_zeros", np.zeros(numbers.shape, np.int8))
         parts = [self._dequantize(moved), self._weight([weight, scales, zeros], axis=1)]
-        quantize = producer_of(x, "QuantizeLinear")
-        shape = None if quantize is None else dimensions(quantize.inputs[0])
-        if shape is not None and len(shape) > 2:  # Gemm multiplies two dimensions
-            value = self._builder.add_node("MatMul", parts, replaces=node)
-            value = self._builder.add_node("Add", [value, *bias]) if bias else value
-        else:
-            steps = self._steps(node, x_scale, scales)
-            integers = [self._weight([self._integer_bias(node, b, steps), steps], axis=0) for b in bias]
-            value = self._builder.add_node("Gemm", [*parts, *integers], replaces=node)
+        value = self._builder.add_node("MatMul", parts, replaces=node)
+        value = self._builder.add_node("Sum", [value, *bias]) if bias else value
         value.type, value.shape = node.outputs[0].type, node.outputs[0].shape
-        replace_uses(node.outputs[0], value)
-        return True
+        return replace_uses(node.outputs[0], value)
 
     def _transpose(self, node: ir.Node) -> bool:
         order, x, y = list(node.attributes.get_ints("perm", [])), node.inputs[0], node.outputs[0]
@@ -215,11 +210,6 @@ class _Portable:
         steps = np.float64(constant(x_scale)) * np.float64(constant(scales))
         return self._builder.add_weight(f"{node.name}_steps", np.asarray(steps, np.float32))
 
-    def _integer_bias(self, node: ir.Node, bias: ir.Value | None, steps: ir.Value) -> ir.Value:
-        integers = np.rint(np.float64(constant(bias)) / np.float64(constant(steps)))
-        array = integers.clip(-_LARGEST, _LARGEST).astype(np.int32)
-        return self._builder.add_weight(f"{node.name}_integer_bias", array)
-
     def _replace(
         self,
         node: ir.Node,
@@ -233,7 +223,3 @@ class _Portable:
         integers = self._builder.add_node("QuantizeLinear", [floats, *scaling])
         self._moved[node.outputs[0]] = _Quantized(integers, tuple(scaling))
         return True
-
-
-def _is_used(node: ir.Node) -> bool:
-    return any(v.uses() or v.is_graph_output() for v in node.outputs)

@@ -172,6 +172,7 @@ class QuantizeReport:
         candidates: All measured candidates, in order.
         warnings: Warnings about the calibration images.
         interrupted: Whether the search was interrupted.
+        operators: Operators that the file consists of; empty if nothing changed.
         digest: SHA-256 that is embedded in the file.
         source_digest: SHA-256 that is embedded in the original; empty where that is not an artifact.
         seconds: Duration in seconds.
@@ -194,6 +195,7 @@ class QuantizeReport:
     candidates: tuple[CandidateResult, ...]
     warnings: tuple[str, ...] = ()
     interrupted: bool = False
+    operators: str = ""
     digest: str = ""
     source_digest: str = ""
     seconds: float = 0.0
@@ -262,6 +264,7 @@ class QuantizeReport:
             share = self.size_bytes / self.original_size_bytes
             sizes = f"{size_text(self.original_size_bytes)} -> {size_text(self.size_bytes)}"
             yield "size", f"{sizes}, {share:.0%} of the original"
+            yield "operators", self.operators
             yield "portable to", self.portable_to
         yield from _layer_lines(self.layers)
         candidates = f"{len(self.candidates)} candidate{'s' * (len(self.candidates) != 1)}"
@@ -379,6 +382,7 @@ def _page_sections(report: QuantizeReport) -> Iterator[Section]:
     lines = (
         ("source", setup.source),
         *([("portable to", report.portable_to)] if report.portable_to else []),
+        *([("operators", report.operators)] if report.operators else []),
         ("calibration", f"{setup.calibration_images:,} images of {options.calibration}"),
         ("evaluation", f"{setup.evaluation_images:,} images of {options.evaluation or options.calibration}"),
         (

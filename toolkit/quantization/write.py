@@ -225,8 +225,8 @@ def _refuse_other_domains(model: ir.Model, target: Path) -> None:
     others = {f"{node.domain}.{node.op_type}" for node in model.graph.all_nodes() if node.domain}
     if others:
         raise ExportCheckError(
-            f"{target}: has {first_names(sorted(others), 3)}, which is not of the ONNX standard, so that other "
-            "runtimes can't read it. Nothing was written; --format onnxruntime allows it"
+            f"{target}: has {first_names(sorted(others), 3)}, which is not of the ONNX standard, so that "
+            "other runtimes can't read it. Nothing was written; --format onnxruntime allows it"
         )
 
 

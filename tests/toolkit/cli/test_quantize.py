@@ -89,6 +89,17 @@ def test_inspect_shows_the_quantization(digits: Path, clock: object) -> None:
     assert "quantized 2 layers float32, 3 layers int8" in shown
     assert "2.00x faster than the original (95 % interval 1.98x to 2.02x) on" in shown
     assert "portable to every CPU" in shown
+    assert "onnxruntime's integer operators" in shown
+
+
+def test_inspect_shows_standard_operators(digits: Path, clock: object) -> None:
+    result = run(digits, "--calibration", "digits", "--calibration-images", 40, "--format", "portable")
+    assert result.return_value == 0
+    assert "operators standard ONNX operators" in " ".join(result.stdout.split())
+    shown = " ".join(CliRunner().invoke(inspect, ["digits-int8.onnx"]).stdout.split())
+    assert "quantized 2 layers float32, 3 layers int8" in shown
+    assert "standard ONNX operators, 8-bit integers between QuantizeLinear and DequantizeLinear" in shown
+    assert "com.microsoft" not in shown
 
 
 def test_json_and_the_page(digits: Path, clock: object) -> None:

@@ -60,6 +60,14 @@ def test_images_that_can_be_resized_first_share_a_batch() -> None:
     assert [len(b) for b in batches_of(longest, images_of(images), 4)] == [1] * 5
 
 
+def test_gray_images_have_the_channels_of_a_fixed_input() -> None:
+    p = Preprocessing(color="rgb", height=8, width=8, mean=(0.0,) * 3, std=(1.0,) * 3)
+    spec = ModelSpec("net", (), (TensorSpec(IMAGE_INPUT, "uint8", ("N", 8, 8, 3)),), p)
+    image = np.random.RandomState(0).randint(0, 256, (8, 8, 1)).astype(np.uint8)
+    (batch,) = batches_of(spec, images_of([image]))
+    assert np.array_equal(batch.inputs[IMAGE_INPUT], np.repeat(image, 3, axis=2)[None])
+
+
 def test_names_and_labels_stay_with_their_images() -> None:
     images = [CalibrationImage(p, f"{i}.png", i) for i, p in enumerate(photos())]
     batches = list(batches_of(Engine(shipped_model()), images, 2))

@@ -16,6 +16,7 @@ from cnntk.runtime.errors import UsageError
         ("max_drop", 101),
         ("prefer", "beauty"),
         ("target", "arm"),
+        ("format", "tflite"),
         ("range_method", "guess"),
         ("calibration_images", 0),
     ],

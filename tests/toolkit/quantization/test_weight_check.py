@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -138,6 +139,30 @@ def test_each_changed_number(
 ) -> None:
     with pytest.raises(ExportCheckError, match=message):
         check_quantized_weights(network, with_change(quantized, name, change), calibration, corrected=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("one_weight", add(2, 1, 2, 3, 1), r"one: in column 1 of the output, weight \[1, 3, "),
+        ("two_weight", add(-2, 7, 0, 2, 2), r"two: weight \[7, 2, 2, 0\]"),
+        ("two_scales", add(0.1, 3), r"two: scale \[3\]"),
+        ("three_scales", add(np.inf, 2), r"scale inf"),
+        ("one_bias", add(2, 4), r"one: bias \[4\]"),
+        ("two_bias", add(-2, 0), r"two: bias \[0\]"),
+    ],
+)
+def test_each_changed_number_of_standard_operators(
+    network: ir.Model,
+    calibration: CalibrationData,
+    name: str,
+    change: Callable[[np.ndarray], None],
+    message: str,
+) -> None:
+    graph = quantize_graph(network, replace(config(network, "int8"), format="portable"), calibration)
+    check_quantized_weights(network, graph, calibration, corrected=True)
+    with pytest.raises(ExportCheckError, match=message):
+        check_quantized_weights(network, with_change(graph, name, change), calibration, corrected=True)
 
 
 def test_a_bias_without_its_correction(network: ir.Model, calibration: CalibrationData) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 
@@ -13,7 +14,7 @@ from cnntk.data import ArrayImages, open_data
 from cnntk.data.batches import batches_of
 from cnntk.data.calibration import CalibrationImages
 from cnntk.quantization import write as module
-from cnntk.quantization.calibration import calibrate, tensors_to_calibrate
+from cnntk.quantization.calibration import CalibrationData, calibrate, tensors_to_calibrate
 from cnntk.quantization.candidates import Original
 from cnntk.quantization.config import LayerPlan, QuantConfig, linear_layers
 from cnntk.quantization.quantizer import quantize_graph
@@ -175,3 +176,36 @@ def test_weights_that_can_saturate_are_refused_for_every_cpu(
     assert write_quantized(
         original, unsafe, tmp_path / "q.onnx", config=wide, logit_step=STEP, record={}
     ).path.exists()
+
+
+@pytest.fixture(scope="module")
+def calibration(original: Original) -> CalibrationData:
+    images = open_data("digits").train.images
+    assert isinstance(images, ArrayImages)
+    batches = batches_of(original.engine, CalibrationImages(images, tuple(range(40))))
+    return calibrate(original.model, batches, tensors_to_calibrate(original.model))
+
+
+def test_a_portable_file(
+    original: Original, config: QuantConfig, calibration: CalibrationData, tmp_path: Path
+) -> None:
+    plan = replace(config, format="portable")
+    graph = quantize_graph(original.model, plan, calibration)
+    file = write_quantized(original, graph, tmp_path / "q.onnx", config=plan, logit_step=STEP, record={})
+    assert verify(file.path).holds
+    assert {o.domain for o in onnx.load(file.path).opset_import} == {""}
+    assert file.spec.quantization is not None
+    assert file.spec.quantization["operators"].startswith("standard ONNX operators")
+    before = original.engine.spec
+    assert before is not None
+    counts = [sum(layer.weights != () for layer in spec.layers) for spec in (before, file.spec)]
+    assert counts[0] == counts[1] > 0
+
+
+def test_other_operators_are_refused_in_a_portable_file(
+    original: Original, config: QuantConfig, model: ir.Model, tmp_path: Path
+) -> None:
+    plan = replace(config, format="portable")
+    with pytest.raises(ExportCheckError, match=r"com\.microsoft\..*not of the ONNX standard.*Nothing was"):
+        write_quantized(original, model, tmp_path / "q.onnx", config=plan, logit_step=STEP, record={})
+    assert list(tmp_path.iterdir()) == []
