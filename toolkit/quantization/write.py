@@ -108,12 +108,7 @@ def write_quantized(
     spec = original.engine.spec
     if spec is None or spec.self_test is None:
         raise UnsupportedArtifact(f"{original.file}: has no self-test; export it with this version of cnntk")
-    if config.target == "any":
-        _refuse_saturation(model, target)
-    if config.format == "portable":
-        _refuse_other_domains(model, target)
-    before, calibration = (original.model, None) if source is None else (source.model, source.calibration)
-    check_quantized_weights(before, model, calibration, corrected=config.bias_correction)
+    _check_graph(original, model, target, config, source)
     with staged_artifact(model, target) as (temporary, external):
         written = write_hashed(model, temporary, external)
         _refuse_rewriting(temporary, model, target)
@@ -124,12 +119,7 @@ def write_quantized(
             provenance={**spec.provenance, "quantized_from": spec.digest},
             # Other results of the original's checks don't apply: the record has measurements instead.
             check_results={k: v for k, v in spec.check_results.items() if k == "graph_lint"},
-            quantization={
-                **record,
-                "portable_to": _portable_to(config, model),
-                "operators": OPERATORS[config.format],
-                "config": as_json(config),
-            },
+            quantization={**record, **_description(config, model)},
             self_test=_self_test(spec, spec.self_test, engine, model, logit_step),
             fingerprints={},
             data=None,
@@ -140,6 +130,27 @@ def write_quantized(
         size_bytes = temporary.stat().st_size
     data_bytes = 0 if final_spec.data is None else final_spec.data.size_bytes
     return QuantizedFile(target, size_bytes + data_bytes, final_spec)
+
+
+def _check_graph(
+    original: Original, model: ir.Model, target: Path, config: QuantConfig, source: Equalized | None
+) -> None:
+    """Checks weights and operators against the config, without running the graph."""
+    if config.target == "any":
+        _refuse_saturation(model, target)
+    if config.format == "portable":
+        _refuse_other_domains(model, target)
+    before, calibration = (original.model, None) if source is None else (source.model, source.calibration)
+    check_quantized_weights(before, model, calibration, corrected=config.bias_correction)
+
+
+def _description(config: QuantConfig, model: ir.Model) -> dict[str, Any]:
+    """What the spec says of a quantized graph besides its record."""
+    return {
+        "portable_to": _portable_to(config, model),
+        "operators": OPERATORS[config.format],
+        "config": as_json(config),
+    }
 
 
 def _layers(spec: ModelSpec, before: ir.Model, after: ir.Model) -> tuple[Layer, ...]:
