@@ -66,6 +66,12 @@ class ConvWindow:
         top, left, bottom, end = node.attributes.get_ints("pads", [0, 0, 0, 0])
         return cls((weights[2], weights[3]), (down, right), (rows, columns), (top, left, bottom, end))
 
+    @property
+    def attributes(self) -> dict[str, tuple[int, ...]]:
+        """The window as attributes of a convolution."""
+        names = {"kernel_shape": self.kernel, "strides": self.strides, "dilations": self.dilations}
+        return {**names, "pads": self.pads}
+
 
 @dataclass(frozen=True)
 class ImageBytes:

@@ -231,14 +231,7 @@ class _GraphQuantizer:
             *builder.scaling(output),
             builder.add_weight(f"{name}_bias", bias),
         ]
-        attributes = {
-            "channels_last": 1,
-            "group": groups_of(node),
-            "kernel_shape": window.kernel,
-            "strides": window.strides,
-            "pads": window.pads,
-            "dilations": window.dilations,
-        }
+        attributes = {"channels_last": 1, "group": groups_of(node), **window.attributes}
         value = builder.add_node("QLinearConv", inputs, attributes, domain=MICROSOFT, replaces=node)
         if copies > 1:
             shape = builder.add_weight("one_column", np.array([0, 0, -1, channels], np.int64))
