@@ -160,7 +160,9 @@ def _openvino(engine: Engine, inputs: Arrays) -> Target:
         outputs = request.infer(inputs, share_inputs=True)
         return {output.get_any_name(): value for output, value in outputs.items()}
 
-    return Target(f"openvino {openvino.__version__.split('-')[0]}", call, "computes in float32")
+    quantized = engine.spec is not None and engine.spec.quantization is not None
+    note = "computes in integers and float32" if quantized else "computes in float32"
+    return Target(f"openvino {openvino.__version__.split('-')[0]}", call, note)
 
 
 def _rename_inputs(inputs: Arrays, names: Sequence[str], target: str) -> Arrays:

@@ -19,6 +19,7 @@ from cnntk.quantization.candidates import Original
 from cnntk.quantization.config import LayerPlan, QuantConfig, linear_layers
 from cnntk.quantization.quantizer import quantize_graph
 from cnntk.quantization.write import PORTABLE_TO, QuantizedFile, _portable_to, write_quantized
+from cnntk.runtime.artifact.self_test import run_self_test
 from cnntk.runtime.artifact.spec import ModelSpec
 from cnntk.runtime.codec import decode
 from cnntk.runtime.engine import Engine
@@ -200,6 +201,33 @@ def test_a_portable_file(
     assert before is not None
     counts = [sum(layer.weights != () for layer in spec.layers) for spec in (before, file.spec)]
     assert counts[0] == counts[1] > 0
+
+
+def test_the_self_test_of_a_portable_file_holds_in_openvino(
+    original: Original, config: QuantConfig, calibration: CalibrationData, tmp_path: Path
+) -> None:
+    openvino = pytest.importorskip("openvino")
+    plan = replace(config, format="portable")
+    graph = quantize_graph(original.model, plan, calibration)
+    file = write_quantized(original, graph, tmp_path / "q.onnx", config=plan, logit_step=STEP, record={})
+    scales = next(v for name, v in graph.graph.initializers.items() if name.endswith("conv2d_1_scales"))
+    assert scales.const_value is not None
+    scales.const_value = ir.Tensor(scales.const_value.numpy() * np.float32(2), name=scales.name)
+    ir.save(graph, tmp_path / "other.onnx")
+
+    def holds(path: Path) -> bool:
+        """Of images that need no resize, whose antialias OpenVINO ignores."""
+        compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        names = [output.any_name for output in compiled.outputs]
+        result = run_self_test(
+            lambda inputs: dict(zip(names, compiled(inputs).values(), strict=True)), file.spec, "openvino"
+        )
+        checks = [check for check in result.checks if "H=16, W=16" in check.case]
+        assert len(checks) > 4
+        return all(check.holds for check in checks)
+
+    assert holds(file.path)
+    assert not holds(tmp_path / "other.onnx")
 
 
 def test_other_operators_are_refused_in_a_portable_file(
