@@ -35,6 +35,7 @@ from cnntk.exporters.preprocessing._normalize import (
     normalization_of,
     normalize,
 )
+from cnntk.exporters.preprocessing._products import with_stated_size
 from cnntk.exporters.preprocessing._resize import crop, pad, resize
 from cnntk.runtime.artifact.spec import IMAGE_INPUT, PREPROCESS_SCOPE, Preprocessing, TensorSpec
 from cnntk.runtime.errors import UsageError
@@ -160,18 +161,19 @@ def _prepare(builder: NodeBuilder, image: ImageValue, p: Preprocessing, n: Norma
 
 def _to_layout(builder: NodeBuilder, image: ImageValue, p: Preprocessing) -> ImageValue:
     """Converts to (N, C, H, W) or (N, H, W, C), in the network's color order."""
+    if image.channels != p.channels:
+        dims: Dims = (*image.dims[:3], p.channels)
+        inputs = [image.value, builder.constant("three", [1, 1, 1, p.channels], INT64)]
+        value = builder.add("Expand", inputs, name="three_channels", dtype=image.dtype, shape=dims)
+        image = ImageValue(value, dims, image.sizes)
+    image = with_stated_size(builder, image, p)
     if p.layout == "NCHW":
         image = _to_planes(builder, image)
-    axis = 1 if p.layout == "NCHW" else 3
-    dims: Dims = tuple(p.channels if i == axis else d for i, d in enumerate(image.dims))
-    value = image.value
-    if image.channels != p.channels:
-        shape = builder.constant("three", [p.channels if i == axis else 1 for i in range(4)], INT64)
-        value = builder.add("Expand", [value, shape], name="three_channels", shape=dims)
     if p.color == "bgr":
-        inputs = [value, builder.constant("bgr", [2, 1, 0], INT64)]
-        value = builder.add("Gather", inputs, {"axis": axis}, name="bgr_channels")
-    return ImageValue(value, dims, image.sizes, image.axes)
+        inputs = [image.value, builder.constant("bgr", [2, 1, 0], INT64)]
+        axis = 1 if p.layout == "NCHW" else 3
+        image = image.with_value(builder.add("Gather", inputs, {"axis": axis}, name="bgr_channels"))
+    return image
 
 
 def _to_planes(builder: NodeBuilder, image: ImageValue) -> ImageValue:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -237,7 +238,7 @@ def blocks(
         start: First row and column of the crop, int64 [2]; None without one.
         p: Preprocessing whose form is ``exact`` or ``fast``.
     """
-    support, kernel = _FILTERS[p.interpolation]
+    support, weigh = _FILTERS[p.interpolation]
     size, resized = (x.reshape(2, 1, 1, 1) for x in (size, resized))
     unit, wide = resized * 2, size.max(resized)
     reach = wide * (2 * support)
@@ -246,13 +247,10 @@ def blocks(
     counts = ((size * (_BLOCK - 1) + reach) / resized + 2).min(size)
     first = ((lead - reach + resized) / unit).max(0).min(size - counts)
     tap = nodes.add("Range", nodes.int64(0), nodes.add("ReduceMax", counts, keepdims=0), nodes.int64(1))
-    distance = nodes.add("Abs", tap * unit - (center - first * unit - resized)).cast(DOUBLE)
-    weights = kernel(distance / (wide * 2).cast(DOUBLE))
+    distance = nodes.add("Abs", tap * unit - (center - first * unit - resized))
     inside = first + tap < size  # which K pixels of the shorter side may not be
-    weights = nodes.add("Where", inside, weights, nodes.constant(0.0, DOUBLE), dtype=DOUBLE)
-    weights = weights / nodes.add("ReduceSum", weights, nodes.int64([3]), keepdims=1)
-    weights = nodes.add("Round", weights * 2.0**_BITS)
-    return Blocks(first.reshape(2, -1), counts.reshape(2, 1), weights)
+    distance = nodes.add("Where", inside, distance, wide * 8, dtype=INT64)
+    return Blocks(first.reshape(2, -1), counts.reshape(2, 1), weigh(distance, wide * 2))
 
 
 def _centers(nodes: Nodes, resized: Expression, start: Expression | None, p: Preprocessing) -> Expression:
@@ -265,8 +263,31 @@ def _centers(nodes: Nodes, resized: Expression, start: Expression | None, p: Pre
     return nodes.int64(2 * indices.reshape(2, -1, _BLOCK, 1) + 1) + (start * 2).reshape(2, 1, 1, 1)
 
 
-def _linear(x: Expression) -> Expression:
-    return (1.0 - x).max(0.0)
+def _linear(distance: Expression, width: Expression) -> Expression:
+    """Weights ``width - distance`` by their sum, as quotients of integers.
+
+    The lower half of the bits is the quotient of the upper half's remainder, so that OpenVINO gets the same,
+    which computes in int32 and float32 instead of int64 and float64.
+    """
+    nodes, half = distance.nodes, 1 << _BITS // 2
+    weights = (width - distance).max(0)
+    total = _sum(weights)
+    scaled, divisor = weights * half, total.cast(DOUBLE)
+    upper = nodes.add("Floor", scaled.cast(DOUBLE) / divisor)
+    rest = (scaled - upper.cast(INT64) * total).cast(DOUBLE)
+    return upper * float(half) + nodes.add("Round", rest * float(half) / divisor)
+
+
+def _by_kernel(
+    kernel: Callable[[Expression], Expression], distance: Expression, width: Expression
+) -> Expression:
+    """Weights that are values of a function, at distances in units of ``width``, by their sum."""
+    values = kernel(distance.cast(DOUBLE) / width.cast(DOUBLE))
+    return distance.nodes.add("Round", values / _sum(values) * 2.0**_BITS)
+
+
+def _sum(weights: Expression) -> Expression:
+    return weights.nodes.add("ReduceSum", weights, weights.nodes.int64([3]), keepdims=1)
 
 
 def _cubic(x: Expression) -> Expression:
@@ -284,12 +305,12 @@ def _lanczos(x: Expression) -> Expression:
     return x.nodes.add("Where", x < 3.0, sinc[0] * sinc[1], zero, dtype=DOUBLE)
 
 
-_FILTERS: dict[Interpolation, tuple[int, Callable[[Expression], Expression]]] = {
+_FILTERS: dict[Interpolation, tuple[int, Callable[[Expression, Expression], Expression]]] = {
     "bilinear": (1, _linear),
-    "bicubic": (2, _cubic),
-    "lanczos": (3, _lanczos),
+    "bicubic": (2, partial(_by_kernel, _cubic)),
+    "lanczos": (3, partial(_by_kernel, _lanczos)),
 }
-"""Half the width of each filter, and its value at a distance of 0 or more."""
+"""Half of each filter's width, and weights times 2^22 at distances of 0 or more, whole numbers in float64."""
 
 
 def _matrices(weights: Expression, form: ResizeForm) -> Expression:
@@ -353,6 +374,22 @@ def resize_and_crop(
     dtype = UINT8 if p.levels == "uint8" else FLOAT
     value = builder.add("If", [fits], branches, name="resize_and_crop", dtype=dtype, shape=dims)
     return ImageValue(value, dims, resized if start is None else None)
+
+
+def with_stated_size(builder: NodeBuilder, image: ImageValue, p: Preprocessing) -> ImageValue:
+    """Images (N, H, W, C) from an If are reshaped to their own shape, which is at most (height, width).
+
+    OpenVINO 2026.4 writes other values over an If's output before it is read, in the first inference, unless
+    a node whose shape depends on values follows. An Expand must come before that, or it subtracts the mean in
+    bytes.
+    """
+    if not any(node.op_type == "If" for node in builder.nodes):
+        return image
+    shape = builder.add("Shape", [image.value], name="images_shape", dtype=INT64, shape=(4,))
+    largest = builder.constant("largest_shape", [2**31 - 1, p.height, p.width, p.channels], INT64)
+    limited = builder.add("Min", [shape, largest], name="limited_shape", dtype=INT64, shape=(4,))
+    value = builder.add("Reshape", [image.value, limited], name="images", dtype=image.dtype, shape=image.dims)
+    return image.with_value(value)
 
 
 def _equal(builder: NodeBuilder, size: ir.Value, resized: ir.Value) -> ir.Value:

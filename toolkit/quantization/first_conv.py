@@ -124,16 +124,13 @@ def image_bytes(value: ir.Value, window: ConvWindow, builder: GraphBuilder) -> I
     origin = trace_to_bytes(value)
     if origin is None:
         return None
-    source, mean, expanded = origin
+    source, mean = origin
     zero_point = _zero_point(mean)
     quantized = QuantizedValue(source, Scaling(1.0, zero_point or 0))
     sizes, mean = _sizes(value), mean - (zero_point or 0)
     padded = any(window.pads) and zero_point is None
-    if sizes is None and (expanded or padded):
+    if sizes is None and padded:
         return None
-    if expanded and sizes is not None:  # gray images, which a color network sees as three equal channels
-        shape = builder.add_weight("channels", np.array([1, 1, 1, sizes[0]], np.int64))
-        quantized = replace(quantized, value=builder.add_node("Expand", [source, shape]))
     columns, outputs = _columns(window, sizes)
     image = ImageBytes(quantized, mean, window, columns, outputs)
     if sizes is None or (columns == 1 and not padded):
@@ -149,26 +146,24 @@ def _zero_point(mean: NDArray[Any]) -> int | None:
     return int(levels[0]) if (levels == levels[0]).all() and 0 <= levels[0] <= 255 else None
 
 
-def trace_to_bytes(value: ir.Value) -> tuple[ir.Value, NDArray[Any], bool] | None:
-    """The uint8 (N, H, W, C) that a value comes from, the mean, and whether channels are repeated."""
+def trace_to_bytes(value: ir.Value) -> tuple[ir.Value, NDArray[Any]] | None:
+    """The uint8 (N, H, W, C) that a value comes from, and the mean."""
     mean: NDArray[Any] = np.zeros(1)
-    expanded = transposed = False
+    transposed = False
     source: ir.Value | None = value
-    while (node := producer_of(source, "Sub", "Cast", "Expand", "Transpose")) is not None:
+    while (node := producer_of(source, "Sub", "Cast", "Transpose")) is not None:
         if node.op_type == "Sub":
             subtracted = constant(node.inputs[1])
             if subtracted is None or mean.any() or subtracted.size not in (1, _channels(value)):
                 return None
             mean = subtracted.reshape(-1).astype(np.float64)
-        elif node.op_type == "Expand":
-            expanded = True
         elif node.op_type == "Transpose":
             if transposed or list(node.attributes.get_ints("perm", [])) != [0, 3, 1, 2]:
                 return None
             transposed = True
         source = node.inputs[0]
         if transposed and source is not None and source.dtype is ir.DataType.UINT8:
-            return source, mean, expanded
+            return source, mean
     return None
 
 

@@ -26,7 +26,7 @@ def test_the_record() -> None:
     model = echo(P)
     record = add_preprocessing(model, P)
     assert record.input == TensorSpec("image", "uint8", ("N", "H", "W", "C"))
-    assert record.operators == ("Resize", "Transpose", "Expand", "Cast", "Sub", "Mul")
+    assert record.operators == ("Resize", "Expand", "Transpose", "Cast", "Sub", "Mul")
     assert record.nodes == 6
     assert record.shift == pytest.approx((127.5, 102, 76.5))
     assert record.factor == pytest.approx([1 / 255 / s for s in P.std])
@@ -75,7 +75,7 @@ def test_names_in_use(name: str) -> None:
 def test_narrow_floats_are_cast_at_the_end() -> None:
     model = parsed("g (float16[N, 3, 4, 5] input) => (float16[N, 3, 4, 5] y) { y = Neg (input) }")
     record = add_preprocessing(model, P)
-    assert record.operators == ("Resize", "Transpose", "Expand", "Cast", "Sub", "Mul")
+    assert record.operators == ("Resize", "Expand", "Transpose", "Cast", "Sub", "Mul")
     batch = dark_and_light(np.random.default_rng(0), (4, 5), 3)
     (output,) = open_session(model).run(None, {"image": batch})
     assert np.array_equal(output, -preprocess(list(batch), P).astype(np.float16)) or np.allclose(
