@@ -77,8 +77,8 @@ _COMPARE_S, _BUILD_S, _UNOPTIMIZED = 2.5, 1.0, 2.0
 """For estimates: seconds to compare speed and to create a candidate; slowdown without optimizations."""
 
 _OPEN_SIZES = (
-    "the file takes images of any size, and resizes them in nodes that tract can't read, and with which "
-    "OpenVINO's first outputs can be wrong; for these, quantize a MODEL that was exported with --static-size"
+    "the file takes images of any size, and resizes them in nodes that tract can't read; for that, quantize "
+    "a MODEL that was exported with --static-size"
 )
 
 _INTEGER_OPERATORS = frozenset(

@@ -8,7 +8,7 @@ from PIL import Image
 from pixel_graphs import Run, echo, gap, graph, open_session
 
 from cnntk.exporters.preprocessing import _products, add_preprocessing, with_resize_form
-from cnntk.exporters.preprocessing._products import Expression
+from cnntk.exporters.preprocessing._expressions import Expression
 from cnntk.runtime.artifact.spec import Preprocessing
 
 P = Preprocessing("rgb", 112, 96, mean=(0.0,) * 3, std=(1.0,) * 3, scale=1.0, resize_form="exact")
