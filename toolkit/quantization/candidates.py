@@ -53,6 +53,7 @@ T = TypeVar("T")
 
 _COMPARE_S, _MIN_PAIRS = 2.0, 15
 _MAX_LOADED = 2
+_RECORD_BYTES = 1024  # accuracy, speed and options in a quantized file's spec
 _CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast", "Transpose"})
 _VIEWS = frozenset({"Reshape", "Pad", "Max"})
 _STORE_VERSION = 3
@@ -251,6 +252,11 @@ class CandidateEvaluator:
         return self._equalized if config.equalized and self._equalized is not None else self._plain
 
     @property
+    def original_bytes(self) -> int:
+        """Size of the model to quantize."""
+        return self.original.size_bytes
+
+    @property
     def can_equalize(self) -> bool:
         """Whether there is an equalized network to try."""
         return self._equalized is not None
@@ -327,7 +333,8 @@ class CandidateEvaluator:
         with scratch_folder() as folder:
             file = folder / f"{original.file.stem}-candidate.onnx"
             write_graph(model, file)
-            size = file.stat().st_size + (0 if spec is None else len(spec.to_json().encode()))
+            texts = "" if spec is None else spec.to_json() + json.dumps(as_json(config))
+            size = file.stat().st_size + len(texts.encode()) + _RECORD_BYTES
             engine = Engine(file, threads=original.engine.threads)
         unchanged = {str(node.name) for node in linear_layers(model)}
         unsupported = tuple(name for name in config.reduced if name in unchanged)
