@@ -56,6 +56,7 @@ from cnntk.runtime.sections import (
 )  # fmt: skip
 
 __all__ = [
+    "PHOTOGRAPH_SIZES",
     "STAGES",
     "FormatStages",
     "ImageFile",
@@ -73,7 +74,7 @@ STAGES = ("read", "decode", "preprocess", "run", "postprocess")
 
 _WARM_UP_RUNS, _MIN_RUNS = 3, 20
 
-_PHOTOGRAPHS = ((375, 500), (1080, 1920))
+PHOTOGRAPH_SIZES = ((375, 500), (1080, 1920))
 """Heights and widths of typical photographs, to measure without images of the user's."""
 
 _PREPROCESS, _RUN = STAGES.index("preprocess"), STAGES.index("run")
@@ -418,7 +419,7 @@ def _format(image: ImageFile) -> str:
 
 def _example_images(p: Preprocessing) -> dict[tuple[str, tuple[int, int]], bytes]:
     """Images by format and size: one that needs no resize as PNG and as JPEG, photographs as JPEG."""
-    keys = [("PNG", p.fitted_size), *(("JPEG", size) for size in (p.fitted_size, *_PHOTOGRAPHS))]
+    keys = [("PNG", p.fitted_size), *(("JPEG", size) for size in (p.fitted_size, *PHOTOGRAPH_SIZES))]
     return {(name, size): _example_image(name, size, p.channels) for name, size in keys}
 
 

@@ -292,14 +292,32 @@ class CandidateEvaluator:
         logits = self._original_ranking_outputs().logits
         return float(logits.max() - logits.min()) / 255
 
-    def speed(self, config: QuantConfig, baseline: QuantConfig | None = None) -> Comparison:
-        """Speed of a candidate compared with the original, or with another candidate, on one image."""
+    def speed(
+        self,
+        config: QuantConfig,
+        baseline: QuantConfig | None = None,
+        *,
+        image_size: tuple[int, int] | None = None,
+    ) -> Comparison:
+        """Speed of a candidate compared with the original, or with another candidate, on one image.
+
+        Args:
+            config: Config of the candidate.
+            baseline: Config of the other candidate; None for the original.
+            image_size: Height and width of the image, by default such that it needs no resize.
+        """
         name = "speed" if baseline is None else f"speed against {config_key(baseline)}"
+        name += f" at {image_size}" if image_size is not None else ""
 
         def measure() -> Comparison:
             first = self.original.engine if baseline is None else self._engine(baseline)
-            second, inputs = self._engine(config), self._inputs
+            second, inputs = self._engine(config), self._inputs if image_size is None else image(*image_size)
             return self._compare_calls(config, lambda: first.run(inputs), lambda: second.run(inputs))
+
+        def image(height: int, width: int) -> dict[str, Any]:
+            engine = self.original.engine
+            sizes = {**(engine.image_sizes or {}), "H": height, "W": width}
+            return example_inputs(engine.inputs, fixed_batch(engine.inputs) or 1, sizes)
 
         return self._store.get_or_measure(config, name, Comparison, measure)
 

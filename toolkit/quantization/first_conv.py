@@ -225,9 +225,8 @@ def _with_border(image: ImageBytes, sizes: tuple[int, int, int], builder: GraphB
         if (
             any(window.pads) and np.rint(image.mean).any()
         ):  # Pad has one value for all channels, so it pads with 0
-            mean = np.broadcast_to(image.mean, channels)
-            frame = _frame(mean, (height, width), (top, left, bottom, right))
-            value = builder.add_node("Max", [value, builder.add_weight("border_levels", frame)])
+            frame = _frame(image.mean, (height, width, channels), (top, left, bottom, right), builder)
+            value = builder.add_node("Max", [value, frame])
     kernel_shape, strides = window.kernel, window.strides
     if columns > 1:
         kernel_shape, strides = (window.kernel[0], groups), (strides[0], 1)
@@ -236,13 +235,24 @@ def _with_border(image: ImageBytes, sizes: tuple[int, int, int], builder: GraphB
     return _group(padded, (channels, height, width), builder)
 
 
-def _frame(mean: NDArray[Any], size: tuple[int, int], pads: Sequence[int]) -> NDArray[np.uint8]:
-    """The mean in the border and zeros in the image, (1, H, W C)."""
+def _frame(
+    mean: NDArray[Any], sizes: tuple[int, int, int], pads: Sequence[int], builder: GraphBuilder
+) -> ir.Value:
+    """The mean in the border and zeros in the image, uint8 (1, H, W C); computed from a row and a column.
+
+    onnxruntime computes it once, when it loads the file.
+    """
+    height, width, channels = sizes
     top, left, bottom, right = pads
-    frame = np.empty((1, *size, len(mean)), np.uint8)
-    frame[:] = np.rint(mean).clip(0, 255)
-    frame[:, top : size[0] - bottom, left : size[1] - max(right, 0)] = 0
-    return frame.reshape(1, size[0], -1)
+    levels = np.broadcast_to(np.rint(mean).clip(0, 255).astype(np.uint8), (1, 1, width, channels))
+    sides, rows = levels.copy(), np.full((1, height, 1), 255, np.uint8)
+    sides[:, :, left : width - max(right, 0)] = 0
+    rows[:, top : height - bottom] = 0
+    ends = [builder.add_weight("border_rows", rows), builder.add_weight("levels", levels.reshape(1, 1, -1))]
+    top_and_bottom = builder.add_node("Min", ends)
+    return builder.add_node(
+        "Max", [top_and_bottom, builder.add_weight("border_sides", sides.reshape(1, 1, -1))]
+    )
 
 
 def _channels(value: ir.Value) -> object:

@@ -12,8 +12,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from cnntk.benchmark.compare import Comparison
 from cnntk.benchmark.layers.report import layer_times
 from cnntk.benchmark.machine import detect_machine
+from cnntk.benchmark.stages import PHOTOGRAPH_SIZES
 from cnntk.benchmark.statistics.samples import time_runs
 from cnntk.benchmark.workload import Workload
 from cnntk.data.calibration import CalibrationSplit, split_images
@@ -141,7 +143,8 @@ def quantize(
         file = _write(evaluator, result.selected, destination, setup)
         layers = _layers(evaluator, result)
         report = _report(result, original, setup, file, split.evaluation.note)
-        report = replace(report, layers=layers, warnings=warnings)
+        speeds = {} if result.interrupted else _photograph_speeds(evaluator, result.selected, notify)
+        report = replace(report, layers=layers, warnings=warnings, photograph_speeds=speeds)
         if options.time_layers:
             timed = original.file if file is None else file.path
             report = replace(report, layers=_with_times(report.layers, timed, original))
@@ -393,6 +396,20 @@ def _report(
         source_digest=original.engine.spec.digest if original.engine.spec is not None else "",
         notes=tuple(notes),
     )
+
+
+def _photograph_speeds(
+    evaluator: CandidateEvaluator, selected: CandidateResult | None, progress: Progress
+) -> dict[str, Comparison]:
+    """Speed on typical photographs, which the graph of original and candidate must resize."""
+    engine = evaluator.original.engine
+    if selected is None or engine.image_sizes is None or isinstance(engine.inputs[0].shape[1], int):
+        return {}
+    speeds = {}
+    for index, size in enumerate(PHOTOGRAPH_SIZES):
+        progress("timing photographs", index, len(PHOTOGRAPH_SIZES))
+        speeds[f"{size[1]}x{size[0]}"] = evaluator.speed(selected.config, image_size=size)
+    return speeds
 
 
 def _layers(evaluator: CandidateEvaluator, result: SearchResult) -> tuple[QuantizedLayer, ...]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cnntk.quantization.options import QuantizeOptions
@@ -166,12 +166,13 @@ class QuantizeReport:
         setup: What was requested, and what it was measured on.
         layers: Linear layers, in the order of the graph.
         accuracy: Accuracy compared with the original; None if nothing changed.
-        speed: Speed compared with the original; None if nothing changed.
+        speed: Speed compared with the original on an image that needs no resize; None if nothing changed.
         size_bytes: Size of the file, including external data.
         original_size_bytes: Size of the original, including external data.
         candidates: All measured candidates, in order.
         warnings: Warnings about the calibration images.
         interrupted: Whether the search was interrupted.
+        photograph_speeds: Speed on images of other sizes, like "500x375", where the graph resizes images.
         operators: Operators that the file consists of; empty if nothing changed.
         digest: SHA-256 that is embedded in the file.
         source_digest: SHA-256 that is embedded in the original; empty where that is not an artifact.
@@ -195,6 +196,7 @@ class QuantizeReport:
     candidates: tuple[CandidateResult, ...]
     warnings: tuple[str, ...] = ()
     interrupted: bool = False
+    photograph_speeds: Mapping[str, Comparison] = field(default_factory=dict)
     operators: str = ""
     digest: str = ""
     source_digest: str = ""
@@ -260,6 +262,7 @@ class QuantizeReport:
             yield "accuracy", str(self.accuracy)
         if self.speed is not None:
             yield "time", f"{speed_of(self.speed)}, {threads_text(self.setup.threads)}"
+            yield from under("with resize", _photographs(self))
         if self.changed:
             share = self.size_bytes / self.original_size_bytes
             sizes = f"{size_text(self.original_size_bytes)} -> {size_text(self.size_bytes)}"
@@ -269,6 +272,11 @@ class QuantizeReport:
         yield from _layer_lines(self.layers)
         candidates = f"{len(self.candidates)} candidate{'s' * (len(self.candidates) != 1)}"
         yield "search", f"{candidates} in {self.seconds:.1f} s"
+
+
+def _photographs(report: QuantizeReport) -> Iterator[str]:
+    for size, speed in report.photograph_speeds.items():
+        yield f"{size}: {speed_of(speed)}"
 
 
 def _speed_highlight(report: QuantizeReport) -> tuple[Highlight, ...]:
@@ -389,6 +397,7 @@ def _page_sections(report: QuantizeReport) -> Iterator[Section]:
             "options",
             f"drop of at most {options.max_drop:g} points, target {options.target}, prefer {options.prefer}",
         ),
+        *under("with resize", _photographs(report)),
         ("timed on", f"{setup.machine}, {threads_text(setup.threads)}"),
         ("duration", f"{report.seconds:.1f} s"),
     )

@@ -61,6 +61,10 @@ def test_faster_and_within_the_limit(digits: Path, output: Path) -> None:
     assert report.accuracy.within(0.5)
     assert report.speed is not None
     assert report.speed.ratio == 2
+    assert set(report.photograph_speeds) == {"500x375", "1920x1080"}
+    assert "500x375: 2.00x faster than the original" in "\n".join(
+        text for _, text in report.sections()[0].lines
+    )
     assert {layer.precision for layer in report.layers} >= {"int8"}
     assert report.setup.calibration_images == 40
     assert report.size_bytes == output.stat().st_size < report.original_size_bytes
