@@ -122,7 +122,6 @@ def quantize(
         spec = _classifier_spec(original)
         split = split_images(options.calibration, spec, options.calibration_images, options.evaluation)
         setup = _setup(model, options, split, original)
-        store = _store(model, setup)
         calibration = _calibrate(original, spec, split, options, notify)
         warnings = check_calibration(calibration)
         equalized = _equalize(original, spec, split, calibration, notify)
@@ -134,16 +133,16 @@ def quantize(
             batches_of(spec, unlabeled),
             equalized=equalized,
             range_method=options.range_method,
-            store=store,
+            store=_store(model, setup),
             compare_calls=compare_calls,
             on_images=lambda count: notify("comparing outputs", count, len(split.evaluation)),
         )
         config = default_config(original.model, options.target, options.format)
         result = search(evaluator, config, max_drop=options.max_drop, prefer=options.prefer, progress=notify)
         file = _write(evaluator, result.selected, destination, setup)
-        layers = _layers(evaluator, result)
         report = _report(result, original, setup, file, split.evaluation.note)
-        speeds = {} if result.interrupted else _photograph_speeds(evaluator, result.selected, notify)
+        speeds = _photograph_speeds(evaluator, result, notify)
+        layers = _layers(evaluator, result)
         report = replace(report, layers=layers, warnings=warnings, photograph_speeds=speeds)
         if options.time_layers:
             timed = original.file if file is None else file.path
@@ -399,11 +398,12 @@ def _report(
 
 
 def _photograph_speeds(
-    evaluator: CandidateEvaluator, selected: CandidateResult | None, progress: Progress
+    evaluator: CandidateEvaluator, result: SearchResult, progress: Progress
 ) -> dict[str, Comparison]:
     """Speed on typical photographs, which the graph of original and candidate must resize."""
-    engine = evaluator.original.engine
-    if selected is None or engine.image_sizes is None or isinstance(engine.inputs[0].shape[1], int):
+    engine, selected = evaluator.original.engine, result.selected
+    fixed = engine.image_sizes is None or isinstance(engine.inputs[0].shape[1], int)
+    if selected is None or fixed or result.interrupted:
         return {}
     speeds = {}
     for index, size in enumerate(PHOTOGRAPH_SIZES):
