@@ -122,6 +122,7 @@ def quantize(
         spec = _classifier_spec(original)
         split = split_images(options.calibration, spec, options.calibration_images, options.evaluation)
         setup = _setup(model, options, split, original)
+        store = _store(model, setup)
         calibration = _calibrate(original, spec, split, options, notify)
         warnings = check_calibration(calibration)
         equalized = _equalize(original, spec, split, calibration, notify)
@@ -133,17 +134,16 @@ def quantize(
             batches_of(spec, unlabeled),
             equalized=equalized,
             range_method=options.range_method,
-            store=_store(model, setup),
+            store=store,
             compare_calls=compare_calls,
             on_images=lambda count: notify("comparing outputs", count, len(split.evaluation)),
         )
         config = default_config(original.model, options.target, options.format)
         result = search(evaluator, config, max_drop=options.max_drop, prefer=options.prefer, progress=notify)
         file = _write(evaluator, result.selected, destination, setup)
-        report = _report(result, original, setup, file, split.evaluation.note)
+        report = _report(result, evaluator, setup, file, split.evaluation.note)
         speeds = _photograph_speeds(evaluator, result, notify)
-        layers = _layers(evaluator, result)
-        report = replace(report, layers=layers, warnings=warnings, photograph_speeds=speeds)
+        report = replace(report, warnings=warnings, photograph_speeds=speeds)
         if options.time_layers:
             timed = original.file if file is None else file.path
             report = replace(report, layers=_with_times(report.layers, timed, original))
@@ -359,8 +359,13 @@ def _without_folder(data: str) -> str:
 
 
 def _report(
-    result: SearchResult, original: Original, setup: QuantizeSetup, file: QuantizedFile | None, note: str
+    result: SearchResult,
+    evaluator: CandidateEvaluator,
+    setup: QuantizeSetup,
+    file: QuantizedFile | None,
+    note: str,
 ) -> QuantizeReport:
+    original = evaluator.original
     selected, spec = result.selected, original.engine.spec if file is None else file.spec
     if spec is None:
         raise DataError(f"{original.file}: has no spec")
@@ -384,7 +389,7 @@ def _report(
         portable_to=record.get("portable_to", ""),
         operators=record.get("operators", ""),
         setup=setup,
-        layers=(),
+        layers=_layers(evaluator, result),
         accuracy=selected.accuracy if selected is not None else None,
         speed=selected.speed if selected is not None else None,
         size_bytes=original.size_bytes if file is None else file.size_bytes,
