@@ -108,18 +108,16 @@ def _centers(nodes: Nodes, resized: Expression, start: Expression | None, p: Pre
 
 
 def _linear(distance: Expression, width: Expression) -> Expression:
-    """Weights ``width - distance`` by their sum, as quotients of integers.
+    """Weights ``width - distance`` by their sum, as quotients of whole numbers.
 
     The lower half of the bits is the quotient of the upper half's remainder, so that OpenVINO gets the same,
-    which computes in int32 and float32 instead of int64 and float64.
+    which computes float64 as float32.
     """
-    nodes, half = distance.nodes, 1 << _BITS // 2
-    weights = (width - distance).max(0)
-    total = _sum(weights)
-    scaled, divisor = weights * half, total.cast(DOUBLE)
-    upper = nodes.add("Floor", scaled.cast(DOUBLE) / divisor)
-    rest = (scaled - upper.cast(INT64) * total).cast(DOUBLE)
-    return upper * float(half) + nodes.add("Round", rest * float(half) / divisor)
+    nodes, half = distance.nodes, 2.0 ** (_BITS // 2)
+    weights = (width - distance).cast(DOUBLE).max(0.0)
+    scaled, total = weights * half, _sum(weights)
+    upper = nodes.add("Floor", scaled / total)
+    return upper * half + nodes.add("Round", (scaled - upper * total) * half / total)
 
 
 def _by_kernel(
@@ -303,7 +301,7 @@ def _side(every: Blocks, matrices: Expression, lengths: Expression, axis: int, m
     count, first = every.counts.gather(index, 0), every.first.gather(index, 0)
     number = (lengths.slice(axis, axis + 1, [0]) + (multiple - 1)) / multiple * (multiple // _BLOCK)
     first = first.slice(0, number, [0])
-    start, last = first.slice(0, 1, [0]), first.slice(-1, np.iinfo(np.int64).max, [0])
+    start, last = (first.gather(nodes.int64([i]), 0) for i in (0, -1))
     tap = nodes.add("Range", nodes.int64(0), count.reshape(), nodes.int64(1))
     ends = nodes.add("Concat", number, count, axis=0)
     matrices = matrices.gather(index, 0).slice(nodes.int64([0, 0]), ends, [0, 2])

@@ -1,8 +1,10 @@
 """Matrix products against Pillow's own resize, to the bit; and weights that are not Pillow's."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from PIL import Image
 from pixel_graphs import Run, echo, gap, graph, open_session
@@ -10,6 +12,7 @@ from pixel_graphs import Run, echo, gap, graph, open_session
 from cnntk.exporters.preprocessing import _products, add_preprocessing, with_resize_form
 from cnntk.exporters.preprocessing._expressions import Expression
 from cnntk.runtime.artifact.spec import Preprocessing
+from cnntk.runtime.preprocessing.preprocess import preprocess
 
 P = Preprocessing("rgb", 112, 96, mean=(0.0,) * 3, std=(1.0,) * 3, scale=1.0, resize_form="exact")
 RULES = [
@@ -101,6 +104,31 @@ def test_what_openvino_needs_behind_the_if() -> None:
     names = [node.op_type for node in model.graph]
     at = names.index("If")
     assert names[at : at + 6] == ["If", "Expand", "Shape", "Min", "Reshape", "Transpose"]
+
+
+def openvino_levels(p: Preprocessing, batch: np.ndarray) -> np.ndarray:
+    """What OpenVINO computes first: its first results are those that an If spoils."""
+    openvino = pytest.importorskip("openvino")
+    model = echo(p)
+    add_preprocessing(model, p)
+    graph = openvino.Core().read_model(ir.to_proto(model).SerializeToString())
+    return openvino.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(batch)[0]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule['resize']}-{len(rule)}")
+def test_openvino_has_pillows_levels(rule: dict[str, object]) -> None:
+    p = replace(P, **rule)
+    for size in [(257, 333), (13, 400), (33, 40)]:
+        batch = images(size, p.channels)
+        np.testing.assert_array_equal(openvino_levels(p, batch), preprocess(list(batch), p), str(size))
+
+
+def test_weights_in_float32_are_seen_in_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    weigh = partial(_products._by_kernel, lambda x: (1.0 - x).max(0.0))
+    monkeypatch.setitem(_products._FILTERS, "bilinear", (1, weigh))
+    batch = images((257, 333))
+    assert gap(graph(P), batch, P) == 0
+    assert np.abs(openvino_levels(P, batch) - preprocess(list(batch), P)).max() == 1
 
 
 def test_images_of_the_right_size_are_only_cropped() -> None:
