@@ -47,6 +47,7 @@ def test_the_extras_are_those_that_pip_installs() -> None:
         "cuda",
         "export",
         "parquet",
+        "quantize",
         "reports",
         "timm",
         "train",
