@@ -53,7 +53,6 @@ T = TypeVar("T")
 
 _COMPARE_S, _MIN_PAIRS = 2.0, 15
 _MAX_LOADED = 2
-_RECORD_BYTES = 1024  # accuracy, speed and options in a quantized file's spec
 _CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast", "Transpose"})
 _VIEWS = frozenset({"Reshape", "Pad", "Max"})
 _STORE_VERSION = 3
@@ -252,11 +251,6 @@ class CandidateEvaluator:
         return self._equalized if config.equalized and self._equalized is not None else self._plain
 
     @property
-    def original_bytes(self) -> int:
-        """Size of the model to quantize."""
-        return self.original.size_bytes
-
-    @property
     def can_equalize(self) -> bool:
         """Whether there is an equalized network to try."""
         return self._equalized is not None
@@ -351,8 +345,7 @@ class CandidateEvaluator:
         with scratch_folder() as folder:
             file = folder / f"{original.file.stem}-candidate.onnx"
             write_graph(model, file)
-            texts = "" if spec is None else spec.to_json() + json.dumps(as_json(config))
-            size = file.stat().st_size + len(texts.encode()) + _RECORD_BYTES
+            size = file.stat().st_size + (0 if spec is None else len(spec.to_json().encode()))
             engine = Engine(file, threads=original.engine.threads)
         unchanged = {str(node.name) for node in linear_layers(model)}
         unsupported = tuple(name for name in config.reduced if name in unchanged)

@@ -12,7 +12,7 @@ from cnntk.quantization.config import Precision, QuantConfig
 from cnntk.quantization.options import Prefer, Progress
 from cnntk.quantization.report import CandidateResult, Refinement, speed_of
 from cnntk.runtime.errors import ArtifactError, InferenceError
-from cnntk.runtime.sections import first_names, size_text
+from cnntk.runtime.sections import first_names
 
 __all__ = ["MIN_SPEED", "Promotion", "Ranking", "SearchResult", "initial_config", "rank_layers", "search"]
 
@@ -30,9 +30,6 @@ _MAX_REMAINING = 0.95
 
 _MIN_GAIN = 1.005
 """Speedup of the whole model that one layer in another precision must bring."""
-
-_FEW_WEIGHTS = 1 << 12
-"""Number of weights below which the nodes around a layer in integers can take more bytes than it saves."""
 
 _SMALL_SHARE = 0.1
 """Share of the work in integers up to which a layer is tried in float32."""
@@ -203,15 +200,13 @@ class _Search:
         self.original = config.all_float()
         start, change = self._start(config)
         if start.is_float:
-            fewer = ", or takes fewer bytes so" if self.prefer == "size" else ""
-            self.reason = f"no layer can be computed in integers{fewer}"
+            self.reason = "no layer can be computed in integers"
             return
         candidate = self._try(self._refine(start), change)
-        if not self._is_accurate(candidate) and not self._too_large(candidate.size_bytes):
+        if not self._is_accurate(candidate):
             candidate = self._promote(candidate)
         if self.prefer == "size":
             self._store_halves()
-            self.reason = self.reason or f"size: {self.candidates[-1].verdict}"
             return
         if candidate.config.is_float:
             return
@@ -235,24 +230,11 @@ class _Search:
         """Initial config, without layers that integers can't compute."""
         first = initial_config(config, self.evaluator.layers, self.prefer)
         change = "all layers of the default config" if first == config else "all layers"
-        if self.prefer == "size":
-            first = self._smaller(first, config)
         for name in self.evaluator.graph_stats(first).unsupported if not first.is_float else ():
             reason = "integers can't compute it"
             first = first.with_precision(name, "float32", reason)
             self.original = self.original.with_precision(name, "float32", reason)
         return first, change
-
-    def _smaller(self, config: QuantConfig, default: QuantConfig) -> QuantConfig:
-        """Gives small layers the default config's precision, or float32, where that takes fewer bytes."""
-        layers, least = self.evaluator.layers, self.evaluator.graph_stats(config).size_bytes
-        small = sorted((n for n in config.reduced if layers[n].parameters < _FEW_WEIGHTS), key=self._work)
-        for name in small[:_MAX_TRIMMED]:
-            for precision in dict.fromkeys((default.layers[name].precision, "float32")):
-                smaller = config.with_precision(name, precision, "for its size: nodes take more bytes")
-                if (size := self.evaluator.graph_stats(smaller).size_bytes) < least:
-                    config, least = smaller, size
-        return config
 
     def _refine(self, config: QuantConfig) -> QuantConfig:
         """Adds what brings the outputs closer to the original's at no cost in speed."""
@@ -280,7 +262,7 @@ class _Search:
         try:
             size = self.evaluator.graph_stats(config).size_bytes
             speed = self.evaluator.speed(config) if speed_first else None
-            slow = self._too_slow(speed) or self._too_large(size)
+            slow = self._too_slow(speed)
             accuracy = None if slow else self.evaluator.accuracy(config)
             speed = speed or self.evaluator.speed(config)
             verdict = slow or self._too_inaccurate(accuracy) or self._too_slow(speed) or "accepted"
@@ -312,11 +294,6 @@ class _Search:
         if speed is None or self.prefer == "size" or (speed.ratio >= 1 and speed.low >= MIN_SPEED):
             return ""
         return speed_of(speed)
-
-    def _too_large(self, size: int) -> str:
-        if self.prefer != "size" or size < self.evaluator.original_bytes:
-            return ""
-        return f"{size_text(size)}, no smaller than the original's {size_text(self.evaluator.original_bytes)}"
 
     def _promote(self, start: CandidateResult) -> CandidateResult:
         """Promotes as few layers as needed; if only all suffice, the original is kept."""

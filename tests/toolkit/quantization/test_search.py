@@ -32,7 +32,6 @@ class Evaluator:
 
     table: dict[str, Layer]
     overhead_ms: float = 0.0
-    node_bytes: int = 0
     unsupported: tuple[str, ...] = ()
     corrected: float = 1.0  # share of the KL divergence that remains
     equalized: float | None = None
@@ -43,10 +42,6 @@ class Evaluator:
     @property
     def layers(self) -> dict[str, LayerInfo]:
         return {n: LayerInfo(n, g.op, g.work, g.work) for n, g in self.table.items()}
-
-    @property
-    def original_bytes(self) -> int:
-        return sum(4 * g.work for g in self.table.values())
 
     @property
     def can_equalize(self) -> bool:
@@ -71,7 +66,6 @@ class Evaluator:
         bytes_of = {"float32": 4, "float16": 2, "int8": 1, "int4": 0.5}
         size = sum(bytes_of[layer.precision] * self.table[n].work for n, layer in config.layers.items())
         edges = tuple(self._integers(config)) if self.edges is None else self.edges
-        size += self.node_bytes * len(self._integers(config))
         return GraphStats(int(size), 2 * len(self._integers(config)), self.unsupported, edges)
 
     def _drop(self, config: QuantConfig) -> float:
@@ -274,22 +268,6 @@ def test_size_ignores_speed_and_quantizes_all_layers() -> None:
     assert result.selected is not None
     assert result.selected.speed is not None
     assert result.selected.speed.ratio < 1
-
-
-def test_small_layers_whose_nodes_are_larger_than_they_stay_floats_for_size() -> None:
-    evaluator = Evaluator({"tiny": Layer(work=50), "big": Layer()}, node_bytes=400)
-    result = search(evaluator, every(evaluator), prefer="size")
-    assert result.config.layers["tiny"].precision == "float32"
-    assert result.config.layers["big"].precision == "int8"
-
-
-def test_what_is_no_smaller_is_not_accepted_for_size() -> None:
-    evaluator = Evaluator({"a": Layer(work=5000)}, node_bytes=40_000)
-    result = search(evaluator, every(evaluator), prefer="size")
-    assert result.selected is None
-    assert result.reason.startswith("size: ")
-    verdicts = [candidate.verdict for candidate in result.candidates]
-    assert all("no smaller than the original's 20.0 kB" in verdict for verdict in verdicts), verdicts
 
 
 def test_a_config_without_integers_is_extended_to_measure_them() -> None:
