@@ -114,11 +114,11 @@ class GraphSession:
             raise InferenceError(f"onnxruntime failed in the graph: {_one_line(error)}") from error
 
 
-def extract_model(model: ir.Model, start: str, end: str) -> ir.Model:
-    """The nodes from the value ``start`` to the value ``end`` as a model."""
-    graph = ir.convenience.extract(model.graph, [start], [end])
+def extract_model(model: ir.Model, start: str, *ends: str) -> ir.Model:
+    """The nodes from the value ``start`` to the values ``ends`` as a model."""
+    graph = ir.convenience.extract(model.graph, [start], ends)
     graph.opset_imports.update(model.graph.opset_imports)
-    return ir.Model(graph, ir_version=model.ir_version)
+    return ir.Model(graph, ir_version=model.ir_version, functions=list(model.functions.values()))
 
 
 def inner_nodes(model: ir.Model) -> dict[str, ir.Node]:

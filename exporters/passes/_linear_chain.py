@@ -291,10 +291,10 @@ def _spread(
     kernel = weight.reshape(groups, channels // groups, *weight.shape[1:])
     padded = np.zeros((count, into[0], *(n + 2 * p for n, p in zip(into[1:], pads, strict=True))))
     for y, x in np.ndindex(*weight.shape[2:]):
-        part = np.einsum("ngohw,goc->ngchw", grouped, kernel[..., y, x], optimize=True)
+        products = np.einsum("ngohw,goc->ngchw", grouped, kernel[..., y, x], optimize=True)
         rows_at, columns_at = (
             slice(tap * d, tap * d + (n - 1) * s + 1, s)
             for tap, d, n, s in zip((y, x), dilations, positions, strides, strict=True)
         )
-        padded[:, :, rows_at, columns_at] += part.reshape(count, into[0], *positions)
+        padded[:, :, rows_at, columns_at] += products.reshape(count, into[0], *positions)
     return padded[:, :, pads[0] : pads[0] + into[1], pads[1] : pads[1] + into[2]]

@@ -132,10 +132,9 @@ def _preprocessing_nodes(model: str | os.PathLike[str]) -> bytes:
     """The part of the graph before the normalization, as a model."""
     import onnx_ir as ir
 
-    whole = ir.load(model)
-    pixels = normalization_input(whole)
-    image = next(value for value in whole.graph.inputs if value.name == IMAGE_INPUT)
-    graph = ir.convenience.extract(whole.graph, [image], [pixels])
-    graph.opset_imports.update(whole.graph.opset_imports)
-    data: bytes = ir.to_proto(ir.Model(graph, ir_version=whole.ir_version)).SerializeToString()
+    from cnntk.exporters.session import extract_model
+
+    loaded = ir.load(model)
+    pixels = normalization_input(loaded)
+    data: bytes = ir.to_proto(extract_model(loaded, IMAGE_INPUT, str(pixels.name))).SerializeToString()
     return data

@@ -135,14 +135,12 @@ def _network(model: str | os.PathLike[str]) -> bytes:
     """Extracts the part of the graph from the normalization on, as a model."""
     import onnx_ir as ir
 
-    whole = ir.load(model)
-    graph = ir.convenience.extract(whole.graph, [normalization_input(whole)], list(whole.graph.outputs))
-    graph.opset_imports.update(whole.graph.opset_imports)
-    functions = list(whole.functions.values())
+    from cnntk.exporters.session import extract_model
+
+    loaded = ir.load(model)
+    names = (str(value.name) for value in (normalization_input(loaded), *loaded.graph.outputs))
     try:
-        data: bytes = ir.to_proto(
-            ir.Model(graph, ir_version=whole.ir_version, functions=functions)
-        ).SerializeToString()
+        data: bytes = ir.to_proto(extract_model(loaded, *names)).SerializeToString()
     except ValueError as error:
         raise NoNetwork(f"a second copy of its weights does not fit in memory ({error})") from error
     return data

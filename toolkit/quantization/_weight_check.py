@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cnntk.exporters.passes.graph import constant, producer_of
 from cnntk.quantization.calibration import CalibrationData
-from cnntk.quantization.config import bias_add
+from cnntk.quantization.config import bias_add, groups_of
 from cnntk.quantization.first_conv import trace_to_bytes
 from cnntk.quantization.integer_layers import IntegerLayer, integer_layer
 from cnntk.quantization.weights import BIAS_LIMIT, PAIR_LIMIT, BlockWeights, dequantize_blocks
@@ -166,14 +166,14 @@ def _first_outputs(layer: _LayerPair, count: int) -> tuple[Array, Array]:
     first = stored[:count]
     copies, rows = len(stored) // count, first.transpose(0, 2, 3, 1).reshape(count, first.shape[2], -1)
     for i in range(1, copies):
-        part = slice(i * count, (i + 1) * count)
-        moved = stored[part].transpose(0, 2, 3, 1).reshape(rows.shape)
+        column = slice(i * count, (i + 1) * count)
+        moved = stored[column].transpose(0, 2, 3, 1).reshape(rows.shape)
         step = i * first.shape[1] // copies
         wrong = moved != np.pad(rows, ((0, 0), (0, 0), (step, 0)))[:, :, : rows.shape[2]]
         layer.refuse(f"in column {i} of the output, weight", wrong, moved, rows)
-        layer.refuse("scale", scales[part] != scales[:count], scales[part], scales[:count])
+        layer.refuse("scale", scales[column] != scales[:count], scales[column], scales[:count])
         bias = layer.integers("bias")
-        layer.refuse("bias", bias[part] != bias[:count], bias[part], bias[:count])
+        layer.refuse("bias", bias[column] != bias[:count], bias[column], bias[:count])
     return scales[:count], first
 
 
@@ -239,7 +239,7 @@ def _check_integer_bias(layer: _LayerPair, numbers: Array, errors: Array, scales
     bias = layer.float_input(2)
     expected = np.zeros(len(numbers)) if bias is None else bias.astype(np.float64)
     input_scale, channels = float(layer.integers("x_scale")), numbers.shape[1]
-    means, groups = layer.means, layer.before.attributes.get_int("group", 1)
+    means, groups = layer.means, groups_of(layer.before)
     origin = trace_to_bytes(layer.before.inputs[0]) if layer.before.inputs[0] is not None else None
     if (
         origin is not None

@@ -15,6 +15,9 @@ from cnntk.quantization.ranges import Scaling
 
 __all__ = ["MICROSOFT", "GraphBuilder", "QuantizedValue"]
 
+CHANNELS_LAST, CHANNELS_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
+"""Permutations from (N, C, H, W) to (N, H, W, C), and back."""
+
 MICROSOFT = "com.microsoft"
 """Domain of onnxruntime's own operators."""
 

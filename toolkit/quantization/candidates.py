@@ -236,8 +236,7 @@ class CandidateEvaluator:
         self._outputs: ClassifierOutputs | None = None
         self._ranking_outputs: ClassifierOutputs | None = None
         self._loaded: dict[str, tuple[Engine, GraphStats]] = {}
-        engine = original.engine
-        self._inputs = example_inputs(engine.inputs, fixed_batch(engine.inputs) or 1, engine.image_sizes)
+        self._inputs = self._example(original.engine.image_sizes)
 
     def model(self, config: QuantConfig) -> ir.Model:
         """The graph by a config."""
@@ -305,15 +304,18 @@ class CandidateEvaluator:
 
         def measure() -> Comparison:
             first = self.original.engine if baseline is None else self._engine(baseline)
-            second, inputs = self._engine(config), self._inputs if image_size is None else image(*image_size)
+            second, inputs = self._engine(config), self._inputs
+            if image_size is not None:
+                sizes = dict(zip("HW", image_size, strict=True))
+                inputs = self._example({**(self.original.engine.image_sizes or {}), **sizes})
             return self._compare_calls(config, lambda: first.run(inputs), lambda: second.run(inputs))
 
-        def image(height: int, width: int) -> dict[str, Any]:
-            engine = self.original.engine
-            sizes = {**(engine.image_sizes or {}), "H": height, "W": width}
-            return example_inputs(engine.inputs, fixed_batch(engine.inputs) or 1, sizes)
-
         return self._store.get_or_measure(config, name, Comparison, measure)
+
+    def _example(self, image_sizes: Mapping[str, int] | None) -> dict[str, Any]:
+        """Inputs of the model with these sizes of the image."""
+        inputs = self.original.engine.inputs
+        return example_inputs(inputs, fixed_batch(inputs) or 1, image_sizes)
 
     def graph_stats(self, config: QuantConfig) -> GraphStats:
         """Figures of a candidate's graph."""

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from cnntk.exporters.passes.graph import only_user
 from cnntk.exporters.shapes.dataflow import weight_of
 from cnntk.quantization.calibration import CalibrationData
-from cnntk.quantization.config import linear_layers
+from cnntk.quantization.config import groups_of, linear_layers
 
 __all__ = ["equalize_channels"]
 
@@ -55,7 +55,7 @@ def _pairs(model: ir.Model) -> Iterator[tuple[ir.Node, ir.Value, ir.Node]]:
             user = only_user(value)
         if user is None or user not in layers or not user.op_type == node.op_type == "Conv":
             continue
-        if user.attributes.get_int("group", 1) == 1:
+        if groups_of(user) == 1:
             yield node, value, user
 
 

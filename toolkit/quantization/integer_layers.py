@@ -8,7 +8,16 @@ import onnx_ir as ir
 
 from cnntk.exporters.passes.graph import constant, only_user, producer_of
 
-__all__ = ["IntegerLayer", "integer_layer"]
+__all__ = ["WEIGHTS_AND_SCALES", "IntegerLayer", "integer_layer"]
+
+WEIGHTS_AND_SCALES = {
+    **dict.fromkeys(("QLinearConv", "QLinearMatMul", "QGemm"), (3, 4)),
+    "MatMulIntegerToFloat": (1, 3),
+    "DynamicQuantizeMatMul": (1, 2),
+    "MatMulNBits": (1, 2),
+    **dict.fromkeys(("ConvInteger", "MatMulInteger"), (1,)),
+}
+"""Inputs of onnxruntime's integer operators that are weights, and their scales."""
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ try:
     )
     from cnntk.quantization.config import QuantConfig, default_config
     from cnntk.quantization.equalize import equalize_channels
+    from cnntk.quantization.integer_layers import WEIGHTS_AND_SCALES
     from cnntk.quantization.search import SearchResult, initial_config, search
     from cnntk.quantization.write import QuantizedFile, write_quantized
 except ImportError as error:
@@ -81,10 +82,6 @@ _COMPARE_S, _BUILD_S, _UNOPTIMIZED = 2.5, 1.0, 2.0
 _OPEN_SIZES = (
     "the file takes images of any size, and resizes them in nodes that tract can't read; for that, quantize "
     "a MODEL that was exported with --static-size"
-)
-
-_INTEGER_OPERATORS = frozenset(
-    {"QLinearConv", "QLinearMatMul", "MatMulNBits", "ConvInteger", "MatMulInteger"}
 )
 
 
@@ -210,7 +207,7 @@ def _open(model: str | os.PathLike[str], options: QuantizeOptions) -> Iterator[O
 def _is_quantized(node: ir.Node) -> bool:
     """Whether a node computes in integers, or reads a weight that is stored in integers."""
     weight = node.inputs[0] if node.op_type == "DequantizeLinear" else None
-    return node.op_type in _INTEGER_OPERATORS or (weight is not None and weight.is_initializer())
+    return node.op_type in WEIGHTS_AND_SCALES or (weight is not None and weight.is_initializer())
 
 
 def _classifier_spec(original: Original) -> ModelSpec:

@@ -16,11 +16,10 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from cnntk.exporters.passes.graph import constant, producer_of, replace_uses
-from cnntk.quantization.builder import MICROSOFT, GraphBuilder
+from cnntk.quantization.builder import CHANNELS_FIRST, CHANNELS_LAST, MICROSOFT, GraphBuilder
 
 __all__ = ["to_portable"]
 
-_CHANNELS_LAST, _CHANNELS_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
 
 Values = Sequence[ir.Value | None]
 
@@ -82,7 +81,7 @@ class _Portable:
         for i, value in enumerate(node.inputs):
             if value is not None and value in self._moved:
                 moved = self._moved[value].value
-                last = self._builder.add_node("Transpose", [moved], {"perm": _CHANNELS_LAST})
+                last = self._builder.add_node("Transpose", [moved], {"perm": CHANNELS_LAST})
                 last.type, last.shape = value.type, value.shape
                 node.replace_input_with(i, last)
 
@@ -152,13 +151,13 @@ class _Portable:
         return replace_uses(node.outputs[0], value)
 
     def _transpose(self, node: ir.Node) -> bool:
-        order, x, y = list(node.attributes.get_ints("perm", [])), node.inputs[0], node.outputs[0]
+        order, x, y = tuple(node.attributes.get_ints("perm", [])), node.inputs[0], node.outputs[0]
         quantize = producer_of(x, "QuantizeLinear")
-        if order == _CHANNELS_LAST and quantize is not None and x is not None:
+        if order == CHANNELS_LAST and quantize is not None and x is not None:
             self._moved[y] = _Quantized(x, tuple(quantize.inputs[1:]))
             return True
         moved = self._moved_input(node)
-        if order != _CHANNELS_FIRST or moved is None:
+        if order != CHANNELS_FIRST or moved is None:
             return False
         return replace_uses(y, moved.value)
 
@@ -189,7 +188,7 @@ class _Portable:
     def _read(self, value: ir.Value | None, scaling: Values) -> ir.Value | None:
         """Floats (N, C, H, W) of integers (N, H, W, C)."""
         if value is not None and value not in self._moved:  # the image's bytes
-            first = self._builder.add_node("Transpose", [value], {"perm": _CHANNELS_FIRST})
+            first = self._builder.add_node("Transpose", [value], {"perm": CHANNELS_FIRST})
             self._moved[value] = _Quantized(first, tuple(scaling))
         return None if value is None else self._dequantize(self._moved[value])
 

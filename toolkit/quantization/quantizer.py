@@ -18,7 +18,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from cnntk.exporters.passes.graph import constant, dimensions, producer_of, replace_uses
 from cnntk.exporters.shapes.dataflow import weight_of
-from cnntk.quantization.builder import MICROSOFT, GraphBuilder, QuantizedValue
+from cnntk.quantization.builder import CHANNELS_FIRST, CHANNELS_LAST, MICROSOFT, GraphBuilder, QuantizedValue
 from cnntk.quantization.calibration import (
     CalibrationData,
     behind_activation,
@@ -73,8 +73,6 @@ _SMALL_DENSE = 1 << 20
 _HALVES = {"float16": ir.DataType.FLOAT16, "bfloat16": ir.DataType.BFLOAT16}
 
 _LINEAR = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-
-_CHANNELS_LAST, _CHANNELS_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
 def quantize_graph(
@@ -459,7 +457,7 @@ class _GraphQuantizer:
             return self._quantized[value]
         if (integers := self._quantize(value)) is None:
             return None
-        transposed = self._builder.add_node("Transpose", [integers.value], {"perm": list(_CHANNELS_LAST)})
+        transposed = self._builder.add_node("Transpose", [integers.value], {"perm": CHANNELS_LAST})
         quantized = replace(integers, value=transposed)
         if producer_of(value) is not None or value.is_graph_input():
             self._quantized[value] = quantized
@@ -479,9 +477,7 @@ class _GraphQuantizer:
         """The float32 form of a value, (N, C, H, W), which is converted if it does not exist yet."""
         if value not in self._floats:
             quantized = self._quantized[value]
-            transposed = self._builder.add_node(
-                "Transpose", [quantized.value], {"perm": list(_CHANNELS_FIRST)}
-            )
+            transposed = self._builder.add_node("Transpose", [quantized.value], {"perm": CHANNELS_FIRST})
             transposed_integers = replace(quantized, value=transposed)
             if any(use.node.op_type in _LINEAR for use in value.uses()):
                 floats = self._builder.convert(transposed_integers)

@@ -19,8 +19,8 @@ from cnntk.exporters.passes.graph import constant, producer_of
 from cnntk.exporters.session import Arrays, GraphSession
 from cnntk.quantization._weight_check import check_quantized_weights
 from cnntk.quantization.candidates import Equalized, Original
-from cnntk.quantization.config import QuantConfig
-from cnntk.quantization.integer_layers import integer_layer
+from cnntk.quantization.config import QuantConfig, groups_of
+from cnntk.quantization.integer_layers import WEIGHTS_AND_SCALES, integer_layer
 from cnntk.quantization.options import Format, Target
 from cnntk.quantization.quantizer import INT8_PRODUCTS
 from cnntk.quantization.weights import can_saturate
@@ -270,19 +270,9 @@ def _summed_rows(node: ir.Node) -> Any:
         return None
     if not layer.is_conv:
         return values.T
-    if node.attributes.get_int("group", 1) == len(values) and values.shape[1] == 1:
+    if groups_of(node) == len(values) and values.shape[1] == 1:
         return None  # depthwise
     return values.transpose(0, 2, 3, 1).reshape(len(values), -1)
-
-
-_WEIGHTS_AND_SCALES = {
-    **dict.fromkeys(("QLinearConv", "QLinearMatMul", "QGemm"), (3, 4)),
-    "MatMulIntegerToFloat": (1, 3),
-    "DynamicQuantizeMatMul": (1, 2),
-    "MatMulNBits": (1, 2),
-    **dict.fromkeys(("ConvInteger", "MatMulInteger"), (1,)),
-}
-"""Inputs of onnxruntime's integer operators that are weights, and their scales."""
 
 
 def _refuse_rewriting(file: Path, model: ir.Model, target: Path) -> None:
@@ -325,7 +315,7 @@ def _computed_integers(graph: onnx.GraphProto) -> Iterator[tuple[tuple[bytes, ..
     """The same of the graph that onnxruntime runs."""
     weights = {weight.name: weight for weight in graph.initializer}
     for node in graph.node:
-        if (indices := _WEIGHTS_AND_SCALES.get(node.op_type)) is not None:
+        if (indices := WEIGHTS_AND_SCALES.get(node.op_type)) is not None:
             names = [node.input[i] for i in indices]
             arrays = [onnx.numpy_helper.to_array(weights[name]) for name in names if name in weights]
             yield tuple(array.tobytes() for array in arrays), node.name

@@ -11,7 +11,10 @@ import onnx.parser
 import onnx_ir as ir
 import pytest
 
-from cnntk.data.batches import Batch
+from cnntk.data import ArrayImages, open_data
+from cnntk.data.batches import Batch, batches_of
+from cnntk.data.calibration import CalibrationImages
+from cnntk.quantization.calibration import CalibrationData, calibrate, tensors_to_calibrate
 from cnntk.quantization.candidates import Original
 from cnntk.quantization.histogram import Histogram
 from cnntk.runtime.artifact.spec import METADATA_KEY
@@ -83,3 +86,12 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Original:
     graph = ir.load(file)
     del graph.metadata_props[METADATA_KEY]
     return Original(file, graph, Engine(file, threads=1), file.stat().st_size)
+
+
+@pytest.fixture(scope="module")
+def calibration(original: Original) -> CalibrationData:
+    """Calibration of ``original`` with 40 digits."""
+    images = open_data("digits").train.images
+    assert isinstance(images, ArrayImages)
+    batches = batches_of(original.engine, CalibrationImages(images, tuple(range(40))))
+    return calibrate(original.model, batches, tensors_to_calibrate(original.model))

@@ -29,14 +29,6 @@ from cnntk.runtime.engine import Engine
 from cnntk.runtime.errors import DataError, UsageError
 
 
-@pytest.fixture(scope="module")
-def calibration(original: Original) -> CalibrationData:
-    images = open_data("digits").train.images
-    assert isinstance(images, ArrayImages)
-    batches = batches_of(original.engine, CalibrationImages(images, tuple(range(40))))
-    return calibrate(original.model, batches, tensors_to_calibrate(original.model))
-
-
 @pytest.fixture
 def evaluators(original: Original, calibration: CalibrationData) -> Callable[..., CandidateEvaluator]:
     test = open_data("digits").test

@@ -10,11 +10,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from cnntk.data import ArrayImages, open_data
-from cnntk.data.batches import batches_of
-from cnntk.data.calibration import CalibrationImages
 from cnntk.quantization import write as module
-from cnntk.quantization.calibration import CalibrationData, calibrate, tensors_to_calibrate
+from cnntk.quantization.calibration import CalibrationData
 from cnntk.quantization.candidates import Original
 from cnntk.quantization.config import LayerPlan, QuantConfig, linear_layers
 from cnntk.quantization.quantizer import quantize_graph
@@ -35,13 +32,8 @@ def config(original: Original) -> QuantConfig:
 
 
 @pytest.fixture(scope="module")
-def model(original: Original, config: QuantConfig) -> ir.Model:
-    images = open_data("digits").train.images
-    assert isinstance(images, ArrayImages)
-    batches = batches_of(original.engine, CalibrationImages(images, tuple(range(40))))
-    return quantize_graph(
-        original.model, config, calibrate(original.model, batches, tensors_to_calibrate(original.model))
-    )
+def model(original: Original, config: QuantConfig, calibration: CalibrationData) -> ir.Model:
+    return quantize_graph(original.model, config, calibration)
 
 
 @pytest.fixture
@@ -162,13 +154,9 @@ def test_an_original_without_a_self_test(
 
 
 def test_weights_that_can_saturate_are_refused_for_every_cpu(
-    original: Original, config: QuantConfig, tmp_path: Path
+    original: Original, config: QuantConfig, calibration: CalibrationData, tmp_path: Path
 ) -> None:
     """The same graph, calibration and file name; all 8 bits of the weights, said to be for any CPU."""
-    images = open_data("digits").train.images
-    assert isinstance(images, ArrayImages)
-    batches = batches_of(original.engine, CalibrationImages(images, tuple(range(40))))
-    calibration = calibrate(original.model, batches, tensors_to_calibrate(original.model))
     wide = replace(config, target="vnni")
     unsafe = quantize_graph(original.model, wide, calibration)
     with pytest.raises(ExportCheckError, match=r"can saturate 16-bit sums.*Nothing was written"):
@@ -177,14 +165,6 @@ def test_weights_that_can_saturate_are_refused_for_every_cpu(
     assert write_quantized(
         original, unsafe, tmp_path / "q.onnx", config=wide, logit_step=STEP, record={}
     ).path.exists()
-
-
-@pytest.fixture(scope="module")
-def calibration(original: Original) -> CalibrationData:
-    images = open_data("digits").train.images
-    assert isinstance(images, ArrayImages)
-    batches = batches_of(original.engine, CalibrationImages(images, tuple(range(40))))
-    return calibrate(original.model, batches, tensors_to_calibrate(original.model))
 
 
 def test_a_portable_file(
