@@ -11,6 +11,7 @@ from cnntk.benchmark.compare import Comparison
 from cnntk.benchmark.layers._attribution import LayerNodes, attribute_nodes
 from cnntk.benchmark.layers._graph import Graph, Node, read_graph
 from cnntk.exporters import export
+from cnntk.exporters.sources._torchvision import import_torchvision
 from cnntk.quantization import search
 from cnntk.quantization.config import QuantConfig
 from cnntk.quantization.pipeline import quantize
@@ -89,6 +90,7 @@ def test_quantized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_residual_network(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
+    import_torchvision("this test")  # beside a torch for which its operators were not built, too
     config = transformers.ResNetConfig(
         embedding_size=8, hidden_sizes=[16, 16], depths=[1, 2], layer_type="basic", num_labels=3
     )
